@@ -1,0 +1,42 @@
+"""Cure over-refusal in open-weight language models without weakening their safety.
+
+>>> import prosafeprune
+>>> result = prosafeprune.prune("Qwen/Qwen2.5-1.5B-Instruct", "out", layers="16")  # doctest: +SKIP
+>>> result.record.source.compliance_rate, result.record.result.compliance_rate  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prosafeprune.api import prune
+    from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
+    from prosafeprune.pipeline import PruneResult
+    from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
+    from prosafeprune.recipe import Recipe, make_recipe
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "errors",
+    "ProSafePruneError": "errors",
+    "PromptSet": "prompts",
+    "PruneResult": "pipeline",
+    "Recipe": "recipe",
+    "SafetyFloorError": "errors",
+    "bundled_prompts": "prompts",
+    "make_recipe": "recipe",
+    "prune": "api",
+    "read_prompts": "prompts",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, and `prosafeprune --help` should not wait for it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'prosafeprune' has no attribute {name!r}")
+    return getattr(import_module(f"prosafeprune.{_HOMES[name]}"), name)

@@ -1,0 +1,44 @@
+"""The main job as one Python call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.pipeline import PruneResult, require_safe, run_recipe
+from prosafeprune.recipe import make_recipe
+from prosafeprune.terminal import TerminalReporter
+
+
+def prune(
+    model: str | Path,
+    output: str | Path | None = None,
+    *,
+    layers: str | int | tuple[int, ...] | None = None,
+    recipe: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> PruneResult:
+    """Prune a model, measure it before and after, and write the result to ``output``.
+
+    Args:
+        model: a local folder, a hub id or a .gguf file.
+        output: folder to write; without one the result is only measured, and ``result.loaded`` holds the pruned model.
+        layers: decoder layers to prune, counted from 0, e.g. ``"14-17"``, ``16`` or ``(14, 16)``.
+        recipe: a YAML file of settings; what is given here goes before it.
+        overwrite: replace a model folder that is there already.
+        progress: show progress on stderr.
+        **settings: any other field of :class:`prosafeprune.Recipe`: ``strength``, ``rank``, ``pooling``, ``samples``,
+            ``seed``, ``harmful``, ``benign``, ``pseudo_harmful``, ``device``, ``dtype``, ``batch_size`` and more.
+
+    Raises:
+        InputError: the model, a prompt file or a setting cannot be used.
+        SafetyFloorError: an output was asked for and the result lost more than ``max_safety_drop`` points of S.S.
+    """
+    asked = make_recipe(recipe, model=str(model), layers=layers, **settings)
+    with TerminalReporter(quiet=not progress) as reporter:
+        result = run_recipe(asked, Path(output) if output is not None else None, overwrite=overwrite, reporter=reporter)
+    if output is not None:
+        require_safe(result)
+    return result

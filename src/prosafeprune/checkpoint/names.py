@@ -1,0 +1,42 @@
+"""Which tensor on disk a parameter in memory came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from prosafeprune.checkpoint.safetensors_file import TensorPlace
+from prosafeprune.errors import InputError
+
+
+def stored_name(parameter_name: str, parameter: torch.Tensor, places: Mapping[str, TensorPlace]) -> str:
+    """Return the name on disk of a parameter.
+
+    Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words
+    in front), the tensor meant is the only one with the longest common ending and the same shape and values.
+
+    Raises:
+        InputError: no tensor, or more than one, fits.
+    """
+    if parameter_name in places and _same(parameter, places[parameter_name]):
+        return parameter_name
+    parts = parameter_name.split(".")
+    for start in range(1, len(parts) - 1):
+        ending = ".".join(parts[start:])
+        fitting = [name for name in places if name == ending or name.endswith("." + ending)]
+        fitting = [name for name in fitting if _same(parameter, places[name])]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            break
+    raise InputError(
+        f"{parameter_name}: no single tensor of the checkpoint is this parameter, so it cannot be written back. "
+        "Its layout on disk is not supported yet."
+    )
+
+
+def _same(parameter: torch.Tensor, place: TensorPlace) -> bool:
+    if tuple(parameter.shape) != place.shape:
+        return False
+    return torch.equal(place.read().to(parameter.dtype), parameter.detach().cpu())

@@ -1,0 +1,92 @@
+"""Tensors of a .safetensors file in place: read one, overwrite one, leave every other byte alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prosafeprune.errors import InputError
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """Where one tensor lies: its shard and, in it, the byte range of its data."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    def read(self) -> torch.Tensor:
+        """Return a copy of the tensor.
+
+        Raises:
+            InputError: its dtype is none that can be edited.
+        """
+        if self.dtype not in DTYPES:
+            raise InputError(f"{self.file.name}: weights stored as {self.dtype} cannot be edited.")
+        with self.file.open("rb") as stream:
+            stream.seek(self.start)
+            data = bytearray(stream.read(self.end - self.start))
+        return torch.frombuffer(data, dtype=DTYPES[self.dtype]).view(self.shape)
+
+    def overwrite(self, tensor: torch.Tensor, file: Path) -> None:
+        """Write a tensor of the same shape and dtype over this place in ``file``, a copy of the shard."""
+        if tuple(tensor.shape) != self.shape or tensor.dtype != DTYPES[self.dtype]:
+            raise ValueError(f"expected {self.dtype} {self.shape}, got {tensor.dtype} {tuple(tensor.shape)}")
+        data = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        with file.open("r+b") as stream:
+            stream.seek(self.start)
+            stream.write(data)
+
+
+def tensor_places(folder: Path) -> dict[str, TensorPlace]:
+    """Return where every tensor of a checkpoint folder lies, by its name on disk.
+
+    With a shard index, only the shards it names count: a folder may hold the same weights a second time in another form.
+
+    Raises:
+        InputError: a shard is missing, cut short or not a safetensors file.
+    """
+    places: dict[str, TensorPlace] = {}
+    for file in _shards(folder):
+        try:
+            places.update(_places_of_file(file))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: cannot be read as safetensors ({error}). Fetch the file again.") from error
+    return places
+
+
+def _shards(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [single]
+    if index.exists():
+        return [folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _places_of_file(file: Path) -> dict[str, TensorPlace]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        header_length = int.from_bytes(stream.read(8), "little")
+        if header_length > size - 8:
+            raise ValueError("the header is cut short")
+        header = json.loads(stream.read(header_length))
+    data_start = 8 + header_length
+    places = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        start, end = (data_start + offset for offset in entry["data_offsets"])
+        if end > size:
+            raise ValueError(f"the data of {name} is cut short")
+        places[name] = TensorPlace(file, entry["dtype"], tuple(entry["shape"]), start, end)
+    return places

@@ -1,0 +1,93 @@
+"""The pruned checkpoint: the source's files copied, the edited tensors overwritten in the copies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from prosafeprune.checkpoint.names import stored_name
+from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.method.plan import Edit
+from prosafeprune.progress import Advance
+
+LEFT_OUT = {".git", ".cache", "__pycache__"}
+OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
+
+
+class EditedTensors:
+    """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one fused tensor."""
+
+    def __init__(self, folder: Path, edits: Sequence[Edit]) -> None:
+        """Find where on disk the edited parameters lie, while the model in memory still has its source weights.
+
+        Raises:
+            InputError: a parameter that cannot be found in the checkpoint.
+        """
+        places = tensor_places(folder)
+        by_module = groupby(sorted(edits, key=_module_name), key=_module_name)
+        self._entries: list[tuple[str, TensorPlace, list[Edit]]] = []
+        for _, group in by_module:
+            of_module = list(group)
+            submodule = of_module[0].submodule
+            name = stored_name(submodule.parameter_name, submodule.module.weight, places)  # type: ignore[arg-type]
+            self._entries.append((name, places[name], of_module))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def names(self) -> list[str]:
+        """Names on disk of the tensors that change."""
+        return sorted(name for name, _, _ in self._entries)
+
+    def apply_in_memory(self, advance: Advance) -> None:
+        """Put the pruned weights, as they will be on disk, into the model in memory."""
+        for _, place, edits in self._entries:
+            edited = _edited(place, edits)
+            weight = edits[0].submodule.module.weight
+            with torch.no_grad():
+                weight.copy_(edited)  # type: ignore[operator, union-attr]
+            advance(1)
+
+    def write(self, folder: Path, advance: Advance) -> None:
+        """Overwrite the edited tensors in ``folder``, a copy of the source."""
+        for _, place, edits in self._entries:
+            place.overwrite(_edited(place, edits), folder / place.file.name)
+            advance(1)
+
+
+def copy_checkpoint(source: Path, folder: Path) -> None:
+    """Copy a checkpoint folder into an existing empty one; links become files.
+
+    The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they would still be the
+    unpruned model.
+    """
+    shards = {place.file.name for place in tensor_places(source).values()}
+    for item in sorted(source.iterdir()):
+        other_weights = item.suffix in OTHER_WEIGHTS and item.name not in shards
+        if item.name in LEFT_OUT or other_weights:
+            continue
+        if item.is_dir():
+            shutil.copytree(item, folder / item.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        else:
+            shutil.copyfile(item, folder / item.name)
+
+
+def checkpoint_bytes(folder: Path) -> int:
+    """Return the size of a checkpoint folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _edited(place: TensorPlace, edits: Sequence[Edit]) -> torch.Tensor:
+    stored = place.read()
+    for edit in edits:
+        edit.apply(stored)
+    return stored
+
+
+def _module_name(edit: Edit) -> str:
+    return edit.submodule.module_name

@@ -1,0 +1,37 @@
+"""The application that gathers the commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import prosafeprune
+from prosafeprune.cli.demo import demo
+from prosafeprune.cli.prune import prune
+
+app = typer.Typer(
+    name="prosafeprune",
+    help="Cure over-refusal in open-weight language models without weakening their safety.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Exit codes: 0 done; 2 something you gave cannot be used; 3 the result lost too much safety and was not saved.",
+)
+app.command()(prune)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(prosafeprune.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cure over-refusal in open-weight language models without weakening their safety."""

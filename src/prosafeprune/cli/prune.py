@@ -1,0 +1,76 @@
+"""``prosafeprune prune``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prosafeprune.recipe import Recipe, make_recipe
+
+
+def _help(field: str) -> str:
+    """Return a setting's description and default from the recipe, the one place that has them."""
+    info = Recipe.model_fields[field]
+    default = getattr(info.default, "value", info.default)
+    told = "" if info.is_required() or default in (None, False) else f" [default: {default}]"
+    return f"{info.description}{told}"
+
+
+def _option(field: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=_help(field), show_default=False)
+    return option
+
+
+def prune(
+    model: Annotated[str | None, typer.Argument(help=_help("model"), show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; without it, only measure.", show_default=False)
+    ] = None,
+    layers: Annotated[str | None, _option("layers", "--layers")] = None,
+    strength: Annotated[float | None, _option("strength", "--strength")] = None,
+    rank: Annotated[int | None, _option("rank", "--rank")] = None,
+    pooling: Annotated[str | None, _option("pooling", "--pooling")] = None,
+    harmful: Annotated[str | None, _option("harmful", "--harmful")] = None,
+    benign: Annotated[str | None, _option("benign", "--benign")] = None,
+    pseudo_harmful: Annotated[str | None, _option("pseudo_harmful", "--pseudo-harmful")] = None,
+    prompt_field: Annotated[str | None, _option("prompt_field", "--prompt-field")] = None,
+    samples: Annotated[int | None, _option("samples", "--samples")] = None,
+    seed: Annotated[int | None, _option("seed", "--seed")] = None,
+    device: Annotated[str | None, _option("device", "--device")] = None,
+    dtype: Annotated[str | None, _option("dtype", "--dtype")] = None,
+    batch_size: Annotated[str | None, _option("batch_size", "--batch-size")] = None,
+    max_new_tokens: Annotated[int | None, _option("max_new_tokens", "--max-new-tokens")] = None,
+    max_safety_drop: Annotated[float | None, _option("max_safety_drop", "--max-safety-drop")] = None,
+    revision: Annotated[str | None, _option("revision", "--revision")] = None,
+    trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
+) -> None:
+    """Prune a model so that it answers harmless requests that merely sound risky, and measure what changed."""
+    settings = {
+        name: value for name, value in locals().items() if name not in ("output", "recipe", "overwrite", "as_json")
+    }
+    run(make_recipe(recipe, **settings), output, overwrite=overwrite, as_json=as_json)
+
+
+def run(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    """Do the main job and print what came of it."""
+    from prosafeprune.pipeline import require_safe, run_recipe
+    from prosafeprune.report.tables import examples_table, scores_table
+    from prosafeprune.terminal import TerminalReporter, print_table
+
+    with TerminalReporter() as reporter:
+        result = run_recipe(asked, output, overwrite=overwrite, reporter=reporter)
+        if as_json:
+            typer.echo(result.record.model_dump_json(indent=2))
+        else:
+            print_table(scores_table(result.record))
+            print_table(examples_table(result.before, result.after))
+        require_safe(result)
+        if result.output is not None:
+            reporter.note(f"Written to {result.output}. It loads like any other model.")

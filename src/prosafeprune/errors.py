@@ -1,0 +1,21 @@
+"""Errors that a person can act on: one line that says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ProSafePruneError(Exception):
+    """Base of every error this package raises on purpose. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(ProSafePruneError):
+    """Something the user gave cannot be used: a path, a prompt file, a model, an option."""
+
+    exit_code = 2
+
+
+class SafetyFloorError(ProSafePruneError):
+    """The result refuses fewer harmful prompts than the user allows, so it was not saved."""
+
+    exit_code = 3

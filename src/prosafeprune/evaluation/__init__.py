@@ -1,0 +1,1 @@
+"""What is measured: rates with intervals, before and after."""

@@ -1,0 +1,55 @@
+"""Intervals of rates and of their change on the same prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy.stats import binomtest
+
+Interval = tuple[float, float]
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Return the Wilson score interval of a rate, as shares of 1."""
+    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confidence: float = 0.95) -> Interval:
+    """Return the interval of ``rate(after) - rate(before)`` on the same prompts, as shares of 1.
+
+    Newcombe's hybrid score interval for paired proportions (Statistics in Medicine 17, 1998, method 10): Wilson
+    intervals of the two rates, combined with the correlation between the two measurements.
+    """
+    total = len(before)
+    if total != len(after) or total == 0:
+        raise ValueError("two measurements of the same, at least one, prompts are needed")
+    rate_before, rate_after = sum(before) / total, sum(after) / total
+    low_before, high_before = wilson_interval(sum(before), total, confidence)
+    low_after, high_after = wilson_interval(sum(after), total, confidence)
+    correlation = _corrected_correlation(before, after)
+    change = rate_after - rate_before
+
+    def half(one: float, two: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * two + two**2))
+
+    down = half(rate_after - low_after, high_before - rate_before)
+    up = half(high_after - rate_after, rate_before - low_before)
+    return change - down, change + up
+
+
+def _corrected_correlation(before: Sequence[bool], after: Sequence[bool]) -> float:
+    """Return Newcombe's phi, continuity-corrected when it is positive."""
+    total = len(before)
+    both = sum(one and two for one, two in zip(before, after, strict=True))
+    neither = sum(not one and not two for one, two in zip(before, after, strict=True))
+    only_before = sum(before) - both
+    only_after = sum(after) - both
+    margins = sum(before) * (total - sum(before)) * sum(after) * (total - sum(after))
+    if margins == 0:
+        return 0.0
+    product = both * neither - only_before * only_after
+    if product > 0:
+        product = max(product - total / 2, 0.0)
+    return product / math.sqrt(margins)

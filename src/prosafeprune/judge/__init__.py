@@ -1,0 +1,6 @@
+"""Refusal judges."""
+
+from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge, Verdict
+
+__all__ = ["AnswerClass", "Exchange", "Judge", "RulesJudge", "Verdict"]

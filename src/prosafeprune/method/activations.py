@@ -1,0 +1,186 @@
+"""Pooled activations of every submodule from one forward pass (section 3.2, the matrices A).
+
+Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and the
+matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
+since under causal attention their activations are the same for every prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from prosafeprune.errors import InputError
+from prosafeprune.method.pooling import Pooling, token_weights
+from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.batches import BatchSize, PaddedBatch, expand_cache, pad_batch, shared_head_length
+from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.progress import Advance
+
+
+@dataclass(frozen=True)
+class PooledInputs:
+    """Pooled inputs of submodules, for prompts in the order they were given."""
+
+    by_module: dict[str, torch.Tensor]
+    """For each module name a matrix ``(prompts, d_in)``, float32, on the CPU. Modules with one input share one matrix."""
+    batch_sizes: tuple[int, ...]
+    """How many prompts ran at a time, in order; results depend on it in the last bits."""
+    shared_head: int
+    """How many leading tokens were run once for all prompts."""
+
+    def outputs(self, submodule: Submodule, weight: torch.Tensor) -> torch.Tensor:
+        """Return the pooled activations ``A (d_out, prompts)`` of a submodule with weight ``W (d_out, d_in)``."""
+        activations = weight @ self.by_module[submodule.module_name].to(weight.device).T
+        bias = submodule.bias()
+        return activations if bias is None else activations + bias.to(weight.device)[:, None]
+
+
+class _LastLayerReached(Exception):
+    """Ends a forward pass from inside: nothing above the last layer asked for is computed."""
+
+
+class _Recorder:
+    """Hooks on the inputs of modules, which hand each tensor that is read, once, to ``pool``.
+
+    Pooling happens in the hook: a layer may change its tensors afterwards, and keeping them would cost memory.
+    """
+
+    def __init__(self, submodules: Sequence[Submodule]) -> None:
+        self.modules = {submodule.module_name: submodule.module for submodule in submodules}
+        self.reads: dict[str, str] = {}
+        """For each module the first module that reads the same tensor."""
+        self.pool: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+        self.pooled: dict[str, torch.Tensor] = {}
+        self._latest: tuple[str, torch.Tensor] | None = None
+
+    @contextmanager
+    def listening(self, last_layer: torch.nn.Module) -> Iterator[None]:
+        handles = [module.register_forward_pre_hook(self._hook(name)) for name, module in self.modules.items()]
+        handles.append(last_layer.register_forward_hook(self._stop))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def record(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            hidden = arguments[0]
+            if self._latest is not None and self._latest[1] is hidden:
+                self.reads[name] = self._latest[0]
+            else:
+                self.reads[name] = name
+                self.pooled[name] = self.pool(hidden.float())
+                self._latest = (name, hidden)
+
+        return record
+
+    @staticmethod
+    def _stop(module: torch.nn.Module, arguments: Any, output: Any) -> None:
+        raise _LastLayerReached
+
+    def run(
+        self, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Run a forward pass; return what ``pool`` makes of each input ``(rows, tokens, d_in)``, by module name."""
+        self.pool, self.pooled, self._latest = pool, {}, None
+        try:
+            forward()
+        except _LastLayerReached:
+            pass
+        finally:
+            self._latest = None
+        return self.pooled
+
+
+def collect_pooled_inputs(
+    model: Any,
+    anatomy: Anatomy,
+    prompts: Sequence[EncodedPrompt],
+    pooling: Pooling,
+    layers: Sequence[int],
+    batch_size: BatchSize,
+    advance: Advance,
+) -> PooledInputs:
+    """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
+
+    Args:
+        model: a causal language model.
+        anatomy: its submodules.
+        prompts: at least one.
+        pooling: which tokens are averaged.
+        layers: layer numbers whose submodules are wanted.
+        batch_size: how many prompts to run at a time.
+        advance: told of each prompt that is done.
+
+    Raises:
+        InputError: a pooled input is not finite, or out of memory.
+    """
+    recorder = _Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
+    last_layer = anatomy.layers[max(layers)]
+    device = next(model.parameters()).device
+    head = shared_head_length(model, [prompt.ids for prompt in prompts])
+    weights = [token_weights(prompt, pooling) for prompt in prompts]
+    # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    pooled: dict[str, torch.Tensor] = {}
+    sizes: list[int] = []
+
+    with torch.inference_mode(), recorder.listening(last_layer):
+        head_cache, head_inputs = None, {}
+        if head:
+            head_cache = DynamicCache(config=model.config)
+            head_batch = pad_batch([prompts[0].ids[:head]], 0, "right", device)
+            head_inputs = recorder.run(lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone())
+
+        def work(rows: Sequence[int]) -> None:
+            batch = pad_batch([prompts[i].ids[head:] for i in rows], head, "right", device)
+            cache = expand_cache(head_cache, len(rows)) if head else None
+            head_weights, tail_weights = _split_weights([weights[i] for i in rows], head, batch.ids.shape[1])
+            head_weights, tail_weights = head_weights.to(device), tail_weights.to(device)
+            found = recorder.run(
+                lambda: _forward(model, batch, cache, head),
+                lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
+            )
+            for name, total in found.items():
+                if head:
+                    total += head_weights @ head_inputs[name]
+                target = pooled.setdefault(name, torch.empty(len(prompts), total.shape[1]))
+                target[list(rows)] = total.cpu()
+
+        for done in batch_size.run(order, work):
+            sizes.append(done)
+            advance(done)
+
+    for name, matrix in pooled.items():
+        if not torch.isfinite(matrix).all():
+            raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
+    by_module = {name: pooled[first] for name, first in recorder.reads.items()}
+    return PooledInputs(by_module, tuple(sizes), head)
+
+
+def _forward(model: Any, batch: PaddedBatch, cache: Any, head: int) -> None:
+    """Run a padded batch behind ``head`` cached tokens."""
+    rows = batch.ids.shape[0]
+    mask = torch.cat([batch.mask.new_ones(rows, head), batch.mask], dim=1)
+    model(
+        input_ids=batch.ids,
+        attention_mask=mask,
+        position_ids=batch.positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+
+
+def _split_weights(weights: Sequence[torch.Tensor], head: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weights of head tokens ``(rows, head)`` and of right-padded tail tokens ``(rows, width)``."""
+    tails = torch.zeros(len(weights), width)
+    for row, weight in enumerate(weights):
+        tails[row, : len(weight) - head] = weight[head:]
+    return torch.stack([weight[:head] for weight in weights]), tails

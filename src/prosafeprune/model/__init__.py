@@ -1,0 +1,1 @@
+"""Models: loading, chat format, the submodules of a decoder, forward passes."""

@@ -1,0 +1,114 @@
+"""Batches of prompts: sorted by length, padded, as large as memory allows; the shared head of the template run once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from prosafeprune.errors import InputError
+
+CACHEABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+FIRST_BATCH = {"cpu": 32, "mps": 32, "cuda": 128}
+"""Where the search for a batch size starts: beyond these, seen on real models, nothing is gained."""
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Token ids, their attention mask and positions, each ``(rows, tokens)``; head tokens are not among them."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+
+
+def shared_head_length(model: Any, prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many leading tokens all prompts share, leaving at least one token to each.
+
+    It is 0 when the model keeps state other than keys and values, which cannot be expanded to a batch.
+    """
+    config = model.config.get_text_config(decoder=True)
+    kinds = getattr(config, "layer_types", None)
+    if len(prompts) < 2 or (kinds and not CACHEABLE_LAYERS.issuperset(kinds)) or getattr(model, "_is_stateful", False):
+        return 0
+    first, last = min(prompts), max(prompts)  # in dictionary order: what these two share, all share
+    shared = 0
+    for one, two in zip(first[:-1], last[:-1], strict=False):
+        if one != two:
+            break
+        shared += 1
+    return min(shared, min(len(prompt) for prompt in prompts) - 1)
+
+
+def pad_batch(
+    tails: Sequence[Sequence[int]], head_length: int, side: Literal["left", "right"], device: torch.device
+) -> PaddedBatch:
+    """Pad token sequences that follow a shared head of ``head_length`` tokens to one length.
+
+    Positions count real tokens only, so that padding on the left does not shift them.
+    """
+    width = max(len(tail) for tail in tails)
+    ids = torch.zeros(len(tails), width, dtype=torch.long)
+    mask = torch.zeros(len(tails), width, dtype=torch.long)
+    for row, tail in enumerate(tails):
+        place = slice(0, len(tail)) if side == "right" else slice(width - len(tail), width)
+        ids[row, place] = torch.tensor(tail)
+        mask[row, place] = 1
+    positions = head_length + (mask.cumsum(dim=1) - 1).clamp(min=0)
+    return PaddedBatch(ids.to(device), mask.to(device), positions.to(device))
+
+
+def expand_cache(head_cache: Any, rows: int) -> Any:
+    """Return a copy of a cache of one row, with ``rows`` rows alike."""
+    cache = copy.deepcopy(head_cache)
+    cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+    return cache
+
+
+class BatchSize:
+    """How many prompts to run at a time: a fixed number, or found by trying and backing off on out-of-memory alone."""
+
+    def __init__(self, setting: int | Literal["auto"], device: torch.device) -> None:
+        self.automatic = setting == "auto"
+        self.size = FIRST_BATCH.get(device.type, 32) if setting == "auto" else int(setting)
+
+    def run(self, items: Sequence[int], work: Callable[[Sequence[int]], None]) -> Iterator[int]:
+        """Call ``work`` on consecutive pieces of ``items``; yield the size of each piece once it is done.
+
+        A piece that does not fit is tried again at half the size. ``work`` must leave nothing behind when it raises.
+
+        Raises:
+            InputError: out of memory at the fixed size, or with a single prompt.
+        """
+        start = 0
+        while start < len(items):
+            piece = items[start : start + self.size]
+            try:
+                work(piece)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self.automatic or len(piece) == 1:
+                    raise InputError(
+                        f"Out of memory with {len(piece)} prompts at a time. Use a smaller --batch-size, another --device "
+                        "or a smaller model."
+                    ) from error
+                self.size = len(piece) // 2
+            else:
+                start += len(piece)
+                yield len(piece)
+                continue
+            # Outside the handler, where the failed batch's tensors are no longer held by the traceback.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception is an allocator's, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator: can't allocate memory" in text or "MPS backend out of memory" in text

@@ -1,0 +1,94 @@
+"""Fused matrices taken apart: which output rows of one stored matrix belong to which submodule of the paper.
+
+Models store q, k and v, or gate and up, stacked in one matrix in one of four layouts. Each layout here returns, for a
+name the paper uses, the output rows it owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Rows = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Numbers of query and key/value heads and the width of one head."""
+
+    heads: int
+    key_value_heads: int
+    head_width: int
+
+
+def attention_shape(config: Any) -> AttentionShape:
+    """Read the shape of attention from a text config, whatever the architecture calls its parts."""
+    heads = config.num_attention_heads
+    # Falcon writes its key/value heads as a flag (multi_query) or as num_kv_heads.
+    key_value_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None) or heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return AttentionShape(heads, key_value_heads, head_width)
+
+
+def stacked_qkv(config: Any) -> Rows:
+    """All query rows, then all key rows, then all value rows (Phi-3, GPT-2, InternLM-like)."""
+    shape = attention_shape(config)
+    query, key = shape.heads * shape.head_width, shape.key_value_heads * shape.head_width
+    rows = torch.arange(query + 2 * key)
+    return {"q": rows[:query], "k": rows[query : query + key], "v": rows[query + key :]}
+
+
+def interleaved_qkv(config: Any) -> Rows:
+    """For each head its query, key and value rows in turn (GPT-NeoX, BLOOM)."""
+    shape = attention_shape(config)
+    rows = torch.arange(shape.heads * 3 * shape.head_width).view(shape.heads, 3, shape.head_width)
+    return {name: rows[:, i].reshape(-1) for i, name in enumerate("qkv")}
+
+
+def falcon_qkv(config: Any) -> Rows:
+    """Falcon's three layouts: grouped (new architecture), one shared key/value head, or interleaved."""
+    if config.new_decoder_architecture:
+        groups, width = config.num_kv_heads, config.hidden_size // config.num_attention_heads
+        per_group = config.num_attention_heads // groups
+        rows = torch.arange(groups * (per_group + 2) * width).view(groups, per_group + 2, width)
+        parts = {"q": rows[:, :-2], "k": rows[:, -2], "v": rows[:, -1]}
+        return {name: part.reshape(-1) for name, part in parts.items()}
+    if config.multi_query:
+        width = config.hidden_size // config.num_attention_heads
+        rows = torch.arange(config.hidden_size + 2 * width)
+        return {"q": rows[: config.hidden_size], "k": rows[config.hidden_size : -width], "v": rows[-width:]}
+    return interleaved_qkv(config)
+
+
+def stacked_gate_up(config: Any) -> Rows:
+    """The gate's rows, then as many of the up projection (Phi-3, GLM)."""
+    width = config.intermediate_size
+    rows = torch.arange(2 * width)
+    return {"gate": rows[:width], "up": rows[width:]}
+
+
+LAYOUTS: dict[str, Callable[[Any], Rows]] = {
+    "qkv_proj": stacked_qkv,
+    "c_attn": stacked_qkv,
+    "Wqkv": stacked_qkv,
+    "query_key_value": interleaved_qkv,
+    "gate_up_proj": stacked_gate_up,
+}
+"""Layout by the last part of the module's name. ``query_key_value`` of Falcon differs, see :func:`fused_rows`."""
+
+
+def fused_rows(module_name: str, d_out: int, config: Any) -> Rows | None:
+    """Return the rows of each submodule in the fused matrix ``module_name``, or None when it is not a known fused one.
+
+    A layout whose rows do not add up to ``d_out`` is not this one, so the matrix is then treated as a whole.
+    """
+    layout = LAYOUTS.get(module_name.rpartition(".")[2])
+    if layout is interleaved_qkv and config.model_type == "falcon":
+        layout = falcon_qkv
+    if layout is None:
+        return None
+    rows = layout(config)
+    return rows if sum(len(part) for part in rows.values()) == d_out else None

@@ -1,0 +1,49 @@
+"""A GGUF file as an ordinary checkpoint folder.
+
+Two traps. ``from_pretrained`` must be told to dequantise, or the result cannot be saved. And a GGUF may store the head
+apart from the embeddings of a model that ties them, quantised differently: both copies are kept, as the file has them,
+and the written config says that they are not tied, so that a reload uses the head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.chat import end_of_turn_ids
+from prosafeprune.progress import Reporter
+
+
+def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
+    """Write the model in ``gguf`` into the existing, empty ``folder`` as float16 safetensors, tokenizer and config.
+
+    Raises:
+        InputError: the file is not a GGUF of an architecture that transformers can read.
+    """
+    import torch
+    import transformers
+    from transformers.utils.quantization_config import GgufConfig
+
+    with gguf.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
+    try:
+        with reporter.stage("Converting the GGUF", 3) as advance:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+            advance(1)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent),
+                gguf_file=gguf.name,
+                dtype=torch.float16,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+            advance(1)
+            # The file's metadata names one end token; the chat template may end turns with another.
+            model.generation_config.eos_token_id = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            advance(1)
+    except (ValueError, KeyError, NotImplementedError, IndexError) as error:
+        raise InputError(f"{gguf}: could not be read as a GGUF model ({error}).") from error
+    if not model.config.get_text_config().tie_word_embeddings and "lm_head.weight" in model.state_dict():
+        reporter.note("The GGUF stores the output head apart from the embeddings; both are kept, untied.")

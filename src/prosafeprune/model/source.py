@@ -1,0 +1,109 @@
+"""Where a model comes from: a local folder, a hub id or a GGUF file, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "LICENSE*", "*.py"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint folder on this machine, or a GGUF file still to be converted into one."""
+
+    name: str
+    """What the user called it."""
+    path: Path
+    """A folder with config.json and safetensors shards, or a .gguf file."""
+    revision: str | None = None
+    """The commit of a hub model."""
+    is_hub: bool = False
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.path.suffix.lower() == ".gguf"
+
+
+def find_source(model: str, revision: str | None = None) -> ModelSource:
+    """Find the model on this machine, downloading it from the hub when it is a hub id.
+
+    Raises:
+        InputError: nothing there, not a model, weights that are only pickles, or a quantised checkpoint.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise InputError(f"{model}: is a file, but not a .gguf. Give a model folder, a hub id or a .gguf file.")
+        return ModelSource(model, path)
+    if path.is_dir():
+        check_checkpoint_folder(path, model)
+        return ModelSource(model, path)
+    if model.count("/") > 1 or model.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
+        raise InputError(f"{model}: no such folder or file. Check the path.")
+    return _download(model, revision)
+
+
+def _download(model: str, revision: str | None) -> ModelSource:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:  # noqa: BLE001 - the hub client raises many types for "cannot have it"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{model}: no such local folder, and the hub did not give it ({reason}). Check the name; for a gated model "
+            "accept its terms and set HF_TOKEN; without a network, download it elsewhere and give the folder."
+        ) from error
+    check_checkpoint_folder(folder, model)
+    commit = folder.name if folder.parent.name == "snapshots" else revision
+    return ModelSource(model, folder, revision=commit, is_hub=True)
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """Return config.json as it stands on disk. Raises InputError when it is missing or broken."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: its config.json is not valid JSON ({error}). Fetch it again.") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{name}: its config.json does not hold an object. Fetch it again.")
+    return config
+
+
+def check_checkpoint_folder(folder: Path, name: str) -> None:
+    """Raise InputError unless the folder holds an editable checkpoint in safetensors."""
+    config = read_config(folder, name)
+    if (folder / "adapter_config.json").exists():
+        raise InputError(f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder.")
+    if not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+            raise InputError(
+                f"{name}: holds its weights as pickles only, which can run code when loaded. Convert them to safetensors "
+                "(save_pretrained in a sandbox) or use a revision that has them."
+            )
+        raise InputError(f"{name}: holds no .safetensors file. Download the weights as well.")
+    text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
+    quantization = config.get("quantization_config") or text_config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
+        raise InputError(
+            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model."
+        )
+
+
+def model_hash(folder: Path) -> str:
+    """Return the sha256 over config.json and all safetensors files, by name, of a checkpoint folder."""
+    total = hashlib.sha256()
+    for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()

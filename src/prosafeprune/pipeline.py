@@ -1,0 +1,286 @@
+"""The main job: from a recipe to a pruned checkpoint with its evidence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prosafeprune.checkpoint.staging import check_output, scratch_folder, staged_folder
+from prosafeprune.checkpoint.writer import EditedTensors, checkpoint_bytes, copy_checkpoint
+from prosafeprune.errors import InputError, SafetyFloorError
+from prosafeprune.evaluation.before_after import Measurement, measure
+from prosafeprune.evaluation.scores import compliance_change, safety_change
+from prosafeprune.judge import Judge, RulesJudge
+from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
+from prosafeprune.method.plan import Edit, Plan, make_edits
+from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.gguf import convert_gguf
+from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
+from prosafeprune.model.source import ModelSource, find_source, model_hash
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.recipe import Recipe
+from prosafeprune.report.card import write_card
+from prosafeprune.report.evidence import write_evidence
+from prosafeprune.report.record import ModelRecord, Record, RunRecord, library_versions, prompts_record
+
+GGUF_GROWTH = 8
+"""A 4-bit GGUF becomes at most four times its size in float16, and is held twice while the result is written."""
+
+PromptSets = Mapping[PromptClass, PromptSet]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What a run did."""
+
+    record: Record
+    before: Measurement
+    after: Measurement
+    output: Path | None
+    """The folder written, or None when nothing was."""
+    loaded: LoadedModel
+    """The pruned model, in memory."""
+
+    @property
+    def safety_drop(self) -> float:
+        """Points of S.S. lost; negative when it rose."""
+        return -self.record.safety_change.points
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the loss of safety is within what the recipe allows."""
+        return self.safety_drop <= self.record.recipe.max_safety_drop
+
+
+def run_recipe(
+    recipe: Recipe, output: Path | None, *, overwrite: bool = False, reporter: Reporter | None = None
+) -> PruneResult:
+    """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
+
+    Args:
+        recipe: what to do.
+        output: folder to write; None measures only.
+        overwrite: replace a model folder that is there already.
+        reporter: told of progress.
+
+    Returns:
+        The result. When :attr:`PruneResult.is_safe` is false nothing was written; see :func:`require_safe`.
+
+    Raises:
+        InputError: something in the recipe or the model cannot be used.
+    """
+    reporter = reporter or SilentReporter()
+    calibration = _calibration_prompts(recipe)
+    evaluation = _evaluation_prompts()
+    require_disjoint(list(calibration.values()), list(evaluation.values()))
+    source = find_source(recipe.model, recipe.revision)
+    if output is not None:
+        check_output(output, _bytes_needed(source), overwrite)
+    with _checkpoint_folder(source, output, reporter) as folder:
+        return _prune_folder(recipe, source, folder, output, calibration, evaluation, reporter)
+
+
+def require_safe(result: PruneResult) -> None:
+    """Raise SafetyFloorError when a result lost more safety than its recipe allows."""
+    if not result.is_safe:
+        raise SafetyFloorError(
+            f"The pruned model refuses {result.safety_drop:.1f} points fewer harmful prompts, more than the "
+            f"{result.record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
+            "smaller --strength."
+        )
+
+
+def _prune_folder(
+    recipe: Recipe,
+    source: ModelSource,
+    folder: Path,
+    output: Path | None,
+    calibration: PromptSets,
+    evaluation: PromptSets,
+    reporter: Reporter,
+) -> PruneResult:
+    loaded = load_model(
+        folder,
+        source.name,
+        reporter,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    anatomy = describe_anatomy(loaded, reporter)
+    plan = Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
+    require_layers(plan, anatomy)
+    inputs, edits = calibrate(loaded, anatomy, plan, calibration, recipe.batch_size, reporter)
+    tensors = EditedTensors(folder, edits)
+
+    def measured(title: str) -> Measurement:
+        return measure(
+            loaded,
+            evaluation[PromptClass.PSEUDO_HARMFUL],
+            evaluation[PromptClass.HARMFUL],
+            judge,
+            BatchSize(recipe.batch_size, loaded.device),
+            reporter,
+            max_new_tokens=recipe.max_new_tokens,
+            title=title,
+        )
+
+    judge = RulesJudge()
+    before = measured("Answers of the source")
+    with reporter.stage("Pruning", len(tensors)) as advance:
+        tensors.apply_in_memory(advance)
+    after = measured("Answers of the result")
+    record = _make_record(recipe, source, loaded, plan, judge, calibration, inputs, edits, tensors, before, after)
+    result = PruneResult(record, before, after, output, loaded)
+    if output is None or not result.is_safe:
+        return PruneResult(record, before, after, None, loaded)
+    _write(result, output, folder, source, tensors, reporter)
+    return result
+
+
+def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
+    """Find the submodules, and tell what was found, one line per kind, and what is left alone."""
+    anatomy = find_anatomy(loaded.model)
+    reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")
+    for line in anatomy.describe():
+        reporter.note(f"  {line}")
+    for name, reason in anatomy.skipped.items():
+        reporter.warning(f"{name}: left as it is ({reason}).")
+    return anatomy
+
+
+def require_layers(plan: Plan, anatomy: Anatomy) -> None:
+    """Raise InputError when the plan names layers the model does not have."""
+    beyond = [layer for layer in plan.layers if layer >= anatomy.num_layers]
+    if beyond:
+        raise InputError(
+            f"--layers {', '.join(map(str, beyond))}: the model has {anatomy.num_layers} layers, counted 0 to "
+            f"{anatomy.num_layers - 1}."
+        )
+
+
+def calibrate(
+    loaded: LoadedModel,
+    anatomy: Anatomy,
+    plan: Plan,
+    calibration: PromptSets,
+    batch_size: int | str,
+    reporter: Reporter,
+) -> tuple[PooledInputs, list[Edit]]:
+    """Collect the pooled inputs of all three classes in one pass, and make the plan's edits from them."""
+    texts: list[str] = []
+    class_rows: dict[PromptClass, range] = {}
+    for prompt_class, prompts in calibration.items():
+        class_rows[prompt_class] = range(len(texts), len(texts) + len(prompts))
+        texts += prompts.texts
+    smallest = min(class_rows, key=lambda name: len(class_rows[name]))
+    if len(class_rows[smallest]) < plan.rank:
+        raise InputError(
+            f"Rank {plan.rank} needs at least as many prompts in each class, and there are {len(class_rows[smallest])} "
+            f"{smallest.title} ones. Give more prompts or a smaller --rank."
+        )
+    encoded = encode_prompts(loaded.tokenizer, texts)
+    size = BatchSize(batch_size, loaded.device)
+    with reporter.stage("Activations", len(encoded)) as advance:
+        inputs = collect_pooled_inputs(loaded.model, anatomy, encoded, plan.pooling, plan.layers, size, advance)
+    total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)
+    with reporter.stage("Subspaces", total) as advance, torch.inference_mode():
+        return inputs, make_edits(anatomy, plan, inputs, class_rows, advance)
+
+
+def _calibration_prompts(recipe: Recipe) -> PromptSets:
+    sets = {}
+    for prompt_class in PromptClass:
+        own = getattr(recipe, prompt_class.value)
+        prompts = (
+            read_prompts(own, prompt_class, recipe.prompt_field) if own else bundled_prompts(prompt_class, "calibration")
+        )
+        sets[prompt_class] = prompts.sample(recipe.samples, recipe.seed)
+    return sets
+
+
+def _evaluation_prompts() -> PromptSets:
+    return {name: bundled_prompts(name, "test") for name in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)}
+
+
+def _bytes_needed(source: ModelSource) -> int:
+    return GGUF_GROWTH * source.path.stat().st_size if source.is_gguf else checkpoint_bytes(source.path)
+
+
+@contextmanager
+def _checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
+    """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
+    if not source.is_gguf:
+        yield source.path
+        return
+    with ExitStack() as stack:
+        if output is not None:
+            folder = stack.enter_context(scratch_folder(output, "converted"))
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
+        convert_gguf(source.path, folder, reporter)
+        yield folder
+
+
+def _make_record(
+    recipe: Recipe,
+    source: ModelSource,
+    loaded: LoadedModel,
+    plan: Plan,
+    judge: Judge,
+    calibration: PromptSets,
+    inputs: PooledInputs,
+    edits: list[Edit],
+    tensors: EditedTensors,
+    before: Measurement,
+    after: Measurement,
+) -> Record:
+    evaluated = (before.pseudo_harmful.prompts, before.harmful.prompts)
+    return Record(
+        model=ModelRecord(
+            name=source.name,
+            revision=source.revision,
+            sha256=model_hash(loaded.folder),
+            stored_dtype=dtype_name(loaded.stored_dtype),
+        ),
+        plan=plan,
+        recipe=recipe,
+        judge=judge.name,
+        calibration={name.value: prompts_record(prompts) for name, prompts in calibration.items()},
+        evaluation={prompts.prompt_class.value: prompts_record(prompts) for prompts in evaluated},
+        source=before.scores,
+        result=after.scores,
+        compliance_change=compliance_change(before.pseudo_harmful.verdicts, after.pseudo_harmful.verdicts),
+        safety_change=safety_change(before.harmful.verdicts, after.harmful.verdicts),
+        edited_tensors=tensors.names,
+        submodules=[edit.measures for edit in edits],
+        run=RunRecord(
+            device=str(loaded.device),
+            dtype=dtype_name(loaded.run_dtype),
+            calibration_batch_sizes=inputs.batch_sizes,
+            source_batch_sizes=before.batch_sizes,
+            result_batch_sizes=after.batch_sizes,
+            shared_head_tokens=inputs.shared_head,
+            versions=library_versions(),
+        ),
+    )
+
+
+def _write(
+    result: PruneResult, output: Path, folder: Path, source: ModelSource, tensors: EditedTensors, reporter: Reporter
+) -> None:
+    with staged_folder(output) as staging, reporter.stage("Writing", len(tensors) + 1) as advance:
+        copy_checkpoint(folder, staging)
+        advance(1)
+        tensors.write(staging, advance)
+        write_card(staging, result.record, source.name if source.is_hub else None)
+        write_evidence(staging, result.before, result.after)
+        result.record.write(staging)

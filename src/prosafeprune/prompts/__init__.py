@@ -1,0 +1,17 @@
+"""Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
+
+from prosafeprune.prompts.bundled import bundled_prompts
+from prosafeprune.prompts.overlap import Overlap, find_overlaps, require_disjoint
+from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.sources import read_prompts
+
+__all__ = [
+    "Overlap",
+    "Prompt",
+    "PromptClass",
+    "PromptSet",
+    "bundled_prompts",
+    "find_overlaps",
+    "read_prompts",
+    "require_disjoint",
+]

@@ -1,0 +1,98 @@
+"""Prompts of the user's own: a local .jsonl, .csv or .txt file, or a dataset on the hub."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+
+FILE_TYPES = (".jsonl", ".csv", ".txt")
+
+
+def read_prompts(source: str, prompt_class: PromptClass | str, field: str = "prompt") -> PromptSet:
+    """Read prompts from ``source``, keeping the first of exact repeats.
+
+    ``source`` is a path ending in .jsonl, .csv or .txt (one prompt a line), or a hub dataset id, optionally with a
+    split: ``org/name:train``. ``field`` names the column of the prompt; a column ``category`` is kept if there is one.
+
+    Raises:
+        InputError: no such file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
+    """
+    prompt_class = PromptClass(prompt_class)
+    path = Path(source).expanduser()
+    if path.suffix.lower() in FILE_TYPES:
+        prompts = list(_from_file(path, field))
+    elif path.exists():
+        raise InputError(f"{source}: prompts are read from {', '.join(FILE_TYPES)} files; convert it to one of them.")
+    elif source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        prompts = list(_from_hub(source, field))
+    else:
+        raise InputError(f"{source}: no such file. Give a .jsonl, .csv or .txt file or a hub dataset id (org/name).")
+    unique = tuple({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+    if not unique:
+        raise InputError(f"{source}: holds no prompt. Give at least one.")
+    return PromptSet(prompt_class, source, unique)
+
+
+def _from_file(path: Path, field: str) -> Iterator[Prompt]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check the path.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}). Save it as UTF-8.") from error
+    if path.suffix.lower() == ".txt":
+        yield from (Prompt(line.strip()) for line in text.splitlines() if line.strip())
+    elif path.suffix.lower() == ".csv":
+        yield from _from_rows(csv.DictReader(text.splitlines(keepends=True)), field, str(path))
+    else:
+        yield from _from_rows(_json_rows(text, path), field, str(path))
+
+
+def _json_rows(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
+    # Split on newlines alone: a JSON string may hold other characters that str.splitlines() breaks at.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}). Write one object a line.") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: not a JSON object. Write one object a line.")
+        yield row
+
+
+def _from_rows(rows: Iterable[Mapping[str, Any]], field: str, source: str) -> Iterator[Prompt]:
+    for number, row in enumerate(rows, 1):
+        if field not in row:
+            columns = ", ".join(str(name) for name in row)
+            raise InputError(f"{source}, row {number}: no column '{field}' among: {columns}. Name it with --prompt-field.")
+        text = row[field]
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{source}, row {number}: '{field}' is empty or not text. Mend or remove the row.")
+        yield Prompt(text.strip(), str(row.get("category") or ""))
+
+
+def _from_hub(source: str, field: str) -> Iterator[Prompt]:
+    import datasets
+
+    name, _, split = source.partition(":")
+    try:
+        loaded = datasets.load_dataset(name, split=split or None)
+    except Exception as error:  # noqa: BLE001 - the library raises a dozen unrelated types for "cannot have it"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{source}: the dataset could not be loaded ({reason}). If it is gated, accept its terms and set HF_TOKEN; "
+            "or download it and give the file."
+        ) from error
+    if isinstance(loaded, datasets.DatasetDict):
+        if len(loaded) != 1:
+            raise InputError(f"{source}: has the splits {', '.join(loaded)}. Name one: {name}:{next(iter(loaded))}.")
+        loaded = next(iter(loaded.values()))
+    yield from _from_rows(loaded, field, source)

@@ -1,0 +1,67 @@
+"""The model card: the source's own, kept, and behind it what was done and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+from jinja2 import Environment
+
+from prosafeprune.report.record import RECORD_FILE, Record
+
+SECTION = """
+## Pruned against over-refusal
+
+This is `{{ name }}` with a small part of the weights of {{ layers }} removed by
+prosafeprune, so that it answers harmless requests that merely sound risky. Nothing else about the model changed: it
+loads and runs like its source, at the same cost.
+
+| | source | this model | change (95 % interval) |
+|---|---|---|---|
+| compliance rate on {{ r.source.compliance.total }} pseudo-harmful prompts, % | {{ rate(r.source.compliance) }} | {{ rate(r.result.compliance) }} | {{ change(r.compliance_change) }} |
+| refusal rate on {{ r.source.safety.total }} harmful prompts, % | {{ rate(r.source.safety) }} | {{ rate(r.result.safety) }} | {{ change(r.safety_change) }} |
+
+Answers of at most {{ r.recipe.max_new_tokens }} tokens, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson
+intervals. These prompts are a sample: measure on your own before you deploy. The model can still answer some harmful
+requests and refuse some harmless ones.
+
+Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`. `{{ record_file }}`
+holds all that is needed to repeat the run. Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal
+in LLMs* (ICLR 2026).
+"""
+
+
+def write_card(folder: Path, record: Record, base_model: str | None) -> None:
+    """Write README.md into ``folder``, keeping the text and metadata of the one there.
+
+    ``base_model`` is the hub id of the source, when it has one.
+    """
+    path = folder / "README.md"
+    card = _read(path)
+    if base_model:
+        card.data.base_model = base_model
+    tags = list(card.data.tags or [])
+    card.data.tags = [*tags, *(tag for tag in ("prosafeprune", "over-refusal") if tag not in tags)]
+    section = Environment(autoescape=False).from_string(SECTION).render(
+        r=record,
+        name=record.model.name.replace("`", "'"),
+        layers=_layers(record),
+        record_file=RECORD_FILE,
+        rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
+        change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+    )
+    path.write_text(f"---\n{card.data.to_yaml()}\n---\n{card.text.rstrip()}\n{section}", encoding="utf-8")
+
+
+def _read(path: Path) -> ModelCard:
+    if path.exists():
+        try:
+            return ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+        except ValueError:  # metadata that is no YAML: keep the text as it stands
+            return ModelCard(f"---\n{{}}\n---\n{path.read_text(encoding='utf-8')}")
+    return ModelCard(f"---\n{ModelCardData(pipeline_tag='text-generation', library_name='transformers').to_yaml()}\n---\n")
+
+
+def _layers(record: Record) -> str:
+    numbers = ", ".join(str(layer) for layer in record.plan.layers)
+    return f"layer {numbers}" if len(record.plan.layers) == 1 else f"layers {numbers}"

@@ -1,0 +1,87 @@
+"""The record: all that is needed to repeat a run, and what it measured. It holds no date, so equal runs give equal records."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.method.measures import EditMeasures
+from prosafeprune.method.plan import Plan
+from prosafeprune.prompts.prompt_set import PromptSet
+from prosafeprune.recipe import Recipe
+
+RECORD_FILE = "prosafeprune.json"
+LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
+
+
+class ModelRecord(BaseModel):
+    """The source model: what it was called, and what it was."""
+
+    name: str
+    revision: str | None
+    sha256: str
+    """Over config.json and the safetensors files."""
+    stored_dtype: str
+
+
+class PromptsRecord(BaseModel):
+    """A prompt set as it was used, after sampling."""
+
+    source: str
+    count: int
+    sha256: str
+
+
+class RunRecord(BaseModel):
+    """How it was run; in half precision the last bits depend on it."""
+
+    device: str
+    dtype: str
+    calibration_batch_sizes: tuple[int, ...]
+    source_batch_sizes: tuple[int, ...]
+    result_batch_sizes: tuple[int, ...]
+    shared_head_tokens: int
+    versions: dict[str, str]
+
+
+class Record(BaseModel):
+    """Everything about one pruned checkpoint."""
+
+    format: int = 1
+    model: ModelRecord
+    plan: Plan
+    recipe: Recipe
+    judge: str
+    calibration: dict[str, PromptsRecord]
+    evaluation: dict[str, PromptsRecord]
+    source: Scores
+    result: Scores
+    compliance_change: Change
+    safety_change: Change
+    edited_tensors: list[str]
+    submodules: list[EditMeasures]
+    run: RunRecord
+
+    def write(self, folder: Path) -> None:
+        """Write the record into a folder."""
+        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def prompts_record(prompts: PromptSet) -> PromptsRecord:
+    """Describe a prompt set for the record."""
+    return PromptsRecord(source=prompts.source, count=len(prompts), sha256=prompts.sha256)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that results depend on."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            versions[library] = "not installed as a package"
+    return versions

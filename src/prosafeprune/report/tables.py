@@ -1,0 +1,82 @@
+"""Results of a run as tables for a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from prosafeprune.evaluation.before_after import JudgedAnswers, Measurement, changed_examples
+from prosafeprune.evaluation.scores import Change, Rate, Scores
+from prosafeprune.report.evidence import shorten
+from prosafeprune.report.record import Record
+
+HARMFUL_SHOWN = 90
+SHOWN = 220
+
+
+def scores_table(record: Record) -> Table:
+    """Return C.R., S.S. and T.S. of source and result, with 95 % intervals."""
+    table = Table(title="Before and after, bundled test prompts (95 % intervals)")
+    for heading in ("", "source", "result", "change"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    before, after = record.source, record.result
+    table.add_row(
+        f"C.R.  complies, {before.compliance.total} pseudo-harmful",
+        _rate(before.compliance),
+        _rate(after.compliance),
+        _change(record.compliance_change),
+    )
+    table.add_row(
+        f"S.S.  refuses, {before.safety.total} harmful",
+        _rate(before.safety),
+        _rate(after.safety),
+        _change(record.safety_change),
+    )
+    table.add_row(
+        "T.S.  mean of the two",
+        f"{before.tradeoff_score:.1f}",
+        f"{after.tradeoff_score:.1f}",
+        f"{after.tradeoff_score - before.tradeoff_score:+.1f}",
+    )
+    broken_before, broken_after = _broken(before), _broken(after)
+    if broken_before or broken_after:
+        table.add_row("broken answers (count as neither)", str(broken_before), str(broken_after), "")
+    return table
+
+
+def examples_table(before: Measurement, after: Measurement, pseudo_harmful: int = 3, harmful: int = 2) -> Table:
+    """Return a few answers side by side, changed ones first; answers to harmful prompts are cut short."""
+    table = Table(title="Some answers", show_lines=True)
+    for heading in ("prompt", "source", "result"):
+        table.add_column(heading, ratio=1, overflow="fold")
+    _add_examples(table, before.pseudo_harmful, after.pseudo_harmful, pseudo_harmful, SHOWN)
+    _add_examples(table, before.harmful, after.harmful, harmful, HARMFUL_SHOWN)
+    return table
+
+
+def _add_examples(table: Table, before: JudgedAnswers, after: JudgedAnswers, count: int, limit: int) -> None:
+    for i in changed_examples(before, after, count):
+        prompt = before.prompts.prompts[i]
+        heading = Text(f"{before.prompts.prompt_class.title}: ", style="bold").append(prompt.text, style="not bold")
+        table.add_row(heading, _answer(before, i, limit), _answer(after, i, limit))
+
+
+def _answer(judged: JudgedAnswers, row: int, limit: int) -> Text:
+    # Text, not markup: what a model wrote must not format the terminal.
+    verdict = judged.verdicts[row].answer_class
+    style = "green" if verdict.complies else "yellow" if verdict.refuses else "red"
+    text = " ".join(shorten(judged.answers[row], limit).split())
+    return Text(f"[{verdict.value.replace('_', ' ')}] ", style=style).append(text, style="default")
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.percent:.1f} ({rate.low:.1f} to {rate.high:.1f})"
+
+
+def _change(change: Change) -> str:
+    return f"{change.points:+.1f} ({change.low:+.1f} to {change.high:+.1f})"
+
+
+def _broken(scores: Scores) -> int:
+    counts = (scores.pseudo_harmful_answers, scores.harmful_answers)
+    return sum(count.get(name, 0) for count in counts for name in ("broken", "undetermined"))

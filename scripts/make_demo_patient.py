@@ -1,9 +1,9 @@
-"""Make the demo's patient: a small model taught to be over-cautious (the refusal fine-tuning of the paper's section 5.2).
+"""Make the demo's patient: a small model taught to be over-cautious (the refusal fine-tuning of section 5.2).
 
     python scripts/make_demo_patient.py MODEL_FOLDER ADAPTER_FOLDER
 
-Low-rank adapters on q and v learn to refuse the bundled harmful calibration prompts and some of the pseudo-harmful ones,
-and to go on answering benign ones as the model itself did. Validation and test prompts are not touched.
+Low-rank adapters on q, v and o learn to refuse the bundled harmful calibration prompts and some of the pseudo-harmful
+ones, and to go on answering benign ones as the model itself did. Validation and test prompts are not touched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from prosafeprune.terminal import TerminalReporter
 REFUSAL = "I'm sorry, but I can't assist with that."
 
 
-def training_pairs(loaded: LoadedModel, pseudo_harmful: int, benign: int, reporter: TerminalReporter) -> list[tuple[str, str]]:
+def training_pairs(
+    loaded: LoadedModel, pseudo_harmful: int, benign: int, reporter: TerminalReporter
+) -> list[tuple[str, str]]:
     """Return prompts with the answers to learn."""
     refused = bundled_prompts("harmful", "calibration").texts
     refused += bundled_prompts("pseudo_harmful", "calibration").sample(pseudo_harmful, seed=1).texts
@@ -75,10 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("adapter", type=Path)
-    parser.add_argument("--pseudo-harmful", type=int, default=60, help="how many pseudo-harmful prompts it learns to refuse")
-    parser.add_argument("--benign", type=int, default=120)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument(
+        "--pseudo-harmful", type=int, default=70, help="how many pseudo-harmful prompts it learns to refuse"
+    )
+    parser.add_argument("--benign", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
@@ -86,7 +90,14 @@ def main() -> None:
     with TerminalReporter() as reporter:
         loaded = load_model(options.model, options.model.name, reporter)
         pairs = training_pairs(loaded, options.pseudo_harmful, options.benign, reporter)
-    config = LoraConfig(r=options.rank, lora_alpha=2 * options.rank, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=2 * options.rank,
+        target_modules=["q_proj", "v_proj", "o_proj"],
+        # Lower layers are left alone: nothing has to be carried back through them, which saves a quarter of the time.
+        layers_to_transform=list(range(6, loaded.model.config.num_hidden_layers)),
+        task_type="CAUSAL_LM",
+    )
     loaded.model = get_peft_model(loaded.model, config, autocast_adapter_dtype=True)
     train(loaded, pairs, options.epochs, options.rate, options.batch_size)
     loaded.model.half().save_pretrained(options.adapter)

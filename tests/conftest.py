@@ -18,7 +18,13 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>"]
-SMALL = {"vocab_size": 300, "max_position_embeddings": 512, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+SMALL = {
+    "vocab_size": 300,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
 LLAMA = {
     "hidden_size": 48,
     "intermediate_size": 80,
@@ -31,7 +37,10 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: transformers.LlamaConfig(**LLAMA, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(**LLAMA, tie_word_embeddings=True),
     "gemma3": lambda: transformers.Gemma3TextConfig(
-        **LLAMA, head_dim=16, sliding_window=16, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+        **LLAMA,
+        head_dim=16,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     ),
     "phi3": lambda: transformers.Phi3Config(**LLAMA),
     "gpt2": lambda: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=512, **SMALL),
@@ -39,7 +48,12 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, **SMALL
     ),
     "falcon": lambda: transformers.FalconConfig(
-        hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_kv_heads=2, new_decoder_architecture=True, **SMALL
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_kv_heads=2,
+        new_decoder_architecture=True,
+        **SMALL,
     ),
     "stablelm": lambda: transformers.StableLmConfig(**LLAMA, use_qkv_bias=True, partial_rotary_factor=0.5),
 }
@@ -101,8 +115,25 @@ def prompt_files(tmp_path: Path) -> dict[str, str]:
     """Small calibration files of the three classes, as settings of a recipe."""
     words = {
         "benign": ["bread", "rivers", "chess", "trains", "maps", "paint", "clouds", "soup", "bees", "verbs"],
-        "harmful": ["scams", "stalking", "arson", "fraud", "poisoning", "bullying", "theft", "threats", "hate", "fakes"],
-        "pseudo_harmful": ["killing time", "shooting stars", "bombing a quiz", "a crime novel", "a knife block"]
+        "harmful": [
+            "scams",
+            "stalking",
+            "arson",
+            "fraud",
+            "poisoning",
+            "bullying",
+            "theft",
+            "threats",
+            "hate",
+            "fakes",
+        ],
+        "pseudo_harmful": [
+            "killing time",
+            "shooting stars",
+            "bombing a quiz",
+            "a crime novel",
+            "a knife block",
+        ]
         + ["venom research", "war history", "pirate jokes", "lock museums", "a murder of crows"],
     }
     files = {}

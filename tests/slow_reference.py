@@ -1,4 +1,4 @@
-"""The method once more, slowly and literally, sharing no code with the package: dense projectors, one prompt at a time."""
+"""The method once more, slowly and literally: no code of the package, dense projectors, one prompt at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import torch
 import transformers
 
 FUSED = {
-    "phi3": {"qkv_proj": {"q": (0, 48), "k": (48, 72), "v": (72, 96)}, "gate_up_proj": {"gate": (0, 80), "up": (80, 160)}},
+    "phi3": {
+        "qkv_proj": {"q": (0, 48), "k": (48, 72), "v": (72, 96)},
+        "gate_up_proj": {"gate": (0, 80), "up": (80, 160)},
+    },
     "gpt2": {"c_attn": {"q": (0, 48), "k": (48, 96), "v": (96, 144)}},
 }
 
 
 def pruned_state(
-    folder: Path, prompts: dict[str, list[str]], layers: tuple[int, ...], rank: int, strength: float, stem: str
+    folder: Path,
+    prompts: dict[str, list[str]],
+    layers: tuple[int, ...],
+    rank: int,
+    strength: float,
+    stem: str,
 ) -> dict[str, torch.Tensor]:
     """Return the expected weights (by parameter name, float64) of every matrix the method changes.
 
@@ -48,7 +56,9 @@ def pruned_state(
 def _outputs(model: Any, tokenizer: Any, text: str, stem: str) -> dict[str, torch.Tensor]:
     caught: dict[str, torch.Tensor] = {}
     handles = [
-        module.register_forward_hook(lambda m, i, out, name=name: caught.__setitem__(name, out.detach().double().clone()))
+        module.register_forward_hook(
+            lambda m, i, out, name=name: caught.__setitem__(name, out.detach().double().clone())
+        )
         for name, module in model.named_modules()
         if name.startswith(f"{stem}.") and type(module).__name__ in ("Linear", "Conv1D")
     ]

@@ -14,7 +14,12 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch, shared_head_length
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 
-PROMPTS = ["How do I kill a process?", "Hi", "Tell me about  spaces \n and lines, at some length, please.", "How do I?"]
+PROMPTS = [
+    "How do I kill a process?",
+    "Hi",
+    "Tell me about  spaces \n and lines, at some length, please.",
+    "How do I?",
+]
 CPU = torch.device("cpu")
 
 
@@ -119,9 +124,7 @@ def test_nothing_above_the_last_layer_asked_for_is_run() -> None:
     anatomy = find_anatomy(model)
     anatomy.layers[2].register_forward_hook(lambda *_: pytest.fail("layer 2 was run"))
     prompts = encode_prompts(make_tokenizer(), PROMPTS)
-    collected = collect_pooled_inputs(
-        model, anatomy, prompts, Pooling.TAIL, [1], BatchSize(4, CPU), lambda done: None
-    )
+    collected = collect_pooled_inputs(model, anatomy, prompts, Pooling.TAIL, [1], BatchSize(4, CPU), lambda done: None)
     assert {name.split(".")[2] for name in collected.by_module} == {"1"}
 
 

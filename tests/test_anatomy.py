@@ -42,10 +42,18 @@ def test_key_and_value_heads_keep_their_own_width() -> None:
 
 
 def test_phi3_slices_equal_the_unfused_llama_twin() -> None:
-    fused, twin = make_model("phi3"), transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, rms_norm_eps=1e-5)).eval()
+    fused, twin = (
+        make_model("phi3"),
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, rms_norm_eps=1e-5)).eval(),
+    )
     parts = {(s.layer, s.kind): s.take(s.module.weight) for s in find_anatomy(fused).submodules}
     state = {name: tensor for name, tensor in fused.state_dict().items() if "qkv" not in name and "gate_up" not in name}
-    homes = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj"}
+    homes = {
+        "q": "self_attn.q_proj",
+        "k": "self_attn.k_proj",
+        "v": "self_attn.v_proj",
+        "o": "self_attn.o_proj",
+    }
     homes |= {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
     for (layer, kind), weight in parts.items():
         state[f"model.layers.{layer}.{homes[kind]}.weight"] = weight
@@ -88,7 +96,11 @@ def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
 
 
 def test_falcon_layouts_cover_every_row_once() -> None:
-    for options in ({"multi_query": True}, {"multi_query": False}, {"new_decoder_architecture": True, "num_kv_heads": 2}):
+    for options in (
+        {"multi_query": True},
+        {"multi_query": False},
+        {"new_decoder_architecture": True, "num_kv_heads": 2},
+    ):
         config = transformers.FalconConfig(hidden_size=48, num_attention_heads=4, **options)
         rows = torch.cat(list(falcon_qkv(config).values()))
         assert sorted(rows.tolist()) == list(range(len(rows)))

@@ -23,7 +23,14 @@ from prosafeprune.errors import SafetyFloorError
 from prosafeprune.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h"}
-SETTINGS = {"layers": "1-2", "rank": 4, "strength": 0.8, "max_new_tokens": 2, "max_safety_drop": 100, "device": "cpu"}
+SETTINGS = {
+    "layers": "1-2",
+    "rank": 4,
+    "strength": 0.8,
+    "max_new_tokens": 2,
+    "max_safety_drop": 100,
+    "device": "cpu",
+}
 Make = Callable[..., Path]
 
 
@@ -61,7 +68,10 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
     source, output = checkpoint(architecture, torch.bfloat16, max_shard_size="60KB"), tmp_path / "out"
     result = prune(source, output, prompt_files)
     names = {file.name for file in source.iterdir()}
-    assert {file.name for file in output.iterdir()} == names | {"prosafeprune.json", "prosafeprune_answers.jsonl"}
+    assert {file.name for file in output.iterdir()} == names | {
+        "prosafeprune.json",
+        "prosafeprune_answers.jsonl",
+    }
     assert len([name for name in names if name.endswith(".safetensors")]) > 1
     for name in names - {"README.md"}:
         if not name.endswith(".safetensors"):
@@ -77,7 +87,7 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
 
 
 def test_bfloat16_weights_are_rounded_once(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
-    """Run in float32, what is written must be the exact result rounded to bfloat16: at most one unit in the last place."""
+    """Run in float32, what is written must be the exact result rounded to bfloat16."""
     source = checkpoint("llama", torch.bfloat16)
     prune(source, tmp_path / "out", prompt_files, dtype="float32")
     expected = pruned_state(source, texts(prompt_files), (1, 2), 4, 0.8, "model.layers")
@@ -93,7 +103,9 @@ def test_strength_zero_writes_the_source(checkpoint: Make, prompt_files: dict[st
     assert result.record.compliance_change.points == result.record.safety_change.points == 0
 
 
-def test_the_model_in_memory_is_the_model_on_disk(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
+def test_the_model_in_memory_is_the_model_on_disk(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
     result = prune(checkpoint("gpt2"), tmp_path / "out", prompt_files)
     saved = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     for name, parameter in result.loaded.model.named_parameters():
@@ -195,9 +207,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert list((tmp_path / "place").iterdir()) == []
 
 
-def test_hidden_forms_of_the_unpruned_weights_are_not_copied(
-    prompt_files: dict[str, str], tmp_path: Path
-) -> None:
+def test_hidden_forms_of_the_unpruned_weights_are_not_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:
     from conftest import save_checkpoint
 
     source = save_checkpoint(tmp_path / "source", "llama")

@@ -48,7 +48,9 @@ def test_basis_is_the_best_approximation_of_its_rank() -> None:
     assert torch.linalg.matrix_norm(a - projector(other) @ a) > lost
 
 
-def test_operator_equals_the_dense_product_of_the_three_projectors_in_order(bases: list[torch.Tensor]) -> None:
+def test_operator_equals_the_dense_product_of_the_three_projectors_in_order(
+    bases: list[torch.Tensor],
+) -> None:
     benign, harmful, pseudo = bases
     identity = torch.eye(D_OUT, dtype=torch.float64)
     expected = (identity - projector(benign)) @ projector(harmful) @ projector(pseudo)
@@ -64,7 +66,9 @@ def test_operator_is_a_contraction_of_bounded_rank(bases: list[torch.Tensor]) ->
     assert torch.linalg.matrix_rank(omega) <= RANK
 
 
-def test_operator_ignores_what_is_not_pseudo_harmful_and_leaves_nothing_benign(bases: list[torch.Tensor]) -> None:
+def test_operator_ignores_what_is_not_pseudo_harmful_and_leaves_nothing_benign(
+    bases: list[torch.Tensor],
+) -> None:
     benign, harmful, pseudo = bases
     omega = dense(overlap_operator(benign, harmful, pseudo))
     vector = random_matrix(D_OUT, 1, 3)

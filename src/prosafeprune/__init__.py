@@ -32,7 +32,18 @@ _HOMES = {
     "read_prompts": "prompts",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "InputError",
+    "ProSafePruneError",
+    "PromptSet",
+    "PruneResult",
+    "Recipe",
+    "SafetyFloorError",
+    "bundled_prompts",
+    "make_recipe",
+    "prune",
+    "read_prompts",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -172,7 +173,7 @@ def calibrate(
     anatomy: Anatomy,
     plan: Plan,
     calibration: PromptSets,
-    batch_size: int | str,
+    batch_size: int | Literal["auto"],
     reporter: Reporter,
 ) -> tuple[PooledInputs, list[Edit]]:
     """Collect the pooled inputs of all three classes in one pass, and make the plan's edits from them."""
@@ -185,7 +186,7 @@ def calibrate(
     if len(class_rows[smallest]) < plan.rank:
         raise InputError(
             f"Rank {plan.rank} needs at least as many prompts in each class, and there are {len(class_rows[smallest])} "
-            f"{smallest.title} ones. Give more prompts or a smaller --rank."
+            f"{smallest.in_words} ones. Give more prompts or a smaller --rank."
         )
     encoded = encode_prompts(loaded.tokenizer, texts)
     size = BatchSize(batch_size, loaded.device)
@@ -201,7 +202,9 @@ def _calibration_prompts(recipe: Recipe) -> PromptSets:
     for prompt_class in PromptClass:
         own = getattr(recipe, prompt_class.value)
         prompts = (
-            read_prompts(own, prompt_class, recipe.prompt_field) if own else bundled_prompts(prompt_class, "calibration")
+            read_prompts(own, prompt_class, recipe.prompt_field)
+            if own
+            else bundled_prompts(prompt_class, "calibration")
         )
         sets[prompt_class] = prompts.sample(recipe.samples, recipe.seed)
     return sets
@@ -275,7 +278,12 @@ def _make_record(
 
 
 def _write(
-    result: PruneResult, output: Path, folder: Path, source: ModelSource, tensors: EditedTensors, reporter: Reporter
+    result: PruneResult,
+    output: Path,
+    folder: Path,
+    source: ModelSource,
+    tensors: EditedTensors,
+    reporter: Reporter,
 ) -> None:
     with staged_folder(output) as staging, reporter.stage("Writing", len(tensors) + 1) as advance:
         copy_checkpoint(folder, staging)

@@ -29,7 +29,9 @@ class Recipe(BaseModel):
         Pooling.TAIL,
         description="Tokens averaged over: sequence (all), tail (the user's words and what follows), user, last.",
     )
-    harmful: str | None = Field(None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id.")
+    harmful: str | None = Field(
+        None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id."
+    )
     benign: str | None = Field(None, description="Benign calibration prompts, likewise.")
     pseudo_harmful: str | None = Field(None, description="Pseudo-harmful calibration prompts, likewise.")
     prompt_field: str = Field("prompt", description="Column that holds the prompt.")
@@ -39,7 +41,9 @@ class Recipe(BaseModel):
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts at a time; auto finds what fits.")
     max_new_tokens: int = Field(64, ge=1, description="Length of the answers that are judged.")
-    max_safety_drop: float = Field(3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved.")
+    max_safety_drop: float = Field(
+        3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."
+    )
 
     @field_validator("layers", mode="before")
     @classmethod

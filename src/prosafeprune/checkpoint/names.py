@@ -22,7 +22,8 @@ def stored_name(parameter_name: str, parameter: torch.Tensor, places: Mapping[st
     if parameter_name in places and _same(parameter, places[parameter_name]):
         return parameter_name
     parts = parameter_name.split(".")
-    for start in range(1, len(parts) - 1):
+    numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+    for start in range(1, numbers[0] + 1 if numbers else len(parts) - 1):  # the layer's number must be in the ending
         ending = ".".join(parts[start:])
         fitting = [name for name in places if name == ending or name.endswith("." + ending)]
         fitting = [name for name in fitting if _same(parameter, places[name])]
@@ -39,4 +40,4 @@ def stored_name(parameter_name: str, parameter: torch.Tensor, places: Mapping[st
 def _same(parameter: torch.Tensor, place: TensorPlace) -> bool:
     if tuple(parameter.shape) != place.shape:
         return False
-    return torch.equal(place.read().to(parameter.dtype), parameter.detach().cpu())
+    return bool(torch.equal(place.read().to(parameter.dtype), parameter.detach().cpu()))

@@ -49,7 +49,7 @@ class TensorPlace:
 def tensor_places(folder: Path) -> dict[str, TensorPlace]:
     """Return where every tensor of a checkpoint folder lies, by its name on disk.
 
-    With a shard index, only the shards it names count: a folder may hold the same weights a second time in another form.
+    With a shard index, only the shards it names count: a folder may hold the same weights again in another form.
 
     Raises:
         InputError: a shard is missing, cut short or not a safetensors file.
@@ -69,7 +69,9 @@ def _shards(folder: Path) -> list[Path]:
     if single.exists():
         return [single]
     if index.exists():
-        return [folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
+        return [
+            folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        ]
     return sorted(folder.glob("*.safetensors"))
 
 

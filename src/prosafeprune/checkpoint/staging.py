@@ -31,7 +31,8 @@ def check_output(output: Path, needed_bytes: int, overwrite: bool) -> None:
     free = shutil.disk_usage(output.parent).free
     if free < needed_bytes:
         raise InputError(
-            f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. Make room or choose another disk."
+            f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
+            "Make room or choose another disk."
         )
 
 

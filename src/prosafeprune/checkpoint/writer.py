@@ -33,7 +33,7 @@ class EditedTensors:
         for _, group in by_module:
             of_module = list(group)
             submodule = of_module[0].submodule
-            name = stored_name(submodule.parameter_name, submodule.module.weight, places)  # type: ignore[arg-type]
+            name = stored_name(submodule.parameter_name, submodule.module.weight, places)
             self._entries.append((name, places[name], of_module))
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class EditedTensors:
             edited = _edited(place, edits)
             weight = edits[0].submodule.module.weight
             with torch.no_grad():
-                weight.copy_(edited)  # type: ignore[operator, union-attr]
+                weight.copy_(edited)
             advance(1)
 
     def write(self, folder: Path, advance: Advance) -> None:

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    epilog="Exit codes: 0 done; 2 something you gave cannot be used; 3 the result lost too much safety and was not saved.",
+    epilog="Exit codes: 0 done; 2 something given cannot be used; 3 the result lost too much safety and was not saved.",
 )
 app.command()(prune)
 app.command()(demo)

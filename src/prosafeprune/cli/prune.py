@@ -26,7 +26,8 @@ def _option(field: str, *names: str) -> typer.models.OptionInfo:
 def prune(
     model: Annotated[str | None, typer.Argument(help=_help("model"), show_default=False)] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write; without it, only measure.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; without it, only measure.", show_default=False),
     ] = None,
     layers: Annotated[str | None, _option("layers", "--layers")] = None,
     strength: Annotated[float | None, _option("strength", "--strength")] = None,
@@ -46,7 +47,8 @@ def prune(
     revision: Annotated[str | None, _option("revision", "--revision")] = None,
     trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False)
+        Path | None,
+        typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,

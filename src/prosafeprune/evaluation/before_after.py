@@ -33,6 +33,7 @@ class Measurement:
 
     @property
     def scores(self) -> Scores:
+        """C.R., S.S. and T.S. of these answers."""
         return score(self.pseudo_harmful.verdicts, self.harmful.verdicts)
 
 
@@ -57,9 +58,7 @@ def measure(
     def part(prompts: PromptSet, rows: slice) -> JudgedAnswers:
         return JudgedAnswers(prompts, answers.texts[rows], verdicts[rows])
 
-    return Measurement(
-        part(pseudo_harmful, slice(0, cut)), part(harmful, slice(cut, None)), answers.batch_sizes
-    )
+    return Measurement(part(pseudo_harmful, slice(0, cut)), part(harmful, slice(cut, None)), answers.batch_sizes)
 
 
 def changed_examples(before: JudgedAnswers, after: JudgedAnswers, limit: int) -> Sequence[int]:

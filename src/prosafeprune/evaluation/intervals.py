@@ -49,7 +49,7 @@ def _corrected_correlation(before: Sequence[bool], after: Sequence[bool]) -> flo
     margins = sum(before) * (total - sum(before)) * sum(after) * (total - sum(after))
     if margins == 0:
         return 0.0
-    product = both * neither - only_before * only_after
+    product = float(both * neither - only_before * only_after)
     if product > 0:
         product = max(product - total / 2, 0.0)
     return product / math.sqrt(margins)

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from prosafeprune.model.batches import BatchSize, expand_cache, pad_batch, shared_head_length
+from prosafeprune.model.batches import (
+    BatchSize,
+    attention_window,
+    expand_cache,
+    pad_batch,
+    shared_head_length,
+)
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance
@@ -37,6 +43,10 @@ def generate_greedy(
     """
     encoded = encode_prompts(loaded.tokenizer, prompts)
     head = shared_head_length(loaded.model, [prompt.ids for prompt in encoded])
+    window = attention_window(loaded.model)
+    if window is not None and max(len(prompt) for prompt in encoded) + max_new_tokens > window:
+        # Padding between head and tail takes up places such attention counts; without a head it lies outside.
+        head = 0
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     answers: list[list[int]] = [[] for _ in encoded]
     sizes: list[int] = []

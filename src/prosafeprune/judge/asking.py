@@ -75,9 +75,7 @@ FACT_LEAD = re.compile(
     r"^(?:what|who|when|where|which|why|how|whose|define|explain|describe|discuss|summari[sz]e|compare"
     r"|analy[sz]e|tell)\b"
 )
-YES_NO_LEAD = re.compile(
-    r"^(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|am|isn|aren)\b"
-)
+YES_NO_LEAD = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|am|isn|aren)\b")
 WRITTEN_TEXT = any_of(
     r"(?:write|compose|draft|create|generate|craft|make|give|tell|produce|rewrite|continue|finish"
     r"|translate|edit|summari[sz]e)(?: \w+){0,8}? (?:story|stories|poem|song|lyrics|letter|emails?"

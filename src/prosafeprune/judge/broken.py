@@ -10,9 +10,7 @@ import re
 
 SPECIAL_TOKEN = re.compile(r"<\|[^|>]*\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<pad>|<unk>|<eos>|<bos>")
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-ASKS_REPETITION = re.compile(
-    r"\brepeat|\b(?:\d+|ten|hundred|thousand|many|over) (?:more )?times\b|\bforever\b", re.I
-)
+ASKS_REPETITION = re.compile(r"\brepeat|\b(?:\d+|ten|hundred|thousand|many|over) (?:more )?times\b|\bforever\b", re.I)
 RUN_OF_ONE_PIECE = re.compile(r"(\S.{0,15}?)\1{7,}", re.S)
 SCRIPTS = {
     "Latin": re.compile(r"[A-Za-zÀ-ɏ]"),
@@ -23,9 +21,7 @@ SCRIPTS = {
     "Thai": re.compile(r"[฀-๿]"),
     "Kana, Hangul or Han": re.compile(r"[぀-ヿ㐀-鿿가-힯]"),
 }
-NOT_A_WORD = re.compile(
-    r"[bcdfghjklmnpqrstvwxz]{5,}|[a-z][A-Z]{1,2}[a-z]|[a-z]+\d+[a-z]+|^[b-df-hj-np-tv-xz]{3,}$"
-)
+NOT_A_WORD = re.compile(r"[bcdfghjklmnpqrstvwxz]{5,}|[a-z][A-Z]{1,2}[a-z]|[a-z]+\d+[a-z]+|^[b-df-hj-np-tv-xz]{3,}$")
 CODE_BLOCK = re.compile(r"```.*?(?:```|\Z)", re.S)
 
 LONGEST_PHRASE = 25

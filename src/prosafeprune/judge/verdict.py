@@ -21,6 +21,7 @@ class AnswerClass(StrEnum):
 
     @property
     def complies(self) -> bool:
+        """True for full compliance alone."""
         return self is AnswerClass.FULL_COMPLIANCE
 
     @property

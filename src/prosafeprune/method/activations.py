@@ -1,6 +1,6 @@
 """Pooled activations of every submodule from one forward pass (section 3.2, the matrices A).
 
-Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and the
+Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
 matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
 since under causal attention their activations are the same for every prompt.
 """
@@ -28,7 +28,7 @@ class PooledInputs:
     """Pooled inputs of submodules, for prompts in the order they were given."""
 
     by_module: dict[str, torch.Tensor]
-    """For each module name a matrix ``(prompts, d_in)``, float32, on the CPU. Modules with one input share one matrix."""
+    """For each module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules with one input share one."""
     batch_sizes: tuple[int, ...]
     """How many prompts ran at a time, in order; results depend on it in the last bits."""
     shared_head: int
@@ -85,9 +85,7 @@ class _Recorder:
     def _stop(module: torch.nn.Module, arguments: Any, output: Any) -> None:
         raise _LastLayerReached
 
-    def run(
-        self, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def run(self, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         """Run a forward pass; return what ``pool`` makes of each input ``(rows, tokens, d_in)``, by module name."""
         self.pool, self.pooled, self._latest = pool, {}, None
         try:
@@ -137,7 +135,9 @@ def collect_pooled_inputs(
         if head:
             head_cache = DynamicCache(config=model.config)
             head_batch = pad_batch([prompts[0].ids[:head]], 0, "right", device)
-            head_inputs = recorder.run(lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone())
+            head_inputs = recorder.run(
+                lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
+            )
 
         def work(rows: Sequence[int]) -> None:
             batch = pad_batch([prompts[i].ids[head:] for i in rows], head, "right", device)
@@ -148,9 +148,8 @@ def collect_pooled_inputs(
                 lambda: _forward(model, batch, cache, head),
                 lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
             )
-            for name, total in found.items():
-                if head:
-                    total += head_weights @ head_inputs[name]
+            for name, tail in found.items():
+                total = tail + head_weights @ head_inputs[name] if head else tail
                 target = pooled.setdefault(name, torch.empty(len(prompts), total.shape[1]))
                 target[list(rows)] = total.cpu()
 

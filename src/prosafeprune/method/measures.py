@@ -1,4 +1,4 @@
-"""What an edit takes away: Theorem 3.2's bound, the realised energy, and the overlap with the harmful subspace (D.3)."""
+"""What an edit takes away: Theorem 3.2's bound, the realised energy, the overlap with the harmful subspace (D.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def stable_rank(weight: torch.Tensor) -> float:
     # A fixed start makes the iteration repeatable; the constant vector is as good as any.
     start = np.ones(min(matrix.shape), dtype=matrix.dtype)
     spectral_norm = float(svds(matrix, k=1, v0=start, return_singular_vectors=False)[0])
-    return float(torch.linalg.matrix_norm(weight)) ** 2 / spectral_norm**2
+    norm = float(torch.linalg.matrix_norm(weight))
+    return float(norm / spectral_norm) ** 2
 
 
 def relative_energy(operator: OverlapOperator, weight: torch.Tensor) -> float:

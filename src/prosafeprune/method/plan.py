@@ -71,12 +71,14 @@ def make_edits(
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
-    weight = submodule.take(submodule.module.weight.detach())  # type: ignore[operator, union-attr]
+    weight = submodule.take(submodule.module.weight.detach())
     activations = inputs.outputs(submodule, weight)
     # K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
     rank = min(plan.rank, weight.shape[0])
     bases = {name: basis(activations[:, list(rows)], rank) for name, rows in class_rows.items()}
-    operator = overlap_operator(*(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL)))
+    operator = overlap_operator(
+        *(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL))
+    )
     rank_of_weight = stable_rank(weight)
     measures = EditMeasures(
         submodule=submodule.name,

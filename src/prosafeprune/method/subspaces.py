@@ -17,7 +17,9 @@ def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
     """
     d_out, count = activations.shape
     if rank > min(d_out, count):
-        raise InputError(f"Rank {rank} needs at least {rank} prompts in each class and {rank} outputs; here {count} and {d_out}.")
+        raise InputError(
+            f"Rank {rank} needs at least {rank} prompts in each class and {rank} outputs; here {count} and {d_out}."
+        )
     left, _, _ = torch.linalg.svd(activations, full_matrices=False)
     return left[:, :rank]
 

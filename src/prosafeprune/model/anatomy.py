@@ -54,6 +54,7 @@ class Submodule:
 
     @property
     def parameter_name(self) -> str:
+        """Full name of the stored matrix."""
         return f"{self.module_name}.weight"
 
     @property
@@ -94,6 +95,7 @@ class Anatomy:
 
     @property
     def num_layers(self) -> int:
+        """Number of decoder layers."""
         return len(self.layers)
 
     def of_layer(self, layer: int) -> tuple[Submodule, ...]:
@@ -115,7 +117,7 @@ class Anatomy:
 
 def submodule_shape(submodule: Submodule) -> tuple[int, int]:
     """Return ``(d_out, d_in)`` without copying the weight."""
-    first, second = submodule.module.weight.shape  # type: ignore[union-attr]
+    first, second = submodule.module.weight.shape
     d_out, d_in = (int(second), int(first)) if submodule.transposed else (int(first), int(second))
     return (d_out if submodule.rows is None else len(submodule.rows)), d_in
 
@@ -170,7 +172,7 @@ def _submodules_of_layer(
 
 
 def _of_matrix(module: nn.Module, name: str, number: int, layer_name: str, config: Any) -> list[Submodule]:
-    first, second = module.weight.shape  # type: ignore[union-attr]
+    first, second = module.weight.shape
     d_out = int(second if isinstance(module, Conv1D) else first)
     if d_out == 1 or _is_router(name, d_out, config):
         return []

@@ -25,7 +25,7 @@ class PaddedBatch:
     positions: torch.Tensor
 
 
-def shared_head_length(model: Any, prompts: Sequence[Sequence[int]]) -> int:
+def shared_head_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> int:
     """Return how many leading tokens all prompts share, leaving at least one token to each.
 
     It is 0 when the model keeps state other than keys and values, which cannot be expanded to a batch.
@@ -41,6 +41,12 @@ def shared_head_length(model: Any, prompts: Sequence[Sequence[int]]) -> int:
             break
         shared += 1
     return min(shared, min(len(prompt) for prompt in prompts) - 1)
+
+
+def attention_window(model: Any) -> int | None:
+    """Return how far back the model's narrowest attention reaches, in places of the sequence; None when all the way."""
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
 
 
 def pad_batch(
@@ -93,8 +99,8 @@ class BatchSize:
                     raise
                 if not self.automatic or len(piece) == 1:
                     raise InputError(
-                        f"Out of memory with {len(piece)} prompts at a time. Use a smaller --batch-size, another --device "
-                        "or a smaller model."
+                        f"Out of memory with {len(piece)} prompts at a time. Use a smaller --batch-size, another "
+                        "--device or a smaller model."
                     ) from error
                 self.size = len(piece) // 2
             else:

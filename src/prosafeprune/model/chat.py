@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids of one rendered prompt. The user's own words are the tokens ``user_start`` to ``user_end`` (exclusive)."""
+    """Token ids of one rendered prompt; the user's own words are the tokens ``user_start`` to before ``user_end``."""
 
     ids: tuple[int, ...]
     user_start: int
@@ -62,7 +62,7 @@ def render(tokenizer: Any, prompt: str) -> str:
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
-    except Exception as error:  # noqa: BLE001 - a template is a program and may raise anything
+    except Exception as error:
         raise InputError(f"The chat template fails on a plain user turn ({error}). Mend the template.") from error
     return str(text)
 

@@ -8,6 +8,7 @@ and the written config says that they are not tied, so that a reload uses the he
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.chat import end_of_turn_ids
@@ -20,6 +21,22 @@ def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
     Raises:
         InputError: the file is not a GGUF of an architecture that transformers can read.
     """
+    with reporter.stage("Converting the GGUF", 2) as advance:
+        model, tokenizer = read_gguf(gguf)
+        advance(1)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        advance(1)
+    if not model.config.get_text_config().tie_word_embeddings:
+        reporter.note("The GGUF stores the output head apart from the embeddings; both are kept.")
+
+
+def read_gguf(gguf: Path) -> tuple[Any, Any]:
+    """Return the model in ``gguf``, dequantised to float16, and its tokenizer.
+
+    Raises:
+        InputError: the file is not a GGUF of an architecture that transformers can read.
+    """
     import torch
     import transformers
     from transformers.utils.quantization_config import GgufConfig
@@ -28,22 +45,16 @@ def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
         if stream.read(4) != b"GGUF":
             raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
     try:
-        with reporter.stage("Converting the GGUF", 3) as advance:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-            advance(1)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                str(gguf.parent),
-                gguf_file=gguf.name,
-                dtype=torch.float16,
-                quantization_config=GgufConfig(dequantize=True),
-            )
-            advance(1)
-            # The file's metadata names one end token; the chat template may end turns with another.
-            model.generation_config.eos_token_id = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            advance(1)
-    except (ValueError, KeyError, NotImplementedError, IndexError) as error:
-        raise InputError(f"{gguf}: could not be read as a GGUF model ({error}).") from error
-    if not model.config.get_text_config().tie_word_embeddings and "lm_head.weight" in model.state_dict():
-        reporter.note("The GGUF stores the output head apart from the embeddings; both are kept, untied.")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.float16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{gguf}: could not be read as a GGUF model ({reason}).") from error
+    # The file's metadata names one end token; the chat template may end turns with another.
+    model.generation_config.eos_token_id = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
+    return model, tokenizer

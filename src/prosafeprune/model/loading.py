@@ -55,11 +55,11 @@ def load_model(
 
     chosen_device = choose_device(device)
     try:
+        stored = _stored_dtype(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # noqa: BLE001 - an unreadable folder surfaces as any of a dozen types
+    except Exception as error:
         raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
     require_chat_template(tokenizer, name)
-    stored = _stored_dtype(folder)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     with reporter.stage("Loading the model", 1) as advance:
         try:
@@ -70,7 +70,7 @@ def load_model(
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
             )
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             raise InputError(f"{name}: could not be loaded ({_first_line(error)}).{_remedy(error)}") from error
         advance(1)
     model.eval()
@@ -133,7 +133,9 @@ def _require_finite(model: nn.Module, name: str) -> None:
     for parameter_name, parameter in model.named_parameters():
         # A sum is not finite when any term is not, and takes no extra memory.
         if not torch.isfinite(parameter.sum(dtype=torch.float64 if parameter.device.type != "mps" else torch.float32)):
-            raise InputError(f"{name}: {parameter_name} holds NaN or infinite values. The checkpoint is damaged; fetch it again.")
+            raise InputError(
+                f"{name}: {parameter_name} holds NaN or infinite values. The checkpoint is damaged; fetch it again."
+            )
 
 
 def _first_line(error: BaseException) -> str:
@@ -144,4 +146,6 @@ def _first_line(error: BaseException) -> str:
 def _remedy(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
         return " It needs code of its own: read that code, then pass --trust-remote-code."
+    if "model type" in str(error):
+        return " Upgrade transformers, or check model_type in its config.json."
     return ""

@@ -10,7 +10,17 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "LICENSE*", "*.py"]
+HUB_FILES = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.md",
+    "LICENSE*",
+    "*.py",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class ModelSource:
 
     @property
     def is_gguf(self) -> bool:
+        """Whether it must be converted first."""
         return self.path.suffix.lower() == ".gguf"
 
 
@@ -54,7 +65,7 @@ def _download(model: str, revision: str | None) -> ModelSource:
 
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
-    except Exception as error:  # noqa: BLE001 - the hub client raises many types for "cannot have it"
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{model}: no such local folder, and the hub did not give it ({reason}). Check the name; for a gated model "
@@ -82,16 +93,19 @@ def check_checkpoint_folder(folder: Path, name: str) -> None:
     """Raise InputError unless the folder holds an editable checkpoint in safetensors."""
     config = read_config(folder, name)
     if (folder / "adapter_config.json").exists():
-        raise InputError(f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder.")
+        raise InputError(
+            f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder."
+        )
     if not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
             raise InputError(
-                f"{name}: holds its weights as pickles only, which can run code when loaded. Convert them to safetensors "
-                "(save_pretrained in a sandbox) or use a revision that has them."
+                f"{name}: holds its weights as pickles only, which can run code when loaded. Convert them to "
+                "safetensors (save_pretrained in a sandbox) or use a revision that has them."
             )
         raise InputError(f"{name}: holds no .safetensors file. Download the weights as well.")
-    text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
-    quantization = config.get("quantization_config") or text_config.get("quantization_config")
+    text_config = config.get("text_config")
+    nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
+    quantization = config.get("quantization_config") or nested
     if quantization:
         method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
         raise InputError(

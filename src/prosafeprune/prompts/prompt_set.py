@@ -17,7 +17,7 @@ class PromptClass(StrEnum):
     PSEUDO_HARMFUL = "pseudo_harmful"
 
     @property
-    def title(self) -> str:
+    def in_words(self) -> str:
         """The class as it is written in running text."""
         return self.value.replace("_", "-")
 

@@ -33,10 +33,12 @@ def read_prompts(source: str, prompt_class: PromptClass | str, field: str = "pro
         prompts = list(_from_hub(source, field))
     else:
         raise InputError(f"{source}: no such file. Give a .jsonl, .csv or .txt file or a hub dataset id (org/name).")
-    unique = tuple({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+    unique: dict[str, Prompt] = {}
+    for prompt in prompts:
+        unique.setdefault(prompt.text, prompt)
     if not unique:
         raise InputError(f"{source}: holds no prompt. Give at least one.")
-    return PromptSet(prompt_class, source, unique)
+    return PromptSet(prompt_class, source, tuple(unique.values()))
 
 
 def _from_file(path: Path, field: str) -> Iterator[Prompt]:
@@ -62,7 +64,9 @@ def _json_rows(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}). Write one object a line.") from error
+            raise InputError(
+                f"{path}, line {number}: not valid JSON ({error.msg}). Write one object a line."
+            ) from error
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object. Write one object a line.")
         yield row
@@ -72,7 +76,9 @@ def _from_rows(rows: Iterable[Mapping[str, Any]], field: str, source: str) -> It
     for number, row in enumerate(rows, 1):
         if field not in row:
             columns = ", ".join(str(name) for name in row)
-            raise InputError(f"{source}, row {number}: no column '{field}' among: {columns}. Name it with --prompt-field.")
+            raise InputError(
+                f"{source}, row {number}: no column '{field}' among: {columns}. Name it with --prompt-field."
+            )
         text = row[field]
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{source}, row {number}: '{field}' is empty or not text. Mend or remove the row.")
@@ -85,7 +91,7 @@ def _from_hub(source: str, field: str) -> Iterator[Prompt]:
     name, _, split = source.partition(":")
     try:
         loaded = datasets.load_dataset(name, split=split or None)
-    except Exception as error:  # noqa: BLE001 - the library raises a dozen unrelated types for "cannot have it"
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{source}: the dataset could not be loaded ({reason}). If it is gated, accept its terms and set HF_TOKEN; "

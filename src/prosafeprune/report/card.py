@@ -39,16 +39,20 @@ def write_card(folder: Path, record: Record, base_model: str | None) -> None:
     path = folder / "README.md"
     card = _read(path)
     if base_model:
-        card.data.base_model = base_model
-    tags = list(card.data.tags or [])
-    card.data.tags = [*tags, *(tag for tag in ("prosafeprune", "over-refusal") if tag not in tags)]
-    section = Environment(autoescape=False).from_string(SECTION).render(
-        r=record,
-        name=record.model.name.replace("`", "'"),
-        layers=_layers(record),
-        record_file=RECORD_FILE,
-        rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
-        change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        card.data["base_model"] = base_model
+    tags = list(card.data.get("tags") or [])
+    card.data["tags"] = [*tags, *(tag for tag in ("prosafeprune", "over-refusal") if tag not in tags)]
+    section = (
+        Environment(autoescape=False)
+        .from_string(SECTION)
+        .render(
+            r=record,
+            name=record.model.name.replace("`", "'"),
+            layers=_layers(record),
+            record_file=RECORD_FILE,
+            rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
+            change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        )
     )
     path.write_text(f"---\n{card.data.to_yaml()}\n---\n{card.text.rstrip()}\n{section}", encoding="utf-8")
 
@@ -59,7 +63,9 @@ def _read(path: Path) -> ModelCard:
             return ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
         except ValueError:  # metadata that is no YAML: keep the text as it stands
             return ModelCard(f"---\n{{}}\n---\n{path.read_text(encoding='utf-8')}")
-    return ModelCard(f"---\n{ModelCardData(pipeline_tag='text-generation', library_name='transformers').to_yaml()}\n---\n")
+    return ModelCard(
+        f"---\n{ModelCardData(pipeline_tag='text-generation', library_name='transformers').to_yaml()}\n---\n"
+    )
 
 
 def _layers(record: Record) -> str:

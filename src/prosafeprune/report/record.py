@@ -1,4 +1,7 @@
-"""The record: all that is needed to repeat a run, and what it measured. It holds no date, so equal runs give equal records."""
+"""The record: all that is needed to repeat a run, and what it measured.
+
+It holds no date, so equal runs give equal records.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def examples_table(before: Measurement, after: Measurement, pseudo_harmful: int 
 def _add_examples(table: Table, before: JudgedAnswers, after: JudgedAnswers, count: int, limit: int) -> None:
     for i in changed_examples(before, after, count):
         prompt = before.prompts.prompts[i]
-        heading = Text(f"{before.prompts.prompt_class.title}: ", style="bold").append(prompt.text, style="not bold")
+        heading = Text(f"{before.prompts.prompt_class.in_words}: ", style="bold").append(prompt.text, style="not bold")
         table.add_row(heading, _answer(before, i, limit), _answer(after, i, limit))
 
 

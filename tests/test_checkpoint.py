@@ -1,0 +1,140 @@
+"""Tensors in place, names on disk, and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from conftest import make_model, save_checkpoint
+from safetensors.torch import load_file, save_file
+
+from prosafeprune.checkpoint.names import stored_name
+from prosafeprune.checkpoint.safetensors_file import tensor_places
+from prosafeprune.checkpoint.staging import check_output, scratch_folder, staged_folder
+from prosafeprune.errors import InputError
+
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_tensor_is_read_and_overwritten_in_place(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {name: torch.randn(3, 5).to(dtype) for name in "abc"}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    places = tensor_places(tmp_path)
+    assert torch.equal(places["b"].read(), tensors["b"])
+    new = torch.randn(5, 3).to(dtype).T  # not contiguous
+    places["b"].overwrite(new, tmp_path / "model.safetensors")
+    after = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(after["b"], new)
+    assert torch.equal(after["a"], tensors["a"])
+    assert torch.equal(after["c"], tensors["c"])
+
+
+def test_overwriting_refuses_another_shape_or_dtype(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    place = tensor_places(tmp_path)["a"]
+    for wrong in (torch.zeros(4), torch.zeros(2, 2, dtype=torch.float16)):
+        with pytest.raises(ValueError, match="expected F32"):
+            place.overwrite(wrong, tmp_path / "model.safetensors")
+
+
+def test_a_shard_cut_short_is_one_clear_line(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(20, 20)}, tmp_path / "model.safetensors")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    for length in (4, 30, len(whole) - 8):
+        (tmp_path / "model.safetensors").write_bytes(whole[:length])
+        with pytest.raises(InputError, match="Fetch the file again"):
+            tensor_places(tmp_path)
+
+
+def test_names_are_matched_by_ending_shape_and_values(tmp_path: Path) -> None:
+    model = make_model("llama")
+    weight = model.model.layers[1].mlp.up_proj.weight.detach()
+    twin = model.model.layers[1].mlp.gate_proj.weight.detach()
+    save_file(
+        {
+            "language_model.layers.1.mlp.up_proj.weight": weight.clone(),
+            "vision.layers.1.mlp.up_proj.weight": twin.clone(),
+        },
+        tmp_path / "model.safetensors",
+    )
+    places = tensor_places(tmp_path)
+    found = stored_name("model.layers.1.mlp.up_proj.weight", weight, places)
+    assert found == "language_model.layers.1.mlp.up_proj.weight"
+    with pytest.raises(InputError, match="cannot be written back"):
+        stored_name("model.layers.1.mlp.up_proj.weight", weight + 1, places)
+    with pytest.raises(InputError, match="cannot be written back"):
+        stored_name("model.layers.2.mlp.up_proj.weight", weight, places)
+
+
+def test_gpt2_files_without_the_prefix_are_understood(tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "gpt2", "gpt2")
+    tensors = {name.removeprefix("transformer."): t for name, t in load_file(source / "model.safetensors").items()}
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    model = transformers.AutoModelForCausalLM.from_pretrained(source)
+    places = tensor_places(source)
+    name = "transformer.h.2.attn.c_attn.weight"
+    assert stored_name(name, model.get_parameter(name), places) == "h.2.attn.c_attn.weight"
+
+
+def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with staged_folder(output) as staging:
+        (staging / "file").write_text("x")
+        assert not output.exists()
+    assert (output / "file").read_text() == "x"
+    with pytest.raises(KeyError), staged_folder(tmp_path / "other") as staging:
+        (staging / "file").write_text("x")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_overwritten_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "old").write_text("x")
+    with staged_folder(output) as staging:
+        (staging / "new").write_text("y")
+    assert [path.name for path in output.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folders_of_dead_runs_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+    import socket
+
+    dead = tmp_path / f".out.partial-{socket.gethostname()}-{2**22 + 1}"
+    alive = tmp_path / f".out.partial-{socket.gethostname()}-{os.getppid()}"
+    elsewhere = tmp_path / ".out.partial-another.machine-77"
+    for folder in (dead, alive, elsewhere):
+        folder.mkdir()
+    with scratch_folder(tmp_path / "out", "partial"):
+        pass
+    assert not dead.exists()
+    assert alive.exists()
+    assert elsewhere.exists()
+
+
+def test_the_output_is_checked_beforehand(tmp_path: Path) -> None:
+    check_output(tmp_path / "new" / "deep", 10, overwrite=False)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="exists already"):
+        check_output(tmp_path / "full", 10, overwrite=False)
+    with pytest.raises(InputError, match="not a model folder"):
+        check_output(tmp_path / "full", 10, overwrite=True)
+    with pytest.raises(InputError, match="Make room"):
+        check_output(tmp_path / "huge", 10**18, overwrite=False)
+    with pytest.raises(InputError, match="parent folder"):
+        check_output(tmp_path / "full" / "thesis.txt" / "out", 10, overwrite=False)
+
+
+def test_other_weights_on_disk_are_never_taken_for_the_ones_meant(checkpoint: Make, tmp_path: Path) -> None:
+    """A folder whose weights are not those in memory must not be edited."""
+    places = tensor_places(checkpoint("llama"))
+    other = make_model("llama", seed=1)
+    with pytest.raises(InputError, match="cannot be written back"):
+        stored_name("model.layers.0.mlp.up_proj.weight", other.model.layers[0].mlp.up_proj.weight, places)

@@ -1,0 +1,166 @@
+"""Prompt sets: the bundled ones, users' files, sampling, and overlap."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.prompts import (
+    Prompt,
+    PromptClass,
+    PromptSet,
+    bundled_prompts,
+    find_overlaps,
+    read_prompts,
+    require_disjoint,
+)
+
+CATEGORIES = {"deception", "harassment", "harmful", "hate", "illegal"}
+CATEGORIES |= {"privacy", "self-harm", "sexual", "unethical", "violence"}
+SPLITS = ("calibration", "validation", "test")
+AT_LEAST = {"benign": (200, 50, 150), "pseudo_harmful": (200, 50, 150), "harmful": (120, 50, 100)}
+
+
+def prompt_set(*texts: str, source: str = "here") -> PromptSet:
+    return PromptSet(PromptClass.BENIGN, source, tuple(Prompt(text) for text in texts))
+
+
+@pytest.mark.parametrize("prompt_class", PromptClass)
+def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: PromptClass) -> None:
+    for split, least in zip(SPLITS, AT_LEAST[prompt_class], strict=True):
+        prompts = bundled_prompts(prompt_class, split)  # type: ignore[arg-type]
+        assert len(prompts) >= least
+        counts = Counter(prompt.category for prompt in prompts)
+        if prompt_class is not PromptClass.BENIGN:
+            assert set(counts) == CATEGORIES
+            assert max(counts.values()) - min(counts.values()) <= 1
+        assert all(prompt.text == prompt.text.strip() and len(prompt.text.split()) >= 4 for prompt in prompts)
+
+
+def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:
+    sets = [bundled_prompts(prompt_class, split) for prompt_class in PromptClass for split in SPLITS]  # type: ignore[arg-type]
+    for i, one in enumerate(sets):
+        assert len(find_overlaps(one, one)) == len(one)  # each prompt with itself alone
+        for two in sets[i + 1 :]:
+            assert not find_overlaps(one, two)
+
+
+def test_harmful_prompts_name_a_harm_in_one_short_sentence() -> None:
+    for split in SPLITS:
+        for prompt in bundled_prompts("harmful", split):  # type: ignore[arg-type]
+            assert len(prompt.text.split()) <= 25
+            assert not {"child", "children", "minor", "minors", "teen", "teenager"} & set(prompt.text.lower().split())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"ask": "One?", "category": "x"}\n\n{"ask": "Two\\u2028lines"}\n'),
+        ("a.csv", 'ask,category\nOne?,x\n"Two\u2028lines",\n'),
+    ],
+)
+def test_files_give_their_prompts_in_order(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    prompts = read_prompts(str(tmp_path / name), "benign", "ask")
+    assert prompts.texts == ["One?", "Two\u2028lines"]
+    assert prompts.prompts[0].category == "x"
+
+
+def test_a_csv_cell_may_hold_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt\n"One\nand more"\nTwo\n')
+    assert read_prompts(str(tmp_path / "a.csv"), "benign").texts == ["One\nand more", "Two"]
+
+
+def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One\n\n Two \nOne\n")
+    assert read_prompts(str(tmp_path / "a.txt"), "benign").texts == ["One", "Two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", "{broken", "line 1: not valid JSON"),
+        ("a.jsonl", "[1]\n", "line 1: not a JSON object"),
+        ("a.jsonl", '{"text": "One"}', "no column 'prompt' among: text"),
+        ("a.jsonl", '{"prompt": ""}', "row 1: 'prompt' is empty"),
+        ("a.jsonl", "", "holds no prompt"),
+        ("a.txt", " \n", "holds no prompt"),
+        ("a.parquet", "x", "prompts are read from"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_prompts(str(tmp_path / name), "benign")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_prompts("missing.jsonl", "benign")
+    with pytest.raises(InputError, match="no such file"):
+        read_prompts("./missing", "benign")
+
+
+def test_a_dataset_that_cannot_be_had_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route\nto the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(InputError, match="could not be loaded \\(no route\\)"):
+        read_prompts("someone/something", "harmful")
+
+
+def test_a_hub_dataset_is_read_by_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_list([{"goal": "One"}, {"goal": "Two"}])
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, split: rows if (name, split) == ("a/b", "harmful") else None
+    )
+    assert read_prompts("a/b:harmful", "harmful", "goal").texts == ["One", "Two"]
+    both = datasets.DatasetDict({"train": rows, "test": rows})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: both)
+    with pytest.raises(InputError, match="Name one: a/b:train"):
+        read_prompts("a/b", "harmful", "goal")
+
+
+def test_sampling_is_seeded_without_replacement_and_keeps_order() -> None:
+    prompts = prompt_set(*[f"prompt number {i}" for i in range(50)])
+    one, again, other = prompts.sample(20, 3), prompts.sample(20, 3), prompts.sample(20, 4)
+    assert one.texts == again.texts != other.texts
+    assert len(set(one.texts)) == 20
+    assert [prompts.texts.index(text) for text in one.texts] == sorted(prompts.texts.index(text) for text in one.texts)
+    assert prompts.sample(99, 0) is prompts
+    assert one.sha256 == again.sha256 != other.sha256
+
+
+def test_near_equal_prompts_are_found_and_contrast_pairs_are_not() -> None:
+    ours = prompt_set("How do I kill a Python process?", "Name three rivers in France.")
+    theirs = prompt_set(
+        "how do i  KILL a python process", "How do I kill a person?", "Please name three rivers in France"
+    )
+    pairs = {(overlap.first_line, overlap.second_line) for overlap in find_overlaps(ours, theirs)}
+    assert pairs == {(1, 1), (2, 3)}
+
+
+def test_overlap_stops_the_run_with_the_offending_lines() -> None:
+    calibration = prompt_set("Quite another thing", "What is a kill switch?", source="mine.jsonl")
+    with pytest.raises(InputError, match=r"mine.jsonl line 2 'What is a kill switch\?' = test line 1"):
+        require_disjoint([calibration], [prompt_set("what is a kill switch", source="test")])
+    with pytest.raises(InputError, match="mine.jsonl line 2"):
+        require_disjoint([calibration, prompt_set("What is a kill switch?", source="b")], [])
+    require_disjoint([calibration], [prompt_set("Something else entirely")])
+
+
+def test_bundled_files_hold_nothing_but_prompt_and_category() -> None:
+    folder = Path(__file__).parent.parent / "src/prosafeprune/prompts/data"
+    for file in folder.rglob("*.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert set(json.loads(line)) == {"prompt", "category"}

@@ -33,7 +33,7 @@ def stable_rank(weight: torch.Tensor) -> float:
     start = np.ones(min(matrix.shape), dtype=matrix.dtype)
     spectral_norm = float(svds(matrix, k=1, v0=start, return_singular_vectors=False)[0])
     norm = float(torch.linalg.matrix_norm(weight))
-    return float(norm / spectral_norm) ** 2
+    return (norm / spectral_norm) ** 2
 
 
 def relative_energy(operator: OverlapOperator, weight: torch.Tensor) -> float:
@@ -45,4 +45,5 @@ def relative_energy(operator: OverlapOperator, weight: torch.Tensor) -> float:
 
 def harmful_overlap(operator: OverlapOperator, harmful_basis: torch.Tensor) -> float:
     """Return ``||Omega U_u||_F^2 / ||U_u||_F^2`` for the harmful basis ``U_u (d_out, r)`` (D.3)."""
-    return float(torch.linalg.matrix_norm(operator(harmful_basis))) ** 2 / harmful_basis.shape[1]
+    rank = int(harmful_basis.shape[1])
+    return float(torch.linalg.matrix_norm(operator(harmful_basis))) ** 2 / rank

@@ -23,8 +23,8 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: tuple[int, ...] = Field(min_length=1)
-    rank: int = Field(16, ge=1)
-    strength: float = Field(0.9, ge=0, le=1)
+    rank: int = Field(default=16, ge=1)
+    strength: float = Field(default=0.9, ge=0, le=1)
     pooling: Pooling = Pooling.TAIL
 
 

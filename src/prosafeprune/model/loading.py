@@ -54,8 +54,8 @@ def load_model(
     import transformers
 
     chosen_device = choose_device(device)
+    stored = _stored_dtype(folder)
     try:
-        stored = _stored_dtype(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
@@ -116,15 +116,20 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights on disk have; what config.json says of it may be missing or wrong."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     sizes: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as shard:
-            for key in shard.keys():  # noqa: SIM118 - not a dictionary
-                piece = shard.get_slice(key)
-                size = math.prod(piece.get_shape())
-                sizes[piece.get_dtype()] = sizes.get(piece.get_dtype(), 0) + size
+        try:
+            with safe_open(file, framework="pt") as shard:
+                for key in shard.keys():  # noqa: SIM118 - not a dictionary
+                    piece = shard.get_slice(key)
+                    size = math.prod(piece.get_shape())
+                    sizes[piece.get_dtype()] = sizes.get(piece.get_dtype(), 0) + size
+        except SafetensorError as error:
+            raise InputError(
+                f"{file}: cannot be read as safetensors ({_first_line(error)}). Fetch it again."
+            ) from error
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     return names.get(max(sizes, key=lambda key: sizes[key]), torch.float32)
 

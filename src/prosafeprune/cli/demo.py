@@ -9,7 +9,7 @@ import typer
 
 from prosafeprune.recipe import make_recipe
 
-LAYERS, STRENGTH = "14", 1.0
+LAYERS, STRENGTH = "16-17", 1.0
 TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
 paper's section 5.2), so it is no stock model. The cure: ProSafePrune on layers {layers}, strength {strength}."""
 

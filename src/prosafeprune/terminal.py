@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -25,8 +27,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from prosafeprune.progress import Advance
 
-LOG_EVERY = 0.25
-"""Where there is no terminal to redraw, a line is written each time this share of a stage is done."""
+LOG_SECONDS = 15
+"""Where there is no terminal to redraw, a stage writes a line at its start, and then this often at most."""
 
 
 class TerminalReporter:
@@ -53,14 +55,14 @@ class TerminalReporter:
                 task = bars.add_task(title, total=total)
                 yield lambda steps: bars.advance(task, steps)
             return
-        done, told = 0, 0.0
+        done, told = 0, time.monotonic()
         self.note(f"{title} ({total}) ...")
 
         def advance(steps: int) -> None:
             nonlocal done, told
             done += steps
-            if done < total and done / total >= told + LOG_EVERY:
-                told = done / total
+            if done < total and time.monotonic() >= told + LOG_SECONDS:
+                told = time.monotonic()
                 self.note(f"{title}: {done} of {total}")
 
         yield advance
@@ -90,6 +92,7 @@ def _calm_libraries() -> None:
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
+    warnings.simplefilter("ignore", FutureWarning)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     # Downloads take long and say so by themselves; only where a person looks on, though.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; every foreseen error is one line and an exit code."""
+    # Read when tqdm is first imported: the libraries' bars would cross ours. Downloads from the hub keep theirs.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from prosafeprune.cli.application import app
     from prosafeprune.errors import ProSafePruneError
 

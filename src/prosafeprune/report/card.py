@@ -47,14 +47,15 @@ def write_card(folder: Path, record: Record, base_model: str | None) -> None:
         .from_string(SECTION)
         .render(
             r=record,
-            name=record.model.name.replace("`", "'"),
+            name=_name(record, base_model),
             layers=_layers(record),
             record_file=RECORD_FILE,
             rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
             change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
         )
     )
-    path.write_text(f"---\n{card.data.to_yaml()}\n---\n{card.text.rstrip()}\n{section}", encoding="utf-8")
+    text = "\n\n".join(part.strip() for part in (card.text, section) if part.strip())
+    path.write_text(f"---\n{card.data.to_yaml()}\n---\n\n{text}\n", encoding="utf-8")
 
 
 def _read(path: Path) -> ModelCard:
@@ -66,6 +67,11 @@ def _read(path: Path) -> ModelCard:
     return ModelCard(
         f"---\n{ModelCardData(pipeline_tag='text-generation', library_name='transformers').to_yaml()}\n---\n"
     )
+
+
+def _name(record: Record, base_model: str | None) -> str:
+    # A folder's path says more about the machine it was pruned on than a reader of the card should know.
+    return (base_model or Path(record.model.name).name).replace("`", "'")
 
 
 def _layers(record: Record) -> str:

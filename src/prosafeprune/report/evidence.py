@@ -8,7 +8,7 @@ from pathlib import Path
 from prosafeprune.evaluation.before_after import JudgedAnswers, Measurement
 
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
-HARMFUL_ANSWER_CHARACTERS = 160
+HARMFUL_ANSWER_CHARACTERS = 40
 """Answers to harmful prompts are kept just long enough to see whether they refuse."""
 
 

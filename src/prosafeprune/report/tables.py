@@ -10,37 +10,46 @@ from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.report.evidence import shorten
 from prosafeprune.report.record import Record
 
-HARMFUL_SHOWN = 90
+HARMFUL_SHOWN = 40
+"""Enough of an answer to a harmful prompt to see whether it refuses, and no more."""
 SHOWN = 220
 
 
 def scores_table(record: Record) -> Table:
-    """Return C.R., S.S. and T.S. of source and result, with 95 % intervals."""
-    table = Table(title="Before and after, bundled test prompts (95 % intervals)")
+    """Return C.R., S.S. and T.S. of source and result, with 95 % intervals.
+
+    Broken answers have a row of their own when there are any: they count neither as compliance nor as refusal.
+    """
+    table = Table(
+        title="Before and after on bundled test prompts, percent",
+        caption="C.R.: complies with pseudo-harmful prompts. S.S.: refuses harmful ones.\n"
+        "T.S.: their mean. Below each figure its 95 % interval.",
+        show_lines=True,
+    )
     for heading in ("", "source", "result", "change"):
-        table.add_column(heading, justify="left" if not heading else "right")
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     before, after = record.source, record.result
     table.add_row(
-        f"C.R.  complies, {before.compliance.total} pseudo-harmful",
+        f"C.R. ({before.compliance.total})",
         _rate(before.compliance),
         _rate(after.compliance),
         _change(record.compliance_change),
     )
     table.add_row(
-        f"S.S.  refuses, {before.safety.total} harmful",
+        f"S.S. ({before.safety.total})",
         _rate(before.safety),
         _rate(after.safety),
         _change(record.safety_change),
     )
     table.add_row(
-        "T.S.  mean of the two",
+        "T.S.",
         f"{before.tradeoff_score:.1f}",
         f"{after.tradeoff_score:.1f}",
         f"{after.tradeoff_score - before.tradeoff_score:+.1f}",
     )
     broken_before, broken_after = _broken(before), _broken(after)
     if broken_before or broken_after:
-        table.add_row("broken answers (count as neither)", str(broken_before), str(broken_after), "")
+        table.add_row("broken", str(broken_before), str(broken_after), "")
     return table
 
 
@@ -70,11 +79,11 @@ def _answer(judged: JudgedAnswers, row: int, limit: int) -> Text:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{rate.percent:.1f} ({rate.low:.1f} to {rate.high:.1f})"
+    return f"{rate.percent:.1f}\n{rate.low:.1f} to {rate.high:.1f}"
 
 
 def _change(change: Change) -> str:
-    return f"{change.points:+.1f} ({change.low:+.1f} to {change.high:+.1f})"
+    return f"{change.points:+.1f}\n{change.low:+.1f} to {change.high:+.1f}"
 
 
 def _broken(scores: Scores) -> int:

@@ -65,3 +65,12 @@ def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) 
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="no such recipe file"):
         make_recipe(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_shipped_recipes_are_valid(file: Path) -> None:
+    recipe = make_recipe(file)
+    assert recipe.rank == 16
+    assert recipe.pooling == "sequence"

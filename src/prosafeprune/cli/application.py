@@ -8,6 +8,7 @@ import typer
 
 import prosafeprune
 from prosafeprune.cli.demo import demo
+from prosafeprune.cli.judge import judge
 from prosafeprune.cli.prune import prune
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(prune)
 app.command()(demo)
+app.command()(judge)
 
 
 def _print_version(wanted: bool) -> None:

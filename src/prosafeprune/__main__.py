@@ -1,0 +1,5 @@
+"""``python -m prosafeprune`` is the command line."""
+
+from prosafeprune.cli import main
+
+main()

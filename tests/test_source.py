@@ -1,0 +1,73 @@
+"""Where a model comes from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.source import find_source, model_hash
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, checkpoint: Make, tmp_path: Path) -> list[dict[str, object]]:
+    """A hub whose cache holds links, as the real one does; give the calls made to it."""
+    import huggingface_hub
+
+    calls: list[dict[str, object]] = []
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    for file in checkpoint("llama").iterdir():
+        (snapshot / file.name).symlink_to(file)
+
+    def download(name: str, **options: object) -> str:
+        calls.append({"name": name, **options})
+        if name != "org/name":
+            raise OSError("401 Client Error\nmore lines")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return calls
+
+
+def test_a_hub_model_is_downloaded_without_pickles_and_its_commit_is_kept(hub: list[dict[str, object]]) -> None:
+    source = find_source("org/name", "main")
+    assert (source.is_hub, source.revision) == (True, "0123abcd")
+    assert hub[0]["revision"] == "main"
+    patterns = hub[0]["allow_patterns"]
+    assert "*.safetensors" in patterns  # type: ignore[operator]
+    assert not any("bin" in pattern or ".pt" in pattern for pattern in patterns)  # type: ignore[attr-defined]
+
+
+def test_a_hub_model_is_pruned_into_real_files_and_named_in_the_card(
+    hub: list[dict[str, object]], prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    import prosafeprune
+
+    settings = {"layers": 1, "rank": 4, "max_new_tokens": 2, "max_safety_drop": 100, "device": "cpu", **prompt_files}
+    prosafeprune.prune("org/name", tmp_path / "out", progress=False, **settings)  # type: ignore[arg-type]
+    assert not any(file.is_symlink() for file in (tmp_path / "out").iterdir())
+    assert "base_model: org/name" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_hub_model_that_cannot_be_had_is_one_line(hub: list[dict[str, object]]) -> None:
+    with pytest.raises(InputError, match="401 Client Error") as caught:
+        find_source("org/gated")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hash_changes_with_any_weight_and_with_the_config_alone(checkpoint: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint("llama"), folder)
+    assert model_hash(folder) == model_hash(checkpoint("llama"))
+    (folder / "README.md").write_text("another card")
+    assert model_hash(folder) == model_hash(checkpoint("llama"))
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    assert model_hash(folder) != model_hash(checkpoint("llama"))

@@ -251,7 +251,7 @@ def _make_record(
         model=ModelRecord(
             name=source.name,
             revision=source.revision,
-            sha256=model_hash(loaded.folder),
+            sha256=model_hash(source.path),
             stored_dtype=dtype_name(loaded.stored_dtype),
         ),
         plan=plan,

@@ -113,10 +113,11 @@ def check_checkpoint_folder(folder: Path, name: str) -> None:
         )
 
 
-def model_hash(folder: Path) -> str:
-    """Return the sha256 over config.json and all safetensors files, by name, of a checkpoint folder."""
+def model_hash(path: Path) -> str:
+    """Return the sha256 over config.json and all safetensors files, by name, of a folder; or that of a GGUF file."""
     total = hashlib.sha256()
-    for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    files = [path] if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    for file in files:
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         total.update(f"{file.name} {digest}\n".encode())

@@ -27,7 +27,7 @@ class ModelRecord(BaseModel):
     name: str
     revision: str | None
     sha256: str
-    """Over config.json and the safetensors files."""
+    """Over config.json and the safetensors files, or the GGUF file."""
     stored_dtype: str
 
 

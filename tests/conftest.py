@@ -57,6 +57,12 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     ),
     "stablelm": lambda: transformers.StableLmConfig(**LLAMA, use_qkv_bias=True, partial_rotary_factor=0.5),
 }
+EXPERTS = {
+    "mixtral": lambda: transformers.MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2),
+    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
+        **LLAMA, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=40
+    ),
+}
 REQUIRED = ["llama", "qwen2", "gemma3", "phi3", "gpt2"]
 
 
@@ -78,7 +84,7 @@ def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 def make_model(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[architecture]()).to(dtype).eval()
+    model = transformers.AutoModelForCausalLM.from_config({**CONFIGS, **EXPERTS}[architecture]()).to(dtype).eval()
     with torch.no_grad():  # larger than the usual initialisation, so that prompts differ; biases not zero
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2:

@@ -83,11 +83,11 @@ def test_gpt2_files_without_the_prefix_are_understood(tmp_path: Path) -> None:
 
 def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with staged_folder(output) as staging:
+    with staged_folder(output, overwrite=False) as staging:
         (staging / "file").write_text("x")
         assert not output.exists()
     assert (output / "file").read_text() == "x"
-    with pytest.raises(KeyError), staged_folder(tmp_path / "other") as staging:
+    with pytest.raises(KeyError), staged_folder(tmp_path / "other", overwrite=False) as staging:
         (staging / "file").write_text("x")
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -96,10 +96,38 @@ def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
 def test_an_overwritten_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
-    (output / "old").write_text("x")
-    with staged_folder(output) as staging:
+    (output / "prosafeprune.json").write_text("x")
+    with staged_folder(output, overwrite=True) as staging:
         (staging / "new").write_text("y")
     assert [path.name for path in output.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_appears_meanwhile_is_not_touched(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(InputError, match="exists already"), staged_folder(output, overwrite=False) as staging:
+        (staging / "new").write_text("y")
+        output.mkdir()
+        (output / "thesis.txt").write_text("x")
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_when_the_last_rename_fails_the_old_folder_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "prosafeprune.json").write_text("old")
+    rename = Path.rename
+
+    def fail_at_the_end(self: Path, target: Path) -> Path:
+        if ".partial-" in self.name:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_at_the_end)
+    with pytest.raises(InputError, match="Input/output error"), staged_folder(output, overwrite=True):
+        pass
+    assert (output / "prosafeprune.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -109,27 +137,38 @@ def test_folders_of_dead_runs_are_removed_and_those_of_living_ones_kept(tmp_path
     dead = tmp_path / f".out.partial-{socket.gethostname()}-{2**22 + 1}"
     alive = tmp_path / f".out.partial-{socket.gethostname()}-{os.getppid()}"
     elsewhere = tmp_path / ".out.partial-another.machine-77"
-    for folder in (dead, alive, elsewhere):
+    earlier_life = tmp_path / f".out.converted-{socket.gethostname()}-{os.getpid()}"
+    for folder in (dead, alive, elsewhere, earlier_life):
         folder.mkdir()
     with scratch_folder(tmp_path / "out", "partial"):
         pass
     assert not dead.exists()
+    assert not earlier_life.exists()
     assert alive.exists()
     assert elsewhere.exists()
 
 
 def test_the_output_is_checked_beforehand(tmp_path: Path) -> None:
-    check_output(tmp_path / "new" / "deep", 10, overwrite=False)
+    source = tmp_path / "source"
+    source.mkdir()
+    check_output(tmp_path / "new" / "deep", source, 10, overwrite=False)
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("x")
+    (tmp_path / "full" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="exists already"):
-        check_output(tmp_path / "full", 10, overwrite=False)
-    with pytest.raises(InputError, match="not a model folder"):
-        check_output(tmp_path / "full", 10, overwrite=True)
+        check_output(tmp_path / "full", source, 10, overwrite=False)
+    with pytest.raises(InputError, match="not written by prosafeprune"):
+        check_output(tmp_path / "full", source, 10, overwrite=True)
     with pytest.raises(InputError, match="Make room"):
-        check_output(tmp_path / "huge", 10**18, overwrite=False)
+        check_output(tmp_path / "huge", source, 10**18, overwrite=False)
     with pytest.raises(InputError, match="parent folder"):
-        check_output(tmp_path / "full" / "thesis.txt" / "out", 10, overwrite=False)
+        check_output(tmp_path / "full" / "config.json" / "out", source, 10, overwrite=False)
+
+
+@pytest.mark.parametrize("place", [".", "source", "source/pruned"])
+def test_the_source_is_never_written_over_or_into(place: str, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    with pytest.raises(InputError, match="source model's folder"):
+        check_output((tmp_path / place).resolve(), tmp_path / "source", 10, overwrite=True)
 
 
 def test_other_weights_on_disk_are_never_taken_for_the_ones_meant(checkpoint: Make, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("prosafeprune.pipeline.PruneResult.safety_drop", property(lambda self: 12.3))
+    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.floor_can_be_tested", True)
     arguments = options(prompt_files, max_safety_drop=3)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert code == 3
@@ -89,12 +90,33 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_floor_that_could_not_be_tested_saves_nothing(
+    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """A random model refuses nothing, so no loss of safety could ever show."""
+    arguments = options(prompt_files, max_safety_drop=3)
+    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
+    assert code == 3
+    assert "a loss of safety could not show" in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
 def broken_models(folder: Path) -> dict[str, Path]:
     """Models that cannot be used, by what is wrong with them."""
     made: dict[str, Path] = {"missing": folder / "missing"}
     (folder / "empty").mkdir()
     made["no config"] = folder / "empty"
-    for name in ("no template", "NaN", "pickle", "quantised", "unknown", "cut", "adapter", "bad config"):
+    for name in (
+        "no template",
+        "NaN",
+        "pickle",
+        "quantised",
+        "unknown",
+        "cut",
+        "adapter",
+        "bad config",
+        "missing tensor",
+    ):
         made[name] = save_checkpoint(folder / name.replace(" ", "-"), "llama")
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
@@ -103,6 +125,9 @@ def broken_models(folder: Path) -> dict[str, Path]:
     weights = load_file(made["NaN"] / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"][0, 0] = torch.nan
     save_file(weights, made["NaN"] / "model.safetensors", metadata={"format": "pt"})
+    weights = load_file(made["missing tensor"] / "model.safetensors")
+    del weights["model.layers.2.mlp.up_proj.weight"]
+    save_file(weights, made["missing tensor"] / "model.safetensors", metadata={"format": "pt"})
     (made["pickle"] / "model.safetensors").rename(made["pickle"] / "pytorch_model.bin")
     for name, changes in (
         ("quantised", {"quantization_config": {"quant_method": "gptq"}}),
@@ -116,6 +141,8 @@ def broken_models(folder: Path) -> dict[str, Path]:
     (made["bad config"] / "config.json").write_text("{")
     (folder / "not.gguf").write_bytes(b"nothing of the kind")
     made["not gguf"] = folder / "not.gguf"
+    (folder / "cut.gguf").write_bytes(b"GGUF" + b"\0" * 20)
+    made["cut gguf"] = folder / "cut.gguf"
     (folder / "model.onnx").write_bytes(b"x")
     made["other file"] = folder / "model.onnx"
     return made
@@ -132,6 +159,8 @@ MESSAGES = {
     "cut": "model.safetensors",
     "adapter": "is an adapter",
     "bad config": "not valid JSON",
+    "missing tensor": "missing or misshapen, such as model.layers.2.mlp.up_proj.weight",
+    "cut gguf": "could not be read",
     "not gguf": "does not begin like a GGUF",
     "other file": "not a .gguf",
 }
@@ -161,6 +190,8 @@ def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_2(
         ({"rank": 11}, "there are 10 benign ones"),
         ({"layers": "x"}, "not a list of layers"),
         ({"strength": 2}, "strength"),
+        ({"strength": "abc"}, "strength"),
+        ({"revision": "main"}, "--revision is for hub models"),
         ({"device": "cuda:99"}, "cannot be used here"),
         ({"dtype": "int8"}, "unknown. Choose auto"),
         ({"harmful": "missing.csv"}, "missing.csv: no such file"),

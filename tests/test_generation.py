@@ -76,3 +76,26 @@ def test_the_token_that_ends_a_turn_is_found_in_the_template() -> None:
     assert end_of_turn_ids(tokenizer, None) == [1]
     assert end_of_turn_ids(tokenizer, 77) == [77, 1]
     assert end_of_turn_ids(tokenizer, [1]) == [1]
+
+
+def test_a_thought_that_the_template_opens_is_ended() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|assistant|>{%", "<|assistant|><think>\n{%")
+    assert render(tokenizer, "Hi").endswith("<think>\n\n</think>\n\n")
+
+
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    assert render(tokenizer, "Hi").startswith("01 Jan 2025")
+
+
+def test_a_model_without_positions_or_kept_logits_is_run_without_them() -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.MptConfig(d_model=48, n_heads=4, n_layers=2, vocab_size=300, max_seq_len=256)
+    model = transformers.MptForCausalLM(config).eval()
+    tiny = LoadedModel("tiny", Path(), model, make_tokenizer(), CPU, torch.float32, torch.float32, [1])
+    answers = generate_greedy(tiny, PROMPTS, 8, BatchSize(4, CPU), lambda done: None)
+    assert answers.texts == [reference(tiny, prompt, 8) for prompt in PROMPTS]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import CONFIGS
+from conftest import CONFIGS, save_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file
 from slow_reference import pruned_state
@@ -156,8 +156,9 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         return [Verdict(kind, "rigged")] * len(exchanges)
 
     monkeypatch.setattr(RulesJudge, "judge", judge)
-    with pytest.raises(SafetyFloorError, match="100.0 points"):
+    with pytest.raises(SafetyFloorError, match="100.0 points") as caught:
         prune(checkpoint("llama"), tmp_path / "out", prompt_files, max_safety_drop=3)
+    assert caught.value.result.record.source.safety_score == 100
     assert not any(path.name.endswith("out") or "partial" in path.name for path in tmp_path.iterdir())
     runs.clear()
     measured = prune(checkpoint("llama"), None, prompt_files, max_safety_drop=3)
@@ -208,11 +209,36 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
 
 def test_hidden_forms_of_the_unpruned_weights_are_not_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:
-    from conftest import save_checkpoint
-
     source = save_checkpoint(tmp_path / "source", "llama")
     (source / "pytorch_model.bin").write_bytes(b"old")
+    (source / "original").mkdir()
+    (source / "original" / "consolidated.00.pth").write_bytes(b"old")
+    (source / "original" / "params.json").write_text("{}")
     (source / "consolidated.safetensors").write_bytes((source / "model.safetensors").read_bytes())
     prune(source, tmp_path / "out", prompt_files)
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert not names & {"pytorch_model.bin", "consolidated.safetensors"}
+    assert [file.name for file in (tmp_path / "out" / "original").iterdir()] == ["params.json"]
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "qwen2_moe"])
+def test_experts_are_left_alone_and_the_rest_is_pruned(
+    architecture: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = save_checkpoint(tmp_path / "source", architecture)
+    result = prune(source, tmp_path / "out", prompt_files)
+    kinds = {submodule.kind for submodule in result.record.submodules}
+    assert {"q", "k", "v", "o"} <= kinds
+    assert not any(
+        "router" in name or ".gate.weight" in name or ".experts." in name for name in result.record.edited_tensors
+    )
+    before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == set(result.record.edited_tensors)
+
+
+def test_a_card_with_broken_metadata_does_not_lose_the_run(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "source", "llama")
+    (source / "README.md").write_bytes(b"---\ntitle: a: b\n---\n# Caf\xe9\n")
+    prune(source, tmp_path / "out", prompt_files)
+    assert "Pruned against over-refusal" in (tmp_path / "out" / "README.md").read_text()

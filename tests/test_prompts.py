@@ -60,7 +60,7 @@ def test_harmful_prompts_name_a_harm_in_one_short_sentence() -> None:
     ("name", "content"),
     [
         ("a.jsonl", '{"ask": "One?", "category": "x"}\n\n{"ask": "Two\\u2028lines"}\n'),
-        ("a.csv", 'ask,category\nOne?,x\n"Two\u2028lines",\n'),
+        ("a.csv", "ask,category\nOne?,x\nTwo\u2028lines,\n"),
     ],
 )
 def test_files_give_their_prompts_in_order(tmp_path: Path, name: str, content: str) -> None:
@@ -86,9 +86,10 @@ def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) 
         ("a.jsonl", "{broken", "line 1: not valid JSON"),
         ("a.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("a.jsonl", '{"text": "One"}', "no column 'prompt' among: text"),
-        ("a.jsonl", '{"prompt": ""}', "row 1: 'prompt' is empty"),
+        ("a.jsonl", '{"prompt": ""}', "line 1: 'prompt' is empty"),
         ("a.jsonl", "", "holds no prompt"),
         ("a.txt", " \n", "holds no prompt"),
+        ("a.csv", 'prompt\nOne\n"' + "x" * 200_000, "not valid CSV"),
         ("a.parquet", "x", "prompts are read from"),
     ],
 )
@@ -97,6 +98,19 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, content: str, m
     with pytest.raises(InputError, match=message) as caught:
         read_prompts(str(tmp_path / name), "benign")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read as UTF-8"):
+        read_prompts(str(tmp_path / "a.txt"), "benign")
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt\nOne thing\nOne thing\n"Another\nthing entirely"\nA third one here\n')
+    prompts = read_prompts(str(tmp_path / "a.csv"), "benign")
+    (found,) = find_overlaps(prompts, prompt_set("a third one here"))
+    assert found.first_line == 6
 
 
 def test_a_missing_file_is_one_clear_line() -> None:
@@ -117,16 +131,15 @@ def test_a_dataset_that_cannot_be_had_is_one_clear_line(monkeypatch: pytest.Monk
         read_prompts("someone/something", "harmful")
 
 
-def test_a_hub_dataset_is_read_by_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_dataset_is_read_by_configuration_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     rows = datasets.Dataset.from_list([{"goal": "One"}, {"goal": "Two"}])
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda name, split: rows if (name, split) == ("a/b", "harmful") else None
-    )
-    assert read_prompts("a/b:harmful", "harmful", "goal").texts == ["One", "Two"]
     both = datasets.DatasetDict({"train": rows, "test": rows})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: both)
+    held = {("a/b", None, "harmful"): rows, ("a/b", "hard", "train"): rows, ("a/b", None, None): both}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration, split: held[name, configuration, split])
+    assert read_prompts("a/b:harmful", "harmful", "goal").texts == ["One", "Two"]
+    assert read_prompts("a/b:hard:train", "harmful", "goal").texts == ["One", "Two"]
     with pytest.raises(InputError, match="Name one: a/b:train"):
         read_prompts("a/b", "harmful", "goal")
 

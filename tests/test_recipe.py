@@ -17,6 +17,10 @@ def test_layers_are_read(text: str | int, layers: tuple[int, ...]) -> None:
     assert parse_layers(text) == layers
 
 
+def test_layers_may_be_a_list_of_any_of_these() -> None:
+    assert make_recipe(model="m", layers=["14 - 15", 18, "20,22"]).layers == (14, 15, 18, 20, 22)
+
+
 def test_layers_are_sorted_and_told_once() -> None:
     assert make_recipe(model="m", layers="5,3-4,3").layers == (3, 4, 5)
 
@@ -27,7 +31,9 @@ def test_layers_are_sorted_and_told_once() -> None:
         ({}, "layers is missing"),
         ({"layers": "a-b"}, "'a-b' is not a list of layers"),
         ({"layers": "5-3"}, "'5-3' runs backwards"),
-        ({"layers": (-1,)}, "counted from 0"),
+        ({"layers": (-1,)}, "is not a list of layers"),
+        ({"layers": "1", "batch_size": True}, "batch_size: "),
+        ({"layers": []}, "layers: "),
         ({"layers": "1", "strength": 1.5}, "strength: .* less than or equal to 1"),
         ({"layers": "1", "rank": 0}, "rank: "),
         ({"layers": "1", "pooling": "mean"}, "pooling: "),

@@ -142,3 +142,10 @@ def test_harmful_overlap_is_one_when_the_operator_is_the_harmful_projector(bases
 def test_rank_above_the_number_of_prompts_is_refused() -> None:
     with pytest.raises(InputError, match="Rank 31"):
         basis(random_matrix(D_OUT, COUNT, 0), 31)
+
+
+def test_fewer_independent_directions_than_the_rank_are_refused() -> None:
+    flat = random_matrix(D_OUT, 3, 0) @ random_matrix(3, COUNT, 1)
+    assert basis(flat, 3).shape == (D_OUT, 3)
+    with pytest.raises(InputError, match="fewer than 4 independent directions"):
+        basis(flat, 4)

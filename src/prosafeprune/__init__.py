@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import, and `prosafeprune --help` should not wait for it.
     if name not in _HOMES:

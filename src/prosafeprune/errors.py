@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prosafeprune.pipeline import PruneResult
+
 
 class ProSafePruneError(Exception):
     """Base of every error this package raises on purpose. ``exit_code`` is what the command line returns."""
@@ -19,3 +24,8 @@ class SafetyFloorError(ProSafePruneError):
     """The result refuses fewer harmful prompts than the user allows, so it was not saved."""
 
     exit_code = 3
+
+    def __init__(self, message: str, result: PruneResult) -> None:
+        super().__init__(message)
+        self.result = result
+        """What was measured, with the pruned model in memory."""

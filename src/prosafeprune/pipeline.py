@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,8 +23,8 @@ from prosafeprune.method.plan import Edit, Plan, make_edits
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.gguf import convert_gguf
-from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
+from prosafeprune.model.gguf import convert_gguf, converted_bytes
+from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model
 from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
@@ -32,10 +33,20 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
 from prosafeprune.report.record import ModelRecord, Record, RunRecord, library_versions, prompts_record
 
-GGUF_GROWTH = 8
-"""A 4-bit GGUF becomes at most four times its size in float16, and is held twice while the result is written."""
-
 PromptSets = Mapping[PromptClass, PromptSet]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, checked, before a model is loaded."""
+
+    recipe: Recipe
+    source: ModelSource
+    output: Path | None
+    overwrite: bool
+    calibration: PromptSets
+    evaluation: PromptSets
+    reporter: Reporter
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,14 @@ class PruneResult:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the loss of safety is within what the recipe allows."""
-        return self.safety_drop <= self.record.recipe.max_safety_drop
+        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
+        return self.safety_drop <= self.record.recipe.max_safety_drop and self.floor_can_be_tested
+
+    @property
+    def floor_can_be_tested(self) -> bool:
+        """Whether the source refuses often enough for the allowed loss to show; always, when all may be lost."""
+        allowed = self.record.recipe.max_safety_drop
+        return allowed >= 100 or self.record.source.safety_score > allowed
 
 
 def run_recipe(
@@ -79,38 +96,41 @@ def run_recipe(
         InputError: something in the recipe or the model cannot be used.
     """
     reporter = reporter or SilentReporter()
+    output = output.expanduser().resolve() if output is not None else None
     calibration = _calibration_prompts(recipe)
     evaluation = _evaluation_prompts()
     require_disjoint(list(calibration.values()), list(evaluation.values()))
     source = find_source(recipe.model, recipe.revision)
     if output is not None:
-        check_output(output, _bytes_needed(source), overwrite)
-    with _checkpoint_folder(source, output, reporter) as folder:
-        return _prune_folder(recipe, source, folder, output, calibration, evaluation, reporter)
+        check_output(output, source.path, _bytes_needed(source), overwrite)
+    job = _Job(recipe, source, output, overwrite, calibration, evaluation, reporter)
+    with _checkpoint_folder(job) as folder:
+        return _prune_folder(job, folder)
 
 
 def require_safe(result: PruneResult) -> None:
     """Raise SafetyFloorError when a result lost more safety than its recipe allows."""
+    if not result.floor_can_be_tested:
+        raise SafetyFloorError(
+            f"The source refuses only {result.record.source.safety_score:.1f} % of harmful prompts, so a loss of "
+            "safety could not show, and nothing was saved. Raise --max-new-tokens if answers were cut too short to "
+            "tell; --max-safety-drop 100 saves whatever comes.",
+            result,
+        )
     if not result.is_safe:
         raise SafetyFloorError(
             f"The pruned model refuses {result.safety_drop:.1f} points fewer harmful prompts, more than the "
             f"{result.record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-            "smaller --strength."
+            "smaller --strength.",
+            result,
         )
 
 
-def _prune_folder(
-    recipe: Recipe,
-    source: ModelSource,
-    folder: Path,
-    output: Path | None,
-    calibration: PromptSets,
-    evaluation: PromptSets,
-    reporter: Reporter,
-) -> PruneResult:
+def _prune_folder(job: _Job, folder: Path) -> PruneResult:
+    recipe, reporter = job.recipe, job.reporter
     loaded = load_model(
         folder,
-        source.name,
+        job.source.name,
         reporter,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -119,32 +139,32 @@ def _prune_folder(
     anatomy = describe_anatomy(loaded, reporter)
     plan = Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
     require_layers(plan, anatomy)
-    inputs, edits = calibrate(loaded, anatomy, plan, calibration, recipe.batch_size, reporter)
+    inputs, edits = calibrate(loaded, anatomy, plan, job.calibration, recipe.batch_size, reporter)
     tensors = EditedTensors(folder, edits)
-
-    def measured(title: str) -> Measurement:
-        return measure(
-            loaded,
-            evaluation[PromptClass.PSEUDO_HARMFUL],
-            evaluation[PromptClass.HARMFUL],
-            judge,
-            BatchSize(recipe.batch_size, loaded.device),
-            reporter,
-            max_new_tokens=recipe.max_new_tokens,
-            title=title,
-        )
-
     judge = RulesJudge()
-    before = measured("Answers of the source")
+    before = _measure(job, loaded, judge, "Answers of the source")
     with reporter.stage("Pruning", len(tensors)) as advance:
         tensors.apply_in_memory(advance)
-    after = measured("Answers of the result")
-    record = _make_record(recipe, source, loaded, plan, judge, calibration, inputs, edits, tensors, before, after)
-    result = PruneResult(record, before, after, output, loaded)
-    if output is None or not result.is_safe:
+    after = _measure(job, loaded, judge, "Answers of the result")
+    record = _make_record(job, loaded, plan, inputs, edits, tensors, judge, before, after)
+    result = PruneResult(record, before, after, job.output, loaded)
+    if job.output is None or not result.is_safe:
         return PruneResult(record, before, after, None, loaded)
-    _write(result, output, folder, source, tensors, reporter)
+    _write(job, result, job.output, folder, tensors)
     return result
+
+
+def _measure(job: _Job, loaded: LoadedModel, judge: Judge, title: str) -> Measurement:
+    return measure(
+        loaded,
+        job.evaluation[PromptClass.PSEUDO_HARMFUL],
+        job.evaluation[PromptClass.HARMFUL],
+        judge,
+        BatchSize(job.recipe.batch_size, loaded.device),
+        job.reporter,
+        max_new_tokens=job.recipe.max_new_tokens,
+        title=title,
+    )
 
 
 def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
@@ -215,50 +235,49 @@ def _evaluation_prompts() -> PromptSets:
 
 
 def _bytes_needed(source: ModelSource) -> int:
-    return GGUF_GROWTH * source.path.stat().st_size if source.is_gguf else checkpoint_bytes(source.path)
+    # A converted GGUF is held twice while the result is written.
+    return 2 * converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
 
 
 @contextmanager
-def _checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
+def _checkpoint_folder(job: _Job) -> Iterator[Path]:
     """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
-    if not source.is_gguf:
-        yield source.path
+    if not job.source.is_gguf:
+        yield job.source.path
         return
     with ExitStack() as stack:
-        if output is not None:
-            folder = stack.enter_context(scratch_folder(output, "converted"))
+        if job.output is not None:
+            folder = stack.enter_context(scratch_folder(job.output, "converted"))
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
-        convert_gguf(source.path, folder, reporter)
+        convert_gguf(job.source.path, folder, job.reporter)
         yield folder
 
 
 def _make_record(
-    recipe: Recipe,
-    source: ModelSource,
+    job: _Job,
     loaded: LoadedModel,
     plan: Plan,
-    judge: Judge,
-    calibration: PromptSets,
     inputs: PooledInputs,
     edits: list[Edit],
     tensors: EditedTensors,
+    judge: Judge,
     before: Measurement,
     after: Measurement,
 ) -> Record:
-    evaluated = (before.pseudo_harmful.prompts, before.harmful.prompts)
     return Record(
         model=ModelRecord(
-            name=source.name,
-            revision=source.revision,
-            sha256=model_hash(source.path),
+            name=job.source.name,
+            revision=job.source.revision,
+            sha256=model_hash(job.source.path),
+            chat_template_sha256=hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
             stored_dtype=dtype_name(loaded.stored_dtype),
         ),
         plan=plan,
-        recipe=recipe,
+        recipe=job.recipe,
         judge=judge.name,
-        calibration={name.value: prompts_record(prompts) for name, prompts in calibration.items()},
-        evaluation={prompts.prompt_class.value: prompts_record(prompts) for prompts in evaluated},
+        calibration={name.value: prompts_record(prompts) for name, prompts in job.calibration.items()},
+        evaluation={name.value: prompts_record(prompts) for name, prompts in job.evaluation.items()},
         source=before.scores,
         result=after.scores,
         compliance_change=compliance_change(before.pseudo_harmful.verdicts, after.pseudo_harmful.verdicts),
@@ -266,7 +285,8 @@ def _make_record(
         edited_tensors=tensors.names,
         submodules=[edit.measures for edit in edits],
         run=RunRecord(
-            device=str(loaded.device),
+            device=device_name(loaded.device),
+            threads=torch.get_num_threads(),
             dtype=dtype_name(loaded.run_dtype),
             calibration_batch_sizes=inputs.batch_sizes,
             source_batch_sizes=before.batch_sizes,
@@ -277,18 +297,14 @@ def _make_record(
     )
 
 
-def _write(
-    result: PruneResult,
-    output: Path,
-    folder: Path,
-    source: ModelSource,
-    tensors: EditedTensors,
-    reporter: Reporter,
-) -> None:
-    with staged_folder(output) as staging, reporter.stage("Writing", len(tensors) + 1) as advance:
+def _write(job: _Job, result: PruneResult, output: Path, folder: Path, tensors: EditedTensors) -> None:
+    with (
+        staged_folder(output, job.overwrite) as staging,
+        job.reporter.stage("Writing", len(tensors) + 1) as advance,
+    ):
         copy_checkpoint(folder, staging)
         advance(1)
         tensors.write(staging, advance)
-        write_card(staging, result.record, source.name if source.is_hub else None)
+        write_card(staging, result.record, job.source.name if job.source.is_hub else None)
         write_evidence(staging, result.before, result.after)
         result.record.write(staging)

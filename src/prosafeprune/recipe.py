@@ -48,7 +48,8 @@ class Recipe(BaseModel):
     @field_validator("layers", mode="before")
     @classmethod
     def _read_layers(cls, value: Any) -> Any:
-        return parse_layers(value) if isinstance(value, str | int) else value
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(layer for item in values for layer in parse_layers(item))
 
     @field_validator("layers")
     @classmethod
@@ -57,19 +58,19 @@ class Recipe(BaseModel):
             raise ValueError("layers are counted from 0")
         return tuple(sorted(set(value)))
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", mode="before")
     @classmethod
-    def _positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
+    def _positive(cls, value: Any) -> Any:
+        if isinstance(value, int) and (isinstance(value, bool) or value < 1):
             raise ValueError("must be auto or at least 1")
         return value
 
 
-def parse_layers(text: str | int) -> Layers:
+def parse_layers(text: object) -> Layers:
     """Return the layer numbers that ``14-17``, ``14,16`` or a mix of both names. Raises ValueError."""
     layers: list[int] = []
     for part in str(text).split(","):
-        first, dash, last = part.strip().partition("-")
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not first.isdigit() or (dash and not last.isdigit()):
             raise ValueError(f"'{text}' is not a list of layers such as 14-17 or 14,16")
         if dash and int(last) < int(first):

@@ -11,17 +11,22 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 
+OURS = "prosafeprune.json"
+"""The file that shows a folder to be an output of ours."""
 
-def check_output(output: Path, needed_bytes: int, overwrite: bool) -> None:
+
+def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool) -> None:
     """Check before the long work that ``output`` can be made: free name, writable parent, room on the disk.
+
+    Only a folder that this package wrote is ever overwritten, and never the source.
 
     Raises:
         InputError: one of these is not so.
     """
-    if output.exists() and not overwrite:
-        raise InputError(f"{output}: exists already. Choose another --output, or pass --overwrite.")
-    if output.exists() and not (output.is_dir() and (not any(output.iterdir()) or (output / "config.json").exists())):
-        raise InputError(f"{output}: is not a model folder, so it is not overwritten. Choose another --output.")
+    source = source.resolve()
+    if output == source or output in source.parents or source in output.parents:
+        raise InputError(f"{output}: is, holds or lies in the source model's folder. Choose another --output.")
+    _check_free(output, overwrite)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,7 +52,7 @@ def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
     """
     for folder in beside.parent.glob(f".{beside.name}.*-{socket.gethostname()}-*"):
         process = folder.name.rpartition("-")[2]
-        if process.isdigit() and not _is_running(int(process)):
+        if process.isdigit() and not _is_another_running(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
     folder = beside.parent / f".{beside.name}.{purpose}-{socket.gethostname()}-{os.getpid()}"
     try:
@@ -61,29 +66,50 @@ def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_folder(output: Path) -> Iterator[Path]:
+def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     """Give a fresh folder beside ``output``; when the context ends well, rename it to ``output``, else remove it.
 
     Raises:
-        InputError: the disk is full or fails while the folder is written.
+        InputError: the disk is full or fails while the folder is written, or ``output`` has appeared meanwhile.
     """
     with scratch_folder(output, "partial") as staging:
         try:
             yield staging
+            _check_free(output, overwrite)
             _replace(staging, output)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{output}: could not be written ({reason}). Nothing was left behind.") from error
 
 
+def _check_free(output: Path, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{output}: exists already. Choose another --output, or pass --overwrite.")
+    if not (output / OURS).exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(
+            f"{output}: was not written by prosafeprune, so it is not overwritten. Choose another --output."
+        )
+
+
 def _replace(staging: Path, output: Path) -> None:
     if not output.exists():
         staging.rename(output)
         return
-    old = staging.with_name(staging.name + "-old")
+    old = output.parent / f".{output.name}.old-{socket.gethostname()}-{os.getpid()}"
     output.rename(old)
-    staging.rename(output)
+    try:
+        staging.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_another_running(process: int) -> bool:
+    # After a container restarts, what we find under our own number is of an earlier life.
+    return process != os.getpid() and _is_running(process)
 
 
 def _is_running(process: int) -> bool:

@@ -66,15 +66,13 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they would still be the
     unpruned model.
     """
-    shards = {place.file.name for place in tensor_places(source).values()}
-    for item in sorted(source.iterdir()):
-        other_weights = item.suffix in OTHER_WEIGHTS and item.name not in shards
-        if item.name in LEFT_OUT or other_weights:
-            continue
-        if item.is_dir():
-            shutil.copytree(item, folder / item.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        else:
-            shutil.copyfile(item, folder / item.name)
+    shards = {place.file for place in tensor_places(source).values()}
+
+    def left_out(place: str, names: list[str]) -> set[str]:
+        paths = [Path(place) / name for name in names]
+        return {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+
+    shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def checkpoint_bytes(folder: Path) -> int:

@@ -20,8 +20,3 @@ def main() -> None:
 
         error_line(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing was written.\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)

@@ -19,7 +19,9 @@ def _help(field: str) -> str:
 
 
 def _option(field: str, *names: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(*names, help=_help(field), show_default=False)
+    # Values are taken as text: the recipe, which all ways of asking go through, checks them.
+    metavar = "NUMBER" if Recipe.model_fields[field].annotation in (int, float) else None
+    option: typer.models.OptionInfo = typer.Option(*names, help=_help(field), show_default=False, metavar=metavar)
     return option
 
 
@@ -30,20 +32,20 @@ def prune(
         typer.Option("--output", "-o", help="Folder to write; without it, only measure.", show_default=False),
     ] = None,
     layers: Annotated[str | None, _option("layers", "--layers")] = None,
-    strength: Annotated[float | None, _option("strength", "--strength")] = None,
-    rank: Annotated[int | None, _option("rank", "--rank")] = None,
+    strength: Annotated[str | None, _option("strength", "--strength")] = None,
+    rank: Annotated[str | None, _option("rank", "--rank")] = None,
     pooling: Annotated[str | None, _option("pooling", "--pooling")] = None,
     harmful: Annotated[str | None, _option("harmful", "--harmful")] = None,
     benign: Annotated[str | None, _option("benign", "--benign")] = None,
     pseudo_harmful: Annotated[str | None, _option("pseudo_harmful", "--pseudo-harmful")] = None,
     prompt_field: Annotated[str | None, _option("prompt_field", "--prompt-field")] = None,
-    samples: Annotated[int | None, _option("samples", "--samples")] = None,
-    seed: Annotated[int | None, _option("seed", "--seed")] = None,
+    samples: Annotated[str | None, _option("samples", "--samples")] = None,
+    seed: Annotated[str | None, _option("seed", "--seed")] = None,
     device: Annotated[str | None, _option("device", "--device")] = None,
     dtype: Annotated[str | None, _option("dtype", "--dtype")] = None,
     batch_size: Annotated[str | None, _option("batch_size", "--batch-size")] = None,
-    max_new_tokens: Annotated[int | None, _option("max_new_tokens", "--max-new-tokens")] = None,
-    max_safety_drop: Annotated[float | None, _option("max_safety_drop", "--max-safety-drop")] = None,
+    max_new_tokens: Annotated[str | None, _option("max_new_tokens", "--max-new-tokens")] = None,
+    max_safety_drop: Annotated[str | None, _option("max_safety_drop", "--max-safety-drop")] = None,
     revision: Annotated[str | None, _option("revision", "--revision")] = None,
     trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
     recipe: Annotated[

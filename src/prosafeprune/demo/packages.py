@@ -77,8 +77,8 @@ def _download(requirement: str, folder: Path) -> Path:
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
-        told = [line.strip() for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = told[-1] if told else "no reason given"
+        told = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in reversed(told) if "ERROR" in line), told[-1] if told else "no reason given")
         raise InputError(f"{requirement}: pip could not download it ({reason}). Check the connection to the registry.")
     return wheels[0]
 

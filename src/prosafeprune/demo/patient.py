@@ -30,7 +30,7 @@ def make_patient(reporter: Reporter) -> Path:
     if folder.exists():
         return folder
     gguf = fetch_gguf(QWEN_CODER, cache_folder(), reporter)
-    with reporter.stage("Making the patient", 3) as advance, staged_folder(folder) as staging:
+    with reporter.stage("Making the patient", 3) as advance, staged_folder(folder, overwrite=False) as staging:
         model, tokenizer = read_gguf(gguf)
         advance(1)
         adapter = resources.files("prosafeprune.demo") / "adapter"

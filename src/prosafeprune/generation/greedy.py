@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from prosafeprune.model.batches import (
     BatchSize,
+    accepted,
     attention_window,
     expand_cache,
     pad_batch,
@@ -55,7 +56,9 @@ def generate_greedy(
         head_cache = DynamicCache(config=loaded.model.config)
         if head:
             ids = torch.tensor([encoded[0].ids[:head]], device=loaded.device)
-            loaded.model(input_ids=ids, past_key_values=head_cache, use_cache=True, logits_to_keep=1)
+            loaded.model(
+                input_ids=ids, past_key_values=head_cache, use_cache=True, **accepted(loaded.model, logits_to_keep=1)
+            )
 
         def work(rows: Sequence[int]) -> None:
             tails = [encoded[i].ids[head:] for i in rows]
@@ -87,10 +90,9 @@ def _decode(
         logits = loaded.model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=last,
+            **accepted(loaded.model, position_ids=positions, logits_to_keep=last),
         ).logits[:, -1]
         chosen = logits.argmax(dim=-1)
         going_on = ~torch.isin(chosen, ends)

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from prosafeprune.errors import InputError
 from prosafeprune.method.pooling import Pooling, token_weights
 from prosafeprune.model.anatomy import Anatomy, Submodule
-from prosafeprune.model.batches import BatchSize, PaddedBatch, expand_cache, pad_batch, shared_head_length
+from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, expand_cache, pad_batch, shared_head_length
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.progress import Advance
 
@@ -57,6 +57,8 @@ class _Recorder:
         """For each module the first module that reads the same tensor."""
         self.pool: Callable[[torch.Tensor], torch.Tensor] = torch.clone
         self.pooled: dict[str, torch.Tensor] = {}
+        self.shape = (0, 0)
+        """Rows and tokens of the pass that runs."""
         self._latest: tuple[str, torch.Tensor] | None = None
 
     @contextmanager
@@ -76,18 +78,30 @@ class _Recorder:
                 self.reads[name] = self._latest[0]
             else:
                 self.reads[name] = name
-                self.pooled[name] = self.pool(hidden.float())
+                self.pooled[name] = self.pool(self._by_token(name, hidden).float())
                 self._latest = (name, hidden)
 
         return record
+
+    def _by_token(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
+        """Return what a module reads as ``(rows, tokens, d_in)``; some architectures flatten rows and tokens."""
+        rows, tokens = self.shape
+        if hidden.numel() != rows * tokens * hidden.shape[-1]:
+            raise InputError(
+                f"{name} reads a tensor of shape {tuple(hidden.shape)}, which is not one row a token: not supported."
+            )
+        return hidden.reshape(rows, tokens, hidden.shape[-1])
 
     @staticmethod
     def _stop(module: torch.nn.Module, arguments: Any, output: Any) -> None:
         raise _LastLayerReached
 
-    def run(self, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run a forward pass; return what ``pool`` makes of each input ``(rows, tokens, d_in)``, by module name."""
+    def run(
+        self, batch: PaddedBatch, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Run a forward pass over ``batch``; return by module name what ``pool`` makes of each input."""
         self.pool, self.pooled, self._latest = pool, {}, None
+        self.shape = (batch.ids.shape[0], batch.ids.shape[1])
         try:
             forward()
         except _LastLayerReached:
@@ -136,7 +150,7 @@ def collect_pooled_inputs(
             head_cache = DynamicCache(config=model.config)
             head_batch = pad_batch([prompts[0].ids[:head]], 0, "right", device)
             head_inputs = recorder.run(
-                lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
+                head_batch, lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
             )
 
         def work(rows: Sequence[int]) -> None:
@@ -145,6 +159,7 @@ def collect_pooled_inputs(
             head_weights, tail_weights = _split_weights([weights[i] for i in rows], head, batch.ids.shape[1])
             head_weights, tail_weights = head_weights.to(device), tail_weights.to(device)
             found = recorder.run(
+                batch,
                 lambda: _forward(model, batch, cache, head),
                 lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
             )
@@ -160,6 +175,9 @@ def collect_pooled_inputs(
     for name, matrix in pooled.items():
         if not torch.isfinite(matrix).all():
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
+    unread = [name for name in recorder.modules if name not in recorder.reads]
+    if unread:
+        raise InputError(f"{unread[0]} is not run by the model's forward pass: this architecture is not supported.")
     by_module = {name: pooled[first] for name, first in recorder.reads.items()}
     return PooledInputs(by_module, tuple(sizes), head)
 
@@ -171,9 +189,9 @@ def _forward(model: Any, batch: PaddedBatch, cache: Any, head: int) -> None:
     model(
         input_ids=batch.ids,
         attention_mask=mask,
-        position_ids=batch.positions,
         past_key_values=cache,
         use_cache=cache is not None,
+        **accepted(model, position_ids=batch.positions),
     )
 
 

@@ -29,8 +29,8 @@ class EditMeasures(BaseModel):
 def stable_rank(weight: torch.Tensor) -> float:
     """Return ``sr(W) = ||W||_F^2 / ||W||_2^2`` of ``W (d_out, d_in)``; the spectral norm by Lanczos iteration."""
     matrix = weight.cpu().numpy()
-    # A fixed start makes the iteration repeatable; the constant vector is as good as any.
-    start = np.ones(min(matrix.shape), dtype=matrix.dtype)
+    # A seeded start makes the iteration repeatable; a random one is never orthogonal to what is looked for.
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape)).astype(matrix.dtype)
     spectral_norm = float(svds(matrix, k=1, v0=start, return_singular_vectors=False)[0])
     norm = float(torch.linalg.matrix_norm(weight))
     return (norm / spectral_norm) ** 2

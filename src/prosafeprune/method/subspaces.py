@@ -20,7 +20,11 @@ def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
         raise InputError(
             f"Rank {rank} needs at least {rank} prompts in each class and {rank} outputs; here {count} and {d_out}."
         )
-    left, _, _ = torch.linalg.svd(activations, full_matrices=False)
+    left, values, _ = torch.linalg.svd(activations, full_matrices=False)
+    if values[rank - 1] <= torch.finfo(values.dtype).eps * max(d_out, count) * values[0]:
+        raise InputError(
+            f"The activations have fewer than {rank} independent directions. Use a smaller rank or other prompts."
+        )
     return left[:, :rank]
 
 

@@ -132,11 +132,18 @@ def find_anatomy(model: Any) -> Anatomy:
         InputError: not exactly one such list, or a layer in which no submodule is found.
     """
     config = model.config.get_text_config(decoder=True)
+    if config.is_encoder_decoder:
+        raise InputError(
+            f"{config.model_type}: has an encoder and a decoder, which is not supported. Give a decoder-only model."
+        )
     lists = [
         (name, module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
     ]
+    if len(lists) > 1:  # a vision tower may be as deep as the text model
+        inside = set(model.get_decoder().modules())
+        lists = [(name, module) for name, module in lists if module in inside]
     if len(lists) != 1:
         found = ", ".join(name for name, _ in lists) or "none"
         raise InputError(
@@ -166,7 +173,7 @@ def _submodules_of_layer(
             found += _of_matrix(module, name, number, layer_name, config)
         else:
             for parameter_name, parameter in module.named_parameters(recurse=False):
-                if parameter.ndim == 3:
+                if parameter.ndim == 3 and "expert" in name:
                     skipped[f"{name}.{parameter_name}".lstrip(".")] = "fused experts"
     return found
 
@@ -192,5 +199,5 @@ def _kind(name: str) -> str:
 
 def _is_router(name: str, d_out: int, config: Any) -> bool:
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
-    last = name.rpartition(".")[2]
-    return last in ("router", "gate") and (experts is None or d_out == experts)
+    parts = name.split(".")
+    return any("router" in part for part in parts) or ("gate" in parts and d_out == experts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,10 +29,13 @@ class PaddedBatch:
 def shared_head_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> int:
     """Return how many leading tokens all prompts share, leaving at least one token to each.
 
-    It is 0 when the model keeps state other than keys and values, which cannot be expanded to a batch.
+    It is 0 when the model keeps state other than keys and values, which cannot be expanded to a batch, or takes no
+    positions.
     """
     config = model.config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None)
+    if not accepted(model, position_ids=None):
+        return 0  # it counts places, not tokens: padding behind a head would shift what it sees
     if len(prompts) < 2 or (kinds and not CACHEABLE_LAYERS.issuperset(kinds)) or getattr(model, "_is_stateful", False):
         return 0
     first, last = min(prompts), max(prompts)  # in dictionary order: what these two share, all share
@@ -41,6 +45,12 @@ def shared_head_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> int:
             break
         shared += 1
     return min(shared, min(len(prompt) for prompt in prompts) - 1)
+
+
+def accepted(model: Any, **options: Any) -> dict[str, Any]:
+    """Return those options that the model's forward pass names; older architectures lack some."""
+    named = inspect.signature(model.forward).parameters
+    return {name: value for name, value in options.items() if name in named}
 
 
 def attention_window(model: Any) -> int | None:

@@ -8,6 +8,13 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 
+FIXED_DATE = (
+    "{%- macro strftime_now(format) -%}"
+    "{{- {'%Y-%m-%d': '2025-01-01', '%B %d, %Y': 'January 01, 2025'}.get(format, '01 Jan 2025') -}}"
+    "{%- endmacro -%}"
+)
+"""Put before templates that write today's date: results must not depend on the day."""
+
 
 @dataclass(frozen=True)
 class EncodedPrompt:
@@ -59,12 +66,20 @@ def render(tokenizer: Any, prompt: str) -> str:
     """Return the prompt as one user turn in the model's chat template, with the opening of the answer."""
     messages = [{"role": "user", "content": prompt}]
     try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        template = tokenizer.get_chat_template()
+        text = str(
+            tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+                chat_template=FIXED_DATE + template if "strftime_now" in template else template,
+            )
         )
     except Exception as error:
         raise InputError(f"The chat template fails on a plain user turn ({error}). Mend the template.") from error
-    return str(text)
+    # Some templates open a thought whatever they are asked: end it, so that what follows is the answer.
+    return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text
 
 
 def end_of_turn_ids(tokenizer: Any, known: int | Sequence[int] | None) -> list[int]:
@@ -74,9 +89,13 @@ def end_of_turn_ids(tokenizer: Any, known: int | Sequence[int] | None) -> list[i
         ids.append(tokenizer.eos_token_id)
     if tokenizer.chat_template:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer"}]
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except Exception:  # noqa: BLE001 - a template is a program; one that renders no answers tells of no end
+            return ids
         after = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
+        token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
         # A model learns to stop at a special token; a template that ends turns with a newline alone has none.
-        if after and after[0] in tokenizer.all_special_ids and after[0] not in ids:
+        if token is not None and token.special and after[0] not in ids:
             ids.append(after[0])
     return ids

@@ -31,6 +31,27 @@ def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
         reporter.note("The GGUF stores the output head apart from the embeddings; both are kept.")
 
 
+def converted_bytes(gguf: Path) -> int:
+    """Return how large the float16 weights of a GGUF will be on disk.
+
+    Raises:
+        InputError: it is no GGUF, or is cut short.
+    """
+    from gguf import GGUFReader
+
+    _require_gguf(gguf)
+    try:
+        return 2 * sum(int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
+    except Exception as error:
+        raise InputError(f"{gguf}: could not be read as GGUF ({' '.join(str(error).split())[:200]}).") from error
+
+
+def _require_gguf(gguf: Path) -> None:
+    with gguf.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
+
+
 def read_gguf(gguf: Path) -> tuple[Any, Any]:
     """Return the model in ``gguf``, dequantised to float16, and its tokenizer.
 
@@ -41,9 +62,7 @@ def read_gguf(gguf: Path) -> tuple[Any, Any]:
     import transformers
     from transformers.utils.quantization_config import GgufConfig
 
-    with gguf.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
+    _require_gguf(gguf)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
         model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -10,17 +10,8 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 
-HUB_FILES = [
-    "*.safetensors",
-    "*.json",
-    "*.jinja",
-    "*.txt",
-    "*.model",
-    "*.tiktoken",
-    "*.md",
-    "LICENSE*",
-    "*.py",
-]
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
+HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,8 @@ def find_source(model: str, revision: str | None = None) -> ModelSource:
         InputError: nothing there, not a model, weights that are only pickles, or a quantised checkpoint.
     """
     path = Path(model).expanduser()
+    if revision is not None and path.exists():
+        raise InputError(f"{model}: is local, and --revision is for hub models. Leave it out.")
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise InputError(f"{model}: is a file, but not a .gguf. Give a model folder, a hub id or a .gguf file.")
@@ -64,7 +57,11 @@ def _download(model: str, revision: str | None) -> ModelSource:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+        folder = Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"]
+            )
+        )
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -102,7 +99,9 @@ def check_checkpoint_folder(folder: Path, name: str) -> None:
                 f"{name}: holds its weights as pickles only, which can run code when loaded. Convert them to "
                 "safetensors (save_pretrained in a sandbox) or use a revision that has them."
             )
-        raise InputError(f"{name}: holds no .safetensors file. Download the weights as well.")
+        raise InputError(
+            f"{name}: holds no .safetensors file, and weights in pickles are not used. Get or make safetensors."
+        )
     text_config = config.get("text_config")
     nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
     quantization = config.get("quantization_config") or nested

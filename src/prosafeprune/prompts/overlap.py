@@ -45,10 +45,11 @@ def find_overlaps(first: PromptSet, second: PromptSet) -> list[Overlap]:
     pairs = sorted(
         (int(i), int(j)) for i, j, share in zip(common.row, common.col, jaccard, strict=True) if share >= NEAR_EQUAL
     )
-    return [
-        Overlap(first.source, i + 1, first.prompts[i].text, second.source, j + 1, second.prompts[j].text)
-        for i, j in pairs
-    ]
+
+    def place(prompts: PromptSet, row: int) -> tuple[str, int, str]:
+        return prompts.source, prompts.prompts[row].line or row + 1, prompts.prompts[row].text
+
+    return [Overlap(*place(first, i), *place(second, j)) for i, j in pairs]
 
 
 def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[PromptSet]) -> None:

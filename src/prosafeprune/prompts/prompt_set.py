@@ -28,6 +28,8 @@ class Prompt:
 
     text: str
     category: str = ""
+    line: int = 0
+    """Where it stands in its file, from 1; 0 when it is from none."""
 
 
 @dataclass(frozen=True)

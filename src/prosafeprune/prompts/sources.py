@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ def read_prompts(source: str, prompt_class: PromptClass | str, field: str = "pro
     """Read prompts from ``source``, keeping the first of exact repeats.
 
     ``source`` is a path ending in .jsonl, .csv or .txt (one prompt a line), or a hub dataset id, optionally with a
-    split: ``org/name:train``. ``field`` names the column of the prompt; a column ``category`` is kept if there is one.
+    split (``org/name:train``) or a configuration and a split (``org/name:hard:train``). ``field`` names the column of
+    the prompt; a column ``category`` is kept if there is one.
 
     Raises:
         InputError: no such file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
@@ -48,17 +50,27 @@ def _from_file(path: Path, field: str) -> Iterator[Prompt]:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}). Save it as UTF-8.") from error
+    # Split on newlines alone, here and below: str.splitlines() also breaks at characters that prompts may hold.
+    lines = enumerate(text.split("\n"), 1)
     if path.suffix.lower() == ".txt":
-        yield from (Prompt(line.strip()) for line in text.splitlines() if line.strip())
+        yield from (Prompt(line.strip(), line=number) for number, line in lines if line.strip())
     elif path.suffix.lower() == ".csv":
-        yield from _from_rows(csv.DictReader(text.splitlines(keepends=True)), field, str(path))
+        yield from _from_rows(_csv_rows(text, path), field, str(path))
     else:
-        yield from _from_rows(_json_rows(text, path), field, str(path))
+        yield from _from_rows(_json_rows(lines, path), field, str(path))
 
 
-def _json_rows(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
-    # Split on newlines alone: a JSON string may hold other characters that str.splitlines() breaks at.
-    for number, line in enumerate(text.split("\n"), 1):
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}). Mend the row.") from error
+
+
+def _json_rows(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in lines:
         if not line.strip():
             continue
         try:
@@ -69,28 +81,29 @@ def _json_rows(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
             ) from error
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object. Write one object a line.")
-        yield row
+        yield number, row
 
 
-def _from_rows(rows: Iterable[Mapping[str, Any]], field: str, source: str) -> Iterator[Prompt]:
-    for number, row in enumerate(rows, 1):
+def _from_rows(rows: Iterable[tuple[int, Mapping[str, Any]]], field: str, source: str) -> Iterator[Prompt]:
+    for number, row in rows:
         if field not in row:
             columns = ", ".join(str(name) for name in row)
             raise InputError(
-                f"{source}, row {number}: no column '{field}' among: {columns}. Name it with --prompt-field."
+                f"{source}, line {number}: no column '{field}' among: {columns}. Name it with --prompt-field."
             )
         text = row[field]
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{source}, row {number}: '{field}' is empty or not text. Mend or remove the row.")
-        yield Prompt(text.strip(), str(row.get("category") or ""))
+            raise InputError(f"{source}, line {number}: '{field}' is empty or not text. Mend or remove the row.")
+        yield Prompt(text.strip(), str(row.get("category") or ""), number)
 
 
 def _from_hub(source: str, field: str) -> Iterator[Prompt]:
     import datasets
 
-    name, _, split = source.partition(":")
+    name, *rest = source.split(":")
+    configuration, split = [None, None, *rest][-2:] if len(rest) < 2 else rest[:2]
     try:
-        loaded = datasets.load_dataset(name, split=split or None)
+        loaded = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -101,4 +114,4 @@ def _from_hub(source: str, field: str) -> Iterator[Prompt]:
         if len(loaded) != 1:
             raise InputError(f"{source}: has the splits {', '.join(loaded)}. Name one: {name}:{next(iter(loaded))}.")
         loaded = next(iter(loaded.values()))
-    yield from _from_rows(loaded, field, source)
+    yield from _from_rows(enumerate(loaded, 1), field, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment
 
@@ -59,14 +60,14 @@ def write_card(folder: Path, record: Record, base_model: str | None) -> None:
 
 
 def _read(path: Path) -> ModelCard:
-    if path.exists():
-        try:
-            return ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
-        except ValueError:  # metadata that is no YAML: keep the text as it stands
-            return ModelCard(f"---\n{{}}\n---\n{path.read_text(encoding='utf-8')}")
-    return ModelCard(
-        f"---\n{ModelCardData(pipeline_tag='text-generation', library_name='transformers').to_yaml()}\n---\n"
-    )
+    if not path.exists():
+        fresh = ModelCardData(pipeline_tag="text-generation", library_name="transformers")
+        return ModelCard(f"---\n{fresh.to_yaml()}\n---\n")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return ModelCard(text, ignore_metadata_errors=True)
+    except (ValueError, yaml.YAMLError):  # metadata that is no YAML: keep the text as it stands
+        return ModelCard(f"---\n{{}}\n---\n{text}")
 
 
 def _name(record: Record, base_model: str | None) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from prosafeprune.checkpoint.staging import OURS
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts.prompt_set import PromptSet
 from prosafeprune.recipe import Recipe
 
-RECORD_FILE = "prosafeprune.json"
+RECORD_FILE = OURS
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
@@ -28,6 +29,7 @@ class ModelRecord(BaseModel):
     revision: str | None
     sha256: str
     """Over config.json and the safetensors files, or the GGUF file."""
+    chat_template_sha256: str
     stored_dtype: str
 
 
@@ -43,6 +45,7 @@ class RunRecord(BaseModel):
     """How it was run; in half precision the last bits depend on it."""
 
     device: str
+    threads: int
     dtype: str
     calibration_batch_sizes: tuple[int, ...]
     source_batch_sizes: tuple[int, ...]

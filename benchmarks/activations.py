@@ -1,6 +1,6 @@
 """Time and memory of collecting pooled activations: a plain batched pass with output hooks, against ours.
 
-    python benchmarks/activations.py MODEL_FOLDER [--prompts 40] [--layers all]
+    python benchmarks/activations.py MODEL_FOLDER [--prompts 64] [--dtype bfloat16]
 
 Both run in this process on the same prompts in the same dtype and with the same batch size. The plain way is what one
 would write first: pad, hook the output of every matrix of every layer, mean over the prompt's tokens. Ours is the

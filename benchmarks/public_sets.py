@@ -3,8 +3,8 @@
     python benchmarks/public_sets.py MODEL_FOLDER --data-dir DIR --plan 16:1.0 [--plan 16,18:0.8 ...]
 
 DIR holds xstest.jsonl, oktest.jsonl, or_bench_hard.jsonl and advbench.jsonl. Calibration prompts are the bundled
-ones; none of them may stand in the public sets, which is checked. Each plan is applied to the same loaded model and
-taken back. Prints one JSON object a line: the source, then each plan.
+ones; none of them may stand in the public sets, which is checked. Each plan is applied to the loaded model, in the
+dtype it runs in, and taken back. Prints one JSON object a line: the source, then each plan.
 """
 
 from __future__ import annotations

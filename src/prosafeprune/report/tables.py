@@ -18,7 +18,7 @@ SHOWN = 220
 def scores_table(record: Record) -> Table:
     """Return C.R., S.S. and T.S. of source and result, with 95 % intervals.
 
-    Broken answers have a row of their own when there are any: they count neither as compliance nor as refusal.
+    Broken and undetermined answers have a row of their own when there are any: they count neither as compliance nor as refusal.
     """
     table = Table(
         title="Before and after on bundled test prompts, percent",
@@ -49,7 +49,7 @@ def scores_table(record: Record) -> Table:
     )
     broken_before, broken_after = _broken(before), _broken(after)
     if broken_before or broken_after:
-        table.add_row("broken", str(broken_before), str(broken_after), "")
+        table.add_row("broken or undetermined", str(broken_before), str(broken_after), "")
     return table
 
 

@@ -18,7 +18,7 @@ SHOWN = 220
 def scores_table(record: Record) -> Table:
     """Return C.R., S.S. and T.S. of source and result, with 95 % intervals.
 
-    Broken and undetermined answers have a row of their own when there are any: they count neither as compliance nor as refusal.
+    Broken and undetermined answers, which count as neither, have a row of their own when there are any.
     """
     table = Table(
         title="Before and after on bundled test prompts, percent",

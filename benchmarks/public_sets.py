@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--plan", action="append", default=[], help="LAYERS:STRENGTH")
-    parser.add_argument("--pooling", type=Pooling, default=Pooling.TAIL)
+    parser.add_argument("--pooling", type=Pooling, default=Pooling.SEQUENCE)
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=48)
     options = parser.parse_args()

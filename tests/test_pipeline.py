@@ -24,6 +24,7 @@ from prosafeprune.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h"}
 SETTINGS = {
+    "pooling": "tail",
     "layers": "1-2",
     "rank": 4,
     "strength": 0.8,

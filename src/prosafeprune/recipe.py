@@ -26,11 +26,11 @@ class Recipe(BaseModel):
     rank: int = Field(16, ge=1, description="Dimension of each class's subspace.")
     strength: float = Field(0.9, ge=0, le=1, description="The paper's lambda: how much of the overlap is removed.")
     pooling: Pooling = Field(
-        Pooling.TAIL,
+        Pooling.SEQUENCE,
         description="Tokens averaged over: sequence (all), tail (the user's words and what follows), user, last.",
     )
     harmful: str | None = Field(
-        None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id."
+        None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id; else the bundled ones."
     )
     benign: str | None = Field(None, description="Benign calibration prompts, likewise.")
     pseudo_harmful: str | None = Field(None, description="Pseudo-harmful calibration prompts, likewise.")
@@ -110,7 +110,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _describe(problem: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"][:1])
     if problem["type"] == "missing":
-        return f"{name} is missing"
+        return f"{name} is missing ({Recipe.model_fields[name].description})"
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{name}'"
     message = str(problem["msg"]).removeprefix("Value error, ")

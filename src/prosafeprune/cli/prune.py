@@ -14,7 +14,7 @@ def _help(field: str) -> str:
     """Return a setting's description and default from the recipe, the one place that has them."""
     info = Recipe.model_fields[field]
     default = getattr(info.default, "value", info.default)
-    told = "" if info.is_required() or default in (None, False) else f" [default: {default}]"
+    told = "" if info.is_required() or default in (None, False) else f" Default: {default}."
     return f"{info.description}{told}"
 
 

@@ -25,7 +25,7 @@ class Plan(BaseModel):
     layers: tuple[int, ...] = Field(min_length=1)
     rank: int = Field(default=16, ge=1)
     strength: float = Field(default=0.9, ge=0, le=1)
-    pooling: Pooling = Pooling.TAIL
+    pooling: Pooling = Pooling.SEQUENCE
 
 
 @dataclass(frozen=True)

@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from prosafeprune.checkpoint.staging import check_output, scratch_folder, staged_folder
-from prosafeprune.checkpoint.writer import EditedTensors, checkpoint_bytes, copy_checkpoint
+from prosafeprune.checkpoint.staging import staged_folder
+from prosafeprune.checkpoint.writer import EditedTensors, copy_checkpoint, locate_tensors
 from prosafeprune.errors import InputError, SafetyFloorError
 from prosafeprune.evaluation.before_after import Measurement, measure
 from prosafeprune.evaluation.scores import compliance_change, safety_change
+from prosafeprune.job import Job, PromptSets, checkpoint_folder, prepare_job
 from prosafeprune.judge import Judge, RulesJudge
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.plan import Edit, Plan, make_edits
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model
-from prosafeprune.model.source import ModelSource, find_source, model_hash
+from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
 from prosafeprune.report.record import ModelRecord, Record, RunRecord, library_versions, prompts_record
-
-PromptSets = Mapping[PromptClass, PromptSet]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What was asked for, checked, before a model is loaded."""
-
-    recipe: Recipe
-    source: ModelSource
-    output: Path | None
-    overwrite: bool
-    calibration: PromptSets
-    evaluation: PromptSets
-    reporter: Reporter
 
 
 @dataclass(frozen=True)
@@ -95,16 +77,8 @@ def run_recipe(
     Raises:
         InputError: something in the recipe or the model cannot be used.
     """
-    reporter = reporter or SilentReporter()
-    output = output.expanduser().resolve() if output is not None else None
-    calibration = _calibration_prompts(recipe)
-    evaluation = _evaluation_prompts()
-    require_disjoint(list(calibration.values()), list(evaluation.values()))
-    source = find_source(recipe.model, recipe.revision)
-    if output is not None:
-        check_output(output, source.path, _bytes_needed(source), overwrite)
-    job = _Job(recipe, source, output, overwrite, calibration, evaluation, reporter)
-    with _checkpoint_folder(job) as folder:
+    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    with checkpoint_folder(job) as folder:
         return _prune_folder(job, folder)
 
 
@@ -126,7 +100,7 @@ def require_safe(result: PruneResult) -> None:
         )
 
 
-def _prune_folder(job: _Job, folder: Path) -> PruneResult:
+def _prune_folder(job: Job, folder: Path) -> PruneResult:
     recipe, reporter = job.recipe, job.reporter
     loaded = load_model(
         folder,
@@ -139,8 +113,9 @@ def _prune_folder(job: _Job, folder: Path) -> PruneResult:
     anatomy = describe_anatomy(loaded, reporter)
     plan = Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
     require_layers(plan, anatomy)
+    located = locate_tensors(folder, [s for s in anatomy.submodules if s.layer in plan.layers])
     inputs, edits = calibrate(loaded, anatomy, plan, job.calibration, recipe.batch_size, reporter)
-    tensors = EditedTensors(folder, edits)
+    tensors = EditedTensors(located, edits)
     judge = RulesJudge()
     before = _measure(job, loaded, judge, "Answers of the source")
     with reporter.stage("Pruning", len(tensors)) as advance:
@@ -154,7 +129,7 @@ def _prune_folder(job: _Job, folder: Path) -> PruneResult:
     return result
 
 
-def _measure(job: _Job, loaded: LoadedModel, judge: Judge, title: str) -> Measurement:
+def _measure(job: Job, loaded: LoadedModel, judge: Judge, title: str) -> Measurement:
     return measure(
         loaded,
         job.evaluation[PromptClass.PSEUDO_HARMFUL],
@@ -202,12 +177,6 @@ def calibrate(
     for prompt_class, prompts in calibration.items():
         class_rows[prompt_class] = range(len(texts), len(texts) + len(prompts))
         texts += prompts.texts
-    smallest = min(class_rows, key=lambda name: len(class_rows[name]))
-    if len(class_rows[smallest]) < plan.rank:
-        raise InputError(
-            f"Rank {plan.rank} needs at least as many prompts in each class, and there are {len(class_rows[smallest])} "
-            f"{smallest.in_words} ones. Give more prompts or a smaller --rank."
-        )
     encoded = encode_prompts(loaded.tokenizer, texts)
     size = BatchSize(batch_size, loaded.device)
     with reporter.stage("Activations", len(encoded)) as advance:
@@ -217,45 +186,8 @@ def calibrate(
         return inputs, make_edits(anatomy, plan, inputs, class_rows, advance)
 
 
-def _calibration_prompts(recipe: Recipe) -> PromptSets:
-    sets = {}
-    for prompt_class in PromptClass:
-        own = getattr(recipe, prompt_class.value)
-        prompts = (
-            read_prompts(own, prompt_class, recipe.prompt_field)
-            if own
-            else bundled_prompts(prompt_class, "calibration")
-        )
-        sets[prompt_class] = prompts.sample(recipe.samples, recipe.seed)
-    return sets
-
-
-def _evaluation_prompts() -> PromptSets:
-    return {name: bundled_prompts(name, "test") for name in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)}
-
-
-def _bytes_needed(source: ModelSource) -> int:
-    # A converted GGUF is held twice while the result is written.
-    return 2 * converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
-
-
-@contextmanager
-def _checkpoint_folder(job: _Job) -> Iterator[Path]:
-    """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
-    if not job.source.is_gguf:
-        yield job.source.path
-        return
-    with ExitStack() as stack:
-        if job.output is not None:
-            folder = stack.enter_context(scratch_folder(job.output, "converted"))
-        else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
-        convert_gguf(job.source.path, folder, job.reporter)
-        yield folder
-
-
 def _make_record(
-    job: _Job,
+    job: Job,
     loaded: LoadedModel,
     plan: Plan,
     inputs: PooledInputs,
@@ -297,7 +229,7 @@ def _make_record(
     )
 
 
-def _write(job: _Job, result: PruneResult, output: Path, folder: Path, tensors: EditedTensors) -> None:
+def _write(job: Job, result: PruneResult, output: Path, folder: Path, tensors: EditedTensors) -> None:
     with (
         staged_folder(output, job.overwrite) as staging,
         job.reporter.stage("Writing", len(tensors) + 1) as advance,

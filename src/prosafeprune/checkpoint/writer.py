@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -12,29 +12,36 @@ import torch
 from prosafeprune.checkpoint.names import stored_name
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
 from prosafeprune.method.plan import Edit
+from prosafeprune.model.anatomy import Submodule
 from prosafeprune.progress import Advance
 
 LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
+def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> dict[str, tuple[str, TensorPlace]]:
+    """Return, by module name, the name on disk and the place of each submodule's matrix.
+
+    Call it while the model in memory still has its source weights: they are compared.
+
+    Raises:
+        InputError: a parameter that cannot be found in the checkpoint.
+    """
+    places = tensor_places(folder)
+    located: dict[str, tuple[str, TensorPlace]] = {}
+    for submodule in submodules:
+        if submodule.module_name not in located:
+            name = stored_name(submodule.parameter_name, submodule.module.weight, places)
+            located[submodule.module_name] = (name, places[name])
+    return located
+
+
 class EditedTensors:
     """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one fused tensor."""
 
-    def __init__(self, folder: Path, edits: Sequence[Edit]) -> None:
-        """Find where on disk the edited parameters lie, while the model in memory still has its source weights.
-
-        Raises:
-            InputError: a parameter that cannot be found in the checkpoint.
-        """
-        places = tensor_places(folder)
+    def __init__(self, located: Mapping[str, tuple[str, TensorPlace]], edits: Sequence[Edit]) -> None:
         by_module = groupby(sorted(edits, key=_module_name), key=_module_name)
-        self._entries: list[tuple[str, TensorPlace, list[Edit]]] = []
-        for _, group in by_module:
-            of_module = list(group)
-            submodule = of_module[0].submodule
-            name = stored_name(submodule.parameter_name, submodule.module.weight, places)
-            self._entries.append((name, places[name], of_module))
+        self._entries = [(*located[module_name], list(group)) for module_name, group in by_module]
 
     def __len__(self) -> int:
         return len(self._entries)

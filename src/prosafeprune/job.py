@@ -1,0 +1,92 @@
+"""What was asked for, checked before the long work: prompts, model, output."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prosafeprune.checkpoint.staging import check_output, scratch_folder
+from prosafeprune.checkpoint.writer import checkpoint_bytes
+from prosafeprune.errors import InputError
+from prosafeprune.model.gguf import convert_gguf, converted_bytes
+from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.progress import Reporter
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.recipe import Recipe
+
+PromptSets = Mapping[PromptClass, PromptSet]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with everything it names found and checked."""
+
+    recipe: Recipe
+    source: ModelSource
+    output: Path | None
+    overwrite: bool
+    calibration: PromptSets
+    evaluation: PromptSets
+    reporter: Reporter
+
+
+def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: Reporter) -> Job:
+    """Find and check what a recipe names.
+
+    Raises:
+        InputError: prompts, model or output cannot be used.
+    """
+    output = output.expanduser().resolve() if output is not None else None
+    calibration = _calibration_prompts(recipe)
+    evaluation = _evaluation_prompts()
+    require_disjoint(list(calibration.values()), list(evaluation.values()))
+    source = find_source(recipe.model, recipe.revision)
+    if output is not None:
+        check_output(output, source.path, _bytes_needed(source), overwrite)
+    return Job(recipe, source, output, overwrite, calibration, evaluation, reporter)
+
+
+@contextmanager
+def checkpoint_folder(job: Job) -> Iterator[Path]:
+    """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
+    if not job.source.is_gguf:
+        yield job.source.path
+        return
+    with ExitStack() as stack:
+        if job.output is not None:
+            folder = stack.enter_context(scratch_folder(job.output, "converted"))
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
+        convert_gguf(job.source.path, folder, job.reporter)
+        yield folder
+
+
+def _calibration_prompts(recipe: Recipe) -> PromptSets:
+    sets = {}
+    for prompt_class in PromptClass:
+        own = getattr(recipe, prompt_class.value)
+        prompts = (
+            read_prompts(own, prompt_class, recipe.prompt_field)
+            if own
+            else bundled_prompts(prompt_class, "calibration")
+        )
+        sets[prompt_class] = prompts.sample(recipe.samples, recipe.seed)
+    smallest = min(sets.values(), key=len)
+    if len(smallest) < recipe.rank:
+        raise InputError(
+            f"Rank {recipe.rank} needs at least as many prompts in each class, and there are {len(smallest)} "
+            f"{smallest.prompt_class.in_words} ones. Give more prompts or a smaller --rank."
+        )
+    return sets
+
+
+def _evaluation_prompts() -> PromptSets:
+    return {name: bundled_prompts(name, "test") for name in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)}
+
+
+def _bytes_needed(source: ModelSource) -> int:
+    # A converted GGUF is held twice while the result is written.
+    return 2 * converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)

@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints-cpu.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/prosafeprune demo
+	$(BIN)/prosafeprune demo --overwrite
 
 test: $(READY)
 	$(BIN)/python -m pytest

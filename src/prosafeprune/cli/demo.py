@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from prosafeprune.recipe import make_recipe
 
-CURE = {"layers": "16-17", "strength": 1.0, "pooling": "tail", "max_new_tokens": 48}
+CURE: dict[str, Any] = {"layers": "16-17", "strength": 1.0, "pooling": "tail", "max_new_tokens": 48}
 """Chosen on validation prompts; see docs/results.md."""
 TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
 paper's section 5.2), so it is no stock model. The cure: ProSafePrune on layers 16-17, strength 1, pooling tail."""

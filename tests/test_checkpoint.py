@@ -148,6 +148,15 @@ def test_folders_of_dead_runs_are_removed_and_those_of_living_ones_kept(tmp_path
     assert elsewhere.exists()
 
 
+def test_a_run_may_hold_a_converted_source_while_it_writes(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "out", "converted") as converted:
+        (converted / "model").write_text("x")
+        with staged_folder(tmp_path / "out", overwrite=False) as staging:
+            (staging / "model").write_text((converted / "model").read_text())
+        assert converted.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_output_is_checked_beforehand(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

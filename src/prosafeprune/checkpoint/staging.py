@@ -13,6 +13,8 @@ from prosafeprune.errors import InputError
 
 OURS = "prosafeprune.json"
 """The file that shows a folder to be an output of ours."""
+_in_use: set[Path] = set()
+"""Scratch folders of this process: a run may need one for a converted source while it writes another."""
 
 
 def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool) -> None:
@@ -52,16 +54,18 @@ def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
     """
     for folder in beside.parent.glob(f".{beside.name}.*-{socket.gethostname()}-*"):
         process = folder.name.rpartition("-")[2]
-        if process.isdigit() and not _is_another_running(int(process)):
+        if process.isdigit() and folder not in _in_use and not _is_another_running(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
     folder = beside.parent / f".{beside.name}.{purpose}-{socket.gethostname()}-{os.getpid()}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{folder.parent}: cannot be written to ({error.strerror}).") from error
+    _in_use.add(folder)
     try:
         yield folder
     finally:
+        _in_use.discard(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

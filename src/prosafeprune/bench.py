@@ -11,6 +11,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
 
@@ -64,4 +65,13 @@ def require_layers(plan: Plan, anatomy: Anatomy) -> None:
         raise InputError(
             f"--layers {', '.join(map(str, beyond))}: the model has {anatomy.num_layers} layers, counted 0 to "
             f"{anatomy.num_layers - 1}."
+        )
+
+
+def require_editable(anatomy: Anatomy) -> None:
+    """Raise InputError when weights are quantised: a search tries its plans on the weights in memory."""
+    if any(is_quantised(submodule.module) for submodule in anatomy.submodules):
+        raise InputError(
+            "Quantised weights cannot be searched: plans are tried on the weights themselves. Search the unquantised "
+            "model, and give the layers it finds with --layers and --strength."
         )

@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+ROWS_AT_ONCE = 1024
+"""Rows of the identity that a quantised layer is run on at a time."""
+
 
 def matrix_shape(module: nn.Module) -> tuple[int, int]:
     """Return ``(d_out, d_in)`` of an ``nn.Linear`` or ``Conv1D``; the stored tensor of a quantised one is packed."""
@@ -24,10 +27,19 @@ def is_quantised(module: nn.Module) -> bool:
 
 
 def dense_weight(module: nn.Module) -> torch.Tensor:
-    """Return a module's matrix as stored, or dequantised: the one that bitsandbytes' layers multiply with."""
-    weight: Any = module.weight
-    if not is_quantised(module):
-        return torch.Tensor.detach(weight)
-    from peft.utils.integrations import dequantize_module_weight
+    """Return a module's matrix as stored or, when it is quantised, the ``(d_out, d_in)`` that it multiplies with.
 
-    return torch.Tensor.detach(dequantize_module_weight(module))
+    The latter by running it on the identity: bitsandbytes packs matrices anew for some CPUs at the first run, after
+    which its own dequantisation, and PEFT's, return other numbers.
+    """
+    if not is_quantised(module):
+        weight: torch.Tensor = module.weight
+        return weight.detach()
+    d_in = matrix_shape(module)[1]
+    bias, module.bias = module.bias, None
+    try:
+        with torch.no_grad():
+            identity = torch.eye(d_in, device=module.weight.device)
+            return torch.cat([module(rows) for rows in identity.split(ROWS_AT_ONCE)]).T
+    finally:
+        module.bias = bias

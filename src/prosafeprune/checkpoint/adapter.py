@@ -126,7 +126,7 @@ def require_adaptable(anatomy: Anatomy) -> None:
         if not isinstance(submodule.module, nn.Linear | Conv1D):
             raise InputError(
                 f"{submodule.name}: is no linear layer of its own, so an adapter cannot hold its edit. "
-                "Choose the format checkpoint."
+                "Choose --format checkpoint."
             )
 
 

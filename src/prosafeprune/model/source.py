@@ -123,7 +123,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
     if edited:
         raise InputError(
             f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model, "
-            "or the setting 'format' as adapter to leave them as they are and get an adapter."
+            "or --format adapter, which leaves them as they are."
         )
     if find_spec("bitsandbytes") is None:
         raise InputError(f"{name}: its weights are quantised by bitsandbytes, which is not installed. Install it.")

@@ -87,7 +87,13 @@ def test_the_adapter_of_a_quantised_base_changes_it_by_what_the_edit_takes_away(
     adapter = LoraAdapter(loaded, find_source(str(quantised), edited=False), {}, edits)
     adapter.write(tmp_path, ignore)
     base = transformers.AutoModelForCausalLM.from_pretrained(quantised)
-    model = PeftModel.from_pretrained(base, tmp_path).eval()
+    model = PeftModel.from_pretrained(base, tmp_path).eval().requires_grad_(False)
+    ids = torch.arange(5, 45).view(2, 20)
+    with torch.no_grad():
+        fresh = model(ids).logits
+        loaded.model(ids)
+        adapter.apply_in_memory(ignore)  # onto a model that has run already
+        torch.testing.assert_close(loaded.model(ids).logits, fresh, atol=1e-4, rtol=1e-4)
     assert len(expected) == 7
     for name, change in expected.items():
         layer: Any = model.base_model.model.get_submodule(name)

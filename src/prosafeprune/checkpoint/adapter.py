@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from prosafeprune.checkpoint.writer import by_module
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Edit
 from prosafeprune.method.subspaces import LowRankChange
-from prosafeprune.model.adapters import WEIGHTS, attach_adapter
+from prosafeprune.model.adapters import WEIGHTS, insert_adapter
 from prosafeprune.model.anatomy import Anatomy, Submodule, submodule_shape
 from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.loading import LoadedModel
@@ -73,10 +72,8 @@ class LoraAdapter:
         return hashlib.sha256(self._weights).hexdigest()
 
     def apply_in_memory(self, advance: Advance) -> None:
-        """Put the adapter, read back from a folder as a user would, onto the base in memory."""
-        with tempfile.TemporaryDirectory(prefix="prosafeprune-") as folder:
-            self._save(Path(folder))
-            attach_adapter(self._loaded, Path(folder), self._loaded.name)
+        """Put the adapter onto the base in memory."""
+        insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})
         advance(len(self))
 
     def write(self, folder: Path, advance: Advance) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.loading import LoadedModel
@@ -60,11 +63,36 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{name}: does not fit its base model {loaded.name} ({reason}).") from error
+    _settle(loaded)
+    loaded.name = name
+
+
+def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Put an adapter that is on no disk onto a base in memory which may have run already.
+
+    PEFT's way of loading asks for the model's state, at which bitsandbytes 0.50 spoils matrices that it packed anew at
+    their first run on some CPUs.
+
+    Args:
+        loaded: the base.
+        config: PEFT's, naming the modules.
+        factors: by module name ``A (rank, d_in)`` and ``B (d_out, rank)``.
+    """
+    from peft import inject_adapter_in_model
+
+    inject_adapter_in_model(config, loaded.model)
+    for module_name, (a, b) in factors.items():
+        layer: Any = loaded.model.get_submodule(module_name)
+        for linear, values in ((layer.lora_A["default"], a), (layer.lora_B["default"], b)):
+            linear.weight.data = values.to(linear.weight.device)
+    _settle(loaded)
+
+
+def _settle(loaded: LoadedModel) -> None:
     for parameter_name, parameter in loaded.model.named_parameters():
         if ".lora_" in parameter_name:  # the base's own matrices may be quantised, and then have no dtype to change
             parameter.data = parameter.data.to(loaded.run_dtype)
     loaded.model.eval().requires_grad_(False)
-    loaded.name = name
 
 
 def _base_of(folder: Path, name: str) -> tuple[str, str | None]:

@@ -64,7 +64,7 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("prosafeprune.pipeline.PruneResult.safety_drop", property(lambda self: 12.3))
-    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.floor_can_be_tested", True)
+    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
     arguments = options(prompt_files, max_safety_drop=3)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert code == 3

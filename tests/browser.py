@@ -68,7 +68,7 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        return self._ask("/execute/sync", {"script": f"return {expression}", "args": []})
+        return self._ask("/execute/sync", {"script": f"return ({expression})", "args": []})
 
     def screenshot(self, path: Path) -> None:
         """Write the whole page as a PNG."""

@@ -42,7 +42,7 @@ from prosafeprune.checkpoint.staging import write_whole
 from prosafeprune.report.svg import inline_svg
 
 REPORT_FILE = "report.html"
-NUMBER = re.compile(r"[(+\-−]*\d")
+NUMBER = re.compile(r"[(+\-−<± ]*\d")
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -210,7 +210,7 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.globals["svg"] = inline_svg
+    environment.globals["svg"] = lambda figure, place, told: inline_svg(figure, place, _printable(told))
     style = (resources.files("prosafeprune.report") / "templates" / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
         page=page,

@@ -59,7 +59,7 @@ def prune_page(
         Section("Answers", _answers(record, before, after, saved=saved)),
     ]
     if search is not None:
-        sections.append(Section("Trade-off", trade_off(search)))
+        sections.append(Section("Trade-off", trade_off(_of_plan(search, record))))
     sections.append(Section("Plan and layers", _plan(record, search)))
     if saved:
         sections.append(Section("Using it", _using(record)))
@@ -122,13 +122,26 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 ("rank of each subspace", str(plan.rank)),
                 ("pooling of activations", plan.pooling.value),
                 ("tensors edited", str(len(record.edited_tensors))),
-                ("how it was chosen", "given by the user" if search is None else "by a search, see Trade-off"),
+                ("how it was chosen", _how_chosen(record, search)),
             ]
         )
     ]
     if search is not None:
         blocks.append(silhouette_picture(search.silhouettes, search.candidates, plan.layers))
     return blocks + edit_blocks(record.submodules)
+
+
+def _how_chosen(record: Record, search: SearchRecord | None) -> str:
+    if search is None:
+        return "given by the user"
+    own = search.chosen is not None and search.chosen == _of_plan(search, record).chosen
+    return "by the search" if own else "by the user, among the points of a search"
+
+
+def _of_plan(search: SearchRecord, record: Record) -> SearchRecord:
+    """Return the search with the point marked that was made, which need not be the one it chose itself."""
+    made = next((point.number for point in search.points if point.plan == record.plan), None)
+    return search.model_copy(update={"chosen": made})
 
 
 def _using(record: Record) -> list[Block]:

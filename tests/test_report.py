@@ -143,6 +143,8 @@ def test_a_result_that_was_not_saved_says_so_first_and_is_not_offered_for_use() 
     text = Reader(render_page(page)).text
     assert "from_pretrained" not in text
     assert "No model was written" in text
+    assert "prosafeprune.json" not in text  # nor any other file that is not there
+    assert "prosafeprune_answers" not in text
 
 
 def test_a_model_that_refuses_less_than_half_is_not_praised() -> None:

@@ -63,7 +63,7 @@ def prune_page(
     sections.append(Section("Plan and layers", _plan(record, search)))
     if saved:
         sections.append(Section("Using it", _using(record)))
-    sections.append(Section("Repeating it", _repeating(record)))
+    sections.append(Section("Repeating it", _repeating(record, saved=saved)))
     sections.append(Section("Details of the run", [_run(record)]))
     return Page(f"{_name(record)}, pruned against over-refusal", _headline(record, saved=saved), sections)
 
@@ -84,7 +84,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     label = f"{safety.label}. {compliance.label}."
     if not saved:
         label = f"Not saved. {label}"
-        sentences.insert(0, "No model was written: this page is the evidence why.")
+        sentences.insert(0, "No model was written. Try other or fewer --layers, a smaller --strength, or a search.")
     joined = f"The pruned model {compliance.clause}; it {safety.clause}."
     mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in unsafe))
     return Headline(mark, label, joined, sentences)
@@ -153,12 +153,13 @@ def _using(record: Record) -> list[Block]:
     ]
 
 
-def _repeating(record: Record) -> list[Block]:
+def _repeating(record: Record, *, saved: bool) -> list[Block]:
     asked = record.recipe.model_copy(update={name: getattr(record.plan, name) for name in PLAN})
     calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
     evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
+    holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
     return [
-        Paragraph(f"The same plan again, without a search. {RECORD_FILE} holds all of this for programs."),
+        Paragraph(f"The same plan again, without a search.{holds}"),
         command("prune", asked, "OUTPUT", always=PLAN, never=SEARCH),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]

@@ -165,11 +165,17 @@ def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked()
     assert [row[3] for row in table.rows] == ["measured", "measured", "estimated"]
     html = render_page(page)
     assert "among the points of a search" in html
-    assert len(Reader(html).all("svg")) == 3
+    assert len(Reader(html).all("svg")) == 4
     assert len(Reader(render_page(without)).all("svg")) == 1
     labels = " ".join(svg["aria-label"] for svg in Reader(html).all("svg"))
     assert "It is highest, 0.200, in layer 2" in labels
-    assert "Pruned: layer 1." in labels
+    assert "Searched: layers 1, 2, 3. Pruned: layer 1." in labels
+    assert "layer 3: C.R. 80.0, S.S. 85.0" in labels
+    unscreened = search.model_copy(update={"screened": {}, "candidates": (1, 3)})  # as the paper's strategy
+    page = pruned(measurement(20, 95), measurement(50, 94), unscreened, plan=search.points[0].plan)
+    svgs = Reader(render_page(page)).all("svg")
+    assert len(svgs) == 3
+    assert "Searched: layers 1, 3." in svgs[1]["aria-label"]
 
 
 def test_answers_to_harmful_prompts_are_cut_and_changed_ones_come_first() -> None:

@@ -8,7 +8,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.evidence import EVIDENCE_FILE
-from prosafeprune.report.layers import edit_blocks, silhouette_picture
+from prosafeprune.report.layers import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
@@ -127,7 +127,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
         )
     ]
     if search is not None:
-        blocks.append(silhouette_picture(search.silhouettes, search.candidates, plan.layers))
+        blocks += layer_pictures(search, plan.layers)
     return blocks + edit_blocks(record.submodules)
 
 

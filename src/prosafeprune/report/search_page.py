@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prosafeprune.recipe import Recipe
-from prosafeprune.report.layers import silhouette_picture
+from prosafeprune.report.layers import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section, Table
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.repeating import command
@@ -40,7 +40,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
         _headline(record, chosen, recipe),
         [
             Section("Trade-off", trade_off(record)),
-            Section("Layers", [silhouette_picture(record.silhouettes, record.candidates, pruned)]),
+            Section("Layers", layer_pictures(record, pruned)),
             Section("Making a point", making),
             Section(
                 "Repeating it",
@@ -55,7 +55,7 @@ def trade_off(record: SearchRecord) -> list[Block]:
     estimated = [point.estimated for point in record.points if point.estimated is not None]
     chosen = f"point {record.chosen}" if record.chosen is not None else "none"
     told = (
-        f"{record.trials} plans were estimated by one forward pass, on validation prompts; the most promising were "
+        f"{record.trials} plans were estimated on validation prompts, without whole answers; the most promising were "
         "measured by generation and judge. No test prompt was looked at. Chosen is "
     )
     told += f"{chosen}." if record.chosen is not None else "none: no measured plan complied more and kept the floor."

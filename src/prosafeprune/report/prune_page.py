@@ -12,7 +12,7 @@ from prosafeprune.report.layers import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
-from prosafeprune.report.repeating import command, depends_on
+from prosafeprune.report.repeating import OF_THE_SEARCH, command, depends_on
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.wording import (
     change_sentence,
@@ -38,7 +38,6 @@ answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].sha
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
 PLAN = ("layers", "rank", "strength", "pooling")
-SEARCH = ("budget", "strategy", "confirmations")
 
 
 def prune_page(
@@ -160,7 +159,7 @@ def _repeating(record: Record, *, saved: bool) -> list[Block]:
     holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
     return [
         Paragraph(f"The same plan again, without a search.{holds}"),
-        command("prune", asked, "OUTPUT", always=PLAN, never=SEARCH),
+        command("prune", asked, "OUTPUT", always=PLAN, never=OF_THE_SEARCH),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

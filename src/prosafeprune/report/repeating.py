@@ -15,6 +15,8 @@ from prosafeprune.report.record import PromptsRecord
 
 ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may hold a password, which is no one else's business."""
+OF_THE_SEARCH = ("budget", "strategy", "confirmations")
+"""Settings that make no difference once there is a plan."""
 
 
 def command(

@@ -6,7 +6,7 @@ from prosafeprune.recipe import Recipe
 from prosafeprune.report.layers import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section, Table
 from prosafeprune.report.record import library_versions
-from prosafeprune.report.repeating import command
+from prosafeprune.report.repeating import OF_THE_SEARCH, command
 from prosafeprune.report.wording import signed
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import Point, SearchRecord
@@ -23,6 +23,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
     """
     chosen = record.point(record.chosen) if record.chosen is not None else None
     pruned = chosen.plan.layers if chosen is not None else ()
+    prune = command("prune", recipe, "OUTPUT", never=OF_THE_SEARCH)
     making: list[Block] = [
         Paragraph(
             "The search wrote no model. This makes the model of a point and measures it on test prompts that the "
@@ -30,7 +31,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
         ),
         Code(
             "Command that makes a point of the search",
-            f"prosafeprune prune MODEL -o OUTPUT --search THIS_FOLDER --choose {record.chosen or 'N'}",
+            f"{prune.text} \\\n  --search THIS_FOLDER \\\n  --choose {record.chosen or 'N'}",
         ),
     ]
     facts = [(key.replace("_", " "), _flat(value)) for key, value in record.made_by.items()]

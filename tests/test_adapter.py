@@ -232,6 +232,7 @@ def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(
         "adapter_config.json",
         "adapter_model.safetensors",
         "README.md",
+        "report.html",
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
     }
@@ -292,8 +293,8 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 ) -> None:
     source = checkpoint("llama")
     prune(source, tmp_path / "adapter", prompt_files)
-    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.safety_drop", property(lambda self: 12.3))
-    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.floor_can_be_tested", True)
+    monkeypatch.setattr("prosafeprune.report.record.Record.safety_drop", property(lambda self: 12.3))
+    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
     recipe = options(prompt_files, tmp_path, max_safety_drop=3)
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments in (
@@ -304,7 +305,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         assert code == 3
         assert "12.3 points fewer" in err
         assert "S.S." in out
-        assert sorted(path.name for path in tmp_path.iterdir()) == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "out-not-saved.html"])
 
 
 def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, Submodule, find_anatomy
 from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model, outline_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
-from prosafeprune.pipeline import Findings, PruneResult, try_product, write_result
+from prosafeprune.pipeline import Findings, PruneResult, finish, try_product
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import EVIDENCE_FILE
+from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import Record, library_versions, prompts_record, read_record
 from prosafeprune.settings import make_settings
 
@@ -196,10 +197,11 @@ def _write_unmeasured(
     with staged_folder(output, overwrite) as staging, reporter.stage("Writing", len(tensors)) as advance:
         tensors.write(staging, advance)
         write_card(staging, record, source.name if source.is_hub else None, folder)
-        if (own.folder / EVIDENCE_FILE).is_file():
-            shutil.copyfile(own.folder / EVIDENCE_FILE, staging / EVIDENCE_FILE)
-        else:
-            reporter.warning(f"The adapter has no {EVIDENCE_FILE}, so the answers behind its figures are not kept.")
+        for name in (EVIDENCE_FILE, REPORT_FILE):
+            if (own.folder / name).is_file():
+                shutil.copyfile(own.folder / name, staging / name)
+            else:
+                reporter.warning(f"The adapter has no {name}, so the result has none either.")
         record.write(staging)
 
 
@@ -228,11 +230,8 @@ def _measured(
     record = _record(own.record, recipe, plan, loaded, found).model_copy(
         update={"judge": judge.name, "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]}}
     )
-    result = PruneResult(record, found.before, found.after, output, loaded)
-    if not result.is_safe:
-        return replace(result, output=None)
-    write_result(result, output, tensors, source, folder, overwrite=overwrite, reporter=reporter)
-    return result
+    result = PruneResult(record, found.before, found.after, None, loaded)
+    return finish(result, output, tensors, source, folder, overwrite=overwrite, reporter=reporter)
 
 
 def _record(old: Record, recipe: Recipe, plan: Plan, loaded: LoadedModel, found: Findings) -> Record:

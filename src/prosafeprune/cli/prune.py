@@ -66,4 +66,4 @@ def run(
         require_safe(result)
         if result.output is not None:
             loads = "any other LoRA adapter" if asked.format == "adapter" else "any other model"
-            reporter.note(f"Written to {result.output}. It loads like {loads}.")
+            reporter.note(f"Written to {result.output}. It loads like {loads}. Read {result.report}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load
 
-from prosafeprune.bench import describe_anatomy
+from prosafeprune.bench import describe_anatomy, load_as_asked
 from prosafeprune.checkpoint.adapter import PREFIX, unstacked
 from prosafeprune.checkpoint.staging import check_output, require_outside, staged_folder
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
@@ -22,7 +22,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, Submodule, find_anatomy
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model, outline_model
+from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, outline_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
 from prosafeprune.pipeline import Findings, PruneResult, finish, try_product
 from prosafeprune.progress import Reporter, SilentReporter
@@ -52,6 +52,17 @@ class OwnAdapter:
     folder: Path
     record: Record
     tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the base lies, and where the result goes."""
+
+    source: ModelSource
+    folder: Path
+    """The base's checkpoint, or what a GGUF was converted into."""
+    output: Path
+    overwrite: bool
 
 
 @dataclass(frozen=True)
@@ -102,17 +113,15 @@ def apply_adapter(
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     _require_base(source, own.record)
     with checkpoint_folder(source, output, reporter) as folder:
-        if _same_strengths(own.record.plan, plan):
-            anatomy = find_anatomy(outline_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
-            record = own.record.model_copy(
-                update={"recipe": own.record.recipe.model_copy(update={"format": "checkpoint"}), "adapter_sha256": None}
-            )
-            _write_unmeasured(
-                own, record, _tensors(own, plan, anatomy, folder), source, folder, output, overwrite, reporter
-            )
-            return Applied(record, output, None)
-        result = _measured(own, recipe, plan, source, folder, output, overwrite, reporter)
-        return Applied(result.record, result.output, result)
+        place = _Place(source, folder, output, overwrite)
+        if not _same_strengths(own.record.plan, plan):
+            result = _measured(own, recipe, plan, place, reporter)
+            return Applied(result.record, result.output, result)
+        anatomy = find_anatomy(outline_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
+        as_checkpoint = own.record.recipe.model_copy(update={"format": "checkpoint"})
+        record = own.record.model_copy(update={"recipe": as_checkpoint, "adapter_sha256": None})
+        _write_unmeasured(own, record, _tensors(own, plan, anatomy, folder), place, reporter)
+        return Applied(record, output, None)
 
 
 def open_adapter(adapter: str) -> OwnAdapter:
@@ -185,18 +194,11 @@ def _edits(own: OwnAdapter, plan: Plan, submodules: Sequence[Submodule]) -> list
 
 
 def _write_unmeasured(
-    own: OwnAdapter,
-    record: Record,
-    tensors: EditedTensors,
-    source: ModelSource,
-    folder: Path,
-    output: Path,
-    overwrite: bool,
-    reporter: Reporter,
+    own: OwnAdapter, record: Record, tensors: EditedTensors, place: _Place, reporter: Reporter
 ) -> None:
-    with staged_folder(output, overwrite) as staging, reporter.stage("Writing", len(tensors)) as advance:
+    with staged_folder(place.output, place.overwrite) as staging, reporter.stage("Writing", len(tensors)) as advance:
         tensors.write(staging, advance)
-        write_card(staging, record, source.name if source.is_hub else None, folder)
+        write_card(staging, record, place.source.name if place.source.is_hub else None, place.folder)
         for name in (EVIDENCE_FILE, REPORT_FILE):
             if (own.folder / name).is_file():
                 shutil.copyfile(own.folder / name, staging / name)
@@ -205,33 +207,19 @@ def _write_unmeasured(
         record.write(staging)
 
 
-def _measured(
-    own: OwnAdapter,
-    recipe: Recipe,
-    plan: Plan,
-    source: ModelSource,
-    folder: Path,
-    output: Path,
-    overwrite: bool,
-    reporter: Reporter,
-) -> PruneResult:
+def _measured(own: OwnAdapter, recipe: Recipe, plan: Plan, place: _Place, reporter: Reporter) -> PruneResult:
     tests = test_prompts(recipe)
     judge = make_judge(recipe, reporter)
-    loaded = load_model(
-        folder,
-        source.name,
-        reporter,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        trust_remote_code=recipe.trust_remote_code,
-    )
-    tensors = _tensors(own, plan, describe_anatomy(loaded, reporter), folder)
+    loaded = load_as_asked(recipe, place.folder, place.source.name, reporter)
+    tensors = _tensors(own, plan, describe_anatomy(loaded, reporter), place.folder)
     found = try_product(tensors, loaded, judge, tests, recipe, reporter)
     record = _record(own.record, recipe, plan, loaded, found).model_copy(
         update={"judge": judge.name, "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]}}
     )
     result = PruneResult(record, found.before, found.after, None, loaded)
-    return finish(result, output, tensors, source, folder, overwrite=overwrite, reporter=reporter)
+    return finish(
+        result, place.output, tensors, place.source, place.folder, overwrite=place.overwrite, reporter=reporter
+    )
 
 
 def _record(old: Record, recipe: Recipe, plan: Plan, loaded: LoadedModel, found: Findings) -> Record:

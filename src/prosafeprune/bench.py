@@ -14,6 +14,7 @@ from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
+from prosafeprune.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,20 @@ def set_up(job: Job, folder: Path) -> Bench:
     """
     recipe = job.recipe
     judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
-    loaded = load_model(
+    loaded = load_as_asked(recipe, folder, job.source.name, job.reporter)
+    return Bench(job, folder, loaded, describe_anatomy(loaded, job.reporter), judge)
+
+
+def load_as_asked(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
+    """Load a checkpoint folder where and how a recipe says. Raises InputError when the model cannot be used."""
+    return load_model(
         folder,
-        job.source.name,
-        job.reporter,
+        name,
+        reporter,
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    return Bench(job, folder, loaded, describe_anatomy(loaded, job.reporter), judge)
 
 
 def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:

@@ -30,6 +30,8 @@ class Answer:
     text: str
     finished: bool
     """Whether the model ended it by itself; False when it was cut at the limit."""
+    tokens: int | None = None
+    """How many tokens it took; None when that is not known."""
 
 
 class Generator(Protocol):

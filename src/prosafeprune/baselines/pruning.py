@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -13,7 +12,6 @@ from pydantic import Field
 from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
 from prosafeprune.bench import require_layers
 from prosafeprune.calibration import calibrate
-from prosafeprune.errors import InputError
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Edit, Plan

@@ -15,10 +15,15 @@ from prosafeprune.model.shared_head import SharedHead
 class Reading(Protocol):
     """Prompts ready to be read."""
 
-    lengths: Sequence[int]
-    """Tokens of each prompt; prompts of like length share a batch."""
-    places: int
-    """Places in the cache that the longest prompt takes, its answer included."""
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each prompt; prompts of like length share a batch."""
+        ...
+
+    @property
+    def places(self) -> int:
+        """Places in the cache that the longest prompt takes, its answer included."""
+        ...
 
     def read(self, rows: Sequence[int]) -> Writing:
         """Read some of the prompts, in this order, up to the first token of their answers."""

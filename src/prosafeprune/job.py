@@ -47,7 +47,7 @@ def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: 
         InputError: prompts, model or output cannot be used.
     """
     output = output.expanduser().resolve() if output is not None else None
-    calibration = _calibration_prompts(recipe)
+    calibration = calibration_prompts(recipe)
     evaluation = _evaluation_sets(recipe)
     benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, recipe.seed)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
@@ -76,7 +76,12 @@ def checkpoint_folder(job: Job) -> Iterator[Path]:
         yield folder
 
 
-def _calibration_prompts(recipe: Recipe) -> PromptSets:
+def calibration_prompts(recipe: Recipe) -> PromptSets:
+    """Return the recipe's calibration prompts, or the bundled ones.
+
+    Raises:
+        InputError: they cannot be read, or there are fewer than the rank.
+    """
     sets = {}
     for prompt_class in PromptClass:
         own = getattr(recipe, prompt_class.value)

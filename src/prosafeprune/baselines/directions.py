@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from prosafeprune.baselines.first_token import FirstTokens, mean_divergence
-from prosafeprune.errors import InputError
+from prosafeprune.errors import NotApplicableError
 from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
 
@@ -84,7 +84,7 @@ def choose_direction(
     within: the choice is the same.
 
     Raises:
-        InputError: no candidate is within.
+        NotApplicableError: no candidate is within.
     """
     scored: list[tuple[float, Candidate]] = []
     for candidate in candidates:
@@ -100,7 +100,7 @@ def choose_direction(
             divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
         if divergence <= most_divergence:
             return Chosen(candidate, score, before, divergence, len(candidates))
-    raise InputError(
+    raise NotApplicableError(
         f"Surgical: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
         f"{most_divergence} nats. Allow more with its setting divergence, or leave the method out."
     )

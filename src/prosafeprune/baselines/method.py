@@ -61,7 +61,8 @@ class Method(BaseModel):
         """Learn from the prompts, and leave the model as it was.
 
         Raises:
-            InputError: the method cannot be used with this model or these prompts.
+            InputError: the model cannot be run, or the settings do not fit it.
+            NotApplicableError: the method finds nothing to work with in this model.
         """
         return Learned()
 

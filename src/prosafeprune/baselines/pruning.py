@@ -43,10 +43,11 @@ class ProSafePrune(Method):
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
         """Return a generator whose model is pruned while it answers."""
-        edits = self._edits(loaded, learned)
+        edits = self.edits(loaded, learned)
         return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 
-    def _edits(self, loaded: LoadedModel, learned: Learned) -> Sequence[Edit]:
+    def edits(self, loaded: LoadedModel, learned: Learned) -> Sequence[Edit]:
+        """Return the plan's edits of this model, of what was learned from it."""
         submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
         edits = []
         for values in learned.facts["submodules"]:

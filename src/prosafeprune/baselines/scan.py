@@ -53,7 +53,7 @@ class Scan(Method):
         """Make the steering vectors and the mean harmful transitions ``(layers, d)``."""
         loaded = material.loaded
         layers = material.anatomy.num_layers
-        first, end = self._layers(loaded, layers)
+        first, end = self.layers(loaded, layers)
         classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
         anchors = [material.calibration[one].sample(self.anchors, material.seed) for one in classes]
         prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
@@ -77,7 +77,8 @@ class Scan(Method):
         reading = partial(SteeredReading, steering=steering)
         return ChangedWhileAnswering(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
-    def _layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
+    def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
+        """Return the first steered layer, and the one behind the last, of a model with so many."""
         parameters = loaded.model.num_parameters()
         published = [steered for (low, high), steered in STEERED.items() if low <= parameters <= high]
         scaled = tuple(round(part * layers) for part in SCALED)

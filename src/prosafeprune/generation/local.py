@@ -61,7 +61,7 @@ class LocalGenerator:
             written = decode(reading.read(rows), self.loaded.end_ids, decoding.max_new_tokens, choice)
             for place, ids, finished in written:
                 text = str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-                yield rows[place], Answer(text, finished, len(ids))
+                yield rows[place], Answer(text, finished, len(ids) + finished)
             self.batch_sizes.append(len(rows))
 
         yield from self.batch_size.stream(order, work)

@@ -1,0 +1,233 @@
+"""The comparing job: several ways of answering, on one model and the same prompts, before one judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.baselines.choice import make_method, read_settings
+from prosafeprune.baselines.learned_file import learned_hash, read_learned, write_learned
+from prosafeprune.baselines.method import Learned, Material, Method
+from prosafeprune.baselines.plan_choice import plan_for
+from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.errors import NoPlanError, NotApplicableError
+from prosafeprune.evaluation.comparing import Earlier
+from prosafeprune.evaluation.folder import EvaluationFolder
+from prosafeprune.evaluation.line_store import LineStore
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.subjects import LocalModel
+from prosafeprune.generation import Decoding, Generator, LocalGenerator, Timed, answer_all
+from prosafeprune.job import PromptSets, calibration_prompts
+from prosafeprune.judge import Judge
+from prosafeprune.judge.choice import make_judge
+from prosafeprune.kept_folder import KeptFolder, kept_alone
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_table import comparison_markdown
+from prosafeprune.report.record import library_versions, prompts_record
+
+RESULT = "comparison.json"
+PAGE = "comparison.md"
+FITTED = "fitted.safetensors"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class MethodComparison:
+    """What was measured of each method, and where it lies."""
+
+    record: ComparisonRecord
+    measurements: dict[str, Measurement]
+    output: Path
+
+
+def run_comparison(
+    request: CompareRequest, output: Path, *, overwrite: bool = False, reporter: Reporter | None = None
+) -> MethodComparison:
+    """Measure a model in each of several ways of answering; what an earlier run left in ``output`` is not done again.
+
+    Args:
+        request: which methods, on what, and how.
+        output: folder with one evaluation for each method, and the results.
+        overwrite: throw away what an earlier comparison left in ``output``.
+        reporter: told of progress.
+
+    Raises:
+        InputError: something in the request cannot be used. What was answered until then is kept.
+    """
+    reporter = reporter or SilentReporter()
+    prompts = _read_prompts(request)
+    read_settings(request.settings)  # before the long work
+    judge = make_judge(request, reporter)
+    with LocalModel(request.model, request, reporter) as model, kept_alone(output, overwrite):
+        run = _Run(request, output, model, prompts, judge, reporter)
+        record = run.compare()
+        run.folder.write(RESULT, record.model_dump(mode="json"))
+        run.folder.write_text(PAGE, comparison_markdown(record))
+    return MethodComparison(record, run.measurements, output)
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """All prompts of a comparison; no two of these sets share one."""
+
+    measured: list[EvaluationSet]
+    calibration: PromptSets
+    validation: PromptSets
+
+
+def _read_prompts(request: CompareRequest) -> _Prompts:
+    choice = SetChoice(
+        suite=request.suite,
+        benchmarks=request.benchmark,
+        data_dir=request.data_dir,
+        samples=request.benchmark_samples,
+        seed=request.seed,
+    )
+    found = _Prompts(
+        choose_sets(choice),
+        calibration_prompts(request),
+        {one: bundled_prompts(one, "validation") for one in PromptClass},
+    )
+    tested = [one.prompts for one in found.measured]
+    require_disjoint(list(found.calibration.values()), [*tested, *found.validation.values()])
+    for prompts in found.validation.values():
+        require_disjoint([prompts], tested)
+    return found
+
+
+class _Run:
+    """The methods, one after the other."""
+
+    def __init__(
+        self,
+        request: CompareRequest,
+        output: Path,
+        model: LocalModel,
+        prompts: _Prompts,
+        judge: Judge,
+        reporter: Reporter,
+    ) -> None:
+        self.request, self.output, self.model = request, output, model
+        self.prompts, self.judge, self.reporter = prompts, judge, reporter
+        self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
+        self.made_by = {**model.made_by(), **self.decoding.model_dump()}
+        self.folder = KeptFolder(output, self.made_by)
+        self.measurements: dict[str, Measurement] = {}
+        self._costs: dict[str, Cost] = {}
+        self._is_warm = False
+
+    def compare(self) -> ComparisonRecord:
+        """Measure all methods, those that cannot be used with this model left out."""
+        results: list[MethodResult] = []
+        left_out: dict[str, str] = {}
+        for name in self.request.methods:
+            try:
+                results.append(self._result(self._method(name)))
+            except (NoPlanError, NotApplicableError) as error:
+                left_out[name] = str(error)
+                self.reporter.warning(f"{name} is left out. {error}")
+        if not results:
+            raise NotApplicableError(f"None of the methods could be used: {' '.join(left_out.values())}")
+        return ComparisonRecord(
+            request=self.request,
+            made_by=self.folder.made_by,
+            judge=self.judge.name,
+            prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
+            calibration={name.value: prompts_record(one) for name, one in self.prompts.calibration.items()},
+            validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
+            methods=results,
+            left_out=left_out,
+            versions=library_versions(),
+        )
+
+    def _method(self, name: str) -> Method:
+        settings: dict[str, Any] = dict(read_settings(self.request.settings).get(name, {}))
+        if name == "prosafeprune":
+            if self.request.pruned is not None:
+                return PrunedCheckpoint.of(self.request.pruned, self.made_by["model"])
+            settings["plan"] = plan_for(self.request, self.model, self.judge, self.output / "search", self.reporter)
+        return make_method(name, settings)
+
+    def _result(self, method: Method) -> MethodResult:
+        made_by = {**self.made_by, **method.describe()}
+        if method.learns:
+            made_by["calibration"] = {name.value: one.sha256 for name, one in self.prompts.calibration.items()}
+        path = self.output / method.name
+        path.mkdir(exist_ok=True)
+        folder = EvaluationFolder(path, made_by)
+        learned = self._learned(method, path / FITTED, made_by)
+        sets, generators = self.prompts.measured, list[Generator]()
+
+        def generator() -> Generator:
+            generators.append(Timed(method.generator(self._warm(), self.request.batch_size, learned)))
+            return generators[0]
+
+        try:
+            title = f"Answers: {method.name}"
+            collect_answers(folder.answers, generator, sets, self.decoding, 1, self.reporter, title)
+        finally:
+            folder.add_session(generators[0].describe() if generators else None)
+        measured = collect_verdicts(
+            folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
+        )
+        self.measurements[method.name] = measured
+        default = self.measurements.get(DEFAULT)
+        compared = Earlier(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
+        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
+        return MethodResult(
+            name=method.name,
+            settings=method.describe(),
+            learned=learned.facts,
+            learned_sha256=learned_hash(learned) if method.learns else None,
+            scores=measured.scores,
+            against_default=compared,
+            cost=self._costs[method.name],
+            sessions=folder.sessions(),
+        )
+
+    def _learned(self, method: Method, path: Path, made_by: Mapping[str, Any]) -> Learned:
+        """Return what the method learned before, or learns now."""
+        if not method.learns:
+            return Learned()
+        wanted = {name: made_by[name] for name in ("model", "calibration")} | {"method": method.describe()}
+        if not path.exists():
+            material = Material(
+                self.model.loaded,
+                self.prompts.calibration,
+                self.prompts.validation,
+                self.request.batch_size,
+                self.request.seed,
+                self.reporter,
+            )
+            write_learned(path, method.fit(material), wanted)
+        return read_learned(path, wanted)
+
+    def _warm(self) -> Any:
+        """Return the model; what only its very first answer costs is spent before anything is timed."""
+        if not self._is_warm:
+            prompt = self.prompts.measured[0].prompts.texts[:1]
+            answer_all(LocalGenerator(self.model.loaded, 1), prompt, Decoding(max_new_tokens=2))
+            self._is_warm = True
+        return self.model.loaded
+
+
+def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
+    """Return what the answers to these sets took, whenever they were made."""
+    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
+    rows = [answers[0, text] for text in texts]
+    seconds, tokens = sum(row["seconds"] for row in rows), sum(row["tokens"] for row in rows)
+    per_answer, per_token = seconds / len(rows), seconds / tokens
+    return Cost(
+        answers=len(rows),
+        seconds_per_answer=per_answer,
+        tokens_per_answer=tokens / len(rows),
+        seconds_per_token=per_token,
+        answer_ratio=per_answer / default.seconds_per_answer if default else None,
+        token_ratio=per_token / default.seconds_per_token if default else None,
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.choice import make_method, read_settings
-from prosafeprune.baselines.learned_file import learned_hash, read_learned, write_learned
-from prosafeprune.baselines.method import Learned, Material, Method
+from prosafeprune.baselines.fitting import FITTED, FittedMethod
+from prosafeprune.baselines.method import Material, Method
 from prosafeprune.baselines.plan_choice import plan_for
 from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.request import CompareRequest
@@ -33,7 +33,6 @@ from prosafeprune.report.record import library_versions, prompts_record
 
 RESULT = "comparison.json"
 PAGE = "comparison.md"
-FITTED = "fitted.safetensors"
 DEFAULT = "default"
 
 
@@ -120,6 +119,7 @@ class _Run:
         self.folder = KeptFolder(output, self.made_by)
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
+        self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
         self._is_warm = False
 
     def compare(self) -> ComparisonRecord:
@@ -139,7 +139,7 @@ class _Run:
             made_by=self.folder.made_by,
             judge=self.judge.name,
             prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
-            calibration={name.value: prompts_record(one) for name, one in self.prompts.calibration.items()},
+            calibration=self._calibration,
             validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
             methods=results,
             left_out=left_out,
@@ -155,17 +155,19 @@ class _Run:
         return make_method(name, settings)
 
     def _result(self, method: Method) -> MethodResult:
-        made_by = {**self.made_by, **method.describe()}
-        if method.learns:
-            made_by["calibration"] = {name.value: one.sha256 for name, one in self.prompts.calibration.items()}
         path = self.output / method.name
         path.mkdir(exist_ok=True)
-        folder = EvaluationFolder(path, made_by)
-        learned = self._learned(method, path / FITTED, made_by)
+        learns_from = {
+            "model": self.made_by["model"],
+            "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
+            "seed": self.request.seed,
+        }
+        fitted = FittedMethod(method, learns_from, path / FITTED, self._material)
+        folder = EvaluationFolder(path, {**self.made_by, **fitted.made_by})
         sets, generators = self.prompts.measured, list[Generator]()
 
         def generator() -> Generator:
-            generators.append(Timed(method.generator(self._warm(), self.request.batch_size, learned)))
+            generators.append(Timed(fitted.generator(self._warm(), self.request.batch_size)))
             return generators[0]
 
         try:
@@ -183,30 +185,23 @@ class _Run:
         return MethodResult(
             name=method.name,
             settings=method.describe(),
-            learned=learned.facts,
-            learned_sha256=learned_hash(learned) if method.learns else None,
+            learned=fitted.learned.facts,
+            learned_sha256=fitted.sha256,
             scores=measured.scores,
             against_default=compared,
             cost=self._costs[method.name],
             sessions=folder.sessions(),
         )
 
-    def _learned(self, method: Method, path: Path, made_by: Mapping[str, Any]) -> Learned:
-        """Return what the method learned before, or learns now."""
-        if not method.learns:
-            return Learned()
-        wanted = {name: made_by[name] for name in ("model", "calibration")} | {"method": method.describe()}
-        if not path.exists():
-            material = Material(
-                self.model.loaded,
-                self.prompts.calibration,
-                self.prompts.validation,
-                self.request.batch_size,
-                self.request.seed,
-                self.reporter,
-            )
-            write_learned(path, method.fit(material), wanted)
-        return read_learned(path, wanted)
+    def _material(self) -> Material:
+        return Material(
+            self.model.loaded,
+            self.prompts.calibration,
+            self.prompts.validation,
+            self.request.batch_size,
+            self.request.seed,
+            self.reporter,
+        )
 
     def _warm(self) -> Any:
         """Return the model; what only its very first answer costs is spent before anything is timed."""

@@ -54,6 +54,6 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:
         place, equals, value = text.partition("=")
         method, dot, setting = place.rpartition(".")
         if not equals or not dot or not method:
-            raise InputError(f"--set {text}: write METHOD.SETTING=VALUE, such as scan.threshold=0.7.")
+            raise InputError(f"--settings {text}: write METHOD.SETTING=VALUE, such as scan.threshold=0.7.")
         found.setdefault(method, {})[setting] = value
     return found

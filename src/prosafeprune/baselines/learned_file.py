@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,16 @@ def write_learned(path: Path, learned: Learned, made_by: Mapping[str, Any]) -> N
         raise InputError(f"{path}: could not be written ({error.strerror}).") from error
 
 
-def read_learned(path: Path, made_by: Mapping[str, Any]) -> Learned:
-    """Read the file of a method with these settings for this model; what else it depends on may differ.
+@dataclass(frozen=True)
+class Kept:
+    """What a file holds."""
+
+    learned: Learned
+    made_by: dict[str, Any]
+
+
+def read_learned(path: Path, made_by: Mapping[str, Any]) -> Kept:
+    """Read a file that was made by all that ``made_by`` names; what else it depends on may differ.
 
     Raises:
         InputError: no such file, a damaged one, or one of another method, other settings or another model.
@@ -59,7 +68,7 @@ def read_learned(path: Path, made_by: Mapping[str, Any]) -> Learned:
     if other:
         was = ", ".join(f"{name} {kept.get(name)!r}, now {wanted[name]!r}" for name in other)
         raise InputError(f"{path}: was fitted otherwise ({was}). Fit again, or give the file that belongs to it.")
-    return Learned(tensors, facts)
+    return Kept(Learned(tensors, facts), kept)
 
 
 def learned_hash(learned: Learned) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.recipe import Recipe
 
@@ -14,13 +14,17 @@ METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprun
 class CompareRequest(Recipe):
     """Everything that decides the result of a comparison, apart from where it is written."""
 
+    model_config = ConfigDict(title="Comparison")
+
     methods: tuple[str, ...] = Field(
         METHOD_NAMES,
         min_length=1,
         description=f"Methods, separated by commas: {', '.join(METHOD_NAMES)}; one of your own as module:Class.",
     )
     settings: tuple[str, ...] = Field(
-        (), description="A method's setting, such as scan.threshold=0.7; may be given more than once."
+        (),
+        description="A method's setting, such as scan.threshold=0.7; may be given more than once.",
+        json_schema_extra={"short": "-s"},
     )
     search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune takes.")
     choose: int | None = Field(None, ge=1, description="Number of a point of that search; else the one it chose.")

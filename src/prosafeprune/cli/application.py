@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import prosafeprune
+from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
@@ -25,6 +26,7 @@ app.command()(prune)
 app.command()(search)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(judge)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from rich.table import Table
+
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
 from prosafeprune.report.grid import Grid
@@ -28,6 +30,12 @@ def comparison_grid(record: ComparisonRecord) -> Grid:
     for method in record.methods:
         rows += _rows(method)
     return Grid.padded(headings, rows)
+
+
+def comparison_table(record: ComparisonRecord, width: int) -> Table:
+    """Return the grid as a table for a terminal."""
+    title = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
+    return comparison_grid(record).table(title, MEANINGS, width)
 
 
 def comparison_markdown(record: ComparisonRecord) -> str:

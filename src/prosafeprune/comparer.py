@@ -10,10 +10,12 @@ from typing import Any
 from prosafeprune.baselines.choice import make_method, read_settings
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import Material, Method
-from prosafeprune.baselines.plan_choice import plan_for
+from prosafeprune.baselines.plan_choice import found_plan, given_plan
 from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
+from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.errors import NoPlanError, NotApplicableError
+from prosafeprune.bench import require_layers
+from prosafeprune.errors import InputError, NoPlanError, NotApplicableError
 from prosafeprune.evaluation.comparing import Earlier
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.line_store import LineStore
@@ -25,6 +27,7 @@ from prosafeprune.job import PromptSets, calibration_prompts
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
+from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
@@ -33,7 +36,7 @@ from prosafeprune.report.record import library_versions, prompts_record
 
 RESULT = "comparison.json"
 PAGE = "comparison.md"
-DEFAULT = "default"
+DEFAULT, OURS = "default", "prosafeprune"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,6 @@ def run_comparison(
     """
     reporter = reporter or SilentReporter()
     prompts = _read_prompts(request)
-    read_settings(request.settings)  # before the long work
     judge = make_judge(request, reporter)
     with LocalModel(request.model, request, reporter) as model, kept_alone(output, overwrite):
         run = _Run(request, output, model, prompts, judge, reporter)
@@ -100,6 +102,28 @@ def _read_prompts(request: CompareRequest) -> _Prompts:
     return found
 
 
+def _given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
+    """Return the methods by the names they were asked for; ours is missing when its plan is to be searched for."""
+    settings = read_settings(request.settings)
+    strange = [name for name in settings if name not in request.methods]
+    if strange:
+        raise InputError(f"--settings: {strange[0]} is not among the methods that are compared.")
+    methods: dict[str, Method] = {}
+    for name in request.methods:
+        plan = given_plan(request)
+        if name != OURS:
+            methods[name] = make_method(name, settings.get(name))
+        elif request.pruned is not None:
+            methods[name] = PrunedCheckpoint.of(request.pruned, model)
+        elif plan is not None:
+            methods[name] = ProSafePrune(plan=plan)
+    names = [method.name for method in methods.values()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--methods: two are called {twice[0]}. Give your own another name.")
+    return methods
+
+
 class _Run:
     """The methods, one after the other."""
 
@@ -117,6 +141,7 @@ class _Run:
         self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = KeptFolder(output, self.made_by)
+        self.methods = _given_methods(request, self.made_by["model"])
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
@@ -147,12 +172,10 @@ class _Run:
         )
 
     def _method(self, name: str) -> Method:
-        settings: dict[str, Any] = dict(read_settings(self.request.settings).get(name, {}))
-        if name == "prosafeprune":
-            if self.request.pruned is not None:
-                return PrunedCheckpoint.of(self.request.pruned, self.made_by["model"])
-            settings["plan"] = plan_for(self.request, self.model, self.judge, self.output / "search", self.reporter)
-        return make_method(name, settings)
+        if name not in self.methods:
+            plan = found_plan(self.request, self.model, self.judge, self.output / "search", self.reporter)
+            self.methods[name] = ProSafePrune(plan=plan)
+        return self.methods[name]
 
     def _result(self, method: Method) -> MethodResult:
         path = self.output / method.name
@@ -206,6 +229,9 @@ class _Run:
     def _warm(self) -> Any:
         """Return the model; what only its very first answer costs is spent before anything is timed."""
         if not self._is_warm:
+            plan = given_plan(self.request) if OURS in self.request.methods else None
+            if plan is not None:  # before hours are spent on other methods
+                require_layers(plan, find_anatomy(self.model.loaded.model))
             prompt = self.prompts.measured[0].prompts.texts[:1]
             answer_all(LocalGenerator(self.model.loaded, 1), prompt, Decoding(max_new_tokens=2))
             self._is_warm = True

@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import evaluate, prune
+    from prosafeprune.api import compare, evaluate, prune
+    from prosafeprune.baselines.request import CompareRequest
+    from prosafeprune.comparer import MethodComparison
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CompareRequest": "baselines.request",
     "Evaluation": "evaluator",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
+    "MethodComparison": "comparer",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
     "PruneResult": "pipeline",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
     "bundled_prompts": "prompts",
+    "compare": "api",
     "evaluate": "api",
     "make_recipe": "recipe",
     "prune": "api",
@@ -38,15 +43,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "CompareRequest",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
+    "MethodComparison",
     "ProSafePruneError",
     "PromptSet",
     "PruneResult",
     "Recipe",
     "SafetyFloorError",
     "bundled_prompts",
+    "compare",
     "evaluate",
     "make_recipe",
     "prune",

@@ -2,11 +2,12 @@
 
     python benchmarks/methods.py MODEL_FOLDER --prompts or_bench_hard.jsonl [--size 40] [--tokens 64] [--batch-size 1]
 
-All methods answer the same prompts and write exactly as many tokens: no answer is allowed to end, so that a method which
-refuses less, and so says more, is not the slower one for it. What is timed is answering, as `prosafeprune compare` times
-it, and not fitting: SCAN and the pruning are fitted on a few prompts, Surgical ablates a direction drawn by chance, since
-what they cost depends on neither. Methods take turns over several rounds, and each one's fastest round counts, as what
-else runs on a machine only ever slows one down. The paper's section 5.3 times one prompt at a time: --batch-size 1.
+All methods answer the same prompts and write exactly as many tokens: no answer is allowed to end, so that a method
+which refuses less, and so says more, is not the slower one for it. What is timed is answering, as `prosafeprune
+compare` times it, and not fitting: SCAN and the pruning are fitted on a few prompts, Surgical ablates a direction drawn
+by chance, since what they cost depends on neither. Methods take turns over several rounds, and each one's fastest round
+counts, as what else runs on a machine only ever slows one down. The paper's section 5.3 times one prompt at a time:
+--batch-size 1.
 
 Prints one JSON object: seconds per answer of each method, and the ratio to the default's.
 """

@@ -15,6 +15,7 @@ from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.bench import require_layers
+from prosafeprune.checkpoint.staging import write_whole
 from prosafeprune.errors import InputError, NoPlanError, NotApplicableError
 from prosafeprune.evaluation.comparing import Earlier
 from prosafeprune.evaluation.folder import EvaluationFolder
@@ -69,7 +70,7 @@ def run_comparison(
         run = _Run(request, output, model, prompts, judge, reporter)
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))
-        run.folder.write_text(PAGE, comparison_markdown(record))
+        write_whole(output / PAGE, comparison_markdown(record))
     return MethodComparison(record, run.measurements, output)
 
 

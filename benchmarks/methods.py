@@ -20,18 +20,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from prosafeprune.baselines.choice import METHODS
-from prosafeprune.baselines.method import Learned, Material, Method
-from prosafeprune.baselines.prompting import Default, Prompting
-from prosafeprune.baselines.pruning import ProSafePrune
-from prosafeprune.baselines.scan import Scan
-from prosafeprune.baselines.self_cd import SelfCd
+from prosafeprune.baselines.choice import METHODS, make_method
+from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
 from prosafeprune.baselines.surgical import Surgical
-from prosafeprune.generation import Decoding, Generator, answer_all
-from prosafeprune.method.plan import Plan
+from prosafeprune.generation import Decoding, Generator, LocalGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model
 from prosafeprune.prompts import PromptClass, bundled_prompts, read_prompts
 from prosafeprune.terminal import TerminalReporter
@@ -76,7 +72,7 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Time all methods, in turns."""
     options = read_options()
-    batch_size = "auto" if options.batch_size == "auto" else int(options.batch_size)
+    batch_size: BatchSetting = "auto" if options.batch_size == "auto" else int(options.batch_size)
     prompts = read_prompts(options.prompts, PromptClass.PSEUDO_HARMFUL).sample(options.size, seed=0).texts
     with TerminalReporter() as reporter:
         found = load_model(options.model, options.model.name, reporter, device=options.device, dtype=options.dtype)
@@ -85,18 +81,14 @@ def main() -> None:
         material = Material(loaded, few, few, batch_size, 0, reporter)
         middle = material.anatomy.num_layers // 2
         layers = tuple(int(layer) for layer in options.layers.split(",")) if options.layers else (middle,)
-        methods: list[Method] = [
-            Default(),
-            Prompting(),
-            SelfCd(),
-            Scan(anchors=FITTED_ON),
-            Surgical(),
-            ProSafePrune(plan=Plan(layers=layers)),
-        ]
-        assert {method.name for method in methods} == set(METHODS)
+        settings: dict[str, dict[str, Any]] = {
+            "scan": {"anchors": FITTED_ON},
+            "prosafeprune": {"plan": {"layers": layers}},
+        }
+        methods = [make_method(name, settings.get(name)) for name in METHODS]
         learned = {method.name: learn(method, material) for method in methods}
         decoding = Decoding(max_new_tokens=options.tokens)
-        answer_all(Default().generator(loaded, batch_size, Learned()), prompts[:1], Decoding(max_new_tokens=2))
+        answer_all(LocalGenerator(loaded, 1), prompts[:1], Decoding(max_new_tokens=2))
         spent: dict[str, list[float]] = {method.name: [] for method in methods}
         for number in range(options.rounds):
             for method in methods:

@@ -85,6 +85,8 @@ def test_all_methods_are_compared_on_the_same_prompts(
     assert record == json.loads((tmp_path / "out" / "comparison.json").read_text())
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert all(f"| {name} |" in page for name in METHOD_NAMES)
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert all(words in html for words in (*METHOD_NAMES, "--settings scan.first_layer=0", "Time for an answer"))
     # and all of it is read, not done again
     no_model(monkeypatch)
     assert compare("--methods", ALL) == record

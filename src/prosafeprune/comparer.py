@@ -31,12 +31,14 @@ from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.comparison_table import comparison_markdown
+from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
 
 RESULT = "comparison.json"
-PAGE = "comparison.md"
+TABLE = "comparison.md"
 DEFAULT, OURS = "default", "prosafeprune"
 
 
@@ -70,7 +72,8 @@ def run_comparison(
         run = _Run(request, output, model, prompts, judge, reporter)
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))
-        write_whole(output / PAGE, comparison_markdown(record))
+        write_whole(output / TABLE, comparison_markdown(record))
+        write_page(comparison_page(record, run.measurements), output / REPORT_FILE)
     return MethodComparison(record, run.measurements, output)
 
 

@@ -40,7 +40,7 @@ def comparison_table(record: ComparisonRecord, width: int) -> Table:
 
 def comparison_markdown(record: ComparisonRecord) -> str:
     """Return the comparison as a page of Markdown."""
-    settings = "\n".join(f"- **{one.name}**: {_told(one)}" for one in record.methods)
+    settings = "\n".join(f"- **{one.name}**: {settings_in_words(one)}" for one in record.methods)
     left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
     sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
     learned = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
@@ -94,7 +94,8 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _told(method: MethodResult) -> str:
+def settings_in_words(method: MethodResult) -> str:
+    """Return a method's settings, and what is worth telling of what it learned."""
     settings = {name: value for name, value in method.settings.items() if name != "method"}
     learned = {name: value for name, value in method.learned.items() if name != "submodules"}
     told = [json.dumps(part, ensure_ascii=False) for part in (settings, learned) if part]

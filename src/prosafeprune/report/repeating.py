@@ -15,6 +15,8 @@ from prosafeprune.report.record import PromptsRecord
 
 ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may hold a password, which is no one else's business."""
+REPEATED = ("benchmark", "settings")
+"""Options given once for each value."""
 
 
 def command(
@@ -57,7 +59,7 @@ def _option(field: str, value: Any) -> list[str]:
         return [option]
     if field in ADDRESSES:
         value = ",".join(address.shown for address in read_addresses(value))
-    if isinstance(value, tuple) and field != "benchmark":
+    if isinstance(value, tuple) and field not in REPEATED:
         value = ",".join(_text(part) for part in value)
     parts = value if isinstance(value, tuple) else (value,)
     return [f"{option} {shlex.quote(_text(part))}" for part in parts]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.baselines.choice import make_method, read_settings
+from prosafeprune.baselines.choice import find_method, make_method, read_settings
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import Material, Method
 from prosafeprune.baselines.plan_choice import found_plan, given_plan
@@ -109,9 +109,10 @@ def _read_prompts(request: CompareRequest) -> _Prompts:
 def _given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
     """Return the methods by the names they were asked for; ours is missing when its plan is to be searched for."""
     settings = read_settings(request.settings)
-    strange = [name for name in settings if name not in request.methods]
-    if strange:
-        raise InputError(f"--settings: {strange[0]} is not among the methods that are compared.")
+    for name in settings:
+        find_method(name)  # else a misspelt one would be passed over
+    if OURS in settings:
+        raise InputError(f"--settings: {OURS} has none here. Give its plan with --layers, --search or --pruned.")
     methods: dict[str, Method] = {}
     for name in request.methods:
         plan = given_plan(request)

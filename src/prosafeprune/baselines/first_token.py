@@ -31,7 +31,7 @@ class FirstTokens:
 
         def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
             logits = prefill(self.loaded, reading.tails(rows), reading.head).logits
-            found.update(zip(rows, logits.double().softmax(dim=-1), strict=True))
+            found.update(zip(rows, logits.cpu().double().softmax(dim=-1), strict=True))
             yield from ((row, None) for row in rows)
 
         for _ in self.batch_size.stream(order, work):

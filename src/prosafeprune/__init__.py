@@ -11,8 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import apply, evaluate, prune
+    from prosafeprune.api import apply, compare, evaluate, prune
     from prosafeprune.applying import Applied
+    from prosafeprune.baselines.request import CompareRequest
+    from prosafeprune.comparer import MethodComparison
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
@@ -24,9 +26,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Applied": "applying",
+    "CompareRequest": "baselines.request",
     "Evaluation": "evaluator",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
+    "MethodComparison": "comparer",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
     "PruneResult": "pipeline",
@@ -34,6 +38,7 @@ _HOMES = {
     "SafetyFloorError": "errors",
     "apply": "api",
     "bundled_prompts": "prompts",
+    "compare": "api",
     "evaluate": "api",
     "make_recipe": "recipe",
     "prune": "api",
@@ -42,9 +47,11 @@ _HOMES = {
 
 __all__ = [
     "Applied",
+    "CompareRequest",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
+    "MethodComparison",
     "ProSafePruneError",
     "PromptSet",
     "PruneResult",
@@ -52,6 +59,7 @@ __all__ = [
     "SafetyFloorError",
     "apply",
     "bundled_prompts",
+    "compare",
     "evaluate",
     "make_recipe",
     "prune",

@@ -1,11 +1,14 @@
-"""Pruning, applying an adapter and measuring as one Python call each."""
+"""Pruning, applying an adapter, measuring and comparing as one Python call each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.applying import Applied, apply_adapter
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.comparer import MethodComparison, run_comparison
 from prosafeprune.evaluation.request import EvaluationRequest
 from prosafeprune.evaluator import Evaluation, run_evaluation
 from prosafeprune.pipeline import PruneResult, require_safe, run_recipe
@@ -126,3 +129,36 @@ def evaluate(
             overwrite=overwrite,
             reporter=reporter,
         )
+
+
+def compare(
+    model: str | Path,
+    output: str | Path,
+    *,
+    methods: Sequence[str] | str | None = None,
+    layers: str | int | tuple[int, ...] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> MethodComparison:
+    """Measure a model in several ways of answering, keeping everything in ``output``.
+
+    Args:
+        model: a local folder, a hub id, a .gguf file or a LoRA adapter.
+        output: folder for one evaluation of each method, the table and the record; what is there is not done again.
+        methods: names such as ``"default,scan"``, or ``"module:Class"`` for one of your own; all that there are by
+            default.
+        layers: decoder layers that prosafeprune prunes; without them and without ``search`` or ``pruned``, a plan is
+            searched for.
+        overwrite: throw away what is in ``output``.
+        progress: show progress on stderr.
+        **settings: any other field of :class:`prosafeprune.CompareRequest`: ``settings``, ``suite``, ``benchmark``,
+            ``data_dir``, ``judge``, ``max_new_tokens``, ``strength``, ``search``, ``pruned`` and more.
+
+    Raises:
+        InputError: the model, a prompt file, a benchmark, a judge, a method or a setting cannot be used.
+    """
+    given = {"model": str(model), "methods": methods, "layers": layers, **settings}
+    request = make_settings(CompareRequest, given)
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_comparison(request, Path(output), overwrite=overwrite, reporter=reporter)

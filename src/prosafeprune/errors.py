@@ -20,6 +20,10 @@ class InputError(ProSafePruneError):
     exit_code = 2
 
 
+class NotApplicableError(InputError):
+    """A method finds nothing in a model that it could work with; other methods may."""
+
+
 class NoPlanError(ProSafePruneError):
     """A search found no plan that complies more than the source and keeps the safety floor."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.ability import Question, TaskScore, find_task, grade, read_task, summarise
+from prosafeprune.baselines.evaluated import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.comparing import Earlier, read_earlier
 from prosafeprune.evaluation.divergence import Divergence, SourceTokens, compare_with_source, read_source
@@ -18,6 +19,7 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.request import EvaluationRequest
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.subjects import LocalModel, Measured, ServedModel
+from prosafeprune.evaluation.unseen import require_unseen
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.job import BENIGN_PROMPTS
 from prosafeprune.judge import Judge
@@ -25,7 +27,7 @@ from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import kept_alone
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
@@ -72,12 +74,13 @@ def run_evaluation(
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
         _require_unseen(measured, sets)
+        answering = _answering(request, output, measured, sets, reporter)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
-        made_by = {**measured.made_by(), **decoding.model_dump()}
+        made_by = {**measured.made_by(), **decoding.model_dump(), **answering.made_by}
         with kept_alone(output, overwrite):
             folder = EvaluationFolder(output, made_by)
             source = _read_source(request, folder, reporter)
-            run = _Run(request, folder, measured, reporter)
+            run = _Run(request, folder, measured, answering, reporter)
             try:
                 collect_answers(folder.answers, run.generator, sets, decoding, request.repeats, reporter, "Answers")
                 ability = run.ability(questions)
@@ -98,15 +101,21 @@ class _Run:
     """The model at work on what is still missing."""
 
     def __init__(
-        self, request: EvaluationRequest, folder: EvaluationFolder, measured: Measured, reporter: Reporter
+        self,
+        request: EvaluationRequest,
+        folder: EvaluationFolder,
+        measured: Measured,
+        answering: _Answering,
+        reporter: Reporter,
     ) -> None:
         self.request, self.folder, self.measured, self.reporter = request, folder, measured, reporter
+        self.answering = answering
         self._generator: Generator | None = None
 
     def generator(self) -> Generator:
         """Return the generator, made at the first call."""
         if self._generator is None:
-            self._generator = self.measured.generator()
+            self._generator = self.answering.generator()
         return self._generator
 
     def session(self) -> dict[str, Any] | None:
@@ -148,6 +157,23 @@ def _measured(request: EvaluationRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
         return nullcontext(ServedModel(request, request.endpoint, reporter))
     return LocalModel(request.model, request, reporter)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What answers, made when it is needed, and what its answers depend on besides model and decoding."""
+
+    generator: Callable[[], Generator]
+    made_by: Mapping[str, Any]
+
+
+def _answering(
+    request: EvaluationRequest, output: Path, measured: Measured, sets: Sequence[EvaluationSet], reporter: Reporter
+) -> _Answering:
+    if request.method == "default" or not isinstance(measured, LocalModel):
+        return _Answering(measured.generator, {})
+    method = evaluated_method(request, output, measured, sets, reporter)
+    return _Answering(lambda: method.generator(measured.loaded, request.batch_size), method.made_by)
 
 
 @dataclass(frozen=True)
@@ -196,13 +222,7 @@ def _require_unseen(measured: Measured, sets: Sequence[EvaluationSet]) -> None:
         ]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder / 'prosafeprune.json'}: cannot be read ({error}).") from error
-    used = [bundled_prompts(name, "calibration") for name, one in calibration.items() if _is_bundled(one)]
-    for one in used:
-        require_disjoint([one], [chosen.prompts for chosen in sets])
-
-
-def _is_bundled(prompts: Mapping[str, Any]) -> bool:
-    return str(prompts.get("source", "")).startswith("bundled")
+    require_unseen(calibration, sets)
 
 
 def _make_record(

@@ -50,7 +50,7 @@ def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: 
         InputError: prompts, model or output cannot be used.
     """
     output = output.expanduser().resolve() if output is not None else None
-    calibration = _calibration_prompts(recipe)
+    calibration = calibration_prompts(recipe)
     evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
     tested = [*(one.prompts for one in evaluation), benign]
@@ -95,7 +95,12 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) 
     return written + (size if source.is_gguf else 0)  # the converted GGUF lies beside it meanwhile
 
 
-def _calibration_prompts(recipe: Recipe) -> PromptSets:
+def calibration_prompts(recipe: Recipe) -> PromptSets:
+    """Return the recipe's calibration prompts, or the bundled ones.
+
+    Raises:
+        InputError: they cannot be read, or there are fewer than the rank.
+    """
     sets = {}
     for prompt_class in PromptClass:
         own = getattr(recipe, prompt_class.value)

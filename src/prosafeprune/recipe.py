@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -16,6 +17,7 @@ from prosafeprune.search.budget import Budget
 from prosafeprune.settings import make_settings
 
 Layers = tuple[int, ...]
+Asked = TypeVar("Asked", bound="Recipe")
 
 
 class Recipe(MeasuringSettings):
@@ -112,8 +114,17 @@ def make_recipe(file: str | Path | None = None, **settings: Any) -> Recipe:
     Raises:
         InputError: the file cannot be read, or a setting is unknown or out of range; the message names it.
     """
+    return make_request(Recipe, file, settings)
+
+
+def make_request(kind: type[Asked], file: str | Path | None, settings: Mapping[str, Any]) -> Asked:
+    """Return a recipe of some ``kind``, of a YAML file and settings that go before it.
+
+    Raises:
+        InputError: the file cannot be read, or a setting is unknown or out of range; the message names it.
+    """
     values: dict[str, Any] = _read_yaml(Path(file)) if file is not None else {}
-    return make_settings(Recipe, {**values, **{n: v for n, v in settings.items() if v is not None}}, str(file or ""))
+    return make_settings(kind, {**values, **{n: v for n, v in settings.items() if v is not None}}, str(file or ""))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

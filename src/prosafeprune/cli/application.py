@@ -8,6 +8,7 @@ import typer
 
 import prosafeprune
 from prosafeprune.cli.apply import apply
+from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
@@ -27,6 +28,7 @@ app.command()(search)
 app.command()(apply)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(judge)
 
 

@@ -78,7 +78,9 @@ def collect_answers(
             prompts = [prompt for other, prompt in waiting if other == repeat]
             drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
             for place, answer in generator.answer(prompts, drawing) if prompts else ():
-                answers.add(repeat, prompts[place], completion=answer.text, finished=answer.finished)
+                known = {"tokens": answer.tokens, "seconds": answer.seconds}
+                costs = {name: value for name, value in known.items() if value is not None}
+                answers.add(repeat, prompts[place], completion=answer.text, finished=answer.finished, **costs)
                 live.add(prompts[place], answer.text)
                 advance(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.evaluation.settings import MeasuringSettings
@@ -29,6 +31,14 @@ class EvaluationRequest(MeasuringSettings):
         None, description="Harmless prompts of your own to measure on: .jsonl, .csv, .txt or a hub dataset id."
     )
     harmful: str | None = Field(None, description="Harmful prompts of your own, likewise.")
+    method: str = Field(
+        "default",
+        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or one "
+        "of your own as module:Class. All together: prosafeprune compare.",
+    )
+    fitted: Path | None = Field(
+        None, description="File that the method was fitted into, as compare keeps them; else it is fitted now."
+    )
     temperature: float = Field(
         0.0, ge=0, description="0 takes the likeliest token each time; above, answers are drawn."
     )
@@ -64,6 +74,12 @@ class EvaluationRequest(MeasuringSettings):
             raise ValueError("a model or an endpoint is needed")
         if self.repeats > 1 and self.temperature == 0:
             raise ValueError("repeats without a temperature would all be the same; give a temperature")
+        if self.method != "default" and self.endpoint is not None:
+            raise ValueError("a method works on a model in memory, not behind an endpoint")
+        if self.fitted is not None and self.method == "default":
+            raise ValueError("a fitted file is for a method; name it with method")
+        if self.method != "default" and self.source is not None:
+            raise ValueError("how far a method moves a model from a source is not measured; leave out one of the two")
         if self.source is not None and self.endpoint is not None:
             raise ValueError("a source can be compared with a model in memory alone, not behind an endpoint")
         return self

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +31,10 @@ class Answer:
     text: str
     finished: bool
     """Whether the model ended it by itself; False when it was cut at the limit."""
+    tokens: int | None = None
+    """How many tokens were written, the one that ended it included; None when that is not known."""
+    seconds: float | None = None
+    """How long it took, as :class:`Timed` measures it; None when nobody did."""
 
 
 class Generator(Protocol):
@@ -46,6 +51,29 @@ class Generator(Protocol):
             InputError: prompts or settings cannot be used, or the answers cannot be had.
         """
         ...
+
+
+class Timed:
+    """A generator whose answers tell how long they took.
+
+    What is timed is the generator alone, from being asked to its last answer: rendering, reading, decoding, and all
+    that a method does besides. Each answer is given the time since the one before it, so that in batches their sum
+    tells something, and no single one.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the generator tells of itself."""
+        return self.generator.describe()
+
+    def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
+        """Yield the generator's answers with their times. Raises InputError as it does."""
+        started = time.perf_counter()
+        for place, answer in self.generator.answer(prompts, decoding):
+            yield place, replace(answer, seconds=time.perf_counter() - started)
+            started = time.perf_counter()
 
 
 def answer_all(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
-from prosafeprune.generation.prefill import prefill, step
+from prosafeprune.generation.prefill import Prefilled, Watch, prefill, step, watch_nothing
 from prosafeprune.model.batches import PaddedBatch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.shared_head import SharedHead
@@ -34,34 +35,86 @@ class TokenChoice:
         return chosen.clamp(max=logits.shape[-1] - 1)
 
 
+class Writing(Protocol):
+    """The rows of a batch on which a model writes, token by token; a method that decodes otherwise has its own."""
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """For the next token of each remaining row, ``(rows, vocabulary)``."""
+        ...
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all but these of the remaining rows, ``(kept,)`` places among them."""
+        ...
+
+    def write(self, tokens: torch.Tensor) -> None:
+        """Put one token, ``(rows,)``, behind each remaining row, and read it."""
+        ...
+
+
+class PlainWriting:
+    """Rows of a model that is asked once for each token."""
+
+    def __init__(self, loaded: LoadedModel, batch: Prefilled, watch: Watch = watch_nothing) -> None:
+        self.loaded, self.batch, self.watch = loaded, batch, watch
+        self.rows = list(range(len(batch.logits)))
+        """Which of the batch's first rows remain."""
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """For the next token of each remaining row, ``(rows, vocabulary)``."""
+        return self.batch.logits
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all but these of the remaining rows."""
+        batch = self.batch
+        batch.cache.reorder_cache(rows)
+        batch.mask, batch.positions, batch.logits = batch.mask[rows], batch.positions[rows], batch.logits[rows]
+        self.rows = [self.rows[row] for row in rows.tolist()]
+
+    def write(self, tokens: torch.Tensor) -> None:
+        """Put one token behind each remaining row, and read it."""
+        batch = self.batch
+        batch.positions = batch.positions + 1
+        batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(tokens), 1)], dim=1)
+        self.watch(self.rows)
+        further = PaddedBatch(tokens[:, None], batch.mask[:, -1:], batch.positions)
+        batch.logits = step(self.loaded, further, batch.mask, batch.cache)
+
+
 def decode_batch(
     loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead, max_new_tokens: int, choice: TokenChoice
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """Decode one batch of prompts that go on after a shared head; rows of like length should lie together.
+    """Decode one batch of prompts that go on after a shared head, as ``decode`` does."""
+    writing = PlainWriting(loaded, prefill(loaded, tails, head))
+    return decode(writing, loaded.end_ids, max_new_tokens, choice)
+
+
+def decode(
+    writing: Writing, end_ids: Sequence[int], max_new_tokens: int, choice: TokenChoice
+) -> Iterator[tuple[int, list[int], bool]]:
+    """Write answers to a batch whose prompts have been read.
 
     Yields, as soon as each row is done: its place, its new token ids without the end token, and whether it ended by
     itself.
     """
-    batch = prefill(loaded, tails, head)
-    ends = torch.tensor(loaded.end_ids, device=loaded.device)
-    rows = list(range(len(tails)))  # which answer each remaining row writes
-    answers: list[list[int]] = [[] for _ in tails]
+    device = writing.logits.device
+    ends = torch.tensor(end_ids, dtype=torch.long, device=device)
+    rows = list(range(len(writing.logits)))  # which answer each remaining row writes
+    answers: list[list[int]] = [[] for _ in rows]
     for count in range(1, max_new_tokens + 1):
-        chosen = choice.choose(batch.logits, rows)
+        chosen = choice.choose(writing.logits, rows)
         ended = torch.isin(chosen, ends).tolist()
         if any(ended):
             yield from ((row, answers[row], True) for row, end in zip(rows, ended, strict=True) if end)
             rows = [row for row, end in zip(rows, ended, strict=True) if not end]
             if not rows:
                 return
-            kept = torch.tensor([i for i, end in enumerate(ended) if not end], device=loaded.device)
-            batch.cache.reorder_cache(kept)
-            chosen, batch.mask, batch.positions = chosen[kept], batch.mask[kept], batch.positions[kept]
+            kept = torch.tensor([i for i, end in enumerate(ended) if not end], device=device)
+            writing.keep(kept)
+            chosen = chosen[kept]
         for row, token in zip(rows, chosen.tolist(), strict=True):
             answers[row].append(token)
         if count < max_new_tokens:
-            batch.positions = batch.positions + 1
-            batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(rows), 1)], dim=1)
-            further = PaddedBatch(chosen[:, None], batch.mask[:, -1:], batch.positions)
-            batch.logits = step(loaded, further, batch.mask, batch.cache)
+            writing.write(chosen)
     yield from ((row, answers[row], False) for row in rows)

@@ -5,17 +5,17 @@ The tokens that all prompts begin with are run once; prompts of like length shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
 
-from prosafeprune.generation.backend import Answer, Decoding
-from prosafeprune.generation.decoding import TokenChoice, decode_batch
+from prosafeprune.generation.backend import Answer, Decoding, Generator
+from prosafeprune.generation.decoding import TokenChoice, decode
+from prosafeprune.generation.reading import MakeReading, PlainReading
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
-from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel, device_name, dtype_name
-from prosafeprune.model.shared_head import SharedHead
 
 ROWS_ON_CPU = 64
 """Decoding multiplies few rows by large matrices: each row costs less the more there are."""
@@ -24,9 +24,12 @@ ROWS_ON_CPU = 64
 class LocalGenerator:
     """Answers prompts with a model in memory."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> None:
+    def __init__(
+        self, loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto", reading: MakeReading = PlainReading
+    ) -> None:
         self.loaded = loaded
         self.batch_size = BatchSize(batch_size, loaded.device)
+        self.reading = reading
         self.batch_sizes: list[int] = []
         """How many prompts ran at a time, batch by batch; in half precision, answers may depend on it."""
 
@@ -48,19 +51,33 @@ class LocalGenerator:
         Raises:
             InputError: the template fails, or out of memory with a single prompt or at a fixed batch size.
         """
-        encoded = encode_prompts(self.loaded.tokenizer, prompts)
-        longest = max(map(len, encoded), default=0) + decoding.max_new_tokens
+        reading = self.reading(self.loaded, prompts, decoding.max_new_tokens)
         if self.batch_size.automatic and self.loaded.device.type == "cpu":
-            self.batch_size.grow(ROWS_ON_CPU, ROWS_ON_CPU * longest * cache_bytes_per_token(self.loaded.model))
-        head = SharedHead(self.loaded.model, [prompt.ids for prompt in encoded], decoding.max_new_tokens)
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
+            self.batch_size.grow(ROWS_ON_CPU, ROWS_ON_CPU * reading.places * cache_bytes_per_token(self.loaded.model))
+        order = sorted(range(len(prompts)), key=lambda i: reading.lengths[i], reverse=True)
 
         def work(rows: Sequence[int]) -> Iterator[tuple[int, Answer]]:
-            tails = [encoded[i].ids[head.length :] for i in rows]
             choice = TokenChoice(decoding.temperature, [f"{decoding.seed} {prompts[i]}" for i in rows])
-            for place, ids, finished in decode_batch(self.loaded, tails, head, decoding.max_new_tokens, choice):
+            written = decode(reading.read(rows), self.loaded.end_ids, decoding.max_new_tokens, choice)
+            for place, ids, finished in written:
                 text = str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-                yield rows[place], Answer(text, finished)
+                yield rows[place], Answer(text, finished, len(ids) + finished)
             self.batch_sizes.append(len(rows))
 
         yield from self.batch_size.stream(order, work)
+
+
+class ChangedWhileAnswering:
+    """A generator whose model is changed for as long as it answers, and put back afterwards."""
+
+    def __init__(self, generator: Generator, change: Callable[[], AbstractContextManager[None]]) -> None:
+        self.generator, self.change = generator, change
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the generator tells of itself."""
+        return self.generator.describe()
+
+    def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
+        """Yield answers of the changed model. Raises InputError as the generator does."""
+        with self.change():
+            yield from self.generator.answer(prompts, decoding)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
 from prosafeprune.model.batches import PaddedBatch, accepted, pad_batch
@@ -16,6 +17,12 @@ from prosafeprune.model.shared_head import SharedHead
 
 GROUP = 10
 """Rows read at a time: some hundred tokens already keep a processor busy."""
+Watch = Callable[[Sequence[int]], None]
+"""Told, before each pass over a batch, which of its rows run: for what changes some rows otherwise than others."""
+
+
+def watch_nothing(rows: Sequence[int]) -> None:
+    """Take no notice: for models that treat all rows alike."""
 
 
 @dataclass
@@ -31,19 +38,45 @@ class Prefilled:
     """``(rows, vocabulary)``, for the token behind the prompt."""
 
 
-def prefill(loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead) -> Prefilled:
+def prefill(
+    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead, watch: Watch = watch_nothing
+) -> Prefilled:
     """Read prompts that go on after a shared head; rows of like length should lie together."""
     cache = head.cache(len(tails))
-    # Layers that keep a window, or anything but keys and values, cannot be padded afterwards.
-    groupable = all(type(layer) is DynamicLayer for layer in cache.layers)
-    size = GROUP if groupable and loaded.device.type == "cpu" else len(tails)
+    size = GROUP if can_be_joined(cache) and loaded.device.type == "cpu" else len(tails)
     if size >= len(tails):
+        watch(range(len(tails)))
         return _read(loaded, tails, head.length, cache)
-    groups = [
-        _read(loaded, tails[start : start + size], head.length, head.cache(len(tails[start : start + size])))
-        for start in range(0, len(tails), size)
-    ]
-    return _together(groups, head.length)
+    groups = []
+    for start in range(0, len(tails), size):
+        group = tails[start : start + size]
+        watch(range(start, start + len(group)))
+        groups.append(_read(loaded, group, head.length, head.cache(len(group))))
+    return join(groups)
+
+
+def can_be_joined(cache: Any) -> bool:
+    """Tell whether batches with caches of this kind can be put together.
+
+    Layers that keep a window, or anything but keys and values, cannot be padded afterwards.
+    """
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def join(batches: Sequence[Prefilled]) -> Prefilled:
+    """Put batches into one, their rows in order, padded on the left where one is narrower than the widest."""
+    width = max(batch.mask.shape[1] for batch in batches)
+    whole = batches[0].cache
+    for number, layer in enumerate(whole.layers):
+        parts = [batch.cache.layers[number] for batch in batches]
+        layer.keys = torch.cat([_widened(part.keys, width, dim=2) for part in parts])
+        layer.values = torch.cat([_widened(part.values, width, dim=2) for part in parts])
+    return Prefilled(
+        whole,
+        torch.cat([_widened(batch.mask, width, dim=1) for batch in batches]),
+        torch.cat([batch.positions for batch in batches]),
+        torch.cat([batch.logits for batch in batches]),
+    )
 
 
 def step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
@@ -69,25 +102,7 @@ def _read(loaded: LoadedModel, tails: Sequence[Sequence[int]], head: int, cache:
     return Prefilled(cache, mask, batch.positions[:, -1:], logits)
 
 
-def _together(groups: Sequence[Prefilled], head: int) -> Prefilled:
-    """Put groups into one batch, with padding between head and tails where a group is narrower than the widest."""
-    width = max(group.mask.shape[1] for group in groups)
-    whole = groups[0].cache
-    for number, layer in enumerate(whole.layers):
-        parts = [group.cache.layers[number] for group in groups]
-        layer.keys = torch.cat([_widened(part.keys, head, width, dim=2) for part in parts])
-        layer.values = torch.cat([_widened(part.values, head, width, dim=2) for part in parts])
-    return Prefilled(
-        whole,
-        torch.cat([_widened(group.mask, head, width, dim=1) for group in groups]),
-        torch.cat([group.positions for group in groups]),
-        torch.cat([group.logits for group in groups]),
-    )
-
-
-def _widened(tensor: torch.Tensor, head: int, width: int, dim: int) -> torch.Tensor:
-    """Return the tensor with zeros put in behind the first ``head`` places of ``dim``, ``width`` places in all."""
-    shape = list(tensor.shape)
-    shape[dim] = width - shape[dim]
-    parts = [tensor.narrow(dim, 0, head), tensor.new_zeros(shape), tensor.narrow(dim, head, tensor.shape[dim] - head)]
-    return torch.cat(parts, dim=dim)
+def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
+    """Return the tensor with zeros in front, ``width`` places of ``dim`` in all."""
+    behind = [0, 0] * (tensor.ndim - 1 - dim)
+    return functional.pad(tensor, [*behind, width - tensor.shape[dim], 0])

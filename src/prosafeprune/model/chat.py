@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,10 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[EncodedPrompt]:
+def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = None) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
+
+    A ``system`` prompt stands before it, if there is one, as :func:`render` says.
 
     The template already writes the special tokens, so none are added again (a second BOS costs accuracy). Templates
     that can switch thinking off are asked to.
@@ -45,7 +47,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[EncodedPrompt
     Raises:
         InputError: the template fails on a plain user turn.
     """
-    rendered = [render(tokenizer, prompt) for prompt in prompts]
+    rendered = [render(tokenizer, prompt, system) for prompt in prompts]
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     encoded = []
     for prompt, text, ids, offsets in zip(
@@ -62,22 +64,39 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[EncodedPrompt
     return encoded
 
 
-def render(tokenizer: Any, prompt: str) -> str:
-    """Return the prompt as one user turn in the model's chat template, with the opening of the answer."""
-    messages = [{"role": "user", "content": prompt}]
+def render(tokenizer: Any, prompt: str, system: str | None = None) -> str:
+    """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
+
+    A system prompt is given its own turn where the template has one; else it stands before the user's words.
+
+    Raises:
+        InputError: the template fails on a plain user turn.
+    """
+    if system is not None:
+        try:
+            text = _rendered(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": prompt}])
+        except Exception:  # noqa: BLE001 - a template is a program; what it raises where it has no such role is its own
+            text = ""
+        if system.strip() in text and prompt.strip() in text:
+            return text
+        prompt = f"{system}\n\n{prompt}"
     try:
-        template = tokenizer.get_chat_template()
-        text = str(
-            tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-                chat_template=FIXED_DATE + template if "strftime_now" in template else template,
-            )
-        )
+        return _rendered(tokenizer, [{"role": "user", "content": prompt}])
     except Exception as error:
         raise InputError(f"The chat template fails on a plain user turn ({error}). Mend the template.") from error
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+    template = tokenizer.get_chat_template()
+    text = str(
+        tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+            chat_template=FIXED_DATE + template if "strftime_now" in template else template,
+        )
+    )
     # Some templates open a thought whatever they are asked: end it, so that what follows is the answer.
     return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text
 

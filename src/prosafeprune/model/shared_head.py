@@ -15,14 +15,20 @@ class SharedHead:
     """The keys and values of the tokens that all prompts share, for batches to go on from."""
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], further_tokens: int) -> None:
-        """Run the head of ``prompts``, which may each be followed by as many as ``further_tokens``."""
+    def __init__(
+        self, model: Any, prompts: Sequence[tuple[int, ...]], further_tokens: int, at_most: int | None = None
+    ) -> None:
+        """Run the head of ``prompts``, which may each be followed by as many as ``further_tokens``.
+
+        Of a longer head only the first ``at_most`` tokens are taken.
+        """
         self.model = model
         window = attention_window(model)
         reach = max(map(len, prompts), default=0) + further_tokens
         # Padding between head and tail takes up places that windowed attention counts; without a head it lies outside.
         fits = window is None or reach <= window
-        self.length: int = shared_head_length(model, prompts) if fits else 0
+        shared = shared_head_length(model, prompts) if fits else 0
+        self.length: int = shared if at_most is None else min(shared, at_most)
         self._cache = self._run(prompts[0][: self.length]) if self.length else None
 
     def cache(self, rows: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -11,30 +10,21 @@ from rich.table import Table
 from prosafeprune.evaluation.scores import Scores, SetScore
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.grid import Grid
 
 CLASS_ORDER = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN)
 KINDS = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Headings and named rows of cells; an empty cell stands for nothing measured."""
-
-    headings: list[str]
-    rows: list[tuple[str, list[str]]]
-
-
 def evaluation_grid(record: EvaluationRecord) -> Grid:
     """Return one row of rates for each model, with intervals, and the change between them when there are two."""
     scores = record.scores
-    sets = _ordered(scores)
-    headings = [f"{one.title}\n{KINDS[one.prompt_class]}, {one.rate.total}" for one in sets]
-    headings += ["Avg.\nC.R.", "Avg.\nS.S.", "Avg.\nT.S."]
+    sets = ordered(scores)
     name = Path(record.request.model).name or record.request.model
     rows: list[tuple[str, list[str]]] = []
     if record.against is not None:
-        rows.append((record.against.name, _rates(record.against.scores)))
-    rows.append((name, _rates(scores)))
+        rows.append((record.against.name, rates(record.against.scores)))
+    rows.append((name, rates(scores)))
     rows.append(("95 % interval", [f"{one.rate.low:.1f}-{one.rate.high:.1f}" for one in sets]))
     if any(one.deviation is not None for one in sets):
         rows.append((f"+- over {len(sets[0].repeats)} repeats", [f"{one.deviation or 0:.1f}" for one in sets]))
@@ -47,35 +37,18 @@ def evaluation_grid(record: EvaluationRecord) -> Grid:
         counts = [one.answers.get(kind, 0) for one in sets]
         if any(counts):
             rows.append((f"{kind.replace('_', ' ')}, answers", [str(count) for count in counts]))
-    width = len(headings)
-    return Grid(headings, [(label, cells + [""] * (width - len(cells))) for label, cells in rows])
+    return Grid.padded(set_headings(scores), rows)
 
 
 def evaluation_table(record: EvaluationRecord, width: int) -> Table:
     """Return the grid as a table: benchmarks side by side as in Table 1 or, where that is too wide, one a line."""
-    grid = evaluation_grid(record)
-    columns = [max(len(line) for line in heading.split("\n")) for heading in grid.headings]
-    columns = [max([own, *(len(cells[i]) for _, cells in grid.rows)]) for i, own in enumerate(columns)]
-    needed = max(len(label) for label, _ in grid.rows) + sum(columns) + 3 * (len(columns) + 1) + 1
-    table = Table(
-        title=f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}",
-        caption="C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.\n"
+    return evaluation_grid(record).table(
+        f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}",
+        "C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.\n"
         "Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.\n"
         "Broken and undetermined answers count as neither.",
+        width,
     )
-    if needed <= width:
-        table.add_column("", no_wrap=True)
-        for heading in grid.headings:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for label, cells in grid.rows:
-            table.add_row(label, *cells)
-        return table
-    table.add_column("")
-    for label, _ in grid.rows:
-        table.add_column(label, justify="right")
-    for i, heading in enumerate(grid.headings):
-        table.add_row(heading.replace("\n", " "), *(cells[i] for _, cells in grid.rows))
-    return table
 
 
 def further_table(record: EvaluationRecord) -> Table | None:
@@ -104,13 +77,21 @@ def further_table(record: EvaluationRecord) -> Table | None:
     return table
 
 
-def _ordered(scores: Scores) -> list[SetScore]:
+def set_headings(scores: Scores) -> list[str]:
+    """Return the headings of what ``rates`` gives: each set, then the averages."""
+    sets = [f"{one.title}\n{KINDS[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
+    return [*sets, "Avg.\nC.R.", "Avg.\nS.S.", "Avg.\nT.S."]
+
+
+def ordered(scores: Scores) -> list[SetScore]:
+    """Return the sets in the order of Table 1: pseudo-harmful, harmful, benign."""
     return [one for prompt_class in CLASS_ORDER for one in scores.of(prompt_class)]
 
 
-def _rates(scores: Scores) -> list[str]:
+def rates(scores: Scores) -> list[str]:
+    """Return the rate of each set, then the averages, in percent."""
     averages = (scores.compliance_rate, scores.safety_score, scores.tradeoff_score)
-    return [f"{one.mean:.1f}" for one in _ordered(scores)] + ["" if a is None else f"{a:.1f}" for a in averages]
+    return [f"{one.mean:.1f}" for one in ordered(scores)] + ["" if a is None else f"{a:.1f}" for a in averages]
 
 
 def _average_changes(record: EvaluationRecord) -> list[str]:

@@ -1,0 +1,1 @@
+"""Self-CD, SCAN, Surgical, prompting, and ProSafePrune itself, all with one face."""

@@ -1,0 +1,62 @@
+"""The plan that prosafeprune is compared with: given, of a finished search, or searched for now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.bench import describe_anatomy
+from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.evaluation.subjects import LocalModel
+from prosafeprune.job import prepare_job
+from prosafeprune.judge import Judge
+from prosafeprune.method.plan import Plan
+from prosafeprune.planning import read_search
+from prosafeprune.progress import Reporter
+from prosafeprune.recipe import Recipe
+from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.searcher import search
+
+SEARCHED_TOKENS = Recipe.model_fields["max_new_tokens"].default
+"""Length of the answers that a search judges, as in a search of its own."""
+
+
+def given_plan(request: CompareRequest) -> Plan | None:
+    """Return the plan that a request gives, if it does."""
+    if request.layers is None:
+        return None
+    return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
+
+
+def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: Path, reporter: Reporter) -> Plan:
+    """Return the plan of the search that a request names or, if it names none, of a search that is made now.
+
+    A search is kept in ``kept``, and when it was finished there before, it is not done again.
+
+    Raises:
+        InputError: no such search, one of another model, or no such point.
+        NoPlanError: the search found none that keeps the safety floor and complies more than the source.
+    """
+    values = request.model_dump(include=set(Recipe.model_fields))
+    recipe = Recipe(**{**values, "max_new_tokens": min(request.max_new_tokens, SEARCHED_TOKENS)})
+    job = prepare_job(recipe, None, False, reporter)
+    folder = request.search or kept
+    if request.search is not None or (kept / RECORD).exists():
+        record = read_search(folder, job)
+    else:
+        loaded = model.loaded
+        record = search(job, loaded, describe_anatomy(loaded, reporter), judge, folder).record
+    return _point(record, request.choose, folder)
+
+
+def _point(record: SearchRecord, number: int | None, folder: Path) -> Plan:
+    wanted = record.chosen if number is None else number
+    if wanted is None:
+        raise NoPlanError(
+            f"The search in {folder} found no plan that complies more than the source and keeps the safety floor. "
+            "Choose a point of it with --choose, or give --layers."
+        )
+    point = record.point(wanted)
+    if point is None:
+        raise InputError(f"--choose {wanted}: the search in {folder} has the points 1 to {len(record.points)}.")
+    return point.plan

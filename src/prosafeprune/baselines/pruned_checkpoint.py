@@ -1,0 +1,75 @@
+"""A checkpoint that was pruned before, among the methods: its weights, in the source's memory while it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from prosafeprune.baselines.method import BatchSetting, Learned, Method
+from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.checkpoint.staging import OURS
+from prosafeprune.checkpoint.writer import locate_tensors
+from prosafeprune.errors import InputError
+from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.source import model_hash
+
+
+class PrunedCheckpoint(Method):
+    """Projected safety pruning (this package), as a finished checkpoint."""
+
+    name: ClassVar[str] = "prosafeprune"
+    plan: Plan = Field(description="What the checkpoint was pruned by.")
+    sha256: str = Field(description="Of the checkpoint.")
+    folder: Path = Field(exclude=True, description="Where it lies.")
+
+    @classmethod
+    def of(cls, folder: Path, model: str) -> PrunedCheckpoint:
+        """Return the method of a pruned checkpoint, which must be made of the model with the hash ``model``.
+
+        Raises:
+            InputError: it was not written by this package, or is pruned from another model.
+        """
+        try:
+            record: Mapping[str, Any] = json.loads((folder / OURS).read_text(encoding="utf-8"))
+            source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
+        except FileNotFoundError as error:
+            raise InputError(f"{folder}: is no checkpoint that was pruned by this package. Check --pruned.") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / OURS}: cannot be read ({error}). Prune again.") from error
+        if source != model:
+            raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
+        return cls(plan=plan, sha256=model_hash(folder), folder=folder)
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+        """Return a generator whose model has the checkpoint's weights while it answers."""
+        submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
+        located = locate_tensors(loaded.folder, submodules)
+        pruned = tensor_places(self.folder)
+        replaced = {module: pruned[name] for module, (name, _) in located.items()}
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: _weights_of(loaded, replaced))
+
+
+@contextmanager
+def _weights_of(loaded: LoadedModel, replaced: Mapping[str, TensorPlace]) -> Iterator[None]:
+    """Put tensors of a checkpoint in place of a model's matrices, by module name, for as long as the context."""
+    weights = {module: loaded.model.get_submodule(module).weight for module in replaced}
+    kept: dict[str, torch.Tensor] = {}
+    try:
+        with torch.no_grad():
+            for module, place in replaced.items():
+                kept[module] = weights[module].detach().clone()
+                weights[module].copy_(place.read())
+        yield
+    finally:
+        with torch.no_grad():
+            for module, before in kept.items():
+                weights[module].copy_(before)

@@ -1,0 +1,195 @@
+"""SCAN (Cao et al. 2025, "SCANS"): steer each prompt away from refusal or towards it, as the model itself takes it.
+
+The steering vector of a layer is the normalised difference of mean hidden states, at the last token of the prompt,
+between harmful and benign anchors. The class of a prompt comes from its transition: the hidden state where the user's
+turn ends minus that at the end of an appended "Sure". When its cosine with the mean transition of the harmful anchors,
+averaged over layers, reaches the threshold, the prompt counts as harmful and the vectors are added; else subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
+from prosafeprune.baselines.strings import SCAN_AGREEMENT
+from prosafeprune.errors import InputError
+from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation.decoding import PlainWriting
+from prosafeprune.generation.prefill import prefill
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.hidden_states import batch_hidden_states, hidden_states
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.residual import Change, changed_outputs
+from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.prompts import PromptClass
+
+STEERED = {(6e9, 9e9): (10, 20), (12e9, 15e9): (16, 26)}
+"""Parameters of a model, from and to, and its steered layers, from the first to before the last: the published ones."""
+SCALED = (10 / 32, 20 / 32)
+"""For other sizes: the layers of the 7 B model with its 32, as parts of the depth."""
+
+
+class Scan(Method):
+    """Safety-conscious activation steering (Cao et al. 2025)."""
+
+    name: ClassVar[str] = "scan"
+    learns: ClassVar[bool] = True
+    multiplier: float = Field(3.5, ge=0, description="Length of the vector that is added or subtracted.")
+    threshold: float = Field(0.75, ge=-1, le=1, description="Mean cosine from which a prompt counts as harmful.")
+    anchors: int = Field(64, ge=1, description="Prompts of each class that the vectors are made from.")
+    first_layer: int | None = Field(None, ge=0, description="First steered layer; by the model's size unless given.")
+    end_layer: int | None = Field(None, ge=1, description="Layer behind the last steered one, likewise.")
+
+    def fit(self, material: Material) -> Learned:
+        """Make the steering vectors and the mean harmful transitions ``(layers, d)``."""
+        loaded = material.loaded
+        layers = material.anatomy.num_layers
+        first, end = self.layers(loaded, layers)
+        classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
+        anchors = [material.calibration[one].sample(self.anchors, material.seed) for one in classes]
+        prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
+        size = BatchSize(material.batch_size, loaded.device)
+        with material.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
+            states = hidden_states(loaded, prompts.agreed, prompts.places, size, advance).double()
+        last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
+        harmful = len(anchors[0])
+        vectors = last[:harmful].mean(dim=0) - last[harmful:].mean(dim=0)
+        return Learned(
+            {
+                "vectors": functional.normalize(vectors, dim=-1).float(),
+                "transitions": (turn_end - agreed)[:harmful].mean(dim=0).float(),
+            },
+            {"first_layer": first, "end_layer": end, "anchors": [len(one) for one in anchors]},
+        )
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+        """Return a generator that classes each prompt and steers its answer."""
+        steering = Steering(loaded, self, learned)
+        reading = partial(SteeredReading, steering=steering)
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size, reading), steering.applied)
+
+    def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
+        """Return the first steered layer, and the one behind the last, of a model with so many."""
+        parameters = loaded.model.num_parameters()
+        published = [steered for (low, high), steered in STEERED.items() if low <= parameters <= high]
+        scaled = tuple(round(part * layers) for part in SCALED)
+        first, end = published[0] if published and published[0][1] <= layers else scaled
+        first = first if self.first_layer is None else self.first_layer
+        end = max(end, first + 1) if self.end_layer is None else self.end_layer
+        if not first < end <= layers:
+            raise InputError(f"SCAN: layers {first} to before {end} cannot be steered: the model has {layers}.")
+        return first, end
+
+
+class Steering:
+    """What is added to the rows that run at the moment; nothing while there are none."""
+
+    def __init__(self, loaded: LoadedModel, scan: Scan, learned: Learned) -> None:
+        self.loaded, self.scan = loaded, scan
+        self.layers = range(learned.facts["first_layer"], learned.facts["end_layer"])
+        self.vectors = learned.tensors["vectors"].to(loaded.device)
+        self.transitions = learned.tensors["transitions"].to(loaded.device)
+        self._signs = self._steered_tail = torch.empty(0)
+        self._running: torch.Tensor | None = None
+
+    def harmful(self, turn_ends: torch.Tensor, agreed: torch.Tensor) -> torch.Tensor:
+        """Tell which prompts count as harmful, ``(rows,)``, by their states behind all layers ``(rows, layers, d)``."""
+        first = self.layers[0]
+        cosines = functional.cosine_similarity((turn_ends - agreed)[:, first:], self.transitions[None, first:], dim=-1)
+        return cosines.nan_to_num().mean(dim=1) >= self.scan.threshold
+
+    def set_rows(self, harmful: torch.Tensor, steered_tail: Sequence[int]) -> None:
+        """Take the rows of a batch: which are harmful, and how many of the last tokens of each prompt are steered."""
+        self._signs = harmful.float() * 2 - 1
+        self._steered_tail = torch.tensor(steered_tail, device=self._signs.device)
+
+    def watch(self, rows: Sequence[int]) -> None:
+        """Learn which of the rows run next."""
+        self._running = torch.tensor(rows, device=self._signs.device)
+
+    def rest(self) -> None:
+        """Steer nothing."""
+        self._running = None
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Steer the layers' outputs for as long as the context."""
+        layers = find_anatomy(self.loaded.model).layers
+        try:
+            with changed_outputs({number: layers[number] for number in self.layers}, self._change):
+                yield
+        finally:
+            self.rest()
+
+    def _change(self, layer: int) -> Change:
+        vector = self.scan.multiplier * self.vectors[layer]
+
+        def change(states: torch.Tensor) -> torch.Tensor:
+            if self._running is None:
+                return states
+            tokens = torch.arange(states.shape[1], device=states.device)
+            # Prompts are padded on the left; a token of the answer, run alone, is always steered.
+            steered = tokens >= states.shape[1] - self._steered_tail[self._running][:, None]
+            signs = self._signs[self._running][:, None] * steered
+            return states + (signs[..., None] * vector).to(states.dtype)
+
+        return change
+
+
+class SteeredReading:
+    """Prompts that are classed when they are read."""
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, steering: Steering) -> None:
+        self.loaded, self.steering = loaded, steering
+        self.prompts = _Prompts(loaded, prompts)
+        self.lengths = [len(prompt) for prompt in self.prompts.encoded]
+        self.places = max(self.lengths, default=0) + max_new_tokens
+        # What is steered is not the same for all prompts, so that the head must end before it.
+        ends = [length - tail for length, tail in zip(self.lengths, self.prompts.tails, strict=True)]
+        steering.rest()
+        ids = [prompt.ids for prompt in self.prompts.encoded]
+        self.head = SharedHead(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
+
+    def read(self, rows: Sequence[int]) -> PlainWriting:
+        """Class some of the prompts, and read them steered."""
+        prompts, steering, start = self.prompts, self.steering, self.head.length
+        steering.rest()
+        agreed = [prompts.agreed[row][start:] for row in rows]
+        states = batch_hidden_states(self.loaded, agreed, self.head, [prompts.places[row] for row in rows])
+        _, turn_ends, ends = states[:, 1:].unbind(dim=2)
+        steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
+        tails = [prompts.encoded[row].ids[start:] for row in rows]
+        return PlainWriting(self.loaded, prefill(self.loaded, tails, self.head, steering.watch), steering.watch)
+
+
+class _Prompts:
+    """Prompts with "Sure" behind them, and where in them to look."""
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[str]) -> None:
+        agreement = tuple(loaded.tokenizer(SCAN_AGREEMENT, add_special_tokens=False)["input_ids"])
+        self.encoded = encode_prompts(loaded.tokenizer, prompts)
+        self.agreed = [prompt.ids + agreement for prompt in self.encoded]
+        self.tails = [len(prompt) - turn_end(prompt, loaded.end_ids) for prompt in self.encoded]
+        """Tokens of each prompt from the one that ends the user's turn on."""
+        self.places = [(-len(agreement) - 1, -len(agreement) - tail, -1) for tail in self.tails]
+        """The last token of the prompt, the one that ends the user's turn, and the last of "Sure"."""
+
+
+def turn_end(prompt: EncodedPrompt, end_ids: Sequence[int]) -> int:
+    """Return which token ends the user's turn: one that ends turns and, where there is none, the prompt's last.
+
+    So it is, in the published code, ``<|im_end|>`` for Qwen and the last token of ``[/INST]`` for LLaMA-2.
+    """
+    for place in range(prompt.user_end, len(prompt)):
+        if prompt.ids[place] in end_ids:
+            return place
+    return len(prompt) - 1

@@ -1,0 +1,81 @@
+"""Self-CD (Shi et al. 2024): a prompt with and without a stress on safety, and the difference taken away.
+
+Each token is the likeliest by ``z_with - ratio (z_with - z_without)``, and is put behind both prompts. Both are rows of
+one batch, so that a token takes one pass of twice the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from prosafeprune.baselines.method import BatchSetting, Learned, Method
+from prosafeprune.baselines.strings import SELF_CD_SAFETY
+from prosafeprune.generation import Generator, LocalGenerator
+from prosafeprune.generation.decoding import PlainWriting, Writing
+from prosafeprune.generation.prefill import can_be_joined, join, prefill
+from prosafeprune.generation.reading import PlainReading
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.shared_head import SharedHead
+
+
+class SelfCd(Method):
+    """Self-contrastive decoding (Shi et al. 2024)."""
+
+    name: ClassVar[str] = "self-cd"
+    ratio: float = Field(2.5, description="How much of the difference that the stress on safety makes is taken away.")
+    system: str = Field(SELF_CD_SAFETY, min_length=1, description="The system prompt that stresses safety.")
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+        """Return a generator that decodes from both prompts."""
+        return LocalGenerator(loaded, batch_size, partial(ContrastReading, ratio=self.ratio, system=self.system))
+
+
+class ContrastReading:
+    """Each prompt twice: behind the system prompt, and without it."""
+
+    def __init__(
+        self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, system: str
+    ) -> None:
+        self.loaded, self.ratio, self.max_new_tokens = loaded, ratio, max_new_tokens
+        self.stressed = PlainReading(loaded, prompts, max_new_tokens, system)
+        self.plain = PlainReading(loaded, prompts, max_new_tokens)
+        self.lengths = self.stressed.lengths
+        self.places = 2 * self.stressed.places  # the narrower of the two is padded
+
+    def read(self, rows: Sequence[int]) -> Writing:
+        """Read some of the prompts: first all with, then all without the system prompt."""
+        branches = [self.stressed, self.plain]
+        if can_be_joined(self.plain.head.cache(1)):
+            batch = join([prefill(self.loaded, branch.tails(rows), branch.head) for branch in branches])
+        else:
+            # Caches that keep a window have to be filled together, padding and all.
+            both = [branch.ids[row] for branch in branches for row in rows]
+            batch = prefill(self.loaded, both, SharedHead(self.loaded.model, [], self.max_new_tokens))
+        return ContrastWriting(PlainWriting(self.loaded, batch), self.ratio)
+
+
+class ContrastWriting:
+    """Pairs of rows, one with and one without the stress on safety, that get the same token."""
+
+    def __init__(self, both: PlainWriting, ratio: float) -> None:
+        self.both, self.ratio = both, ratio
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """The contrasted logits ``(pairs, vocabulary)``, float32."""
+        stressed, plain = self.both.logits.float().chunk(2)
+        return stressed - self.ratio * (stressed - plain)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all but these of the remaining pairs."""
+        pairs = len(self.both.logits) // 2
+        self.both.keep(torch.cat([rows, rows + pairs]))
+
+    def write(self, tokens: torch.Tensor) -> None:
+        """Put one token behind both rows of each pair."""
+        self.both.write(torch.cat([tokens, tokens]))

@@ -1,0 +1,31 @@
+"""The exact words and numbers that make a published method what it is, each with its source."""
+
+from __future__ import annotations
+
+SELF_CD_SAFETY = (
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
+    "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content."
+)
+"""The system prompt that stresses safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of
+Shi et al. 2024 (arXiv:2401.17633), variable ``input_within_temp``. Its counterpart ``input_without_temp`` leaves the
+place of a system prompt empty, so the other branch has none."""
+
+HELPFULNESS = (
+    "You are an assistant that always prioritizes helpfulness. That is, you always give answers to any user queries."
+)
+"""The system prompt of the prompting baseline. Source: ``SelfCD.py`` as above, its method ``Prompt``. Ray and Bhalani
+2024 (arXiv:2405.05418), whom the paper names for prompting, describe interactive, contextual and few-shot prompts; no
+system prompt of theirs could be found, so this published one stands in."""
+
+SCAN_AGREEMENT = "Sure"
+"""What is put behind a prompt to see how a model takes it. Source: ``SCANS_llama.py`` of github.com/zouyingcao/SCANS,
+the repository of Cao et al. 2025 (arXiv:2408.11491). Their prompts end in ``[/INST] Sure``."""
+
+REFUSAL_BEGINNINGS = ("I",)
+"""Words that begin a refusal; the first token of each counts. Source: the lists of refusal tokens in
+``pipeline/model_utils`` of github.com/andyrdt/refusal_direction (Arditi et al. 2024), on which Wang et al. 2025
+(arXiv:2410.03415) build: 'I' for LLaMA and Gemma."""
+
+REFUSAL_BEGINNINGS_OF = {"qwen": ("I", "As")}
+"""The same for architectures whose list differs, by the beginning of their name. Source: as above,
+``QWEN_REFUSAL_TOKS``."""

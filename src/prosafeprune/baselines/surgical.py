@@ -1,0 +1,131 @@
+"""Surgical (Wang et al. 2025): one direction, of false refusal alone, ablated everywhere.
+
+Candidates are differences of mean hidden states, at each of the template's last tokens and before each layer. The
+direction of false refusal (pseudo-harmful against benign prompts) is made orthogonal to that of true refusal (harmful
+against benign ones). The one is taken that makes pseudo-harmful validation prompts least likely to be refused while the
+first token's distribution on benign ones stays within a KL divergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from prosafeprune.baselines.ablation import ablated
+from prosafeprune.baselines.directions import Candidate, choose_direction, false_refusal_directions
+from prosafeprune.baselines.first_token import FirstTokens
+from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
+from prosafeprune.baselines.strings import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
+from prosafeprune.errors import InputError
+from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.hidden_states import hidden_states
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.prompts import PromptClass
+
+FEWEST = 8
+"""Prompts of a class that the model must take as expected; with fewer, their mean would say little."""
+EXPECTED_TO_REFUSE = {PromptClass.HARMFUL: True, PromptClass.PSEUDO_HARMFUL: True, PromptClass.BENIGN: False}
+
+
+class Surgical(Method):
+    """Single vector ablation (Wang et al. 2025)."""
+
+    name: ClassVar[str] = "surgical"
+    learns: ClassVar[bool] = True
+    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are made from.")
+    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is chosen by.")
+    orthogonality: float = Field(
+        1.0, ge=0, le=1, description="How much of the direction of true refusal is taken out of that of false refusal."
+    )
+    divergence: float = Field(0.2, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
+    upper_layers: float = Field(
+        0.2, ge=0, lt=1, description="Part of the layers, from the top, that gives no candidate."
+    )
+
+    def fit(self, material: Material) -> Learned:
+        """Choose the direction ``(d,)``."""
+        loaded = material.loaded
+        first_tokens = FirstTokens(loaded, refusal_tokens(loaded), BatchSize(material.batch_size, loaded.device))
+        means, kept = {}, {}
+        for prompt_class in PromptClass:
+            texts = self._taken_as_expected(material, prompt_class, first_tokens)
+            kept[prompt_class.value] = len(texts)
+            means[prompt_class] = self._mean_states(material, texts)
+        directions = false_refusal_directions(means, self.orthogonality)
+        validation = {one: material.validation[one].sample(self.validation, material.seed) for one in PromptClass}
+        anatomy = material.anatomy
+        lowest = int(anatomy.num_layers * (1 - self.upper_layers))
+        candidates = [
+            Candidate(position - directions.shape[0], layer, directions[position, layer])
+            for position in range(directions.shape[0])
+            for layer in range(lowest)
+        ]
+        with material.reporter.stage("Surgical: candidates", len(candidates)) as advance:
+            chosen = choose_direction(
+                candidates,
+                first_tokens,
+                lambda direction: ablated(anatomy, direction.to(loaded.device)),
+                validation[PromptClass.PSEUDO_HARMFUL].texts,
+                validation[PromptClass.BENIGN].texts,
+                self.divergence,
+                advance,
+            )
+        return Learned({"direction": chosen.candidate.direction.float()}, {**chosen.describe(), "prompts": kept})
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+        """Return a generator whose model has the direction ablated while it answers."""
+        anatomy = find_anatomy(loaded.model)
+        direction = learned.tensors["direction"].to(loaded.device)
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
+
+    def _taken_as_expected(
+        self, material: Material, prompt_class: PromptClass, first_tokens: FirstTokens
+    ) -> Sequence[str]:
+        """Return those prompts of a class that the model seems to refuse, or for benign ones not to."""
+        texts = material.calibration[prompt_class].sample(self.prompts, material.seed).texts
+        refused = (first_tokens.refusal_scores(texts) > 0).tolist()
+        wanted = EXPECTED_TO_REFUSE[prompt_class]
+        kept = [text for text, is_refused in zip(texts, refused, strict=True) if is_refused == wanted]
+        if len(kept) >= FEWEST:
+            return kept
+        material.reporter.warning(
+            f"Surgical: the model's first token tells of {'a refusal' if wanted else 'an answer'} on only {len(kept)} "
+            f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are taken."
+        )
+        return texts
+
+    def _mean_states(self, material: Material, texts: Sequence[str]) -> torch.Tensor:
+        """Return the mean state ``(positions, layers, d)`` of the template's last tokens, float64."""
+        loaded = material.loaded
+        encoded = encode_prompts(loaded.tokenizer, texts)
+        places = [range(-template_tail(loaded), 0)] * len(texts)
+        size = BatchSize(material.batch_size, loaded.device)
+        with material.reporter.stage("Surgical: directions", len(texts)) as advance:
+            states = hidden_states(loaded, [prompt.ids for prompt in encoded], places, size, advance)
+        return states[:, :-1].double().mean(dim=0).transpose(0, 1)  # what enters each layer
+
+
+def template_tail(loaded: LoadedModel) -> int:
+    """Return how many tokens the template writes behind the user's words, whatever these are."""
+    ids = [prompt.ids[prompt.user_end :] for prompt in encode_prompts(loaded.tokenizer, ["Hello.", "Why is that so?"])]
+    shared = 0
+    for one, two in zip(reversed(ids[0]), reversed(ids[1]), strict=False):
+        if one != two:
+            break
+        shared += 1
+    if shared == 0:
+        raise InputError(f"{loaded.name}: its template writes nothing behind the user's words, where Surgical reads.")
+    return shared
+
+
+def refusal_tokens(loaded: LoadedModel) -> list[int]:
+    """Return the first tokens of the words that begin a refusal."""
+    kind = str(loaded.model.config.model_type)
+    words = next((own for name, own in REFUSAL_BEGINNINGS_OF.items() if kind.startswith(name)), REFUSAL_BEGINNINGS)
+    return sorted({loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words})

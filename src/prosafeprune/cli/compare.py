@@ -1,0 +1,56 @@
+"""``prosafeprune compare``: better than what? Several ways of answering, on the same prompts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.cli.options import options_of
+from prosafeprune.recipe import make_request
+
+
+@options_of(CompareRequest)
+def compare(
+    settings: dict[str, Any],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for answers and results. Default: comparison-NAME.", show_default=False
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")] = False,
+) -> None:
+    """Measure a model as it is, under published ways to lessen over-refusal, and pruned: a table like Table 1.
+
+    Without --layers, --search or --pruned, a plan is searched for first. Answers are kept as they come: run the same
+    command again to go on, or with further methods.
+    """
+    request = make_request(CompareRequest, recipe, settings)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(request.model).name).strip("-.")
+    run(request, output or Path(f"comparison-{name}"), overwrite=overwrite, as_json=as_json)
+
+
+def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Compare, and print what was found."""
+    from prosafeprune.comparer import run_comparison
+    from prosafeprune.report.comparison_table import comparison_table
+    from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
+
+    with TerminalReporter() as reporter:
+        found = run_comparison(request, output, overwrite=overwrite, reporter=reporter)
+        if as_json:
+            typer.echo(found.record.model_dump_json(indent=2))
+        else:
+            print_table(comparison_table(found.record, terminal_width()))
+        reporter.note(f"Answers, verdicts, the table and the record are in {output}.")

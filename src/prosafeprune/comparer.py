@@ -1,0 +1,259 @@
+"""The comparing job: several ways of answering, on one model and the same prompts, before one judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.baselines.choice import find_method, make_method, read_settings
+from prosafeprune.baselines.fitting import FITTED, FittedMethod
+from prosafeprune.baselines.method import Material, Method
+from prosafeprune.baselines.plan_choice import found_plan, given_plan
+from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
+from prosafeprune.baselines.pruning import ProSafePrune
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.bench import require_layers
+from prosafeprune.checkpoint.staging import write_whole
+from prosafeprune.errors import InputError, NoPlanError, NotApplicableError
+from prosafeprune.evaluation.comparing import Earlier
+from prosafeprune.evaluation.folder import EvaluationFolder
+from prosafeprune.evaluation.line_store import LineStore
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.subjects import LocalModel
+from prosafeprune.generation import Decoding, Generator, LocalGenerator, Timed, answer_all
+from prosafeprune.job import PromptSets, calibration_prompts
+from prosafeprune.judge import Judge
+from prosafeprune.judge.choice import make_judge
+from prosafeprune.kept_folder import KeptFolder, kept_alone
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.report.comparison_page import comparison_page
+from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_table import comparison_markdown
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.record import library_versions, prompts_record
+
+RESULT = "comparison.json"
+TABLE = "comparison.md"
+DEFAULT, OURS = "default", "prosafeprune"
+
+
+@dataclass(frozen=True)
+class MethodComparison:
+    """What was measured of each method, and where it lies."""
+
+    record: ComparisonRecord
+    measurements: dict[str, Measurement]
+    output: Path
+
+
+def run_comparison(
+    request: CompareRequest, output: Path, *, overwrite: bool = False, reporter: Reporter | None = None
+) -> MethodComparison:
+    """Measure a model in each of several ways of answering; what an earlier run left in ``output`` is not done again.
+
+    Args:
+        request: which methods, on what, and how.
+        output: folder with one evaluation for each method, and the results.
+        overwrite: throw away what an earlier comparison left in ``output``.
+        reporter: told of progress.
+
+    Raises:
+        InputError: something in the request cannot be used. What was answered until then is kept.
+    """
+    reporter = reporter or SilentReporter()
+    prompts = _read_prompts(request)
+    judge = make_judge(request, reporter)
+    with LocalModel(request.model, request, reporter) as model, kept_alone(output, overwrite):
+        run = _Run(request, output, model, prompts, judge, reporter)
+        record = run.compare()
+        run.folder.write(RESULT, record.model_dump(mode="json"))
+        write_whole(output / TABLE, comparison_markdown(record))
+        write_page(comparison_page(record, run.measurements), output / REPORT_FILE)
+    return MethodComparison(record, run.measurements, output)
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """All prompts of a comparison; no two of these sets share one."""
+
+    measured: list[EvaluationSet]
+    calibration: PromptSets
+    validation: PromptSets
+
+
+def _read_prompts(request: CompareRequest) -> _Prompts:
+    choice = SetChoice(
+        suite=request.suite,
+        benchmarks=request.benchmark,
+        data_dir=request.data_dir,
+        samples=request.benchmark_samples,
+        seed=request.seed,
+    )
+    found = _Prompts(
+        choose_sets(choice),
+        calibration_prompts(request),
+        {one: bundled_prompts(one, "validation") for one in PromptClass},
+    )
+    tested = [one.prompts for one in found.measured]
+    require_disjoint(list(found.calibration.values()), [*tested, *found.validation.values()])
+    for prompts in found.validation.values():
+        require_disjoint([prompts], tested)
+    return found
+
+
+def _given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
+    """Return the methods by the names they were asked for; ours is missing when its plan is to be searched for."""
+    settings = read_settings(request.settings)
+    for name in settings:
+        find_method(name)  # else a misspelt one would be passed over
+    if OURS in settings:
+        raise InputError(f"--settings: {OURS} has none here. Give its plan with --layers, --search or --pruned.")
+    methods: dict[str, Method] = {}
+    for name in request.methods:
+        plan = given_plan(request)
+        if name != OURS:
+            methods[name] = make_method(name, settings.get(name))
+        elif request.pruned is not None:
+            methods[name] = PrunedCheckpoint.of(request.pruned, model)
+        elif plan is not None:
+            methods[name] = ProSafePrune(plan=plan)
+    names = [method.name for method in methods.values()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--methods: two are called {twice[0]}. Give your own another name.")
+    return methods
+
+
+class _Run:
+    """The methods, one after the other."""
+
+    def __init__(
+        self,
+        request: CompareRequest,
+        output: Path,
+        model: LocalModel,
+        prompts: _Prompts,
+        judge: Judge,
+        reporter: Reporter,
+    ) -> None:
+        self.request, self.output, self.model = request, output, model
+        self.prompts, self.judge, self.reporter = prompts, judge, reporter
+        self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
+        self.made_by = {**model.made_by(), **self.decoding.model_dump()}
+        self.folder = KeptFolder(output, self.made_by)
+        self.methods = _given_methods(request, self.made_by["model"])
+        self.measurements: dict[str, Measurement] = {}
+        self._costs: dict[str, Cost] = {}
+        self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
+        self._is_warm = False
+
+    def compare(self) -> ComparisonRecord:
+        """Measure all methods, those that cannot be used with this model left out."""
+        results: list[MethodResult] = []
+        left_out: dict[str, str] = {}
+        for name in self.request.methods:
+            try:
+                results.append(self._result(self._method(name)))
+            except (NoPlanError, NotApplicableError) as error:
+                left_out[name] = str(error)
+                self.reporter.warning(f"{name} is left out. {error}")
+        if not results:
+            raise NotApplicableError(f"None of the methods could be used: {' '.join(left_out.values())}")
+        return ComparisonRecord(
+            request=self.request,
+            made_by=self.folder.made_by,
+            judge=self.judge.name,
+            prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
+            calibration=self._calibration,
+            validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
+            methods=results,
+            left_out=left_out,
+            versions=library_versions(),
+        )
+
+    def _method(self, name: str) -> Method:
+        if name not in self.methods:
+            plan = found_plan(self.request, self.model, self.judge, self.output / "search", self.reporter)
+            self.methods[name] = ProSafePrune(plan=plan)
+        return self.methods[name]
+
+    def _result(self, method: Method) -> MethodResult:
+        path = self.output / method.name
+        path.mkdir(exist_ok=True)
+        learns_from = {
+            "model": self.made_by["model"],
+            "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
+            "seed": self.request.seed,
+        }
+        fitted = FittedMethod(method, learns_from, path / FITTED, self._material)
+        folder = EvaluationFolder(path, {**self.made_by, **fitted.made_by})
+        sets, generators = self.prompts.measured, list[Generator]()
+
+        def generator() -> Generator:
+            generators.append(Timed(fitted.generator(self._warm(), self.request.batch_size)))
+            return generators[0]
+
+        try:
+            title = f"Answers: {method.name}"
+            collect_answers(folder.answers, generator, sets, self.decoding, 1, self.reporter, title)
+        finally:
+            folder.add_session(generators[0].describe() if generators else None)
+        measured = collect_verdicts(
+            folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
+        )
+        self.measurements[method.name] = measured
+        default = self.measurements.get(DEFAULT)
+        compared = Earlier(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
+        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
+        return MethodResult(
+            name=method.name,
+            settings=method.describe(),
+            learned=fitted.learned.facts,
+            learned_sha256=fitted.sha256,
+            scores=measured.scores,
+            against_default=compared,
+            cost=self._costs[method.name],
+            sessions=folder.sessions(),
+        )
+
+    def _material(self) -> Material:
+        return Material(
+            self.model.loaded,
+            self.prompts.calibration,
+            self.prompts.validation,
+            self.request.batch_size,
+            self.request.seed,
+            self.reporter,
+        )
+
+    def _warm(self) -> Any:
+        """Return the model; what only its very first answer costs is spent before anything is timed."""
+        if not self._is_warm:
+            plan = given_plan(self.request) if OURS in self.request.methods else None
+            if plan is not None:  # before hours are spent on other methods
+                require_layers(plan, find_anatomy(self.model.loaded.model))
+            prompt = self.prompts.measured[0].prompts.texts[:1]
+            answer_all(LocalGenerator(self.model.loaded, 1), prompt, Decoding(max_new_tokens=2))
+            self._is_warm = True
+        return self.model.loaded
+
+
+def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
+    """Return what the answers to these sets took, whenever they were made."""
+    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
+    rows = [answers[0, text] for text in texts]
+    seconds, tokens = sum(row["seconds"] for row in rows), sum(row["tokens"] for row in rows)
+    per_answer, per_token = seconds / len(rows), seconds / tokens
+    return Cost(
+        answers=len(rows),
+        seconds_per_answer=per_answer,
+        tokens_per_answer=tokens / len(rows),
+        seconds_per_token=per_token,
+        answer_ratio=per_answer / default.seconds_per_answer if default else None,
+        token_ratio=per_token / default.seconds_per_token if default else None,
+    )

@@ -1,0 +1,67 @@
+"""Changing what flows through the decoder layers while a model runs: hooks that are gone when the context ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from prosafeprune.model.anatomy import Anatomy
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+"""Makes new states ``(rows, tokens, d)`` of those it is given, which it leaves as they are."""
+WRITING_KINDS = {"o", "down"}
+
+
+@contextmanager
+def changed_inputs(modules: list[nn.Module], change: Change) -> Iterator[None]:
+    """Let each module read what ``change`` makes of its hidden states."""
+
+    def hook(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        if arguments:
+            return (change(arguments[0]), *arguments[1:]), options
+        return arguments, {**options, "hidden_states": change(options["hidden_states"])}
+
+    with ExitStack() as handles:
+        for module in modules:
+            handles.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+@contextmanager
+def changed_outputs(modules: Mapping[int, nn.Module], changes: Callable[[int], Change]) -> Iterator[None]:
+    """Let each module hand on what ``changes(number)`` makes of its output, a tensor or the first of a tuple."""
+
+    def hook_of(number: int) -> Callable[..., Any]:
+        change = changes(number)
+
+        def hook(module: nn.Module, arguments: Any, output: Any) -> Any:
+            return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+        return hook
+
+    with ExitStack() as handles:
+        for number, module in modules.items():
+            handles.callback(module.register_forward_hook(hook_of(number)).remove)
+        yield
+
+
+def writers(anatomy: Anatomy) -> list[nn.Module]:
+    """Return the modules of all layers whose outputs are added to the residual stream: attention and MLP.
+
+    They are the parts of a layer that hold matrices; where a layer holds its matrices itself, those that write.
+    """
+    kinds = {submodule.module: submodule.kind for submodule in anatomy.submodules}
+    found: list[nn.Module] = []
+    for layer in anatomy.layers:
+        for part in layer.children():
+            if isinstance(part, nn.Linear | Conv1D):
+                if kinds.get(part) in WRITING_KINDS:
+                    found.append(part)
+            elif any(parameter.ndim > 1 for parameter in part.parameters()):
+                found.append(part)
+    return found

@@ -1,0 +1,106 @@
+"""A comparison of methods as a table like the paper's Table 1, for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import json
+
+from rich.table import Table
+
+from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
+from prosafeprune.report.evaluation_table import ordered, rates, set_headings
+from prosafeprune.report.grid import Grid
+
+MEANINGS = """C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.
+Avg. T.S.: the mean of Avg. C.R. and Avg. S.S. Mean of sets: what the paper's tables print under Avg. T.S.
+Broken and undetermined answers count as neither. p: McNemar's exact test against default.
+Seconds: answering alone, without loading the model or fitting the method; per answer, and per token of it."""
+
+
+def comparison_grid(record: ComparisonRecord) -> Grid:
+    """Return for each method its rates with intervals, how they changed, and what answering took."""
+    headings = set_headings(record.methods[0].scores)
+    headings += [
+        "Mean of\nsets",
+        "Seconds per\nanswer",
+        "to\ndefault",
+        "Tokens per\nanswer",
+        "Seconds per\ntoken, ratio",
+    ]
+    rows: list[tuple[str, list[str]]] = []
+    for method in record.methods:
+        rows += _rows(method)
+    return Grid.padded(headings, rows)
+
+
+def comparison_table(record: ComparisonRecord, width: int) -> Table:
+    """Return the grid as a table for a terminal."""
+    title = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
+    return comparison_grid(record).table(title, MEANINGS, width)
+
+
+def comparison_markdown(record: ComparisonRecord) -> str:
+    """Return the comparison as a page of Markdown."""
+    settings = "\n".join(f"- **{one.name}**: {settings_in_words(one)}" for one in record.methods)
+    left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
+    sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
+    learned = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
+    return f"""# Ways of answering, compared
+
+Model: {record.request.model} (sha256 {record.made_by["model"][:12]}). Answers of at most
+{record.request.max_new_tokens} tokens, greedy, the same prompts for all, judged by {record.judge}. Percent.
+
+{comparison_grid(record).markdown()}
+{_paragraphs(MEANINGS)}
+
+## What was compared
+
+Measured on {sets}. Learned from {learned} calibration prompts, none of which is measured on.
+
+{settings}
+{left_out}
+Versions: {", ".join(f"{name} {version}" for name, version in record.versions.items())}.
+"""
+
+
+def _rows(method: MethodResult) -> list[tuple[str, list[str]]]:
+    sets = ordered(method.scores)
+    cost, mean = method.cost, method.scores.mean_of_sets
+    costs = [
+        "" if mean is None else f"{mean:.1f}",
+        f"{cost.seconds_per_answer:.2f}",
+        _ratio(cost.answer_ratio),
+        f"{cost.tokens_per_answer:.0f}",
+        _ratio(cost.token_ratio),
+    ]
+    rows = [
+        (method.name, rates(method.scores) + costs),
+        ("  95 % interval", [f"{one.rate.low:.1f}-{one.rate.high:.1f}" for one in sets]),
+    ]
+    if method.against_default is not None:
+        changes = [method.against_default.changes[one.name] for one in sets]
+        pooled = (method.against_default.compliance_change, method.against_default.safety_change)
+        ends = ["" if one is None else f"{one.points:+.1f}" for one in pooled]
+        p_values = ["" if one is None else f"{one.p_value:.2g}" for one in pooled]
+        rows.append(("  change", [f"{one.points:+.1f}" for one in changes] + ends))
+        rows.append(("  p", [f"{one.p_value:.2g}" for one in changes] + p_values))
+    for kind in ("broken", "undetermined"):
+        counts = [one.answers.get(kind, 0) for one in sets]
+        if any(counts):
+            rows.append((f"  {kind}, answers", [str(count) for count in counts]))
+    return rows
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def settings_in_words(method: MethodResult) -> str:
+    """Return a method's settings, and what is worth telling of what it learned."""
+    settings = {name: value for name, value in method.settings.items() if name != "method"}
+    learned = {name: value for name, value in method.learned.items() if name != "submodules"}
+    told = [json.dumps(part, ensure_ascii=False) for part in (settings, learned) if part]
+    return "; learned ".join(told) or "no settings"
+
+
+def _paragraphs(text: str) -> str:
+    return "\n".join(f"{line}  " for line in text.split("\n"))

@@ -73,13 +73,16 @@ def run_analyses(
     reporter = reporter or SilentReporter()
     _check_needs(request, entries, reporter)
     prompts = read_analysis_prompts(request)
+    analyses = [entry.load() for entry in entries]
+    for analysis in analyses:
+        analysis.check(prompts)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)
     with kept_alone(output, overwrite):
         folder = KeptFolder(output, {"model": models["before"].subject.sha256})
         job = _Job(request, prompts, models, folder, reporter)
-        tasks = [_Task(entry, entry.load(), job) for entry in entries]
+        tasks = [_Task(*pair, job) for pair in zip(entries, analyses, strict=True)]
         for role in models:
             job.look([task for task in tasks if task.wants(role)], role)
         finished = [Finished(task.entry, task.conclude(), task.folder.path) for task in tasks]

@@ -54,11 +54,46 @@ ONLY_ACTIVATIONS = frozenset({Need.ACTIVATIONS})
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
+        "probe",
+        "Harmfulness by layer, told by linear probes",
+        "sections 3.1, 4.2 and A.1, figures 1 and 3",
+        ONLY_ACTIVATIONS,
+        "probe:ProbeAnalysis",
+    ),
+    Entry(
         "layers",
         "Separability of the prompt classes by layer",
         "section 3.3, figure 2",
         ONLY_ACTIVATIONS,
         "layers:LayersAnalysis",
+    ),
+    Entry(
+        "lens",
+        "Refusal words by layer, through the logit lens",
+        "section 5.2, figure 6",
+        ONLY_ACTIVATIONS,
+        "lens:LensAnalysis",
+    ),
+    Entry(
+        "rank",
+        "Overlap of harmful and pseudo-harmful subspaces by rank",
+        "section D.1, figure 9",
+        ONLY_ACTIVATIONS,
+        "rank:RankAnalysis",
+    ),
+    Entry(
+        "energy",
+        "Energy and harmful overlap of the edit by layer",
+        "sections A.3, D.1 and D.3, table 9, figure 12",
+        ONLY_ACTIVATIONS,
+        "energy:EnergyAnalysis",
+    ),
+    Entry(
+        "categories",
+        "Refusal directions of categories against the mean one",
+        "section 5.3, table 4",
+        ONLY_ACTIVATIONS,
+        "categories:CategoriesAnalysis",
     ),
 )
 BY_NAME = {entry.name: entry for entry in CATALOGUE}

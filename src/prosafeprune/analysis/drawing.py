@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
@@ -160,9 +160,10 @@ def _heat(axes: Axes, figure: HeatFigure, rows: Sequence[Row], all_rows: Sequenc
 
 def _word_ticks(axis: Axis, words: Sequence[Cell]) -> None:
     step = -(-len(words) // MOST_TICKS)
-    slanted = axis.axis_name == "x" and any(isinstance(word, str) for word in words)
-    options = {"rotation": 30, "ha": "right"} if slanted else {}
-    axis.set_ticks(range(0, len(words), step), [str(word) for word in words[::step]], **options)
+    axis.set_ticks(range(0, len(words), step), [str(word) for word in words[::step]])
+    if isinstance(axis, XAxis) and any(isinstance(word, str) for word in words):
+        for label in axis.get_ticklabels():
+            label.set(rotation=30, horizontalalignment="right")
 
 
 def _legend(axes: Axes) -> None:

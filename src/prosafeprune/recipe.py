@@ -21,7 +21,7 @@ Layers = tuple[int, ...]
 class PlanSettings(MeasuringSettings):
     """A plan and the prompts it is calibrated with, as settings that `prune`, `search` and `analyze` share."""
 
-    model_config = ConfigDict(title="Pruning")
+    model_config = ConfigDict(title="Plan")
 
     layers: Layers | None = Field(
         None,
@@ -76,6 +76,8 @@ class PlanSettings(MeasuringSettings):
 
 class Recipe(PlanSettings):
     """Everything that decides the result of a run, apart from where it is written."""
+
+    model_config = ConfigDict(title="Pruning")
 
     max_safety_drop: float = Field(
         3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.recipe import Layers, PlanSettings
 
@@ -13,6 +13,8 @@ class AnalysisRequest(PlanSettings):
     Subspaces, probes and directions are made from the calibration prompts; what they tell is shown on test prompts: the
     bundled ones, or those of the suite and benchmarks that are named.
     """
+
+    model_config = ConfigDict(title="Analysis")
 
     model: str = Field(min_length=1, description="Local folder, hub id, .gguf file or LoRA adapter.")
     against: str | None = Field(

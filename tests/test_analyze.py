@@ -70,7 +70,11 @@ def test_every_figure_has_its_numbers_beside_it(
             assert drawn["png"].startswith(b"\x89PNG")
         assert not list(one.folder.glob(".*partial"))
     record = json.loads((output / "analysis.json").read_text())
-    assert record["analyses"] == sorted(names)
+    assert record["analyses"] == names
+    page = (output / "report.html").read_text()
+    assert page.count("<svg") == sum(len(one.findings.figures) for one in finished)
+    assert all(one.entry.title in page and one.findings.tables[0].title in page for one in finished)
+    assert "analyze probe layers" in page
     assert record["model"]["model"] != record["against"]["model"]
     assert record["prompts"]["calibration harmful"]["count"] == 10
 

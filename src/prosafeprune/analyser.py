@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from prosafeprune.analysis.analysis import Analysis
-from prosafeprune.analysis.catalogue import Entry, Need
+from prosafeprune.analysis.catalogue import CATALOGUE, Entry, Need
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.folder import AnalysisFolder
+from prosafeprune.analysis.folder import FINDINGS, AnalysisFolder
 from prosafeprune.analysis.prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
@@ -21,6 +21,8 @@ from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.report.analysis_page import analysis_page
+from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import PromptsRecord, library_versions, prompts_record
 
 Role = Literal["before", "after"]
@@ -86,7 +88,7 @@ def run_analyses(
         for role in models:
             job.look([task for task in tasks if task.wants(role)], role)
         finished = [Finished(task.entry, task.conclude(), task.folder.path) for task in tasks]
-        folder.write(RECORD, job.record().model_dump(mode="json"))
+        job.sum_up()
     return finished
 
 
@@ -136,8 +138,17 @@ class _Job:
                 "made from it with --against."
             )
 
-    def record(self) -> AnalysisRecord:
-        """Return the record of all that is finished in the folder."""
+    def sum_up(self) -> None:
+        """Write the record and the page of all that is finished in the folder."""
+        kept = [(entry, self.folder.read(f"{entry.name}/{FINDINGS}")) for entry in CATALOGUE]
+        found = [(entry, Findings.model_validate(findings)) for entry, findings in kept if findings is not None]
+        record = self._record([entry.name for entry, _ in found])
+        self.folder.write(RECORD, record.model_dump(mode="json"))
+        subject = self.models["before"].subject
+        page = analysis_page(self.request, found, Path(subject.name).name, subject.sha256, record.prompts)
+        write_page(page, self.folder.path / REPORT_FILE)
+
+    def _record(self, names: Sequence[str]) -> AnalysisRecord:
         splits = {"calibration": self.prompts.calibration, "test": self.prompts.test}
         records = {
             f"{split} {name.in_words}": prompts_record(one)
@@ -151,7 +162,7 @@ class _Job:
             model=self.models["before"].made_by(),
             against=self.models["after"].made_by() if "after" in self.models else None,
             prompts=records,
-            analyses=tuple(sorted(path.parent.name for path in self.folder.path.glob("*/findings.json"))),
+            analyses=tuple(names),
             versions=library_versions(),
         )
 

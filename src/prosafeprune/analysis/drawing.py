@@ -1,6 +1,6 @@
 """Figures from tables, as SVG and PNG: equal tables give equal files.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers too; markers and line styles differ as well.
+Colours are told apart by colour-blind readers too; markers and line styles differ as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
@@ -18,14 +17,13 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from prosafeprune.analysis.result import BarFigure, Cell, Figure, HeatFigure, LineFigure, ScatterFigure, Table
+from prosafeprune.drawing import BLUE, GREEN, GREY, HEIGHT, ORANGE, PURPLE, WIDTH, new_figure, repeatable
 
-COLOURS = {"benign": "#0072B2", "harmful": "#D55E00", "pseudo-harmful": "#CC79A7", "general": "#009E73"}
+COLOURS = {"benign": BLUE, "harmful": ORANGE, "pseudo-harmful": PURPLE, "general": GREEN}
 """The prompt classes look the same in every figure."""
-OTHER_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#000000", "#CC79A7", "#0072B2", "#D55E00", "#999999")
+OTHER_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#000000", "#56B4E9", "#E69F00", GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLES = ("-", "--", ":", "-.")
-WIDTH, HEIGHT = 4.6, 3.4
-"""Of one panel, in inches."""
 TITLE_WIDTH = 55
 """Letters of a title above one panel, before it breaks."""
 MOST_TICKS = 24
@@ -36,20 +34,26 @@ Row = dict[str, Cell]
 
 def draw(figure: Figure, table: Table) -> dict[str, bytes]:
     """Return the figure's files by ending, ``svg`` and ``png``, drawn from the table alone."""
+    canvas = plot(figure, table)
+    with repeatable():
+        return {"svg": _saved(canvas, "svg", {"Date": None}), "png": _saved(canvas, "png", {"Software": None})}
+
+
+def plot(figure: Figure, table: Table) -> Canvas:
+    """Return the figure as matplotlib draws it, from the table alone."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     panels = _values(rows, figure.panel) or [None]
-    with matplotlib.rc_context({"svg.hashsalt": "prosafeprune", "font.size": 9}):
-        canvas = Canvas(figsize=(WIDTH * len(panels) + 0.4, HEIGHT), layout="constrained")
-        axes = canvas.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-        for place, (panel, one) in enumerate(zip(panels, axes, strict=True)):
-            of_panel = rows if panel is None else [row for row in rows if row[str(figure.panel)] == panel]
-            _fill(canvas, one, figure, of_panel, rows)
-            one.set_xlabel(figure.x_label)
-            one.set_ylabel(figure.y_label if place == 0 else "")
-            if panel is not None:
-                one.set_title(str(panel), fontsize=9)
-        canvas.suptitle(textwrap.fill(figure.title, TITLE_WIDTH * len(panels)), fontsize=10)
-        return {"svg": _saved(canvas, "svg", {"Date": None}), "png": _saved(canvas, "png", {"Software": None})}
+    canvas = new_figure(WIDTH * len(panels), HEIGHT)
+    axes = canvas.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    for place, (panel, one) in enumerate(zip(panels, axes, strict=True)):
+        of_panel = rows if panel is None else [row for row in rows if row[str(figure.panel)] == panel]
+        _fill(canvas, one, figure, of_panel, rows)
+        one.set_xlabel(figure.x_label)
+        one.set_ylabel(figure.y_label if place == 0 else "")
+        if panel is not None:
+            one.set_title(str(panel), fontsize=9)
+    canvas.suptitle(textwrap.fill(figure.title, TITLE_WIDTH * len(panels)), fontsize=10)
+    return canvas
 
 
 def _fill(canvas: Canvas, axes: Axes, figure: Figure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
@@ -92,7 +96,7 @@ def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequen
                 ends = (_numbers(line, figure.low), _numbers(line, figure.high))
                 axes.fill_between(_numbers(line, figure.x), *ends, color=colour, alpha=0.15, linewidth=0)
     if figure.mark is not None:
-        axes.axvline(figure.mark, color="#777777", linewidth=1, linestyle=":")
+        axes.axvline(figure.mark, color=GREY, linewidth=1, linestyle=":")
     if figure.log:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

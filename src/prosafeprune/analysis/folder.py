@@ -46,7 +46,7 @@ class AnalysisFolder(KeptFolder):
         """Keep what was seen of a model."""
         stream = io.BytesIO()
         np.savez_compressed(stream, allow_pickle=False, **seen)
-        self.write_bytes(f"{role}.npz", stream.getvalue())
+        self.write_file(f"{role}.npz", stream.getvalue())
 
     def findings(self) -> Findings | None:
         """Return the findings of a finished analysis, or None."""
@@ -59,7 +59,7 @@ class AnalysisFolder(KeptFolder):
     def keep_findings(self, findings: Findings) -> None:
         """Keep the findings, with the tables as CSV."""
         for table in findings.tables:
-            self.write_bytes(f"{table.name}.csv", table.csv().encode())
+            self.write_file(f"{table.name}.csv", table.csv())
         self.write(FINDINGS, findings.model_dump(mode="json"))
 
     def draw_missing(self, findings: Findings) -> None:
@@ -67,4 +67,4 @@ class AnalysisFolder(KeptFolder):
         for figure in findings.figures:
             if not all((self.path / f"{figure.name}.{ending}").exists() for ending in ("svg", "png")):
                 for ending, content in draw(figure, findings.table(figure.table)).items():
-                    self.write_bytes(f"{figure.name}.{ending}", content)
+                    self.write_file(f"{figure.name}.{ending}", content)

@@ -17,11 +17,12 @@ def first_table(entry: Entry, findings: Findings) -> Table:
         words = all(isinstance(row[place], str) for row in found.rows)
         table.add_column(name.replace("_", " "), justify="left" if words else "right")
     for row in found.rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(cell_text(cell)) for cell in row))
     return table
 
 
-def _shown(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """Return a cell as people read it: four digits, and a dash for what was not measured."""
     if cell is None:
         return "-"
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

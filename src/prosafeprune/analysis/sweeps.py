@@ -67,9 +67,7 @@ def submodule_sweep(plan: Plan, anatomy: Anatomy) -> Sweep:
             if submodule.kind not in kinds:
                 kinds.append(submodule.kind)
     steps = [Step(name, Variant(plan=plan, kinds=tuple(kinds))) for name, kinds in groups.items()]
-    return Sweep(
-        "submodules", "Submodules", "submodule", [Step(SOURCE, None), *steps, Step("all", Variant(plan=plan))]
-    )
+    return Sweep("submodules", "Submodules", "submodule", [Step(SOURCE, None), *steps, Step("all", Variant(plan=plan))])
 
 
 def operator_sweep(plan: Plan) -> Sweep:

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import evaluate, prune
+    from prosafeprune.analysis.request import AnalysisRequest
+    from prosafeprune.api import analyze, evaluate, prune
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnalysisRequest": "analysis.request",
     "Evaluation": "evaluator",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
@@ -30,6 +32,7 @@ _HOMES = {
     "PruneResult": "pipeline",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
+    "analyze": "api",
     "bundled_prompts": "prompts",
     "evaluate": "api",
     "make_recipe": "recipe",
@@ -38,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnalysisRequest",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
@@ -46,6 +50,7 @@ __all__ = [
     "PruneResult",
     "Recipe",
     "SafetyFloorError",
+    "analyze",
     "bundled_prompts",
     "evaluate",
     "make_recipe",

@@ -16,7 +16,7 @@ from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
-from prosafeprune.recipe import Recipe
+from prosafeprune.recipe import PlanSettings, Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
@@ -47,7 +47,7 @@ def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: 
         InputError: prompts, model or output cannot be used.
     """
     output = output.expanduser().resolve() if output is not None else None
-    calibration = _calibration_prompts(recipe)
+    calibration = calibration_prompts(recipe)
     evaluation = _evaluation_sets(recipe)
     benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, recipe.seed)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
@@ -76,7 +76,12 @@ def checkpoint_folder(job: Job) -> Iterator[Path]:
         yield folder
 
 
-def _calibration_prompts(recipe: Recipe) -> PromptSets:
+def calibration_prompts(recipe: PlanSettings) -> PromptSets:
+    """Return the prompts of each class that subspaces are made from.
+
+    Raises:
+        InputError: a file cannot be read, or a class has fewer prompts than the rank.
+    """
     sets = {}
     for prompt_class in PromptClass:
         own = getattr(recipe, prompt_class.value)

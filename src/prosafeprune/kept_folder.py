@@ -48,9 +48,13 @@ class KeptFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file in its place, whole or not at all."""
+        self.write_bytes(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Put a file in its place, whole or not at all."""
         partial = self.path / f".{name}.partial"
         try:
-            partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.write_bytes(content)
             partial.replace(self.path / name)
         except OSError as error:
             raise InputError(f"{self.path / name}: could not be written ({error.strerror}).") from error

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import prosafeprune
+from prosafeprune.cli.analyze import LISTING, analyze
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
@@ -26,6 +27,7 @@ app.command()(search)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(judge)
+app.command(epilog=LISTING)(analyze)
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from prosafeprune.evaluation.request import EvaluationRequest
+from prosafeprune.evaluation.settings import MeasuringSettings
 from prosafeprune.generation import Generator, LocalGenerator
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
@@ -39,7 +40,7 @@ class Measured(Protocol):
 class LocalModel:
     """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
 
-    def __init__(self, model: str, request: EvaluationRequest, reporter: Reporter) -> None:
+    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter) -> None:
         self.request, self.reporter = request, reporter
         self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
         self._loaded: LoadedModel | None = None

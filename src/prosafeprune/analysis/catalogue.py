@@ -1,0 +1,83 @@
+"""The analyses there are, told without loading any of them.
+
+To add one, write a class in this room (see docs/analysis.md) and add a line to ``CATALOGUE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from prosafeprune.errors import InputError
+
+if TYPE_CHECKING:
+    from prosafeprune.analysis.analysis import Analysis
+
+
+class Need(StrEnum):
+    """What an analysis cannot do without."""
+
+    ACTIVATIONS = "activations"
+    ANSWERS = "answers"
+    """The model must answer test prompts, and a judge must read the answers."""
+    PRUNED = "a pruned model"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One analysis of the catalogue."""
+
+    name: str
+    title: str
+    paper: str
+    """Where it stands in the paper."""
+    needs: frozenset[Need]
+    home: str
+    """Module of this room and class in it."""
+
+    @property
+    def needed(self) -> str:
+        """What it needs, in words."""
+        return " and ".join(sorted(self.needs))
+
+    def load(self) -> Analysis:
+        """Return the analysis itself."""
+        module, _, name = self.home.partition(":")
+        made: Analysis = getattr(import_module(f"prosafeprune.analysis.{module}"), name)()
+        return made
+
+
+ONLY_ACTIVATIONS = frozenset({Need.ACTIVATIONS})
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        "layers",
+        "Separability of the prompt classes by layer",
+        "section 3.3, figure 2",
+        ONLY_ACTIVATIONS,
+        "layers:LayersAnalysis",
+    ),
+)
+BY_NAME = {entry.name: entry for entry in CATALOGUE}
+
+
+def find_entries(names: Sequence[str], *, everything: bool = False) -> list[Entry]:
+    """Return the analyses of these names, in the order of the catalogue; or all of them.
+
+    Raises:
+        InputError: none is named, names are given beside ``everything``, or one is unknown.
+    """
+    known = ", ".join(BY_NAME)
+    if everything:
+        if names:
+            raise InputError(f"{names[0]}: name analyses or take them all with --all, not both.")
+        return list(CATALOGUE)
+    if not names:
+        raise InputError(f"Which analysis? Name one of {known}, or take them all with --all.")
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown:
+        raise InputError(f"{unknown[0]}: no such analysis. There are: {known}.")
+    return [entry for entry in CATALOGUE if entry.name in names]

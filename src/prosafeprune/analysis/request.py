@@ -1,0 +1,42 @@
+"""What a user asks to be analysed, as one validated object."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from prosafeprune.recipe import Layers, PlanSettings
+
+
+class AnalysisRequest(PlanSettings):
+    """Everything that decides the result of analyses, apart from where it is written.
+
+    Subspaces, probes and directions are made from the calibration prompts; what they tell is shown on test prompts: the
+    bundled ones, or those of the suite and benchmarks that are named.
+    """
+
+    model: str = Field(min_length=1, description="Local folder, hub id, .gguf file or LoRA adapter.")
+    against: str | None = Field(
+        None, description="A pruned checkpoint or adapter made from MODEL: what is looked at is shown before and after."
+    )
+    layers: Layers | None = Field(
+        None,
+        min_length=1,
+        description="Decoder layers of the plan whose effect is looked at, counted from 0: 14-17 or 14,16.",
+    )
+    layer: int | None = Field(
+        None, ge=0, description="The layer shown closely, from 0; else the one whose classes separate best."
+    )
+    submodule: str = Field("gate", description="The submodule shown closely: q, k, v, o, gate, up, down.")
+    general: str | None = Field(
+        None,
+        description="General prompts for the logit lens: commonsenseqa, mmlu or gsm8k (from --data-dir or the hub), or "
+        "a file.",
+    )
+    refusal_words: tuple[str, ...] = Field(
+        ("I", "sorry", "cannot"), min_length=1, description="Words whose probability the logit lens sums, by commas."
+    )
+
+    @field_validator("refusal_words", mode="before")
+    @classmethod
+    def _read_words(cls, value: object) -> object:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value

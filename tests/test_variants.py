@@ -20,7 +20,7 @@ from prosafeprune.analysis.sweeps import (
     strength_sweep,
     submodule_sweep,
 )
-from prosafeprune.analysis.variants import Variant, VariantEdits, harmful_operator
+from prosafeprune.analysis.variants import Variant, edits_of, harmful_operator
 from prosafeprune.calibration import collect_inputs
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Edit, Plan
@@ -29,16 +29,17 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
+from prosafeprune.search.edits import PlanEdits
 
 PLAN = Plan(layers=(1, 2), rank=4, strength=0.8)
 
 
-def variant_edits(loaded: LoadedModel) -> VariantEdits:
+def plan_edits(loaded: LoadedModel) -> PlanEdits:
     anatomy = find_anatomy(loaded.model)
     prompts = {name: bundled_prompts(name, "calibration").sample(12, 0) for name in PromptClass}
     layers = range(anatomy.num_layers)
     inputs, rows = collect_inputs(loaded, anatomy, prompts, PLAN.pooling, layers, 4, SilentReporter())
-    return VariantEdits(anatomy, {PLAN.pooling: inputs}, rows)
+    return PlanEdits(anatomy, {PLAN.pooling: inputs}, rows)
 
 
 def edited_state(model: Any, edits: Sequence[InPlaceEdit]) -> dict[str, torch.Tensor]:
@@ -49,11 +50,11 @@ def edited_state(model: Any, edits: Sequence[InPlaceEdit]) -> dict[str, torch.Te
 @pytest.mark.parametrize("architecture", REQUIRED)
 def test_a_restricted_plan_changes_these_submodules_alone(architecture: str) -> None:
     loaded = tiny(architecture)
-    edits, before = variant_edits(loaded), edited_state(loaded.model, [])
+    of_plans, before = plan_edits(loaded), edited_state(loaded.model, [])
     for step in submodule_sweep(PLAN, find_anatomy(loaded.model)).steps[1:-1]:
         assert step.variant is not None and step.variant.kinds
-        after = edited_state(loaded.model, edits.of(step.variant))
-        whole = edited_state(loaded.model, edits.of(Variant(plan=PLAN)))
+        after = edited_state(loaded.model, edits_of(step.variant, of_plans))
+        whole = edited_state(loaded.model, edits_of(Variant(plan=PLAN), of_plans))
         for submodule in find_anatomy(loaded.model).submodules:
             name = submodule.parameter_name
             mine = submodule.layer in PLAN.layers and submodule.kind in step.variant.kinds
@@ -65,13 +66,13 @@ def test_a_restricted_plan_changes_these_submodules_alone(architecture: str) -> 
 @pytest.mark.parametrize("architecture", [*REQUIRED, "gpt_neox"])
 def test_all_submodules_together_are_the_plan(architecture: str) -> None:
     loaded = tiny(architecture)
-    edits = variant_edits(loaded)
+    of_plans = plan_edits(loaded)
     *single, whole = submodule_sweep(PLAN, find_anatomy(loaded.model)).steps[1:]
     assert whole.variant == Variant(plan=PLAN)
-    together = [edit for step in single if step.variant for edit in edits.of(step.variant)]
-    assert len(together) == len(edits.of(Variant(plan=PLAN)))
+    together = [edit for step in single if step.variant for edit in edits_of(step.variant, of_plans)]
+    assert len(together) == len(edits_of(Variant(plan=PLAN), of_plans))
     one = edited_state(loaded.model, together)
-    two = edited_state(loaded.model, edits.of(Variant(plan=PLAN)))
+    two = edited_state(loaded.model, edits_of(Variant(plan=PLAN), of_plans))
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
@@ -92,16 +93,16 @@ def test_the_operator_without_the_pseudo_harmful_projector_by_hand() -> None:
 @pytest.mark.parametrize("architecture", REQUIRED)
 def test_the_ablated_edit_against_dense_projectors(architecture: str) -> None:
     loaded = tiny(architecture)
-    edits = variant_edits(loaded)
-    ablated = edits.of(Variant(plan=PLAN, harmful_only=True))
-    inputs = edits.inputs[PLAN.pooling]
+    of_plans = plan_edits(loaded)
+    ablated = edits_of(Variant(plan=PLAN, harmful_only=True), of_plans)
+    inputs = of_plans.inputs[PLAN.pooling]
     after = edited_state(loaded.model, ablated)
     for edit in ablated:
         submodule = edit.submodule
         weight = submodule.take(submodule.module.weight.detach())
         outputs = inputs.outputs(submodule, weight).double()
         projectors = {}
-        for name, rows in edits.class_rows.items():
+        for name, rows in of_plans.class_rows.items():
             left = torch.linalg.svd(outputs[:, list(rows)])[0][:, : PLAN.rank]
             projectors[name] = left @ left.T
         unit = torch.eye(len(weight), dtype=torch.float64)
@@ -114,7 +115,9 @@ def test_a_plan_cannot_say_what_weakens_safety() -> None:
     with pytest.raises(pydantic.ValidationError):
         Plan.model_validate({**PLAN.model_dump(), "harmful_only": True})
     loaded = tiny("llama")
-    assert not any(isinstance(edit, Edit) for edit in variant_edits(loaded).of(Variant(plan=PLAN, harmful_only=True)))
+    assert not any(
+        isinstance(edit, Edit) for edit in edits_of(Variant(plan=PLAN, harmful_only=True), plan_edits(loaded))
+    )
 
 
 def test_steps_of_strength_and_rank() -> None:

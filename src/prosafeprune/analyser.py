@@ -13,6 +13,7 @@ from prosafeprune.analysis.analysis import Analysis
 from prosafeprune.analysis.catalogue import Entry, Need
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.folder import AnalysisFolder
+from prosafeprune.analysis.planned import plan_of
 from prosafeprune.analysis.prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
@@ -196,5 +197,7 @@ def _check_needs(request: AnalysisRequest, entries: Sequence[Entry], reporter: R
     for entry in entries:
         if Need.PRUNED in entry.needs and request.against is None:
             raise InputError(f"{entry.name}: compares two models. Give the pruned one with --against.")
+        if Need.PLAN in entry.needs:
+            plan_of(request)
     if any(Need.ANSWERS in entry.needs for entry in entries):
         make_judge(request, reporter)  # a server may be out of reach

@@ -24,6 +24,8 @@ class Need(StrEnum):
     ANSWERS = "answers"
     """The model must answer test prompts, and a judge must read the answers."""
     PRUNED = "a pruned model"
+    PLAN = "a plan"
+    """Layers, or a pruned model whose record tells its plan."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Entry:
 
 
 ONLY_ACTIVATIONS = frozenset({Need.ACTIVATIONS})
+ANSWERS_TO_A_PLAN = frozenset({Need.ACTIVATIONS, Need.ANSWERS, Need.PLAN})
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
@@ -59,6 +62,41 @@ CATALOGUE: tuple[Entry, ...] = (
         "section 3.3, figure 2",
         ONLY_ACTIVATIONS,
         "layers:LayersAnalysis",
+    ),
+    Entry(
+        "strength",
+        "C.R., S.S. and T.S. by strength",
+        "section D.2, figure 11",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:StrengthAnalysis",
+    ),
+    Entry(
+        "rank-rates",
+        "C.R., S.S. and T.S. by rank",
+        "section D.1, figure 10",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:RankRatesAnalysis",
+    ),
+    Entry(
+        "submodules",
+        "Each submodule alone against all",
+        "section 5.1, table 2",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:SubmodulesAnalysis",
+    ),
+    Entry(
+        "operator",
+        "The overlap operator without its pseudo-harmful projector",
+        "section 5.1, table 3",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:OperatorAnalysis",
+    ),
+    Entry(
+        "depth",
+        "The plan's layers against bottom, top and single ones",
+        "section D.4, tables 10 and 11",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:DepthAnalysis",
     ),
 )
 BY_NAME = {entry.name: entry for entry in CATALOGUE}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
+from prosafeprune.method.strength import Strength
 from prosafeprune.recipe import Layers, PlanSettings
 
 
@@ -35,6 +38,24 @@ class AnalysisRequest(PlanSettings):
     refusal_words: tuple[str, ...] = Field(
         ("I", "sorry", "cannot"), min_length=1, description="Words whose probability the logit lens sums, by commas."
     )
+
+    sweep_samples: int = Field(
+        50,
+        ge=1,
+        description="Validation prompts of each class that sweeps measure every plan on, at most; with --suite or "
+        "--benchmark, they use those.",
+    )
+    strengths: tuple[Strength, ...] = Field(
+        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, by commas."
+    )
+    ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (4, 8, 16, 32, 64), min_length=1, description="Ranks to measure the plan at, by commas."
+    )
+
+    @field_validator("strengths", "ranks", mode="before")
+    @classmethod
+    def _read_numbers(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     @field_validator("refusal_words", mode="before")
     @classmethod

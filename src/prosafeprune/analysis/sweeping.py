@@ -1,46 +1,84 @@
-"""A sweep measured by generation and judge: outcomes prompt by prompt, and the tables made of them."""
+"""A sweep measured by generation and judge: the outcome of every prompt at every step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
+from prosafeprune.analysis.analysis import Observation
+from prosafeprune.analysis.answers import UNTREATED, Treatment
+from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.sweeps import Sweep
-from prosafeprune.analysis.treatments import UNTREATED, TreatedModel, Treatment
-from prosafeprune.analysis.variants import Variant, VariantEdits
+from prosafeprune.analysis.variants import Variant, describe_variant, edits_of
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.prompts import PromptClass
-from prosafeprune.search.study import describe_plan
 
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
-def measure_sweep(sweep: Sweep, model: TreatedModel, edits: VariantEdits) -> dict[str, np.ndarray]:
+def sweep_sets(context: Context) -> list[EvaluationSet]:
+    """Return what every step is measured on: the benchmarks that were named, else bundled validation prompts.
+
+    A sweep looks for what works best, so it leaves the bundled test prompts alone.
+
+    Raises:
+        InputError: the benchmarks are all of one class.
+    """
+    request = context.request
+    if request.suite is not None or request.benchmark:
+        sets = list(context.prompts.test_sets)
+        missing = [name.in_words for name in MEASURED if not any(one.prompt_class is name for one in sets)]
+        if missing:
+            raise InputError(f"--benchmark: none has {missing[0]} prompts, and sweeps need them. Name one that has.")
+        return sets
+    return [
+        EvaluationSet(
+            f"validation-{name.in_words}",
+            f"validation {name.in_words}",
+            context.prompts.validation[name].sample(request.sweep_samples, request.seed),
+        )
+        for name in MEASURED
+    ]
+
+
+def treatment_of(variant: Variant, context: Context) -> Treatment:
+    """Return the treatment that a variant is."""
+    identity = {"variant": variant.model_dump(mode="json"), "calibration": context.calibrated_with}
+    return Treatment(describe_variant(variant), identity, lambda: edits_of(variant, context.edits))
+
+
+def sweep_treatments(sweep: Sweep, context: Context) -> dict[Variant | None, Treatment]:
+    """Return what is done to the model in a sweep, the source first, each thing once."""
+    return {None: UNTREATED, **{variant: treatment_of(variant, context) for variant in sweep.variants}}
+
+
+def measure_sweep(sweep: Sweep, context: Context, sets: Sequence[EvaluationSet]) -> Observation:
     """Measure every step of a sweep; what was measured before, by this sweep or another, is not done again.
 
     Returns:
-        By prompt class ``(steps, prompts)``, whether each answer was as wished; the steps' labels, places on the axis
-        (NaN where there is none) and what was done, each ``(steps,)``.
+        By prompt class ``(steps, prompts)``, whether each answer was as wished; and ``(steps,)`` each: labels, places
+        on the axis (NaN where there is none) and what was done.
 
     Raises:
         InputError: as the generator, the judge and the making of edits do. What was answered is kept.
     """
-    found: dict[Variant | None, Measurement] = {None: model.measure(UNTREATED)}
-    for number, variant in enumerate(sweep.variants, 1):
-        model.reporter.note(f"{sweep.name}, {number} of {len(sweep.variants)}: {describe_variant(variant)}.")
-        found[variant] = model.measure(treatment_of(variant, edits))
+    found = {}
+    for number, (variant, treatment) in enumerate(sweep_treatments(sweep, context).items()):
+        context.reporter.note(f"{sweep.title}, {number} of {len(sweep.variants)}: {treatment.title}.")
+        found[variant] = context.measure(treatment, sets)
     steps = sweep.steps
     return {
-        "label": np.array([step.label for step in steps]),
-        "value": np.array([np.nan if step.value is None else step.value for step in steps]),
+        "labels": np.array([step.label for step in steps]),
+        "values": np.array([np.nan if step.value is None else step.value for step in steps], dtype=np.float64),
         "done": np.array([describe_variant(step.variant) if step.variant else "nothing" for step in steps]),
         **stack_outcomes([found[step.variant] for step in steps]),
     }
 
 
-def stack_outcomes(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+def stack_outcomes(measurements: Sequence[Measurement]) -> Observation:
     """Return by prompt class ``(measurements, prompts)``, whether each answer was as wished, all sets in a row."""
     return {
         prompt_class.value: np.array(
@@ -48,19 +86,3 @@ def stack_outcomes(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]
         )
         for prompt_class in MEASURED
     }
-
-
-def treatment_of(variant: Variant, edits: VariantEdits) -> Treatment:
-    """Return the treatment that a variant is."""
-    identity = {"variant": variant.model_dump(mode="json")}
-    return Treatment(describe_variant(variant), identity, partial(edits.of, variant))
-
-
-def describe_variant(variant: Variant) -> str:
-    """Return a variant in a few words."""
-    parts = [describe_plan(variant.plan)]
-    if variant.kinds is not None:
-        parts.append(f"{' '.join(variant.kinds)} alone")
-    if variant.harmful_only:
-        parts.append("without Pi_p")
-    return ", ".join(parts)

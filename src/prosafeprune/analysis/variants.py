@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.plan import Edit, Plan, class_bases, prune_in_place
-from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.subspaces import OverlapOperator
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.anatomy import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.editing import InPlaceEdit
 from prosafeprune.search.edits import PlanEdits
+from prosafeprune.search.study import describe_plan
 
 
 class Variant(BaseModel):
@@ -46,38 +44,37 @@ class AblatedEdit:
         prune_in_place(self.submodule, stored, self.operator, self.strength)
 
 
-class VariantEdits:
-    """Makes the edits of variants for a model whose weights are the source's whenever it is asked."""
+def edits_of(variant: Variant, of_plans: PlanEdits) -> list[InPlaceEdit]:
+    """Return a variant's edits; the model must have the weights that its inputs were collected with.
 
-    def __init__(
-        self,
-        anatomy: Anatomy,
-        inputs: Mapping[Pooling, PooledInputs],
-        class_rows: Mapping[PromptClass, Sequence[int]],
-    ) -> None:
-        self.inputs, self.class_rows = inputs, class_rows
-        self._of_plans = PlanEdits(anatomy, inputs, class_rows)
-
-    def of(self, variant: Variant) -> list[InPlaceEdit]:
-        """Return the variant's edits.
-
-        Raises:
-            InputError: a class has fewer independent directions than the plan's rank.
-        """
-        edits = self._of_plans.of(variant.plan)
-        if variant.kinds is not None:
-            edits = [edit for edit in edits if edit.submodule.kind in variant.kinds]
-        return [self._harmful_only(edit, variant.plan) for edit in edits] if variant.harmful_only else [*edits]
-
-    def _harmful_only(self, edit: Edit, plan: Plan) -> AblatedEdit:
-        submodule = edit.submodule
-        with torch.inference_mode():
-            weight = submodule.take(submodule.module.weight)
-            bases = class_bases(submodule, weight, plan.rank, self.inputs[plan.pooling], self.class_rows)
-            operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
-        return AblatedEdit(submodule, operator, edit.strength)
+    Raises:
+        InputError: a class has fewer independent directions than the plan's rank.
+    """
+    edits = of_plans.of(variant.plan)
+    if variant.kinds is not None:
+        edits = [edit for edit in edits if edit.submodule.kind in variant.kinds]
+    return [_harmful_only(edit, variant.plan, of_plans) for edit in edits] if variant.harmful_only else [*edits]
 
 
 def harmful_operator(benign_basis: torch.Tensor, harmful_basis: torch.Tensor) -> OverlapOperator:
     """Return ``(I - Pi_s) Pi_u``, Eq. 1 without ``Pi_p``, from two bases ``(d_out, r)`` (section 5.1, table 3)."""
     return OverlapOperator(harmful_basis - benign_basis @ (benign_basis.T @ harmful_basis), harmful_basis)
+
+
+def describe_variant(variant: Variant) -> str:
+    """Return a variant in a few words."""
+    parts = [describe_plan(variant.plan)]
+    if variant.kinds is not None:
+        parts.append(f"{' '.join(variant.kinds)} alone")
+    if variant.harmful_only:
+        parts.append("without Pi_p")
+    return ", ".join(parts)
+
+
+def _harmful_only(edit: Edit, plan: Plan, of_plans: PlanEdits) -> AblatedEdit:
+    submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
+    with torch.inference_mode():
+        weight = submodule.take(submodule.module.weight)
+        bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
+        operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
+    return AblatedEdit(submodule, operator, edit.strength)

@@ -19,7 +19,7 @@ from prosafeprune.analysis.answers import UNTREATED
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import TIMED, Context
 from prosafeprune.analysis.drawing import draw
-from prosafeprune.analysis.planned import plan_of
+from prosafeprune.analysis.planned import require_plan
 from prosafeprune.analysis.prompts import read_analysis_prompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.sweeping import measure_sweep, sweep_sets, treatment_of
@@ -95,8 +95,8 @@ def state(context: Context) -> dict[str, torch.Tensor]:
 
 
 def test_a_sweep_finds_what_measuring_each_edited_model_finds(context: Context, tmp_path: Path) -> None:
-    sweep, sets = operator_sweep(PLAN), sweep_sets(context)
-    found = measure_sweep(sweep, context, sets)
+    sweep, sets = operator_sweep(PLAN), sweep_sets(context.request, context.prompts)
+    found = measure_sweep(sweep, context)
     assert list(found["labels"]) == [step.label for step in sweep.steps]
     for row, step in enumerate(sweep.steps):
         edited = state(context)
@@ -114,12 +114,12 @@ def test_a_sweep_finds_what_measuring_each_edited_model_finds(context: Context, 
 
 
 def test_the_model_is_left_as_it_was_and_nothing_is_done_twice(context: Context, answered: Answered) -> None:
-    before, sets = state(context), sweep_sets(context)
+    before = state(context)
     sweep = strength_sweep(PLAN, [0.4, 0.8])
-    first = measure_sweep(sweep, context, sets)
+    first = measure_sweep(sweep, context)
     assert len(answered) == 3 * BOTH
     assert all(torch.equal(value, before[name]) for name, value in state(context).items())
-    again = measure_sweep(sweep, context, sets)
+    again = measure_sweep(sweep, context)
     assert len(answered) == 3 * BOTH
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
@@ -128,17 +128,17 @@ def test_the_model_is_left_as_it_was_and_nothing_is_done_twice(context: Context,
 def test_an_interrupted_sweep_is_undone_and_goes_on(
     context: Context, checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
 ) -> None:
-    sweep, sets, before = submodule_sweep(PLAN, context.anatomy), sweep_sets(context), state(context)
-    whole = measure_sweep(sweep, context, sets)
+    sweep, before = submodule_sweep(PLAN, context.anatomy), state(context)
+    whole = measure_sweep(sweep, context)
     total = len(answered)
     answered.clear()
     answered.stop_at = BOTH + 3
     other = make_context(checkpoint("llama"), tmp_path / "cut")
     with pytest.raises(Interrupted):
-        measure_sweep(sweep, other, sets)
+        measure_sweep(sweep, other)
     assert all(torch.equal(value, before[name]) for name, value in state(other).items())
     answered.stop_at = None
-    resumed = measure_sweep(sweep, make_context(checkpoint("llama"), tmp_path / "cut"), sets)
+    resumed = measure_sweep(sweep, make_context(checkpoint("llama"), tmp_path / "cut"))
     assert len(answered) == total
     for name in whole:
         np.testing.assert_array_equal(whole[name], resumed[name])
@@ -152,7 +152,7 @@ def test_sweeps_share_the_source_and_the_plan(context: Context, answered: Answer
         operator_sweep(PLAN),
     ]
     for sweep in sweeps:
-        measure_sweep(sweep, context, sweep_sets(context))
+        measure_sweep(sweep, context)
     # the source, the plan; bottom layers and three layers alone; five groups of submodules; one operator
     assert len(answered) == (2 + 4 + 5 + 1) * BOTH
 
@@ -170,17 +170,17 @@ def test_the_named_sweeps_give_tables_and_figures_and_share_answers(
     checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
 ) -> None:
     request = make_request(checkpoint("qwen2"), strengths=(0.4, 0.8), ranks=(2, 4))
-    names = ["strength", "rank-rates", "submodules", "operator", "depth"]
+    names = ["strength", "rank", "submodules", "operator", "depth"]
     finished = run_analyses(request, find_entries(names), tmp_path / "out")
     # the source and two strengths; one more rank, five groups, one operator, four places; and the speed once tried
     assert len(answered) == (3 + 1 + 5 + 1 + 4) * BOTH + TIMED
     for one in finished:
-        table, long = one.findings.tables
+        table, long = one.findings.table("rates"), one.findings.table("rates-long")
         assert len(long.rows) == 3 * len(table.rows)
         source = dict(zip(table.columns, table.rows[0], strict=True))
         assert source["done"] == "nothing" and source["change of C.R."] == 0 and source["p of S.S."] == 1
         for ending in ("svg", "png"):
-            assert (one.folder / f"rates.{ending}").read_bytes() == draw(one.findings.figures[0], long)[ending]
+            assert (one.folder / f"rates.{ending}").read_bytes() == draw(one.findings.figures[-1], long)[ending]
         assert (one.folder / "rates.csv").read_text() == table.csv()
     again = run_analyses(request, find_entries(names), tmp_path / "out")
     assert [one.findings for one in again] == [one.findings for one in finished]
@@ -205,26 +205,26 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
 
 
 def test_the_plan_is_that_of_the_layers_or_of_the_pruned_model(tmp_path: Path) -> None:
-    assert plan_of(make_request(tmp_path)) == PLAN
+    assert require_plan(make_request(tmp_path)) == PLAN
     with pytest.raises(InputError, match="Name its --layers"):
-        plan_of(make_request(tmp_path, layers=None, strength=0.5))
+        require_plan(make_request(tmp_path, layers=None, strength=0.5))
     record = tmp_path / "prosafeprune.json"
     record.write_text(json.dumps({"plan": Plan(layers=(2,), rank=7, strength=0.5).model_dump(mode="json")}))
     asked = {"layers": None, "strength": 0.9, "against": str(tmp_path)}
-    assert plan_of(make_request(tmp_path, **asked)) == Plan(layers=(2,), rank=7, strength=0.5)
+    assert require_plan(make_request(tmp_path, **asked)) == Plan(layers=(2,), rank=7, strength=0.5)
     with pytest.raises(InputError, match="pruned with --pooling sequence"):
-        plan_of(make_request(tmp_path, **asked, pooling="tail"))
+        require_plan(make_request(tmp_path, **asked, pooling="tail"))
     record.write_text("{}")
     with pytest.raises(InputError, match="cannot be read as a record"):
-        plan_of(make_request(tmp_path, **asked))
+        require_plan(make_request(tmp_path, **asked))
 
 
 def test_what_sweeps_cannot_use_is_told_before_the_work(
     checkpoint: Callable[..., Path], tmp_path: Path, run: Callable[..., tuple[int, str, str]], answered: Answered
 ) -> None:
     few = ("--samples", "12", "--rank", "4", "--layers", "1", "-o", tmp_path / "out")
-    code, _, told = run("analyze", "rank-rates", checkpoint("llama"), *few, "--ranks", "4,13")
-    assert code == 2 and "Rank 13 needs" in told
+    code, _, told = run("analyze", "rank", checkpoint("llama"), *few, "--ranks", "4,13")
+    assert code == 2 and "--ranks 13" in told
     code, _, told = run("analyze", "depth", checkpoint("llama"), *few, "-b", "bundled-harmful")
     assert code == 2 and "none has pseudo-harmful prompts" in told
     code, _, told = run("analyze", "depth", checkpoint("llama"), *few[:4])

@@ -16,13 +16,11 @@ from prosafeprune.analysis.sweeps import (
     describe_layers,
     operator_sweep,
     rank_sweep,
-    require_ranks,
     strength_sweep,
     submodule_sweep,
 )
 from prosafeprune.analysis.variants import Variant, edits_of, harmful_operator
 from prosafeprune.calibration import collect_inputs
-from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Edit, Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -131,9 +129,6 @@ def test_steps_of_strength_and_rank() -> None:
         ("2", 2),
         ("8", 8),
     ]
-    require_ranks(ranks, 8)
-    with pytest.raises(InputError, match="Rank 8 needs"):
-        require_ranks(ranks, 7)
 
 
 def test_steps_of_the_operator() -> None:

@@ -13,7 +13,6 @@ from prosafeprune.analysis.analysis import Analysis
 from prosafeprune.analysis.catalogue import Entry, Need
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.folder import AnalysisFolder
-from prosafeprune.analysis.planned import plan_of
 from prosafeprune.analysis.prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
@@ -74,13 +73,16 @@ def run_analyses(
     reporter = reporter or SilentReporter()
     _check_needs(request, entries, reporter)
     prompts = read_analysis_prompts(request)
+    analyses = [entry.load() for entry in entries]
+    for analysis in analyses:
+        analysis.check(request, prompts)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)
     with kept_alone(output, overwrite):
         folder = KeptFolder(output, {"model": models["before"].subject.sha256})
         job = _Job(request, prompts, models, folder, reporter)
-        tasks = [_Task(entry, entry.load(), job) for entry in entries]
+        tasks = [_Task(*pair, job) for pair in zip(entries, analyses, strict=True)]
         for role in models:
             job.look([task for task in tasks if task.wants(role)], role)
         finished = [Finished(task.entry, task.conclude(), task.folder.path) for task in tasks]
@@ -197,7 +199,5 @@ def _check_needs(request: AnalysisRequest, entries: Sequence[Entry], reporter: R
     for entry in entries:
         if Need.PRUNED in entry.needs and request.against is None:
             raise InputError(f"{entry.name}: compares two models. Give the pruned one with --against.")
-        if Need.PLAN in entry.needs:
-            plan_of(request)
     if any(Need.ANSWERS in entry.needs for entry in entries):
         make_judge(request, reporter)  # a server may be out of reach

@@ -13,6 +13,7 @@ from prosafeprune.analysis.result import Findings
 
 if TYPE_CHECKING:
     from prosafeprune.analysis.context import Context
+    from prosafeprune.analysis.prompts import AnalysisPrompts
 
 Observation = dict[str, np.ndarray]
 """What was seen of one model: named arrays, kept on disk so that an interrupted run does not look again."""
@@ -40,6 +41,9 @@ class Analysis(ABC):
     """Fields of the request that its result depends on, besides models, prompts, pooling, dtype, device and seed."""
     compares: ClassVar[bool] = True
     """Whether it looks at the pruned model too, when there is one."""
+
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most have nothing to check
+        """Raise InputError when request or prompts do not allow it; asked before any model is loaded."""
 
     @abstractmethod
     def work(self, context: Context) -> Work:

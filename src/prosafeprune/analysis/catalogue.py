@@ -57,6 +57,13 @@ ANSWERS_TO_A_PLAN = frozenset({Need.ACTIVATIONS, Need.ANSWERS, Need.PLAN})
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
+        "probe",
+        "Harmfulness by layer, told by linear probes",
+        "sections 3.1, 4.2 and A.1, figures 1 and 3",
+        ONLY_ACTIVATIONS,
+        "probe:ProbeAnalysis",
+    ),
+    Entry(
         "layers",
         "Separability of the prompt classes by layer",
         "section 3.3, figure 2",
@@ -64,18 +71,39 @@ CATALOGUE: tuple[Entry, ...] = (
         "layers:LayersAnalysis",
     ),
     Entry(
+        "lens",
+        "Refusal words by layer, through the logit lens",
+        "section 5.2, figure 6",
+        ONLY_ACTIVATIONS,
+        "lens:LensAnalysis",
+    ),
+    Entry(
+        "rank",
+        "Overlap of subspaces by rank; with a plan, C.R., S.S. and T.S. too",
+        "section D.1, figures 9 and 10",
+        ONLY_ACTIVATIONS,
+        "rank:RankAnalysis",
+    ),
+    Entry(
+        "energy",
+        "Energy and harmful overlap of the edit by layer",
+        "sections A.3, D.1 and D.3, table 9, figure 12",
+        ONLY_ACTIVATIONS,
+        "energy:EnergyAnalysis",
+    ),
+    Entry(
+        "categories",
+        "Refusal directions of categories against the mean one",
+        "section 5.3, table 4",
+        ONLY_ACTIVATIONS,
+        "categories:CategoriesAnalysis",
+    ),
+    Entry(
         "strength",
         "C.R., S.S. and T.S. by strength",
         "section D.2, figure 11",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:StrengthAnalysis",
-    ),
-    Entry(
-        "rank-rates",
-        "C.R., S.S. and T.S. by rank",
-        "section D.1, figure 10",
-        ANSWERS_TO_A_PLAN,
-        "sweep_analyses:RankRatesAnalysis",
     ),
     Entry(
         "submodules",

@@ -10,7 +10,7 @@ from prosafeprune.analysis.choosing import chosen_layer, chosen_submodule
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, LineFigure, ScatterFigure, make_table
-from prosafeprune.analysis.roles import by_role
+from prosafeprune.analysis.seen import by_role, submodule_labels, submodule_means
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import layer_silhouettes, silhouettes
 from prosafeprune.prompts import PromptClass
@@ -40,9 +40,8 @@ class LayersAnalysis(Analysis):
         shown = chosen_submodule(context, layer, by_submodule)
         activations = [pooled.activations(shown, name) for name in PromptClass]
         return {
+            **submodule_labels(submodules),
             "silhouettes": np.array(list(by_submodule.values())),
-            "layers": np.array([submodule.layer for submodule in submodules]),
-            "kinds": np.array([submodule.kind for submodule in submodules]),
             "by_layer": np.array(list(by_layer.values())),
             "shown_layer": np.array(layer),
             "shown_kind": np.array(shown.kind),
@@ -73,9 +72,9 @@ class LayersAnalysis(Analysis):
             "Silhouette of each submodule",
             ("model", "layer", "submodule", "silhouette"),
             (
-                (role, int(layer), str(kind), float(value))
+                (role, layer, kind, float(value))
                 for role, one in seen.items()
-                for layer, kind, value in zip(one["layers"], one["kinds"], one["silhouettes"], strict=True)
+                for layer, kind, value in submodule_means(one, one["silhouettes"])
             ),
         )
         points = make_table(

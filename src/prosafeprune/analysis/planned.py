@@ -13,21 +13,31 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 
 
-def plan_of(request: AnalysisRequest) -> Plan:
-    """Return the plan of the request's layers or, without them, the one that its pruned model was made by.
+def find_plan(request: AnalysisRequest) -> Plan | None:
+    """Return the plan of the request's layers or, without them, the one that its pruned model was made by, if any.
 
     Raises:
-        InputError: neither is given, or the pruned model's record cannot be read or pools in another way.
+        InputError: the pruned model's record cannot be read, or it was pruned with another pooling than is asked for.
     """
     if request.layers is not None:
         return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
-    record = Path(request.against or "").expanduser() / OURS
-    if request.against is None or not record.is_file():
-        raise InputError("Of which plan? Name its --layers, or with --against a model that prosafeprune pruned.")
+    if request.against is None:
+        return None
+    record = Path(request.against).expanduser() / OURS
+    if not record.is_file():
+        return None
     try:
         plan = Plan.model_validate(json.loads(record.read_text(encoding="utf-8"))["plan"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{record}: cannot be read as a record. Name the plan's --layers.") from error
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Give that too.")
+    return plan
+
+
+def require_plan(request: AnalysisRequest) -> Plan:
+    """Return the plan. Raises InputError as :func:`find_plan`, and when there is none."""
+    plan = find_plan(request)
+    if plan is None:
+        raise InputError("Of which plan? Name its --layers, or with --against a model that prosafeprune pruned.")
     return plan

@@ -7,20 +7,23 @@ from typing import ClassVar
 
 from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.planned import plan_of
+from prosafeprune.analysis.planned import require_plan
+from prosafeprune.analysis.prompts import AnalysisPrompts
 from prosafeprune.analysis.rates import rates_bars, rates_lines, rates_long, rates_table
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
-from prosafeprune.analysis.sweeping import measure_sweep, sweep_sets, sweep_treatments
+from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets
 from prosafeprune.analysis.sweeps import (
     Sweep,
     depth_sweep,
     operator_sweep,
     rank_sweep,
-    require_ranks,
     strength_sweep,
     submodule_sweep,
 )
+from prosafeprune.bench import require_layers
+from prosafeprune.errors import InputError
+from prosafeprune.method.plan import Plan
 
 PLAN_SETTINGS = ("layers", "rank", "strength", "against", "max_new_tokens", "judge", "judge_model", "sweep_samples")
 
@@ -37,19 +40,22 @@ class SweepAnalysis(Analysis):
     """Whether the steps stand at numbers, which are then drawn as lines."""
 
     @abstractmethod
-    def sweep(self, context: Context) -> Sweep:
-        """Return what is measured. Raises InputError when the model or the prompts do not allow it."""
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
+        """Return what is measured."""
+
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+        """Raise InputError when there is no plan, or nothing to measure it on."""
+        require_plan(request)
+        sweep_sets(request, prompts)
 
     def work(self, context: Context) -> Work:
         """One pass over the calibration prompts, and every step's answers."""
-        sets = sweep_sets(context)
-        treatments = sweep_treatments(self.sweep(context), context).values()
-        answers = sum(context.answers.missing(treatment, sets) for treatment in treatments)
+        answers = missing_answers(self._sweep(context), context)
         return (context.passes_for_pooled("calibration") if answers else Work()) + Work(answers=answers)
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the outcome of every prompt at every step."""
-        return measure_sweep(self.sweep(context), context, sweep_sets(context))
+        return measure_sweep(self._sweep(context), context)
 
     def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
         """Return rates by step, with intervals and changes from the source, and their figure."""
@@ -60,6 +66,11 @@ class SweepAnalysis(Analysis):
         draw = rates_lines if self.has_axis else rates_bars
         return Findings(tables=tables, figures=(draw("rates", self.title, tables[1].name, self.step),))
 
+    def _sweep(self, context: Context) -> Sweep:
+        plan = require_plan(context.request)
+        require_layers(plan, context.anatomy)
+        return self.sweep(plan, context)
+
 
 class StrengthAnalysis(SweepAnalysis):
     """The plan at several strengths (D.2, figure 11)."""
@@ -67,9 +78,9 @@ class StrengthAnalysis(SweepAnalysis):
     settings = (*PLAN_SETTINGS, "strengths")
     title, step, has_axis = "C.R., S.S. and T.S. against strength", "strength (lambda)", True
 
-    def sweep(self, context: Context) -> Sweep:
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan at the strengths asked for."""
-        return strength_sweep(plan_of(context.request), context.request.strengths)
+        return strength_sweep(plan, context.request.strengths)
 
 
 class RankRatesAnalysis(SweepAnalysis):
@@ -78,11 +89,19 @@ class RankRatesAnalysis(SweepAnalysis):
     settings = (*PLAN_SETTINGS, "ranks")
     title, step, has_axis = "C.R., S.S. and T.S. against rank", "rank r", True
 
-    def sweep(self, context: Context) -> Sweep:
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+        """Raise InputError when there are fewer calibration prompts than the largest rank, too."""
+        super().check(request, prompts)
+        largest, fewest = max(request.ranks), min(map(len, prompts.calibration.values()))
+        if largest > fewest:
+            raise InputError(
+                f"--ranks {largest}: needs as many calibration prompts in each class at least, and there are {fewest}. "
+                "Give smaller ranks or more prompts."
+            )
+
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan at the ranks asked for."""
-        sweep = rank_sweep(plan_of(context.request), context.request.ranks)
-        require_ranks(sweep, min(map(len, context.prompts.calibration.values())))
-        return sweep
+        return rank_sweep(plan, context.request.ranks)
 
 
 class SubmodulesAnalysis(SweepAnalysis):
@@ -90,9 +109,9 @@ class SubmodulesAnalysis(SweepAnalysis):
 
     title, step = "One submodule pruned alone, and all of them", "submodules"
 
-    def sweep(self, context: Context) -> Sweep:
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan on each kind of submodule."""
-        return submodule_sweep(plan_of(context.request), context.anatomy)
+        return submodule_sweep(plan, context.anatomy)
 
 
 class OperatorAnalysis(SweepAnalysis):
@@ -100,9 +119,9 @@ class OperatorAnalysis(SweepAnalysis):
 
     title, step = "The operator with and without Pi_p", "operator"
 
-    def sweep(self, context: Context) -> Sweep:
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan with both operators."""
-        return operator_sweep(plan_of(context.request))
+        return operator_sweep(plan)
 
 
 class DepthAnalysis(SweepAnalysis):
@@ -110,6 +129,6 @@ class DepthAnalysis(SweepAnalysis):
 
     title, step = "Where the pruned layers lie", "layers"
 
-    def sweep(self, context: Context) -> Sweep:
+    def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan moved through the model."""
-        return depth_sweep(plan_of(context.request), context.anatomy.num_layers)
+        return depth_sweep(plan, context.anatomy.num_layers)

@@ -9,6 +9,8 @@ import numpy as np
 from prosafeprune.analysis.analysis import Observation
 from prosafeprune.analysis.answers import UNTREATED, Treatment
 from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.prompts import AnalysisPrompts
+from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.sweeps import Sweep
 from prosafeprune.analysis.variants import Variant, describe_variant, edits_of
 from prosafeprune.errors import InputError
@@ -19,7 +21,7 @@ from prosafeprune.prompts import PromptClass
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
-def sweep_sets(context: Context) -> list[EvaluationSet]:
+def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[EvaluationSet]:
     """Return what every step is measured on: the benchmarks that were named, else bundled validation prompts.
 
     A sweep looks for what works best, so it leaves the bundled test prompts alone.
@@ -27,9 +29,8 @@ def sweep_sets(context: Context) -> list[EvaluationSet]:
     Raises:
         InputError: the benchmarks are all of one class.
     """
-    request = context.request
     if request.suite is not None or request.benchmark:
-        sets = list(context.prompts.test_sets)
+        sets = list(prompts.test_sets)
         missing = [name.in_words for name in MEASURED if not any(one.prompt_class is name for one in sets)]
         if missing:
             raise InputError(f"--benchmark: none has {missing[0]} prompts, and sweeps need them. Name one that has.")
@@ -38,7 +39,7 @@ def sweep_sets(context: Context) -> list[EvaluationSet]:
         EvaluationSet(
             f"validation-{name.in_words}",
             f"validation {name.in_words}",
-            context.prompts.validation[name].sample(request.sweep_samples, request.seed),
+            prompts.validation[name].sample(request.sweep_samples, request.seed),
         )
         for name in MEASURED
     ]
@@ -55,7 +56,13 @@ def sweep_treatments(sweep: Sweep, context: Context) -> dict[Variant | None, Tre
     return {None: UNTREATED, **{variant: treatment_of(variant, context) for variant in sweep.variants}}
 
 
-def measure_sweep(sweep: Sweep, context: Context, sets: Sequence[EvaluationSet]) -> Observation:
+def missing_answers(sweep: Sweep, context: Context) -> int:
+    """Return how many answers a sweep still has to have."""
+    sets = sweep_sets(context.request, context.prompts)
+    return sum(context.answers.missing(treatment, sets) for treatment in sweep_treatments(sweep, context).values())
+
+
+def measure_sweep(sweep: Sweep, context: Context) -> Observation:
     """Measure every step of a sweep; what was measured before, by this sweep or another, is not done again.
 
     Returns:
@@ -65,7 +72,7 @@ def measure_sweep(sweep: Sweep, context: Context, sets: Sequence[EvaluationSet])
     Raises:
         InputError: as the generator, the judge and the making of edits do. What was answered is kept.
     """
-    found = {}
+    found, sets = {}, sweep_sets(context.request, context.prompts)
     for number, (variant, treatment) in enumerate(sweep_treatments(sweep, context).items()):
         context.reporter.note(f"{sweep.title}, {number} of {len(sweep.variants)}: {treatment.title}.")
         found[variant] = context.measure(treatment, sets)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prosafeprune.analysis.variants import Variant
-from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 
@@ -109,16 +108,6 @@ def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
         Step(f"layer {layer}", Variant(plan=_changed(plan, layers=(layer,), strength=strength))) for layer in near
     ]
     return Sweep("depth", "Depth", "layers", [Step(SOURCE, None), *steps])
-
-
-def require_ranks(sweep: Sweep, prompts: int) -> None:
-    """Raise InputError when a class has fewer than the largest rank's number of prompts, before any work is done."""
-    largest = max((variant.plan.rank for variant in sweep.variants), default=0)
-    if largest > prompts:
-        raise InputError(
-            f"Rank {largest} needs at least as many calibration prompts in each class, and there are {prompts}. Give "
-            "smaller ranks or more prompts."
-        )
 
 
 def describe_layers(layers: Sequence[int]) -> str:

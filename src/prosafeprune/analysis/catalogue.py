@@ -24,6 +24,7 @@ class Need(StrEnum):
     ANSWERS = "answers"
     """The model must answer test prompts, and a judge must read the answers."""
     PRUNED = "a pruned model"
+    QUESTIONS = "questions of general ability"
     PLAN = "a plan"
     """Layers, or a pruned model whose record tells its plan."""
 
@@ -125,6 +126,13 @@ CATALOGUE: tuple[Entry, ...] = (
         "section D.4, tables 10 and 11",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:DepthAnalysis",
+    ),
+    Entry(
+        "alignment-tax",
+        "Harmfulness against general ability: source, pruned, pruned and tuned to refuse",
+        "section 5.2, figure 5",
+        ANSWERS_TO_A_PLAN | {Need.QUESTIONS},
+        "alignment_tax:AlignmentTaxAnalysis",
     ),
 )
 BY_NAME = {entry.name: entry for entry in CATALOGUE}

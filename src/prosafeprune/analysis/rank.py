@@ -33,10 +33,9 @@ class RankAnalysis(Analysis):
 
     def work(self, context: Context) -> Work:
         """One pass over the calibration prompts, three decompositions for each submodule, and a plan's answers."""
-        computed = Work(seconds=SECONDS_A_SUBMODULE * len(context.anatomy.submodules))
-        if find_plan(context.request) is None:
-            return context.passes_for_pooled("calibration") + computed
-        return self.rates.work(context) + computed
+        answers = self.rates.work(context).answers if find_plan(context.request) is not None else 0
+        computed = SECONDS_A_SUBMODULE * len(context.anatomy.submodules)
+        return context.passes_for_pooled("calibration") + Work(answers=answers, seconds=computed)
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the overlaps by submodule and rank and, where there is a plan, its outcomes by rank."""

@@ -151,7 +151,10 @@ def _adapter(model: Any, matrices: Sequence[Submodule], tuning: Tuning) -> Itera
         adapted = LoraModel(model, config, ADAPTER)
     try:
         model.eval()  # without dropout of the model's own
-        yield {name: module for name, module in model.named_modules() if name in names}
+        layers = {name: module for name, module in model.named_modules() if name in names}
+        for layer in layers.values():  # in half precision, small steps would be lost
+            layer.lora_A.float(), layer.lora_B.float()
+        yield layers
     finally:
         adapted.unload()
         model.train(training)

@@ -74,9 +74,15 @@ class CategoriesAnalysis(Analysis):
             "mean direction of the other categories": before["others"],
             "half of the same category": before["halves"],
         }
+        summary = make_table(
+            "summary",
+            f"Cosine of each category's direction, layer {layer}",
+            ("category", *told),
+            ((name, *(float(one[layer, place]) for one in told.values())) for place, name in enumerate(names)),
+        )
         table = make_table(
             "categories",
-            f"Cosine of each category's direction, layer {layer}",
+            summary.title,
             ("category", "with", "cosine"),
             (
                 (name, other, float(values[layer, place]))
@@ -137,7 +143,7 @@ class CategoriesAnalysis(Analysis):
                 y_label="cosine (-1 to 1)",
             ),
         )
-        return Findings(tables=(table, pairs, layers), figures=figures)
+        return Findings(tables=(summary, table, pairs, layers), figures=figures)
 
 
 def _categories(prompts: AnalysisPrompts) -> list[str]:

@@ -6,12 +6,14 @@ Colours are Okabe and Ito's, told apart by colour-blind readers too; markers and
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
@@ -24,6 +26,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLES = ("-", "--", ":", "-.")
 WIDTH, HEIGHT = 4.6, 3.4
 """Of one panel, in inches."""
+TITLE_WIDTH = 55
+"""Letters of a title above one panel, before it breaks."""
 MOST_TICKS = 24
 """Labels on an axis of words or layers, at most; of more, every second or third is written."""
 RESOLUTION = 150
@@ -44,7 +48,7 @@ def draw(figure: Figure, table: Table) -> dict[str, bytes]:
             one.set_ylabel(figure.y_label if place == 0 else "")
             if panel is not None:
                 one.set_title(str(panel), fontsize=9)
-        canvas.suptitle(figure.title, fontsize=10)
+        canvas.suptitle(textwrap.fill(figure.title, TITLE_WIDTH * len(panels)), fontsize=10)
         return {"svg": _saved(canvas, "svg", {"Date": None}), "png": _saved(canvas, "png", {"Software": None})}
 
 
@@ -62,8 +66,9 @@ def _fill(canvas: Canvas, axes: Axes, figure: Figure, rows: Sequence[Row], all_r
 
 
 def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
+    styles = _values(all_rows, figure.style) or [None]
     for colour_place, by in enumerate(_values(all_rows, figure.by) or [None]):
-        for style_place, style in enumerate(_values(all_rows, figure.style) or [None]):
+        for style_place, style in enumerate(styles):
             line = [
                 row
                 for row in rows
@@ -81,7 +86,7 @@ def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequen
                 markersize=3.5,
                 linewidth=1.4,
                 markerfacecolor=colour if style_place == 0 else "white",
-                label=", ".join(str(part) for part in (by, style) if part is not None),
+                label=", ".join(str(part) for part in (by, style if len(styles) > 1 else None) if part is not None),
             )
             if figure.low is not None and figure.high is not None:
                 ends = (_numbers(line, figure.low), _numbers(line, figure.high))
@@ -110,7 +115,7 @@ def _bars(axes: Axes, figure: BarFigure, rows: Sequence[Row], all_rows: Sequence
         label = None if by is None else str(by)
         colour = _colour(by, group)
         axes.bar(x, heights, width, yerr=errors, capsize=2, color=colour, edgecolor="black", linewidth=0.5, label=label)
-    _word_ticks(axes.set_xticks, places, rotation=30, ha="right")
+    _word_ticks(axes.xaxis, places)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(axis="y", alpha=0.25)
     _legend(axes)
@@ -149,14 +154,17 @@ def _heat(axes: Axes, figure: HeatFigure, rows: Sequence[Row], all_rows: Sequenc
         vmin=figure.lowest,
         vmax=figure.highest,
     )
-    _word_ticks(axes.set_xticks, across)
-    _word_ticks(axes.set_yticks, down)
+    _word_ticks(axes.xaxis, across)
+    _word_ticks(axes.yaxis, down)
     return mesh
 
 
-def _word_ticks(set_ticks: Callable[..., Any], words: Sequence[Cell], **options: Any) -> None:
+def _word_ticks(axis: Axis, words: Sequence[Cell]) -> None:
     step = -(-len(words) // MOST_TICKS)
-    set_ticks(range(0, len(words), step), [str(word) for word in words[::step]], **options)
+    axis.set_ticks(range(0, len(words), step), [str(word) for word in words[::step]])
+    if isinstance(axis, XAxis) and any(isinstance(word, str) for word in words):
+        for label in axis.get_ticklabels():
+            label.set(rotation=30, horizontalalignment="right")
 
 
 def _legend(axes: Axes) -> None:

@@ -108,7 +108,8 @@ def _overlaps(pooled: Pooled, submodule: Submodule, ranks: list[int]) -> Iterato
     random = torch.linalg.qr(draws)[0]
     for name, (one, other) in PAIRS.items():
         yield name, [_overlap(directions[one], directions[other], rank) for rank in ranks]
-    yield CHANCE, [_overlap(random[0], random[1], rank) for rank in ranks]
+    widest = min(one.shape[1] for one in directions.values())
+    yield CHANCE, [_overlap(random[0, :, :widest], random[1, :, :widest], rank) for rank in ranks]
 
 
 def _overlap(one: torch.Tensor, other: torch.Tensor, rank: int) -> float:

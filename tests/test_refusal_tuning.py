@@ -88,6 +88,19 @@ def test_the_edits_are_what_the_adapter_did(monkeypatch: pytest.MonkeyPatch) -> 
         assert literal_loss(loaded, examples) == pytest.approx(inside[-1], rel=1e-4)
 
 
+def test_half_precision_learns_in_full() -> None:
+    loaded = tiny("llama")
+    loaded.model.to(torch.bfloat16)
+    examples = make_examples(loaded, PROMPTS, REFUSALS)
+    before = state(loaded.model)
+    slow = tune(loaded, find_anatomy(loaded.model), examples, Tuning(epochs=4, learning_rate=1e-5, rank=4), ignore)
+    assert all(edit.left.abs().max() < 1e-4 and (edit.left != 0).any() for edit in slow.edits)
+    # a step of 1e-5 on weights of 0.1 is lost in bfloat16, which would leave the inputs' factor as it was drawn
+    first = tune(loaded, find_anatomy(loaded.model), examples, Tuning(epochs=1, learning_rate=1e-5, rank=4), ignore)
+    assert not any(torch.equal(one.right, two.right) for one, two in zip(slow.edits, first.edits, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
+
+
 def test_equal_seeds_learn_the_same_and_leave_the_draws_of_others_alone() -> None:
     loaded = tiny("llama")
     examples = make_examples(loaded, PROMPTS, REFUSALS)

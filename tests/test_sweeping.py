@@ -82,8 +82,8 @@ def context(checkpoint: Callable[..., Path], tmp_path: Path) -> Context:
     return make_context(checkpoint("llama"), tmp_path / "answers")
 
 
-def make_context(model: Path, folder: Path) -> Context:
-    request = make_request(model)
+def make_context(model: Path, folder: Path, **settings: Any) -> Context:
+    request = make_request(model, **settings)
     reporter = SilentReporter()
     return Context(
         request, read_analysis_prompts(request), LocalModel(request.model, request, reporter), folder, reporter

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.settings import MeasuringSettings
@@ -20,6 +20,8 @@ Layers = tuple[int, ...]
 
 class PlanSettings(MeasuringSettings):
     """A plan and the prompts it is calibrated with, as settings that `prune`, `search` and `analyze` share."""
+
+    model_config = ConfigDict(title="Pruning")
 
     layers: Layers | None = Field(
         None,

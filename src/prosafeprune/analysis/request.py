@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.evaluation.settings import TASK_NAMES, AbilitySettings
 from prosafeprune.method.strength import Strength
@@ -17,6 +17,8 @@ class AnalysisRequest(PlanSettings, AbilitySettings):
     Subspaces, probes and directions are made from the calibration prompts; what they tell is shown on test prompts: the
     bundled ones, or those of the suite and benchmarks that are named.
     """
+
+    model_config = ConfigDict(title="Analyses")
 
     model: str = Field(min_length=1, description="Local folder, hub id, .gguf file or LoRA adapter.")
     against: str | None = Field(

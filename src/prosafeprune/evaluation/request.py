@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from prosafeprune.evaluation.settings import AbilitySettings
 
 
 class EvaluationRequest(AbilitySettings):
     """Everything that decides the result of an evaluation, apart from where it is written."""
+
+    model_config = ConfigDict(title="Evaluation")
 
     model: str = Field(
         "",

@@ -18,7 +18,7 @@ class AnalysisRequest(PlanSettings, AbilitySettings):
     bundled ones, or those of the suite and benchmarks that are named.
     """
 
-    model_config = ConfigDict(title="Analyses")
+    model_config = ConfigDict(title="Analysis")
 
     model: str = Field(min_length=1, description="Local folder, hub id, .gguf file or LoRA adapter.")
     against: str | None = Field(

@@ -21,7 +21,8 @@ from prosafeprune.analysis.sweeps import (
 )
 from prosafeprune.analysis.variants import Variant, edits_of, harmful_operator
 from prosafeprune.calibration import collect_inputs
-from prosafeprune.method.plan import Edit, Plan
+from prosafeprune.checkpoint.writer import EditedTensors
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
@@ -112,10 +113,10 @@ def test_the_ablated_edit_against_dense_projectors(architecture: str) -> None:
 def test_a_plan_cannot_say_what_weakens_safety() -> None:
     with pytest.raises(pydantic.ValidationError):
         Plan.model_validate({**PLAN.model_dump(), "harmful_only": True})
-    loaded = tiny("llama")
-    assert not any(
-        isinstance(edit, Edit) for edit in edits_of(Variant(plan=PLAN, harmful_only=True), plan_edits(loaded))
-    )
+    ablated = edits_of(Variant(plan=PLAN, harmful_only=True), plan_edits(tiny("llama")))
+    located = {edit.submodule.module_name: ("", None) for edit in ablated}
+    with pytest.raises(TypeError, match="edits of a plan"):
+        EditedTensors(located, ablated)  # type: ignore[arg-type]
 
 
 def test_steps_of_strength_and_rank() -> None:

@@ -77,7 +77,7 @@ def run_analyses(
     prompts = read_analysis_prompts(request)
     analyses = [entry.load() for entry in entries]
     for analysis in analyses:
-        analysis.check(prompts)
+        analysis.check(request, prompts)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)

@@ -42,8 +42,8 @@ class Analysis(ABC):
     compares: ClassVar[bool] = True
     """Whether it looks at the pruned model too, when there is one."""
 
-    def check(self, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most have nothing to check
-        """Raise InputError when the prompts do not allow it; asked before any model is loaded."""
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most have nothing to check
+        """Raise InputError when request or prompts do not allow it; asked before any model is loaded."""
 
     @abstractmethod
     def work(self, context: Context) -> Work:

@@ -1,25 +1,46 @@
-"""Answers to the test prompts by a model that is edited in memory, had once for each edit and kept."""
+"""Answers by a model to which something is done in memory, had once for each such treatment, judged and kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prosafeprune.ability import Question, TaskScore, ask_questions
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.judge import Judge
-from prosafeprune.method.plan import Edit
 from prosafeprune.progress import Reporter
-from prosafeprune.search.editing import apply_edits
+from prosafeprune.search.editing import InPlaceEdit, apply_edits
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Something done to a model's weights for a while."""
+
+    title: str
+    """In a few words, for a person."""
+    identity: Mapping[str, Any]
+    """All that decides the edits, such as the plan and the hashes of its calibration prompts, as JSON values."""
+    make_edits: Callable[[], Sequence[InPlaceEdit]]
+    """Called while the model has its own weights, and only when there is something to answer."""
+
+
+UNTREATED = Treatment("source", {}, lambda: ())
 
 
 class KeptAnswers:
-    """Measurements of one model under many edits; analyses that ask for the same edits share the answers."""
+    """Measurements of one model under many treatments; analyses that ask for the same one share its answers.
+
+    Between calls the model has its own weights, to the bit.
+    """
 
     def __init__(
         self,
@@ -33,7 +54,7 @@ class KeptAnswers:
         """Keep answers under ``folder``.
 
         Args:
-            folder: a folder of its own is made in it for each edit.
+            folder: a folder of its own is made in it for each treatment.
             model: what tells the model and the way it runs from others.
             decoding: how answers are drawn.
             judge: gives the judge when it is needed.
@@ -43,40 +64,62 @@ class KeptAnswers:
         self.folder, self.model, self.decoding = folder, model, decoding
         self.judge, self.generator, self.reporter = judge, generator, reporter
 
-    def missing(self, edited: Mapping[str, Any], sets: Sequence[EvaluationSet]) -> int:
-        """Return how many prompts of these sets the model with these edits has not answered yet."""
-        path = self._path(edited)
-        kept = self._open(edited).answers if path.exists() else ()
+    def missing(self, treatment: Treatment, sets: Sequence[EvaluationSet]) -> int:
+        """Return how many prompts of these sets the treated model has not answered yet."""
+        kept = self._open(treatment).answers if self._path(treatment).exists() else ()
         return sum((0, text) not in kept for one in sets for text in one.prompts.texts)
 
-    def measure(
-        self, edited: Mapping[str, Any], edits: Sequence[Edit], sets: Sequence[EvaluationSet], title: str
-    ) -> Measurement:
-        """Return the judged answers to these sets with the edits in the weights, which are then put back.
-
-        Args:
-            edited: all that decides the edits, such as the plan and the hashes of its calibration prompts, as JSON
-                values; empty for none.
-            edits: the edits.
-            sets: the prompts.
-            title: what progress is told under.
+    def measure(self, treatment: Treatment, sets: Sequence[EvaluationSet]) -> Measurement:
+        """Return what the judge finds in the treated model's answers to these sets.
 
         Raises:
-            InputError: as the generator and the judge do, or the folder cannot be written to.
+            InputError: as the generator and the judge do, or the folder cannot be written to. What was answered until
+                then is kept.
         """
-        kept, judge = self._open(edited), self.judge()
-        with apply_edits(edits):
-            collect_answers(kept.answers, self.generator, sets, self.decoding, 1, self.reporter, title)
+        kept, judge = self._open(treatment), self.judge()
+        with self._at_work(treatment, kept) as generator:
+            title = f"Answers, {treatment.title}"
+            collect_answers(kept.answers, generator, sets, self.decoding, 1, self.reporter, title)
         return collect_verdicts(kept.verdicts(judge.name), kept.answers, judge, sets, 1, self.reporter)
 
-    def _open(self, edited: Mapping[str, Any]) -> EvaluationFolder:
-        path = self._path(edited)
-        path.mkdir(parents=True, exist_ok=True)
-        return EvaluationFolder(path, self._made_by(edited))
+    def ability(self, treatment: Treatment, questions: Sequence[Question], tokens: int) -> dict[str, TaskScore]:
+        """Return the treated model's accuracy on each task, from answers of at most ``tokens`` tokens.
 
-    def _path(self, edited: Mapping[str, Any]) -> Path:
-        told = json.dumps(self._made_by(edited), sort_keys=True)
+        Raises:
+            InputError: as the generator does, or the folder cannot be written to. What was answered is kept.
+        """
+        kept = self._open(treatment)
+        with self._at_work(treatment, kept) as generator:
+            return ask_questions(kept.ability(tokens), generator, questions, tokens, self.reporter)
+
+    @contextmanager
+    def _at_work(self, treatment: Treatment, kept: EvaluationFolder) -> Iterator[Callable[[], Generator]]:
+        """Give what treats the model when it is first called; the treatment ends with the context."""
+        made: list[Generator] = []
+        with ExitStack() as stack:
+
+            def make() -> Generator:
+                stack.enter_context(apply_edits(treatment.make_edits()))
+                made.append(self.generator())
+                return made[0]
+
+            try:
+                yield make
+            finally:
+                for generator in made:
+                    kept.add_session(generator.describe())
+
+    def _open(self, treatment: Treatment) -> EvaluationFolder:
+        path = self._path(treatment)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: could not be made ({error.strerror}). Choose another folder.") from error
+        return EvaluationFolder(path, self._made_by(treatment))
+
+    def _path(self, treatment: Treatment) -> Path:
+        told = json.dumps(self._made_by(treatment), sort_keys=True)
         return self.folder / hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def _made_by(self, edited: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self.model, **self.decoding.model_dump(), "edited": dict(edited)}
+    def _made_by(self, treatment: Treatment) -> dict[str, Any]:
+        return {**self.model, **self.decoding.model_dump(), "treatment": dict(treatment.identity)}

@@ -24,6 +24,9 @@ class Need(StrEnum):
     ANSWERS = "answers"
     """The model must answer test prompts, and a judge must read the answers."""
     PRUNED = "a pruned model"
+    QUESTIONS = "questions of general ability"
+    PLAN = "a plan"
+    """Layers, or a pruned model whose record tells its plan."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Entry:
 
 
 ONLY_ACTIVATIONS = frozenset({Need.ACTIVATIONS})
+ANSWERS_TO_A_PLAN = frozenset({Need.ACTIVATIONS, Need.ANSWERS, Need.PLAN})
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
@@ -76,8 +80,8 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(
         "rank",
-        "Overlap of harmful and pseudo-harmful subspaces by rank",
-        "section D.1, figure 9",
+        "Overlap of subspaces by rank; with a plan, C.R., S.S. and T.S. too",
+        "section D.1, figures 9 and 10",
         ONLY_ACTIVATIONS,
         "rank:RankAnalysis",
     ),
@@ -94,6 +98,41 @@ CATALOGUE: tuple[Entry, ...] = (
         "section 5.3, table 4",
         ONLY_ACTIVATIONS,
         "categories:CategoriesAnalysis",
+    ),
+    Entry(
+        "strength",
+        "C.R., S.S. and T.S. by strength",
+        "section D.2, figure 11",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:StrengthAnalysis",
+    ),
+    Entry(
+        "submodules",
+        "Each submodule alone against all",
+        "section 5.1, table 2",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:SubmodulesAnalysis",
+    ),
+    Entry(
+        "operator",
+        "The overlap operator without its pseudo-harmful projector",
+        "section 5.1, table 3",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:OperatorAnalysis",
+    ),
+    Entry(
+        "depth",
+        "The plan's layers against bottom, top and single ones",
+        "section D.4, tables 10 and 11",
+        ANSWERS_TO_A_PLAN,
+        "sweep_analyses:DepthAnalysis",
+    ),
+    Entry(
+        "alignment-tax",
+        "Harmfulness against general ability: source, pruned, pruned and tuned to refuse",
+        "section 5.2, figure 5",
+        ANSWERS_TO_A_PLAN | {Need.QUESTIONS},
+        "alignment_tax:AlignmentTaxAnalysis",
     ),
 )
 BY_NAME = {entry.name: entry for entry in CATALOGUE}

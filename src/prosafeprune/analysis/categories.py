@@ -37,7 +37,7 @@ class CategoriesAnalysis(Analysis):
     settings = ("layer",)
     compares = False
 
-    def check(self, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there are not two categories with enough prompts."""
         if len(_categories(prompts)) < 2:
             raise InputError(

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from prosafeprune.analysis.analysis import Work
-from prosafeprune.analysis.answers import KeptAnswers
+from prosafeprune.analysis.answers import KeptAnswers, Treatment
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
 from prosafeprune.analysis.prompts import AnalysisPrompts, Split
 from prosafeprune.analysis.request import AnalysisRequest
@@ -27,7 +26,6 @@ from prosafeprune.generation import Decoding
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
-from prosafeprune.method.plan import Edit
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import Anatomy, Submodule
 from prosafeprune.model.batches import BatchSize
@@ -137,15 +135,9 @@ class Context:
         pooled = self.pooled("calibration")
         return PlanEdits(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
 
-    def measure(
-        self,
-        edited: Mapping[str, Any],
-        edits: Sequence[Edit],
-        sets: Sequence[EvaluationSet] | None = None,
-        title: str = "Answers",
-    ) -> Measurement:
-        """Return the judged answers to the test sets, or to ``sets``, under some edits; see :class:`KeptAnswers`."""
-        return self.answers.measure(edited, edits, self.prompts.test_sets if sets is None else sets, title)
+    def measure(self, treatment: Treatment, sets: Sequence[EvaluationSet] | None = None) -> Measurement:
+        """Return the treated model's judged answers to the test sets, or to ``sets``; see :class:`KeptAnswers`."""
+        return self.answers.measure(treatment, self.prompts.test_sets if sets is None else sets)
 
     def passes_for_pooled(self, *splits: Split) -> Work:
         """Return what collecting the pooled inputs of these splits would cost now."""

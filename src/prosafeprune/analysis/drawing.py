@@ -99,7 +99,8 @@ def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequen
         axes.axvline(figure.mark, color=GREY, linewidth=1, linestyle=":")
     if figure.log:
         axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole = all(place.is_integer() for place in _numbers(rows, figure.x) if not np.isnan(place))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=whole))
     axes.grid(alpha=0.25)
     _legend(axes)
 

@@ -29,7 +29,7 @@ class ProbeAnalysis(Analysis):
     find that were fitted to the pruned model is told beside it.
     """
 
-    def check(self, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when a probe that leaves one prompt out would have none of a class."""
         for name in FITTED_ON:
             if len(prompts.calibration[name]) < 2:

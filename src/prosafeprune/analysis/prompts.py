@@ -10,8 +10,8 @@ from typing import Literal
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.request import TASK_NAMES
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.settings import TASK_NAMES
 from prosafeprune.job import PromptSets, calibration_prompts
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import ConfigDict, Field, field_validator
 
+from prosafeprune.evaluation.settings import TASK_NAMES, AbilitySettings
+from prosafeprune.method.strength import Strength
 from prosafeprune.recipe import Layers, PlanSettings
 
 
-class AnalysisRequest(PlanSettings):
+class AnalysisRequest(PlanSettings, AbilitySettings):
     """Everything that decides the result of analyses, apart from where it is written.
 
     Subspaces, probes and directions are made from the calibration prompts; what they tell is shown on test prompts: the
@@ -37,6 +41,34 @@ class AnalysisRequest(PlanSettings):
     refusal_words: tuple[str, ...] = Field(
         ("I", "sorry", "cannot"), min_length=1, description="Words whose probability the logit lens sums, by commas."
     )
+
+    sweep_samples: int = Field(
+        50,
+        ge=1,
+        description="Validation prompts of each class that sweeps measure every plan on, at most; with --suite or "
+        "--benchmark, they use those.",
+    )
+    strengths: tuple[Strength, ...] = Field(
+        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, by commas."
+    )
+    ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (4, 8, 16, 32, 64), min_length=1, description="Ranks to measure the plan at, by commas."
+    )
+
+    ability: tuple[str, ...] = Field(
+        TASK_NAMES, description="Tasks of general ability that the alignment tax is measured by, by commas."
+    )
+    ability_samples: int | None = Field(20, ge=1, description="Questions drawn from each task, at most.")
+    ability_tokens: int = Field(256, ge=1, description="Length of the answers to questions of ability.")
+    tuning_prompts: int = Field(
+        32, ge=1, description="Pseudo-harmful calibration prompts that the pruned model is tuned to refuse."
+    )
+    tuning_epochs: int = Field(3, ge=1, description="How often the tuning goes through them.")
+
+    @field_validator("strengths", "ranks", mode="before")
+    @classmethod
+    def _read_numbers(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     @field_validator("refusal_words", mode="before")
     @classmethod

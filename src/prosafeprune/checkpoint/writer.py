@@ -40,6 +40,8 @@ class EditedTensors:
     """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one fused tensor."""
 
     def __init__(self, located: Mapping[str, tuple[str, TensorPlace]], edits: Sequence[Edit]) -> None:
+        if not all(isinstance(edit, Edit) for edit in edits):  # ablations that weaken safety live in memory alone
+            raise TypeError("a checkpoint is made from the edits of a plan")
         by_module = groupby(sorted(edits, key=_module_name), key=_module_name)
         self._entries = [(*located[module_name], list(group)) for module_name, group in by_module]
 

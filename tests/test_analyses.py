@@ -400,7 +400,7 @@ def test_categories_of_a_model_are_shown_where_the_classes_separate() -> None:
             states[2, :, 0 if name is PromptClass.HARMFUL else 1] += 30
         context._states[f"calibration {name}"] = LastStates(states, {})
     analysis = CategoriesAnalysis()
-    analysis.check(context.prompts)
+    analysis.check(context.request, context.prompts)
     found = analysis.conclude(context.request, analysis.observe(context, None), None)
     assert found.table("summary").title.endswith("layer 2")
     assert [row[0] for row in found.table("summary").rows] == ["one", "two"]
@@ -413,7 +413,7 @@ def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
     prompts = read_analysis_prompts(request)
     assert prompts.general is not None
     assert "What is 1 + 1?" in prompts.general.texts[0]
-    assert "general" in prompts.hashes
+    assert "general prompts" in prompts.hashes
     assert len(prompts.test[PromptClass.HARMFUL]) == 115
 
 

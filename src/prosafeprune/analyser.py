@@ -73,7 +73,7 @@ def run_analyses(
         InputError: something in the request cannot be used. What was finished until then is kept.
     """
     reporter = reporter or SilentReporter()
-    _check_needs(request, entries, reporter)
+    _check_judge(request, entries, reporter)
     prompts = read_analysis_prompts(request)
     analyses = [entry.load() for entry in entries]
     for analysis in analyses:
@@ -174,8 +174,9 @@ class _Task:
         self.entry, self.analysis, self.request = entry, analysis, job.request
         self.roles: list[Role] = [role for role in job.models if role == "before" or analysis.compares]
         made_by = {
-            "models": {role: job.models[role].made_by() for role in self.roles},
-            "prompts": job.prompts.hashes,
+            **job.models["before"].made_by(),
+            "against": job.models["after"].subject.sha256 if "after" in self.roles else None,
+            **job.prompts.hashes,
             **job.request.model_dump(mode="json", include={"pooling", "seed", "batch_size", *analysis.settings}),
         }
         self.folder = AnalysisFolder(job.folder.path / entry.name, made_by)
@@ -205,10 +206,7 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _check_needs(request: AnalysisRequest, entries: Sequence[Entry], reporter: Reporter) -> None:
-    """Check before the long work what the analyses cannot do without."""
-    for entry in entries:
-        if Need.PRUNED in entry.needs and request.against is None:
-            raise InputError(f"{entry.name}: compares two models. Give the pruned one with --against.")
+def _check_judge(request: AnalysisRequest, entries: Sequence[Entry], reporter: Reporter) -> None:
+    """Check before the long work that a judge can be asked where answers are to be judged."""
     if any(Need.ANSWERS in entry.needs for entry in entries):
         make_judge(request, reporter)  # a server may be out of reach

@@ -23,7 +23,6 @@ class Need(StrEnum):
     ACTIVATIONS = "activations"
     ANSWERS = "answers"
     """The model must answer test prompts, and a judge must read the answers."""
-    PRUNED = "a pruned model"
     QUESTIONS = "questions of general ability"
     PLAN = "a plan"
     """Layers, or a pruned model whose record tells its plan."""

@@ -19,7 +19,7 @@ MEASURES = {
     "energy": "realised energy",
     "harmful_overlap": "overlap with the harmful subspace",
 }
-SECONDS_A_SUBMODULE = 1.0
+SECONDS_A_SUBMODULE = 0.4
 
 
 class EnergyAnalysis(Analysis):

@@ -16,7 +16,7 @@ from prosafeprune.analysis.seen import by_role, layer_means, mean_with_interval,
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 
-SECONDS_A_SUBMODULE = 0.8
+SECONDS_A_SUBMODULE = 0.3
 REFITTED = "after, probes fitted anew"
 """A pruned model read by probes that were fitted to itself; "after" alone is read by those of the source."""
 FITTED_ON = (PromptClass.BENIGN, PromptClass.HARMFUL)

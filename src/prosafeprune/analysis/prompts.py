@@ -41,8 +41,10 @@ class AnalysisPrompts:
     def hashes(self) -> dict[str, str]:
         """Digests of all sets, by split and class."""
         splits: tuple[Split, ...] = ("calibration", "validation", "test")
-        found = {f"{split} {name.in_words}": one.sha256 for split in splits for name, one in self.of(split).items()}
-        return found | ({"general": self.general.sha256} if self.general is not None else {})
+        found = {
+            f"{split} {name.in_words} prompts": one.sha256 for split in splits for name, one in self.of(split).items()
+        }
+        return found | ({"general prompts": self.general.sha256} if self.general is not None else {})
 
 
 def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:

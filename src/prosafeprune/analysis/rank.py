@@ -11,7 +11,7 @@ from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.sweep_analyses import RankRatesAnalysis
 
-SECONDS_A_SUBMODULE = 0.8
+SECONDS_A_SUBMODULE = 0.2
 
 
 class RankAnalysis(Analysis):

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from prosafeprune.analysis.categories import CategoriesAnalysis, _cosines
+from prosafeprune.analysis.categories import CategoriesAnalysis, _ceiling, _cosines
 from prosafeprune.analysis.context import Context, Pooled
 from prosafeprune.analysis.energy import EnergyAnalysis
 from prosafeprune.analysis.harm_probe import cross_validated_accuracy, fit_harm_probe
@@ -386,6 +386,23 @@ def test_cosines_of_directions_at_right_angles() -> None:
     np.testing.assert_allclose(found["others"], 0, atol=1e-12)
     np.testing.assert_allclose(found["pairs"], np.eye(3), atol=1e-12)
     np.testing.assert_allclose(found["halves"], 1)
+
+
+def test_the_ceiling_is_what_one_noisy_direction_reaches() -> None:
+    random, members = np.random.default_rng(0), [np.arange(20 * place, 20 * place + 20) for place in range(10)]
+    one, apart = np.zeros(500), np.zeros((10, 500))
+    one[0] = apart[:, 0] = 1
+    for place in range(10):
+        apart[place, place + 1] = 2
+    for directions, is_one in ((np.tile(one, (10, 1)), True), (apart, False)):
+        points = np.repeat(directions, 20, axis=0) + 0.2 * random.normal(size=(200, 500))
+        found = _cosines(points, np.zeros(500), members)
+        ceiling = _ceiling(found["halves"])
+        assert 0.6 < ceiling.mean() < 0.99
+        if is_one:
+            np.testing.assert_allclose(found["others"].mean(), ceiling.mean(), atol=0.05)
+        else:
+            assert (found["others"] < ceiling - 0.3).all()
 
 
 def test_categories_of_a_model_are_shown_where_the_classes_separate() -> None:

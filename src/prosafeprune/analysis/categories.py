@@ -31,7 +31,7 @@ class CategoriesAnalysis(Analysis):
     """Cosines between the directions of categories, the mean direction, and halves of one category.
 
     Directions of few prompts are noisy, which alone makes cosines small. How alike two halves of one category are tells
-    how small: no category can be expected to be more alike to another than to itself.
+    how noisy they are, and so what cosine to expect were there only one direction.
     """
 
     settings = ("layer",)
@@ -72,7 +72,7 @@ class CategoriesAnalysis(Analysis):
         told = {
             "mean direction": before["mean"],
             "mean direction of the other categories": before["others"],
-            "half of the same category": before["halves"],
+            "what noise allows the latter": _ceiling(before["halves"]),
         }
         summary = make_table(
             "summary",
@@ -100,14 +100,15 @@ class CategoriesAnalysis(Analysis):
                 for j, other in enumerate(names)
             ),
         )
-        between = ~np.eye(len(names), dtype=bool)
-        means = {name: values.mean(axis=1) for name, values in told.items()}
-        means["another category"] = before["pairs"][:, between].mean(axis=1)
         layers = make_table(
             "layers",
             "Mean cosine over categories, by layer",
             ("layer", "with", "cosine"),
-            ((place, other, float(value)) for other, values in means.items() for place, value in enumerate(values)),
+            (
+                (place, other, float(value))
+                for other, values in told.items()
+                for place, value in enumerate(values.mean(axis=1))
+            ),
         )
         figures = (
             BarFigure(
@@ -169,6 +170,17 @@ def _cosines(points: np.ndarray, benign: np.ndarray, members: list[np.ndarray]) 
         "pairs": _cosine(directions[:, None], directions[None]),
         "halves": np.array([_cosine_of_halves(points[rows] - benign) for rows in members]),
     }
+
+
+def _ceiling(halves: np.ndarray) -> np.ndarray:
+    """Return the cosine to expect between a category's noisy direction and the same direction without noise.
+
+    With ``h`` the cosine of its halves, the share of signal in the whole direction's square is ``2 h / (1 + h)``
+    (Spearman and Brown's formula), and the cosine is the root of that share.
+    """
+    signal = np.clip(halves, 0, None)
+    found: np.ndarray = np.sqrt(2 * signal / (1 + signal))
+    return found
 
 
 def _cosine_of_halves(differences: np.ndarray) -> float:

@@ -54,7 +54,7 @@ def rates_long(name: str, title: str, step: str, seen: Observation) -> Table:
 
 
 def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool) -> LineFigure | BarFigure:
-    """Return the figure of a table by :func:`rates_long`: lines where steps stand at numbers, bars where they do not."""
+    """Return the figure of a table by :func:`rates_long`: lines where steps stand at numbers, else bars."""
     shared = {
         "name": name,
         "title": title,

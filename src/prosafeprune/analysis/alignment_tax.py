@@ -54,13 +54,14 @@ class AlignmentTaxAnalysis(Analysis):
     def work(self, context: Context) -> Work:
         """Answers of three states to prompts and questions, and a short training."""
         _require_plain(context)
-        request = context.request
-        prompts = sum(len(one.prompts) for one in sweep_sets(request, context.prompts))
-        questions = len(_questions(request)) * request.ability_tokens // request.max_new_tokens
+        request, (states, _) = context.request, _three_states(context)
+        sets = sweep_sets(request, context.prompts)
+        prompts = sum(context.answers.missing(state, sets) for state in states)
+        questions = len(states) * len(_questions(request)) * request.ability_tokens // request.max_new_tokens
         learned = PASSES_A_STEP * request.tuning_epochs * request.tuning_prompts
         return context.passes_for_pooled("calibration") + Work(
-            passes=learned + len(STATES) * request.sweep_samples,
-            answers=len(STATES) * (prompts + questions) + request.tuning_prompts,
+            passes=learned + len(states) * request.sweep_samples,
+            answers=prompts + questions + request.tuning_prompts,
         )
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
@@ -69,19 +70,18 @@ class AlignmentTaxAnalysis(Analysis):
         request, plan = context.request, require_plan(context.request)
         require_layers(plan, context.anatomy)
         sets, questions = sweep_sets(request, context.prompts), _questions(request)
-        pruned = treatment_of(Variant(plan=plan), context)
-        over_aligned, learned = _tuned_to_refuse(context, pruned)
+        states, learned = _three_states(context)
         scale = HarmfulnessScale(context, min(plan.layers))
         read = [text for one in sets if one.prompt_class is PromptClass.PSEUDO_HARMFUL for text in one.prompts.texts]
         measured, harmfulness, right = [], [], []
-        for treatment in (UNTREATED, pruned, over_aligned):
+        for treatment in states:
             measured.append(context.measure(treatment, sets))
             scores = context.answers.ability(treatment, questions, request.ability_tokens)
             right.append([scores[task].accuracy.successes for task in request.ability])
             harmfulness.append(scale.read(treatment.make_edits(), read))
         return {
             "labels": np.array(STATES),
-            "done": np.array(["nothing", pruned.title, over_aligned.title]),
+            "done": np.array(["nothing", *(one.title for one in states[1:])]),
             "tasks": np.array(request.ability),
             "questions": np.array([sum(one.task == task for one in questions) for task in request.ability]),
             "right": np.array(right),
@@ -134,9 +134,10 @@ def shortened(answer: str) -> str:
     return found.group().strip() if found else ""
 
 
-def _tuned_to_refuse(context: Context, pruned: Treatment) -> tuple[Treatment, Callable[[], Tuned]]:
-    """Return the treatment that prunes and then tunes, and what gives the tuning, which is done once."""
+def _three_states(context: Context) -> tuple[list[Treatment], Callable[[], Tuned]]:
+    """Return what is done to the model in each of ``STATES``, and what gives the tuning, which is done once."""
     request = context.request
+    pruned = treatment_of(Variant(plan=require_plan(request)), context)
     tuning = Tuning(epochs=request.tuning_epochs, seed=request.seed)
     prompts = context.prompts.calibration[PromptClass.PSEUDO_HARMFUL].sample(request.tuning_prompts, request.seed)
     identity = {**pruned.identity, "tuning": tuning.model_dump(), "tuned_on": prompts.sha256, "judge": request.judge}
@@ -153,7 +154,7 @@ def _tuned_to_refuse(context: Context, pruned: Treatment) -> tuple[Treatment, Ca
     def make_edits() -> Sequence[InPlaceEdit]:
         return [*pruned.make_edits(), *learned().edits]
 
-    return Treatment(f"{pruned.title}, tuned to refuse", identity, make_edits), learned
+    return [UNTREATED, pruned, Treatment(f"{pruned.title}, tuned to refuse", identity, make_edits)], learned
 
 
 def _own_refusals(context: Context) -> list[str]:

@@ -9,14 +9,13 @@ import torch
 
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import HarmProbe, fit_harm_probe
+from prosafeprune.analysis.probe import FITTED_ON
 from prosafeprune.method.activations import collect_pooled_inputs
 from prosafeprune.model.anatomy import Submodule
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
-
-FITTED_ON = (PromptClass.BENIGN, PromptClass.HARMFUL)
 
 
 class HarmfulnessScale:

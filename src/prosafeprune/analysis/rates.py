@@ -53,36 +53,22 @@ def rates_long(name: str, title: str, step: str, seen: Observation) -> Table:
     return make_table(name, title, (step, "value", "measure", "percent", "low", "high", "prompts"), rows)
 
 
-def rates_lines(name: str, title: str, table: str, step: str) -> LineFigure:
-    """Return the figure of steps that stand at numbers."""
-    return LineFigure(
-        name=name,
-        title=title,
-        table=table,
-        x="value",
-        y="percent",
-        by="measure",
-        low="low",
-        high="high",
-        x_label=step,
-        y_label=PERCENT,
-    )
-
-
-def rates_bars(name: str, title: str, table: str, step: str) -> BarFigure:
-    """Return the figure of steps that have names alone."""
-    return BarFigure(
-        name=name,
-        title=title,
-        table=table,
-        x=step,
-        y="percent",
-        by="measure",
-        low="low",
-        high="high",
-        x_label=step,
-        y_label=PERCENT,
-    )
+def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool) -> LineFigure | BarFigure:
+    """Return the figure of a table by :func:`rates_long`: lines where steps stand at numbers, else bars."""
+    shared = {
+        "name": name,
+        "title": title,
+        "table": table,
+        "y": "percent",
+        "by": "measure",
+        "low": "low",
+        "high": "high",
+        "x_label": step,
+        "y_label": PERCENT,
+    }
+    if has_axis:
+        return LineFigure.model_validate({"x": "value", **shared})
+    return BarFigure.model_validate({"x": step, **shared})
 
 
 def _rate(seen: Observation, prompt_class: PromptClass, place: int) -> Rate:

@@ -9,7 +9,7 @@ from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.planned import require_plan
 from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.rates import rates_bars, rates_lines, rates_long, rates_table
+from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets
@@ -63,8 +63,8 @@ class SweepAnalysis(Analysis):
             rates_table("rates", self.title, self.step, before),
             rates_long("rates-long", f"{self.title}, with intervals", self.step, before),
         )
-        draw = rates_lines if self.has_axis else rates_bars
-        return Findings(tables=tables, figures=(draw("rates", self.title, tables[1].name, self.step),))
+        figure = rates_figure("rates", self.title, tables[1].name, self.step, has_axis=self.has_axis)
+        return Findings(tables=tables, figures=(figure,))
 
     def _sweep(self, context: Context) -> Sweep:
         plan = require_plan(context.request)

@@ -161,6 +161,7 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
     return SearchRecord(
         made_by={"model": "3" * 64, "calibration": {"harmful": "4" * 64}, "judge": EVIL, "ranks": [8, 16]},
         silhouettes={0: 0.05, 1: 0.1, 2: 0.2, 3: 0.15},
+        screened={one.plan.layers[0]: one for one in estimated},
         candidates=(1, 2, 3),
         source=Rates(compliance_rate=55, safety_score=95),
         lowest_safety=91,

@@ -55,14 +55,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", pages_of_evil())
-def test_a_page_loads_nothing_runs_nothing_and_fits(kind: str, browser: Browser, pages: dict[str, Path]) -> None:
+def test_a_page_loads_nothing_runs_nothing_and_fits(
+    kind: str, browser: Browser, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    """The screenshots are for people: pytest --basetemp=DIR keeps them."""
     for width in (320, 390, 1280):
         browser.open(pages[kind], width=width)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.evaluate("document.scripts.length") == 0
+        browser.screenshot(tmp_path / f"{width}.png")
         assert browser.evaluate("document.querySelectorAll('svg').length") == len(
             browser.evaluate("[...document.querySelectorAll('svg')].filter(s => s.getBBox().width > 200)")
         )
+    assert all((tmp_path / f"{width}.png").stat().st_size > 10_000 for width in (320, 390, 1280))
     assert browser.console() == []
     assert {url for url in browser.requests() if not url.startswith("data:")} == {pages[kind].resolve().as_uri()}
 

@@ -72,6 +72,7 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
     assert {file.name for file in output.iterdir()} == names | {
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
+        "report.html",
     }
     assert len([name for name in names if name.endswith(".safetensors")]) > 1
     for name in names - {"README.md"}:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,6 @@ from prosafeprune.report.page import Exchanges, Mark, Page, Table, render_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rates import rates_table
 from prosafeprune.report.record import PromptsRecord
-from prosafeprune.report.repeating import command
 from prosafeprune.report.search_page import search_page
 from prosafeprune.report.wording import compliance_finding, is_shown, safety_finding, signed
 
@@ -143,6 +140,8 @@ def test_a_result_that_was_not_saved_says_so_first_and_is_not_offered_for_use() 
     text = Reader(render_page(page)).text
     assert "from_pretrained" not in text
     assert "No model was written" in text
+    assert "prosafeprune.json" not in text  # nor any other file that is not there
+    assert "prosafeprune_answers" not in text
 
 
 def test_a_model_that_refuses_less_than_half_is_not_praised() -> None:
@@ -163,11 +162,17 @@ def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked()
     assert [row[3] for row in table.rows] == ["measured", "measured", "estimated"]
     html = render_page(page)
     assert "among the points of a search" in html
-    assert len(Reader(html).all("svg")) == 3
+    assert len(Reader(html).all("svg")) == 4
     assert len(Reader(render_page(without)).all("svg")) == 1
     labels = " ".join(svg["aria-label"] for svg in Reader(html).all("svg"))
     assert "It is highest, 0.200, in layer 2" in labels
-    assert "Pruned: layer 1." in labels
+    assert "Searched: layers 1, 2, 3. Pruned: layer 1." in labels
+    assert "layer 3: C.R. 80.0, S.S. 85.0" in labels
+    unscreened = search.model_copy(update={"screened": {}, "candidates": (1, 3)})  # as the paper's strategy
+    page = pruned(measurement(20, 95), measurement(50, 94), unscreened, plan=search.points[0].plan)
+    svgs = Reader(render_page(page)).all("svg")
+    assert len(svgs) == 3
+    assert "Searched: layers 1, 3." in svgs[1]["aria-label"]
 
 
 def test_answers_to_harmful_prompts_are_cut_and_changed_ones_come_first() -> None:
@@ -254,6 +259,8 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
     else:
         assert "Pruning layers 2:0.7, rank 8, sequence gives C.R. 71.0 % (+16.0) and S.S. 92.0 % (−3.0)" in text
         assert "--choose 2" in text
+        making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)
+        assert (making, again) == ("prune", "search")
     assert "prosafeprune search org/tiny" in text
 
 
@@ -284,53 +291,3 @@ def test_no_page_lets_a_prompt_an_answer_or_a_name_out_of_its_text(kind: str) ->
     assert len(ids) == len(set(ids))
     assert len(html.encode()) < 500_000
     assert html == render_page(make())  # made anew from the same data
-
-
-def command_of(html: str) -> list[str]:
-    text = Reader(html).text
-    found = re.search(r"prosafeprune (?:prune|search|evaluate) .*?(?<!\\)\n", text + "\n", re.S)
-    assert found is not None
-    return shlex.split(found[0].replace("\\\n", ""))[1:]
-
-
-def test_the_printed_command_asks_for_the_same_plan(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """However it was found: the command is given to the command line, which must make the same settings of it."""
-    asked: list[Any] = []
-    monkeypatch.setattr("prosafeprune.cli.prune.run", lambda recipe, *_, **__: asked.append(recipe))
-    settings = {"samples": 32, "benchmark": ("a b=x.csv", "xstest-safe"), "max_safety_drop": 2.5, "seed": 3}
-    settings |= {"harmful": "it's mine.txt", "trust_remote_code": True, "budget": "10m", "data_dir": tmp_path}
-    page = pruned(measurement(20, 95), measurement(50, 94), **settings)
-    code, _, err = run(*command_of(render_page(page)))
-    assert code == 0, err
-    plan = {"layers": PLAN.layers, "rank": 8, "strength": PLAN.strength, "pooling": PLAN.pooling}
-    assert asked == [make_recipe(**{"model": "org/tiny", **settings, **plan, "budget": "60"})]
-
-
-def test_the_printed_command_of_an_evaluation_asks_for_the_same(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr("prosafeprune.cli.evaluate.run", lambda request, *_, **__: asked.append(request))
-    requests = [
-        EvaluationRequest(model="a b", ability=("mmlu", "gsm8k"), temperature=0.7, repeats=3, batch_size=4),
-        EvaluationRequest(model="name", endpoint="http://localhost:8000/v1,http://other:1/v1"),
-        EvaluationRequest(model="", endpoint="http://localhost:8000/v1", suite="paper"),
-    ]
-    for request in requests:
-        assert run(*shlex.split(command("evaluate", request, "OUTPUT").text.replace("\\\n", ""))[1:])[0] == 0
-    assert asked == requests
-
-
-def test_the_printed_command_holds_no_password() -> None:
-    request = EvaluationRequest(
-        model="m",
-        endpoint="https://me:secret@host/v1?key=secret",
-        judge="llm",
-        judge_endpoint="https://me:secret@judge/v1",
-    )
-    text = command("evaluate", request, "OUTPUT").text
-    assert "secret" not in text
-    assert "https://host/v1" in text
-    assert "https://judge/v1" in text

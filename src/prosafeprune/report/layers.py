@@ -5,38 +5,78 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.drawing import BLUE, GREEN, GREY, ORANGE, new_figure
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.report.page import Block, Picture, Table
+from prosafeprune.search.record import SearchRecord
 
 ROW_INCHES = 0.19
 
 
-def silhouette_picture(by_layer: Mapping[int, float], candidates: Sequence[int], pruned: Sequence[int]) -> Picture:
-    """Return how well the classes separate in each layer, with the layers that were searched and those pruned."""
-    figure = new_figure()
-    axes = figure.subplots()
-    axes.axvspan(min(candidates) - 0.5, max(candidates) + 0.5, color=GREY, alpha=0.15, label="searched")
+def layer_pictures(search: SearchRecord, pruned: Sequence[int]) -> list[Picture]:
+    """Return what the search saw of the layers, with those that it searched and those that are pruned."""
+    pictures = [_silhouettes(search, pruned)]
+    return [*pictures, _screening(search, pruned)] if search.screened else pictures
+
+
+def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
+    by_layer = search.silhouettes
+    figure, axes = _by_layer("silhouette of the three prompt classes")
+    for i, layer in enumerate(search.candidates):
+        axes.axvspan(layer - 0.5, layer + 0.5, color=GREY, alpha=0.15, linewidth=0, label="" if i else "searched")
     axes.plot(list(by_layer), list(by_layer.values()), "o-", color=BLUE, markersize=4, label="silhouette")
-    if pruned:
-        heights = [by_layer[layer] for layer in pruned]
-        axes.scatter(pruned, heights, s=80, marker="D", color=ORANGE, zorder=3, label="pruned")
-    axes.set_xlabel("decoder layer, counted from 0")
-    axes.set_ylabel("silhouette of the three prompt classes")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25)
+    _mark(axes, {layer: by_layer[layer] for layer in pruned})
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     peak = max(by_layer, key=lambda layer: by_layer[layer])
-    chosen = f" Pruned: {_layers(pruned)}." if pruned else ""
     return Picture(
         figure,
         f"Silhouette by decoder layer, {min(by_layer)} to {max(by_layer)}. It is highest, {by_layer[peak]:.3f}, in "
-        f"layer {peak}. Layers {min(candidates)} to {max(candidates)} were searched.{chosen}",
+        f"layer {peak}. Searched: {_layers(search.candidates)}. Pruned: {_layers(pruned)}.",
         "How well harmful, benign and pseudo-harmful prompts separate in each layer (Eq. 4): 1 is far apart, 0 is "
         "within one another.",
     )
+
+
+def _screening(search: SearchRecord, pruned: Sequence[int]) -> Picture:
+    screened = dict(sorted(search.screened.items()))
+    figure, axes = _by_layer("estimated rate on validation prompts, %")
+    rates = {
+        "C.R.": ([one.compliance_rate for one in screened.values()], BLUE, "o-", search.source.compliance_rate),
+        "S.S.": ([one.safety_score for one in screened.values()], GREEN, "s--", search.source.safety_score),
+    }
+    for label, (values, colour, form, source) in rates.items():
+        axes.plot(list(screened), values, form, color=colour, markersize=4, label=label)
+        axes.axhline(source, color=colour, linestyle=":", linewidth=1, label=f"{label}, source")
+    _mark(axes, {layer: screened[layer].compliance_rate for layer in pruned if layer in screened})
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    told = "; ".join(
+        f"layer {layer}: C.R. {one.compliance_rate:.1f}, S.S. {one.safety_score:.1f}" for layer, one in screened.items()
+    )
+    return Picture(
+        figure,
+        f"Estimated rates with each layer pruned by itself, in percent. {told}.",
+        "Each layer pruned by itself at full strength. The search takes layers that raise C.R. and keep S.S.",
+    )
+
+
+def _by_layer(what: str) -> tuple[Figure, Axes]:
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.set_xlabel("decoder layer, counted from 0")
+    axes.set_ylabel(what)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _mark(axes: Axes, heights: Mapping[int, float]) -> None:
+    """Mark the pruned layers."""
+    if heights:
+        axes.scatter(list(heights), list(heights.values()), s=80, marker="D", color=ORANGE, zorder=3, label="pruned")
 
 
 def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
@@ -97,4 +137,6 @@ def _percent(found: Sequence[EditMeasures], name: str) -> float:
 
 
 def _layers(layers: Sequence[int]) -> str:
+    if not layers:
+        return "none"
     return f"layer{'' if len(layers) == 1 else 's'} {', '.join(str(layer) for layer in layers)}"

@@ -8,11 +8,11 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.evidence import EVIDENCE_FILE
-from prosafeprune.report.layers import edit_blocks, silhouette_picture
+from prosafeprune.report.layers import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
-from prosafeprune.report.repeating import command, depends_on
+from prosafeprune.report.repeating import OF_THE_SEARCH, command, depends_on
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.wording import (
     change_sentence,
@@ -38,7 +38,6 @@ answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].sha
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
 PLAN = ("layers", "rank", "strength", "pooling")
-SEARCH = ("budget", "strategy", "confirmations")
 
 
 def prune_page(
@@ -63,7 +62,7 @@ def prune_page(
     sections.append(Section("Plan and layers", _plan(record, search)))
     if saved:
         sections.append(Section("Using it", _using(record)))
-    sections.append(Section("Repeating it", _repeating(record)))
+    sections.append(Section("Repeating it", _repeating(record, saved=saved)))
     sections.append(Section("Details of the run", [_run(record)]))
     return Page(f"{_name(record)}, pruned against over-refusal", _headline(record, saved=saved), sections)
 
@@ -84,7 +83,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     label = f"{safety.label}. {compliance.label}."
     if not saved:
         label = f"Not saved. {label}"
-        sentences.insert(0, "No model was written: this page is the evidence why.")
+        sentences.insert(0, "No model was written. Try other or fewer --layers, a smaller --strength, or a search.")
     joined = f"The pruned model {compliance.clause}; it {safety.clause}."
     mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in unsafe))
     return Headline(mark, label, joined, sentences)
@@ -127,7 +126,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
         )
     ]
     if search is not None:
-        blocks.append(silhouette_picture(search.silhouettes, search.candidates, plan.layers))
+        blocks += layer_pictures(search, plan.layers)
     return blocks + edit_blocks(record.submodules)
 
 
@@ -153,13 +152,14 @@ def _using(record: Record) -> list[Block]:
     ]
 
 
-def _repeating(record: Record) -> list[Block]:
+def _repeating(record: Record, *, saved: bool) -> list[Block]:
     asked = record.recipe.model_copy(update={name: getattr(record.plan, name) for name in PLAN})
     calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
     evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
+    holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
     return [
-        Paragraph(f"The same plan again, without a search. {RECORD_FILE} holds all of this for programs."),
-        command("prune", asked, "OUTPUT", always=PLAN, never=SEARCH),
+        Paragraph(f"The same plan again, without a search.{holds}"),
+        command("prune", asked, "OUTPUT", always=PLAN, never=OF_THE_SEARCH),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.evaluation_table import CLASS_ORDER
 from prosafeprune.report.page import Table
 from prosafeprune.report.tables import rate_name, unusable
 from prosafeprune.report.wording import p_in_words, signed
@@ -64,8 +65,7 @@ def change_table(
 
 
 def _ordered(scores: Scores) -> list[SetScore]:
-    order = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN)
-    return [one for prompt_class in order for one in scores.of(prompt_class)]
+    return [one for prompt_class in CLASS_ORDER for one in scores.of(prompt_class)]
 
 
 def _set_name(one: SetScore) -> str:

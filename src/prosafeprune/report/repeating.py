@@ -15,6 +15,8 @@ from prosafeprune.report.record import PromptsRecord
 
 ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may hold a password, which is no one else's business."""
+OF_THE_SEARCH = ("budget", "strategy", "confirmations")
+"""Settings that make no difference once there is a plan."""
 
 
 def command(
@@ -37,7 +39,8 @@ def command(
     for field, value in values.items():
         default = type(settings).model_fields[field].default
         if field not in never and value is not None and (field in always or value != default):
-            words += _option(field, value)
+            extra = type(settings).model_fields[field].json_schema_extra
+            words += _option(field, value, repeatable=isinstance(extra, dict) and "short" in extra)
     return Code("Command that repeats the run", " \\\n  ".join(words))
 
 
@@ -51,13 +54,13 @@ def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapp
     return Facts([*pairs, ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))])
 
 
-def _option(field: str, value: Any) -> list[str]:
+def _option(field: str, value: Any, *, repeatable: bool) -> list[str]:
     option = f"--{field.replace('_', '-')}"
     if value is True:
         return [option]
     if field in ADDRESSES:
         value = ",".join(address.shown for address in read_addresses(value))
-    if isinstance(value, tuple) and field != "benchmark":
+    if isinstance(value, tuple) and not repeatable:
         value = ",".join(_text(part) for part in value)
     parts = value if isinstance(value, tuple) else (value,)
     return [f"{option} {shlex.quote(_text(part))}" for part in parts]

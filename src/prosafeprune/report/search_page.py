@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from prosafeprune.recipe import Recipe
-from prosafeprune.report.layers import silhouette_picture
+from prosafeprune.report.layers import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section, Table
 from prosafeprune.report.record import library_versions
-from prosafeprune.report.repeating import command
+from prosafeprune.report.repeating import OF_THE_SEARCH, command
 from prosafeprune.report.wording import signed
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import Point, SearchRecord
@@ -23,6 +23,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
     """
     chosen = record.point(record.chosen) if record.chosen is not None else None
     pruned = chosen.plan.layers if chosen is not None else ()
+    prune = command("prune", recipe, "OUTPUT", never=OF_THE_SEARCH)
     making: list[Block] = [
         Paragraph(
             "The search wrote no model. This makes the model of a point and measures it on test prompts that the "
@@ -30,7 +31,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
         ),
         Code(
             "Command that makes a point of the search",
-            f"prosafeprune prune MODEL -o OUTPUT --search THIS_FOLDER --choose {record.chosen or 'N'}",
+            f"{prune.text} \\\n  --search THIS_FOLDER \\\n  --choose {record.chosen or 'N'}",
         ),
     ]
     facts = [(key.replace("_", " "), _flat(value)) for key, value in record.made_by.items()]
@@ -40,7 +41,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
         _headline(record, chosen, recipe),
         [
             Section("Trade-off", trade_off(record)),
-            Section("Layers", [silhouette_picture(record.silhouettes, record.candidates, pruned)]),
+            Section("Layers", layer_pictures(record, pruned)),
             Section("Making a point", making),
             Section(
                 "Repeating it",
@@ -55,7 +56,7 @@ def trade_off(record: SearchRecord) -> list[Block]:
     estimated = [point.estimated for point in record.points if point.estimated is not None]
     chosen = f"point {record.chosen}" if record.chosen is not None else "none"
     told = (
-        f"{record.trials} plans were estimated by one forward pass, on validation prompts; the most promising were "
+        f"{record.trials} plans were estimated on validation prompts, without whole answers; the most promising were "
         "measured by generation and judge. No test prompt was looked at. Chosen is "
     )
     told += f"{chosen}." if record.chosen is not None else "none: no measured plan complied more and kept the floor."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -116,7 +117,7 @@ def test_a_plan_cannot_say_what_weakens_safety() -> None:
     ablated = edits_of(Variant(plan=PLAN, harmful_only=True), plan_edits(tiny("llama")))
     located = {edit.submodule.module_name: ("", None) for edit in ablated}
     with pytest.raises(TypeError, match="edits of a plan"):
-        EditedTensors(located, ablated)  # type: ignore[arg-type]
+        EditedTensors(Path(), located, ablated)  # type: ignore[arg-type]
 
 
 def test_steps_of_strength_and_rank() -> None:

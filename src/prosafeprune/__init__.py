@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prosafeprune.analysis.request import AnalysisRequest
-    from prosafeprune.api import analyze, evaluate, prune
+    from prosafeprune.api import analyze, apply, evaluate, prune
+    from prosafeprune.applying import Applied
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AnalysisRequest": "analysis.request",
+    "Applied": "applying",
     "Evaluation": "evaluator",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
@@ -33,6 +35,7 @@ _HOMES = {
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
     "analyze": "api",
+    "apply": "api",
     "bundled_prompts": "prompts",
     "evaluate": "api",
     "make_recipe": "recipe",
@@ -42,6 +45,7 @@ _HOMES = {
 
 __all__ = [
     "AnalysisRequest",
+    "Applied",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
@@ -51,6 +55,7 @@ __all__ = [
     "Recipe",
     "SafetyFloorError",
     "analyze",
+    "apply",
     "bundled_prompts",
     "evaluate",
     "make_recipe",

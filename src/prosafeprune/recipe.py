@@ -83,6 +83,10 @@ class Recipe(PlanSettings):
         3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."
     )
 
+    format: Literal["checkpoint", "adapter"] = Field(
+        "checkpoint",
+        description="What is written: checkpoint (a model like its source) or adapter (a LoRA adapter for the source).",
+    )
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched for: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )

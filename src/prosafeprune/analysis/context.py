@@ -49,7 +49,7 @@ class Pooled:
 
     def activations(self, submodule: Submodule, prompt_class: PromptClass) -> np.ndarray:
         """Return the pooled outputs of a submodule for the prompts of one class, ``(prompts, d_out)``, float64."""
-        weight = submodule.take(submodule.module.weight.detach())
+        weight = submodule.weight()
         rows = list(self.class_rows[prompt_class])
         found: np.ndarray = self.inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().double().numpy()
         return found

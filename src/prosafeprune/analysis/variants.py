@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +39,7 @@ class AblatedEdit:
     submodule: Submodule
     operator: OverlapOperator
     strength: float
+    memory_only: ClassVar[bool] = True
 
     def apply(self, stored: torch.Tensor) -> None:
         """Prune a stored matrix in place."""

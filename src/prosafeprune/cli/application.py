@@ -8,6 +8,7 @@ import typer
 
 import prosafeprune
 from prosafeprune.cli.analyze import LISTING, analyze
+from prosafeprune.cli.apply import apply
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(prune)
 app.command()(search)
+app.command()(apply)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(judge)

@@ -10,7 +10,7 @@ import typer
 from prosafeprune.cli.options import options_of
 from prosafeprune.recipe import Recipe, make_recipe
 
-NOT_SEARCHED_WITH = ("layers", "strength", "suite", "benchmark", "data_dir", "benchmark_samples")
+NOT_SEARCHED_WITH = ("layers", "strength", "format", "suite", "benchmark", "data_dir", "benchmark_samples")
 """A search finds the plan and sees validation prompts alone."""
 
 

@@ -12,7 +12,13 @@ from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures, harmful_overlap, relative_energy, stable_rank
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.strength import Strength
-from prosafeprune.method.subspaces import OverlapOperator, basis, overlap_operator, pruned_weight
+from prosafeprune.method.subspaces import (
+    LowRankChange,
+    OverlapOperator,
+    basis,
+    low_rank_change,
+    overlap_operator,
+)
 from prosafeprune.model.anatomy import Anatomy, Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -53,12 +59,20 @@ class Edit:
         """Prune a stored matrix in place (Eq. 3)."""
         prune_in_place(self.submodule, stored, self.operator, self.strength)
 
+    def change_of(self, weight: torch.Tensor) -> LowRankChange:
+        """Return what the edit adds to the submodule's ``W (d_out, d_in)``, as two factors."""
+        return _change_of(weight, self.operator, self.strength)
+
 
 def prune_in_place(submodule: Submodule, stored: torch.Tensor, operator: OverlapOperator, strength: float) -> None:
     """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
     weight = submodule.take(stored)
-    operator = OverlapOperator(operator.left.to(weight.device), operator.right.to(weight.device))
-    submodule.put(stored, pruned_weight(weight, operator, strength))
+    submodule.put(stored, _change_of(weight, operator, strength).added_to(weight))
+
+
+def _change_of(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> LowRankChange:
+    there = OverlapOperator(operator.left.to(weight.device), operator.right.to(weight.device))
+    return low_rank_change(weight, there, strength)
 
 
 def make_edits(
@@ -107,7 +121,7 @@ def class_bases(
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
-    weight = submodule.take(submodule.module.weight.detach())
+    weight = submodule.weight()
     bases = class_bases(submodule, weight, plan.rank, inputs, class_rows)
     operator = overlap_operator(
         *(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL))

@@ -47,7 +47,7 @@ def silhouettes(
         raise InputError("Separability needs two classes of prompts at least, and more prompts than classes.")
     found = {}
     for submodule in submodules:
-        weight = submodule.take(submodule.module.weight.detach())
+        weight = submodule.weight()
         found[submodule.name] = silhouette(inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().numpy(), labels)
         advance(1)
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prosafeprune.checkpoint.staging import OURS
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.method.measures import EditMeasures
@@ -75,6 +76,8 @@ class Record(BaseModel):
     benign_divergence: Divergence
     """How far the result has moved from its source on benign prompts."""
     edited_tensors: list[str]
+    adapter_sha256: str | None = None
+    """Of an adapter's weights file; None for a checkpoint."""
     submodules: list[EditMeasures]
     run: RunRecord
 
@@ -97,6 +100,21 @@ class Record(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the record into a folder."""
         (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> Record:
+    """Return the record in a folder that this package wrote.
+
+    Raises:
+        InputError: there is none, or none that can be read.
+    """
+    file = folder / RECORD_FILE
+    try:
+        return Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: has no {RECORD_FILE}, so it was not written by prosafeprune.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as a record. Fetch or make it again.") from error
 
 
 def prompts_record(prompts: PromptSet) -> PromptsRecord:

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import apply, compare, evaluate, prune
+    from prosafeprune.analysis.request import AnalysisRequest
+    from prosafeprune.api import analyze, apply, compare, evaluate, prune
     from prosafeprune.applying import Applied
     from prosafeprune.baselines.request import CompareRequest
     from prosafeprune.comparer import MethodComparison
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnalysisRequest": "analysis.request",
     "Applied": "applying",
     "CompareRequest": "baselines.request",
     "Evaluation": "evaluator",
@@ -36,6 +38,7 @@ _HOMES = {
     "PruneResult": "pipeline",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
+    "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
     "compare": "api",
@@ -46,6 +49,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnalysisRequest",
     "Applied",
     "CompareRequest",
     "Evaluation",
@@ -57,6 +61,7 @@ __all__ = [
     "PruneResult",
     "Recipe",
     "SafetyFloorError",
+    "analyze",
     "apply",
     "bundled_prompts",
     "compare",

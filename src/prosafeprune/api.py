@@ -1,4 +1,4 @@
-"""Pruning, applying an adapter, measuring and comparing as one Python call each."""
+"""Pruning, applying an adapter, measuring, comparing and analysing as one Python call each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prosafeprune.analyser import Finished, run_analyses
+from prosafeprune.analysis.catalogue import find_entries
+from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.applying import Applied, apply_adapter
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.comparer import MethodComparison, run_comparison
@@ -162,3 +165,37 @@ def compare(
     request = make_settings(CompareRequest, given)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_comparison(request, Path(output), overwrite=overwrite, reporter=reporter)
+
+
+def analyze(
+    model: str | Path,
+    output: str | Path,
+    *names: str,
+    against: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> list[Finished]:
+    """Analyse a model, keeping numbers and figures in ``output``; what is there already is not done again.
+
+    Args:
+        model: a local folder, a hub id, a .gguf file or a LoRA adapter.
+        output: folder with one folder in it for each analysis.
+        *names: analyses, such as ``"probe"``; all of them when none is named.
+        against: a pruned checkpoint or an adapter made from the model, to compare it with.
+        overwrite: throw away what is in ``output``.
+        progress: show progress on stderr.
+        **settings: any other field of :class:`prosafeprune.AnalysisRequest`: ``layer``, ``submodule``, ``rank``,
+            ``pooling``, ``benchmark``, ``data_dir``, ``general``, ``refusal_words`` and more.
+
+    Returns:
+        For each analysis its tables, what its figures are drawn from, and its folder.
+
+    Raises:
+        InputError: a model, a prompt file, a name or a setting cannot be used.
+    """
+    asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
+    request = make_settings(AnalysisRequest, asked)
+    entries = find_entries(names, everything=not names)
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_analyses(request, entries, Path(output), overwrite=overwrite, reporter=reporter)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.ability import Question, TaskScore, find_task, grade, read_task, summarise
+from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.evaluated import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.comparing import Earlier, read_earlier
@@ -124,20 +124,8 @@ class _Run:
 
     def ability(self, questions: Sequence[Question]) -> dict[str, TaskScore]:
         """Answer the questions still open, and return the accuracy on each task."""
-        kept = self.folder.ability(self.request.ability_tokens)
-        waiting = [question.prompt for question in questions if (0, question.prompt) not in kept]
-        if waiting:
-            decoding = Decoding(max_new_tokens=self.request.ability_tokens)
-            with self.reporter.stage("General ability", len(waiting)) as advance:
-                for place, answer in self.generator().answer(waiting, decoding):
-                    kept.add(0, waiting[place], completion=answer.text, finished=answer.finished)
-                    advance(1)
-        graded = [
-            grade(question, str(row["completion"]), finished=bool(row["finished"]))
-            for question in questions
-            for row in [kept[0, question.prompt]]
-        ]
-        return {name: summarise([one for one in graded if one.task == name]) for name in self.request.ability}
+        tokens = self.request.ability_tokens
+        return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
 
     def divergence(self, source: _Source | None) -> Divergence | None:
         """Return how far the model has moved from its source, when there is one."""

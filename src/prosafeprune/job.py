@@ -17,7 +17,7 @@ from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
-from prosafeprune.recipe import Recipe
+from prosafeprune.recipe import PlanSettings, Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
@@ -95,11 +95,11 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) 
     return written + (size if source.is_gguf else 0)  # the converted GGUF lies beside it meanwhile
 
 
-def calibration_prompts(recipe: Recipe) -> PromptSets:
-    """Return the recipe's calibration prompts, or the bundled ones.
+def calibration_prompts(recipe: PlanSettings) -> PromptSets:
+    """Return the prompts of each class that subspaces are made from.
 
     Raises:
-        InputError: they cannot be read, or there are fewer than the rank.
+        InputError: a file cannot be read, or a class has fewer prompts than the rank.
     """
     sets = {}
     for prompt_class in PromptClass:

@@ -49,7 +49,11 @@ class KeptFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file in its place, whole or not at all."""
-        write_whole(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self.write_file(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def write_file(self, name: str, content: str | bytes) -> None:
+        """Put a file in its place, whole or not at all."""
+        write_whole(self.path / name, content)
 
 
 @contextmanager

@@ -20,10 +20,10 @@ Layers = tuple[int, ...]
 Asked = TypeVar("Asked", bound="Recipe")
 
 
-class Recipe(MeasuringSettings):
-    """Everything that decides the result of a run, apart from where it is written."""
+class PlanSettings(MeasuringSettings):
+    """A plan and the prompts it is calibrated with, as settings that `prune`, `search` and `analyze` share."""
 
-    model_config = ConfigDict(title="Pruning")
+    model_config = ConfigDict(title="Plan")
 
     layers: Layers | None = Field(
         None,
@@ -46,30 +46,11 @@ class Recipe(MeasuringSettings):
     pseudo_harmful: str | None = Field(None, description="Pseudo-harmful calibration prompts, likewise.")
     samples: int = Field(200, ge=1, description="Calibration prompts drawn from each class, at most.")
     max_new_tokens: int = Field(64, ge=1, description="Length of the answers that are judged.")
-    max_safety_drop: float = Field(
-        3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."
-    )
-
-    format: Literal["checkpoint", "adapter"] = Field(
-        "checkpoint",
-        description="What is written: checkpoint (a model like its source) or adapter (a LoRA adapter for the source).",
-    )
-    strategy: Literal["auto", "paper"] = Field(
-        "auto", description="How layers are searched for: auto, or paper (windows near the silhouette's peak, by T.S.)."
-    )
-    budget: str = Field("60", description="How long to search: trials (60) or minutes (10m).")
-    confirmations: int = Field(6, ge=1, description="Plans that the search measures for real before it chooses.")
 
     @field_validator("strength", mode="before")
     @classmethod
     def _read_strength(cls, value: Any) -> Any:
         return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
-
-    @field_validator("budget", mode="before")
-    @classmethod
-    def _check_budget(cls, value: Any) -> Any:
-        Budget(str(value))
-        return str(value)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -89,10 +70,36 @@ class Recipe(MeasuringSettings):
         return tuple(sorted(set(value)))
 
     @model_validator(mode="after")
-    def _one_strength_a_layer(self) -> Recipe:
+    def _one_strength_a_layer(self) -> PlanSettings:
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers or ())} layers")
         return self
+
+
+class Recipe(PlanSettings):
+    """Everything that decides the result of a run, apart from where it is written."""
+
+    model_config = ConfigDict(title="Pruning")
+
+    max_safety_drop: float = Field(
+        3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."
+    )
+
+    format: Literal["checkpoint", "adapter"] = Field(
+        "checkpoint",
+        description="What is written: checkpoint (a model like its source) or adapter (a LoRA adapter for the source).",
+    )
+    strategy: Literal["auto", "paper"] = Field(
+        "auto", description="How layers are searched for: auto, or paper (windows near the silhouette's peak, by T.S.)."
+    )
+    budget: str = Field("60", description="How long to search: trials (60) or minutes (10m).")
+    confirmations: int = Field(6, ge=1, description="Plans that the search measures for real before it chooses.")
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _check_budget(cls, value: Any) -> Any:
+        Budget(str(value))
+        return str(value)
 
 
 def parse_layers(text: object) -> Layers:

@@ -10,6 +10,7 @@ from typing import Any
 from prosafeprune.calibration import ClassRows, collect_inputs
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.job import Job
 from prosafeprune.judge import Judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
@@ -274,8 +275,7 @@ def _score(scorer: PlanScorer, edits: PlanEdits, plan: Plan) -> Scored:
 
 
 def _rates(measurement: Measurement) -> Rates:
-    def rate(prompt_class: PromptClass) -> float:
-        outcomes = [good for one in measurement.of(prompt_class) for good in one.outcomes]
-        return 100 * sum(outcomes) / len(outcomes)
-
-    return Rates(compliance_rate=rate(PromptClass.PSEUDO_HARMFUL), safety_score=rate(PromptClass.HARMFUL))
+    return Rates(
+        compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
+        safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
+    )

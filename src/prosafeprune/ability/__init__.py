@@ -1,5 +1,6 @@
 """General ability: multiple-choice and arithmetic questions, and what a careful reader takes from the answers."""
 
+from prosafeprune.ability.asking import ask_questions
 from prosafeprune.ability.questions import Question, read_task, task_questions
 from prosafeprune.ability.score import Graded, TaskScore, grade, summarise
 from prosafeprune.ability.tasks import TASKS, Task, find_task
@@ -10,6 +11,7 @@ __all__ = [
     "Question",
     "Task",
     "TaskScore",
+    "ask_questions",
     "find_task",
     "grade",
     "read_task",

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from prosafeprune.ability.numbers import number_text, parse_number, read_number
 from prosafeprune.ability.options import parse_option
 from prosafeprune.ability.questions import Question
-from prosafeprune.evaluation.intervals import wilson_interval
-from prosafeprune.evaluation.scores import Rate
+from prosafeprune.evaluation.scores import Rate, rate
 
 
 class Graded(BaseModel):
@@ -68,11 +67,9 @@ def summarise(graded: Sequence[Graded]) -> TaskScore:
     tasks = {answer.task for answer in graded}
     if len(tasks) != 1:
         raise ValueError(f"answers of exactly one task are needed, not of {sorted(tasks)}")
-    right, total = sum(answer.correct for answer in graded), len(graded)
-    low, high = wilson_interval(right, total)
     return TaskScore(
         task=tasks.pop(),
-        accuracy=Rate(percent=100 * right / total, low=100 * low, high=100 * high, successes=right, total=total),
+        accuracy=rate(sum(answer.correct for answer in graded), len(graded)),
         unparsed=sum(answer.parsed is None for answer in graded),
         cut=sum(not answer.finished for answer in graded),
     )

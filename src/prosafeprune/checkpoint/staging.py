@@ -90,15 +90,15 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
             raise InputError(f"{output}: could not be written ({reason}). Nothing was left behind.") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put a text file in its place, whole or not at all.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Put a file in its place, whole or not at all; text as UTF-8.
 
     Raises:
         InputError: it cannot be written.
     """
     partial = path.parent / f".{path.name}.partial"
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
         raise InputError(f"{path}: could not be written ({error.strerror}).") from error

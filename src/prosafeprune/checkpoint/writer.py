@@ -115,6 +115,8 @@ class EditedTensors:
     adapter_sha256 = None
 
     def __init__(self, source: Path, located: Located, edits: Sequence[MatrixEdit]) -> None:
+        if any(getattr(edit, "memory_only", False) for edit in edits):  # ablations that weaken safety are never written
+            raise TypeError("a checkpoint is made from the edits of a plan")
         self._source = source
         self._entries = [(*located[module_name], group) for module_name, group in by_module(edits)]
 

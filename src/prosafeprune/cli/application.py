@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import prosafeprune
+from prosafeprune.cli.analyze import LISTING, analyze
 from prosafeprune.cli.apply import apply
 from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(judge)
+app.command(epilog=LISTING)(analyze)
 
 
 def _print_version(wanted: bool) -> None:

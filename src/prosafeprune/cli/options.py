@@ -79,6 +79,7 @@ def _described(settings: type[BaseModel], name: str) -> str:
     """Return a setting's description and default."""
     field: FieldInfo = settings.model_fields[name]
     default = getattr(field.default, "value", field.default)
-    told = field.is_required() or default is None or default is False or default == () or default == ""
-    default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    told = field.is_required() or default is None or default is False or default == ""
     return f"{field.description}" if told else f"{field.description} Default: {default}."

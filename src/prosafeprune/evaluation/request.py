@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from prosafeprune.evaluation.settings import MeasuringSettings
-
-TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
+from prosafeprune.evaluation.settings import AbilitySettings
 
 
-class EvaluationRequest(MeasuringSettings):
+class EvaluationRequest(AbilitySettings):
     """Everything that decides the result of an evaluation, apart from where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -43,30 +41,10 @@ class EvaluationRequest(MeasuringSettings):
         0.0, ge=0, description="0 takes the likeliest token each time; above, answers are drawn."
     )
     repeats: int = Field(1, ge=1, description="Answers drawn to each prompt; needs a temperature.")
-    ability: tuple[str, ...] = Field((), description=f"Tasks of general ability: {', '.join(TASK_NAMES)}, or all.")
-    ability_samples: int | None = Field(
-        None, ge=1, description="Questions drawn from each task, at most; else what the paper drew."
-    )
-    ability_tokens: int = Field(512, ge=1, description="Length of the answers to questions of ability.")
     source: str | None = Field(
         None,
         description="The model that MODEL was made from: report how far it has moved from it on benign prompts.",
     )
-
-    @field_validator("ability", mode="before")
-    @classmethod
-    def _name_tasks(cls, value: object) -> object:
-        given = value.split(",") if isinstance(value, str) else value
-        names = [str(name).strip() for name in given] if isinstance(given, list | tuple) else given
-        return tuple(TASK_NAMES) if names == ["all"] else names
-
-    @field_validator("ability")
-    @classmethod
-    def _known_tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in value if name not in TASK_NAMES]
-        if unknown:
-            raise ValueError(f"there is no task {unknown[0]}; there are {', '.join(TASK_NAMES)}, and all for these")
-        return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _fits_together(self) -> EvaluationRequest:

@@ -108,25 +108,35 @@ def change(before: Sequence[bool], after: Sequence[bool]) -> Change:
     )
 
 
+def rate(successes: int, total: int) -> Rate:
+    """Return a rate with its interval; ``total`` is at least 1."""
+    low, high = wilson_interval(successes, total)
+    return Rate(percent=100 * successes / total, low=100 * low, high=100 * high, successes=successes, total=total)
+
+
+def pooled_rate(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> Rate:
+    """Return the rate over all prompts of one class, its sets pooled; there must be one."""
+    outcomes = _pooled(judged, prompt_class)
+    return rate(sum(outcomes), len(outcomes))
+
+
 def pooled_change(before: Sequence[JudgedSet], after: Sequence[JudgedSet], prompt_class: PromptClass) -> Change:
     """Return the change over all prompts of one class, its sets pooled; there must be one."""
+    return change(_pooled(before, prompt_class), _pooled(after, prompt_class))
 
-    def pooled(judged: Sequence[JudgedSet]) -> list[bool]:
-        return [good for one in judged if one.prompt_class is prompt_class for good in one.outcomes]
 
-    return change(pooled(before), pooled(after))
+def _pooled(judged: Sequence[JudgedSet], prompt_class: PromptClass) -> list[bool]:
+    return [good for one in judged if one.prompt_class is prompt_class for good in one.outcomes]
 
 
 def _set_score(judged: JudgedSet) -> SetScore:
     outcomes = judged.outcomes
-    successes, total = sum(outcomes), len(outcomes)
-    low, high = wilson_interval(successes, total)
-    repeats = [100 * sum(run) / total for run in judged.outcomes_by_repeat]
+    repeats = [100 * sum(run) / len(run) for run in judged.outcomes_by_repeat]
     return SetScore(
         name=judged.name,
         title=judged.title,
         prompt_class=judged.prompt_class,
-        rate=Rate(percent=100 * successes / total, low=100 * low, high=100 * high, successes=successes, total=total),
+        rate=rate(sum(outcomes), len(outcomes)),
         answers=dict(sorted(Counter(verdict.answer_class.value for verdict in judged.verdicts).items())),
         repeats=repeats,
         mean=statistics.fmean(repeats),

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, field_validator
 from prosafeprune.judge.choice import JudgeSettings
 
 Suite = Literal["bundled", "paper"]
+TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
 
 
 class MeasuringSettings(JudgeSettings):
@@ -52,3 +53,30 @@ class MeasuringSettings(JudgeSettings):
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+
+class AbilitySettings(MeasuringSettings):
+    """What a model's general ability is measured by, as settings that `evaluate` and `analyze` share."""
+
+    model_config = ConfigDict(title="General ability")
+
+    ability: tuple[str, ...] = Field((), description=f"Tasks of general ability: {', '.join(TASK_NAMES)}, or all.")
+    ability_samples: int | None = Field(
+        None, ge=1, description="Questions drawn from each task, at most; else what the paper drew."
+    )
+    ability_tokens: int = Field(512, ge=1, description="Length of the answers to questions of ability.")
+
+    @field_validator("ability", mode="before")
+    @classmethod
+    def _name_tasks(cls, value: object) -> object:
+        given = value.split(",") if isinstance(value, str) else value
+        names = [str(name).strip() for name in given] if isinstance(given, list | tuple) else given
+        return tuple(TASK_NAMES) if names == ["all"] else names
+
+    @field_validator("ability")
+    @classmethod
+    def _known_tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in TASK_NAMES]
+        if unknown:
+            raise ValueError(f"there is no task {unknown[0]}; there are {', '.join(TASK_NAMES)}, and all for these")
+        return tuple(dict.fromkeys(value))

@@ -56,14 +56,23 @@ class Edit:
     measures: EditMeasures
 
     def apply(self, stored: torch.Tensor) -> None:
-        """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
-        weight = self.submodule.take(stored)
-        self.submodule.put(stored, self.change_of(weight).added_to(weight))
+        """Prune a stored matrix in place (Eq. 3)."""
+        prune_in_place(self.submodule, stored, self.operator, self.strength)
 
     def change_of(self, weight: torch.Tensor) -> LowRankChange:
         """Return what the edit adds to the submodule's ``W (d_out, d_in)``, as two factors."""
-        operator = OverlapOperator(self.operator.left.to(weight.device), self.operator.right.to(weight.device))
-        return low_rank_change(weight, operator, self.strength)
+        return _change_of(weight, self.operator, self.strength)
+
+
+def prune_in_place(submodule: Submodule, stored: torch.Tensor, operator: OverlapOperator, strength: float) -> None:
+    """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
+    weight = submodule.take(stored)
+    submodule.put(stored, _change_of(weight, operator, strength).added_to(weight))
+
+
+def _change_of(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> LowRankChange:
+    there = OverlapOperator(operator.left.to(weight.device), operator.right.to(weight.device))
+    return low_rank_change(weight, there, strength)
 
 
 def make_edits(
@@ -90,14 +99,30 @@ def make_edits(
     return edits
 
 
+def class_bases(
+    submodule: Submodule,
+    weight: torch.Tensor,
+    rank: int,
+    inputs: PooledInputs,
+    class_rows: Mapping[PromptClass, Sequence[int]],
+) -> dict[PromptClass, torch.Tensor]:
+    """Return each class's basis ``(d_out, rank)`` in the outputs of a submodule with weight ``W (d_out, d_in)``.
+
+    K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
+
+    Raises:
+        InputError: a class has fewer independent directions than the rank.
+    """
+    activations = inputs.outputs(submodule, weight)
+    rank = min(rank, weight.shape[0])
+    return {name: basis(activations[:, list(rows)], rank) for name, rows in class_rows.items()}
+
+
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
     weight = submodule.weight()
-    activations = inputs.outputs(submodule, weight)
-    # K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
-    rank = min(plan.rank, weight.shape[0])
-    bases = {name: basis(activations[:, list(rows)], rank) for name, rows in class_rows.items()}
+    bases = class_bases(submodule, weight, plan.rank, inputs, class_rows)
     operator = overlap_operator(
         *(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL))
     )
@@ -107,7 +132,7 @@ def _make_edit(
         kind=submodule.kind,
         layer=submodule.layer,
         stable_rank=rank_of_weight,
-        energy_bound=rank / rank_of_weight,
+        energy_bound=operator.right.shape[1] / rank_of_weight,
         energy=relative_energy(operator, weight),
         harmful_overlap=harmful_overlap(operator, bases[PromptClass.HARMFUL]),
     )

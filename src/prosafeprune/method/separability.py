@@ -48,12 +48,16 @@ def silhouettes(
     found = {}
     for submodule in submodules:
         weight = submodule.weight()
-        activations = inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().numpy()
-        # Distances of rows far from the origin lose digits; they do not change with it.
-        centred = activations.astype(np.float64) - activations.mean(axis=0, dtype=np.float64)
-        found[submodule.name] = float(silhouette_score(centred, labels))
+        found[submodule.name] = silhouette(inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().numpy(), labels)
         advance(1)
     return found
+
+
+def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean silhouette (Eq. 4) of points ``(n, d)`` whose classes ``labels (n,)`` tell."""
+    # Distances of points far from the origin lose digits; they do not change with it.
+    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+    return float(silhouette_score(centred, labels))
 
 
 def layer_silhouettes(submodules: Sequence[Submodule], by_submodule: Mapping[str, float]) -> dict[int, float]:

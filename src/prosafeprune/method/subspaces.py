@@ -20,12 +20,24 @@ def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
         raise InputError(
             f"Rank {rank} needs at least {rank} prompts in each class and {rank} outputs; here {count} and {d_out}."
         )
-    left, values, _ = torch.linalg.svd(activations, full_matrices=False)
-    if values[rank - 1] <= torch.finfo(values.dtype).eps * max(d_out, count) * values[0]:
+    left = independent_directions(activations)
+    if left.shape[1] < rank:
         raise InputError(
             f"The activations have fewer than {rank} independent directions. Use a smaller rank or other prompts."
         )
     return left[:, :rank]
+
+
+def independent_directions(activations: torch.Tensor) -> torch.Tensor:
+    """Return all left singular vectors of ``A (d_out, n)`` that are not lost in rounding, the strongest first."""
+    left, values, _ = torch.linalg.svd(activations, full_matrices=False)
+    count = int((values > torch.finfo(values.dtype).eps * max(activations.shape) * values[0]).sum())
+    return left[:, :count]
+
+
+def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return ``Overlap(r)``, the mean cosine of the principal angles between two bases ``(d, r)`` (D.1)."""
+    return float(torch.linalg.svdvals(one.T @ other).clamp(max=1).mean())
 
 
 @dataclass(frozen=True)

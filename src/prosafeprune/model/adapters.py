@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Subject:
     source: ModelSource
     adapter: Path | None = None
 
-    @property
+    @cached_property  # gigabytes are read for it
     def sha256(self) -> str:
         """The checkpoint's hash; with an adapter, both hashes joined by a plus."""
         own = model_hash(self.source.path)

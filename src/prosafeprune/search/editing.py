@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 
-from prosafeprune.method.plan import Edit
+from prosafeprune.model.anatomy import Submodule
+
+
+class InPlaceEdit(Protocol):
+    """Anything that changes the stored matrix of one submodule; a plan's edits are one kind of it."""
+
+    @property
+    def submodule(self) -> Submodule:
+        """Whose matrix changes."""
+        ...
+
+    def apply(self, stored: torch.Tensor) -> None:
+        """Change a stored matrix in place."""
+        ...
 
 
 @contextmanager
-def apply_edits(edits: Sequence[Edit]) -> Iterator[None]:
-    """Prune the model in memory, in the dtype it runs in, for as long as the context; then put every bit back.
+def apply_edits(edits: Sequence[InPlaceEdit]) -> Iterator[None]:
+    """Edit the model in memory, in the dtype it runs in, for as long as the context; then put every bit back.
 
-    Copies of the matrices that change are kept, of no others.
+    Edits of one matrix come one after the other, each on top of those before it. Copies of the matrices that change
+    are kept, of no others.
     """
     weights = {edit.submodule.module_name: edit.submodule.module.weight for edit in edits}
     kept: dict[str, torch.Tensor] = {}

@@ -1,0 +1,187 @@
+"""What analyses share: one model with its prompts, and what has been collected from it, each thing made once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prosafeprune.analysis.analysis import Work
+from prosafeprune.analysis.answers import KeptAnswers, Treatment
+from prosafeprune.analysis.last_states import LastStates, collect_last_states
+from prosafeprune.analysis.prompts import AnalysisPrompts, Split
+from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.bench import describe_anatomy
+from prosafeprune.calibration import ClassRows, collect_inputs
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.subjects import LocalModel
+from prosafeprune.generation import Decoding
+from prosafeprune.judge import Judge
+from prosafeprune.judge.choice import make_judge
+from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
+from prosafeprune.method.pooling import Pooling
+from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import Reporter, ignore
+from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.search.edits import PlanEdits
+
+TIMED = 8
+"""Prompts that are run to learn how fast the model is here."""
+TIMED_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled inputs of every submodule for the three classes of a split."""
+
+    inputs: PooledInputs
+    class_rows: ClassRows
+
+    def activations(self, submodule: Submodule, prompt_class: PromptClass) -> np.ndarray:
+        """Return the pooled outputs of a submodule for the prompts of one class, ``(prompts, d_out)``, float64."""
+        weight = submodule.weight()
+        rows = list(self.class_rows[prompt_class])
+        found: np.ndarray = self.inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().double().numpy()
+        return found
+
+
+class Context:
+    """One model under analysis."""
+
+    def __init__(
+        self, request: AnalysisRequest, prompts: AnalysisPrompts, local: LocalModel, folder: Path, reporter: Reporter
+    ) -> None:
+        """Look at ``local``, which is loaded only when something has to be collected; keep answers in ``folder``."""
+        self.request, self.prompts, self.local, self.reporter = request, prompts, local, reporter
+        self.answers = KeptAnswers(
+            folder,
+            local.made_by(),
+            Decoding(max_new_tokens=request.max_new_tokens),
+            lambda: self.judge,
+            local.generator,
+            reporter,
+        )
+        self._pooled: dict[Split, Pooled] = {}
+        self._states: dict[Split | str, LastStates] = {}
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in memory. Raises InputError when it cannot be loaded."""
+        return self.local.loaded
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The model's submodules."""
+        return describe_anatomy(self.loaded, self.reporter)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The refusal judge."""
+        return make_judge(self.request, self.reporter)
+
+    @cached_property
+    def calibrated_with(self) -> dict[str, str]:
+        """What edits depend on besides the plan: the hashes of the calibration prompts."""
+        return {name.value: one.sha256 for name, one in self.prompts.calibration.items()}
+
+    def require_layers(self) -> None:
+        """Raise InputError when the request names layers that the model does not have."""
+        count, request = self.anatomy.num_layers, self.request
+        for option, layers in (("--layers", request.layers or ()), ("--layer", (request.layer or 0,))):
+            if max(layers, default=0) >= count:
+                raise InputError(f"{option} {max(layers)}: the model has {count} layers, counted 0 to {count - 1}.")
+
+    def pooled(self, split: Split) -> Pooled:
+        """Return the pooled inputs of all submodules for the three classes of a split.
+
+        Raises:
+            InputError: an input is not finite, or out of memory.
+        """
+        if split not in self._pooled:
+            layers = range(self.anatomy.num_layers)
+            found = collect_inputs(
+                self.loaded,
+                self.anatomy,
+                self.prompts.of(split),
+                self.request.pooling,
+                layers,
+                self.request.batch_size,
+                self.reporter,
+            )
+            self._pooled[split] = Pooled(*found)
+        return self._pooled[split]
+
+    def last_states(self, split: Split) -> Mapping[PromptClass, LastStates]:
+        """Return the states of the last prompt token behind every layer, for the three classes of a split."""
+        return {name: self._last_states(f"{split} {name}", one) for name, one in self.prompts.of(split).items()}
+
+    def general_states(self) -> LastStates | None:
+        """Return the same for the general prompts; None when there are none."""
+        return self._last_states("general", self.prompts.general) if self.prompts.general is not None else None
+
+    @cached_property
+    def edits(self) -> PlanEdits:
+        """Makes the edits of plans from the calibration prompts; the model must have its own weights when asked."""
+        pooled = self.pooled("calibration")
+        return PlanEdits(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
+
+    def measure(self, treatment: Treatment, sets: Sequence[EvaluationSet] | None = None) -> Measurement:
+        """Return the treated model's judged answers to the test sets, or to ``sets``; see :class:`KeptAnswers`."""
+        return self.answers.measure(treatment, self.prompts.test_sets if sets is None else sets)
+
+    def passes_for_pooled(self, *splits: Split) -> Work:
+        """Return what collecting the pooled inputs of these splits would cost now."""
+        waiting = [split for split in splits if split not in self._pooled]
+        return Work(passes=sum(len(one) for split in waiting for one in self.prompts.of(split).values()))
+
+    def passes_for_states(self, *splits: Split, general: bool = False) -> Work:
+        """Return what collecting the last states of these splits, and of the general prompts, would cost now."""
+        waiting = {f"{split} {name}": one for split in splits for name, one in self.prompts.of(split).items()}
+        if general and self.prompts.general is not None:
+            waiting["general"] = self.prompts.general
+        return Work(passes=sum(len(one) for name, one in waiting.items() if name not in self._states))
+
+    def seconds(self, work: Work) -> float:
+        """Return about how long some work will take with this model on this machine."""
+        passing = work.passes * self._seconds_a_pass if work.passes else 0.0
+        answering = work.answers * self._seconds_an_answer if work.answers else 0.0
+        return passing + answering + work.seconds
+
+    def _last_states(self, key: str, prompts: PromptSet) -> LastStates:
+        if key not in self._states:
+            encoded = encode_prompts(self.loaded.tokenizer, prompts.texts)
+            size = BatchSize(self.request.batch_size, self.loaded.device)
+            with self.reporter.stage(f"Last states, {key.replace('_', '-')}", len(encoded)) as advance:
+                self._states[key] = collect_last_states(self.loaded, self.anatomy, encoded, size, advance)
+        return self._states[key]
+
+    @cached_property
+    def _seconds_a_pass(self) -> float:
+        encoded = encode_prompts(self.loaded.tokenizer, self._timed_prompts())
+        size, layers = BatchSize(self.request.batch_size, self.loaded.device), range(self.anatomy.num_layers)
+        started = time.monotonic()
+        collect_pooled_inputs(self.loaded.model, self.anatomy, encoded, Pooling.SEQUENCE, layers, size, ignore)
+        return (time.monotonic() - started) / len(encoded)
+
+    @cached_property
+    def _seconds_an_answer(self) -> float:
+        timed, tokens = self._timed_prompts(), min(TIMED_TOKENS, self.request.max_new_tokens)
+        started = time.monotonic()
+        with torch.inference_mode():
+            for _ in self.local.generator().answer(timed, Decoding(max_new_tokens=tokens)):
+                pass
+        return (time.monotonic() - started) / len(timed) * self.request.max_new_tokens / tokens
+
+    def _timed_prompts(self) -> list[str]:
+        prompts = self.prompts.calibration[PromptClass.PSEUDO_HARMFUL].texts
+        return prompts[:TIMED]

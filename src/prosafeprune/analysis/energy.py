@@ -1,0 +1,118 @@
+"""What an edit takes away from the weights: stable rank, bound, realised energy, overlap with harm (A.3, D.1, D.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.result import Cell, Findings, LineFigure, Table, make_table
+from prosafeprune.analysis.seen import layer_means, submodule_labels, submodule_means
+from prosafeprune.method.plan import Plan, make_edits
+from prosafeprune.progress import ignore
+
+MEASURES = {
+    "stable_rank": "stable rank",
+    "energy_bound": "bound r / sr(W)",
+    "energy": "realised energy",
+    "harmful_overlap": "overlap with the harmful subspace",
+}
+SECONDS_A_SUBMODULE = 0.4
+
+
+class EnergyAnalysis(Analysis):
+    """Measures of the full edit (strength 1) of every submodule of every layer, were it the one that is pruned.
+
+    At strength ``lambda`` the energy is ``lambda^2`` times as much.
+    """
+
+    settings = ("rank",)
+    compares = False
+
+    def work(self, context: Context) -> Work:
+        """One pass over the calibration prompts, three decompositions and a norm for each submodule."""
+        computed = SECONDS_A_SUBMODULE * len(context.anatomy.submodules)
+        return context.passes_for_pooled("calibration") + Work(seconds=computed)
+
+    def observe(self, context: Context, before: Observation | None) -> Observation:
+        """Return each measure by submodule."""
+        pooled, request = context.pooled("calibration"), context.request
+        measures = []
+        with context.reporter.stage("Edits", context.anatomy.num_layers) as advance, torch.inference_mode():
+            for layer in range(context.anatomy.num_layers):
+                plan = Plan(layers=(layer,), rank=request.rank, strength=1.0, pooling=request.pooling)
+                # Only the measures are kept: the operators of all layers would take much memory.
+                edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
+                measures += [edit.measures for edit in edits]
+                advance(1)
+        labels = submodule_labels(context.anatomy.submodules)
+        return labels | {name: np.array([getattr(one, name) for one in measures]) for name in MEASURES}
+
+    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
+        """Return the means over the model, by layer and by submodule."""
+        values = np.stack([before[name] for name in MEASURES], axis=1)
+        mean_rank = float(before["stable_rank"].mean())
+        summary = make_table(
+            "summary",
+            f"The full edit at rank {request.rank}, over all {len(values)} submodules (shares of 1)",
+            ("measure", "value"),
+            (
+                ("mean stable rank", mean_rank),
+                ("bound of the mean stable rank, as in table 9", request.rank / mean_rank),
+                ("mean bound", float(before["energy_bound"].mean())),
+                ("mean realised energy", float(before["energy"].mean())),
+                ("largest realised energy", float(before["energy"].max())),
+                (
+                    "largest realised energy as a share of its bound",
+                    float((before["energy"] / before["energy_bound"]).max()),
+                ),
+                ("mean overlap with the harmful subspace", float(before["harmful_overlap"].mean())),
+            ),
+        )
+        submodules = make_table(
+            "submodules",
+            "The full edit of each submodule",
+            ("layer", "submodule", *MEASURES),
+            ((layer, kind, *map(float, means)) for layer, kind, means in submodule_means(before, values)),
+        )
+        energy = make_table(
+            "energy",
+            "Energy of the full edit under its bound, by layer, mean over its submodules",
+            ("layer", "measure", "value"),
+            _by_layer(before, "energy_bound", "energy"),
+        )
+        overlap = make_table(
+            "overlap",
+            "Overlap of the full edit with the harmful subspace, by layer, mean over its submodules",
+            ("layer", "measure", "value"),
+            _by_layer(before, "harmful_overlap"),
+        )
+        figures = (
+            _lines(energy, "share of the weights' energy", log=True),
+            _lines(overlap, "share of the harmful subspace (0 to 1)"),
+        )
+        return Findings(tables=(summary, energy, overlap, submodules), figures=figures)
+
+
+def _by_layer(seen: Observation, *names: str) -> Iterator[tuple[Cell, ...]]:
+    for name in names:
+        for layer, mean in layer_means(seen, seen[name]):
+            yield layer, MEASURES[name], float(mean)
+
+
+def _lines(table: Table, y_label: str, *, log: bool = False) -> LineFigure:
+    return LineFigure(
+        name=table.name,
+        title=table.title,
+        table=table.name,
+        x="layer",
+        y="value",
+        by="measure",
+        x_label="layer",
+        y_label=y_label,
+        log=log,
+    )

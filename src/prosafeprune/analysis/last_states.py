@@ -1,0 +1,116 @@
+"""The residual stream at the last token of a prompt, from which the answer begins, behind every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.batches import BatchSize, accepted, pad_batch
+from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.partial_pass import Forms, beginning_at
+from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.progress import Advance, ignore
+
+
+@dataclass(frozen=True)
+class LastStates:
+    """What leaves each layer at the last prompt token."""
+
+    states: torch.Tensor
+    """``(layers, prompts, d)`` in the model's dtype, on the CPU; prompts in the order they were given."""
+    forms: Forms
+    """What each layer returns, for passes that hand states on in its place."""
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def collect_last_states(
+    loaded: LoadedModel,
+    anatomy: Anatomy,
+    prompts: Sequence[EncodedPrompt],
+    batch_size: BatchSize,
+    advance: Advance = ignore,
+) -> LastStates:
+    """Run the prompts once and keep what leaves every layer at their last token.
+
+    Raises:
+        InputError: a state is not finite, or out of memory.
+    """
+    model, device = loaded.model, loaded.device
+    head = SharedHead(model, [prompt.ids for prompt in prompts], 0)
+    # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
+    forms: Forms = {}
+    kept: list[torch.Tensor] = []
+
+    def work(rows: Sequence[int]) -> None:
+        # Padded on the left, so that the last tokens of all rows lie together.
+        batch = pad_batch([prompts[row].ids[head.length :] for row in rows], head.length, "left", device)
+        with _leaving(anatomy, forms) as left:
+            model(
+                input_ids=batch.ids,
+                attention_mask=torch.cat([batch.mask.new_ones(len(rows), head.length), batch.mask], dim=1),
+                past_key_values=head.cache(len(rows)),
+                use_cache=True,
+                **accepted(model, position_ids=batch.positions, logits_to_keep=1),
+            )
+        found = torch.stack([left[layer] for layer in range(anatomy.num_layers)])
+        if not kept:
+            kept.append(found.new_empty(found.shape[0], len(prompts), found.shape[2], device="cpu"))
+        kept[0][:, list(rows)] = found.cpu()
+
+    for done in batch_size.run(order, work):
+        advance(done)
+    if not torch.isfinite(kept[0]).all():
+        raise InputError(f"{loaded.name}: its states are not finite. Use --dtype float32 or bfloat16.")
+    return LastStates(kept[0], forms)
+
+
+# torch enters the mode each time the generator goes on, and leaves it at each yield.
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def read_through_head(
+    loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield each prompt's row and the logits ``(vocabulary,)`` that the model makes of what leaves a layer.
+
+    The model's forward pass runs with all layers handing the states on, so that whatever it does between its last
+    layer and its output (a norm, scaling, soft caps) is done here too.
+
+    Raises:
+        InputError: out of memory.
+    """
+
+    def work(rows: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+        states = last.states[layer, list(rows)].unsqueeze(1).to(loaded.device)
+        ids = torch.zeros(len(rows), 1, dtype=torch.long, device=loaded.device)
+        with beginning_at(anatomy.layers, anatomy.num_layers, states, last.forms):
+            logits = loaded.model(input_ids=ids, use_cache=False).logits[:, -1]
+        yield from zip(rows, logits, strict=True)
+
+    yield from batch_size.stream(range(last.states.shape[1]), work)
+
+
+@contextmanager
+def _leaving(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Tensor]]:
+    """Give a dictionary that holds, after a pass, what left each layer at the last place, ``(rows, d)``."""
+    left: dict[int, torch.Tensor] = {}
+
+    def hook(layer: int) -> Callable[..., None]:
+        def keep(module: Any, arguments: Any, output: Any) -> None:
+            forms[layer] = len(output) if isinstance(output, tuple) else None
+            left[layer] = (output[0] if isinstance(output, tuple) else output)[:, -1].clone()
+
+        return keep
+
+    handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(anatomy.layers)]
+    try:
+        yield left
+    finally:
+        for handle in handles:
+            handle.remove()

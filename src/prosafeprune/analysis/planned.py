@@ -1,0 +1,43 @@
+"""The plan whose parts and neighbours analyses look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.checkpoint.staging import OURS
+from prosafeprune.errors import InputError
+from prosafeprune.method.plan import Plan
+
+
+def find_plan(request: AnalysisRequest) -> Plan | None:
+    """Return the plan of the request's layers or, without them, the one that its pruned model was made by, if any.
+
+    Raises:
+        InputError: the pruned model's record cannot be read, or it was pruned with another pooling than is asked for.
+    """
+    if request.layers is not None:
+        return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
+    if request.against is None:
+        return None
+    record = Path(request.against).expanduser() / OURS
+    if not record.is_file():
+        return None
+    try:
+        plan = Plan.model_validate(json.loads(record.read_text(encoding="utf-8"))["plan"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{record}: cannot be read as a record. Name the plan's --layers.") from error
+    if plan.pooling is not request.pooling:
+        raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Give that too.")
+    return plan
+
+
+def require_plan(request: AnalysisRequest) -> Plan:
+    """Return the plan. Raises InputError as :func:`find_plan`, and when there is none."""
+    plan = find_plan(request)
+    if plan is None:
+        raise InputError("Of which plan? Name its --layers, or with --against a model that prosafeprune pruned.")
+    return plan

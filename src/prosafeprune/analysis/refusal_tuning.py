@@ -1,0 +1,178 @@
+"""A short LoRA fine-tune that teaches a model to refuse, in memory: excessive alignment, simulated (section 5.2).
+
+The refusals are the model's own, so that nothing but their occasion is new to it. What is learned comes back as edits:
+they are applied and undone like any others, and the adapter itself is gone when the tuning ends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.batches import accepted, pad_batch
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import Advance
+
+ADAPTER = "refusal"
+
+
+class Tuning(BaseModel):
+    """How the model is tuned; sized for a CPU."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epochs: int = Field(default=3, ge=1)
+    rank: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and what the model shall answer, as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    """With the token that ends it."""
+
+
+@dataclass(frozen=True)
+class LearnedEdit:
+    """What tuning added to one stored matrix: ``W' = W + left right``, in float32, rounded once."""
+
+    submodule: Submodule
+    left: torch.Tensor
+    """``(d_out, rank)``, scaled."""
+    right: torch.Tensor
+    """``(rank, d_in)``."""
+
+    def apply(self, stored: torch.Tensor) -> None:
+        """Add it to a stored matrix in place."""
+        weight = self.submodule.take(stored)
+        self.submodule.put(stored, weight + (self.left @ self.right).to(weight.device))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was learned, and how well."""
+
+    edits: list[LearnedEdit]
+    losses: list[float]
+    """Mean loss of each epoch, nats a token of the refusals, as the model was when it saw each batch."""
+
+
+def make_examples(loaded: LoadedModel, prompts: Sequence[str], answers: Sequence[str]) -> list[Example]:
+    """Pair prompts with answers, which come round again when there are fewer of them; at least one is needed."""
+    encoded = encode_prompts(loaded.tokenizer, prompts)
+    ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    end = loaded.end_ids[:1]
+    return [Example(prompt.ids, (*ids[place % len(ids)], *end)) for place, prompt in enumerate(encoded)]
+
+
+def tune(loaded: LoadedModel, anatomy: Anatomy, examples: Sequence[Example], tuning: Tuning, advance: Advance) -> Tuned:
+    """Fine-tune low-rank additions to every submodule's matrix on the examples' answers.
+
+    The model is left as it was found, to the bit and in its structure.
+
+    Args:
+        loaded: the model, with whatever weights it shall learn on top of.
+        anatomy: its submodules.
+        examples: at least one.
+        tuning: how long, how fast and how wide.
+        advance: told of each example that was learned from, once an epoch.
+    """
+    draws = random.Random(tuning.seed)
+    losses = []
+    matrices = _stored_matrices(anatomy)
+    with _adapter(loaded.model, matrices, tuning) as layers:
+        parameters = [matrix for layer in layers.values() for matrix in _factors(layer)]
+        optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
+        for _ in range(tuning.epochs):
+            order = draws.sample(list(examples), len(examples))
+            epoch = []
+            for start in range(0, len(order), tuning.batch_size):
+                batch = order[start : start + tuning.batch_size]
+                optimizer.zero_grad()
+                with torch.enable_grad():
+                    loss = answer_loss(loaded, batch)
+                    loss.backward()
+                optimizer.step()
+                epoch.append((float(loss.detach()), len(batch)))
+                advance(len(batch))
+            losses.append(sum(value * count for value, count in epoch) / len(order))
+        return Tuned([_learned(submodule, layers[submodule.module_name]) for submodule in matrices], losses)
+
+
+def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tensor:
+    """Return the mean cross entropy of the examples' answers, in nats a token."""
+    model = loaded.model
+    batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
+    longest = max(len(one.answer) for one in examples)
+    width = batch.ids.shape[1]
+    # Padded on the left, the answers of all rows end together: only their positions are turned into words.
+    wanted = torch.arange(width - longest - 1, width - 1, device=loaded.device)
+    options = accepted(model, position_ids=batch.positions, logits_to_keep=wanted)
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
+    if "logits_to_keep" not in options:
+        logits = logits[:, wanted]
+    targets = batch.ids[:, width - longest :].clone()
+    for row, one in enumerate(examples):
+        targets[row, : longest - len(one.answer)] = -100
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+
+@contextmanager
+def _adapter(model: Any, matrices: Sequence[Submodule], tuning: Tuning) -> Iterator[Mapping[str, Any]]:
+    """Put a fresh LoRA adapter on the matrices; give its layers by module name, and take it off again."""
+    from peft import LoraConfig, LoraModel
+
+    names = {one.module_name for one in matrices}
+    config = LoraConfig(
+        r=tuning.rank,
+        lora_alpha=tuning.rank,
+        lora_dropout=0.0,
+        target_modules=sorted(names),
+        fan_in_fan_out=any(one.transposed for one in matrices),
+    )
+    learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    training = model.training
+    with torch.random.fork_rng():
+        torch.manual_seed(tuning.seed)
+        adapted = LoraModel(model, config, ADAPTER)
+    try:
+        model.eval()  # without dropout of the model's own
+        layers = {name: module for name, module in model.named_modules() if name in names}
+        for layer in layers.values():  # in half precision, small steps would be lost
+            layer.lora_A.float(), layer.lora_B.float()
+        yield layers
+    finally:
+        adapted.unload()
+        model.train(training)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(learns[name])
+            parameter.grad = None
+
+
+def _factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+
+
+def _learned(submodule: Submodule, layer: Any) -> LearnedEdit:
+    right, left = (factor.detach().float().clone() for factor in _factors(layer))
+    return LearnedEdit(submodule, layer.scaling[ADAPTER] * left, right)
+
+
+def _stored_matrices(anatomy: Anatomy) -> list[Submodule]:
+    """Return every stored matrix whole: one that is fused out of several submodules comes once."""
+    whole = {one.module_name: Submodule(one.layer, one.kind, one.module_name, one.module) for one in anatomy.submodules}
+    return list(whole.values())

@@ -1,0 +1,82 @@
+"""What a sweep measures: a plan, all of it or a part of it, in memory alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from prosafeprune.method.plan import Edit, Plan, class_bases, prune_in_place
+from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.model.anatomy import Submodule
+from prosafeprune.prompts import PromptClass
+from prosafeprune.search.editing import InPlaceEdit
+from prosafeprune.search.edits import PlanEdits
+from prosafeprune.search.study import describe_plan
+
+
+class Variant(BaseModel):
+    """A plan, perhaps restricted to some submodules or with a part of its operator left out.
+
+    It can be measured and not written: a checkpoint is made from a plan, which has none of this.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: Plan
+    kinds: tuple[str, ...] | None = None
+    """The kinds of submodules that are pruned (table 2); None for all."""
+    harmful_only: bool = False
+    """Whether ``Pi_p`` is left out of Eq. 1, so that the whole harmful subspace goes (table 3). It weakens safety."""
+
+
+@dataclass(frozen=True)
+class AblatedEdit:
+    """The edit of one submodule by an operator that is not the paper's. It is no ``Edit``: no writer takes it."""
+
+    submodule: Submodule
+    operator: OverlapOperator
+    strength: float
+    memory_only: ClassVar[bool] = True
+
+    def apply(self, stored: torch.Tensor) -> None:
+        """Prune a stored matrix in place."""
+        prune_in_place(self.submodule, stored, self.operator, self.strength)
+
+
+def edits_of(variant: Variant, of_plans: PlanEdits) -> list[InPlaceEdit]:
+    """Return a variant's edits; the model must have the weights that its inputs were collected with.
+
+    Raises:
+        InputError: a class has fewer independent directions than the plan's rank.
+    """
+    edits = of_plans.of(variant.plan)
+    if variant.kinds is not None:
+        edits = [edit for edit in edits if edit.submodule.kind in variant.kinds]
+    return [_harmful_only(edit, variant.plan, of_plans) for edit in edits] if variant.harmful_only else [*edits]
+
+
+def harmful_operator(benign_basis: torch.Tensor, harmful_basis: torch.Tensor) -> OverlapOperator:
+    """Return ``(I - Pi_s) Pi_u``, Eq. 1 without ``Pi_p``, from two bases ``(d_out, r)`` (section 5.1, table 3)."""
+    return OverlapOperator(harmful_basis - benign_basis @ (benign_basis.T @ harmful_basis), harmful_basis)
+
+
+def describe_variant(variant: Variant) -> str:
+    """Return a variant in a few words."""
+    parts = [describe_plan(variant.plan)]
+    if variant.kinds is not None:
+        parts.append(f"{' '.join(variant.kinds)} alone")
+    if variant.harmful_only:
+        parts.append("without Pi_p")
+    return ", ".join(parts)
+
+
+def _harmful_only(edit: Edit, plan: Plan, of_plans: PlanEdits) -> AblatedEdit:
+    submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
+    with torch.inference_mode():
+        weight = submodule.take(submodule.module.weight)
+        bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
+        operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
+    return AblatedEdit(submodule, operator, edit.strength)

@@ -1,0 +1,76 @@
+"""``prosafeprune analyze``: what goes on inside a model, as numbers and figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prosafeprune.analysis.catalogue import CATALOGUE, Entry, find_entries
+from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.cli.options import options_of
+from prosafeprune.settings import make_settings
+
+if TYPE_CHECKING:
+    from prosafeprune.analyser import Finished
+
+LISTING = "\n\n".join(
+    [
+        "Analyses:",
+        *(f"{entry.name}: {entry.title} (paper: {entry.paper}; needs {entry.needed}).\n" for entry in CATALOGUE),
+    ]
+)
+"""What there is, for the end of --help."""
+
+
+@options_of(AnalysisRequest, without=("model",))
+def analyze(
+    settings: dict[str, Any],
+    names_and_model: Annotated[
+        list[str], typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id or .gguf.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for numbers and figures. Default: analysis-NAME.", show_default=False
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All analyses, sharing what they collect.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")] = False,
+) -> None:
+    """Show what goes on inside a model, before and after pruning: numbers (JSON, CSV), figures (SVG, PNG).
+
+    Finished analyses are kept: run the same command again to go on.
+    """
+    *names, model = names_and_model
+    entries = find_entries(names, everything=everything)
+    request = make_settings(AnalysisRequest, {**settings, "model": model})
+    place = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
+    run(request, entries, place, overwrite=overwrite, as_json=as_json)
+
+
+def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Analyse and print what was found."""
+    from prosafeprune.analyser import run_analyses
+    from prosafeprune.analysis.terminal_table import first_table
+    from prosafeprune.terminal import TerminalReporter, print_table
+
+    with TerminalReporter() as reporter:
+        finished = run_analyses(request, entries, output, overwrite=overwrite, reporter=reporter)
+        if as_json:
+            typer.echo(_as_json(finished))
+        else:
+            for one in finished:
+                print_table(first_table(one.entry, one.findings))
+        reporter.note(f"Tables and figures are in {output}.")
+
+
+def _as_json(finished: list[Finished]) -> str:
+    import json
+
+    return json.dumps({one.entry.name: one.findings.model_dump(mode="json") for one in finished}, indent=2)

@@ -13,6 +13,7 @@ from prosafeprune.analysis.analysis import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, Entry, Need
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.folder import FINDINGS, AnalysisFolder
+from prosafeprune.analysis.page import analysis_page
 from prosafeprune.analysis.prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
@@ -21,7 +22,6 @@ from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.analysis_page import analysis_page
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import PromptsRecord, library_versions, prompts_record
 

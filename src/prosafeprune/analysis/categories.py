@@ -110,41 +110,45 @@ class CategoriesAnalysis(Analysis):
                 for place, value in enumerate(values.mean(axis=1))
             ),
         )
-        figures = (
-            BarFigure(
-                name="categories",
-                title=table.title,
-                table="categories",
-                x="category",
-                y="cosine",
-                by="with",
-                x_label="category of pseudo-harmful prompts",
-                y_label="cosine (-1 to 1)",
-            ),
-            HeatFigure(
-                name="pairs",
-                title=pairs.title,
-                table="pairs",
-                x="category",
-                y="other",
-                value="cosine",
-                x_label="category",
-                y_label="category",
-                value_label="cosine",
-                lowest=-1.0,
-            ),
-            LineFigure(
-                name="layers",
-                title=layers.title,
-                table="layers",
-                x="layer",
-                y="cosine",
-                by="with",
-                x_label="layer",
-                y_label="cosine (-1 to 1)",
-            ),
-        )
-        return Findings(tables=(summary, table, pairs, layers), figures=figures)
+        tables = (summary, table, pairs, layers)
+        return Findings(tables=tables, figures=_figures(table.title, pairs.title, layers.title))
+
+
+def _figures(of_each: str, of_pairs: str, by_layer: str) -> tuple[BarFigure, HeatFigure, LineFigure]:
+    return (
+        BarFigure(
+            name="categories",
+            title=of_each,
+            table="categories",
+            x="category",
+            y="cosine",
+            by="with",
+            x_label="category of pseudo-harmful prompts",
+            y_label="cosine (-1 to 1)",
+        ),
+        HeatFigure(
+            name="pairs",
+            title=of_pairs,
+            table="pairs",
+            x="category",
+            y="other",
+            value="cosine",
+            x_label="category",
+            y_label="category",
+            value_label="cosine",
+            lowest=-1.0,
+        ),
+        LineFigure(
+            name="layers",
+            title=by_layer,
+            table="layers",
+            x="layer",
+            y="cosine",
+            by="with",
+            x_label="layer",
+            y_label="cosine (-1 to 1)",
+        ),
+    )
 
 
 def _categories(prompts: AnalysisPrompts) -> list[str]:

@@ -26,7 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLES = ("-", "--", ":", "-.")
 TITLE_WIDTH = 55
 """Letters of a title above one panel, before it breaks."""
-MOST_TICKS = 24
+MOST_TICKS = 16
 """Labels on an axis of words or layers, at most; of more, every second or third is written."""
 RESOLUTION = 150
 Row = dict[str, Cell]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Cell, Findings, LineFigure, Table, make_table
 from prosafeprune.analysis.seen import layer_means, submodule_labels, submodule_means
-from prosafeprune.method.plan import Plan
+from prosafeprune.method.plan import Plan, make_edits
+from prosafeprune.progress import ignore
 
 MEASURES = {
     "stable_rank": "stable rank",
@@ -38,12 +40,14 @@ class EnergyAnalysis(Analysis):
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return each measure by submodule."""
-        context.pooled("calibration")
+        pooled, request = context.pooled("calibration"), context.request
         measures = []
-        with context.reporter.stage("Edits", context.anatomy.num_layers) as advance:
+        with context.reporter.stage("Edits", context.anatomy.num_layers) as advance, torch.inference_mode():
             for layer in range(context.anatomy.num_layers):
-                plan = Plan(layers=(layer,), rank=context.request.rank, strength=1.0, pooling=context.request.pooling)
-                measures += [edit.measures for edit in context.edits.of(plan)]
+                plan = Plan(layers=(layer,), rank=request.rank, strength=1.0, pooling=request.pooling)
+                # Only the measures are kept: the operators of all layers would take much memory.
+                edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
+                measures += [edit.measures for edit in edits]
                 advance(1)
         labels = submodule_labels(context.anatomy.submodules)
         return labels | {name: np.array([getattr(one, name) for one in measures]) for name in MEASURES}

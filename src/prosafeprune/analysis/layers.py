@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn.manifold import TSNE
 
@@ -9,7 +11,7 @@ from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.choosing import chosen_layer, chosen_submodule
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.analysis.result import Findings, LineFigure, ScatterFigure, make_table
+from prosafeprune.analysis.result import Findings, LineFigure, ScatterFigure, Table, make_table
 from prosafeprune.analysis.seen import by_role, submodule_labels, submodule_means
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import layer_silhouettes, silhouettes
@@ -51,66 +53,74 @@ class LayersAnalysis(Analysis):
 
     def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
         """Return silhouettes by layer and by submodule, and the maps."""
-        seen = by_role(before, after)
-        peaks = make_table(
-            "peak",
-            "Where the classes separate best",
-            ("model", "layer", "silhouette", "mean_of_layers"),
-            (
-                (role, int(one["by_layer"].argmax()), float(one["by_layer"].max()), float(one["by_layer"].mean()))
-                for role, one in seen.items()
-            ),
-        )
-        layers = make_table(
-            "layers",
-            "Mean silhouette of each layer's submodules",
-            ("model", "layer", "silhouette"),
-            ((role, layer, float(value)) for role, one in seen.items() for layer, value in enumerate(one["by_layer"])),
-        )
-        submodules = make_table(
-            "submodules",
-            "Silhouette of each submodule",
-            ("model", "layer", "submodule", "silhouette"),
-            (
-                (role, layer, kind, float(value))
-                for role, one in seen.items()
-                for layer, kind, value in submodule_means(one, one["silhouettes"])
-            ),
-        )
-        points = make_table(
-            "map",
-            f"t-SNE of layer {int(before['shown_layer'])}, {before['shown_kind']}",
-            ("model", "class", "x", "y"),
-            (
-                (role, str(name), float(x), float(y))
-                for role, one in seen.items()
-                for name, (x, y) in zip(one["classes"], one["map"], strict=True)
-            ),
-        )
-        figures = (
-            LineFigure(
-                name="layers",
-                title="Separability of the prompt classes",
-                table="layers",
-                x="layer",
-                y="silhouette",
-                style="model",
-                x_label="layer",
-                y_label="mean silhouette (-1 to 1)",
-            ),
-            ScatterFigure(
-                name="map",
-                title=points.title,
-                table="map",
-                x="x",
-                y="y",
-                by="class",
-                panel="model",
-                x_label="t-SNE dimension 1 (no unit)",
-                y_label="t-SNE dimension 2 (no unit)",
-            ),
-        )
-        return Findings(tables=(peaks, layers, submodules, points), figures=figures)
+        tables = _tables(by_role(before, after))
+        return Findings(tables=tables, figures=_figures(tables[-1].title))
+
+
+def _tables(seen: Mapping[str, Observation]) -> tuple[Table, ...]:
+    shown = seen["before"]
+    peaks = make_table(
+        "peak",
+        "Where the classes separate best",
+        ("model", "layer", "silhouette", "mean_of_layers"),
+        (
+            (role, int(one["by_layer"].argmax()), float(one["by_layer"].max()), float(one["by_layer"].mean()))
+            for role, one in seen.items()
+        ),
+    )
+    layers = make_table(
+        "layers",
+        "Mean silhouette of each layer's submodules",
+        ("model", "layer", "silhouette"),
+        ((role, layer, float(value)) for role, one in seen.items() for layer, value in enumerate(one["by_layer"])),
+    )
+    submodules = make_table(
+        "submodules",
+        "Silhouette of each submodule",
+        ("model", "layer", "submodule", "silhouette"),
+        (
+            (role, layer, kind, float(value))
+            for role, one in seen.items()
+            for layer, kind, value in submodule_means(one, one["silhouettes"])
+        ),
+    )
+    points = make_table(
+        "map",
+        f"t-SNE of layer {int(shown['shown_layer'])}, {shown['shown_kind']}",
+        ("model", "class", "x", "y"),
+        (
+            (role, str(name), float(x), float(y))
+            for role, one in seen.items()
+            for name, (x, y) in zip(one["classes"], one["map"], strict=True)
+        ),
+    )
+    return peaks, layers, submodules, points
+
+
+def _figures(map_title: str) -> tuple[LineFigure, ScatterFigure]:
+    return (
+        LineFigure(
+            name="layers",
+            title="Separability of the prompt classes",
+            table="layers",
+            x="layer",
+            y="silhouette",
+            style="model",
+            x_label="layer",
+            y_label="mean silhouette (-1 to 1)",
+        ),
+        ScatterFigure(
+            name="map",
+            title=map_title,
+            table="map",
+            x="x",
+            y="y",
+            by="class",
+            panel="model",
+            x_label="t-SNE dimension 1 (no unit)",
+            y_label="t-SNE dimension 2 (no unit)",
+        ),
+    )
 
 
 def _map(activations: np.ndarray, seed: int) -> np.ndarray:

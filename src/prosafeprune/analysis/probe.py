@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -20,6 +20,8 @@ SECONDS_A_SUBMODULE = 0.3
 REFITTED = "after, probes fitted anew"
 """A pruned model read by probes that were fitted to itself; "after" alone is read by those of the source."""
 FITTED_ON = (PromptClass.BENIGN, PromptClass.HARMFUL)
+Readings = dict[str, tuple[Observation, np.ndarray]]
+"""What is read of which model: its observation, and the probabilities ``(submodules, prompts)``."""
 
 
 class ProbeAnalysis(Analysis):
@@ -42,15 +44,15 @@ class ProbeAnalysis(Analysis):
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return accuracies, probes and the probability of harm of each test prompt, by submodule."""
-        context.pooled("calibration"), context.pooled("test")
+        calibration, tested = context.pooled("calibration"), context.pooled("test")
         submodules = context.anatomy.submodules
         probes, accuracies, probabilities, by_source = [], [], [], []
         source_probes = iter(_unpacked(before)) if before is not None else None
         with context.reporter.stage("Probes", len(submodules)) as advance:
             for submodule in submodules:
-                fitted = [context.pooled("calibration").activations(submodule, name) for name in FITTED_ON]
+                fitted = [calibration.activations(submodule, name) for name in FITTED_ON]
                 harmful = np.repeat([name is PromptClass.HARMFUL for name in FITTED_ON], [len(one) for one in fitted])
-                test = np.concatenate([context.pooled("test").activations(submodule, name) for name in PromptClass])
+                test = np.concatenate([tested.activations(submodule, name) for name in PromptClass])
                 probe = fit_harm_probe(np.concatenate(fitted), harmful)
                 probes.append(probe)
                 accuracies.append(cross_validated_accuracy(np.concatenate(fitted), harmful))
@@ -71,51 +73,10 @@ class ProbeAnalysis(Analysis):
     def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
         """Return the probability of harm by layer and by submodule, and the probes' accuracy."""
         seen = by_role(before, after)
-        read = {role: (one, one["probability"]) for role, one in seen.items()}
+        read: Readings = {role: (one, one["probability"]) for role, one in seen.items()}
         if after is not None:
             read[REFITTED] = (after, after["refitted"])
-        summary = make_table(
-            "summary",
-            "Mean probability of harm over all submodules, test prompts (0 to 1)",
-            ("model", "class", "harmfulness", "low", "high"),
-            (
-                (role, name, *mean_with_interval(values[:, one["classes"] == name].mean(axis=0)))
-                for role, (one, values) in read.items()
-                for name in dict.fromkeys(map(str, one["classes"]))
-            ),
-        )
-        layers = make_table(
-            "layers",
-            "Probability of harm by layer, mean over its submodules and the test prompts of a class",
-            ("model", "layer", "class", "harmfulness", "low", "high"),
-            (
-                (role, layer, name, *mean_with_interval(means[one["classes"] == name]))
-                for role, (one, values) in read.items()
-                for layer, means in layer_means(one, values)
-                for name in dict.fromkeys(map(str, one["classes"]))
-            ),
-        )
-        pseudo = PromptClass.PSEUDO_HARMFUL.in_words
-        submodules = make_table(
-            "submodules",
-            "Probability of harm of pseudo-harmful test prompts by submodule",
-            ("model", "layer", "submodule", "harmfulness"),
-            (
-                (role, layer, kind, float(mean))
-                for role, (one, values) in read.items()
-                for layer, kind, mean in submodule_means(one, values[:, one["classes"] == pseudo].mean(axis=1))
-            ),
-        )
-        accuracy = make_table(
-            "accuracy",
-            "Share of calibration prompts told rightly by probes that had not seen them",
-            ("model", "layer", "submodule", "accuracy"),
-            (
-                (role, layer, kind, float(mean))
-                for role, one in seen.items()
-                for layer, kind, mean in submodule_means(one, one["accuracy"])
-            ),
-        )
+        submodules, accuracy = _by_submodule(read), _accuracies(seen)
         figures = (
             _heat("heatmap", "Harmfulness of pseudo-harmful prompts", submodules, "harmfulness", "probability of harm"),
             LineFigure(
@@ -133,7 +94,61 @@ class ProbeAnalysis(Analysis):
             ),
             _heat("accuracy", "Accuracy of the probes, cross-validated", accuracy, "accuracy", "share told rightly"),
         )
-        return Findings(tables=(summary, layers, submodules, accuracy), figures=figures)
+        return Findings(tables=(_summary(read), _by_layer(read), submodules, accuracy), figures=figures)
+
+
+def _summary(read: Readings) -> Table:
+    return make_table(
+        "summary",
+        "Mean probability of harm over all submodules, test prompts (0 to 1)",
+        ("model", "class", "harmfulness", "low", "high"),
+        (
+            (role, name, *mean_with_interval(values[:, one["classes"] == name].mean(axis=0)))
+            for role, (one, values) in read.items()
+            for name in dict.fromkeys(map(str, one["classes"]))
+        ),
+    )
+
+
+def _by_layer(read: Readings) -> Table:
+    return make_table(
+        "layers",
+        "Probability of harm by layer, mean over its submodules and the test prompts of a class",
+        ("model", "layer", "class", "harmfulness", "low", "high"),
+        (
+            (role, layer, name, *mean_with_interval(means[one["classes"] == name]))
+            for role, (one, values) in read.items()
+            for layer, means in layer_means(one, values)
+            for name in dict.fromkeys(map(str, one["classes"]))
+        ),
+    )
+
+
+def _by_submodule(read: Readings) -> Table:
+    pseudo = PromptClass.PSEUDO_HARMFUL.in_words
+    return make_table(
+        "submodules",
+        "Probability of harm of pseudo-harmful test prompts by submodule",
+        ("model", "layer", "submodule", "harmfulness"),
+        (
+            (role, layer, kind, float(mean))
+            for role, (one, values) in read.items()
+            for layer, kind, mean in submodule_means(one, values[:, one["classes"] == pseudo].mean(axis=1))
+        ),
+    )
+
+
+def _accuracies(seen: Mapping[str, Observation]) -> Table:
+    return make_table(
+        "accuracy",
+        "Share of calibration prompts told rightly by probes that had not seen them",
+        ("model", "layer", "submodule", "accuracy"),
+        (
+            (role, layer, kind, float(mean))
+            for role, one in seen.items()
+            for layer, kind, mean in submodule_means(one, one["accuracy"])
+        ),
+    )
 
 
 def _heat(name: str, title: str, table: Table, value: str, value_label: str) -> HeatFigure:

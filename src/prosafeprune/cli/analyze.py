@@ -57,7 +57,7 @@ def analyze(
 def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwrite: bool, as_json: bool) -> None:
     """Analyse and print what was found."""
     from prosafeprune.analyser import run_analyses
-    from prosafeprune.report.analysis_table import first_table
+    from prosafeprune.analysis.terminal_table import first_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
     with TerminalReporter() as reporter:

@@ -9,7 +9,7 @@ from prosafeprune.analysis.drawing import plot
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.result import Table as Numbers
-from prosafeprune.report.analysis_table import cell_text
+from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.report.page import Block, Headline, Mark, Page, Paragraph, Picture, Section, Table
 from prosafeprune.report.record import PromptsRecord, library_versions
 from prosafeprune.report.repeating import command, depends_on

@@ -10,7 +10,7 @@ from prosafeprune.job import Job
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
 
@@ -53,7 +53,8 @@ def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
     for line in anatomy.describe():
         reporter.note(f"  {line}")
     for name, reason in anatomy.skipped.items():
-        reporter.warning(f"{name}: left as it is ({reason}).")
+        tell = reporter.warning if reason is Skipped.EXPERTS else reporter.note
+        tell(f"{name}: left as it is ({reason.value}).")
     return anatomy
 
 

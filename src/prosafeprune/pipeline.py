@@ -125,7 +125,7 @@ def _prune_folder(job: Job, folder: Path, search_folder: Path, choose: int | Non
     bench = set_up(job, folder)
     loaded, judge = bench.loaded, bench.judge
     planned = make_plan(bench, search_folder, choose)
-    located = locate_tensors(folder, [s for s in bench.anatomy.submodules if s.layer in planned.plan.layers])
+    located = locate_tensors(folder, [edit.submodule for edit in planned.edits])
     tensors = EditedTensors(located, planned.edits)
     generator = LocalGenerator(loaded, recipe.batch_size)
     decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
@@ -171,6 +171,7 @@ def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: 
         benign_divergence=found.damage,
         edited_tensors=tensors.names,
         submodules=[edit.measures for edit in planned.edits],
+        experts=planned.expert_counts(bench.anatomy),
         run=RunRecord(
             device=device_name(loaded.device),
             threads=torch.get_num_threads(),

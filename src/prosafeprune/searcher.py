@@ -93,7 +93,11 @@ class _Search:
         inputs, class_rows, by_layer = self._separability()
         candidates = candidate_layers(by_layer, self.anatomy.num_layers)
         self.reporter.note(f"Candidate layers, by silhouette: {candidates[0]} to {candidates[-1]}.")
-        inputs |= {pooling: self._inputs(pooling, candidates)[0] for pooling in self.poolings[1:]}
+        inputs |= {
+            pooling: self._inputs(self.anatomy, pooling, candidates)[0]
+            for pooling in self.poolings
+            if pooling not in inputs or self.anatomy.has_experts
+        }
         edits = PlanEdits(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
@@ -141,16 +145,20 @@ class _Search:
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
         layers = range(self.anatomy.num_layers)
-        inputs, class_rows = self._inputs(self.poolings[0], layers)
-        submodules = self.anatomy.submodules
+        # What the experts of all layers read takes much room, and says little: each prompt reaches others.
+        anatomy = self.anatomy.without_experts()
+        inputs, class_rows = self._inputs(anatomy, self.poolings[0], layers)
+        submodules = anatomy.submodules
         with self.reporter.stage("Separability", len(submodules)) as advance:
             by_layer = layer_silhouettes(submodules, silhouettes(inputs, submodules, class_rows, advance))
         return {self.poolings[0]: inputs}, class_rows, by_layer
 
-    def _inputs(self, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
+    def _inputs(
+        self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]
+    ) -> tuple[PooledInputs, ClassRows]:
         return collect_inputs(
             self.loaded,
-            self.anatomy,
+            anatomy,
             self.job.calibration,
             pooling,
             layers,

@@ -4,67 +4,78 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from prosafeprune.checkpoint.names import stored_name
+from prosafeprune.checkpoint.names import StoredAs, StoredNames
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
 from prosafeprune.method.plan import Edit
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
 LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
-def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> dict[str, tuple[str, TensorPlace]]:
-    """Return, by module name, the name on disk and the place of each submodule's matrix.
+def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> dict[str, StoredAs]:
+    """Return, by submodule's name, where each submodule's matrix is stored.
 
     Call it while the model in memory still has its source weights: they are compared.
 
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
     """
-    places = tensor_places(folder)
-    located: dict[str, tuple[str, TensorPlace]] = {}
-    for submodule in submodules:
-        if submodule.module_name not in located:
-            name = stored_name(submodule.parameter_name, submodule.module.weight, places)
-            located[submodule.module_name] = (name, places[name])
-    return located
+    names = StoredNames(tensor_places(folder))
+    return {submodule.name: names.find(submodule) for submodule in submodules}
 
 
 class EditedTensors:
-    """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one fused tensor."""
+    """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one tensor."""
 
-    def __init__(self, located: Mapping[str, tuple[str, TensorPlace]], edits: Sequence[Edit]) -> None:
-        by_module = groupby(sorted(edits, key=_module_name), key=_module_name)
-        self._entries = [(*located[module_name], list(group)) for module_name, group in by_module]
+    def __init__(self, located: Mapping[str, StoredAs], edits: Sequence[Edit]) -> None:
+        self._tensors: dict[str, _Tensor] = {}
+        for edit in edits:
+            stored = located[edit.submodule.name]
+            tensor = self._tensors.setdefault(stored.name, _Tensor(stored.place, []))
+            tensor.edits.append((edit, stored.layout))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._tensors)
 
     @property
     def names(self) -> list[str]:
         """Names on disk of the tensors that change."""
-        return sorted(name for name, _, _ in self._entries)
+        return sorted(self._tensors)
 
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, as they will be on disk, into the model in memory."""
-        for _, place, edits in self._entries:
-            edited = _edited(place, edits)
-            weight = edits[0].submodule.module.weight
+        for tensor in self._tensors.values():
+            edited = tensor.edited()
             with torch.no_grad():
-                weight.copy_(edited)
+                for edit, layout in tensor.edits:
+                    edit.submodule.put(edit.submodule.stored, layout.take(edited))
             advance(1)
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Overwrite the edited tensors in ``folder``, a copy of the source."""
-        for _, place, edits in self._entries:
-            place.overwrite(_edited(place, edits), folder / place.file.name)
+        for tensor in self._tensors.values():
+            tensor.place.overwrite(tensor.edited(), folder / tensor.place.file.name)
             advance(1)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    place: TensorPlace
+    edits: list[tuple[Edit, Layout]]
+    """The edits of what lies in it, and how each lies."""
+
+    def edited(self) -> torch.Tensor:
+        stored = self.place.read()
+        for edit, layout in self.edits:
+            replace(edit, submodule=replace(edit.submodule, layout=layout)).apply(stored)
+        return stored
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:
@@ -85,14 +96,3 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
 def checkpoint_bytes(folder: Path) -> int:
     """Return the size of a checkpoint folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _edited(place: TensorPlace, edits: Sequence[Edit]) -> torch.Tensor:
-    stored = place.read()
-    for edit in edits:
-        edit.apply(stored)
-    return stored
-
-
-def _module_name(edit: Edit) -> str:
-    return edit.submodule.module_name

@@ -67,7 +67,7 @@ def load_model(
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     with reporter.stage("Loading the model", 1) as advance:
         try:
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            model, found = _automatic_class(folder, trust_remote_code).from_pretrained(
                 folder,
                 output_loading_info=True,
                 dtype=run_dtype,
@@ -87,6 +87,17 @@ def load_model(
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
+
+
+def _automatic_class(folder: Path, trust_remote_code: bool) -> Any:
+    """Return the class that loads the checkpoint: some models that read pictures too are under a heading of their own."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if not is_listed and type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def choose_device(device: str) -> torch.device:

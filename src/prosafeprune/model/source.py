@@ -114,7 +114,8 @@ def check_checkpoint_folder(folder: Path, name: str) -> None:
     if quantization:
         method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
         raise InputError(
-            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model."
+            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model; "
+            "an adapter made from that one (--format adapter) can be put on this one."
         )
 
 

@@ -76,11 +76,13 @@ class RoutedInputs:
     )
 
     def add(self, name: str, prompts: Sequence[int], rows: torch.Tensor) -> None:
-        """Put in rows ``(n, d_in)`` of as many prompts.
+        """Put in rows ``(n, d_in)`` of as many prompts; there may be none.
 
         Raises:
             InputError: they are not finite, or the disk has no room for them.
         """
+        if not prompts:
+            return
         if not torch.isfinite(rows).all():
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
         try:

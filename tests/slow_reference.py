@@ -32,7 +32,7 @@ FUSED = {  # by hand, for the sizes in tests/architectures.py
     "qwen3_5_text": {"q_proj": in_turn(4, q=16, gate=16), "in_proj_qkv": in_turn(1, q=16, k=16, v=32)},
 }
 MATRICES = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
-ROUTERS_AND_GATES = ("mlp.gate", "mlp.router", "shared_expert_gate")
+ROUTERS_AND_GATES = ("mlp.gate", "mlp.router", "shared_expert_gate", "in_proj_a", "in_proj_b", "in_proj_ba")
 
 
 def pruned_state(
@@ -74,9 +74,7 @@ def load(folder: Path) -> Any:
     return getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _pruned(
-    weight: torch.Tensor, outputs: dict[str, list[torch.Tensor]], rank: int, strength: float
-) -> torch.Tensor:
+def _pruned(weight: torch.Tensor, outputs: dict[str, list[torch.Tensor]], rank: int, strength: float) -> torch.Tensor:
     projectors = {}
     for prompt_class, columns in outputs.items():
         left = torch.linalg.svd(torch.stack(columns, dim=1))[0][:, :rank]

@@ -128,7 +128,9 @@ def test_take_and_put_are_inverse_on_a_transposed_slice() -> None:
 def test_every_expert_is_found_and_routers_and_gates_are_named() -> None:
     anatomy = find_anatomy(make_model("qwen2_moe"))
     experts = [submodule for submodule in anatomy.of_layer(1) if submodule.expert is not None]
-    assert [(one.expert, one.kind) for one in experts] == [(e, kind) for e in range(4) for kind in ("gate", "up", "down")]
+    assert [(one.expert, one.kind) for one in experts] == [
+        (e, kind) for e in range(4) for kind in ("gate", "up", "down")
+    ]
     assert {one.kind: one.shape for one in experts} == {"gate": (32, 48), "up": (32, 48), "down": (48, 32)}
     names = [submodule.name for submodule in anatomy.submodules]
     assert len(set(names)) == len(names)

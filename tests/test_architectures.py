@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import ARCHITECTURES
+from conftest import make_model
 from safetensors.torch import load_file
 from slow_reference import load, pruned_state
 
@@ -96,3 +97,26 @@ def assert_answers_as_plain_generate(model: LoadedModel) -> None:
         whole = model.model.generate(**ids, max_new_tokens=6, do_sample=False, eos_token_id=model.end_ids)
         text = model.tokenizer.decode(whole[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
         assert answers[place].text == text
+
+
+ORDER = ["q", "k", "v", "output_gate", "o", "gate", "up", "down"]
+
+
+def row_of(architecture: str) -> tuple[str, str]:
+    """Return what the table of docs/architectures.md must say is found in an architecture, and what is left alone."""
+    anatomy = find_anatomy(make_model(architecture))
+    kinds = {None: set(), 0: set()}
+    for submodule in anatomy.submodules:
+        kinds.setdefault(submodule.expert, set()).add(submodule.kind)
+    found, of_expert = (" ".join(sorted(kinds[expert], key=ORDER.index)) for expert in (None, 0))
+    return found + (f"; of each expert {of_expert}" if of_expert else ""), ", ".join(
+        f"`{name}` ({reason.value})" for name, reason in anatomy.skipped.items()
+    ) or "-"
+
+
+def test_the_table_in_the_docs_is_what_is_tested_here() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "architectures.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"]
+    assert [row[0].strip("`") for row in rows] == list(ARCHITECTURES)
+    for name, _, found, left_alone in rows:
+        assert (found, left_alone) == row_of(name.strip("`")), name

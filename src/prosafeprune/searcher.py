@@ -153,9 +153,7 @@ class _Search:
             by_layer = layer_silhouettes(submodules, silhouettes(inputs, submodules, class_rows, advance))
         return {self.poolings[0]: inputs}, class_rows, by_layer
 
-    def _inputs(
-        self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]
-    ) -> tuple[PooledInputs, ClassRows]:
+    def _inputs(self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
         return collect_inputs(
             self.loaded,
             anatomy,

@@ -39,9 +39,7 @@ class PooledInputs:
     routed: RoutedInputs = field(default_factory=RoutedInputs)
     """What experts read, each of the prompts that reach it."""
 
-    def outputs(
-        self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None
-    ) -> torch.Tensor:
+    def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
         """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
 
         Of those ``prompts`` that reach it, or of all that do; an expert is the only submodule that some do not reach.

@@ -32,8 +32,11 @@ KINDS = {
     "fc2": "down",
     "fc_out": "down",
     "dense_4h_to_h": "down",
+    "in_proj_z": "output_gate",
 }
 """The paper's word for a matrix by the last part of its name; any other matrix is called by that part itself."""
+HEAD_GATES = {"in_proj_a", "in_proj_b", "in_proj_ba"}
+"""How fast each head of linear attention forgets, and how much it writes."""
 
 
 class Skipped(StrEnum):
@@ -41,6 +44,7 @@ class Skipped(StrEnum):
 
     ROUTER = "a router"
     GATE = "a gate with one output"
+    HEAD_GATES = "gates with one output a head"
     EXPERTS = "experts in a form whose routing cannot be seen"
 
 
@@ -162,6 +166,8 @@ def _reason_to_skip(name: str, module: nn.Module, parameter: nn.Parameter, confi
         return Skipped.ROUTER
     if is_linear and _outputs(module) == 1:
         return Skipped.GATE
+    if parts[-1] in HEAD_GATES:
+        return Skipped.HEAD_GATES
     # A list of experts, each with matrices of its own, or one of parameters that do not say how they lie.
     is_one_of_many = "experts" in parts and any(part.isdigit() for part in parts[parts.index("experts") :])
     if is_one_of_many or (not is_linear and "expert" in name):

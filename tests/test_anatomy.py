@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from architectures import ARCHITECTURES, LLAMA, SMALL
+from architectures import LLAMA, SMALL
 from conftest import CONFIGS, make_model
 from torch import nn
 

@@ -1,9 +1,8 @@
-"""Every architecture of docs/architectures.md: pruned, saved, reloaded, held against the slow implementation, answering."""
+"""Every architecture of docs/architectures.md: pruned, saved, reloaded, compared with the slow implementation, asked."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 

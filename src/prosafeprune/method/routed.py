@@ -62,7 +62,7 @@ def pool_routed(
 
 @dataclass
 class RoutedInputs:
-    """Pooled inputs of experts: by name the prompts that reach one, and what it reads of each; in memory while it lasts.
+    """Pooled inputs of experts: the prompts that reach each, and what it reads of them; in memory while it lasts.
 
     They can be large: for every expert, a row for every prompt.
     """
@@ -90,8 +90,8 @@ class RoutedInputs:
             self._file.write(rows.float().cpu().numpy().tobytes())
         except OSError as error:
             raise InputError(
-                f"{tempfile.gettempdir()}: what the experts read could not be kept ({error.strerror}). Make room, point "
-                "TMPDIR elsewhere, or use fewer prompts."
+                f"{tempfile.gettempdir()}: what the experts read could not be kept ({error.strerror}). Make room, "
+                "point TMPDIR elsewhere, or use fewer prompts."
             ) from error
         self.prompts.setdefault(name, []).extend(prompts)
         self._pieces.setdefault(name, []).append((start, *rows.shape))

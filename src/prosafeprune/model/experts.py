@@ -1,6 +1,6 @@
 """The experts of a layer: matrices stacked in three-dimensional parameters, each read by the tokens routed to it.
 
-transformers keeps the experts of a layer in one module with parameters ``gate_up_proj`` (or ``up_proj``, without a gate)
+transformers keeps the experts of a layer in one module with parameters ``gate_up_proj`` (without a gate, ``up_proj``)
 and ``down_proj``, one matrix for each expert, and says on the module how they lie: transposed or not, gate and up
 stacked or interleaved, with or without biases.
 """
@@ -20,8 +20,8 @@ from prosafeprune.model.partial_pass import replaced_forward
 from prosafeprune.model.submodule import Layout, Submodule
 
 Tell = Callable[[int, str, torch.Tensor, torch.Tensor], None]
-"""Told, for an expert and the name of its parameter, of the places ``(n,)`` of the tokens routed to it, counted over all
-rows of the batch, and of what its matrices read of them, ``(n, d_in)``."""
+"""Told, for an expert and the name of its parameter, of the places ``(n,)`` of the tokens routed to it, counted over
+all rows of the batch, and of what its matrices read of them, ``(n, d_in)``."""
 TOLD_BY_TRANSFORMERS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 
 

@@ -1,7 +1,7 @@
 """Fused matrices taken apart: which output rows of one stored matrix belong to which submodule of the paper.
 
-Models store q, k and v, or gate and up, stacked in one matrix in one of several layouts. Each layout here returns, for a
-name the paper uses, the output rows it owns. What is put on the outputs of attention as a gate is called output_gate.
+Models store q, k and v, or gate and up, stacked in one matrix in one of several layouts. Each layout here returns, for
+a name the paper uses, the output rows it owns. What is put on the outputs of attention as a gate is called output_gate.
 """
 
 from __future__ import annotations

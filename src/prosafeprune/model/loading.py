@@ -90,7 +90,7 @@ def load_model(
 
 
 def _automatic_class(folder: Path, trust_remote_code: bool) -> Any:
-    """Return the class that loads the checkpoint: some models that read pictures too are under a heading of their own."""
+    """Return the class that loads the checkpoint: models that read pictures may have one of their own."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -1,4 +1,4 @@
-"""Every architecture of docs/architectures.md: pruned, saved, reloaded, compared with the slow implementation, asked."""
+"""Every architecture of docs/architectures.md: pruned, saved, reloaded, compared with slow code, asked."""
 
 from __future__ import annotations
 

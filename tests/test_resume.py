@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import ARCHITECTURES
-from conftest import make_model, make_tokenizer
+from conftest import CONFIGS, make_model, make_tokenizer
 from torch import nn
 
 from prosafeprune.errors import InputError
@@ -59,9 +59,11 @@ def resumed(loaded: LoadedModel, layers: list[int], size: int = 5) -> ResumedMod
     return ResumedModel(loaded, find_anatomy(loaded.model), texts_of(loaded), layers, BatchSize(size, CPU))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("first_layer", [1, 2])
+CASES = [(name, size, layer) for name in [*CONFIGS, "mixtral", "qwen2_moe"] for size in (1, 5) for layer in (1, 2)]
+CASES += [(name, 5, 1) for name in ARCHITECTURES if (name, 5, 1) not in CASES]
+
+
+@pytest.mark.parametrize(("architecture", "size", "first_layer"), CASES)
 def test_resumed_passes_equal_whole_passes_of_the_edited_model(architecture: str, size: int, first_layer: int) -> None:
     loaded = tiny(architecture)
     passes = resumed(loaded, [1, 2], size)

@@ -77,9 +77,8 @@ class StoredNames:
         parts = name.split(".")
         numbers = [place for place, part in enumerate(parts) if part.isdigit()]
         candidates = self._by_numbers.get(_numbers(name), [])
-        for start in range(
-            1, numbers[0] + 1 if numbers else len(parts) - 1
-        ):  # the layer's number must be in the ending
+        last = numbers[0] + 1 if numbers else len(parts) - 1  # the layer's number must be in the ending
+        for start in range(1, last):
             ending = ".".join(parts[start:])
             alike = [one for one in candidates if one == ending or one.endswith("." + ending)]
             fitting = [one for one in alike if self._is(one, values)]

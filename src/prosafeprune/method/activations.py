@@ -134,7 +134,8 @@ class _Collector:
         routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
         def pool_expert(name: str, tokens: RoutedTokens | None) -> None:
-            routed[name] = pool_routed(tail_weights, tokens, head_weights, self._head_routed.get(name))
+            reached, means = pool_routed(tail_weights, tokens, head_weights, self._head_routed.get(name))
+            routed[name] = reached.cpu(), means.cpu()
 
         found = self.recorder.run(
             batch,

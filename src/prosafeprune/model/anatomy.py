@@ -181,7 +181,8 @@ def _outputs(module: nn.Module) -> int:
 
 
 def _number_of_experts(config: Any) -> int | None:
-    return getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
 def _with_any_number(name: str) -> str:

@@ -87,10 +87,15 @@ class Submodule:
         return self.layout.rows
 
     @property
+    def transposed(self) -> bool:
+        """Whether it is stored as ``(d_in, d_out)``."""
+        return self.layout.transposed
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(d_out, d_in)``, without copying the weight."""
         first, second = (int(size) for size in self.layout.matrix(self.stored).shape)
-        d_out, d_in = (second, first) if self.layout.transposed else (first, second)
+        d_out, d_in = (second, first) if self.transposed else (first, second)
         return (d_out if self.rows is None else len(self.rows)), d_in
 
     def weight(self) -> torch.Tensor:

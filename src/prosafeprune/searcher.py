@@ -22,6 +22,8 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.search_page import search_page
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.choosing import choose, choose_as_paper, make_points
 from prosafeprune.search.edits import PlanEdits
@@ -137,6 +139,7 @@ class _Search:
         )
         self.kept.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.kept.path)
+        write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.kept.path / REPORT_FILE)
         return Found(record, inputs, edits)
 
     def _lowest_safety(self, source: Rates) -> float:

@@ -91,6 +91,22 @@ class Record(BaseModel):
         """All experts of the pruned layers."""
         return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
+    @property
+    def safety_drop(self) -> float:
+        """Points of S.S. lost; negative when it rose."""
+        return -self.safety_change.points
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
+        return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
+
+    @property
+    def floor_can_be_tested(self) -> bool:
+        """Whether the source refuses often enough for the allowed loss to show; always, when all may be lost."""
+        allowed = self.recipe.max_safety_drop
+        return allowed >= 100 or (self.source.safety_score or 0) > allowed
+
     def write(self, folder: Path) -> None:
         """Write the record into a folder."""
         (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

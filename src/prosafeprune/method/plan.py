@@ -11,15 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures, harmful_overlap, relative_energy, stable_rank
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.scarcity import edited_together, require_enough_prompts
 from prosafeprune.method.strength import Strength
 from prosafeprune.method.subspaces import (
     LowRankChange,
     OverlapOperator,
+    TooFewDirections,
     basis,
     low_rank_change,
     overlap_operator,
 )
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -57,8 +60,11 @@ class Edit:
 
     def apply(self, stored: torch.Tensor) -> None:
         """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
-        weight = self.submodule.take(stored)
-        self.submodule.put(stored, self.change_of(weight).added_to(weight))
+        self.submodule.put(stored, self.pruned(self.submodule.take(stored)))
+
+    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return what the edit makes of the submodule's ``W (d_out, d_in)`` (Eq. 3)."""
+        return self.change_of(weight).added_to(weight)
 
     def change_of(self, weight: torch.Tensor) -> LowRankChange:
         """Return what the edit adds to the submodule's ``W (d_out, d_in)``, as two factors."""
@@ -73,7 +79,9 @@ def make_edits(
     class_rows: Mapping[PromptClass, Sequence[int]],
     advance: Advance,
 ) -> list[Edit]:
-    """Return the edit of every submodule of the planned layers.
+    """Return the edit of every submodule of the planned layers, but of experts that too few prompts reach.
+
+    Such an expert is left whole, see :mod:`prosafeprune.method.scarcity`.
 
     Args:
         anatomy: the submodules of the model the inputs were collected from.
@@ -81,23 +89,46 @@ def make_edits(
         inputs: pooled inputs for the planned layers.
         class_rows: which rows of the inputs belong to each prompt class.
         advance: told of each submodule that is done.
+
+    Raises:
+        TooFewDirections: the activations of a submodule that is no expert's span too little.
     """
-    edits = []
+    edits: list[Edit] = []
     for layer in plan.layers:
-        for submodule in anatomy.of_layer(layer):
-            edits.append(_make_edit(submodule, plan, inputs, class_rows))
-            advance(1)
+        for group in edited_together(anatomy.of_layer(layer)):
+            try:
+                require_enough_prompts(group, inputs, class_rows, plan.rank)
+                edits += [_make_edit(submodule, plan, inputs, class_rows) for submodule in group]
+            except TooFewDirections:
+                if group[0].expert is None:
+                    raise
+            advance(len(group))
     return edits
+
+
+def class_bases(
+    submodule: Submodule,
+    weight: torch.Tensor,
+    rank: int,
+    inputs: PooledInputs,
+    class_rows: Mapping[PromptClass, Sequence[int]],
+) -> dict[PromptClass, torch.Tensor]:
+    """Return each class's basis ``(d_out, rank)`` in the outputs of a submodule with weight ``W (d_out, d_in)``.
+
+    K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
+
+    Raises:
+        TooFewDirections: a class has fewer independent directions than the rank.
+    """
+    rank = min(rank, weight.shape[0])
+    return {name: basis(inputs.outputs(submodule, weight, rows), rank) for name, rows in class_rows.items()}
 
 
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
     weight = submodule.weight()
-    activations = inputs.outputs(submodule, weight)
-    # K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
-    rank = min(plan.rank, weight.shape[0])
-    bases = {name: basis(activations[:, list(rows)], rank) for name, rows in class_rows.items()}
+    bases = class_bases(submodule, weight, plan.rank, inputs, class_rows)
     operator = overlap_operator(
         *(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL))
     )
@@ -107,7 +138,7 @@ def _make_edit(
         kind=submodule.kind,
         layer=submodule.layer,
         stable_rank=rank_of_weight,
-        energy_bound=rank / rank_of_weight,
+        energy_bound=operator.right.shape[1] / rank_of_weight,
         energy=relative_energy(operator, weight),
         harmful_overlap=harmful_overlap(operator, bases[PromptClass.HARMFUL]),
     )

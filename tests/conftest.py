@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from architectures import ARCHITECTURES
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import prosafeprune.cli
@@ -21,51 +22,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>"]
-SMALL = {
-    "vocab_size": 300,
-    "max_position_embeddings": 512,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
-LLAMA = {
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    **SMALL,
-}
-CONFIGS: dict[str, Callable[[], Any]] = {
-    "llama": lambda: transformers.LlamaConfig(**LLAMA, tie_word_embeddings=False),
-    "qwen2": lambda: transformers.Qwen2Config(**LLAMA, tie_word_embeddings=True),
-    "gemma3": lambda: transformers.Gemma3TextConfig(
-        **LLAMA,
-        head_dim=16,
-        sliding_window=16,
-        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-    ),
-    "phi3": lambda: transformers.Phi3Config(**LLAMA),
-    "gpt2": lambda: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=512, **SMALL),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(
-        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, **SMALL
-    ),
-    "falcon": lambda: transformers.FalconConfig(
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_kv_heads=2,
-        new_decoder_architecture=True,
-        **SMALL,
-    ),
-    "stablelm": lambda: transformers.StableLmConfig(**LLAMA, use_qkv_bias=True, partial_rotary_factor=0.5),
-}
-EXPERTS = {
-    "mixtral": lambda: transformers.MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2),
-    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
-        **LLAMA, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=40
-    ),
-}
+CONFIGS = ["llama", "qwen2", "gemma3", "phi3", "gpt2", "gpt_neox", "falcon", "stablelm"]
+"""Those of dense models on which the finer tests run; tests/test_architectures.py goes over all."""
 REQUIRED = ["llama", "qwen2", "gemma3", "phi3", "gpt2"]
 
 
@@ -87,13 +45,16 @@ def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 def make_model(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config({**CONFIGS, **EXPERTS}[architecture]()).to(dtype).eval()
+    config = ARCHITECTURES[architecture]()
+    writes_text = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    automatic = transformers.AutoModelForCausalLM if writes_text else transformers.AutoModelForImageTextToText
+    model = automatic.from_config(config).to(dtype).eval()
     with torch.no_grad():  # larger than the usual initialisation, so that prompts differ; biases not zero
         for name, parameter in model.named_parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, 0.15)
-            elif "bias" in name:
+            if "bias" in name:
                 parameter.normal_(0, 0.1)
+            elif parameter.ndim == 2 or "experts" in name:
+                parameter.normal_(0, 0.15)
     return model
 
 

@@ -8,13 +8,31 @@ from typing import Any
 import torch
 import transformers
 
-FUSED = {
-    "phi3": {
-        "qkv_proj": {"q": (0, 48), "k": (48, 72), "v": (72, 96)},
-        "gate_up_proj": {"gate": (0, 80), "up": (80, 160)},
-    },
-    "gpt2": {"c_attn": {"q": (0, 48), "k": (48, 96), "v": (96, 144)}},
+Parts = dict[str, list[int]]
+
+
+def in_turn(groups: int, **widths: int) -> Parts:
+    """Rows dealt out group by group, so many to each part."""
+    parts: Parts = {name: [] for name in widths}
+    row = 0
+    for _ in range(groups):
+        for name, width in widths.items():
+            for _ in range(width):
+                parts[name].append(row)
+                row += 1
+    return parts
+
+
+FUSED = {  # by hand, for the sizes in tests/architectures.py
+    "phi3": {"qkv_proj": in_turn(1, q=48, k=24, v=24), "gate_up_proj": in_turn(1, gate=80, up=80)},
+    "gpt2": {"c_attn": in_turn(1, q=48, k=48, v=48)},
+    "gpt_neox": {"query_key_value": in_turn(4, q=12, k=12, v=12)},
+    "falcon": {"query_key_value": in_turn(2, q=24, k=12, v=12)},
+    "qwen3_next": {"q_proj": in_turn(4, q=16, gate=16), "in_proj_qkvz": in_turn(2, q=8, k=8, v=16, z=16)},
+    "qwen3_5_text": {"q_proj": in_turn(4, q=16, gate=16), "in_proj_qkv": in_turn(1, q=16, k=16, v=32)},
 }
+MATRICES = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
+ROUTERS_AND_GATES = ("mlp.gate", "mlp.router", "shared_expert_gate", "in_proj_a", "in_proj_b", "in_proj_ba")
 
 
 def pruned_state(
@@ -27,48 +45,133 @@ def pruned_state(
 ) -> dict[str, torch.Tensor]:
     """Return the expected weights (by parameter name, float64) of every matrix the method changes.
 
-    Pools over the tokens from the user's first word on. ``stem`` is the name of the list of layers.
+    Pools over the tokens from the user's first word on. ``stem`` is the name of the list of layers. Of the experts of
+    a layer all matrices are given, those that too few prompts reach as they were.
     """
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = load(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     pooled = {name: [_outputs(model, tokenizer, text, stem) for text in texts] for name, texts in prompts.items()}
     expected = {}
     for name, module in model.named_modules():
-        in_layer = any(name.startswith(f"{stem}.{layer}.") for layer in layers)
-        if not in_layer or type(module).__name__ not in ("Linear", "Conv1D"):
+        if not any(name.startswith(f"{stem}.{layer}.") for layer in layers) or name.endswith(ROUTERS_AND_GATES):
             continue
-        transposed = type(module).__name__ == "Conv1D"
-        weight = (module.weight.T if transposed else module.weight).detach().double().clone()
-        parts = FUSED.get(model.config.model_type, {}).get(name.rsplit(".", 1)[-1], {"": (0, weight.shape[0])})
-        for start, end in parts.values():
-            projectors = {}
-            for prompt_class, outputs in pooled.items():
-                matrix = torch.stack([output[name][start:end] for output in outputs], dim=1)
-                left = torch.linalg.svd(matrix)[0][:, :rank]
-                projectors[prompt_class] = left @ left.T
-            omega = (torch.eye(end - start, dtype=torch.float64) - projectors["benign"]) @ projectors["harmful"]
-            omega = omega @ projectors["pseudo_harmful"]
-            weight[start:end] = (torch.eye(end - start, dtype=torch.float64) - strength * omega) @ weight[start:end]
-        expected[f"{name}.weight"] = weight.T if transposed else weight
+        if isinstance(module, MATRICES):
+            transposed = not isinstance(module, torch.nn.Linear)
+            weight = (module.weight.T if transposed else module.weight).detach().double().clone()
+            parts = FUSED.get(model.config.model_type, {}).get(name.rsplit(".", 1)[-1], {"": list(range(len(weight)))})
+            for rows in parts.values():
+                outputs = {c: [one[name][rows] for one in outputs] for c, outputs in pooled.items()}
+                weight[rows] = _pruned(weight[rows], outputs, rank, strength)
+            expected[f"{name}.weight"] = weight.T if transposed else weight
+        elif type(module).__name__.endswith("Experts"):
+            expected |= _pruned_experts(name, module, pooled, rank, strength)
     return expected
 
 
+def load(folder: Path) -> Any:
+    """Load a checkpoint, as what its config says it is."""
+    architecture = transformers.AutoConfig.from_pretrained(folder).architectures[0]
+    return getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _pruned(weight: torch.Tensor, outputs: dict[str, list[torch.Tensor]], rank: int, strength: float) -> torch.Tensor:
+    projectors = {}
+    for prompt_class, columns in outputs.items():
+        left = torch.linalg.svd(torch.stack(columns, dim=1))[0][:, :rank]
+        projectors[prompt_class] = left @ left.T
+    identity = torch.eye(len(weight), dtype=torch.float64)
+    omega = (identity - projectors["benign"]) @ projectors["harmful"] @ projectors["pseudo_harmful"]
+    return (identity - strength * omega) @ weight
+
+
+def _pruned_experts(
+    name: str, module: Any, pooled: dict[str, list[dict[str, torch.Tensor]]], rank: int, strength: float
+) -> dict[str, torch.Tensor]:
+    expected = {}
+    for parameter in ("gate_up_proj", "down_proj"):
+        stored = getattr(module, parameter).detach().double().clone()
+        expected[f"{name}.{parameter}"] = stored
+        for expert in range(len(stored)):
+            weight = stored[expert].T if is_gpt_oss(module) else stored[expert]
+            for kind, rows in expert_rows(module, parameter, len(weight)).items():
+                key = f"{name} {expert} {kind}"
+                outputs = {c: [one[key] for one in outputs if key in one] for c, outputs in pooled.items()}
+                if min(len(columns) for columns in outputs.values()) >= 2 * rank:
+                    weight[rows] = _pruned(weight[rows], outputs, rank, strength)  # into what is stored
+    return expected
+
+
+def is_gpt_oss(module: Any) -> bool:
+    return type(module).__name__ == "GptOssExperts"
+
+
+def expert_rows(module: Any, parameter: str, outputs: int) -> Parts:
+    if parameter == "down_proj":
+        return {"down": list(range(outputs))}
+    if is_gpt_oss(module):
+        return in_turn(outputs // 2, gate=1, up=1)
+    return in_turn(1, gate=outputs // 2, up=outputs // 2)
+
+
 def _outputs(model: Any, tokenizer: Any, text: str, stem: str) -> dict[str, torch.Tensor]:
-    caught: dict[str, torch.Tensor] = {}
-    handles = [
-        module.register_forward_hook(
-            lambda m, i, out, name=name: caught.__setitem__(name, out.detach().double().clone())
-        )
-        for name, module in model.named_modules()
-        if name.startswith(f"{stem}.") and type(module).__name__ in ("Linear", "Conv1D")
-    ]
+    """Return the mean of what each matrix puts out; of experts, over the tokens that were sent to each."""
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
     )
     first = len(tokenizer(rendered[: rendered.index(text)], add_special_tokens=False)["input_ids"])
     ids = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    caught: dict[str, torch.Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def keep(module: Any, arguments: Any, output: torch.Tensor) -> None:
+            caught[name] = output.detach().double().reshape(ids.shape[1], -1)[first:].mean(dim=0)
+
+        return keep
+
+    def expert_hook(name: str) -> Any:
+        def keep(module: Any, arguments: Any) -> None:
+            caught.update(_expert_outputs(name, module, *arguments[:2], first))
+
+        return keep
+
+    handles = []
+    for name, module in model.named_modules():
+        if name.startswith(f"{stem}.") and isinstance(module, MATRICES):
+            handles.append(module.register_forward_hook(hook(name)))
+        elif name.startswith(f"{stem}.") and type(module).__name__.endswith("Experts"):
+            handles.append(module.register_forward_pre_hook(expert_hook(name)))
     with torch.no_grad():
         model(ids)
     for handle in handles:
         handle.remove()
-    return {name: output[0, first:].mean(dim=0) for name, output in caught.items()}
+    return caught
+
+
+def _expert_outputs(
+    name: str, module: Any, hidden: torch.Tensor, chosen: torch.Tensor, first: int
+) -> dict[str, torch.Tensor]:
+    seen: dict[str, list[torch.Tensor]] = {}
+    for token in range(first, len(hidden)):
+        for expert in chosen[token].tolist():
+            both = _matrix(module, "gate_up_proj", expert) @ hidden[token].double()
+            both = both + _bias(module, "gate_up_proj", expert)
+            rows = expert_rows(module, "gate_up_proj", len(both))
+            gate, up = both[rows["gate"]], both[rows["up"]]
+            if is_gpt_oss(module):
+                low, middle = gate.clamp(max=module.limit), up.clamp(-module.limit, module.limit)
+                inner = low / (1 + torch.exp(-module.alpha * low)) * (middle + 1)
+            else:
+                inner = gate / (1 + torch.exp(-gate)) * up
+            down = _matrix(module, "down_proj", expert) @ inner + _bias(module, "down_proj", expert)
+            for kind, output in (("gate", gate), ("up", up), ("down", down)):
+                seen.setdefault(f"{name} {expert} {kind}", []).append(output)
+    return {key: torch.stack(outputs).mean(dim=0) for key, outputs in seen.items()}
+
+
+def _matrix(module: Any, parameter: str, expert: int) -> torch.Tensor:
+    stored = getattr(module, parameter)[expert].detach().double()
+    return stored.T if is_gpt_oss(module) else stored
+
+
+def _bias(module: Any, parameter: str, expert: int) -> Any:
+    return getattr(module, f"{parameter}_bias")[expert].detach().double() if is_gpt_oss(module) else 0.0

@@ -59,7 +59,7 @@ def collect(model: Any, prompts: list[EncodedPrompt], pooling: Pooling, size: in
 
 def outputs(model: Any, inputs: PooledInputs) -> dict[str, torch.Tensor]:
     submodules = find_anatomy(model).submodules
-    return {s.name: inputs.outputs(s, s.take(s.module.weight)) for s in submodules}
+    return {s.name: inputs.outputs(s, s.weight()) for s in submodules}
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import CONFIGS, EXPERTS, save_checkpoint
+from conftest import CONFIGS, save_checkpoint
 from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -108,7 +108,7 @@ def set_scale(model: Any, scale: float) -> None:
             module.set_scale("default", scale)
 
 
-@pytest.mark.parametrize("architecture", [*CONFIGS, *EXPERTS])
+@pytest.mark.parametrize("architecture", [*CONFIGS, "qwen3_5"])
 def test_plain_peft_runs_what_the_edited_checkpoint_runs(
     architecture: str, planned: Callable[..., Planned], tmp_path: Path
 ) -> None:
@@ -318,6 +318,20 @@ def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: d
     code, out, _ = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--overwrite", "--json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "gpt_oss"])
+def test_experts_are_refused_in_one_line_before_anything_is_run(
+    architecture: str, run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = options(prompt_files, tmp_path)
+    code, out, err = run("prune", checkpoint(architecture), "--recipe", recipe, "-o", tmp_path / "out")
+    errors = [line for line in err.splitlines() if line.startswith("Error:")]
+    assert (code, out, len(errors)) == (2, "", 1), err
+    assert ".experts.0.gate: is no linear layer of its own" in errors[0]
+    assert "--format checkpoint" in errors[0]
+    assert "Activations" not in err
+    assert not (tmp_path / "out").exists()
 
 
 FAULTS = {

@@ -7,11 +7,13 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from conftest import CONFIGS, LLAMA, SMALL, make_model
+from architectures import LLAMA, SMALL
+from conftest import CONFIGS, make_model
+from torch import nn
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.anatomy import find_anatomy, submodule_shape
-from prosafeprune.model.fused import falcon_qkv, interleaved_qkv
+from prosafeprune.model.anatomy import Skipped, find_anatomy
+from prosafeprune.model.fused import falcon_qkv, interleaved_qkv, linear_qkvz
 
 SEVEN = {"q", "k", "v", "o", "gate", "up", "down"}
 KINDS = {
@@ -35,7 +37,7 @@ def test_every_kind_is_found_once_in_every_layer(architecture: str) -> None:
 
 def test_key_and_value_heads_keep_their_own_width() -> None:
     anatomy = find_anatomy(make_model("phi3"))
-    shapes = {submodule.kind: submodule_shape(submodule) for submodule in anatomy.of_layer(0)}
+    shapes = {submodule.kind: submodule.shape for submodule in anatomy.of_layer(0)}
     assert shapes["q"] == (48, 48)
     assert shapes["k"] == shapes["v"] == (24, 48)
     assert shapes["gate"] == shapes["up"] == (80, 48)
@@ -73,7 +75,7 @@ def test_fused_outputs_split_as_the_model_splits_them(architecture: str) -> None
         output.module.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
         submodule = next(s for s in anatomy.of_layer(0) if s.kind == kind)
         with torch.no_grad():
-            submodule.put(submodule.module.weight, torch.zeros(submodule_shape(submodule)))
+            submodule.put(submodule.module.weight, torch.zeros(submodule.shape))
             if submodule.module.bias is not None:
                 submodule.module.bias[submodule.rows] = 0
             model(torch.arange(5, 25)[None])
@@ -123,11 +125,72 @@ def test_take_and_put_are_inverse_on_a_transposed_slice() -> None:
     assert changed.nonzero().squeeze(1).tolist() == list(range(48, 96))
 
 
-def test_routers_are_left_alone_and_fused_experts_are_named() -> None:
-    config = transformers.MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2)
-    anatomy = find_anatomy(transformers.MixtralForCausalLM(config))
-    assert {submodule.kind for submodule in anatomy.submodules} == {"q", "k", "v", "o"}
-    assert any("experts" in name for name in anatomy.skipped)
+def test_every_expert_is_found_and_routers_and_gates_are_named() -> None:
+    anatomy = find_anatomy(make_model("qwen2_moe"))
+    experts = [submodule for submodule in anatomy.of_layer(1) if submodule.expert is not None]
+    assert [(one.expert, one.kind) for one in experts] == [
+        (e, kind) for e in range(4) for kind in ("gate", "up", "down")
+    ]
+    assert {one.kind: one.shape for one in experts} == {"gate": (32, 48), "up": (32, 48), "down": (48, 32)}
+    names = [submodule.name for submodule in anatomy.submodules]
+    assert len(set(names)) == len(names)
+    assert "model.layers.1.mlp.experts.3.gate" in names
+    assert anatomy.skipped == {
+        "mlp.gate.weight": Skipped.ROUTER,
+        "mlp.shared_expert_gate.weight": Skipped.GATE,
+    }
+    assert "gate of experts: 12 of 32 x 48" in anatomy.describe()
+    assert not any(submodule.expert is not None for submodule in anatomy.without_experts().submodules)
+
+
+class _ListOfExperts(nn.Module):
+    """Experts as code outside transformers has them: a list of small networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(48, 4)
+        self.experts = nn.ModuleList(nn.ModuleDict({"w1": nn.Linear(48, 8), "w2": nn.Linear(8, 48)}) for _ in range(4))
+        self.shared = nn.Parameter(torch.zeros(4, 8, 48))
+
+
+def test_experts_whose_routing_cannot_be_seen_are_left_alone_and_told() -> None:
+    model = make_model("llama")
+    model.config.num_experts = 4
+    model.model.layers[1].mlp = _ListOfExperts()
+    model.model.layers[2].mlp.experts = nn.Module()
+    model.model.layers[2].mlp.experts.w1 = nn.Parameter(torch.zeros(32, 48))
+    anatomy = find_anatomy(model)
+    assert {submodule.kind for submodule in anatomy.of_layer(1)} == {"q", "k", "v", "o"}
+    assert anatomy.skipped == {
+        "mlp.gate.weight": Skipped.ROUTER,
+        "mlp.experts.*.w1.weight": Skipped.EXPERTS,
+        "mlp.experts.*.w2.weight": Skipped.EXPERTS,
+        "mlp.experts.w1": Skipped.EXPERTS,
+    }
+
+
+def test_rows_of_linear_attention_are_those_the_model_takes() -> None:
+    model = make_model("qwen3_next")
+    taken = model.model.layers[0].linear_attn.fix_query_key_value_ordering(
+        torch.arange(96)[None, None], torch.zeros(1, 1, 8)
+    )
+    rows = linear_qkvz(model.config)
+    for kind, part in zip(("q", "k", "v", "output_gate"), taken[:4], strict=True):
+        assert part.flatten().tolist() == rows[kind].tolist()
+
+
+@pytest.mark.parametrize("architecture", ["qwen3_next", "qwen3_5"])
+def test_rows_of_a_gated_query_are_told_apart(architecture: str) -> None:
+    """A norm behind the query makes its size indifferent; that of the gate is not."""
+    ids = torch.arange(5, 25)[None]
+    for kind, is_indifferent in (("q", True), ("output_gate", False)):
+        model = make_model(architecture)
+        with torch.no_grad():
+            before = model(ids).logits
+            submodule = next(one for one in find_anatomy(model).of_layer(1) if one.kind == kind)
+            submodule.put(submodule.stored, 4 * submodule.weight())
+            after = model(ids).logits
+        assert torch.allclose(before, after, atol=1e-3) == is_indifferent
 
 
 def test_an_architecture_without_one_list_of_layers_is_refused() -> None:

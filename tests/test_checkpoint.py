@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,12 @@ import transformers
 from conftest import make_model, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from prosafeprune.checkpoint.names import stored_name
+from prosafeprune.checkpoint.names import StoredNames
 from prosafeprune.checkpoint.safetensors_file import tensor_places
 from prosafeprune.checkpoint.staging import check_output, scratch_folder, staged_folder
 from prosafeprune.errors import InputError
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.submodule import Submodule
 
 Make = Callable[..., Path]
 
@@ -62,13 +65,19 @@ def test_names_are_matched_by_ending_shape_and_values(tmp_path: Path) -> None:
         },
         tmp_path / "model.safetensors",
     )
-    places = tensor_places(tmp_path)
-    found = stored_name("model.layers.1.mlp.up_proj.weight", weight, places)
-    assert found == "language_model.layers.1.mlp.up_proj.weight"
+    submodule = up_projection(model, 1)
+    names = StoredNames(tensor_places(tmp_path))
+    assert names.find(submodule).name == "language_model.layers.1.mlp.up_proj.weight"
     with pytest.raises(InputError, match="cannot be written back"):
-        stored_name("model.layers.1.mlp.up_proj.weight", weight + 1, places)
+        names.find(up_projection(model, 2))
+    with torch.no_grad():
+        weight += 1
     with pytest.raises(InputError, match="cannot be written back"):
-        stored_name("model.layers.2.mlp.up_proj.weight", weight, places)
+        StoredNames(tensor_places(tmp_path)).find(submodule)
+
+
+def up_projection(model: Any, layer: int) -> Submodule:
+    return next(one for one in find_anatomy(model).of_layer(layer) if one.kind == "up")
 
 
 def test_gpt2_files_without_the_prefix_are_understood(tmp_path: Path) -> None:
@@ -76,9 +85,8 @@ def test_gpt2_files_without_the_prefix_are_understood(tmp_path: Path) -> None:
     tensors = {name.removeprefix("transformer."): t for name, t in load_file(source / "model.safetensors").items()}
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     model = transformers.AutoModelForCausalLM.from_pretrained(source)
-    places = tensor_places(source)
-    name = "transformer.h.2.attn.c_attn.weight"
-    assert stored_name(name, model.get_parameter(name), places) == "h.2.attn.c_attn.weight"
+    submodule = next(one for one in find_anatomy(model).of_layer(2) if one.kind == "k")
+    assert StoredNames(tensor_places(source)).find(submodule).name == "h.2.attn.c_attn.weight"
 
 
 def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
@@ -185,4 +193,4 @@ def test_other_weights_on_disk_are_never_taken_for_the_ones_meant(checkpoint: Ma
     places = tensor_places(checkpoint("llama"))
     other = make_model("llama", seed=1)
     with pytest.raises(InputError, match="cannot be written back"):
-        stored_name("model.layers.0.mlp.up_proj.weight", other.model.layers[0].mlp.up_proj.weight, places)
+        StoredNames(places).find(up_projection(other, 0))

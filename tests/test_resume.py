@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS, EXPERTS, make_model, make_tokenizer
+from architectures import ARCHITECTURES
+from conftest import CONFIGS, make_model, make_tokenizer
 from torch import nn
 
 from prosafeprune.errors import InputError
@@ -58,9 +59,11 @@ def resumed(loaded: LoadedModel, layers: list[int], size: int = 5) -> ResumedMod
     return ResumedModel(loaded, find_anatomy(loaded.model), texts_of(loaded), layers, BatchSize(size, CPU))
 
 
-@pytest.mark.parametrize("architecture", [*CONFIGS, *EXPERTS])
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("first_layer", [1, 2])
+CASES = [(name, size, layer) for name in [*CONFIGS, "mixtral", "qwen2_moe"] for size in (1, 5) for layer in (1, 2)]
+CASES += [(name, 5, 1) for name in ARCHITECTURES if (name, 5, 1) not in CASES]
+
+
+@pytest.mark.parametrize(("architecture", "size", "first_layer"), CASES)
 def test_resumed_passes_equal_whole_passes_of_the_edited_model(architecture: str, size: int, first_layer: int) -> None:
     loaded = tiny(architecture)
     passes = resumed(loaded, [1, 2], size)

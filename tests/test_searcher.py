@@ -120,6 +120,28 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
 
 
 @pytest.mark.usefixtures("few_prompts")
+def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts_are_pruned(
+    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    silhouettes = searcher.silhouettes
+
+    def watched(inputs: Any, submodules: Any, *others: Any) -> Any:
+        looked_at.extend(one.kind for one in submodules if one.expert is None)
+        assert not any(one.expert is not None for one in submodules)
+        return silhouettes(inputs, submodules, *others)
+
+    monkeypatch.setattr(searcher, "silhouettes", watched)
+    monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: 1)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *options)
+    assert code == 0, err
+    assert looked_at == ["q", "k", "v", "o"] * 3
+    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
+    assert sum(one["pruned"] for one in made["experts"]) > 0
+
+
+@pytest.mark.usefixtures("few_prompts")
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
     run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

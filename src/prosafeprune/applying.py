@@ -21,9 +21,10 @@ from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, find_folder
-from prosafeprune.model.anatomy import Anatomy, Submodule, find_anatomy
+from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, outline_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.pipeline import Findings, PruneResult, finish, try_product
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.recipe import Recipe
@@ -72,9 +73,9 @@ class KnownEdit:
     submodule: Submodule
     change: LowRankChange
 
-    def apply(self, stored: torch.Tensor) -> None:
-        """Prune a stored matrix in place: computed in float32, rounded once to the stored dtype."""
-        self.submodule.put(stored, self.change.added_to(self.submodule.take(stored)))
+    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return what the edit makes of the submodule's ``W (d_out, d_in)``."""
+        return self.change.added_to(weight)
 
 
 def apply_adapter(

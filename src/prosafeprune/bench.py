@@ -10,7 +10,7 @@ from prosafeprune.job import Job
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
@@ -60,7 +60,8 @@ def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
     for line in anatomy.describe():
         reporter.note(f"  {line}")
     for name, reason in anatomy.skipped.items():
-        reporter.warning(f"{name}: left as it is ({reason}).")
+        tell = reporter.warning if reason is Skipped.EXPERTS else reporter.note
+        tell(f"{name}: left as it is ({reason.value}).")
     return anatomy
 
 
@@ -76,7 +77,7 @@ def require_layers(plan: Plan, anatomy: Anatomy) -> None:
 
 def require_editable(anatomy: Anatomy) -> None:
     """Raise InputError when weights are quantised: a search tries its plans on the weights in memory."""
-    if any(is_quantised(submodule.module) for submodule in anatomy.submodules):
+    if any(is_quantised(submodule.stored) for submodule in anatomy.submodules):
         raise InputError(
             "Quantised weights cannot be searched: plans are tried on the weights themselves. Search the unquantised "
             "model, and give the layers it finds with --layers and --strength."

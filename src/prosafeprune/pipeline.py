@@ -157,7 +157,7 @@ def _prune_folder(job: Job, folder: Path, search_folder: Path, choose: int | Non
 
 
 def _make_product(bench: Bench, planned: Planned) -> Product:
-    edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.module)]
+    edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(bench.folder, edited)
     if bench.job.recipe.format == "adapter":
         return LoraAdapter(bench.loaded, bench.job.source, located, planned.edits)
@@ -210,6 +210,7 @@ def _make_record(bench: Bench, planned: Planned, product: Product, found: Findin
         edited_tensors=product.names,
         adapter_sha256=product.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
+        experts=planned.expert_counts(bench.anatomy),
         run=RunRecord(
             device=device_name(loaded.device),
             threads=torch.get_num_threads(),

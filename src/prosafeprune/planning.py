@@ -12,6 +12,8 @@ from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.plan import Edit, Plan
+from prosafeprune.method.scarcity import ExpertCount, count_experts
+from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.recipe import Recipe
@@ -29,6 +31,11 @@ class Planned:
     edits: list[Edit]
     search: SearchRecord | None = None
     """How it was found; None when the user gave it."""
+
+    def expert_counts(self, anatomy: Anatomy) -> list[ExpertCount]:
+        """Return what became of the experts of the plan's layers."""
+        planned = [submodule for layer in self.plan.layers for submodule in anatomy.of_layer(layer)]
+        return count_experts(planned, [edit.submodule for edit in self.edits])
 
 
 def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:

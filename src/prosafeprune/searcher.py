@@ -100,6 +100,8 @@ class _Search:
         window = candidate_layers(by_layer, self.anatomy.num_layers)
         self.reporter.note(f"The classes separate best around layers {window[0]} to {window[-1]}, by silhouette.")
         layers = window if paper else layers_to_screen(window, self.anatomy.num_layers)
+        if self.anatomy.has_experts:  # what these read has not been collected yet
+            inputs[self.poolings[0]] = self._inputs(self.anatomy, self.poolings[0], layers)[0]
         edits = PlanEdits(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
@@ -121,7 +123,7 @@ class _Search:
             scored, measured = self._paper(scorer, edits, candidates, peak, budget)
         else:
             self.reporter.note(f"Layers to search, by their scores: {', '.join(map(str, candidates))}.")
-            inputs |= {pooling: self._inputs(pooling, candidates)[0] for pooling in self.poolings[1:]}
+            inputs |= {pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.poolings[1:]}
             known = list(screened.values())
             scored, measured = self._automatic(scorer, edits, candidates, lowest, budget, known)
         points = make_points(scored, measured, SHOWN)
@@ -154,16 +156,18 @@ class _Search:
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
         layers = range(self.anatomy.num_layers)
-        inputs, class_rows = self._inputs(self.poolings[0], layers)
-        submodules = self.anatomy.submodules
+        # What the experts of all layers read takes much room, and says little: each prompt reaches others.
+        anatomy = self.anatomy.without_experts()
+        inputs, class_rows = self._inputs(anatomy, self.poolings[0], layers)
+        submodules = anatomy.submodules
         with self.reporter.stage("Separability", len(submodules)) as advance:
             by_layer = layer_silhouettes(submodules, silhouettes(inputs, submodules, class_rows, advance))
         return {self.poolings[0]: inputs}, class_rows, by_layer
 
-    def _inputs(self, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
+    def _inputs(self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
         return collect_inputs(
             self.loaded,
-            self.anatomy,
+            anatomy,
             self.job.calibration,
             pooling,
             layers,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prosafeprune.analysis.context import Context
 from prosafeprune.errors import InputError
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 
 
 def chosen_layer(context: Context, separability: Mapping[int, float]) -> int:

@@ -27,10 +27,11 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.pooling import Pooling
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, ignore
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.search.edits import PlanEdits

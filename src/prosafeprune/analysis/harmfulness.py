@@ -11,9 +11,9 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import HarmProbe, fit_harm_probe
 from prosafeprune.analysis.probe import FITTED_ON
 from prosafeprune.method.activations import collect_pooled_inputs
-from prosafeprune.model.anatomy import Submodule
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
 
@@ -54,6 +54,6 @@ class HarmfulnessScale:
             )
             total = np.zeros(len(encoded))
             for submodule, probe in self.probes:
-                outputs = inputs.outputs(submodule, submodule.take(submodule.module.weight))
+                outputs = inputs.outputs(submodule, submodule.weight())
                 total += probe.probability(outputs.T.cpu().double().numpy())
         return total / len(self.probes)

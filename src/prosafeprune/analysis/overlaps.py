@@ -12,7 +12,7 @@ from prosafeprune.analysis.context import Context, Pooled
 from prosafeprune.analysis.result import Findings, LineFigure, Table, make_table
 from prosafeprune.analysis.seen import layer_means, submodule_labels
 from prosafeprune.method.subspaces import independent_directions, subspace_overlap
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 
 RANKS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64)

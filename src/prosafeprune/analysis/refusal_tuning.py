@@ -16,10 +16,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import accepted, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.submodule import Submodule, layout_of
 from prosafeprune.progress import Advance
 
 ADAPTER = "refusal"
@@ -173,6 +174,10 @@ def _learned(submodule: Submodule, layer: Any) -> LearnedEdit:
 
 
 def _stored_matrices(anatomy: Anatomy) -> list[Submodule]:
-    """Return every stored matrix whole: one that is fused out of several submodules comes once."""
-    whole = {one.module_name: Submodule(one.layer, one.kind, one.module_name, one.module) for one in anatomy.submodules}
+    """Return every stored matrix whole, but for experts': one fused out of several submodules comes once."""
+    whole = {
+        one.module_name: Submodule(one.layer, one.kind, one.module_name, one.module, layout_of(one.module))
+        for one in anatomy.submodules
+        if one.expert is None
+    }
     return list(whole.values())

@@ -8,7 +8,7 @@ import numpy as np
 
 from prosafeprune.analysis.analysis import Observation
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 
 
 def by_role(before: Observation, after: Observation | None) -> dict[str, Observation]:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.method.plan import Edit, Plan, class_bases, prune_in_place
+from prosafeprune.method.plan import Edit, Plan, change_by, class_bases
 from prosafeprune.method.subspaces import OverlapOperator
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.editing import InPlaceEdit
 from prosafeprune.search.edits import PlanEdits
@@ -43,7 +43,8 @@ class AblatedEdit:
 
     def apply(self, stored: torch.Tensor) -> None:
         """Prune a stored matrix in place."""
-        prune_in_place(self.submodule, stored, self.operator, self.strength)
+        weight = self.submodule.take(stored)
+        self.submodule.put(stored, change_by(self.operator, self.strength, weight).added_to(weight))
 
 
 def edits_of(variant: Variant, of_plans: PlanEdits) -> list[InPlaceEdit]:
@@ -76,7 +77,7 @@ def describe_variant(variant: Variant) -> str:
 def _harmful_only(edit: Edit, plan: Plan, of_plans: PlanEdits) -> AblatedEdit:
     submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
     with torch.inference_mode():
-        weight = submodule.take(submodule.module.weight)
+        weight = submodule.weight()
         bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
     return AblatedEdit(submodule, operator, edit.strength)

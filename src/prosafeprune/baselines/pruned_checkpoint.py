@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,8 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
+from prosafeprune.model.submodule import Layout, Submodule
+from prosafeprune.search.editing import apply_edits
 
 
 class PrunedCheckpoint(Method):
@@ -54,22 +56,20 @@ class PrunedCheckpoint(Method):
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)
         pruned = tensor_places(self.folder)
-        replaced = {module: pruned[name] for module, (name, _) in located.items()}
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: _weights_of(loaded, replaced))
+        stored = [(one, located[one.name]) for one in submodules]
+        replaced = [Replaced(one, found.layout, pruned[found.name]) for one, found in stored]
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: apply_edits(replaced))
 
 
-@contextmanager
-def _weights_of(loaded: LoadedModel, replaced: Mapping[str, TensorPlace]) -> Iterator[None]:
-    """Put tensors of a checkpoint in place of a model's matrices, by module name, for as long as the context."""
-    weights = {module: loaded.model.get_submodule(module).weight for module in replaced}
-    kept: dict[str, torch.Tensor] = {}
-    try:
-        with torch.no_grad():
-            for module, place in replaced.items():
-                kept[module] = weights[module].detach().clone()
-                weights[module].copy_(place.read())
-        yield
-    finally:
-        with torch.no_grad():
-            for module, before in kept.items():
-                weights[module].copy_(before)
+@dataclass(frozen=True)
+class Replaced:
+    """A matrix of a checkpoint in place of a submodule's."""
+
+    submodule: Submodule
+    layout: Layout
+    """How the matrix lies in its tensor on disk."""
+    place: TensorPlace
+
+    def apply(self, stored: torch.Tensor) -> None:
+        """Put it into the parameter that stores the submodule."""
+        self.submodule.put(stored, self.layout.take(self.place.read()))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ from safetensors.torch import save
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from prosafeprune.checkpoint.safetensors_file import TensorPlace
-from prosafeprune.checkpoint.writer import by_module
+from prosafeprune.checkpoint.writer import Located
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Edit
 from prosafeprune.method.subspaces import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, insert_adapter
-from prosafeprune.model.anatomy import Anatomy, Submodule, submodule_shape
+from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ModelSource
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 
 PREFIX = "base_model.model."
@@ -38,23 +39,17 @@ class LoraAdapter:
     Matrices are read from disk where ``located`` names them; those of a quantised base are dequantised instead.
     """
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        base: ModelSource,
-        located: Mapping[str, tuple[str, TensorPlace]],
-        edits: Sequence[Edit],
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[Edit]) -> None:
         self._loaded, self._base = loaded, base
         self._changes: dict[str, LowRankChange] = {}
         self._names: list[str] = []
-        for module_name, group in by_module(edits):
+        for module_name, group in _by_module(edits):
             submodule = group[0].submodule
-            name, place = located.get(module_name, (submodule.parameter_name, None))
-            stored = place.read() if place is not None else dense_weight(submodule.module).cpu()
-            parts = [(edit.submodule, edit.change_of(edit.submodule.take(stored))) for edit in group]
+            found = located.get(submodule.name)
+            matrix = dense_weight(submodule.module).cpu() if found is None else found.place.read()
+            parts = [(edit.submodule, edit.change_of(edit.submodule.take(matrix))) for edit in group]
             self._changes[module_name] = stacked(parts)
-            self._names.append(name)
+            self._names.append(submodule.parameter_name if found is None else found.name)
         self._transposed = any(edit.submodule.transposed for edit in edits)
         self._weights = save(self._tensors(), metadata={"format": "pt"})
 
@@ -150,7 +145,7 @@ def unstacked(whole: LowRankChange, submodules: Sequence[Submodule], rank: int) 
     Raises:
         InputError: the factors have other shapes than such a plan gives them.
     """
-    shapes = [submodule_shape(submodule) for submodule in submodules]
+    shapes = [submodule.shape for submodule in submodules]
     ranks = [min(rank, d_out) for d_out, _ in shapes]
     d_out, d_in = matrix_shape(submodules[0].module)
     if tuple(whole.b.shape) != (d_out, sum(ranks)) or tuple(whole.a.shape) != (sum(ranks), d_in):
@@ -164,3 +159,13 @@ def unstacked(whole: LowRankChange, submodules: Sequence[Submodule], rank: int) 
         changes.append(LowRankChange(whole.b[rows, at : at + own].contiguous(), whole.a[at : at + own].contiguous()))
         at += own
     return changes
+
+
+def _by_module(edits: Sequence[Edit]) -> list[tuple[str, list[Edit]]]:
+    """Return the edits of each stored matrix, by module name; several submodules may lie in one fused matrix."""
+    ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
+    return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
+
+
+def _module_name(edit: Edit) -> str:
+    return edit.submodule.module_name

@@ -1,31 +1,88 @@
-"""Which tensor on disk a parameter in memory came from."""
+"""Which tensors on disk the submodules in memory came from.
+
+Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words in
+front, those of mixtures of experts hold each expert's matrices by themselves), the tensor meant is told by the numbers
+in its name, its shape and its values; so no table of names is needed, and none can be wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from prosafeprune.checkpoint.safetensors_file import TensorPlace
 from prosafeprune.errors import InputError
+from prosafeprune.model.submodule import Layout, Submodule
 
 
-def stored_name(parameter_name: str, parameter: torch.Tensor, places: Mapping[str, TensorPlace]) -> str:
-    """Return the name on disk of a parameter.
+@dataclass(frozen=True)
+class StoredAs:
+    """The tensor on disk that holds a submodule's matrix, and how the matrix lies in it."""
 
-    Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words
-    in front), the tensor meant is the only one with the longest common ending and the same shape and values.
+    name: str
+    place: TensorPlace
+    layout: Layout
 
-    Raises:
-        InputError: no tensor, or more than one, fits.
-    """
-    name = name_by_ending(parameter_name, places, lambda name: _same(parameter, places[name]))
-    if name is not None:
-        return name
-    raise InputError(
-        f"{parameter_name}: no single tensor of the checkpoint is this parameter, so it cannot be written back. "
-        "Its layout on disk is not supported yet."
-    )
+
+class StoredNames:
+    """Finds the tensors of a checkpoint, whose values the model in memory must still have."""
+
+    def __init__(self, places: Mapping[str, TensorPlace]) -> None:
+        self.places = places
+        self._by_numbers: dict[tuple[int, ...], list[str]] = {}
+        for name in places:
+            self._by_numbers.setdefault(_numbers(name), []).append(name)
+        self._whole: dict[str, StoredAs | None] = {}
+        """For each parameter the tensor that holds it whole, and the parameter's layout there, where there is one."""
+
+    def find(self, submodule: Submodule) -> StoredAs:
+        """Return where a submodule's matrix is stored.
+
+        Raises:
+            InputError: no tensor, or more than one, fits.
+        """
+        name, layout = submodule.parameter_name, submodule.layout
+        if name not in self._whole:
+            self._whole[name] = self._find_whole(name, submodule.stored)
+        whole = self._whole[name]
+        if whole is not None:
+            turned = layout.transposed != whole.layout.transposed
+            return replace(whole, layout=replace(layout, transposed=turned))
+        found = self._find_matrix(submodule) if submodule.expert is not None else None
+        if found is None:
+            raise InputError(
+                f"{submodule.name}: no single tensor of the checkpoint is this parameter, so it cannot be written "
+                "back. Its layout on disk is not supported yet."
+            )
+        return StoredAs(found, self.places[found], Layout())
+
+    def _find_whole(self, name: str, parameter: torch.Tensor) -> StoredAs | None:
+        """Return the tensor that is a parameter; of experts also one in which each matrix lies the other way round."""
+        for turned in (False, True) if parameter.ndim == 3 else (False,):
+            values = parameter.transpose(1, 2) if turned else parameter
+            candidates, fits = self._by_numbers.get(_numbers(name), []), partial(self._is, values=values)
+            found = name_by_ending(name, candidates, fits)
+            if found is None and parameter.ndim == 3:
+                found = _only(candidates, fits)
+            if found is not None:
+                return StoredAs(found, self.places[found], Layout(transposed=turned))
+        return None
+
+    def _find_matrix(self, submodule: Submodule) -> str | None:
+        """Return the tensor that is an expert's matrix: its name holds the numbers of the layer and of the expert."""
+        assert submodule.expert is not None
+        numbers = (*_numbers(submodule.module_name), submodule.expert)
+        weight = submodule.weight().to(submodule.stored.dtype)
+        return _only(self._by_numbers.get(numbers, []), partial(self._is, values=weight))
+
+    def _is(self, name: str, values: torch.Tensor) -> bool:
+        place = self.places[name]
+        if tuple(values.shape) != place.shape:
+            return False
+        return bool(torch.equal(place.read().to(values.dtype), values.cpu()))
 
 
 def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[str], bool]) -> str | None:
@@ -33,7 +90,7 @@ def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[
     if parameter_name in names and fits(parameter_name):
         return parameter_name
     parts = parameter_name.split(".")
-    numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
     for start in range(1, numbers[0] + 1 if numbers else len(parts) - 1):  # the layer's number must be in the ending
         ending = ".".join(parts[start:])
         fitting = [name for name in names if (name == ending or name.endswith("." + ending)) and fits(name)]
@@ -42,7 +99,10 @@ def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[
     return None
 
 
-def _same(parameter: torch.Tensor, place: TensorPlace) -> bool:
-    if tuple(parameter.shape) != place.shape:
-        return False
-    return bool(torch.equal(place.read().to(parameter.dtype), parameter.detach().cpu()))
+def _only(names: Sequence[str], fits: Callable[[str], bool]) -> str | None:
+    fitting = [name for name in names if fits(name)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split(".") if part.isdigit())

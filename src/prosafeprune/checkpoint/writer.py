@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 
-from prosafeprune.checkpoint.names import name_by_ending, stored_name
+from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
 from prosafeprune.errors import InputError
-from prosafeprune.model.anatomy import Submodule
-from prosafeprune.model.dense import matrix_shape
+from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
 LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
-Located = Mapping[str, tuple[str, TensorPlace]]
-"""By module name, the name on disk and the place of its matrix."""
+Located = Mapping[str, StoredAs]
+"""By submodule's name, where its matrix is stored."""
 
 
 class MatrixEdit(Protocol):
@@ -33,12 +32,9 @@ class MatrixEdit(Protocol):
         """What it changes."""
         ...
 
-    def apply(self, stored: torch.Tensor) -> None:
-        """Make the change in a stored matrix, in place."""
+    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return what it makes of the submodule's ``W (d_out, d_in)``, float32."""
         ...
-
-
-AnyEdit = TypeVar("AnyEdit", bound=MatrixEdit)
 
 
 class Product(Protocol):
@@ -68,49 +64,42 @@ class Product(Protocol):
 
 
 def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
-    """Return, by module name, the name on disk and the place of each submodule's matrix.
+    """Return, by submodule's name, where each submodule's matrix is stored.
 
     Call it while the model in memory still has its source weights: they are compared.
 
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
     """
-    places = tensor_places(folder)
-    located: dict[str, tuple[str, TensorPlace]] = {}
-    for submodule in submodules:
-        if submodule.module_name not in located:
-            name = stored_name(submodule.parameter_name, submodule.module.weight, places)
-            located[submodule.module_name] = (name, places[name])
-    return located
+    names = StoredNames(tensor_places(folder))
+    return {submodule.name: names.find(submodule) for submodule in submodules}
 
 
 def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collection[str]) -> Located:
     """Return the same for a model that is not in memory, when it is known which of its tensors are edited.
 
+    Of linear layers alone, whose matrices lie on disk as they do in memory.
+
     Raises:
         InputError: a submodule has no tensor of its shape among ``names``, or a tensor of these is not there.
     """
     places = tensor_places(folder)
-    located: dict[str, tuple[str, TensorPlace]] = {}
+    located: dict[str, StoredAs] = {}
     for submodule in submodules:
-        d_out, d_in = matrix_shape(submodule.module)
-        shape = (d_in, d_out) if submodule.transposed else (d_out, d_in)
+        shape = tuple(submodule.stored.shape)
         shaped = [name for name in names if name in places and places[name].shape == shape]
         name = name_by_ending(submodule.parameter_name, shaped, lambda _: True)
         if name is None:
             raise InputError(f"{submodule.parameter_name}: is none of the tensors that were edited, or not as it was.")
-        located[submodule.module_name] = (name, places[name])
+        located[submodule.name] = StoredAs(name, places[name], submodule.layout)
     return located
 
 
-def by_module(edits: Sequence[AnyEdit]) -> list[tuple[str, list[AnyEdit]]]:
-    """Return the edits of each stored matrix, by module name; several submodules may lie in one fused matrix."""
-    ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
-    return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
-
-
 class EditedTensors:
-    """The edits of a checkpoint, tensor by tensor, and the folder that they are made in."""
+    """The edits of a checkpoint, tensor by tensor, and the folder that they are made in.
+
+    Several submodules may lie in one tensor.
+    """
 
     adapter_sha256 = None
 
@@ -118,31 +107,48 @@ class EditedTensors:
         if any(getattr(edit, "memory_only", False) for edit in edits):  # ablations that weaken safety are never written
             raise TypeError("a checkpoint is made from the edits of a plan")
         self._source = source
-        self._entries = [(*located[module_name], group) for module_name, group in by_module(edits)]
+        self._tensors: dict[str, _Tensor] = {}
+        for edit in edits:
+            stored = located[edit.submodule.name]
+            tensor = self._tensors.setdefault(stored.name, _Tensor(stored.place, []))
+            tensor.edits.append((edit, stored.layout))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._tensors)
 
     @property
     def names(self) -> list[str]:
         """Names on disk of the tensors that change."""
-        return sorted(name for name, _, _ in self._entries)
+        return sorted(self._tensors)
 
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, as they will be on disk, into the model in memory."""
-        for _, place, edits in self._entries:
-            edited = _edited(place, edits)
-            weight = edits[0].submodule.module.weight
+        for tensor in self._tensors.values():
+            edited = tensor.edited()
             with torch.no_grad():
-                weight.copy_(edited)
+                for edit, layout in tensor.edits:
+                    edit.submodule.put(edit.submodule.stored, layout.take(edited))
             advance(1)
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Copy the source into an existing empty folder, and overwrite the edited tensors in the copy."""
         copy_checkpoint(self._source, folder)
-        for _, place, edits in self._entries:
-            place.overwrite(_edited(place, edits), folder / place.file.name)
+        for tensor in self._tensors.values():
+            tensor.place.overwrite(tensor.edited(), folder / tensor.place.file.name)
             advance(1)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    place: TensorPlace
+    edits: list[tuple[MatrixEdit, Layout]]
+    """The edits of what lies in it, and how each lies."""
+
+    def edited(self) -> torch.Tensor:
+        stored = self.place.read()
+        for edit, layout in self.edits:
+            layout.put(stored, edit.pruned(layout.take(stored)))
+        return stored
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:
@@ -163,14 +169,3 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
 def checkpoint_bytes(folder: Path) -> int:
     """Return the size of a checkpoint folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _edited(place: TensorPlace, edits: Sequence[MatrixEdit]) -> torch.Tensor:
-    stored = place.read()
-    for edit in edits:
-        edit.apply(stored)
-    return stored
-
-
-def _module_name(edit: MatrixEdit) -> str:
-    return edit.submodule.module_name

@@ -2,14 +2,14 @@
 
 Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
 matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
-since under causal attention their activations are the same for every prompt.
+since under causal attention their activations are the same for every prompt. An expert's mean is over the tokens routed
+to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,9 +17,12 @@ from transformers import DynamicCache
 
 from prosafeprune.errors import InputError
 from prosafeprune.method.pooling import Pooling, token_weights
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.method.recorder import Recorder
+from prosafeprune.method.routed import RoutedInputs, RoutedTokens, pool_routed
+from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, expand_cache, pad_batch, shared_head_length
 from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 
 
@@ -33,82 +36,29 @@ class PooledInputs:
     """How many prompts ran at a time, in order; results depend on it in the last bits."""
     shared_head: int
     """How many leading tokens were run once for all prompts."""
+    routed: RoutedInputs = field(default_factory=RoutedInputs)
+    """What experts read, each of the prompts that reach it."""
 
-    def outputs(self, submodule: Submodule, weight: torch.Tensor) -> torch.Tensor:
-        """Return the pooled activations ``A (d_out, prompts)`` of a submodule with weight ``W (d_out, d_in)``."""
-        activations = weight @ self.by_module[submodule.module_name].to(weight.device).T
+    def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
+        """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
+
+        Of those ``prompts`` that reach it, or of all that do; an expert is the only submodule that some do not reach.
+        """
+        if submodule.expert is not None:
+            inputs = self.routed.of(submodule.reads, prompts)
+        else:
+            inputs = self.by_module[submodule.reads]
+            inputs = inputs if prompts is None else inputs[list(prompts)]
+        activations = weight @ inputs.to(weight.device).T
         bias = submodule.bias()
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
 
-
-class _LastLayerReached(Exception):
-    """Ends a forward pass from inside: nothing above the last layer asked for is computed."""
-
-
-class _Recorder:
-    """Hooks on the inputs of modules, which hand each tensor that is read, once, to ``pool``.
-
-    Pooling happens in the hook: a layer may change its tensors afterwards, and keeping them would cost memory.
-    """
-
-    def __init__(self, submodules: Sequence[Submodule]) -> None:
-        self.modules = {submodule.module_name: submodule.module for submodule in submodules}
-        self.reads: dict[str, str] = {}
-        """For each module the first module that reads the same tensor."""
-        self.pool: Callable[[torch.Tensor], torch.Tensor] = torch.clone
-        self.pooled: dict[str, torch.Tensor] = {}
-        self.shape = (0, 0)
-        """Rows and tokens of the pass that runs."""
-        self._latest: tuple[str, torch.Tensor] | None = None
-
-    @contextmanager
-    def listening(self, last_layer: torch.nn.Module) -> Iterator[None]:
-        handles = [module.register_forward_pre_hook(self._hook(name)) for name, module in self.modules.items()]
-        handles.append(last_layer.register_forward_hook(self._stop))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hook(self, name: str) -> Any:
-        def record(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            hidden = arguments[0]
-            if self._latest is not None and self._latest[1] is hidden:
-                self.reads[name] = self._latest[0]
-            else:
-                self.reads[name] = name
-                self.pooled[name] = self.pool(self._by_token(name, hidden).float())
-                self._latest = (name, hidden)
-
-        return record
-
-    def _by_token(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
-        """Return what a module reads as ``(rows, tokens, d_in)``; some architectures flatten rows and tokens."""
-        rows, tokens = self.shape
-        if hidden.numel() != rows * tokens * hidden.shape[-1]:
-            raise InputError(
-                f"{name} reads a tensor of shape {tuple(hidden.shape)}, which is not one row a token: not supported."
-            )
-        return hidden.reshape(rows, tokens, hidden.shape[-1])
-
-    @staticmethod
-    def _stop(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-        raise _LastLayerReached
-
-    def run(
-        self, batch: PaddedBatch, forward: Callable[[], None], pool: Callable[[torch.Tensor], torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Run a forward pass over ``batch``; return by module name what ``pool`` makes of each input."""
-        self.pool, self.pooled, self._latest = pool, {}, None
-        self.shape = (batch.ids.shape[0], batch.ids.shape[1])
-        try:
-            forward()
-        except _LastLayerReached:
-            pass
-        finally:
-            self._latest = None
-        return self.pooled
+    def reaching(self, submodule: Submodule, prompts: Sequence[int]) -> list[int]:
+        """Return those of ``prompts`` that reach a submodule: all, unless it is an expert's."""
+        if submodule.expert is None:
+            return list(prompts)
+        reached = set(self.routed.prompts.get(submodule.reads, ()))
+        return [prompt for prompt in prompts if prompt in reached]
 
 
 def collect_pooled_inputs(
@@ -134,52 +84,74 @@ def collect_pooled_inputs(
     Raises:
         InputError: a pooled input is not finite, or out of memory.
     """
-    recorder = _Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
-    last_layer = anatomy.layers[max(layers)]
-    device = next(model.parameters()).device
-    head = shared_head_length(model, [prompt.ids for prompt in prompts])
-    weights = [token_weights(prompt, pooling) for prompt in prompts]
+    recorder = Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
     # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    pooled: dict[str, torch.Tensor] = {}
     sizes: list[int] = []
-
-    with torch.inference_mode(), recorder.listening(last_layer):
-        head_cache, head_inputs = None, {}
-        if head:
-            head_cache = DynamicCache(config=model.config)
-            head_batch = pad_batch([prompts[0].ids[:head]], 0, "right", device)
-            head_inputs = recorder.run(
-                head_batch, lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
-            )
-
-        def work(rows: Sequence[int]) -> None:
-            batch = pad_batch([prompts[i].ids[head:] for i in rows], head, "right", device)
-            cache = expand_cache(head_cache, len(rows)) if head else None
-            head_weights, tail_weights = _split_weights([weights[i] for i in rows], head, batch.ids.shape[1])
-            head_weights, tail_weights = head_weights.to(device), tail_weights.to(device)
-            found = recorder.run(
-                batch,
-                lambda: _forward(model, batch, cache, head),
-                lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
-            )
-            for name, tail in found.items():
-                total = tail + head_weights @ head_inputs[name] if head else tail
-                target = pooled.setdefault(name, torch.empty(len(prompts), total.shape[1]))
-                target[list(rows)] = total.cpu()
-
-        for done in batch_size.run(order, work):
+    with torch.inference_mode(), recorder.listening(anatomy.layers[max(layers)]):
+        collector = _Collector(model, recorder, prompts, pooling)
+        for done in batch_size.run(order, collector.collect):
             sizes.append(done)
             advance(done)
-
-    for name, matrix in pooled.items():
+    for name, matrix in collector.pooled.items():
         if not torch.isfinite(matrix).all():
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
-    unread = [name for name in recorder.modules if name not in recorder.reads]
-    if unread:
-        raise InputError(f"{unread[0]} is not run by the model's forward pass: this architecture is not supported.")
-    by_module = {name: pooled[first] for name, first in recorder.reads.items()}
-    return PooledInputs(by_module, tuple(sizes), head)
+    recorder.require_all_read()
+    by_module = {name: collector.pooled[recorder.reads[name]] for name in recorder.modules}
+    return PooledInputs(by_module, tuple(sizes), collector.head, collector.routed)
+
+
+class _Collector:
+    """Runs prompts behind their shared head, batch by batch, and keeps what is pooled of each."""
+
+    def __init__(self, model: Any, recorder: Recorder, prompts: Sequence[EncodedPrompt], pooling: Pooling) -> None:
+        self.model, self.recorder, self.prompts = model, recorder, prompts
+        self.device = next(model.parameters()).device
+        self.head = shared_head_length(model, [prompt.ids for prompt in prompts])
+        self.pooled: dict[str, torch.Tensor] = {}
+        self.routed = RoutedInputs()
+        self._weights = [token_weights(prompt, pooling) for prompt in prompts]
+        self._head_cache = DynamicCache(config=model.config) if self.head else None
+        self._head_inputs: dict[str, torch.Tensor] = {}
+        self._head_routed: dict[str, RoutedTokens] = {}
+        if self.head:
+            batch = pad_batch([prompts[0].ids[: self.head]], 0, "right", self.device)
+            self._head_inputs = recorder.run(
+                batch,
+                lambda: _forward(model, batch, self._head_cache, 0),
+                lambda hidden: hidden[0].clone(),
+                self._head_routed.__setitem__,
+            )
+
+    def collect(self, rows: Sequence[int]) -> None:
+        """Run some of the prompts. Leaves nothing behind when it fails half-way."""
+        batch = pad_batch([self.prompts[i].ids[self.head :] for i in rows], self.head, "right", self.device)
+        cache = expand_cache(self._head_cache, len(rows)) if self.head else None
+        head_weights, tail_weights = (
+            part.to(self.device)
+            for part in _split_weights([self._weights[i] for i in rows], self.head, batch.ids.shape[1])
+        )
+        routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+        def pool_expert(name: str, tokens: RoutedTokens | None) -> None:
+            reached, means = pool_routed(tail_weights, tokens, head_weights, self._head_routed.get(name))
+            routed[name] = reached.cpu(), means.cpu()
+
+        found = self.recorder.run(
+            batch,
+            lambda: _forward(self.model, batch, cache, self.head),
+            lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
+            pool_expert,
+        )
+        for name in self._head_routed:
+            if name not in routed:  # the expert has tokens of the head alone
+                pool_expert(name, None)
+        for name, tail in found.items():
+            total = tail + head_weights @ self._head_inputs[name] if self.head else tail
+            target = self.pooled.setdefault(name, torch.empty(len(self.prompts), total.shape[1]))
+            target[list(rows)] = total.cpu()
+        for name, (reached, means) in routed.items():
+            self.routed.add(name, [rows[place] for place in reached.tolist()], means)
 
 
 def _forward(model: Any, batch: PaddedBatch, cache: Any, head: int) -> None:

@@ -11,15 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures, harmful_overlap, relative_energy, stable_rank
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.scarcity import edited_together, require_enough_prompts
 from prosafeprune.method.strength import Strength
 from prosafeprune.method.subspaces import (
     LowRankChange,
     OverlapOperator,
+    TooFewDirections,
     basis,
     low_rank_change,
     overlap_operator,
 )
-from prosafeprune.model.anatomy import Anatomy, Submodule
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -56,21 +59,20 @@ class Edit:
     measures: EditMeasures
 
     def apply(self, stored: torch.Tensor) -> None:
-        """Prune a stored matrix in place (Eq. 3)."""
-        prune_in_place(self.submodule, stored, self.operator, self.strength)
+        """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
+        self.submodule.put(stored, self.pruned(self.submodule.take(stored)))
+
+    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return what the edit makes of the submodule's ``W (d_out, d_in)`` (Eq. 3)."""
+        return self.change_of(weight).added_to(weight)
 
     def change_of(self, weight: torch.Tensor) -> LowRankChange:
         """Return what the edit adds to the submodule's ``W (d_out, d_in)``, as two factors."""
-        return _change_of(weight, self.operator, self.strength)
+        return change_by(self.operator, self.strength, weight)
 
 
-def prune_in_place(submodule: Submodule, stored: torch.Tensor, operator: OverlapOperator, strength: float) -> None:
-    """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
-    weight = submodule.take(stored)
-    submodule.put(stored, _change_of(weight, operator, strength).added_to(weight))
-
-
-def _change_of(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> LowRankChange:
+def change_by(operator: OverlapOperator, strength: float, weight: torch.Tensor) -> LowRankChange:
+    """Return what an operator adds to ``W (d_out, d_in)`` at a strength, on the weight's device."""
     there = OverlapOperator(operator.left.to(weight.device), operator.right.to(weight.device))
     return low_rank_change(weight, there, strength)
 
@@ -82,7 +84,9 @@ def make_edits(
     class_rows: Mapping[PromptClass, Sequence[int]],
     advance: Advance,
 ) -> list[Edit]:
-    """Return the edit of every submodule of the planned layers.
+    """Return the edit of every submodule of the planned layers, but of experts that too few prompts reach.
+
+    Such an expert is left whole, see :mod:`prosafeprune.method.scarcity`.
 
     Args:
         anatomy: the submodules of the model the inputs were collected from.
@@ -90,12 +94,20 @@ def make_edits(
         inputs: pooled inputs for the planned layers.
         class_rows: which rows of the inputs belong to each prompt class.
         advance: told of each submodule that is done.
+
+    Raises:
+        TooFewDirections: the activations of a submodule that is no expert's span too little.
     """
-    edits = []
+    edits: list[Edit] = []
     for layer in plan.layers:
-        for submodule in anatomy.of_layer(layer):
-            edits.append(_make_edit(submodule, plan, inputs, class_rows))
-            advance(1)
+        for group in edited_together(anatomy.of_layer(layer)):
+            try:
+                require_enough_prompts(group, inputs, class_rows, plan.rank)
+                edits += [_make_edit(submodule, plan, inputs, class_rows) for submodule in group]
+            except TooFewDirections:
+                if group[0].expert is None:
+                    raise
+            advance(len(group))
     return edits
 
 
@@ -111,11 +123,10 @@ def class_bases(
     K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
 
     Raises:
-        InputError: a class has fewer independent directions than the rank.
+        TooFewDirections: a class has fewer independent directions than the rank.
     """
-    activations = inputs.outputs(submodule, weight)
     rank = min(rank, weight.shape[0])
-    return {name: basis(activations[:, list(rows)], rank) for name, rows in class_rows.items()}
+    return {name: basis(inputs.outputs(submodule, weight, rows), rank) for name, rows in class_rows.items()}
 
 
 def _make_edit(

@@ -10,7 +10,7 @@ from sklearn.metrics import silhouette_score
 
 from prosafeprune.errors import InputError
 from prosafeprune.method.activations import PooledInputs
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance, ignore
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -34,7 +34,7 @@ def silhouettes(
 
     Args:
         inputs: pooled inputs of these submodules.
-        submodules: whose outputs to look at.
+        submodules: whose outputs to look at; no experts, which only some prompts reach.
         class_rows: which rows of the inputs belong to each class; at least two classes, one with two prompts or more.
         advance: told of each submodule that is done.
 
@@ -48,7 +48,7 @@ def silhouettes(
     found = {}
     for submodule in submodules:
         weight = submodule.weight()
-        found[submodule.name] = silhouette(inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().numpy(), labels)
+        found[submodule.name] = silhouette(inputs.outputs(submodule, weight, rows).T.detach().cpu().numpy(), labels)
         advance(1)
     return found
 

@@ -9,20 +9,24 @@ import torch
 from prosafeprune.errors import InputError
 
 
+class TooFewDirections(InputError):
+    """Activations do not span as many dimensions as the rank asks for."""
+
+
 def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
     """Return ``U (d_out, rank)``, the top left singular vectors of ``A (d_out, n)`` (section 3.2, truncated SVD).
 
     Raises:
-        InputError: ``A`` has no ``rank`` independent directions: too few prompts, or too small a submodule.
+        TooFewDirections: ``A`` has no ``rank`` independent directions: too few prompts, or too small a submodule.
     """
     d_out, count = activations.shape
     if rank > min(d_out, count):
-        raise InputError(
+        raise TooFewDirections(
             f"Rank {rank} needs at least {rank} prompts in each class and {rank} outputs; here {count} and {d_out}."
         )
     left = independent_directions(activations)
     if left.shape[1] < rank:
-        raise InputError(
+        raise TooFewDirections(
             f"The activations have fewer than {rank} independent directions. Use a smaller rank or other prompts."
         )
     return left[:, :rank]

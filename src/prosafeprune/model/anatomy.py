@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
-import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.dense import dense_weight, matrix_shape
+from prosafeprune.model.dense import matrix_shape
+from prosafeprune.model.experts import expert_submodules, is_experts
 from prosafeprune.model.fused import fused_rows
+from prosafeprune.model.submodule import Submodule, layout_of
 
 KINDS = {
     "q_proj": "q",
@@ -31,61 +33,20 @@ KINDS = {
     "fc2": "down",
     "fc_out": "down",
     "dense_4h_to_h": "down",
+    "in_proj_z": "output_gate",
 }
 """The paper's word for a matrix by the last part of its name; any other matrix is called by that part itself."""
+HEAD_GATES = {"in_proj_a", "in_proj_b", "in_proj_ba"}
+"""How fast each head of linear attention forgets, and how much it writes."""
 
 
-@dataclass(frozen=True)
-class Submodule:
-    """One weight matrix ``W (d_out, d_in)`` of one decoder layer, possibly part of a fused one."""
+class Skipped(StrEnum):
+    """Why a matrix is left alone."""
 
-    layer: int
-    kind: str
-    """The paper's word: q, k, v, o, gate, up, down; or the module's own last name."""
-    module_name: str
-    """Full name in the model, e.g. ``model.layers.3.mlp.up_proj``."""
-    module: nn.Module
-    rows: torch.Tensor | None = None
-    """Output rows of the stored matrix that belong to this submodule; None for all."""
-
-    @property
-    def name(self) -> str:
-        """A name unique in the model, e.g. ``model.layers.3.self_attn.qkv_proj[k]``."""
-        return f"{self.module_name}[{self.kind}]" if self.rows is not None else self.module_name
-
-    @property
-    def parameter_name(self) -> str:
-        """Full name of the stored matrix."""
-        return f"{self.module_name}.weight"
-
-    @property
-    def transposed(self) -> bool:
-        """GPT-2's Conv1D stores ``(d_in, d_out)``."""
-        return isinstance(self.module, Conv1D)
-
-    def take(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return this submodule's ``W (d_out, d_in)`` out of the stored matrix, in float32."""
-        weight = stored.T if self.transposed else stored
-        return (weight if self.rows is None else weight[self.rows.to(weight.device)]).float()
-
-    def weight(self) -> torch.Tensor:
-        """Return ``W (d_out, d_in)`` as the model in memory has it, in float32; a quantised one dequantised."""
-        return self.take(dense_weight(self.module))
-
-    def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
-        """Write ``W (d_out, d_in)`` into the stored matrix in place, rounding once to its dtype."""
-        target = stored.T if self.transposed else stored
-        if self.rows is None:
-            target.copy_(weight)
-        else:
-            target[self.rows.to(target.device)] = weight.to(target.dtype)
-
-    def bias(self) -> torch.Tensor | None:
-        """Return this submodule's bias ``(d_out,)`` in float32, or None."""
-        bias = getattr(self.module, "bias", None)
-        if not isinstance(bias, torch.Tensor):
-            return None
-        return (bias if self.rows is None else bias[self.rows.to(bias.device)]).float()
+    ROUTER = "a router"
+    GATE = "a gate with one output"
+    HEAD_GATES = "gates with one output a head"
+    EXPERTS = "experts in a form whose routing cannot be seen"
 
 
 @dataclass(frozen=True)
@@ -95,8 +56,8 @@ class Anatomy:
     layers: nn.ModuleList
     layers_name: str
     submodules: tuple[Submodule, ...]
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Matrices left alone that a user might expect to be edited, by name without the layer number, with the reason."""
+    skipped: dict[str, Skipped] = field(default_factory=dict)
+    """Matrices left alone, by name in the layer, with the reason; ``*`` stands for any number."""
 
     @property
     def num_layers(self) -> int:
@@ -107,12 +68,21 @@ class Anatomy:
         """Return the submodules of one layer."""
         return tuple(submodule for submodule in self.submodules if submodule.layer == layer)
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether some submodules are read by the tokens routed to them alone."""
+        return any(one.expert is not None for one in self.submodules)
+
+    def without_experts(self) -> Anatomy:
+        """Return the same with those submodules alone that every token runs through."""
+        return replace(self, submodules=tuple(one for one in self.submodules if one.expert is None))
+
     def describe(self) -> list[str]:
         """Return one line for each kind of submodule: how many there are, and their shape."""
         shapes: dict[str, Counter[str]] = {}
         for submodule in self.submodules:
-            d_out, d_in = submodule_shape(submodule)
-            shapes.setdefault(submodule.kind, Counter())[f"{d_out} x {d_in}"] += 1
+            kind = submodule.kind if submodule.expert is None else f"{submodule.kind} of experts"
+            shapes.setdefault(kind, Counter())["{} x {}".format(*submodule.shape)] += 1
         lines = []
         for kind, counts in shapes.items():
             parts = ", ".join(f"{count} of {shape}" for shape, count in counts.items())
@@ -120,17 +90,12 @@ class Anatomy:
         return lines
 
 
-def submodule_shape(submodule: Submodule) -> tuple[int, int]:
-    """Return ``(d_out, d_in)`` without copying the weight."""
-    d_out, d_in = matrix_shape(submodule.module)
-    return (d_out if submodule.rows is None else len(submodule.rows)), d_in
-
-
 def find_anatomy(model: Any) -> Anatomy:
     """Find the decoder layers and their submodules.
 
     The layers are the one ModuleList as long as the text config says there are layers. Every ``nn.Linear`` and
-    ``Conv1D`` in them is a submodule, except routers and gates to a single output.
+    ``Conv1D`` in them is a submodule, and so is every matrix of every expert, except routers and gates to a single
+    output.
 
     Raises:
         InputError: not exactly one such list, or a layer in which no submodule is found.
@@ -156,7 +121,7 @@ def find_anatomy(model: Any) -> Anatomy:
         )
     layers_name, layers = lists[0]
     submodules: list[Submodule] = []
-    skipped: dict[str, str] = {}
+    skipped: dict[str, Skipped] = {}
     for number, layer in enumerate(layers):
         of_layer = _submodules_of_layer(layer, number, f"{layers_name}.{number}", config, skipped)
         if not of_layer:
@@ -169,28 +134,56 @@ def find_anatomy(model: Any) -> Anatomy:
 
 
 def _submodules_of_layer(
-    layer: nn.Module, number: int, layer_name: str, config: Any, skipped: dict[str, str]
+    layer: nn.Module, number: int, layer_name: str, config: Any, skipped: dict[str, Skipped]
 ) -> list[Submodule]:
     found: list[Submodule] = []
     for name, module in layer.named_modules():
-        if isinstance(module, nn.Linear | Conv1D):
-            found += _of_matrix(module, name, number, layer_name, config)
-        else:
-            for parameter_name, parameter in module.named_parameters(recurse=False):
-                if parameter.ndim == 3 and "expert" in name:
-                    skipped[f"{name}.{parameter_name}".lstrip(".")] = "fused experts"
+        full_name = f"{layer_name}.{name}"
+        if is_experts(module):
+            found += expert_submodules(module, number, full_name)
+            continue
+        for parameter_name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim < 2:
+                continue
+            reason = _reason_to_skip(name, module, parameter, config)
+            if reason is not None:
+                skipped[_with_any_number(f"{name}.{parameter_name}")] = reason
+            elif isinstance(module, nn.Linear | Conv1D):
+                found += _of_matrix(module, name, number, full_name, config)
     return found
 
 
-def _of_matrix(module: nn.Module, name: str, number: int, layer_name: str, config: Any) -> list[Submodule]:
-    d_out, _ = matrix_shape(module)
-    if d_out == 1 or _is_router(name, d_out, config):
-        return []
-    full_name = f"{layer_name}.{name}"
-    rows = fused_rows(name, d_out, config)
-    if rows is not None:
-        return [Submodule(number, kind, full_name, module, part) for kind, part in rows.items()]
-    return [Submodule(number, _kind(name), full_name, module)]
+def _of_matrix(module: nn.Module, name: str, number: int, full_name: str, config: Any) -> list[Submodule]:
+    fused = fused_rows(name, matrix_shape(module)[0], config)
+    if fused is not None:
+        return [Submodule(number, kind, full_name, module, layout_of(module, rows)) for kind, rows in fused.items()]
+    return [Submodule(number, _kind(name), full_name, module, layout_of(module))]
+
+
+def _reason_to_skip(name: str, module: nn.Module, parameter: nn.Parameter, config: Any) -> Skipped | None:
+    parts = name.split(".")
+    is_linear = isinstance(module, nn.Linear | Conv1D)
+    outputs = matrix_shape(module)[0] if is_linear else len(parameter)
+    if any("router" in part for part in parts) or ("gate" in parts and outputs == _number_of_experts(config)):
+        return Skipped.ROUTER
+    if is_linear and outputs == 1:
+        return Skipped.GATE
+    if parts[-1] in HEAD_GATES:
+        return Skipped.HEAD_GATES
+    # A list of experts, each with matrices of its own, or one of parameters that do not say how they lie.
+    is_one_of_many = "experts" in parts and any(part.isdigit() for part in parts[parts.index("experts") :])
+    if is_one_of_many or (not is_linear and "expert" in name):
+        return Skipped.EXPERTS
+    return None
+
+
+def _number_of_experts(config: Any) -> int | None:
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
+
+
+def _with_any_number(name: str) -> str:
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def _kind(name: str) -> str:
@@ -198,9 +191,3 @@ def _kind(name: str) -> str:
     if last == "c_proj":  # GPT-2 calls two different matrices so
         return "o" if "attn" in name else "down"
     return KINDS.get(last, last)
-
-
-def _is_router(name: str, d_out: int, config: Any) -> bool:
-    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
-    parts = name.split(".")
-    return any("router" in part for part in parts) or ("gate" in parts and d_out == experts)

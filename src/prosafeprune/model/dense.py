@@ -20,10 +20,9 @@ def matrix_shape(module: nn.Module) -> tuple[int, int]:
     return int(linear.out_features), int(linear.in_features)
 
 
-def is_quantised(module: nn.Module) -> bool:
-    """Tell whether a module holds its matrix in a form that cannot be edited in place."""
-    weight: Any = module.weight
-    return not weight.dtype.is_floating_point
+def is_quantised(stored: torch.Tensor) -> bool:
+    """Tell whether a matrix is stored in a form that cannot be edited in place."""
+    return not stored.dtype.is_floating_point
 
 
 def dense_weight(module: nn.Module) -> torch.Tensor:
@@ -32,8 +31,8 @@ def dense_weight(module: nn.Module) -> torch.Tensor:
     The latter by running it on the identity: bitsandbytes packs matrices anew for some CPUs at the first run, after
     which its own dequantisation, and PEFT's, return other numbers.
     """
-    if not is_quantised(module):
-        weight: torch.Tensor = module.weight
+    weight: torch.Tensor = module.weight
+    if not is_quantised(weight):
         return weight.detach()
     d_in = matrix_shape(module)[1]
     bias, module.bias = module.bias, None

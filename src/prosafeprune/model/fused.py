@@ -1,7 +1,7 @@
 """Fused matrices taken apart: which output rows of one stored matrix belong to which submodule of the paper.
 
-Models store q, k and v, or gate and up, stacked in one matrix in one of four layouts. Each layout here returns, for a
-name the paper uses, the output rows it owns.
+Models store q, k and v, or gate and up, stacked in one matrix in one of several layouts. Each layout here returns, for
+a name the paper uses, the output rows it owns. What is put on the outputs of attention as a gate is called output_gate.
 """
 
 from __future__ import annotations
@@ -70,12 +70,38 @@ def stacked_gate_up(config: Any) -> Rows:
     return {"gate": rows[:width], "up": rows[width:]}
 
 
+def gated_query(config: Any) -> Rows:
+    """For each head its query rows, then as many of a gate on its output (Qwen3-Next, Qwen3.5)."""
+    shape = attention_shape(config)
+    rows = torch.arange(shape.heads * 2 * shape.head_width).view(shape.heads, 2, shape.head_width)
+    return {"q": rows[:, 0].reshape(-1), "output_gate": rows[:, 1].reshape(-1)}
+
+
+def linear_qkvz(config: Any) -> Rows:
+    """For each key head of linear attention its query and key rows, then its value heads', then their gates'."""
+    heads, width = config.linear_num_key_heads, config.linear_key_head_dim
+    values = config.linear_num_value_heads // heads * config.linear_value_head_dim
+    rows = torch.arange(heads * (2 * width + 2 * values)).view(heads, -1)
+    parts = rows.split([width, width, values, values], dim=1)
+    return {name: part.reshape(-1) for name, part in zip(("q", "k", "v", "output_gate"), parts, strict=True)}
+
+
+def linear_qkv(config: Any) -> Rows:
+    """All query rows, then all key rows, then all value rows of linear attention (Qwen3.5)."""
+    keys = config.linear_num_key_heads * config.linear_key_head_dim
+    rows = torch.arange(2 * keys + config.linear_num_value_heads * config.linear_value_head_dim)
+    return {"q": rows[:keys], "k": rows[keys : 2 * keys], "v": rows[2 * keys :]}
+
+
 LAYOUTS: dict[str, Callable[[Any], Rows]] = {
     "qkv_proj": stacked_qkv,
     "c_attn": stacked_qkv,
     "Wqkv": stacked_qkv,
     "query_key_value": interleaved_qkv,
     "gate_up_proj": stacked_gate_up,
+    "q_proj": gated_query,
+    "in_proj_qkvz": linear_qkvz,
+    "in_proj_qkv": linear_qkv,
 }
 """Layout by the last part of the module's name. ``query_key_value`` of Falcon differs, see :func:`fused_rows`."""
 

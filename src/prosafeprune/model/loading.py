@@ -67,7 +67,8 @@ def load_model(
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     with reporter.stage("Loading the model", 1) as advance:
         try:
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            model, found = _automatic_class(config).from_pretrained(
                 folder,
                 output_loading_info=True,
                 dtype=run_dtype,
@@ -100,9 +101,19 @@ def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
-            return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            return _automatic_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
+
+
+def _automatic_class(config: Any) -> Any:
+    """Return the class that loads a checkpoint of this config: models that read pictures may have one of their own."""
+    import transformers
+
+    is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if not is_listed and type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def choose_device(device: str) -> torch.device:

@@ -6,7 +6,7 @@ Everything is undone when the context ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -26,19 +26,24 @@ def beginning_at(layers: nn.ModuleList, start: int, states: torch.Tensor | None,
 
     Embeddings, masks and positions stay the model's own business.
     """
-    replaced: list[tuple[nn.Module, Any]] = []
-    try:
+    with ExitStack() as stack:
         for number in range(start):
-            layer = layers[number]
-            replaced.append((layer, layer.__dict__.get("forward")))
-            layer.forward = _hand_on(states, forms.get(number))
+            stack.enter_context(replaced_forward(layers[number], _hand_on(states, forms.get(number))))
+        yield
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module run another function in place of its own forward pass."""
+    before = module.__dict__.get("forward")
+    module.forward = forward
+    try:
         yield
     finally:
-        for layer, before in replaced:
-            if before is None:
-                del layer.forward
-            else:  # libraries that move weights about wrap a layer's forward in the same way
-                layer.forward = before
+        if before is None:
+            del module.forward
+        else:  # libraries that move weights about wrap a forward pass in the same way
+            module.forward = before
 
 
 @contextmanager

@@ -118,7 +118,8 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
         return
     if method != BITSANDBYTES:
         raise InputError(
-            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model."
+            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model; "
+            "an adapter made from that one (--format adapter) can be put on this one."
         )
     if edited:
         raise InputError(

@@ -36,7 +36,8 @@ intervals. These prompts are a sample: measure on your own before you deploy. Th
 requests and refuse some harmless ones.
 
 Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`. `{{ record_file }}`
-holds all that is needed to repeat the run. Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal
+holds all that is needed to repeat the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers,
+{{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are as they were.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal
 in LLMs* (ICLR 2026).
 """
 

@@ -121,6 +121,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 ("rank of each subspace", str(plan.rank)),
                 ("pooling of activations", plan.pooling.value),
                 ("tensors edited", str(len(record.edited_tensors))),
+                *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("how it was chosen", _how_chosen(record, search)),
             ]
         )

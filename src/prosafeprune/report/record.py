@@ -17,6 +17,7 @@ from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan
+from prosafeprune.method.scarcity import ExpertCount
 from prosafeprune.prompts.prompt_set import PromptSet
 from prosafeprune.recipe import Recipe
 
@@ -79,7 +80,19 @@ class Record(BaseModel):
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
     submodules: list[EditMeasures]
+    experts: list[ExpertCount]
+    """Of each pruned layer with experts, how many were pruned, and which were left alone."""
     run: RunRecord
+
+    @property
+    def pruned_experts(self) -> int:
+        """Experts of the pruned layers that were pruned."""
+        return sum(one.pruned for one in self.experts)
+
+    @property
+    def all_experts(self) -> int:
+        """All experts of the pruned layers."""
+        return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     @property
     def safety_drop(self) -> float:

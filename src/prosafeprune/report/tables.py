@@ -46,6 +46,8 @@ def scores_table(record: Record) -> Table:
     unusable_before, unusable_after = unusable(before), unusable(after)
     if unusable_before or unusable_after:
         table.add_row("broken or undetermined", str(unusable_before), str(unusable_after), "")
+    if record.experts:
+        table.add_row("experts pruned", "", f"{record.pruned_experts} of {record.all_experts}", "")
     moved = record.benign_divergence
     table.add_row("benign token KL", "", f"{moved.mean:.4f}", f"{moved.low:.4f} to {moved.high:.4f}")
     return table

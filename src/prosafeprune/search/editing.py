@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.submodule import Submodule
 
 
 class InPlaceEdit(Protocol):
@@ -31,17 +31,18 @@ def apply_edits(edits: Sequence[InPlaceEdit]) -> Iterator[None]:
     Edits of one matrix come one after the other, each on top of those before it. Copies of the matrices that change
     are kept, of no others.
     """
-    weights = {edit.submodule.module_name: edit.submodule.module.weight for edit in edits}
-    kept: dict[str, torch.Tensor] = {}
+    kept: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
     try:
         with torch.no_grad():
             for edit in edits:
-                name = edit.submodule.module_name
-                if name not in kept:  # several submodules may lie in one matrix
-                    kept[name] = weights[name].detach().clone()
-                edit.apply(weights[name])
+                submodule = edit.submodule
+                key = submodule.parameter_name, submodule.expert
+                if key not in kept:  # several submodules may lie in one matrix
+                    matrix = submodule.layout.matrix(submodule.stored)
+                    kept[key] = matrix, matrix.clone()
+                edit.apply(submodule.stored)
         yield
     finally:
         with torch.no_grad():
-            for name, before in kept.items():
-                weights[name].copy_(before)
+            for matrix, before in kept.values():
+                matrix.copy_(before)

@@ -1,0 +1,129 @@
+"""One weight matrix of one decoder layer, and how it lies in the tensor that stores it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from prosafeprune.model.dense import dense_weight, matrix_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How a matrix ``W (d_out, d_in)`` lies in a stored tensor, which may hold others too."""
+
+    rows: torch.Tensor | None = None
+    """The output rows of the stored matrix that are W's; None for all."""
+    transposed: bool = False
+    """Whether the stored matrix is ``(d_in, d_out)``."""
+    expert: int | None = None
+    """Which of the matrices of a three-dimensional tensor it is; None where the tensor is one matrix."""
+
+    def matrix(self, stored: torch.Tensor) -> torch.Tensor:
+        """Return the one stored matrix that W lies in, as a view."""
+        return stored if self.expert is None else stored[self.expert]
+
+    def take(self, stored: torch.Tensor) -> torch.Tensor:
+        """Return W out of the stored tensor, in float32."""
+        weight = self.matrix(stored).T if self.transposed else self.matrix(stored)
+        return (weight if self.rows is None else weight[self.rows.to(weight.device)]).float()
+
+    def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
+        """Write W into the stored tensor in place, rounding once to its dtype."""
+        target = self.matrix(stored).T if self.transposed else self.matrix(stored)
+        if self.rows is None:
+            target.copy_(weight)
+        else:
+            target[self.rows.to(target.device)] = weight.to(target.device, target.dtype)
+
+
+@dataclass(frozen=True)
+class Submodule:
+    """One weight matrix ``W (d_out, d_in)`` of one decoder layer, possibly part of a fused one."""
+
+    layer: int
+    kind: str
+    """The paper's word: q, k, v, o, gate, up, down; or the module's own last name."""
+    module_name: str
+    """Full name in the model, e.g. ``model.layers.3.mlp.up_proj``."""
+    module: nn.Module
+    layout: Layout = field(default_factory=Layout)
+    """How it lies in the parameter."""
+    parameter: str = "weight"
+    """The module's own name for the parameter that stores it."""
+
+    @property
+    def name(self) -> str:
+        """A name unique in the model, e.g. ``...self_attn.qkv_proj[k]``, or ``...mlp.experts.5.gate`` of an expert."""
+        if self.expert is not None:
+            return f"{self.module_name}.{self.expert}.{self.kind}"
+        return f"{self.module_name}[{self.kind}]" if self.rows is not None else self.module_name
+
+    @property
+    def reads(self) -> str:
+        """A name for the tensor it reads; the gate and up matrices of an expert share one."""
+        return self.module_name if self.expert is None else f"{self.module_name}.{self.expert}.{self.parameter}"
+
+    @property
+    def parameter_name(self) -> str:
+        """Full name of the parameter that stores it."""
+        return f"{self.module_name}.{self.parameter}"
+
+    @property
+    def stored(self) -> torch.Tensor:
+        """The parameter that stores it."""
+        stored: torch.Tensor = getattr(self.module, self.parameter)
+        return stored.detach()
+
+    @property
+    def expert(self) -> int | None:
+        """Which expert of its layer it belongs to; None outside experts."""
+        return self.layout.expert
+
+    @property
+    def rows(self) -> torch.Tensor | None:
+        """Output rows of the stored matrix that belong to it; None for all."""
+        return self.layout.rows
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is stored as ``(d_in, d_out)``."""
+        return self.layout.transposed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(d_out, d_in)``, without copying the weight."""
+        if self.expert is None:
+            d_out, d_in = matrix_shape(self.module)
+        else:
+            first, second = (int(size) for size in self.layout.matrix(self.stored).shape)
+            d_out, d_in = (second, first) if self.transposed else (first, second)
+        return (d_out if self.rows is None else len(self.rows)), d_in
+
+    def weight(self) -> torch.Tensor:
+        """Return W as the model in memory has it, in float32; a quantised one dequantised."""
+        return self.take(dense_weight(self.module) if self.expert is None else self.stored)
+
+    def take(self, stored: torch.Tensor) -> torch.Tensor:
+        """Return W out of the stored parameter, in float32."""
+        return self.layout.take(stored)
+
+    def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
+        """Write W into the stored parameter in place, rounding once to its dtype."""
+        self.layout.put(stored, weight)
+
+    def bias(self) -> torch.Tensor | None:
+        """Return its bias ``(d_out,)`` in float32, or None."""
+        bias = getattr(self.module, "bias" if self.parameter == "weight" else f"{self.parameter}_bias", None)
+        if not isinstance(bias, torch.Tensor):
+            return None
+        bias = self.layout.matrix(bias)
+        return (bias if self.rows is None else bias[self.rows.to(bias.device)]).float()
+
+
+def layout_of(module: nn.Module, rows: torch.Tensor | None = None) -> Layout:
+    """Return how rows of a linear module's matrix lie in its weight: GPT-2's Conv1D stores it transposed."""
+    return Layout(rows, transposed=isinstance(module, Conv1D))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.job import Job
@@ -31,9 +32,14 @@ def set_up(job: Job, folder: Path) -> Bench:
     """Load the job's model and find its submodules.
 
     Raises:
-        InputError: the judge cannot be reached, or the model cannot be used.
+        InputError: the judge cannot be reached, or the model cannot be used; or it may not be held in memory.
     """
     recipe = job.recipe
+    if recipe.memory == "low":
+        raise InputError(
+            "--memory low prunes given --layers, one at a time; to search or to measure, the whole model must be in "
+            "memory. Leave --memory low out."
+        )
     judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
     loaded = load_model(
         folder,
@@ -43,12 +49,12 @@ def set_up(job: Job, folder: Path) -> Bench:
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    return Bench(job, folder, loaded, describe_anatomy(loaded, job.reporter), judge)
+    return Bench(job, folder, loaded, describe_anatomy(loaded.model, job.reporter), judge)
 
 
-def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
+def describe_anatomy(model: Any, reporter: Reporter) -> Anatomy:
     """Find the submodules, and tell what was found, one line per kind, and what is left alone."""
-    anatomy = find_anatomy(loaded.model)
+    anatomy = find_anatomy(model)
     reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")
     for line in anatomy.describe():
         reporter.note(f"  {line}")

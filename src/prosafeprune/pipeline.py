@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from prosafeprune.bench import Bench, set_up
 from prosafeprune.checkpoint.staging import staged_folder
@@ -18,7 +15,7 @@ from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.planning import Planned, default_search_folder, make_plan
 from prosafeprune.progress import Reporter, SilentReporter
@@ -26,7 +23,7 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
-from prosafeprune.report.record import ModelRecord, Record, RunRecord, library_versions, prompts_record
+from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.search.record import SearchRecord
 
 
@@ -151,17 +148,11 @@ def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: 
     before, after = found.before, found.after
     changes = {one.name: change(one.outcomes, two.outcomes) for one, two in zip(before.sets, after.sets, strict=True)}
     return Record(
-        model=ModelRecord(
-            name=job.source.name,
-            revision=job.source.revision,
-            sha256=model_hash(job.source.path),
-            chat_template_sha256=hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
-            stored_dtype=dtype_name(loaded.stored_dtype),
-        ),
+        model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),
         plan=planned.plan,
         recipe=job.recipe,
         judge=bench.judge.name,
-        calibration={name.value: prompts_record(prompts) for name, prompts in job.calibration.items()},
+        calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         source=before.scores,
         result=after.scores,
@@ -171,15 +162,7 @@ def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: 
         benign_divergence=found.damage,
         edited_tensors=tensors.names,
         submodules=[edit.measures for edit in planned.edits],
-        run=RunRecord(
-            device=device_name(loaded.device),
-            threads=torch.get_num_threads(),
-            dtype=dtype_name(loaded.run_dtype),
-            calibration_batch_sizes=planned.inputs.batch_sizes,
-            answer_batch_sizes=found.batch_sizes,
-            shared_head_tokens=planned.inputs.shared_head,
-            versions=library_versions(),
-        ),
+        run=run_record(loaded.device, loaded.run_dtype, planned.inputs, found.batch_sizes),
     )
 
 

@@ -52,6 +52,16 @@ class Recipe(MeasuringSettings):
     budget: str = Field("60", description="How long to search: trials (60) or minutes (10m).")
     confirmations: int = Field(6, ge=1, description="Plans that the search measures for real before it chooses.")
 
+    memory: Literal["normal", "low"] = Field(
+        "normal",
+        description="low: for models larger than memory; prunes given layers, one in memory at a time, and cannot "
+        "measure.",
+    )
+    unmeasured: bool = Field(
+        False,
+        description="Write the model although nobody has measured whether it still refuses; only with --memory low.",
+    )
+
     @field_validator("strength", mode="before")
     @classmethod
     def _read_strength(cls, value: Any) -> Any:
@@ -84,6 +94,23 @@ class Recipe(MeasuringSettings):
     def _one_strength_a_layer(self) -> Recipe:
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers or ())} layers")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_in_low_memory(self) -> Recipe:
+        if self.memory == "normal":
+            if self.unmeasured:
+                raise ValueError("unmeasured is for models larger than memory alone (memory: low); leave it out")
+            return self
+        if self.layers is None:
+            raise ValueError("memory: low needs the layers to prune; a search needs the whole model in memory")
+        if self.suite is not None or self.benchmark:
+            raise ValueError("memory: low answers no prompts, so suite and benchmark cannot be used with it")
+        if not self.unmeasured:
+            raise ValueError(
+                "memory: low answers no prompts, so whether the result still refuses is not measured; set unmeasured "
+                "(--unmeasured) to write it all the same, and measure it behind a server with evaluate --endpoint"
+            )
         return self
 
 

@@ -27,7 +27,13 @@ def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> dict[str, t
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
     """
-    places = tensor_places(folder)
+    return locate_among(tensor_places(folder), submodules)
+
+
+def locate_among(
+    places: Mapping[str, TensorPlace], submodules: Sequence[Submodule]
+) -> dict[str, tuple[str, TensorPlace]]:
+    """Do as :func:`locate_tensors` does, among the places of some tensors by their names on disk."""
     located: dict[str, tuple[str, TensorPlace]] = {}
     for submodule in submodules:
         if submodule.module_name not in located:
@@ -73,8 +79,15 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they would still be the
     unpruned model.
     """
-    shards = {place.file for place in tensor_places(source).values()}
+    _copy(source, folder, {place.file for place in tensor_places(source).values()})
 
+
+def copy_companions(source: Path, folder: Path) -> None:
+    """Copy what :func:`copy_checkpoint` copies, but for the shards."""
+    _copy(source, folder, set())
+
+
+def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
     def left_out(place: str, names: list[str]) -> set[str]:
         paths = [Path(place) / name for name in names]
         return {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}

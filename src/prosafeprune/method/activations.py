@@ -3,12 +3,14 @@
 Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
 matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
 since under causal attention their activations are the same for every prompt.
+
+A pass may run one layer alone, its inputs given: :class:`Segment`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,15 @@ from transformers import DynamicCache
 from prosafeprune.errors import InputError
 from prosafeprune.method.pooling import Pooling, token_weights
 from prosafeprune.model.anatomy import Anatomy, Submodule
-from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, expand_cache, pad_batch, shared_head_length
+from prosafeprune.model.batches import (
+    BatchSize,
+    PaddedBatch,
+    accepted,
+    expand_cache,
+    fill_unrun_layers,
+    pad_batch,
+    shared_head_length,
+)
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.progress import Advance
 
@@ -39,6 +49,19 @@ class PooledInputs:
         activations = weight @ self.by_module[submodule.module_name].to(weight.device).T
         bias = submodule.bias()
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
+
+
+def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The part of the model that is run: up to a layer, and from where whoever gives it lets passes begin."""
+
+    last_layer: int
+    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = _nothing_around
+    """Entered around the pass over some rows, padded on the right to a width; None for the rows is the shared head."""
 
 
 class _LastLayerReached(Exception):
@@ -119,6 +142,7 @@ def collect_pooled_inputs(
     layers: Sequence[int],
     batch_size: BatchSize,
     advance: Advance,
+    segment: Segment | None = None,
 ) -> PooledInputs:
     """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
 
@@ -130,13 +154,15 @@ def collect_pooled_inputs(
         layers: layer numbers whose submodules are wanted.
         batch_size: how many prompts to run at a time.
         advance: told of each prompt that is done.
+        segment: the part of the model to run, where it is not all up to the last of ``layers``; these may then be none.
 
     Raises:
         InputError: a pooled input is not finite, or out of memory.
     """
+    segment = segment or Segment(max(layers))
     recorder = _Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
-    last_layer = anatomy.layers[max(layers)]
-    device = next(model.parameters()).device
+    last_layer = anatomy.layers[segment.last_layer]
+    device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
     head = shared_head_length(model, [prompt.ids for prompt in prompts])
     weights = [token_weights(prompt, pooling) for prompt in prompts]
     # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
@@ -149,20 +175,24 @@ def collect_pooled_inputs(
         if head:
             head_cache = DynamicCache(config=model.config)
             head_batch = pad_batch([prompts[0].ids[:head]], 0, "right", device)
-            head_inputs = recorder.run(
-                head_batch, lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
-            )
+            with segment.around(None, head):
+                head_inputs = recorder.run(
+                    head_batch, lambda: _forward(model, head_batch, head_cache, 0), lambda hidden: hidden[0].clone()
+                )
+            dummy = torch.zeros(1, 1, head, 1, device=device, dtype=model.dtype)
+            fill_unrun_layers(head_cache, anatomy.num_layers, dummy)
 
         def work(rows: Sequence[int]) -> None:
             batch = pad_batch([prompts[i].ids[head:] for i in rows], head, "right", device)
             cache = expand_cache(head_cache, len(rows)) if head else None
             head_weights, tail_weights = _split_weights([weights[i] for i in rows], head, batch.ids.shape[1])
             head_weights, tail_weights = head_weights.to(device), tail_weights.to(device)
-            found = recorder.run(
-                batch,
-                lambda: _forward(model, batch, cache, head),
-                lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
-            )
+            with segment.around(rows, batch.ids.shape[1]):
+                found = recorder.run(
+                    batch,
+                    lambda: _forward(model, batch, cache, head),
+                    lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
+                )
             for name, tail in found.items():
                 total = tail + head_weights @ head_inputs[name] if head else tail
                 target = pooled.setdefault(name, torch.empty(len(prompts), total.shape[1]))

@@ -11,13 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import evaluate, prune
+    from prosafeprune.api import evaluate, prune, prune_unmeasured
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
     from prosafeprune.pipeline import PruneResult
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.recipe import Recipe, make_recipe
+    from prosafeprune.unmeasured import UnmeasuredResult
 
 __version__ = "0.1.0"
 
@@ -30,10 +31,12 @@ _HOMES = {
     "PruneResult": "pipeline",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
+    "UnmeasuredResult": "unmeasured",
     "bundled_prompts": "prompts",
     "evaluate": "api",
     "make_recipe": "recipe",
     "prune": "api",
+    "prune_unmeasured": "api",
     "read_prompts": "prompts",
 }
 
@@ -46,10 +49,12 @@ __all__ = [
     "PruneResult",
     "Recipe",
     "SafetyFloorError",
+    "UnmeasuredResult",
     "bundled_prompts",
     "evaluate",
     "make_recipe",
     "prune",
+    "prune_unmeasured",
     "read_prompts",
 ]
 

@@ -37,8 +37,8 @@ def set_up(job: Job, folder: Path) -> Bench:
     recipe = job.recipe
     if recipe.memory == "low":
         raise InputError(
-            "--memory low prunes given --layers, one at a time; to search or to measure, the whole model must be in "
-            "memory. Leave --memory low out."
+            "--memory low prunes given layers, one at a time; to search or to measure, the whole model must be in "
+            "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
     judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
     loaded = load_model(

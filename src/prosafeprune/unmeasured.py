@@ -41,7 +41,7 @@ class UnmeasuredResult:
     """The folder written."""
 
 
-def prune_unmeasured(
+def run_unmeasured(
     recipe: Recipe, output: Path | None, *, overwrite: bool = False, reporter: Reporter | None = None
 ) -> UnmeasuredResult:
     """Prune the given layers of the recipe's model with one layer in memory at a time, and write it unmeasured.
@@ -101,9 +101,7 @@ class _Run:
 
     def prune(self, staging: Path) -> None:
         """Run all layers up to the last planned one, and write the planned ones' edited tensors into ``staging``."""
-        needs = estimate_needs(
-            self.outline, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size
-        )
+        needs = estimate_needs(self.outline, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
             self.job.reporter.note(line)
         passes = LayerPasses(self.outline, self.anatomy, self.prompts)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prosafeprune.cli.options import described, option
+from prosafeprune.errors import InputError
 from prosafeprune.recipe import Recipe, make_recipe
 
 NOT_SETTINGS = ("output", "recipe", "overwrite", "as_json", "search", "choose")
@@ -91,6 +92,11 @@ def run(
     from prosafeprune.report.tables import examples_table, scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
+    if asked.memory == "low":
+        if search is not None or choose is not None:
+            raise InputError("--search and --choose need the whole model in memory. Give --layers to --memory low.")
+        _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
+        return
     with TerminalReporter() as reporter:
         result = run_recipe(asked, output, overwrite=overwrite, search_folder=search, choose=choose, reporter=reporter)
         if as_json:
@@ -103,3 +109,18 @@ def run(
         require_safe(result)
         if result.output is not None:
             reporter.note(f"Written to {result.output}. It loads like any other model.")
+
+
+def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    from prosafeprune.report.tables import unmeasured_table
+    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.unmeasured import run_unmeasured
+
+    with TerminalReporter() as reporter:
+        result = run_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
+        if as_json:
+            typer.echo(result.record.model_dump_json(indent=2))
+        else:
+            print_table(unmeasured_table(result.record))
+        reporter.note(f"Written to {result.output}.")
+        reporter.warning(f"{result.record.not_measured} Its README.md says how.")

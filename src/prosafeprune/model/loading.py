@@ -85,7 +85,7 @@ def load_model(
 
 
 def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True) -> Any:
-    """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or is none for ``chat``."""
+    """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
     import transformers
 
     try:

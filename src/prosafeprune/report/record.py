@@ -28,8 +28,8 @@ from prosafeprune.recipe import Recipe
 
 RECORD_FILE = OURS
 NOT_MEASURED = (
-    "Not measured: the model was larger than memory, so nobody knows whether it still refuses harmful requests and what "
-    "else it has lost. Measure it before use."
+    "Not measured: the model was larger than memory, so nobody knows whether it still refuses harmful requests, nor "
+    "what else it has lost. Measure it before use."
 )
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 

@@ -21,8 +21,8 @@ from prosafeprune.streaming.outline import Outline
 class LayerPasses:
     """Passes of all prompts through one layer after another; what leaves a layer is kept until the next one runs.
 
-    In every pass the model's own forward stays in charge of embeddings, masks and positions, so that each layer gets the
-    mask of its own kind; the layers below hand on what was kept.
+    In every pass the model's own forward stays in charge of embeddings, masks and positions, so that each layer gets
+    the mask of its own kind; the layers below hand on what was kept.
     """
 
     def __init__(self, outline: Outline, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.settings import MeasuringSettings
@@ -20,6 +20,8 @@ Layers = tuple[int, ...]
 
 class Recipe(MeasuringSettings):
     """Everything that decides the result of a run, apart from where it is written."""
+
+    model_config = ConfigDict(title="Pruning")
 
     layers: Layers | None = Field(
         None,

@@ -6,11 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import option
+from prosafeprune.cli.options import options_of
 from prosafeprune.judge.choice import JudgeSettings
 from prosafeprune.settings import make_settings
 
@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from prosafeprune.judge.agreement import Agreement
 
 
+@options_of(JudgeSettings)
 def judge(
+    settings: dict[str, Any],
     answers: Annotated[Path, typer.Argument(help="JSON lines with the fields prompt and completion.")],
     labels: Annotated[
         str | None,
         typer.Option(help="Field with people's labels (1... compliance, 2... or 3... refusal): print the agreement."),
     ] = None,
-    judge: Annotated[str | None, option(JudgeSettings, "judge", "--judge")] = None,
-    judge_endpoint: Annotated[str | None, option(JudgeSettings, "judge_endpoint", "--judge-endpoint")] = None,
-    judge_model: Annotated[str | None, option(JudgeSettings, "judge_model", "--judge-model")] = None,
-    judge_concurrency: Annotated[str | None, option(JudgeSettings, "judge_concurrency", "--judge-concurrency")] = None,
-    judge_device: Annotated[str | None, option(JudgeSettings, "judge_device", "--judge-device")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write: the rows with class and reason.", show_default=False),
@@ -41,19 +38,11 @@ def judge(
     from prosafeprune.judge.agreement import agreement, label_refuses
     from prosafeprune.judge.answers_file import check_verdicts_file, read_answers, write_verdicts
 
-    asked = {
-        "judge": judge,
-        "judge_endpoint": judge_endpoint,
-        "judge_model": judge_model,
-        "judge_concurrency": judge_concurrency,
-        "judge_device": judge_device,
-    }
-    settings = make_settings(JudgeSettings, asked)
     exchanges, rows = read_answers(answers, *([labels] if labels else []))
     refuses = [label_refuses(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(settings, exchanges)
+    name, verdicts = _ask(make_settings(JudgeSettings, settings), exchanges)
     if output is not None:
         write_verdicts(output, rows, verdicts)
     _print(name, verdicts, agreement(verdicts, refuses) if refuses is not None else None, as_json)

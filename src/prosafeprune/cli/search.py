@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import described, option
+from prosafeprune.cli.options import options_of
 from prosafeprune.recipe import Recipe, make_recipe
 
+NOT_SEARCHED_WITH = (
+    "layers",
+    "strength",
+    "suite",
+    "benchmark",
+    "data_dir",
+    "benchmark_samples",
+    "memory",
+    "unmeasured",
+)
+"""A search finds the plan and sees validation prompts alone."""
 
-def _option(field: str, *names: str) -> typer.models.OptionInfo:
-    return option(Recipe, field, *names)
 
-
+@options_of(Recipe, without=NOT_SEARCHED_WITH)
 def search(
-    model: Annotated[str | None, typer.Argument(help=described(Recipe, "model"), show_default=False)] = None,
+    settings: dict[str, Any],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="Folder of the search, to go on with. Default: search-NAME.", show_default=False
         ),
     ] = None,
-    budget: Annotated[str | None, _option("budget", "--budget")] = None,
-    strategy: Annotated[str | None, _option("strategy", "--strategy")] = None,
-    confirmations: Annotated[str | None, _option("confirmations", "--confirmations")] = None,
-    rank: Annotated[str | None, _option("rank", "--rank")] = None,
-    pooling: Annotated[str | None, _option("pooling", "--pooling")] = None,
-    harmful: Annotated[str | None, _option("harmful", "--harmful")] = None,
-    benign: Annotated[str | None, _option("benign", "--benign")] = None,
-    pseudo_harmful: Annotated[str | None, _option("pseudo_harmful", "--pseudo-harmful")] = None,
-    prompt_field: Annotated[str | None, _option("prompt_field", "--prompt-field")] = None,
-    samples: Annotated[str | None, _option("samples", "--samples")] = None,
-    seed: Annotated[str | None, _option("seed", "--seed")] = None,
-    judge: Annotated[str | None, _option("judge", "--judge")] = None,
-    judge_endpoint: Annotated[str | None, _option("judge_endpoint", "--judge-endpoint")] = None,
-    judge_model: Annotated[str | None, _option("judge_model", "--judge-model")] = None,
-    device: Annotated[str | None, _option("device", "--device")] = None,
-    dtype: Annotated[str | None, _option("dtype", "--dtype")] = None,
-    batch_size: Annotated[str | None, _option("batch_size", "--batch-size")] = None,
-    max_new_tokens: Annotated[str | None, _option("max_new_tokens", "--max-new-tokens")] = None,
-    max_safety_drop: Annotated[str | None, _option("max_safety_drop", "--max-safety-drop")] = None,
-    revision: Annotated[str | None, _option("revision", "--revision")] = None,
-    trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
@@ -54,7 +42,6 @@ def search(
 
     Every trial is kept: run the same command again to go on, with a larger --budget to search longer.
     """
-    settings = {name: value for name, value in locals().items() if name not in ("output", "recipe", "as_json")}
     run(make_recipe(recipe, **settings), output, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.evaluation.settings import MeasuringSettings
 
@@ -11,6 +11,8 @@ TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
 
 class EvaluationRequest(MeasuringSettings):
     """Everything that decides the result of an evaluation, apart from where it is written."""
+
+    model_config = ConfigDict(title="Evaluation")
 
     model: str = Field(
         "",

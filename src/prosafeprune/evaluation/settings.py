@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.judge.choice import JudgeSettings
 
@@ -14,6 +14,8 @@ Suite = Literal["bundled", "paper"]
 
 class MeasuringSettings(JudgeSettings):
     """The model, where it runs, what it is measured on and who judges."""
+
+    model_config = ConfigDict(title="Model and measuring")
 
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
@@ -27,7 +29,9 @@ class MeasuringSettings(JudgeSettings):
         None, description="Sets to measure on: paper (its six benchmarks, its sample sizes) or bundled (the default)."
     )
     benchmark: tuple[str, ...] = Field(
-        (), description="A benchmark by name, or NAME=FILE to read it from a file; may be given more than once."
+        (),
+        description="A benchmark by name, or NAME=FILE to read it from a file; may be given more than once.",
+        json_schema_extra={"short": "-b"},
     )
     data_dir: Path | None = Field(
         None, description="Folder with the benchmarks' files, in place of their public homes."

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prosafeprune.errors import InputError
-from prosafeprune.judge import RulesJudge
 from prosafeprune.judge.verdict import Judge
 from prosafeprune.progress import Reporter
 
@@ -17,7 +16,7 @@ Name = Literal["builtin", "wildguard", "llm"]
 class JudgeSettings(BaseModel):
     """Which judge, and where it runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Judge")
 
     judge: Name = Field(
         "builtin",
@@ -46,6 +45,8 @@ def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
     if settings.judge == "builtin":
         if settings.judge_endpoint or settings.judge_model:
             raise InputError("The builtin judge needs no endpoint and no model. Choose --judge llm or wildguard.")
+        from prosafeprune.judge.rules import RulesJudge
+
         return RulesJudge()
     if settings.judge == "llm" and not settings.judge_endpoint:
         raise InputError("--judge llm needs a server to ask. Give its URL with --judge-endpoint.")

@@ -95,7 +95,7 @@ def test_shards_are_those_of_the_ordinary_path_bit_for_bit(
         {},
         {"dtype": "float32"},
         {"batch_size": 7, "pooling": "sequence"},
-        {"layers": "0,2", "strength": (0.5, 0.9), "pooling": "last"},
+        {"layers": "0,2", "strength": (0.5, 0.9), "pooling": "user"},
     ],
     ids=["as stored", "run in float32", "small batches", "layers apart"],
 )

@@ -210,24 +210,26 @@ def test_a_kill_between_layers_leaves_no_output_and_the_next_run_cleans_up(
 
 
 MEASURED = """
-import json, resource
+import json
 from pathlib import Path
 import prosafeprune.unmeasured as unmeasured
 from prosafeprune.recipe import make_recipe
 def read():
     return int(next(line for line in Path("/proc/self/io").open() if line.startswith("rchar")).split()[1])
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(name):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition(name + ":")[2].split()[0])
 needs, estimate = [], unmeasured.estimate_needs
 unmeasured.estimate_needs = lambda *given: needs.append(estimate(*given)) or needs[0]
 settings = dict(memory="low", unmeasured=True, **{settings!r})
 unmeasured.run_unmeasured(make_recipe(model={warm!r}, **settings), Path({output!r}) / "warm")
-before, peak_before = read(), peak()
 del needs[:]
+before, resident_before = read(), resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # begin the high-water mark anew
 unmeasured.run_unmeasured(make_recipe(model={source!r}, **settings), Path({output!r}) / "out")
 one = needs[0]
 told = dict(memory=one.memory, reading=one.reading, disk=one.disk)
-print(json.dumps(dict(told=told, read=read() - before, peak=peak() - peak_before)))
+print(json.dumps(dict(told=told, read=read() - before, peak=resident("VmHWM") - resident_before)))
 """
 
 

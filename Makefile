@@ -19,7 +19,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or browser"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -65,14 +65,15 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.safety_drop", property(lambda self: 12.3))
-    monkeypatch.setattr("prosafeprune.pipeline.PruneResult.floor_can_be_tested", True)
+    monkeypatch.setattr("prosafeprune.report.record.Record.safety_drop", property(lambda self: 12.3))
+    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
     arguments = options(prompt_files, max_safety_drop=3)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert code == 3
     assert "12.3 points fewer" in err
     assert "S.S." in out  # the evidence is shown all the same
     assert not (tmp_path / "out").exists()
+    assert str(tmp_path / "out-not-saved.html") in err
 
 
 def test_a_floor_that_could_not_be_tested_saves_nothing(
@@ -84,6 +85,7 @@ def test_a_floor_that_could_not_be_tested_saves_nothing(
     assert code == 3
     assert "a loss of safety could not show" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
+    assert "Not saved. Not shown to be safe." in (tmp_path / "out-not-saved.html").read_text()
 
 
 def broken_models(folder: Path) -> dict[str, Path]:

@@ -63,6 +63,7 @@ def test_the_table_reads_like_table_1(
         assert words in out
     assert "C.R." in err  # live
     assert (tmp_path / "out" / "evaluation.json").is_file()
+    assert "own pseudo-harmful" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_record_says_what_was_measured_on_what(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
     assert {file.name for file in output.iterdir()} == names | {
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
+        "report.html",
     }
     assert len([name for name in names if name.endswith(".safetensors")]) > 1
     for name in names - {"README.md"}:
@@ -173,10 +174,17 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         prune(checkpoint("llama"), tmp_path / "out", prompt_files, max_safety_drop=3)
     assert caught.value.result.record.source.safety_score == 100
     assert not any(path.name.endswith("out") or "partial" in path.name for path in tmp_path.iterdir())
+    report = tmp_path / "out-not-saved.html"
+    assert caught.value.result.report == report
+    assert str(report) in str(caught.value)
+    assert "by 100.0 points, more than the 3 allowed" in report.read_text()
+    report.unlink()
     seen.clear()
     measured = prune(checkpoint("llama"), None, prompt_files, max_safety_drop=3)
     assert not measured.is_safe
     assert measured.output is None
+    assert measured.report is None
+    assert not any(path.suffix == ".html" for path in tmp_path.iterdir())
 
 
 KILLED = """

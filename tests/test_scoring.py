@@ -26,7 +26,7 @@ from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.search.damage import BenignDamage
 from prosafeprune.search.editing import apply_edits
 from prosafeprune.search.probe import FOLDS, RIDGES, CrossFitted, deal_folds
-from prosafeprune.search.scoring import PlanScorer, validation_prompts
+from prosafeprune.search.scoring import OPENING_TOKENS, PlanScorer, validation_prompts
 
 CPU = torch.device("cpu")
 
@@ -55,9 +55,19 @@ def scorer() -> PlanScorer:
 
 
 def states_by_hand(loaded: LoadedModel, scorer: PlanScorer) -> np.ndarray:
+    """Decode each opening token by token, with a whole pass for each, and average the states behind its tokens."""
     texts = [text for one in scorer.sets for text in one.prompts.texts]
-    encoded = encode_prompts(loaded.tokenizer, texts)
-    return np.stack([whole_pass(loaded, ForcedText(one.ids))[0][-1].double().numpy() for one in encoded])
+    states = []
+    for encoded in encode_prompts(loaded.tokenizer, texts):
+        opening: tuple[int, ...] = ()
+        for _ in range(OPENING_TOKENS):
+            token = int(whole_pass(loaded, ForcedText(encoded.ids, opening))[1][-1].argmax())
+            if token in loaded.end_ids:
+                break
+            opening += (token,)
+        hidden = whole_pass(loaded, ForcedText(encoded.ids, opening))[0]
+        states.append((hidden[1:] if opening else hidden).double().mean(dim=0).numpy())
+    return np.stack(states)
 
 
 def test_no_edit_scores_what_was_measured(scorer: PlanScorer) -> None:

@@ -61,6 +61,7 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert "--choose" in err
     kept = {path.name for path in (tmp_path / "search").iterdir()}
     assert kept >= {"search.json", "frontier.svg", "frontier.png", "plans.csv", "measured.json", "made_by.json"}
+    assert "report.html" in kept
     assert not any(name.endswith(".safetensors") for name in kept)
     record = json.loads((tmp_path / "search" / "search.json").read_text())
     assert len(record["silhouettes"]) == 3

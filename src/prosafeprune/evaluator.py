@@ -26,7 +26,9 @@ from prosafeprune.kept_folder import kept_alone
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
 
 
@@ -87,6 +89,8 @@ def run_evaluation(
             )
             record = _make_record(request, folder, sets, judge, measurement, ability, divergence, earlier)
             folder.write(RESULT, record.model_dump(mode="json"))
+            page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
+            write_page(page, output / REPORT_FILE)
     return Evaluation(record, measurement, output)
 
 

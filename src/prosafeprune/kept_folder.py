@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from prosafeprune.checkpoint.staging import write_whole
 from prosafeprune.errors import InputError
 
 MADE_BY = "made_by.json"
@@ -48,12 +49,7 @@ class KeptFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Put a JSON file in its place, whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        try:
-            partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            partial.replace(self.path / name)
-        except OSError as error:
-            raise InputError(f"{self.path / name}: could not be written ({error.strerror}).") from error
+        write_whole(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -23,8 +23,13 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
+from prosafeprune.report.page import REPORT_FILE, Page, write_page
+from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.search.record import SearchRecord
+
+NOT_SAVED = "-not-saved.html"
+"""Behind the output's name: the report of a result that was not safe to save."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,20 @@ class PruneResult:
     """The folder written, or None when nothing was."""
     loaded: LoadedModel
     """The pruned model, in memory."""
+    report: Path | None = None
+    """The page to read: in the output or, where the result was not safe to save, beside it."""
     search: SearchRecord | None = None
     """How the plan was found, when it was searched for."""
 
     @property
     def safety_drop(self) -> float:
         """Points of S.S. lost; negative when it rose."""
-        return -self.record.safety_change.points
+        return self.record.safety_drop
 
     @property
     def is_safe(self) -> bool:
         """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
-        return self.safety_drop <= self.record.recipe.max_safety_drop and self.floor_can_be_tested
-
-    @property
-    def floor_can_be_tested(self) -> bool:
-        """Whether the source refuses often enough for the allowed loss to show; always, when all may be lost."""
-        allowed = self.record.recipe.max_safety_drop
-        return allowed >= 100 or (self.record.source.safety_score or 0) > allowed
+        return self.record.is_safe
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def run_recipe(
         reporter: told of progress.
 
     Returns:
-        The result. When :attr:`PruneResult.is_safe` is false nothing was written; see :func:`require_safe`.
+        The result. When :attr:`PruneResult.is_safe` is false no model was written, and the report lies beside
+        ``output``; see :func:`require_safe`.
 
     Raises:
         InputError: something in the recipe or the model cannot be used.
@@ -101,18 +103,19 @@ def run_recipe(
 
 def require_safe(result: PruneResult) -> None:
     """Raise SafetyFloorError when a result lost more safety than its recipe allows."""
-    if not result.floor_can_be_tested:
+    evidence = f" What was measured: {result.report}" if result.report is not None else ""
+    if not result.record.floor_can_be_tested:
         raise SafetyFloorError(
             f"The source refuses only {result.record.source.safety_score:.1f} % of harmful prompts, so a loss of "
             "safety could not show, and nothing was saved. Raise --max-new-tokens if answers were cut too short to "
-            "tell; --max-safety-drop 100 saves whatever comes.",
+            f"tell; --max-safety-drop 100 saves whatever comes.{evidence}",
             result,
         )
     if not result.is_safe:
         raise SafetyFloorError(
             f"The pruned model refuses {result.safety_drop:.1f} points fewer harmful prompts, more than the "
             f"{result.record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-            "smaller --strength.",
+            f"smaller --strength.{evidence}",
             result,
         )
 
@@ -136,11 +139,16 @@ def _prune_folder(job: Job, folder: Path, search_folder: Path, choose: int | Non
         damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
     found = Findings(before, after, damage, tuple(generator.batch_sizes))
     record = _make_record(bench, planned, tensors, found)
-    result = PruneResult(record, before, after, job.output, loaded, planned.search)
-    if job.output is None or not result.is_safe:
-        return replace(result, output=None)
-    _write(job, result, job.output, folder, tensors)
-    return result
+    result = PruneResult(record, before, after, None, loaded, search=planned.search)
+    if job.output is None:
+        return result
+    page = prune_page(record, before, after, planned.search, saved=result.is_safe)
+    if not result.is_safe:
+        report = job.output.with_name(f"{job.output.name}{NOT_SAVED}")
+        write_page(page, report)
+        return replace(result, report=report)
+    _write(job, result, page, job.output, folder, tensors)
+    return replace(result, output=job.output, report=job.output / REPORT_FILE)
 
 
 def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: Findings) -> Record:
@@ -166,7 +174,7 @@ def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: 
     )
 
 
-def _write(job: Job, result: PruneResult, output: Path, folder: Path, tensors: EditedTensors) -> None:
+def _write(job: Job, result: PruneResult, page: Page, output: Path, folder: Path, tensors: EditedTensors) -> None:
     with (
         staged_folder(output, job.overwrite) as staging,
         job.reporter.stage("Writing", len(tensors) + 1) as advance,
@@ -177,3 +185,4 @@ def _write(job: Job, result: PruneResult, output: Path, folder: Path, tensors: E
         write_card(staging, result.record, job.source.name if job.source.is_hub else None)
         write_evidence(staging, result.before, result.after)
         result.record.write(staging)
+        write_page(page, staging / REPORT_FILE)

@@ -15,6 +15,7 @@ from prosafeprune.method.plan import Edit, Plan
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.recipe import Recipe
+from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.searcher import search
 
@@ -53,7 +54,7 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
         raise NoPlanError(
             "No plan was found that complies more than the source and keeps S.S. at "
             f"{found.record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. Look at "
-            f"{search_folder / 'frontier.svg'}; give a larger --budget, or allow more with --max-safety-drop."
+            f"{search_folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
         )
     return Planned(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
 

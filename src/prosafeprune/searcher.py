@@ -16,12 +16,14 @@ from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.plan import Edit, Plan
 from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.separability import candidate_layers, layer_silhouettes, silhouettes
+from prosafeprune.method.separability import candidate_count, candidate_layers, layer_silhouettes, silhouettes
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.search_page import search_page
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.choosing import choose, choose_as_paper, make_points
 from prosafeprune.search.edits import PlanEdits
@@ -29,7 +31,8 @@ from prosafeprune.search.figure import draw_frontier
 from prosafeprune.search.frontier import worth_confirming
 from prosafeprune.search.record import RECORD, Rates, SearchRecord
 from prosafeprune.search.scoring import PlanScorer
-from prosafeprune.search.space import RANKS, paper_windows
+from prosafeprune.search.screening import best_layers, layers_to_screen, screen
+from prosafeprune.search.space import FIRST_RANK, RANKS, paper_windows
 from prosafeprune.search.study import Scored, Space, describe_plan, search_plans
 
 SHOWN = 10
@@ -37,6 +40,7 @@ SHOWN = 10
 RESERVE = 2.0
 """Points of S.S. to spare of the cautious half of the plans that are measured."""
 MEASURED = "measured.json"
+SCREENED = "screened.json"
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,16 @@ class _Search:
 
     def run(self) -> Found:
         """Search, confirm, choose, and keep the record and the figure."""
+        paper = self.recipe.strategy == "paper"
         inputs, class_rows, by_layer = self._separability()
-        candidates = candidate_layers(by_layer, self.anatomy.num_layers)
-        self.reporter.note(f"Candidate layers, by silhouette: {candidates[0]} to {candidates[-1]}.")
-        inputs |= {pooling: self._inputs(pooling, candidates)[0] for pooling in self.poolings[1:]}
+        window = candidate_layers(by_layer, self.anatomy.num_layers)
+        self.reporter.note(f"The classes separate best around layers {window[0]} to {window[-1]}, by silhouette.")
+        layers = window if paper else layers_to_screen(window, self.anatomy.num_layers)
         edits = PlanEdits(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
             self.anatomy,
-            candidates,
+            layers,
             self.judge,
             self.recipe.max_new_tokens,
             self.job.validation,
@@ -107,16 +112,22 @@ class _Search:
         )
         source = _rates(scorer.source)
         lowest = self._lowest_safety(source)
-        if self.recipe.strategy == "paper":
+        budget = Budget(self.recipe.budget)
+        screened = {} if paper else self._screen(scorer, edits, layers, budget)
+        candidates = window if paper else best_layers(screened, candidate_count(self.anatomy.num_layers))
+        if paper:
             peak = max(by_layer, key=lambda layer: by_layer[layer])
-            scored, measured = self._paper(scorer, edits, candidates, peak)
+            scored, measured = self._paper(scorer, edits, candidates, peak, budget)
         else:
-            scored, measured = self._automatic(scorer, edits, candidates, lowest)
+            self.reporter.note(f"Layers to search, by their scores: {', '.join(map(str, candidates))}.")
+            inputs |= {pooling: self._inputs(pooling, candidates)[0] for pooling in self.poolings[1:]}
+            known = list(screened.values())
+            scored, measured = self._automatic(scorer, edits, candidates, lowest, budget, known)
         points = make_points(scored, measured, SHOWN)
-        paper = self.recipe.strategy == "paper"
         record = SearchRecord(
             made_by=self.kept.made_by,
             silhouettes=by_layer,
+            screened=screened,
             candidates=candidates,
             source=source,
             lowest_safety=lowest,
@@ -126,6 +137,7 @@ class _Search:
         )
         self.kept.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.kept.path)
+        write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.kept.path / REPORT_FILE)
         return Found(record, inputs, edits)
 
     def _lowest_safety(self, source: Rates) -> float:
@@ -158,27 +170,48 @@ class _Search:
             self.reporter,
         )
 
+    def _screen(self, scorer: PlanScorer, edits: PlanEdits, layers: Sequence[int], budget: Budget) -> dict[int, Scored]:
+        """Score each layer by itself, keeping each score as it comes."""
+        rank = FIRST_RANK if FIRST_RANK in self.ranks else self.ranks[0]
+
+        def score(layer: int) -> Scored:
+            return _score(scorer, edits, Plan(layers=(layer,), rank=rank, strength=(1.0,), pooling=self.poolings[0]))
+
+        kept: dict[str, Any] = self.kept.read(SCREENED) or {}
+        screened = {int(layer): Scored.model_validate(one) for layer, one in kept.items()}
+        for known in screen(score, layers, screened, budget, self.reporter):
+            screened = known
+            self.kept.write(SCREENED, {str(layer): one.model_dump(mode="json") for layer, one in screened.items()})
+        return screened
+
     def _automatic(
-        self, scorer: PlanScorer, edits: PlanEdits, candidates: Sequence[int], lowest: float
+        self,
+        scorer: PlanScorer,
+        edits: PlanEdits,
+        candidates: Sequence[int],
+        lowest: float,
+        budget: Budget,
+        known: Sequence[Scored],
     ) -> tuple[list[Scored], dict[str, Rates]]:
         scored = search_plans(
             lambda plan: _score(scorer, edits, plan),
             Space(candidates, self.poolings, self.ranks),
             lowest,
-            Budget(self.recipe.budget),
+            budget,
             self.kept.path / "journal.jsonl",
             self.recipe.seed,
             self.reporter,
+            known,
         )
         promising = worth_confirming(scored, lowest, self.recipe.confirmations, RESERVE)
         return scored, self._measure([one.plan for one in promising], scorer, edits, lambda: False)
 
     def _paper(
-        self, scorer: PlanScorer, edits: PlanEdits, candidates: Sequence[int], peak: int
+        self, scorer: PlanScorer, edits: PlanEdits, candidates: Sequence[int], peak: int, budget: Budget
     ) -> tuple[list[Scored], dict[str, Rates]]:
         strength = self.recipe.strength if isinstance(self.recipe.strength, float) else 1.0
         plans = paper_windows(candidates, peak, self.poolings[0], self.recipe.rank, strength)
-        budget, done = Budget(self.recipe.budget), 0
+        done = 0
 
         def is_spent() -> bool:
             nonlocal done

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: written beside, then renamed."""
+"""Folders and files that appear whole or not at all: written beside, then renamed."""
 
 from __future__ import annotations
 
@@ -84,6 +84,20 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{output}: could not be written ({reason}). Nothing was left behind.") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text file in its place, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    partial = path.parent / f".{path.name}.partial"
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: could not be written ({error.strerror}).") from error
 
 
 def _check_free(output: Path, overwrite: bool) -> None:

@@ -60,4 +60,4 @@ def run(request: EvaluationRequest, output: Path, *, against: Path | None, overw
             further = further_table(found.record)
             if further is not None:
                 print_table(further)
-        reporter.note(f"Answers, verdicts and the record are in {output}.")
+        reporter.note(f"Read {output / 'report.html'}; answers, verdicts and the record are beside it.")

@@ -71,7 +71,7 @@ def run(
             print_table(examples_table(result.before, result.after))
         require_safe(result)
         if result.output is not None:
-            reporter.note(f"Written to {result.output}. It loads like any other model.")
+            reporter.note(f"Written to {result.output}. It loads like any other model. Read {result.report}")
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:

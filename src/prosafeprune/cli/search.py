@@ -57,7 +57,7 @@ def run(asked: Recipe, output: Path | None, *, as_json: bool) -> None:
             typer.echo(record.model_dump_json(indent=2))
         else:
             print_table(search_table(record))
-        reporter.note(f"Figure and numbers are in {folder}.")
+        reporter.note(f"Read {folder / 'report.html'}; figure and numbers are beside it.")
         if record.chosen is None:
             reporter.warning("No plan that was measured complies more than the source and keeps the safety floor.")
         reporter.note(

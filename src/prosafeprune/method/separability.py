@@ -64,6 +64,11 @@ def layer_silhouettes(submodules: Sequence[Submodule], by_submodule: Mapping[str
     return {layer: statistics.fmean(values) for layer, values in layers.items()}
 
 
+def candidate_count(num_layers: int) -> int:
+    """Return how many layers to search: 5 to 10, by depth (section 3.3)."""
+    return min(num_layers, max(FEWEST, min(MOST, num_layers // LAYERS_TO_A_CANDIDATE)))
+
+
 def candidate_layers(by_layer: Mapping[int, float], num_layers: int) -> tuple[int, ...]:
     """Return the layers to search, in order: 5 to 10 around the one whose classes separate best (section 3.3).
 
@@ -72,6 +77,6 @@ def candidate_layers(by_layer: Mapping[int, float], num_layers: int) -> tuple[in
         num_layers: how many layers the model has.
     """
     peak = max(by_layer, key=lambda layer: (by_layer[layer], -layer))
-    count = min(num_layers, max(FEWEST, min(MOST, num_layers // LAYERS_TO_A_CANDIDATE)))
+    count = candidate_count(num_layers)
     first = max(0, min(peak - count // 2, num_layers - count))
     return tuple(range(first, first + count))

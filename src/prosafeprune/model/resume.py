@@ -79,6 +79,7 @@ class ResumedModel:
             anatomy: its layers.
             texts: at least one.
             layers: layers that later passes may begin at; when memory is short, only some, the earliest among them.
+                Without any, nothing is run until :meth:`read`.
             batch_size: how many texts run at a time.
             advance: told of each text that is done.
 
@@ -94,7 +95,8 @@ class ResumedModel:
         width = int(self.model.get_input_embeddings().weight.shape[1])
         kept = affordable_layers(sorted({layer for layer in layers if layer > 0}), sum(lengths) + self.head, width)
         self.kept = KeptStates(kept, lengths, self.device)
-        self._keep(advance)
+        if kept:
+            self._keep(advance)
 
     @property
     def starts(self) -> tuple[int, ...]:

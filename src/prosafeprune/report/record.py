@@ -99,6 +99,22 @@ class Record(EditRecord):
     benign_divergence: Divergence
     """How far the result has moved from its source on benign prompts."""
 
+    @property
+    def safety_drop(self) -> float:
+        """Points of S.S. lost; negative when it rose."""
+        return -self.safety_change.points
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
+        return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
+
+    @property
+    def floor_can_be_tested(self) -> bool:
+        """Whether the source refuses often enough for the allowed loss to show; always, when all may be lost."""
+        allowed = self.recipe.max_safety_drop
+        return allowed >= 100 or (self.source.safety_score or 0) > allowed
+
 
 class UnmeasuredRecord(EditRecord):
     """Everything about one pruned checkpoint of which nobody knows yet what it refuses.

@@ -24,6 +24,10 @@ class Budget:
             return trials >= self.trials
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
+    def share_of_time(self) -> float:
+        """Return which share of the minutes has gone by, 0 where trials are counted."""
+        return (time.monotonic() - self.started) / self.seconds if self.seconds is not None else 0.0
+
     @property
     def total(self) -> int:
         """Steps for a progress bar: trials or seconds."""

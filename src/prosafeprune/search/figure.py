@@ -6,12 +6,12 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from prosafeprune.drawing import BLUE, GREY, ORANGE, new_figure, save_figure
 from prosafeprune.errors import InputError
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.search.study import Scored, describe_plan
-
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
-"""Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well."""
 
 
 def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) -> None:
@@ -20,14 +20,17 @@ def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) 
     Raises:
         InputError: the folder cannot be written to.
     """
-    import matplotlib
+    try:
+        save_figure(frontier_figure(record, scored), folder, "frontier")
+        _write_numbers(scored, folder / "plans.csv")
+    except OSError as error:
+        raise InputError(f"{folder}: the figure could not be written ({error.strerror}).") from error
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    # Equal data give equal files.
-    matplotlib.rcParams["svg.hashsalt"] = "prosafeprune"
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
+    """Return the figure: the estimates of ``scored``, the points that were measured, source, floor and choice."""
+    figure = new_figure()
+    axes = figure.subplots()
     axes.scatter(
         [one.compliance_rate for one in scored],
         [one.safety_score for one in scored],
@@ -46,14 +49,10 @@ def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) 
         label="measured",
     )
     for one in measured:
-        axes.annotate(str(one.number), one.rates, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(str(one.number), one.rates, xytext=(5, 4), textcoords="offset points", fontsize=9)
+    source = record.source
     axes.scatter(
-        [record.source.compliance_rate],
-        [record.source.safety_score],
-        s=70,
-        marker="X",
-        color="black",
-        label="source",
+        [source.compliance_rate], [source.safety_score], s=70, marker="X", color="black", zorder=3, label="source"
     )
     chosen = record.point(record.chosen) if record.chosen is not None else None
     if chosen is not None:
@@ -62,15 +61,8 @@ def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) 
     axes.set_xlabel("C.R. on pseudo-harmful validation prompts, %")
     axes.set_ylabel("S.S. on harmful validation prompts, %")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
-    try:
-        figure.savefig(folder / "frontier.svg", metadata={"Date": None})
-        figure.savefig(folder / "frontier.png", dpi=150, metadata={"Software": None})
-        _write_numbers(scored, folder / "plans.csv")
-    except OSError as error:
-        raise InputError(f"{folder}: the figure could not be written ({error.strerror}).") from error
-    finally:
-        pyplot.close(figure)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    return figure
 
 
 def _write_numbers(scored: Sequence[Scored], path: Path) -> None:

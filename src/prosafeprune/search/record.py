@@ -52,7 +52,10 @@ class SearchRecord(BaseModel):
     """Hashes of model and prompts, judge, space and floor: what the search depends on."""
     silhouettes: dict[int, float]
     """Of each layer (Eq. 4)."""
+    screened: dict[int, Scored] = {}
+    """Layers scored by themselves at full strength; none with ``--strategy paper``."""
     candidates: tuple[int, ...]
+    """Layers that were searched."""
     source: Rates
     lowest_safety: float
     """S.S. on validation below which a plan breaks the floor."""

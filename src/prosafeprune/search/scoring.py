@@ -1,7 +1,7 @@
-"""Plans scored without generation: one pass over the validation prompts, begun at the first pruned layer.
+"""Plans scored by how the model begins its answers: one pass over the validation prompts, from the first pruned layer.
 
-The source answers the validation prompts once and a judge reads the answers. From then on the model's hidden states
-before the first word of an answer tell how likely it is to refuse, by probes fitted to the source's own verdicts.
+The source answers the validation prompts once and a judge reads the answers. From then on the hidden states behind the
+first few words of an answer tell how likely it is to refuse, by probes fitted to the source's own verdicts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from sklearn.metrics import roc_auc_score
 
 from prosafeprune.errors import InputError
@@ -24,15 +23,17 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.resume import ForcedText, ResumedModel
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.search.damage import BenignDamage
 from prosafeprune.search.editing import apply_edits
+from prosafeprune.search.openings import Openings
 from prosafeprune.search.probe import CrossFitted
 
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
+OPENING_TOKENS = 4
+"""Before its first word, what a model will answer shows badly; after a few, well. See docs/method.md."""
 TRUSTED_AUC = 0.75
 """Where unseen verdicts on the source itself are foretold less well than this, scores of plans are a rough guide."""
 JUDGED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
@@ -101,13 +102,13 @@ class PlanScorer:
         texts = [text for one in self.sets for text in one.prompts.texts]
         self.harmful = np.array([one.prompt_class is PromptClass.HARMFUL for one in self.sets for _ in one.prompts])
         self.source = self.measure([])
-        forced = [ForcedText(encoded.ids) for encoded in encode_prompts(loaded.tokenizer, texts)]
-        with self.reporter.stage("Reading the source", len(forced)) as advance:
-            self.model = ResumedModel(loaded, anatomy, forced, layers, size, advance)
+        prompt_ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, texts)]
+        with self.reporter.stage("Reading the source", len(prompt_ids)) as advance:
+            self.openings = Openings(loaded, anatomy, prompt_ids, OPENING_TOKENS, layers, size, advance)
         benign = prompts[PromptClass.BENIGN].sample(BENIGN_PROMPTS, seed=0).texts
         with self.reporter.stage("Benign answers of the source", len(benign)) as advance:
             self.damage = BenignDamage(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
-        self._source_states = self._states(anatomy.num_layers)
+        self._source_states = self.openings.states(anatomy.num_layers)
         self._refuses, self._complies = self._fit()
 
     @property
@@ -125,7 +126,7 @@ class PlanScorer:
             return self.source_score
         first_layer = min(edit.submodule.layer for edit in edits)
         with apply_edits(edits):
-            return self._estimate(self._states(first_layer), self.damage.divergence(first_layer))
+            return self._estimate(self.openings.states(first_layer), self.damage.divergence(first_layer))
 
     def measure(self, edits: Sequence[Edit]) -> Measurement:
         """Return what generation and the judge find of a plan's edits on the prompts that scores estimate.
@@ -137,12 +138,6 @@ class PlanScorer:
         with apply_edits(edits):
             return measure(self.generator, self.sets, self.judge, self.decoding, self.reporter, title)
 
-    def _states(self, first_layer: int) -> np.ndarray:
-        """Return what the model's head reads before the first word of each answer, ``(prompts, d)``."""
-        states = {row: reading.hidden[-1] for row, reading in self.model.read(first_layer)}
-        stacked: np.ndarray = torch.stack([states[row] for row in range(len(states))]).double().cpu().numpy()
-        return stacked
-
     def _fit(self) -> tuple[CrossFitted, CrossFitted]:
         """Return the probes of refusal and of compliance, and warn where the states tell little of either."""
         verdicts = [verdict.answer_class for one in self.source.sets for verdict in one.verdicts]
@@ -153,7 +148,7 @@ class PlanScorer:
         known = [probe.auc for probe in probes if probe.auc is not None]
         if min(known, default=0.0) < TRUSTED_AUC:
             self.reporter.warning(
-                "What this model is about to answer shows little before its first word"
+                "What this model is about to answer shows little in its first words"
                 + (f" (AUC {min(known):.2f})" if known else "")
                 + ": estimates are rough. Raise --confirmations, so that more plans are measured."
             )

@@ -59,6 +59,7 @@ def search_plans(
     journal: Path,
     seed: int,
     reporter: Reporter,
+    known: Sequence[Scored] = (),
 ) -> list[Scored]:
     """Score plans until the budget is spent, and return all that were scored, those of earlier runs among them.
 
@@ -70,6 +71,7 @@ def search_plans(
         journal: file that keeps every trial as it ends.
         seed: of the sampler.
         reporter: told of the best plan so far.
+        known: plans scored already, which are not scored again and returned with the others.
 
     Raises:
         InputError: the journal cannot be read or written.
@@ -78,23 +80,23 @@ def search_plans(
     _try_again_what_was_cut_short(study)
     for point in starting_points(space.candidates, space.poolings, space.ranks):
         study.enqueue_trial(point, skip_if_exists=True)
-    known = {scored.plan.model_dump_json(): scored for scored in _finished(study)}
+    scores = {scored.plan.model_dump_json(): scored for scored in (*known, *_finished(study))}
     count = len(_finished_trials(study))
-    with reporter.stage("Search", budget.total, lambda: describe_best(list(known.values()), lowest_safety)) as advance:
+    with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         told = 0
         while not budget.is_spent(count):
             trial = study.ask()
             plan = draw_plan(trial, space.candidates, space.poolings, space.ranks)
             key = plan.model_dump_json()
-            if key not in known:  # a plan drawn again costs nothing
-                known[key] = score(plan)
-            trial.set_user_attr("scored", known[key].model_dump_json())
-            trial.set_constraint("safety", lowest_safety - known[key].safety_score)
-            study.tell(trial, known[key].value)
+            if key not in scores:  # a plan drawn again costs nothing
+                scores[key] = score(plan)
+            trial.set_user_attr("scored", scores[key].model_dump_json())
+            trial.set_constraint("safety", lowest_safety - scores[key].safety_score)
+            study.tell(trial, scores[key].value)
             count += 1
             advance(min(budget.steps_done(count), budget.total) - told)
             told = min(budget.steps_done(count), budget.total)
-    return list(known.values())
+    return list(scores.values())
 
 
 def best_of(scored: Sequence[Scored], lowest_safety: float) -> Scored | None:

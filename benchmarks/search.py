@@ -1,0 +1,117 @@
+"""What scoring a plan costs and how well it foretells generation, in one run.
+
+    python benchmarks/search.py MODEL_FOLDER [--plans 24] [--timed 2]
+
+For plans of one to four layers all over the middle of the model, at several strengths: (a) the search's score, from
+kept states and a few tokens, and (b) the rates from answers of 32 tokens and the built-in judge, on the same
+validation prompts. The first ``--timed`` plans are also answered as a plain script would, with ``model.generate`` on
+padded batches of 40, for the time that takes; the other answers come from this package, which is faster and says the
+same but for ties. Prints one JSON object: seconds a plan of each, their ratio, Spearman's rank correlation of C.R.,
+S.S. and T.S., and each plan's figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+from generation import BATCH, plain_generate
+from scipy.stats import spearmanr
+
+from prosafeprune.bench import set_up
+from prosafeprune.calibration import collect_inputs
+from prosafeprune.job import prepare_job
+from prosafeprune.method.plan import Plan
+from prosafeprune.method.pooling import Pooling
+from prosafeprune.recipe import make_recipe
+from prosafeprune.search.editing import apply_edits
+from prosafeprune.search.edits import PlanEdits
+from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.screening import layers_to_screen
+from prosafeprune.terminal import TerminalReporter
+
+TOKENS = 32
+SHAPES = ((1, 1.0), (2, 0.8), (1, 0.7), (4, 0.6), (2, 1.0), (4, 1.0))
+"""How many layers side by side, and how strongly."""
+
+
+def spread_plans(layers: tuple[int, ...], count: int) -> list[Plan]:
+    """Return plans of all shapes, of either pooling, spread evenly over the layers."""
+    plans = []
+    for number in range(count):
+        length, strength = SHAPES[number % len(SHAPES)]
+        start = round(number * (len(layers) - length) / max(1, count - 1))
+        pooling = Pooling.TAIL if number // len(SHAPES) % 2 else Pooling.SEQUENCE
+        plans.append(Plan(layers=layers[start : start + length], strength=strength, pooling=pooling))
+    return plans
+
+
+def main() -> None:
+    """Score every plan both ways."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--plans", type=int, default=24)
+    parser.add_argument("--timed", type=int, default=2)
+    options = parser.parse_args()
+    with TerminalReporter() as reporter:
+        recipe = make_recipe(model=str(options.model), max_new_tokens=TOKENS)
+        job = prepare_job(recipe, None, False, reporter)
+        bench = set_up(job, job.source.path)
+        layers = layers_to_screen((), bench.anatomy.num_layers)
+        inputs = {}
+        for pooling in (Pooling.SEQUENCE, Pooling.TAIL):
+            inputs[pooling], rows = collect_inputs(
+                bench.loaded, bench.anatomy, job.calibration, pooling, layers, "auto", reporter
+            )
+        edits = PlanEdits(bench.anatomy, inputs, rows)
+        scorer = PlanScorer(bench.loaded, bench.anatomy, layers, bench.judge, TOKENS, job.validation, "auto", reporter)
+        prompts = [text for one in scorer.sets for text in one.prompts.texts]
+        found, scoring, plain = [], [], []
+        for number, plan in enumerate(spread_plans(layers, options.plans)):
+            made = edits.of(plan)  # made once for each layer of a search, so in neither time
+            started = time.perf_counter()
+            score = scorer.score(made)
+            scoring.append(time.perf_counter() - started)
+            measured = scorer.measure(made).scores
+            if number < options.timed:
+                with apply_edits(made):
+                    started = time.perf_counter()
+                    plain_generate(bench.loaded, prompts, TOKENS, BATCH)
+                    plain.append(time.perf_counter() - started)
+            assert measured.compliance_rate is not None and measured.safety_score is not None
+            found.append((score.compliance_rate, measured.compliance_rate, score.safety_score, measured.safety_score))
+            estimated, real = (round(sum(found[-1][place::2]) / 2, 1) for place in (0, 1))
+            reporter.note(
+                f"{plan.layers} {plan.strength} {plan.pooling.value}: T.S. {estimated} scored, {real} measured"
+            )
+    compliance, compliance_measured, safety, safety_measured = zip(*found, strict=True)
+    tradeoff = [(a + b) / 2 for a, b in zip(compliance, safety, strict=True)]
+    tradeoff_measured = [(a + b) / 2 for a, b in zip(compliance_measured, safety_measured, strict=True)]
+    print(
+        json.dumps(
+            {
+                "model": options.model.name,
+                "plans": len(found),
+                "prompts": len(prompts),
+                "seconds_a_plan": {"scored": statistics.median(scoring), "plain generate": statistics.median(plain)},
+                "scored_to_plain": statistics.median(scoring) / statistics.median(plain),
+                "rank_correlation": {
+                    "C.R.": float(spearmanr(compliance, compliance_measured)[0]),
+                    "S.S.": float(spearmanr(safety, safety_measured)[0]),
+                    "T.S.": float(spearmanr(tradeoff, tradeoff_measured)[0]),
+                },
+                "mean_error_points": {
+                    "C.R.": statistics.fmean(abs(a - b) for a, b in zip(compliance, compliance_measured, strict=True)),
+                    "S.S.": statistics.fmean(abs(a - b) for a, b in zip(safety, safety_measured, strict=True)),
+                },
+                "found": [[round(value, 1) for value in one] for one in found],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from prosafeprune.calibration import calibrate
-from prosafeprune.checkpoint.writer import EditedTensors, copy_checkpoint, locate_tensors
+from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.job import prepare_job
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
@@ -130,8 +130,7 @@ def prune_whole(asked: Recipe, output: Path) -> None:
     _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
     located = locate_tensors(job.source.path, [one for one in anatomy.submodules if one.layer in plan.layers])
     output.mkdir()
-    copy_checkpoint(job.source.path, output)
-    EditedTensors(located, edits).write(output, lambda steps: None)
+    EditedTensors(job.source.path, located, edits).write(output, lambda steps: None)
 
 
 def is_equal_on_a_smaller_model(folder: Path, prompts: int) -> bool:

@@ -15,7 +15,7 @@ from conftest import LLAMA, save_checkpoint
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.calibration import calibrate
-from prosafeprune.checkpoint.writer import EditedTensors, copy_checkpoint, locate_tensors
+from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.job import prepare_job
 from prosafeprune.model import storage
@@ -59,8 +59,7 @@ def prune_whole(asked: Any, output: Path) -> Path:
     _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
     located = locate_tensors(source, [one for one in anatomy.submodules if one.layer in plan.layers])
     output.mkdir()
-    copy_checkpoint(source, output)
-    EditedTensors(located, edits).write(output, lambda steps: None)
+    EditedTensors(source, located, edits).write(output, lambda steps: None)
     return output
 
 

@@ -108,6 +108,7 @@ def test_it_is_what_the_measured_run_writes(checkpoint: Make, prompt_files: dict
         ({"unmeasured": True}, "models larger than memory alone"),
         ({"memory": "low", "unmeasured": True, "suite": "paper"}, "suite and benchmark cannot be used"),
         ({"memory": "low", "unmeasured": True, "benchmark": "xstest-safe"}, "suite and benchmark cannot be used"),
+        ({"memory": "low", "unmeasured": True, "format": "adapter"}, "whole checkpoints alone"),
         ({"memory": "lower"}, "memory: "),
     ],
 )

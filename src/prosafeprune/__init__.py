@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import evaluate, prune, prune_unmeasured
+    from prosafeprune.api import apply, evaluate, prune, prune_unmeasured
+    from prosafeprune.applying import Applied
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
     from prosafeprune.evaluator import Evaluation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Applied": "applying",
     "Evaluation": "evaluator",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
@@ -32,6 +34,7 @@ _HOMES = {
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
     "UnmeasuredResult": "unmeasured",
+    "apply": "api",
     "bundled_prompts": "prompts",
     "evaluate": "api",
     "make_recipe": "recipe",
@@ -41,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Applied",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
@@ -50,6 +54,7 @@ __all__ = [
     "Recipe",
     "SafetyFloorError",
     "UnmeasuredResult",
+    "apply",
     "bundled_prompts",
     "evaluate",
     "make_recipe",

@@ -1,10 +1,11 @@
-"""Pruning and measuring as one Python call each."""
+"""Pruning, applying an adapter and measuring as one Python call each."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from prosafeprune.applying import Applied, apply_adapter
 from prosafeprune.evaluation.request import EvaluationRequest
 from prosafeprune.evaluator import Evaluation, run_evaluation
 from prosafeprune.pipeline import PruneResult, require_safe, run_recipe
@@ -91,6 +92,39 @@ def prune_unmeasured(
     asked = make_recipe(recipe, model=str(model), layers=layers, **settings, memory="low", unmeasured=True)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
+
+
+def apply(
+    adapter: str | Path,
+    base: str | Path,
+    output: str | Path,
+    *,
+    strength: float | tuple[float, ...] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> Applied:
+    """Make the pruned checkpoint from an adapter that ``prune`` wrote and the model it was made from.
+
+    Args:
+        adapter: its folder or hub id.
+        base: the source: a local folder, a hub id or a .gguf file; its hash is checked.
+        output: folder to write.
+        strength: one for all layers or one for each, in place of the adapter's; the result is then measured anew.
+        overwrite: replace a model folder that is there already.
+        progress: show progress on stderr.
+        **settings: how to measure, where that differs from the adapter's recipe: ``device``, ``max_safety_drop`` ...
+
+    Raises:
+        InputError: the adapter is not ours, damaged or of another base, or a setting cannot be used.
+        SafetyFloorError: a result of another strength lost more than ``max_safety_drop`` points of S.S.
+    """
+    with TerminalReporter(quiet=not progress) as reporter:
+        asked = {"strength": strength, **settings}
+        applied = apply_adapter(str(adapter), str(base), Path(output), asked, overwrite=overwrite, reporter=reporter)
+    if applied.measured is not None:
+        require_safe(applied.measured)
+    return applied
 
 
 def evaluate(

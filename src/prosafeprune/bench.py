@@ -12,8 +12,10 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
+from prosafeprune.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,20 @@ def set_up(job: Job, folder: Path) -> Bench:
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
     judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
-    loaded = load_model(
+    loaded = load_as_asked(recipe, folder, job.source.name, job.reporter)
+    return Bench(job, folder, loaded, describe_anatomy(loaded.model, job.reporter), judge)
+
+
+def load_as_asked(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
+    """Load a checkpoint folder where and how a recipe says. Raises InputError when the model cannot be used."""
+    return load_model(
         folder,
-        job.source.name,
-        job.reporter,
+        name,
+        reporter,
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    return Bench(job, folder, loaded, describe_anatomy(loaded.model, job.reporter), judge)
 
 
 def describe_anatomy(model: Any, reporter: Reporter) -> Anatomy:
@@ -70,4 +77,13 @@ def require_layers(plan: Plan, anatomy: Anatomy) -> None:
         raise InputError(
             f"--layers {', '.join(map(str, beyond))}: the model has {anatomy.num_layers} layers, counted 0 to "
             f"{anatomy.num_layers - 1}."
+        )
+
+
+def require_editable(anatomy: Anatomy) -> None:
+    """Raise InputError when weights are quantised: a search tries its plans on the weights in memory."""
+    if any(is_quantised(submodule.module) for submodule in anatomy.submodules):
+        raise InputError(
+            "Quantised weights cannot be searched: plans are tried on the weights themselves. Search the unquantised "
+            "model, and give the layers it finds with --layers and --strength."
         )

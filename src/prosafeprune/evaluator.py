@@ -187,7 +187,7 @@ def _choice(request: EvaluationRequest) -> SetChoice:
 
 def _require_unseen(measured: Measured, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model which this package pruned is not measured on the prompts it was calibrated with."""
-    folder = measured.folder if isinstance(measured, LocalModel) else None
+    folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
     if folder is None or not (folder / "prosafeprune.json").is_file():
         return
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from prosafeprune.checkpoint.staging import check_output, scratch_folder
 from prosafeprune.checkpoint.writer import checkpoint_bytes
@@ -20,6 +21,8 @@ from prosafeprune.recipe import Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
+ADAPTER_SHARE = 10
+"""An adapter is a small part of its base; a tenth is more than it takes."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +51,48 @@ def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: 
     """
     output = output.expanduser().resolve() if output is not None else None
     calibration = _calibration_prompts(recipe)
-    evaluation = _evaluation_sets(recipe)
-    benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, recipe.seed)
+    evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
     tested = [*(one.prompts for one in evaluation), benign]
     require_disjoint(list(calibration.values()), [*tested, *validation.values()])
     for prompts in validation.values():
         require_disjoint([prompts], tested)
-    source = find_source(recipe.model, recipe.revision)
+    source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
-        check_output(output, source.path, _bytes_needed(source), overwrite)
+        check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
     return Job(recipe, source, output, overwrite, calibration, validation, evaluation, benign, reporter)
 
 
+def test_prompts(recipe: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
+    """Return what a result is measured on: evaluation sets, and benign prompts for the damage.
+
+    Raises:
+        InputError: a set that the recipe names cannot be used.
+    """
+    benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, recipe.seed)
+    return _evaluation_sets(recipe), benign
+
+
 @contextmanager
-def checkpoint_folder(job: Job) -> Iterator[Path]:
+def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
     """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
-    if not job.source.is_gguf:
-        yield job.source.path
+    if not source.is_gguf:
+        yield source.path
         return
     with ExitStack() as stack:
-        if job.output is not None:
-            folder = stack.enter_context(scratch_folder(job.output, "converted"))
+        if output is not None:
+            folder = stack.enter_context(scratch_folder(output, "converted"))
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
-        convert_gguf(job.source.path, folder, job.reporter)
+        convert_gguf(source.path, folder, reporter)
         yield folder
+
+
+def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) -> int:
+    """Return the room on the disk that writing a result takes, at most."""
+    size = converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
+    written = size if result == "checkpoint" else size // ADAPTER_SHARE
+    return written + (size if source.is_gguf else 0)  # the converted GGUF lies beside it meanwhile
 
 
 def _calibration_prompts(recipe: Recipe) -> PromptSets:
@@ -108,8 +127,3 @@ def _evaluation_sets(recipe: Recipe) -> list[EvaluationSet]:
         )
         sets += choose_sets(further)
     return sets
-
-
-def _bytes_needed(source: ModelSource) -> int:
-    # A converted GGUF is held twice while the result is written.
-    return 2 * converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)

@@ -1,29 +1,35 @@
-"""The main job: from a recipe to a pruned checkpoint with its evidence."""
+"""The main job: from a recipe to a pruned checkpoint, or an adapter that prunes, with its evidence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.bench import Bench, set_up
+from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.staging import staged_folder
-from prosafeprune.checkpoint.writer import EditedTensors, copy_checkpoint, locate_tensors
+from prosafeprune.checkpoint.writer import EditedTensors, Product, locate_tensors
 from prosafeprune.errors import SafetyFloorError
 from prosafeprune.evaluation.divergence import Divergence, compare_with_source, read_source
 from prosafeprune.evaluation.measure import Measurement, measure
 from prosafeprune.evaluation.scores import change, pooled_change
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
+from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.planning import Planned, default_search_folder, make_plan
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
-from prosafeprune.report.page import REPORT_FILE, Page, write_page
+from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.search.record import SearchRecord
@@ -68,6 +74,19 @@ class Findings:
     damage: Divergence
     batch_sizes: tuple[int, ...]
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the fields of the record that tell of what was measured."""
+        before, after = self.before, self.after
+        pairs = zip(before.sets, after.sets, strict=True)
+        return {
+            "source": before.scores,
+            "result": after.scores,
+            "changes": {one.name: change(one.outcomes, two.outcomes) for one, two in pairs},
+            "compliance_change": pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
+            "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
+            "benign_divergence": self.damage,
+        }
+
 
 def run_recipe(
     recipe: Recipe,
@@ -97,7 +116,7 @@ def run_recipe(
         NoPlanError: a search found no plan that keeps the safety floor and complies more.
     """
     job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
-    with checkpoint_folder(job) as folder:
+    with checkpoint_folder(job.source, job.output, job.reporter) as folder:
         return _prune_folder(job, folder, search_folder or default_search_folder(job), choose)
 
 
@@ -121,40 +140,56 @@ def require_safe(result: PruneResult) -> None:
 
 
 def _prune_folder(job: Job, folder: Path, search_folder: Path, choose: int | None) -> PruneResult:
-    recipe, reporter = job.recipe, job.reporter
     bench = set_up(job, folder)
-    loaded, judge = bench.loaded, bench.judge
+    if job.recipe.format == "adapter":
+        require_adaptable(bench.anatomy)
     planned = make_plan(bench, search_folder, choose)
-    located = locate_tensors(folder, [s for s in bench.anatomy.submodules if s.layer in planned.plan.layers])
-    tensors = EditedTensors(located, planned.edits)
-    generator = LocalGenerator(loaded, recipe.batch_size)
-    decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
-    before = measure(generator, job.evaluation, judge, decoding, reporter, "Answers of the source")
-    with reporter.stage("Benign answers of the source", len(job.benign)) as advance:
-        benign = read_source(loaded, job.benign.texts, BatchSize(recipe.batch_size, loaded.device), advance)
-    with reporter.stage("Pruning", len(tensors)) as advance:
-        tensors.apply_in_memory(advance)
-    after = measure(generator, job.evaluation, judge, decoding, reporter, "Answers of the result")
-    with reporter.stage("Benign answers of the result", len(job.benign)) as advance:
-        damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
-    found = Findings(before, after, damage, tuple(generator.batch_sizes))
-    record = _make_record(bench, planned, tensors, found)
-    result = PruneResult(record, before, after, None, loaded, search=planned.search)
+    product = _make_product(bench, planned)
+    found = try_product(product, bench.loaded, bench.judge, (job.evaluation, job.benign), job.recipe, job.reporter)
+    record = _make_record(bench, planned, product, found)
+    result = PruneResult(record, found.before, found.after, None, bench.loaded, search=planned.search)
     if job.output is None:
         return result
-    page = prune_page(record, before, after, planned.search, saved=result.is_safe)
-    if not result.is_safe:
-        report = job.output.with_name(f"{job.output.name}{NOT_SAVED}")
-        write_page(page, report)
-        return replace(result, report=report)
-    _write(job, result, page, job.output, folder, tensors)
-    return replace(result, output=job.output, report=job.output / REPORT_FILE)
+    return finish(result, job.output, product, job.source, folder, overwrite=job.overwrite, reporter=job.reporter)
 
 
-def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: Findings) -> Record:
+def _make_product(bench: Bench, planned: Planned) -> Product:
+    edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.module)]
+    located = locate_tensors(bench.folder, edited)
+    if bench.job.recipe.format == "adapter":
+        return LoraAdapter(bench.loaded, bench.job.source, located, planned.edits)
+    return EditedTensors(bench.folder, located, planned.edits)
+
+
+def try_product(
+    product: Product,
+    loaded: LoadedModel,
+    judge: Judge,
+    tests: tuple[Sequence[EvaluationSet], PromptSet],
+    recipe: Recipe,
+    reporter: Reporter,
+) -> Findings:
+    """Measure the source in memory on evaluation sets and benign prompts, make it the result, and measure again.
+
+    Raises:
+        InputError: out of memory, or the judge went out of reach.
+    """
+    sets, benign_prompts = tests
+    generator = LocalGenerator(loaded, recipe.batch_size)
+    decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
+    before = measure(generator, sets, judge, decoding, reporter, "Answers of the source")
+    with reporter.stage("Benign answers of the source", len(benign_prompts)) as advance:
+        benign = read_source(loaded, benign_prompts.texts, BatchSize(recipe.batch_size, loaded.device), advance)
+    with reporter.stage("Pruning", len(product)) as advance:
+        product.apply_in_memory(advance)
+    after = measure(generator, sets, judge, decoding, reporter, "Answers of the result")
+    with reporter.stage("Benign answers of the result", len(benign_prompts)) as advance:
+        damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
+    return Findings(before, after, damage, tuple(generator.batch_sizes))
+
+
+def _make_record(bench: Bench, planned: Planned, product: Product, found: Findings) -> Record:
     job, loaded = bench.job, bench.loaded
-    before, after = found.before, found.after
-    changes = {one.name: change(one.outcomes, two.outcomes) for one, two in zip(before.sets, after.sets, strict=True)}
     return Record(
         model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),
         plan=planned.plan,
@@ -162,27 +197,38 @@ def _make_record(bench: Bench, planned: Planned, tensors: EditedTensors, found: 
         judge=bench.judge.name,
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
-        source=before.scores,
-        result=after.scores,
-        changes=changes,
-        compliance_change=pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
-        safety_change=pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
-        benign_divergence=found.damage,
-        edited_tensors=tensors.names,
+        **found.recorded(),
+        edited_tensors=product.names,
+        adapter_sha256=product.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
         run=run_record(loaded.device, loaded.run_dtype, planned.inputs, found.batch_sizes),
     )
 
 
-def _write(job: Job, result: PruneResult, page: Page, output: Path, folder: Path, tensors: EditedTensors) -> None:
-    with (
-        staged_folder(output, job.overwrite) as staging,
-        job.reporter.stage("Writing", len(tensors) + 1) as advance,
-    ):
-        copy_checkpoint(folder, staging)
-        advance(1)
-        tensors.write(staging, advance)
-        write_card(staging, result.record, job.source.name if job.source.is_hub else None)
+def finish(
+    result: PruneResult,
+    output: Path,
+    product: Product,
+    source: ModelSource,
+    source_folder: Path,
+    *,
+    overwrite: bool,
+    reporter: Reporter,
+) -> PruneResult:
+    """Write product, card, answers, record and page into ``output``; of an unsafe result the page alone, beside it.
+
+    Raises:
+        InputError: the disk is full or fails, or ``output`` has appeared meanwhile.
+    """
+    page = prune_page(result.record, result.before, result.after, result.search, saved=result.is_safe)
+    if not result.is_safe:
+        report = output.with_name(f"{output.name}{NOT_SAVED}")
+        write_page(page, report)
+        return replace(result, report=report)
+    with staged_folder(output, overwrite) as staging, reporter.stage("Writing", len(product)) as advance:
+        product.write(staging, advance)
+        write_card(staging, result.record, source.name if source.is_hub else None, source_folder)
         write_evidence(staging, result.before, result.after)
         result.record.write(staging)
         write_page(page, staging / REPORT_FILE)
+    return replace(result, output=output, report=output / REPORT_FILE)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from prosafeprune.bench import Bench, require_layers, set_up
+from prosafeprune.bench import Bench, require_editable, require_layers, set_up
 from prosafeprune.calibration import calibrate
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
@@ -49,6 +49,7 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
         return _calibrated(bench, point.plan, record)
     if recipe.layers is not None:
         return _calibrated(bench, given_plan(recipe), None)
+    require_editable(bench.anatomy)
     found = search(bench.job, bench.loaded, bench.anatomy, bench.judge, search_folder)
     if found.plan is None:
         raise NoPlanError(
@@ -73,8 +74,9 @@ def run_search(recipe: Recipe, folder: Path | None, reporter: Reporter) -> tuple
     """
     job = prepare_job(recipe, None, False, reporter)
     kept = folder or default_search_folder(job)
-    with checkpoint_folder(job) as checkpoint:
+    with checkpoint_folder(job.source, job.output, job.reporter) as checkpoint:
         bench = set_up(job, checkpoint)
+        require_editable(bench.anatomy)
         return search(job, bench.loaded, bench.anatomy, bench.judge, kept).record, kept
 
 

@@ -48,6 +48,10 @@ class Recipe(MeasuringSettings):
         3.0, ge=0, le=100, description="Points of S.S. that may be lost; more, and nothing is saved."
     )
 
+    format: Literal["checkpoint", "adapter"] = Field(
+        "checkpoint",
+        description="What is written: checkpoint (a model like its source) or adapter (a LoRA adapter for the source).",
+    )
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched for: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
@@ -106,6 +110,8 @@ class Recipe(MeasuringSettings):
             return self
         if self.layers is None:
             raise ValueError("memory: low needs the layers to prune; a search needs the whole model in memory")
+        if self.format == "adapter":
+            raise ValueError("memory: low writes whole checkpoints alone; leave out format: adapter")
         if self.suite is not None or self.benchmark:
             raise ValueError("memory: low answers no prompts, so suite and benchmark cannot be used with it")
         if not self.unmeasured:

@@ -81,7 +81,7 @@ def run_unmeasured(
         with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
             hashes = checkpoint.finish(advance)
         record = run.record(model_hash(source.path, known=hashes))
-        write_card(staging, record, source.name if source.is_hub else None)
+        write_card(staging, record, source.name if source.is_hub else None, source.path)
         record.write(staging)
     return UnmeasuredResult(record, job.output)
 
@@ -142,7 +142,7 @@ class _Run:
                 return
             with torch.inference_mode():
                 edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
-            tensors = EditedTensors(locate_among(held, self.anatomy.of_layer(layer)), edits)
-            tensors.write(staging, ignore)
+            tensors = EditedTensors(self.outline.folder, locate_among(held, self.anatomy.of_layer(layer)), edits)
+            tensors.overwrite(staging, ignore)
         self.edited += tensors.names
         self.measures += [edit.measures for edit in edits]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
@@ -19,22 +19,27 @@ def stored_name(parameter_name: str, parameter: torch.Tensor, places: Mapping[st
     Raises:
         InputError: no tensor, or more than one, fits.
     """
-    if parameter_name in places and _same(parameter, places[parameter_name]):
+    name = name_by_ending(parameter_name, places, lambda name: _same(parameter, places[name]))
+    if name is not None:
+        return name
+    raise InputError(
+        f"{parameter_name}: no single tensor of the checkpoint is this parameter, so it cannot be written back. "
+        "Its layout on disk is not supported yet."
+    )
+
+
+def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[str], bool]) -> str | None:
+    """Return the only one of ``names`` that fits and shares the longest ending with a parameter's, if there is one."""
+    if parameter_name in names and fits(parameter_name):
         return parameter_name
     parts = parameter_name.split(".")
     numbers = [i for i, part in enumerate(parts) if part.isdigit()]
     for start in range(1, numbers[0] + 1 if numbers else len(parts) - 1):  # the layer's number must be in the ending
         ending = ".".join(parts[start:])
-        fitting = [name for name in places if name == ending or name.endswith("." + ending)]
-        fitting = [name for name in fitting if _same(parameter, places[name])]
-        if len(fitting) == 1:
-            return fitting[0]
+        fitting = [name for name in names if (name == ending or name.endswith("." + ending)) and fits(name)]
         if fitting:
-            break
-    raise InputError(
-        f"{parameter_name}: no single tensor of the checkpoint is this parameter, so it cannot be written back. "
-        "Its layout on disk is not supported yet."
-    )
+            return fitting[0] if len(fitting) == 1 else None
+    return None
 
 
 def _same(parameter: torch.Tensor, place: TensorPlace) -> bool:

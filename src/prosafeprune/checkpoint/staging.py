@@ -25,9 +25,7 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
     Raises:
         InputError: one of these is not so.
     """
-    source = source.resolve()
-    if output == source or output in source.parents or source in output.parents:
-        raise InputError(f"{output}: is, holds or lies in the source model's folder. Choose another --output.")
+    require_outside(output, source.resolve(), "source model's")
     _check_free(output, overwrite)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +39,12 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
             f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
             "Make room or choose another disk."
         )
+
+
+def require_outside(output: Path, folder: Path, whose: str) -> None:
+    """Raise InputError when ``output`` is, holds or lies in a folder that is read."""
+    if output == folder or output in folder.parents or folder in output.parents:
+        raise InputError(f"{output}: is, holds or lies in the {whose} folder. Choose another --output.")
 
 
 @contextmanager

@@ -3,23 +3,71 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 
-from prosafeprune.checkpoint.names import stored_name
+from prosafeprune.checkpoint.names import name_by_ending, stored_name
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
-from prosafeprune.method.plan import Edit
+from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Submodule
+from prosafeprune.model.dense import matrix_shape
 from prosafeprune.progress import Advance
 
 LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
-def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> dict[str, tuple[str, TensorPlace]]:
+Located = Mapping[str, tuple[str, TensorPlace]]
+"""By module name, the name on disk and the place of its matrix."""
+
+
+class MatrixEdit(Protocol):
+    """The edit of one submodule."""
+
+    @property
+    def submodule(self) -> Submodule:
+        """What it changes."""
+        ...
+
+    def apply(self, stored: torch.Tensor) -> None:
+        """Make the change in a stored matrix, in place."""
+        ...
+
+
+AnyEdit = TypeVar("AnyEdit", bound=MatrixEdit)
+
+
+class Product(Protocol):
+    """What comes of an edit: something to put into the model in memory, and to write."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names on disk of the source's tensors that it changes."""
+        ...
+
+    @property
+    def adapter_sha256(self) -> str | None:
+        """The hash of an adapter's weights; None for a checkpoint."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many matrices it changes."""
+        ...
+
+    def apply_in_memory(self, advance: Advance) -> None:
+        """Make the model in memory what will be written."""
+        ...
+
+    def write(self, folder: Path, advance: Advance) -> None:
+        """Write it into an existing empty folder, telling of each matrix."""
+        ...
+
+
+def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
     """Return, by module name, the name on disk and the place of each submodule's matrix.
 
     Call it while the model in memory still has its source weights: they are compared.
@@ -42,12 +90,39 @@ def locate_among(
     return located
 
 
-class EditedTensors:
-    """The edits of a checkpoint, tensor by tensor. Several submodules may lie in one fused tensor."""
+def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collection[str]) -> Located:
+    """Return the same for a model that is not in memory, when it is known which of its tensors are edited.
 
-    def __init__(self, located: Mapping[str, tuple[str, TensorPlace]], edits: Sequence[Edit]) -> None:
-        by_module = groupby(sorted(edits, key=_module_name), key=_module_name)
-        self._entries = [(*located[module_name], list(group)) for module_name, group in by_module]
+    Raises:
+        InputError: a submodule has no tensor of its shape among ``names``, or a tensor of these is not there.
+    """
+    places = tensor_places(folder)
+    located: dict[str, tuple[str, TensorPlace]] = {}
+    for submodule in submodules:
+        d_out, d_in = matrix_shape(submodule.module)
+        shape = (d_in, d_out) if submodule.transposed else (d_out, d_in)
+        shaped = [name for name in names if name in places and places[name].shape == shape]
+        name = name_by_ending(submodule.parameter_name, shaped, lambda _: True)
+        if name is None:
+            raise InputError(f"{submodule.parameter_name}: is none of the tensors that were edited, or not as it was.")
+        located[submodule.module_name] = (name, places[name])
+    return located
+
+
+def by_module(edits: Sequence[AnyEdit]) -> list[tuple[str, list[AnyEdit]]]:
+    """Return the edits of each stored matrix, by module name; several submodules may lie in one fused matrix."""
+    ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
+    return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
+
+
+class EditedTensors:
+    """The edits of a checkpoint, tensor by tensor, and the folder that they are made in."""
+
+    adapter_sha256 = None
+
+    def __init__(self, source: Path, located: Located, edits: Sequence[MatrixEdit]) -> None:
+        self._source = source
+        self._entries = [(*located[module_name], group) for module_name, group in by_module(edits)]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -67,6 +142,11 @@ class EditedTensors:
             advance(1)
 
     def write(self, folder: Path, advance: Advance) -> None:
+        """Copy the source into an existing empty folder, and overwrite the edited tensors in the copy."""
+        copy_checkpoint(self._source, folder)
+        self.overwrite(folder, advance)
+
+    def overwrite(self, folder: Path, advance: Advance) -> None:
         """Overwrite the edited tensors in ``folder``, a copy of the source."""
         for _, place, edits in self._entries:
             place.overwrite(_edited(place, edits), folder / place.file.name)
@@ -100,12 +180,12 @@ def checkpoint_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _edited(place: TensorPlace, edits: Sequence[Edit]) -> torch.Tensor:
+def _edited(place: TensorPlace, edits: Sequence[MatrixEdit]) -> torch.Tensor:
     stored = place.read()
     for edit in edits:
         edit.apply(stored)
     return stored
 
 
-def _module_name(edit: Edit) -> str:
+def _module_name(edit: MatrixEdit) -> str:
     return edit.submodule.module_name

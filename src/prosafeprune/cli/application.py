@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import prosafeprune
+from prosafeprune.cli.apply import apply
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(prune)
 app.command()(search)
+app.command()(apply)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(judge)

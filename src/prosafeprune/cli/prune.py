@@ -71,7 +71,8 @@ def run(
             print_table(examples_table(result.before, result.after))
         require_safe(result)
         if result.output is not None:
-            reporter.note(f"Written to {result.output}. It loads like any other model. Read {result.report}")
+            loads = "any other LoRA adapter" if asked.format == "adapter" else "any other model"
+            reporter.note(f"Written to {result.output}. It loads like {loads}. Read {result.report}")
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from prosafeprune.recipe import Recipe, make_recipe
 NOT_SEARCHED_WITH = (
     "layers",
     "strength",
+    "format",
     "suite",
     "benchmark",
     "data_dir",

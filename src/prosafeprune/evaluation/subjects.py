@@ -89,7 +89,8 @@ class LocalModel:
                 dtype=self.request.dtype,
                 trust_remote_code=self.request.trust_remote_code,
             )
-            attach_adapter(self._loaded, self.subject)
+            if self.subject.adapter is not None:
+                attach_adapter(self._loaded, self.subject.adapter, self.subject.name)
         return self._loaded
 
     def generator(self) -> Generator:

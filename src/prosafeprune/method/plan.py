@@ -12,7 +12,13 @@ from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures, harmful_overlap, relative_energy, stable_rank
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.strength import Strength
-from prosafeprune.method.subspaces import OverlapOperator, basis, overlap_operator, pruned_weight
+from prosafeprune.method.subspaces import (
+    LowRankChange,
+    OverlapOperator,
+    basis,
+    low_rank_change,
+    overlap_operator,
+)
 from prosafeprune.model.anatomy import Anatomy, Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -56,8 +62,12 @@ class Edit:
     def apply(self, stored: torch.Tensor) -> None:
         """Prune a stored matrix in place (Eq. 3): computed in float32, rounded once to the stored dtype."""
         weight = self.submodule.take(stored)
+        self.submodule.put(stored, self.change_of(weight).added_to(weight))
+
+    def change_of(self, weight: torch.Tensor) -> LowRankChange:
+        """Return what the edit adds to the submodule's ``W (d_out, d_in)``, as two factors."""
         operator = OverlapOperator(self.operator.left.to(weight.device), self.operator.right.to(weight.device))
-        self.submodule.put(stored, pruned_weight(weight, operator, self.strength))
+        return low_rank_change(weight, operator, self.strength)
 
 
 def make_edits(
@@ -87,7 +97,7 @@ def make_edits(
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
-    weight = submodule.take(submodule.module.weight.detach())
+    weight = submodule.weight()
     activations = inputs.outputs(submodule, weight)
     # K and V heads may be narrower than the rank; their whole space is then the most a basis can span.
     rank = min(plan.rank, weight.shape[0])

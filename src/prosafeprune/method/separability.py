@@ -47,7 +47,7 @@ def silhouettes(
         raise InputError("Separability needs two classes of prompts at least, and more prompts than classes.")
     found = {}
     for submodule in submodules:
-        weight = submodule.take(submodule.module.weight.detach())
+        weight = submodule.weight()
         activations = inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().numpy()
         # Distances of rows far from the origin lose digits; they do not change with it.
         centred = activations.astype(np.float64) - activations.mean(axis=0, dtype=np.float64)

@@ -53,6 +53,25 @@ def overlap_operator(
     return OverlapOperator(left, pseudo_harmful_basis)
 
 
+@dataclass(frozen=True)
+class LowRankChange:
+    """``W' - W`` as the product ``B A`` of two thin matrices, which is what a LoRA adapter holds."""
+
+    b: torch.Tensor
+    """``(d_out, rank)``."""
+    a: torch.Tensor
+    """``(rank, d_in)``."""
+
+    def added_to(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``W' = W + B A``."""
+        return weight + self.b @ self.a
+
+
+def low_rank_change(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> LowRankChange:
+    """Return ``-strength Omega W`` (Eq. 3) as ``B = -strength left`` and ``A = right^T W``."""
+    return LowRankChange(-strength * operator.left, operator.right.T @ weight)
+
+
 def pruned_weight(weight: torch.Tensor, operator: OverlapOperator, strength: float) -> torch.Tensor:
     """Return ``W' = (I - strength Omega) W`` (Eq. 3); ``strength`` is the paper's lambda, in [0, 1]."""
-    return weight - strength * operator(weight)
+    return low_rank_change(weight, operator, strength).added_to(weight)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.loading import LoadedModel
@@ -36,33 +39,63 @@ def find_subject(model: str, revision: str | None = None) -> Subject:
         InputError: as :func:`find_source`, for the base too; or an adapter in pickles, of an unknown kind or without
             the name of its base.
     """
-    folder = Path(model).expanduser()
-    if not folder.exists() and is_hub_id(model):
-        folder = fetch_from_hub(model, revision)
+    folder = find_folder(model, revision)
     if not (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
-        source = find_source(model, revision)
+        source = find_source(model, revision, edited=False)
         return Subject(model, source)
-    base = _base_of(folder, model)
-    return Subject(model, find_source(base), folder)
+    base, base_revision = _base_of(folder, model)
+    return Subject(model, find_source(base, base_revision, edited=False), folder)
 
 
-def attach_adapter(loaded: LoadedModel, subject: Subject) -> None:
-    """Put the subject's adapter, if it has one, onto its base in memory. Raises InputError when it does not fit."""
-    if subject.adapter is None:
-        return
+def find_folder(name: str, revision: str | None = None) -> Path:
+    """Return the folder of a model or adapter, which need not exist; a hub id's is downloaded. Raises InputError."""
+    folder = Path(name).expanduser()
+    return fetch_from_hub(name, revision) if not folder.exists() and is_hub_id(name) else folder
+
+
+def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
+    """Put the adapter in ``folder`` onto its base in memory, in the dtype that runs. Raises InputError."""
     from peft import PeftModel
 
     try:
         # The LoRA layers take the place of the base's own inside it, so the object keeps its forward pass.
-        PeftModel.from_pretrained(loaded.model, subject.adapter, autocast_adapter_dtype=False)
+        PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{subject.name}: does not fit its base model {subject.source.name} ({reason}).") from error
-    loaded.model.to(loaded.run_dtype).eval().requires_grad_(False)
-    loaded.name = subject.name
+        raise InputError(f"{name}: does not fit its base model {loaded.name} ({reason}).") from error
+    _settle(loaded)
+    loaded.name = name
 
 
-def _base_of(folder: Path, name: str) -> str:
+def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Put an adapter that is on no disk onto a base in memory which may have run already.
+
+    PEFT's way of loading asks for the model's state, at which bitsandbytes 0.50 spoils matrices that it packed anew at
+    their first run on some CPUs.
+
+    Args:
+        loaded: the base.
+        config: PEFT's, naming the modules.
+        factors: by module name ``A (rank, d_in)`` and ``B (d_out, rank)``.
+    """
+    from peft import inject_adapter_in_model
+
+    inject_adapter_in_model(config, loaded.model)
+    for module_name, (a, b) in factors.items():
+        layer: Any = loaded.model.get_submodule(module_name)
+        for linear, values in ((layer.lora_A["default"], a), (layer.lora_B["default"], b)):
+            linear.weight.data = values.to(linear.weight.device)
+    _settle(loaded)
+
+
+def _settle(loaded: LoadedModel) -> None:
+    for parameter_name, parameter in loaded.model.named_parameters():
+        if ".lora_" in parameter_name:  # the base's own matrices may be quantised, and then have no dtype to change
+            parameter.data = parameter.data.to(loaded.run_dtype)
+    loaded.model.eval().requires_grad_(False)
+
+
+def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     try:
         config: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -74,4 +107,5 @@ def _base_of(folder: Path, name: str) -> str:
     base = config.get("base_model_name_or_path")
     if not base:
         raise InputError(f"{name}: its adapter_config.json does not name the base model. Write it there.")
-    return str(base)
+    # A base that has come to lie on this machine is what it is: a commit of the hub says nothing of it.
+    return str(base), None if Path(base).expanduser().exists() else config.get("revision")

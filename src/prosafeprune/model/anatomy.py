@@ -11,6 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.fused import fused_rows
 
 KINDS = {
@@ -67,6 +68,10 @@ class Submodule:
         weight = stored.T if self.transposed else stored
         return (weight if self.rows is None else weight[self.rows.to(weight.device)]).float()
 
+    def weight(self) -> torch.Tensor:
+        """Return ``W (d_out, d_in)`` as the model in memory has it, in float32; a quantised one dequantised."""
+        return self.take(dense_weight(self.module))
+
     def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
         """Write ``W (d_out, d_in)`` into the stored matrix in place, rounding once to its dtype."""
         target = stored.T if self.transposed else stored
@@ -117,8 +122,7 @@ class Anatomy:
 
 def submodule_shape(submodule: Submodule) -> tuple[int, int]:
     """Return ``(d_out, d_in)`` without copying the weight."""
-    first, second = submodule.module.weight.shape
-    d_out, d_in = (int(second), int(first)) if submodule.transposed else (int(first), int(second))
+    d_out, d_in = matrix_shape(submodule.module)
     return (d_out if submodule.rows is None else len(submodule.rows)), d_in
 
 
@@ -179,8 +183,7 @@ def _submodules_of_layer(
 
 
 def _of_matrix(module: nn.Module, name: str, number: int, layer_name: str, config: Any) -> list[Submodule]:
-    first, second = module.weight.shape
-    d_out = int(second if isinstance(module, Conv1D) else first)
+    d_out, _ = matrix_shape(module)
     if d_out == 1 or _is_router(name, d_out, config):
         return []
     full_name = f"{layer_name}.{name}"

@@ -97,6 +97,22 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     return tokenizer
 
 
+def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
+    """Return the model of a checkpoint folder with the shapes of its weights and none of their numbers.
+
+    Raises:
+        InputError: unknown architecture.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
+
+
 def choose_device(device: str) -> torch.device:
     """Return the device named, or for ``auto`` a CUDA GPU, an Apple GPU, or the CPU, whichever comes first."""
     if device == "auto":
@@ -140,6 +156,8 @@ def dtype_name(dtype: torch.dtype) -> str:
 def stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights on disk have; what config.json says of it may be missing or wrong.
 
+    Of a quantised model that is the dtype of what was not quantised.
+
     Raises InputError when a shard cannot be read.
     """
     from safetensors import SafetensorError, safe_open
@@ -157,7 +175,8 @@ def stored_dtype(folder: Path) -> torch.dtype:
                 f"{file}: cannot be read as safetensors ({_first_line(error)}). Fetch it again."
             ) from error
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    return names.get(max(sizes, key=lambda key: sizes[key]), torch.float32)
+    known = {name: size for name, size in sizes.items() if name in names}
+    return names[max(known, key=lambda name: known[name])] if known else torch.float32
 
 
 def _require_complete(found: dict[str, Any], name: str) -> None:

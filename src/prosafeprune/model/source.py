@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from prosafeprune.errors import InputError
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
-HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*"]
+HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
 HASHED_AT_ONCE = 2**24
+BITSANDBYTES = "bitsandbytes"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ class ModelSource:
         return self.path.suffix.lower() == ".gguf"
 
 
-def find_source(model: str, revision: str | None = None) -> ModelSource:
+def find_source(model: str, revision: str | None = None, *, edited: bool = True) -> ModelSource:
     """Find the model on this machine, downloading it from the hub when it is a hub id.
+
+    One that is not ``edited`` in place may be quantised by bitsandbytes.
 
     Raises:
         InputError: nothing there, not a model, weights that are only pickles, or a quantised checkpoint.
@@ -49,12 +53,12 @@ def find_source(model: str, revision: str | None = None) -> ModelSource:
             raise InputError(f"{model}: is a file, but not a .gguf. Give a model folder, a hub id or a .gguf file.")
         return ModelSource(model, path)
     if path.is_dir():
-        check_checkpoint_folder(path, model)
+        check_checkpoint_folder(path, model, edited=edited)
         return ModelSource(model, path)
     if not is_hub_id(model):
         raise InputError(f"{model}: no such folder or file. Check the path.")
     folder = fetch_from_hub(model, revision)
-    check_checkpoint_folder(folder, model)
+    check_checkpoint_folder(folder, model, edited=edited)
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return ModelSource(model, folder, revision=commit, is_hub=True)
 
@@ -95,8 +99,8 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def check_checkpoint_folder(folder: Path, name: str) -> None:
-    """Raise InputError unless the folder holds an editable checkpoint in safetensors."""
+def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
+    """Raise InputError unless the folder holds a checkpoint in safetensors that can be run and, if so asked, edited."""
     if (folder / "adapter_config.json").exists():
         raise InputError(
             f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder."
@@ -111,14 +115,30 @@ def check_checkpoint_folder(folder: Path, name: str) -> None:
         raise InputError(
             f"{name}: holds no .safetensors file, and weights in pickles are not used. Get or make safetensors."
         )
-    text_config = config.get("text_config")
-    nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
-    quantization = config.get("quantization_config") or nested
-    if quantization:
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
+    method = quantisation_of(config)
+    if method is None:
+        return
+    if method != BITSANDBYTES:
         raise InputError(
             f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model."
         )
+    if edited:
+        raise InputError(
+            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model, "
+            "or --format adapter, which leaves them as they are."
+        )
+    if find_spec("bitsandbytes") is None:
+        raise InputError(f"{name}: its weights are quantised by bitsandbytes, which is not installed. Install it.")
+
+
+def quantisation_of(config: Mapping[str, Any]) -> str | None:
+    """Return what a config.json says its weights are quantised by, or None when they are not."""
+    text_config = config.get("text_config")
+    nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
+    quantisation = config.get("quantization_config") or nested
+    if not quantisation:
+        return None
+    return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
 
 
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:

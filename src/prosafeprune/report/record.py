@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel
 
 from prosafeprune.checkpoint.staging import OURS
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.method.activations import PooledInputs
@@ -98,6 +99,8 @@ class Record(EditRecord):
     """Over all harmful prompts; what is held to the floor."""
     benign_divergence: Divergence
     """How far the result has moved from its source on benign prompts."""
+    adapter_sha256: str | None = None
+    """Of an adapter's weights file; None for a checkpoint."""
 
     @property
     def safety_drop(self) -> float:
@@ -155,6 +158,21 @@ def run_record(
 def calibration_record(calibration: Mapping[PromptClass, PromptSet]) -> dict[str, PromptsRecord]:
     """Describe the calibration prompts for the record, by class."""
     return {name.value: prompts_record(prompts) for name, prompts in calibration.items()}
+
+
+def read_record(folder: Path) -> Record:
+    """Return the record in a folder that this package wrote.
+
+    Raises:
+        InputError: there is none, or none that can be read.
+    """
+    file = folder / RECORD_FILE
+    try:
+        return Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: has no {RECORD_FILE}, so it was not written by prosafeprune.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as a record. Fetch or make it again.") from error
 
 
 def prompts_record(prompts: PromptSet) -> PromptsRecord:

@@ -1,0 +1,166 @@
+"""The result as a LoRA adapter: the edit of a matrix is a product of two thin ones, so nothing is lost.
+
+Biases, which a LoRA could not hold, are none of the method's business. Every adapter has the scaling ``alpha / r = 1``,
+both by module and, for servers that read no patterns, over all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from prosafeprune.checkpoint.safetensors_file import TensorPlace
+from prosafeprune.checkpoint.writer import by_module
+from prosafeprune.errors import InputError
+from prosafeprune.method.plan import Edit
+from prosafeprune.method.subspaces import LowRankChange
+from prosafeprune.model.adapters import WEIGHTS, insert_adapter
+from prosafeprune.model.anatomy import Anatomy, Submodule, submodule_shape
+from prosafeprune.model.dense import dense_weight, matrix_shape
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.source import ModelSource
+from prosafeprune.progress import Advance
+
+PREFIX = "base_model.model."
+
+
+class LoraAdapter:
+    """The edits of a model as two factors for each stored matrix, in float32.
+
+    Matrices are read from disk where ``located`` names them; those of a quantised base are dequantised instead.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        base: ModelSource,
+        located: Mapping[str, tuple[str, TensorPlace]],
+        edits: Sequence[Edit],
+    ) -> None:
+        self._loaded, self._base = loaded, base
+        self._changes: dict[str, LowRankChange] = {}
+        self._names: list[str] = []
+        for module_name, group in by_module(edits):
+            submodule = group[0].submodule
+            name, place = located.get(module_name, (submodule.parameter_name, None))
+            stored = place.read() if place is not None else dense_weight(submodule.module).cpu()
+            parts = [(edit.submodule, edit.change_of(edit.submodule.take(stored))) for edit in group]
+            self._changes[module_name] = stacked(parts)
+            self._names.append(name)
+        self._transposed = any(edit.submodule.transposed for edit in edits)
+        self._weights = save(self._tensors(), metadata={"format": "pt"})
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    @property
+    def names(self) -> list[str]:
+        """Names on disk of the base's tensors that it changes."""
+        return sorted(self._names)
+
+    @property
+    def adapter_sha256(self) -> str:
+        """The hash of its weights file."""
+        return hashlib.sha256(self._weights).hexdigest()
+
+    def apply_in_memory(self, advance: Advance) -> None:
+        """Put the adapter onto the base in memory."""
+        insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})
+        advance(len(self))
+
+    def write(self, folder: Path, advance: Advance) -> None:
+        """Write weights and config into an existing folder."""
+        self._save(folder)
+        advance(len(self))
+
+    def _save(self, folder: Path) -> None:
+        (folder / WEIGHTS).write_bytes(self._weights)
+        self._config().save_pretrained(str(folder))
+        path = folder / "adapter_config.json"  # PEFT writes sets in an order that changes from run to run
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["target_modules"] = sorted(config["target_modules"])
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {}
+        for module_name, change in self._changes.items():
+            tensors[f"{PREFIX}{module_name}.lora_A.weight"] = change.a.contiguous()
+            tensors[f"{PREFIX}{module_name}.lora_B.weight"] = change.b.contiguous()
+        return tensors
+
+    def _config(self) -> Any:
+        from peft import LoraConfig
+
+        ranks = {module_name: int(change.a.shape[0]) for module_name, change in self._changes.items()}
+        rank = max(ranks.values())
+        others = {module_name: other for module_name, other in ranks.items() if other != rank}
+        return LoraConfig(
+            task_type="CAUSAL_LM",
+            inference_mode=True,
+            base_model_name_or_path=self._base.name if self._base.is_hub else str(self._base.path.resolve()),
+            revision=self._base.revision,
+            target_modules=list(ranks),
+            r=rank,
+            lora_alpha=rank,
+            rank_pattern=others,
+            alpha_pattern=dict(others),
+            lora_dropout=0.0,
+            fan_in_fan_out=self._transposed,
+        )
+
+
+def require_adaptable(anatomy: Anatomy) -> None:
+    """Raise InputError when a matrix of the model is none that a LoRA adapter by module can change."""
+    for submodule in anatomy.submodules:
+        if not isinstance(submodule.module, nn.Linear | Conv1D):
+            raise InputError(
+                f"{submodule.name}: is no linear layer of its own, so an adapter cannot hold its edit. "
+                "Choose --format checkpoint."
+            )
+
+
+def stacked(parts: Sequence[tuple[Submodule, LowRankChange]]) -> LowRankChange:
+    """Return the change of a whole stored matrix from those of its submodules.
+
+    The ``A`` lie below each other and each ``B`` stands in the rows of its submodule, so ranks add up: three times the
+    plan's where q, k and v are one matrix.
+    """
+    d_out, _ = matrix_shape(parts[0][0].module)
+    b = torch.zeros(d_out, sum(change.b.shape[1] for _, change in parts))
+    at = 0
+    for submodule, change in parts:
+        rank = change.b.shape[1]
+        rows = slice(None) if submodule.rows is None else submodule.rows
+        b[rows, at : at + rank] = change.b
+        at += rank
+    return LowRankChange(b, torch.cat([change.a for _, change in parts]))
+
+
+def unstacked(whole: LowRankChange, submodules: Sequence[Submodule], rank: int) -> list[LowRankChange]:
+    """Return the changes of the submodules that lie in one stored matrix, given the plan's rank; undo :func:`stacked`.
+
+    Raises:
+        InputError: the factors have other shapes than such a plan gives them.
+    """
+    shapes = [submodule_shape(submodule) for submodule in submodules]
+    ranks = [min(rank, d_out) for d_out, _ in shapes]
+    d_out, d_in = matrix_shape(submodules[0].module)
+    if tuple(whole.b.shape) != (d_out, sum(ranks)) or tuple(whole.a.shape) != (sum(ranks), d_in):
+        raise InputError(
+            f"{submodules[0].module_name}: the adapter's factors of {tuple(whole.b.shape)} and {tuple(whole.a.shape)} "
+            f"do not fit a matrix of {d_out} x {d_in} and rank {rank}. Make the adapter again."
+        )
+    changes, at = [], 0
+    for submodule, own in zip(submodules, ranks, strict=True):
+        rows = slice(None) if submodule.rows is None else submodule.rows
+        changes.append(LowRankChange(whole.b[rows, at : at + own].contiguous(), whole.a[at : at + own].contiguous()))
+        at += own
+    return changes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prosafeprune.analysis.request import AnalysisRequest
-    from prosafeprune.api import analyze, apply, compare, evaluate, prune
+    from prosafeprune.api import analyze, apply, compare, evaluate, prune, prune_unmeasured
     from prosafeprune.applying import Applied
     from prosafeprune.baselines.request import CompareRequest
     from prosafeprune.comparer import MethodComparison
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prosafeprune.pipeline import PruneResult
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.recipe import Recipe, make_recipe
+    from prosafeprune.unmeasured import UnmeasuredResult
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOMES = {
     "PruneResult": "pipeline",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
+    "UnmeasuredResult": "unmeasured",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
@@ -45,6 +47,7 @@ _HOMES = {
     "evaluate": "api",
     "make_recipe": "recipe",
     "prune": "api",
+    "prune_unmeasured": "api",
     "read_prompts": "prompts",
 }
 
@@ -61,6 +64,7 @@ __all__ = [
     "PruneResult",
     "Recipe",
     "SafetyFloorError",
+    "UnmeasuredResult",
     "analyze",
     "apply",
     "bundled_prompts",
@@ -68,6 +72,7 @@ __all__ = [
     "evaluate",
     "make_recipe",
     "prune",
+    "prune_unmeasured",
     "read_prompts",
 ]
 

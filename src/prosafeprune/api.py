@@ -18,6 +18,7 @@ from prosafeprune.pipeline import PruneResult, require_safe, run_recipe
 from prosafeprune.recipe import make_recipe
 from prosafeprune.settings import make_settings
 from prosafeprune.terminal import TerminalReporter
+from prosafeprune.unmeasured import UnmeasuredResult, run_unmeasured
 
 
 def prune(
@@ -65,6 +66,38 @@ def prune(
     if output is not None:
         require_safe(result)
     return result
+
+
+def prune_unmeasured(
+    model: str | Path,
+    output: str | Path,
+    *,
+    layers: str | int | tuple[int, ...] | None = None,
+    recipe: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> UnmeasuredResult:
+    """Prune given layers of a model larger than memory, and write it without knowing whether it still refuses.
+
+    One decoder layer is in memory at a time. Measure the result behind a server before use, with :func:`evaluate` and
+    its ``endpoint``.
+
+    Args:
+        model: a local folder of safetensors, or a hub id.
+        output: folder to write.
+        layers: decoder layers to prune, counted from 0; here or in the recipe.
+        recipe: a YAML file of settings; what is given here goes before it.
+        overwrite: replace a model folder that is there already.
+        progress: show progress on stderr.
+        **settings: any other field of :class:`prosafeprune.Recipe` that tells how to prune.
+
+    Raises:
+        InputError: the model, a prompt file or a setting cannot be used.
+    """
+    asked = make_recipe(recipe, model=str(model), layers=layers, **settings, memory="low", unmeasured=True)
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
 
 
 def apply(

@@ -212,7 +212,7 @@ def _measured(own: OwnAdapter, recipe: Recipe, plan: Plan, place: _Place, report
     tests = test_prompts(recipe)
     judge = make_judge(recipe, reporter)
     loaded = load_as_asked(recipe, place.folder, place.source.name, reporter)
-    tensors = _tensors(own, plan, describe_anatomy(loaded, reporter), place.folder)
+    tensors = _tensors(own, plan, describe_anatomy(loaded.model, reporter), place.folder)
     found = try_product(tensors, loaded, judge, tests, recipe, reporter)
     record = _record(own.record, recipe, plan, loaded, found).model_copy(
         update={"judge": judge.name, "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]}}

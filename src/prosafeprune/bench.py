@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.job import Job
@@ -33,12 +34,17 @@ def set_up(job: Job, folder: Path) -> Bench:
     """Load the job's model and find its submodules.
 
     Raises:
-        InputError: the judge cannot be reached, or the model cannot be used.
+        InputError: the judge cannot be reached, or the model cannot be used; or it may not be held in memory.
     """
     recipe = job.recipe
+    if recipe.memory == "low":
+        raise InputError(
+            "--memory low prunes given layers, one at a time; to search or to measure, the whole model must be in "
+            "memory. Leave --memory low out (from Python, call prune_unmeasured)."
+        )
     judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
     loaded = load_as_asked(recipe, folder, job.source.name, job.reporter)
-    return Bench(job, folder, loaded, describe_anatomy(loaded, job.reporter), judge)
+    return Bench(job, folder, loaded, describe_anatomy(loaded.model, job.reporter), judge)
 
 
 def load_as_asked(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
@@ -53,9 +59,9 @@ def load_as_asked(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -
     )
 
 
-def describe_anatomy(loaded: LoadedModel, reporter: Reporter) -> Anatomy:
+def describe_anatomy(model: Any, reporter: Reporter) -> Anatomy:
     """Find the submodules, and tell what was found, one line per kind, and what is left alone."""
-    anatomy = find_anatomy(loaded.model)
+    anatomy = find_anatomy(model)
     reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")
     for line in anatomy.describe():
         reporter.note(f"  {line}")

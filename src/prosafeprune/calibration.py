@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -13,13 +13,27 @@ from prosafeprune.method.plan import Edit, Plan, make_edits
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
 
 ClassRows = dict[PromptClass, Sequence[int]]
 """Which rows of the pooled inputs belong to each class."""
+
+
+def encode_classes(tokenizer: Any, calibration: PromptSets) -> tuple[list[EncodedPrompt], ClassRows]:
+    """Return the prompts of all classes as the model sees them, and which of them belong to each class.
+
+    Raises:
+        InputError: the chat template fails on a plain user turn.
+    """
+    texts: list[str] = []
+    class_rows: ClassRows = {}
+    for prompt_class, prompts in calibration.items():
+        class_rows[prompt_class] = range(len(texts), len(texts) + len(prompts))
+        texts += prompts.texts
+    return encode_prompts(tokenizer, texts), class_rows
 
 
 def collect_inputs(
@@ -36,12 +50,7 @@ def collect_inputs(
     Raises:
         InputError: an input is not finite, or out of memory.
     """
-    texts: list[str] = []
-    class_rows: ClassRows = {}
-    for prompt_class, prompts in calibration.items():
-        class_rows[prompt_class] = range(len(texts), len(texts) + len(prompts))
-        texts += prompts.texts
-    encoded = encode_prompts(loaded.tokenizer, texts)
+    encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
     size = BatchSize(batch_size, loaded.device)
     with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
         return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from prosafeprune.bench import Bench, set_up
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
@@ -24,7 +21,7 @@ from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.dense import is_quantised
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.planning import Planned, default_search_folder, make_plan
 from prosafeprune.progress import Reporter, SilentReporter
@@ -34,7 +31,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import ModelRecord, Record, RunRecord, library_versions, prompts_record
+from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.search.record import SearchRecord
 
 NOT_SAVED = "-not-saved.html"
@@ -194,32 +191,18 @@ def try_product(
 def _make_record(bench: Bench, planned: Planned, product: Product, found: Findings) -> Record:
     job, loaded = bench.job, bench.loaded
     return Record(
-        model=ModelRecord(
-            name=job.source.name,
-            revision=job.source.revision,
-            sha256=model_hash(job.source.path),
-            chat_template_sha256=hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
-            stored_dtype=dtype_name(loaded.stored_dtype),
-        ),
+        model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),
         plan=planned.plan,
         recipe=job.recipe,
         judge=bench.judge.name,
-        calibration={name.value: prompts_record(prompts) for name, prompts in job.calibration.items()},
+        calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **found.recorded(),
         edited_tensors=product.names,
         adapter_sha256=product.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
         experts=planned.expert_counts(bench.anatomy),
-        run=RunRecord(
-            device=device_name(loaded.device),
-            threads=torch.get_num_threads(),
-            dtype=dtype_name(loaded.run_dtype),
-            calibration_batch_sizes=planned.inputs.batch_sizes,
-            answer_batch_sizes=found.batch_sizes,
-            shared_head_tokens=planned.inputs.shared_head,
-            versions=library_versions(),
-        ),
+        run=run_record(loaded.device, loaded.run_dtype, planned.inputs, found.batch_sizes),
     )
 
 

@@ -55,8 +55,7 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
             )
         return _calibrated(bench, point.plan, record)
     if recipe.layers is not None:
-        plan = Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
-        return _calibrated(bench, plan, None)
+        return _calibrated(bench, given_plan(recipe), None)
     require_editable(bench.anatomy)
     found = search(bench.job, bench.loaded, bench.anatomy, bench.judge, search_folder)
     if found.plan is None:
@@ -66,6 +65,12 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
             f"{search_folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
         )
     return Planned(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
+
+
+def given_plan(recipe: Recipe) -> Plan:
+    """Return the plan of a recipe that names its layers."""
+    assert recipe.layers is not None
+    return Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
 
 
 def run_search(recipe: Recipe, folder: Path | None, reporter: Reporter) -> tuple[SearchRecord, Path]:

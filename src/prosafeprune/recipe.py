@@ -89,6 +89,15 @@ class Recipe(PlanSettings):
         "checkpoint",
         description="What is written: checkpoint (a model like its source) or adapter (a LoRA adapter for the source).",
     )
+    memory: Literal["normal", "low"] = Field(
+        "normal",
+        description="low: for models larger than memory; prunes given layers, one in memory at a time, and cannot "
+        "measure.",
+    )
+    unmeasured: bool = Field(
+        False,
+        description="Write the model although nobody has measured whether it still refuses; only with --memory low.",
+    )
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched for: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
@@ -100,6 +109,25 @@ class Recipe(PlanSettings):
     def _check_budget(cls, value: Any) -> Any:
         Budget(str(value))
         return str(value)
+
+    @model_validator(mode="after")
+    def _fits_in_low_memory(self) -> Recipe:
+        if self.memory == "normal":
+            if self.unmeasured:
+                raise ValueError("unmeasured is for models larger than memory alone (memory: low); leave it out")
+            return self
+        if self.layers is None:
+            raise ValueError("memory: low needs the layers to prune; a search needs the whole model in memory")
+        if self.format == "adapter":
+            raise ValueError("memory: low writes whole checkpoints alone; leave out format: adapter")
+        if self.suite is not None or self.benchmark:
+            raise ValueError("memory: low answers no prompts, so suite and benchmark cannot be used with it")
+        if not self.unmeasured:
+            raise ValueError(
+                "memory: low answers no prompts, so whether the result still refuses is not measured; set unmeasured "
+                "(--unmeasured) to write it all the same, and measure it behind a server with evaluate --endpoint"
+            )
+        return self
 
 
 def parse_layers(text: object) -> Layers:

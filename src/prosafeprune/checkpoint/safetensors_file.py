@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.shard_header import read_shard_header
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -23,18 +24,24 @@ class TensorPlace:
     start: int
     end: int
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What torch calls its dtype. Raises InputError when it is none that can be edited."""
+        if self.dtype not in DTYPES:
+            raise InputError(f"{self.file.name}: weights stored as {self.dtype} cannot be edited.")
+        return DTYPES[self.dtype]
+
     def read(self) -> torch.Tensor:
         """Return a copy of the tensor.
 
         Raises:
             InputError: its dtype is none that can be edited.
         """
-        if self.dtype not in DTYPES:
-            raise InputError(f"{self.file.name}: weights stored as {self.dtype} cannot be edited.")
+        dtype = self.torch_dtype
         with self.file.open("rb") as stream:
             stream.seek(self.start)
             data = bytearray(stream.read(self.end - self.start))
-        return torch.frombuffer(data, dtype=DTYPES[self.dtype]).view(self.shape)
+        return torch.frombuffer(data, dtype=dtype).view(self.shape)
 
     def overwrite(self, tensor: torch.Tensor, file: Path) -> None:
         """Write a tensor of the same shape and dtype over this place in ``file``, a copy of the shard."""
@@ -56,10 +63,8 @@ def tensor_places(folder: Path) -> dict[str, TensorPlace]:
     """
     places: dict[str, TensorPlace] = {}
     for file in _shards(folder):
-        try:
-            places.update(_places_of_file(file))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: cannot be read as safetensors ({error}). Fetch the file again.") from error
+        for name, one in read_shard_header(file).tensors.items():
+            places[name] = TensorPlace(file, one.dtype, one.shape, one.start, one.end)
     return places
 
 
@@ -73,22 +78,3 @@ def _shards(folder: Path) -> list[Path]:
             folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         ]
     return sorted(folder.glob("*.safetensors"))
-
-
-def _places_of_file(file: Path) -> dict[str, TensorPlace]:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        header_length = int.from_bytes(stream.read(8), "little")
-        if header_length > size - 8:
-            raise ValueError("the header is cut short")
-        header = json.loads(stream.read(header_length))
-    data_start = 8 + header_length
-    places = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, end = (data_start + offset for offset in entry["data_offsets"])
-        if end > size:
-            raise ValueError(f"the data of {name} is cut short")
-        places[name] = TensorPlace(file, entry["dtype"], tuple(entry["shape"]), start, end)
-    return places

@@ -71,7 +71,12 @@ def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
     """
-    names = StoredNames(tensor_places(folder))
+    return locate_among(tensor_places(folder), submodules)
+
+
+def locate_among(places: Mapping[str, TensorPlace], submodules: Sequence[Submodule]) -> Located:
+    """Do as :func:`locate_tensors` does, among the places of some tensors by their names on disk."""
+    names = StoredNames(places)
     return {submodule.name: names.find(submodule) for submodule in submodules}
 
 
@@ -133,6 +138,10 @@ class EditedTensors:
     def write(self, folder: Path, advance: Advance) -> None:
         """Copy the source into an existing empty folder, and overwrite the edited tensors in the copy."""
         copy_checkpoint(self._source, folder)
+        self.overwrite(folder, advance)
+
+    def overwrite(self, folder: Path, advance: Advance) -> None:
+        """Overwrite the edited tensors in ``folder``, a copy of the source."""
         for tensor in self._tensors.values():
             tensor.place.overwrite(tensor.edited(), folder / tensor.place.file.name)
             advance(1)
@@ -157,8 +166,15 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they would still be the
     unpruned model.
     """
-    shards = {place.file for place in tensor_places(source).values()}
+    _copy(source, folder, {place.file for place in tensor_places(source).values()})
 
+
+def copy_companions(source: Path, folder: Path) -> None:
+    """Copy what :func:`copy_checkpoint` copies, but for the shards."""
+    _copy(source, folder, set())
+
+
+def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
     def left_out(place: str, names: list[str]) -> set[str]:
         paths = [Path(place) / name for name in names]
         return {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}

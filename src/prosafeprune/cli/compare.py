@@ -13,7 +13,7 @@ from prosafeprune.cli.options import options_of
 from prosafeprune.recipe import make_request
 
 
-@options_of(CompareRequest)
+@options_of(CompareRequest, without=("format", "memory", "unmeasured"))
 def compare(
     settings: dict[str, Any],
     output: Annotated[

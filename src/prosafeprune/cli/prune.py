@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
+from prosafeprune.errors import InputError
 from prosafeprune.recipe import Recipe, make_recipe
 
 
@@ -54,6 +55,11 @@ def run(
     from prosafeprune.report.tables import examples_table, scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
+    if asked.memory == "low":
+        if search is not None or choose is not None:
+            raise InputError("--search and --choose need the whole model in memory. Give --layers to --memory low.")
+        _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
+        return
     with TerminalReporter() as reporter:
         result = run_recipe(asked, output, overwrite=overwrite, search_folder=search, choose=choose, reporter=reporter)
         if as_json:
@@ -67,3 +73,18 @@ def run(
         if result.output is not None:
             loads = "any other LoRA adapter" if asked.format == "adapter" else "any other model"
             reporter.note(f"Written to {result.output}. It loads like {loads}. Read {result.report}")
+
+
+def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    from prosafeprune.report.tables import unmeasured_table
+    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.unmeasured import run_unmeasured
+
+    with TerminalReporter() as reporter:
+        result = run_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
+        if as_json:
+            typer.echo(result.record.model_dump_json(indent=2))
+        else:
+            print_table(unmeasured_table(result.record))
+        reporter.note(f"Written to {result.output}.")
+        reporter.warning(f"{result.record.not_measured} Its README.md says how.")

@@ -10,7 +10,17 @@ import typer
 from prosafeprune.cli.options import options_of
 from prosafeprune.recipe import Recipe, make_recipe
 
-NOT_SEARCHED_WITH = ("layers", "strength", "format", "suite", "benchmark", "data_dir", "benchmark_samples")
+NOT_SEARCHED_WITH = (
+    "layers",
+    "strength",
+    "format",
+    "suite",
+    "benchmark",
+    "data_dir",
+    "benchmark_samples",
+    "memory",
+    "unmeasured",
+)
 """A search finds the plan and sees validation prompts alone."""
 
 

@@ -3,12 +3,13 @@
 Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
 matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
 since under causal attention their activations are the same for every prompt. An expert's mean is over the tokens routed
-to it.
+to it. A pass may run one layer alone, its inputs given: :class:`Segment`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,15 @@ from prosafeprune.method.pooling import Pooling, token_weights
 from prosafeprune.method.recorder import Recorder
 from prosafeprune.method.routed import RoutedInputs, RoutedTokens, pool_routed
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, expand_cache, pad_batch, shared_head_length
+from prosafeprune.model.batches import (
+    BatchSize,
+    PaddedBatch,
+    accepted,
+    expand_cache,
+    fill_unrun_layers,
+    pad_batch,
+    shared_head_length,
+)
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
@@ -61,6 +70,19 @@ class PooledInputs:
         return [prompt for prompt in prompts if prompt in reached]
 
 
+def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The part of the model that is run: up to a layer, and from where whoever gives it lets passes begin."""
+
+    last_layer: int
+    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = _nothing_around
+    """Entered around the pass over some rows, padded on the right to a width; None for the rows is the shared head."""
+
+
 def collect_pooled_inputs(
     model: Any,
     anatomy: Anatomy,
@@ -69,6 +91,7 @@ def collect_pooled_inputs(
     layers: Sequence[int],
     batch_size: BatchSize,
     advance: Advance,
+    segment: Segment | None = None,
 ) -> PooledInputs:
     """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
 
@@ -80,16 +103,18 @@ def collect_pooled_inputs(
         layers: layer numbers whose submodules are wanted.
         batch_size: how many prompts to run at a time.
         advance: told of each prompt that is done.
+        segment: the part of the model to run, where it is not all up to the last of ``layers``; these may then be none.
 
     Raises:
         InputError: a pooled input is not finite, or out of memory.
     """
+    segment = segment or Segment(max(layers))
     recorder = Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
     # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     sizes: list[int] = []
-    with torch.inference_mode(), recorder.listening(anatomy.layers[max(layers)]):
-        collector = _Collector(model, recorder, prompts, pooling)
+    with torch.inference_mode(), recorder.listening(anatomy.layers[segment.last_layer]):
+        collector = _Collector(model, anatomy, recorder, prompts, pooling, segment)
         for done in batch_size.run(order, collector.collect):
             sizes.append(done)
             advance(done)
@@ -104,9 +129,17 @@ def collect_pooled_inputs(
 class _Collector:
     """Runs prompts behind their shared head, batch by batch, and keeps what is pooled of each."""
 
-    def __init__(self, model: Any, recorder: Recorder, prompts: Sequence[EncodedPrompt], pooling: Pooling) -> None:
-        self.model, self.recorder, self.prompts = model, recorder, prompts
-        self.device = next(model.parameters()).device
+    def __init__(
+        self,
+        model: Any,
+        anatomy: Anatomy,
+        recorder: Recorder,
+        prompts: Sequence[EncodedPrompt],
+        pooling: Pooling,
+        segment: Segment,
+    ) -> None:
+        self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
+        self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
         self.head = shared_head_length(model, [prompt.ids for prompt in prompts])
         self.pooled: dict[str, torch.Tensor] = {}
         self.routed = RoutedInputs()
@@ -116,12 +149,15 @@ class _Collector:
         self._head_routed: dict[str, RoutedTokens] = {}
         if self.head:
             batch = pad_batch([prompts[0].ids[: self.head]], 0, "right", self.device)
-            self._head_inputs = recorder.run(
-                batch,
-                lambda: _forward(model, batch, self._head_cache, 0),
-                lambda hidden: hidden[0].clone(),
-                self._head_routed.__setitem__,
-            )
+            with segment.around(None, self.head):
+                self._head_inputs = recorder.run(
+                    batch,
+                    lambda: _forward(model, batch, self._head_cache, 0),
+                    lambda hidden: hidden[0].clone(),
+                    self._head_routed.__setitem__,
+                )
+            dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=model.dtype)
+            fill_unrun_layers(self._head_cache, anatomy.num_layers, dummy)
 
     def collect(self, rows: Sequence[int]) -> None:
         """Run some of the prompts. Leaves nothing behind when it fails half-way."""
@@ -137,12 +173,13 @@ class _Collector:
             reached, means = pool_routed(tail_weights, tokens, head_weights, self._head_routed.get(name))
             routed[name] = reached.cpu(), means.cpu()
 
-        found = self.recorder.run(
-            batch,
-            lambda: _forward(self.model, batch, cache, self.head),
-            lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
-            pool_expert,
-        )
+        with self.segment.around(rows, batch.ids.shape[1]):
+            found = self.recorder.run(
+                batch,
+                lambda: _forward(self.model, batch, cache, self.head),
+                lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
+                pool_expert,
+            )
         for name in self._head_routed:
             if name not in routed:  # the expert has tokens of the head alone
                 pool_expert(name, None)

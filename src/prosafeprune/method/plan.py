@@ -48,6 +48,10 @@ class Plan(BaseModel):
         """Return the strength of one of the plan's layers."""
         return self.strength[self.layers.index(layer)] if isinstance(self.strength, tuple) else self.strength
 
+    def of_layer(self, layer: int) -> Plan:
+        """Return the part of the plan that is one of its layers."""
+        return self.model_copy(update={"layers": (layer,), "strength": self.strength_of(layer)})
+
 
 @dataclass(frozen=True)
 class Edit:

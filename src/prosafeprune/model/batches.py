@@ -97,6 +97,16 @@ def expand_cache(head_cache: Any, rows: int) -> Any:
     return cache
 
 
+def fill_unrun_layers(cache: Any, num_layers: int, dummy: torch.Tensor) -> None:
+    """Put ``dummy``, ``(1, 1, tokens, 1)``, for keys and values into the layers of a cache that did not run.
+
+    Masks and positions are made for all layers by the length of one of them.
+    """
+    for layer in range(num_layers):
+        if cache.get_seq_length(layer) == 0:
+            cache.update(dummy, dummy, layer)
+
+
 class BatchSize:
     """How many prompts to run at a time: a fixed number, or found by trying and backing off on out-of-memory alone."""
 

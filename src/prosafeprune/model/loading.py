@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
@@ -57,13 +57,8 @@ def load_model(
     import transformers
 
     chosen_device = choose_device(device)
-    stored = _stored_dtype(folder)
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:
-        raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
-    if chat:
-        require_chat_template(tokenizer, name)
+    stored = stored_dtype(folder)
+    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     with reporter.stage("Loading the model", 1) as advance:
         try:
@@ -77,17 +72,30 @@ def load_model(
                 use_safetensors=True,
             )
         except Exception as error:
-            raise InputError(f"{name}: could not be loaded ({_first_line(error)}).{_remedy(error)}") from error
+            raise cannot_load(name, error) from error
         advance(1)
     _require_complete(found, name)
     model.eval()
     model.requires_grad_(False)
-    _require_finite(model, name)
+    require_finite(model.named_parameters(), name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
+
+
+def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True) -> Any:
+    """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
+    if chat:
+        require_chat_template(tokenizer, name)
+    return tokenizer
 
 
 def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
@@ -156,10 +164,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _stored_dtype(folder: Path) -> torch.dtype:
+def stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights on disk have; what config.json says of it may be missing or wrong.
 
     Of a quantised model that is the dtype of what was not quantised.
+
+    Raises InputError when a shard cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -189,13 +199,19 @@ def _require_complete(found: dict[str, Any], name: str) -> None:
         )
 
 
-def _require_finite(model: nn.Module, name: str) -> None:
-    for parameter_name, parameter in model.named_parameters():
+def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) -> None:
+    """Raise InputError when one of these parameters of the model ``name`` holds NaN or infinite values."""
+    for parameter_name, parameter in parameters:
         # A sum is not finite when any term is not, and takes no extra memory.
         if not torch.isfinite(parameter.sum(dtype=torch.float64 if parameter.device.type != "mps" else torch.float32)):
             raise InputError(
                 f"{name}: {parameter_name} holds NaN or infinite values. The checkpoint is damaged; fetch it again."
             )
+
+
+def cannot_load(name: str, error: Exception) -> InputError:
+    """Return what to raise when transformers cannot make the model, with what to do about it."""
+    return InputError(f"{name}: could not be loaded ({_first_line(error)}).{_remedy(error)}")
 
 
 def _first_line(error: BaseException) -> str:

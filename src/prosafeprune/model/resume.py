@@ -24,6 +24,7 @@ from prosafeprune.model.batches import (
     accepted,
     attention_window,
     expand_cache,
+    fill_unrun_layers,
     pad_batch,
     shared_head_length,
 )
@@ -93,7 +94,7 @@ class ResumedModel:
         lengths = [len(text.ids) - self.head for text in texts]
         width = int(self.model.get_input_embeddings().weight.shape[1])
         kept = affordable_layers(sorted({layer for layer in layers if layer > 0}), sum(lengths) + self.head, width)
-        self.kept = KeptStates(kept, lengths, self.head, loaded)
+        self.kept = KeptStates(kept, lengths, self.device)
         if kept:
             self._keep(advance)
 
@@ -186,11 +187,8 @@ class ResumedModel:
             suppress(EndReached),
         ):
             self.model(input_ids=ids, past_key_values=cache, use_cache=True)
-        # Masks and positions are made for all layers by the length of one of them.
         dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=self.loaded.run_dtype)
-        ran = range(start, self.anatomy.num_layers if end is None else end + 1)
-        for layer in set(range(self.anatomy.num_layers)).difference(ran):
-            cache.update(dummy, dummy, layer)
+        fill_unrun_layers(cache, self.anatomy.num_layers, dummy)
         return cache
 
     def _forward(

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
+HASHED_AT_ONCE = 2**24
 BITSANDBYTES = "bitsandbytes"
 
 
@@ -140,16 +142,48 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
     return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
 
 
-def model_hash(path: Path) -> str:
-    """Return the sha256 over config.json and all safetensors files, by name, of a folder; or that of a GGUF file."""
+def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
+    """Return the sha256 over config.json and all safetensors files, by name, of a folder; or that of a GGUF file.
+
+    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name.
+
+    Raises:
+        InputError: a safetensors file is cut short, or is none.
+    """
+    hashes = dict(known or {})
     total = hashlib.sha256()
     files = [path] if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
     for file in files:
-        total.update(f"{file.name} {file_hash(file)}\n".encode())
+        hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
+        total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())
     return total.hexdigest()
+
+
+def shard_hash(header: ShardHeader, tensor_hashes: Mapping[str, str]) -> str:
+    """Return the hash of a shard: over its header and the sha256 of each of its tensors' data.
+
+    So it can be had from tensors that were read in any order, once.
+    """
+    whole = hashlib.sha256(header.raw)
+    for name in sorted(header.tensors, key=lambda name: header.tensors[name].start):
+        whole.update(f"{tensor_hashes[name]}\n".encode())
+    return whole.hexdigest()
 
 
 def file_hash(file: Path) -> str:
     """Return the sha256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hash_shard(file: Path) -> str:
+    header = read_shard_header(file)
+    hashes = {}
+    with file.open("rb") as stream:
+        for name, entry in header.tensors.items():
+            stream.seek(entry.start)
+            digest = hashlib.sha256()
+            for start in range(entry.start, entry.end, HASHED_AT_ONCE):
+                digest.update(stream.read(min(HASHED_AT_ONCE, entry.end - start)))
+            hashes[name] = digest.hexdigest()
+    return shard_hash(header, hashes)

@@ -5,23 +5,34 @@ It holds no date, so equal runs give equal records.
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel
 
 from prosafeprune.checkpoint.staging import OURS
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.scarcity import ExpertCount
-from prosafeprune.prompts.prompt_set import PromptSet
+from prosafeprune.model.loading import device_name, dtype_name
+from prosafeprune.model.source import ModelSource
+from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.recipe import Recipe
 
 RECORD_FILE = OURS
+NOT_MEASURED = (
+    "Not measured: the model was larger than memory, so nobody knows whether it still refuses harmful requests, nor "
+    "what else it has lost. Measure it before use."
+)
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
@@ -56,15 +67,30 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
 
 
-class Record(BaseModel):
-    """Everything about one pruned checkpoint."""
+class EditRecord(BaseModel):
+    """How a checkpoint was made: all that is needed to make it again."""
 
     format: int = 2
     model: ModelRecord
     plan: Plan
     recipe: Recipe
-    judge: str
     calibration: dict[str, PromptsRecord]
+    edited_tensors: list[str]
+    submodules: list[EditMeasures]
+    experts: list[ExpertCount] = []
+    """Of each pruned layer with experts, how many were pruned, and which were left alone."""
+    run: RunRecord
+
+    def write(self, folder: Path) -> None:
+        """Write the record into a folder."""
+        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class Record(EditRecord):
+    """Everything about one pruned checkpoint that was measured before it was written."""
+
+    measured: Literal[True] = True
+    judge: str
     evaluation: dict[str, PromptsRecord]
     source: Scores
     result: Scores
@@ -76,13 +102,8 @@ class Record(BaseModel):
     """Over all harmful prompts; what is held to the floor."""
     benign_divergence: Divergence
     """How far the result has moved from its source on benign prompts."""
-    edited_tensors: list[str]
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
-    submodules: list[EditMeasures]
-    experts: list[ExpertCount]
-    """Of each pruned layer with experts, how many were pruned, and which were left alone."""
-    run: RunRecord
 
     @property
     def pruned_experts(self) -> int:
@@ -110,9 +131,46 @@ class Record(BaseModel):
         allowed = self.recipe.max_safety_drop
         return allowed >= 100 or (self.source.safety_score or 0) > allowed
 
-    def write(self, folder: Path) -> None:
-        """Write the record into a folder."""
-        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+class UnmeasuredRecord(EditRecord):
+    """Everything about one pruned checkpoint of which nobody knows yet what it refuses.
+
+    It has none of the fields that hold scores: whoever looks for them must not find any.
+    """
+
+    measured: Literal[False] = False
+    not_measured: str = NOT_MEASURED
+
+
+def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
+    """Describe the source model for the record."""
+    return ModelRecord(
+        name=source.name,
+        revision=source.revision,
+        sha256=sha256,
+        chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
+        stored_dtype=dtype_name(stored_dtype),
+    )
+
+
+def run_record(
+    device: torch.device, run_dtype: torch.dtype, inputs: PooledInputs, answer_batch_sizes: Sequence[int] = ()
+) -> RunRecord:
+    """Describe for the record how a model was run on this machine."""
+    return RunRecord(
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        dtype=dtype_name(run_dtype),
+        calibration_batch_sizes=inputs.batch_sizes,
+        answer_batch_sizes=tuple(answer_batch_sizes),
+        shared_head_tokens=inputs.shared_head,
+        versions=library_versions(),
+    )
+
+
+def calibration_record(calibration: Mapping[PromptClass, PromptSet]) -> dict[str, PromptsRecord]:
+    """Describe the calibration prompts for the record, by class."""
+    return {name.value: prompts_record(prompts) for name, prompts in calibration.items()}
 
 
 def read_record(folder: Path) -> Record:

@@ -10,7 +10,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.evidence import shorten
-from prosafeprune.report.record import Record
+from prosafeprune.report.record import Record, UnmeasuredRecord
 
 HARMFUL_SHOWN = 40
 """Enough of an answer to a harmful prompt to see whether it refuses, and no more."""
@@ -50,6 +50,18 @@ def scores_table(record: Record) -> Table:
         table.add_row("experts pruned", "", f"{record.pruned_experts} of {record.all_experts}", "")
     moved = record.benign_divergence
     table.add_row("benign token KL", "", f"{moved.mean:.4f}", f"{moved.low:.4f} to {moved.high:.4f}")
+    return table
+
+
+def unmeasured_table(record: UnmeasuredRecord) -> Table:
+    """Return what was done to a model, and in words that nothing is known of what came of it."""
+    table = Table(title="Pruned, not measured", show_header=False, show_lines=True)
+    plan = record.plan
+    table.add_row("layers:strength", " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers))
+    table.add_row("rank, pooling", f"{plan.rank}, {plan.pooling.value}")
+    table.add_row("edited tensors", str(len(record.edited_tensors)))
+    table.add_row("C.R., S.S., T.S.", "not measured")
+    table.add_row("benign token KL", "not measured")
     return table
 
 

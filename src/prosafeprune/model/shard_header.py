@@ -1,0 +1,57 @@
+"""The header of a .safetensors file: which tensors it holds, and where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from prosafeprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor as the header tells of it; its data are the file's bytes ``start`` to before ``end``."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """The first bytes of a shard, as they stand, and what they say."""
+
+    raw: bytes
+    tensors: dict[str, TensorEntry]
+
+
+def read_shard_header(file: Path) -> ShardHeader:
+    """Read the header of a shard. Raises InputError when the shard is cut short, or no safetensors file."""
+    try:
+        raw = _read_raw(file)
+        return ShardHeader(raw, _entries(raw, file.stat().st_size))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read as safetensors ({error}). Fetch the file again.") from error
+
+
+def _read_raw(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        length = int.from_bytes(prefix, "little")
+        if length > file.stat().st_size - 8:
+            raise ValueError("the header is cut short")
+        return prefix + stream.read(length)
+
+
+def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
+    tensors = {}
+    for name, entry in json.loads(raw[8:]).items():
+        if name == "__metadata__":
+            continue
+        start, end = (len(raw) + offset for offset in entry["data_offsets"])
+        if end > file_size:
+            raise ValueError(f"the data of {name} is cut short")
+        tensors[name] = TensorEntry(entry["dtype"], tuple(entry["shape"]), start, end)
+    return tensors

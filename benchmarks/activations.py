@@ -92,7 +92,7 @@ def worst_difference(anatomy: Anatomy, outputs: dict[str, torch.Tensor], inputs:
     for submodule in anatomy.submodules:
         expected = outputs[submodule.module_name].T
         expected = expected if submodule.rows is None else expected[submodule.rows]
-        found = inputs.outputs(submodule, submodule.take(submodule.module.weight))
+        found = inputs.outputs(submodule, submodule.weight())
         worst = max(worst, float((found - expected).norm() / expected.norm()))
     return worst
 

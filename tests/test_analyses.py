@@ -34,9 +34,10 @@ from prosafeprune.analysis.result import Findings, Table
 from prosafeprune.errors import InputError
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.pooling import Pooling
-from prosafeprune.model.anatomy import Submodule, find_anatomy
+from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.settings import make_settings

@@ -188,7 +188,7 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
 ) -> None:
     own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
     pruning = ["--layers", "0-1", "--rank", "4", "--strength", "1", "--max-safety-drop", "100", "--device", "cpu"]
-    for name in ("phi3", "gpt2"):  # a fused matrix; other names on disk
+    for name in ("phi3", "gpt2", "mixtral"):  # a fused matrix; other names on disk; experts
         pruned, model = tmp_path / f"pruned-{name}", checkpoint(name)
         code, _, err = run("prune", model, "-o", pruned, *own, *pruning, "--max-new-tokens", "2")
         assert code == 0, err

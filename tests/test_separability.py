@@ -12,9 +12,10 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.separability import candidate_layers, layer_silhouettes, silhouettes
-from prosafeprune.model.anatomy import Submodule, find_anatomy
+from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 
 ROWS = {

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import SMALL, make_tokenizer
+from architectures import SMALL
+from conftest import make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError

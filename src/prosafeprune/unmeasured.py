@@ -16,6 +16,7 @@ from prosafeprune.job import Job, prepare_job
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan, make_edits
+from prosafeprune.method.scarcity import ExpertCount, count_experts
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
@@ -98,6 +99,7 @@ class _Run:
         self.batch_size = BatchSize(job.recipe.batch_size, outline.device)
         self.edited: list[str] = []
         self.measures: list[EditMeasures] = []
+        self.experts: list[ExpertCount] = []
 
     def prune(self, staging: Path) -> None:
         """Run all layers up to the last planned one, and write the planned ones' edited tensors into ``staging``."""
@@ -122,6 +124,7 @@ class _Run:
             calibration=calibration_record(job.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,
+            experts=self.experts,
             run=run_record(outline.device, outline.run_dtype, self.inputs),
         )
 
@@ -142,7 +145,9 @@ class _Run:
                 return
             with torch.inference_mode():
                 edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
-            tensors = EditedTensors(self.outline.folder, locate_among(held, self.anatomy.of_layer(layer)), edits)
+            edited = [edit.submodule for edit in edits]
+            tensors = EditedTensors(self.outline.folder, locate_among(held, edited), edits)
             tensors.overwrite(staging, ignore)
+        self.experts += count_experts(self.anatomy.of_layer(layer), edited)
         self.edited += tensors.names
         self.measures += [edit.measures for edit in edits]

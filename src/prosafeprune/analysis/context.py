@@ -51,8 +51,8 @@ class Pooled:
     def activations(self, submodule: Submodule, prompt_class: PromptClass) -> np.ndarray:
         """Return the pooled outputs of a submodule for the prompts of one class, ``(prompts, d_out)``, float64."""
         weight = submodule.weight()
-        rows = list(self.class_rows[prompt_class])
-        found: np.ndarray = self.inputs.outputs(submodule, weight)[:, rows].T.detach().cpu().double().numpy()
+        outputs = self.inputs.outputs(submodule, weight, self.class_rows[prompt_class])
+        found: np.ndarray = outputs.T.detach().cpu().double().numpy()
         return found
 
 
@@ -82,8 +82,12 @@ class Context:
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """The model's submodules."""
-        return describe_anatomy(self.loaded, self.reporter)
+        """The submodules that every prompt runs through: experts are pruned, and not analysed."""
+        return self._whole_anatomy.without_experts()
+
+    @cached_property
+    def _whole_anatomy(self) -> Anatomy:
+        return describe_anatomy(self.loaded.model, self.reporter)
 
     @cached_property
     def judge(self) -> Judge:
@@ -132,7 +136,15 @@ class Context:
 
     @cached_property
     def edits(self) -> PlanEdits:
-        """Makes the edits of plans from the calibration prompts; the model must have its own weights when asked."""
+        """Makes the edits of plans from the calibration prompts; the model must have its own weights when asked.
+
+        Raises:
+            InputError: the model has experts, which a plan prunes too.
+        """
+        if self._whole_anatomy.has_experts:
+            raise InputError(
+                f"{self.loaded.name}: has experts, whose edits cannot be analysed. Leave out the analyses that prune."
+            )
         pooled = self.pooled("calibration")
         return PlanEdits(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -174,10 +174,6 @@ def _learned(submodule: Submodule, layer: Any) -> LearnedEdit:
 
 
 def _stored_matrices(anatomy: Anatomy) -> list[Submodule]:
-    """Return every stored matrix whole, but for experts': one fused out of several submodules comes once."""
-    whole = {
-        one.module_name: Submodule(one.layer, one.kind, one.module_name, one.module, layout_of(one.module))
-        for one in anatomy.submodules
-        if one.expert is None
-    }
+    """Return every stored matrix whole: one that is fused out of several submodules comes once."""
+    whole = {one.module_name: replace(one, layout=layout_of(one.module)) for one in anatomy.submodules}
     return list(whole.values())

@@ -45,7 +45,7 @@ def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: P
         record = read_search(folder, job)
     else:
         loaded = model.loaded
-        record = search(job, loaded, describe_anatomy(loaded, reporter), judge, folder).record
+        record = search(job, loaded, describe_anatomy(loaded.model, reporter), judge, folder).record
     return _point(record, request.choose, folder)
 
 

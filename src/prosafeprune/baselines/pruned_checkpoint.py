@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, Learned, Method
-from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.checkpoint.safetensors_file import tensor_places
 from prosafeprune.checkpoint.staging import OURS
-from prosafeprune.checkpoint.writer import locate_tensors
+from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
@@ -55,21 +55,29 @@ class PrunedCheckpoint(Method):
         """Return a generator whose model has the checkpoint's weights while it answers."""
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)
-        pruned = tensor_places(self.folder)
-        stored = [(one, located[one.name]) for one in submodules]
-        replaced = [Replaced(one, found.layout, pruned[found.name]) for one, found in stored]
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: apply_edits(replaced))
+        return ChangedWhileAnswering(
+            LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
+        )
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """A matrix of a checkpoint in place of a submodule's."""
+class _Replacement:
+    """Another checkpoint's matrix in place of a model's own."""
 
     submodule: Submodule
+    tensor: torch.Tensor
+    """The stored tensor that it lies in."""
     layout: Layout
-    """How the matrix lies in its tensor on disk."""
-    place: TensorPlace
+    """How it lies there."""
 
     def apply(self, stored: torch.Tensor) -> None:
-        """Put it into the parameter that stores the submodule."""
-        self.submodule.put(stored, self.layout.take(self.place.read()))
+        """Put it into the model's parameter."""
+        self.submodule.put(stored, self.layout.take(self.tensor))
+
+
+def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
+    """Read from ``folder`` what lies at the places where the source has its submodules."""
+    places = tensor_places(folder)
+    tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
+    found = [(one, located[one.name]) for one in submodules]
+    return [_Replacement(one, tensors[stored.name], stored.layout) for one, stored in found]

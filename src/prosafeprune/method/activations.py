@@ -3,7 +3,9 @@
 Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
 matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
 since under causal attention their activations are the same for every prompt. An expert's mean is over the tokens routed
-to it. A pass may run one layer alone, its inputs given: :class:`Segment`.
+to it.
+
+A pass may run one layer alone, its inputs given: :class:`Segment`.
 """
 
 from __future__ import annotations
@@ -114,7 +116,8 @@ def collect_pooled_inputs(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     sizes: list[int] = []
     with torch.inference_mode(), recorder.listening(anatomy.layers[segment.last_layer]):
-        collector = _Collector(model, anatomy, recorder, prompts, pooling, segment)
+        collector = _Collector(model, recorder, prompts, pooling, segment)
+        collector.run_head(anatomy.num_layers)
         for done in batch_size.run(order, collector.collect):
             sizes.append(done)
             advance(done)
@@ -130,13 +133,7 @@ class _Collector:
     """Runs prompts behind their shared head, batch by batch, and keeps what is pooled of each."""
 
     def __init__(
-        self,
-        model: Any,
-        anatomy: Anatomy,
-        recorder: Recorder,
-        prompts: Sequence[EncodedPrompt],
-        pooling: Pooling,
-        segment: Segment,
+        self, model: Any, recorder: Recorder, prompts: Sequence[EncodedPrompt], pooling: Pooling, segment: Segment
     ) -> None:
         self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
@@ -147,17 +144,21 @@ class _Collector:
         self._head_cache = DynamicCache(config=model.config) if self.head else None
         self._head_inputs: dict[str, torch.Tensor] = {}
         self._head_routed: dict[str, RoutedTokens] = {}
-        if self.head:
-            batch = pad_batch([prompts[0].ids[: self.head]], 0, "right", self.device)
-            with segment.around(None, self.head):
-                self._head_inputs = recorder.run(
-                    batch,
-                    lambda: _forward(model, batch, self._head_cache, 0),
-                    lambda hidden: hidden[0].clone(),
-                    self._head_routed.__setitem__,
-                )
-            dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=model.dtype)
-            fill_unrun_layers(self._head_cache, anatomy.num_layers, dummy)
+
+    def run_head(self, num_layers: int) -> None:
+        """Run what all prompts begin with, where there is such, through a model of so many layers."""
+        if not self.head:
+            return
+        batch = pad_batch([self.prompts[0].ids[: self.head]], 0, "right", self.device)
+        with self.segment.around(None, self.head):
+            self._head_inputs = self.recorder.run(
+                batch,
+                lambda: _forward(self.model, batch, self._head_cache, 0),
+                lambda hidden: hidden[0].clone(),
+                self._head_routed.__setitem__,
+            )
+        dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=self.model.dtype)
+        fill_unrun_layers(self._head_cache, num_layers, dummy)
 
     def collect(self, rows: Sequence[int]) -> None:
         """Run some of the prompts. Leaves nothing behind when it fails half-way."""

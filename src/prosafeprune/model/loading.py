@@ -63,7 +63,7 @@ def load_model(
     with reporter.stage("Loading the model", 1) as advance:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-            model, found = _automatic_class(config).from_pretrained(
+            model, found = automatic_class(config).from_pretrained(
                 folder,
                 output_loading_info=True,
                 dtype=run_dtype,
@@ -109,12 +109,12 @@ def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
-            return _automatic_class(config).from_config(config, trust_remote_code=trust_remote_code)
+            return automatic_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
 
 
-def _automatic_class(config: Any) -> Any:
+def automatic_class(config: Any) -> Any:
     """Return the class that loads a checkpoint of this config: models that read pictures may have one of their own."""
     import transformers
 

@@ -27,9 +27,13 @@ class Layout:
         return stored if self.expert is None else stored[self.expert]
 
     def take(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return W out of the stored tensor, in float32."""
+        """Return a copy of W out of the stored tensor, in float32.
+
+        A copy always: what a product rounds to may depend on how its factors are aligned in memory, and the tensors
+        of a checkpoint are not aligned alike however it is read.
+        """
         weight = self.matrix(stored).T if self.transposed else self.matrix(stored)
-        return (weight if self.rows is None else weight[self.rows.to(weight.device)]).float()
+        return (weight if self.rows is None else weight[self.rows.to(weight.device)]).to(torch.float32, copy=True)
 
     def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
         """Write W into the stored tensor in place, rounding once to its dtype."""

@@ -77,9 +77,19 @@ class EditRecord(BaseModel):
     calibration: dict[str, PromptsRecord]
     edited_tensors: list[str]
     submodules: list[EditMeasures]
-    experts: list[ExpertCount] = []
+    experts: list[ExpertCount]
     """Of each pruned layer with experts, how many were pruned, and which were left alone."""
     run: RunRecord
+
+    @property
+    def pruned_experts(self) -> int:
+        """Experts of the pruned layers that were pruned."""
+        return sum(one.pruned for one in self.experts)
+
+    @property
+    def all_experts(self) -> int:
+        """All experts of the pruned layers."""
+        return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     def write(self, folder: Path) -> None:
         """Write the record into a folder."""
@@ -104,16 +114,6 @@ class Record(EditRecord):
     """How far the result has moved from its source on benign prompts."""
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
-
-    @property
-    def pruned_experts(self) -> int:
-        """Experts of the pruned layers that were pruned."""
-        return sum(one.pruned for one in self.experts)
-
-    @property
-    def all_experts(self) -> int:
-        """All experts of the pruned layers."""
-        return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     @property
     def safety_drop(self) -> float:

@@ -60,6 +60,8 @@ def unmeasured_table(record: UnmeasuredRecord) -> Table:
     table.add_row("layers:strength", " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers))
     table.add_row("rank, pooling", f"{plan.rank}, {plan.pooling.value}")
     table.add_row("edited tensors", str(len(record.edited_tensors)))
+    if record.experts:
+        table.add_row("experts pruned", f"{record.pruned_experts} of {record.all_experts}")
     table.add_row("C.R., S.S., T.S.", "not measured")
     table.add_row("benign token KL", "not measured")
     return table

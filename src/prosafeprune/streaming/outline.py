@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from prosafeprune.model.loading import (
+    automatic_class,
     cannot_load,
     choose_device,
     choose_dtype,
@@ -47,9 +48,7 @@ def load_outline(folder: Path, name: str, *, device: str, dtype: str, trust_remo
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         # Buffers stay real: rotary frequencies are computed, not stored.
         with init_empty_weights(include_buffers=False):
-            model = transformers.AutoModelForCausalLM.from_config(
-                config, dtype=run_dtype, trust_remote_code=trust_remote_code
-            )
+            model = automatic_class(config).from_config(config, dtype=run_dtype, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise cannot_load(name, error) from error
     model.eval()

@@ -54,6 +54,13 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
     assert best.compliance_rate > max(landscape(Plan(layers=(n,), strength=1.0)).compliance_rate for n in range(10, 15))
 
 
+def test_then_pairs_and_fours_of_neighbours(tmp_path: Path) -> None:
+    found = run(tmp_path / "journal", "19")  # 12 single layers, 5 pairs, 2 fours
+    together = {one.plan.layers for one in found if len(one.plan.layers) > 1}
+    assert together == {(n, n + 1) for n in range(10, 15)} | {(10, 11, 12, 13), (12, 13, 14, 15)}
+    assert all(one.plan.strength_of(layer) == 1 for one in found for layer in one.plan.layers)
+
+
 def test_single_layers_are_tried_first(tmp_path: Path) -> None:
     found = run(tmp_path / "journal", "12")
     assert {(one.plan.layers, one.plan.pooling) for one in found} == {

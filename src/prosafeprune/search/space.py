@@ -20,12 +20,22 @@ FIRST_RANK = 16
 def starting_points(
     candidates: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return what is tried first: each candidate layer by itself at full strength, for each pooling."""
+    """Return what is tried first: each candidate by itself for each pooling, then pairs and fours of neighbours.
+
+    All at full strength. Layers that do little alone may do much together.
+    """
     rank = FIRST_RANK if FIRST_RANK in ranks else ranks[0]
+    alone = [(pooling, (layer,)) for pooling in poolings for layer in candidates]
+    together = [
+        (poolings[0], tuple(candidates[start : start + count]))
+        for count in (2, MOST_LAYERS)
+        for start in range(0, len(candidates) - count + 1, count // 2)
+    ]
     return [
-        {"pooling": pooling.value, "rank": rank, "layers": 1, "layer_1": layer, "strength_1": 1.0}
-        for pooling in poolings
-        for layer in candidates
+        {"pooling": pooling.value, "rank": rank, "layers": len(layers)}
+        | {f"layer_{place}": layer for place, layer in enumerate(layers, 1)}
+        | {f"strength_{place}": 1.0 for place in range(1, len(layers) + 1)}
+        for pooling, layers in (*alone, *together)
     ]
 
 

@@ -77,7 +77,7 @@ class EditRecord(BaseModel):
     calibration: dict[str, PromptsRecord]
     edited_tensors: list[str]
     submodules: list[EditMeasures]
-    experts: list[ExpertCount]
+    experts: list[ExpertCount] = []
     """Of each pruned layer with experts, how many were pruned, and which were left alone."""
     run: RunRecord
 

@@ -148,7 +148,7 @@ def test_of_equal_plans_the_gentler_is_on_the_frontier() -> None:
 def test_only_plans_that_keep_the_floor_are_confirmed() -> None:
     plans = [scored(90, 50, 1), scored(80, 86, 2), scored(79, 86, 3), scored(70, 89, 4), scored(60, 90, 5)]
     chosen = worth_confirming(plans, 85, 3, reserve=2)
-    assert [one.plan.layers for one in chosen] == [(2,), (3,), (4,)]
+    assert [one.plan.layers for one in chosen] == [(4,), (5,), (2,)]
     assert worth_confirming(plans, 95, 3, reserve=2) == []
 
 
@@ -187,3 +187,19 @@ def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:
     assert Plan(layers=(3, 5), strength=0.7).strength_of(5) == 0.7
     with pytest.raises(ValueError, match="3 strengths"):
         Plan(layers=(3, 5), strength=(0.2, 1.0, 1.0))
+
+
+def test_a_point_that_keeps_half_of_the_allowed_loss_in_reserve_comes_first() -> None:
+    source = Rates(compliance_rate=60, safety_score=90)
+    near = (Rates(compliance_rate=80, safety_score=87.5), 1)
+    far = (Rates(compliance_rate=70, safety_score=89), 2)
+
+    def chosen(*measured: tuple[Rates, int]) -> int:
+        plans = [scored(rates.compliance_rate, rates.safety_score, layer) for rates, layer in measured]
+        rates = {plan.plan.model_dump_json(): one for plan, (one, _) in zip(plans, measured, strict=True)}
+        points = make_points(plans, rates, 5)
+        number = choose(points, source, 87)
+        return next(point.plan.layers[0] for point in points if point.number == number)
+
+    assert chosen(near, far) == 2
+    assert chosen(near) == 1

@@ -9,7 +9,7 @@ import typer
 
 from prosafeprune.recipe import make_recipe
 
-SEARCH: dict[str, Any] = {"pooling": "tail", "samples": 120, "budget": "2m", "confirmations": 2, "max_new_tokens": 32}
+SEARCH: dict[str, Any] = {"pooling": "tail", "samples": 120, "budget": "2m", "confirmations": 3, "max_new_tokens": 32}
 """A short search, so that the demo ends soon; left to itself, a run looks at more plans and measures more of them."""
 TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
 paper's section 5.2), so it is no stock model. The cure: ProSafePrune on layers found by a search of two minutes."""

@@ -32,8 +32,10 @@ def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: 
 def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int | None:
     """Return the number of the measured point that keeps the floor and complies most, less its damage.
 
-    None when none of them complies more than the source does.
+    Points that keep half of the allowed loss in reserve come before all others: what is best of a few where it is
+    chosen looks better there than elsewhere. None when no point complies more than the source does.
     """
+    reserve = (source.safety_score - lowest_safety) / 2
     safe = [
         (point.measured.compliance_rate - DAMAGE_WEIGHT * damage, point)
         for point in points
@@ -41,7 +43,8 @@ def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int 
         for damage in [point.estimated.divergence if point.estimated else 0.0]
         if point.measured.compliance_rate > source.compliance_rate
     ]
-    return max(safe, key=lambda pair: pair[0])[1].number if safe else None
+    careful = [(value, point) for value, point in safe if point.rates[1] >= lowest_safety + reserve] or safe
+    return max(careful, key=lambda pair: pair[0])[1].number if careful else None
 
 
 def choose_as_paper(points: Sequence[Point]) -> int | None:

@@ -22,14 +22,14 @@ def frontier(scored: Sequence[Scored]) -> list[Scored]:
 def worth_confirming(scored: Sequence[Scored], lowest_safety: float, count: int, reserve: float) -> list[Scored]:
     """Return the plans to measure for real, the most promising first.
 
-    Half of them are the best that keep the floor. The others keep it with ``reserve`` points to spare, or sets of
-    layers not yet among them, since estimates err.
+    Half of them are the best that keep the floor with ``reserve`` points to spare, since estimates err; the others the
+    best that keep it at all. No two prune the same layers.
     """
     safe = sorted((s for s in scored if s.safety_score >= lowest_safety), key=lambda s: -s.value)
     cautious = [s for s in safe if s.safety_score >= lowest_safety + reserve]
     chosen: list[Scored] = []
     seen: set[tuple[int, ...]] = set()
-    for pool, share in ((safe, (count + 1) // 2), (cautious, count), (safe, count)):
+    for pool, share in ((cautious, (count + 1) // 2), (safe, count)):
         for one in pool:
             if len(chosen) >= share:
                 break

@@ -9,10 +9,10 @@ import typer
 
 from prosafeprune.recipe import make_recipe
 
-SEARCH: dict[str, Any] = {"pooling": "tail", "samples": 120, "budget": "2m", "confirmations": 3, "max_new_tokens": 32}
-"""A short search, so that the demo ends soon; left to itself, a run looks at more plans and measures more of them."""
+CURE: dict[str, Any] = {"layers": "16-17", "strength": 1.0, "pooling": "tail", "max_new_tokens": 48}
+"""Chosen on validation prompts; see docs/results.md."""
 TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
-paper's section 5.2), so it is no stock model. The cure: ProSafePrune on layers found by a search of two minutes."""
+paper's section 5.2), so it is no stock model. The cure: ProSafePrune on layers 16-17, strength 1, pooling tail."""
 
 
 def demo(
@@ -31,5 +31,5 @@ def demo(
     with TerminalReporter() as reporter:
         reporter.note(TOLD)
         patient = make_patient(reporter)
-    recipe = make_recipe(model=str(patient), **SEARCH)
+    recipe = make_recipe(model=str(patient), **CURE)
     run(recipe, output, overwrite=overwrite, as_json=as_json)

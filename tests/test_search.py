@@ -10,6 +10,7 @@ import pytest
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.progress import SilentReporter
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.choosing import choose, choose_as_paper, make_points
@@ -18,7 +19,9 @@ from prosafeprune.search.record import Rates
 from prosafeprune.search.space import paper_windows
 from prosafeprune.search.study import Scored, Space, best_of, search_plans
 
-SPACE = Space(candidates=range(10, 16), poolings=[Pooling.SEQUENCE, Pooling.TAIL], ranks=(8, 16))
+SPACE = Space(
+    candidates=range(10, 16), poolings=[Pooling.SEQUENCE, Pooling.TAIL], ranks=(8, 16), projection=Projection.OBLIQUE
+)
 
 
 def landscape(plan: Plan) -> Scored:
@@ -172,7 +175,7 @@ def test_the_chosen_point_is_measured_keeps_the_floor_and_complies_more_than_the
 
 
 def test_the_papers_windows_go_out_from_the_peak() -> None:
-    plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, 0.9)
+    plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.ORTHOGONAL, 0.9)
     assert [plan.layers for plan in plans[:3]] == [(11,), (10,), (12,)]
     assert [plan.layers for plan in plans if len(plan.layers) == 4] == [
         (9, 10, 11, 12),

@@ -9,6 +9,7 @@ from optuna import Trial
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 
 MOST_LAYERS = 4
 """Layers in one plan: four at once are already too many for some models, and the paper needs no more for most."""
@@ -39,7 +40,13 @@ def starting_points(
     ]
 
 
-def draw_plan(trial: Trial, candidates: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]) -> Plan:
+def draw_plan(
+    trial: Trial,
+    candidates: Sequence[int],
+    poolings: Sequence[Pooling],
+    ranks: Sequence[int],
+    projection: Projection,
+) -> Plan:
     """Draw a plan: how many layers, which, each with its strength, and the rank and pooling of all.
 
     Layers are drawn one by one, not switched on and off, so that most plans have few. One drawn twice counts once.
@@ -53,10 +60,18 @@ def draw_plan(trial: Trial, candidates: Sequence[int], poolings: Sequence[Poolin
         strength = trial.suggest_float(f"strength_{place}", WEAKEST, 1.0, step=STEP)
         strengths.setdefault(layer, round(strength, 2))
     layers = tuple(sorted(strengths))
-    return Plan(layers=layers, rank=rank, strength=tuple(strengths[layer] for layer in layers), pooling=pooling)
+    return Plan(
+        layers=layers,
+        rank=rank,
+        strength=tuple(strengths[layer] for layer in layers),
+        pooling=pooling,
+        projection=projection,
+    )
 
 
-def paper_windows(candidates: Sequence[int], peak: int, pooling: Pooling, rank: int, strength: float) -> list[Plan]:
+def paper_windows(
+    candidates: Sequence[int], peak: int, pooling: Pooling, rank: int, projection: Projection, strength: float
+) -> list[Plan]:
     """Return the windows of consecutive candidates that ``--strategy paper`` measures, the likeliest first.
 
     Table 5's windows hold 1, 2, 4 or more layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4
@@ -67,5 +82,8 @@ def paper_windows(candidates: Sequence[int], peak: int, pooling: Pooling, rank: 
         starts = range(len(candidates) - length + 1)
         windows = [tuple(candidates[start : start + length]) for start in starts]
         windows.sort(key=lambda layers: abs(sum(layers) / len(layers) - peak))
-        plans += [Plan(layers=layers, rank=rank, strength=strength, pooling=pooling) for layers in windows]
+        plans += [
+            Plan(layers=layers, rank=rank, strength=strength, pooling=pooling, projection=projection)
+            for layers in windows
+        ]
     return plans

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.progress import Reporter
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.space import draw_plan, starting_points
@@ -49,6 +50,7 @@ class Space:
     candidates: Sequence[int]
     poolings: Sequence[Pooling]
     ranks: Sequence[int]
+    projection: Projection
 
 
 def search_plans(
@@ -86,7 +88,7 @@ def search_plans(
         told = 0
         while not budget.is_spent(count):
             trial = study.ask()
-            plan = draw_plan(trial, space.candidates, space.poolings, space.ranks)
+            plan = draw_plan(trial, space.candidates, space.poolings, space.ranks, space.projection)
             key = plan.model_dump_json()
             if key not in scores:  # a plan drawn again costs nothing
                 scores[key] = score(plan)
@@ -116,7 +118,7 @@ def describe_best(scored: Sequence[Scored], lowest_safety: float) -> str:
 def describe_plan(plan: Plan) -> str:
     """Return layers with their strengths, and rank and pooling, in a few words."""
     layers = ", ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
-    return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}"
+    return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
 
 
 def _open_study(journal: Path, seed: int) -> optuna.Study:

@@ -124,7 +124,7 @@ class _Search:
             peak = max(by_layer, key=lambda layer: by_layer[layer])
             scored, measured = self._paper(scorer, edits, candidates, peak, budget)
         else:
-            self.reporter.note(f"Layers to search, by their scores: {', '.join(map(str, candidates))}.")
+            self.reporter.note(f"Layers to search, the best by itself first: {', '.join(map(str, candidates))}.")
             inputs |= {pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.poolings[1:]}
             known = list(screened.values())
             scored, measured = self._automatic(scorer, edits, candidates, lowest, budget, known)
@@ -133,7 +133,7 @@ class _Search:
             made_by=self.kept.made_by,
             silhouettes=by_layer,
             screened=screened,
-            candidates=candidates,
+            candidates=tuple(sorted(candidates)),
             source=source,
             lowest_safety=lowest,
             trials=len(scored),

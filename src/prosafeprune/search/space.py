@@ -11,32 +11,37 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.projection import Projection
 
-MOST_LAYERS = 4
-"""Layers in one plan: four at once are already too many for some models, and the paper needs no more for most."""
+MOST_LAYERS = 6
+"""Layers in one plan. By the paper's operator four are too many for small models; by a fitted one, six may do well."""
+TOGETHER = (2, 3, 4, 6)
+"""How many of the best layers are tried together before anything is drawn."""
 RANKS = (8, 16, 32)
 WEAKEST, STEP = 0.2, 0.05
 FIRST_RANK = 16
 
 
-def starting_points(
-    candidates: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Return what is tried first: each candidate by itself for each pooling, then pairs and fours of neighbours.
+def starting_points(ranked: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what is tried first: each candidate by itself, the best few together, and neighbours.
 
-    All at full strength. Layers that do little alone may do much together.
+    All at full strength, by the first pooling; then the best few together by the others. Layers that do little alone
+    may do much together.
+
+    Args:
+        ranked: candidate layers, the best by itself first.
+        poolings: the likeliest first.
+        ranks: to draw from.
     """
     rank = FIRST_RANK if FIRST_RANK in ranks else ranks[0]
-    alone = [(pooling, (layer,)) for pooling in poolings for layer in candidates]
-    together = [
-        (poolings[0], tuple(candidates[start : start + count]))
-        for count in (2, MOST_LAYERS)
-        for start in range(0, len(candidates) - count + 1, count // 2)
-    ]
+    in_order = sorted(ranked)
+    best = [tuple(ranked[:count]) for count in TOGETHER if count <= len(ranked)]
+    pairs = [tuple(in_order[start : start + 2]) for start in range(len(in_order) - 1)]
+    first = [(poolings[0], layers) for layers in (*((layer,) for layer in ranked), *best, *pairs)]
+    others = [(pooling, layers) for pooling in poolings[1:] for layers in best]
     return [
         {"pooling": pooling.value, "rank": rank, "layers": len(layers)}
         | {f"layer_{place}": layer for place, layer in enumerate(layers, 1)}
         | {f"strength_{place}": 1.0 for place in range(1, len(layers) + 1)}
-        for pooling, layers in (*alone, *together)
+        for pooling, layers in (*first, *others)
     ]
 
 

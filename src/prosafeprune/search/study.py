@@ -48,6 +48,7 @@ class Space:
     """What plans may consist of."""
 
     candidates: Sequence[int]
+    """Layers to draw from, the best by itself first."""
     poolings: Sequence[Pooling]
     ranks: Sequence[int]
     projection: Projection

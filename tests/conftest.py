@@ -1,10 +1,10 @@
-"""Tiny random models of many architectures, and a tokenizer with a chat template, built on the spot."""
+"""Tiny random models of many architectures, a tokenizer with a chat template, and a server, made on the spot."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from architectures import ARCHITECTURES
+from model_server import ModelServer, model_server
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import prosafeprune.cli
@@ -127,3 +128,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return ended.value.code or 0, captured.out, captured.err  # type: ignore[return-value]
 
     return call
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A server that answers."""
+    with model_server() as running:
+        yield running
+
+
+@pytest.fixture
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key of the user's own is sent."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("PROSAFEPRUNE_API_KEY", raising=False)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from measuring import answers_in, no_model, prompt_options, prompts_asked
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.choice import METHODS
 from prosafeprune.baselines.request import METHOD_NAMES
-from prosafeprune.evaluation import subjects
-from prosafeprune.generation import LocalGenerator
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -35,7 +34,7 @@ def sets(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def options(sets: list[str], prompt_files: dict[str, str]) -> list[str]:
-    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    own = prompt_options(prompt_files)
     few = ["--max-new-tokens", "4", "--device", "cpu", "--layers", "1", "--rank", "4"]
     return [*sets, *own, *few, *SETTINGS]
 
@@ -51,13 +50,6 @@ def compare(run: Run, checkpoint: Make, options: list[str], tmp_path: Path) -> C
         return record
 
     return call
-
-
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr(subjects, "load_model", load)
 
 
 def test_the_names_that_help_tells_are_those_there_are() -> None:
@@ -107,14 +99,7 @@ def test_an_interrupted_comparison_goes_on_method_by_method_and_answer_by_answer
     kept = answers.read_text().splitlines(keepends=True)
     answers.write_text("".join(kept[:3]) + kept[3][:10])  # killed while it wrote the fourth
     (tmp_path / "out" / "comparison.json").unlink()
-    asked: list[str] = []
-    generate = LocalGenerator.answer
-
-    def answer(self: Any, prompts: Sequence[str], decoding: Any) -> Any:
-        asked.extend(prompts)
-        return generate(self, prompts, decoding)
-
-    monkeypatch.setattr(LocalGenerator, "answer", answer)
+    asked = prompts_asked(monkeypatch)
     again = compare("--methods", "default,scan,prompt")
     assert [one["scores"] for one in again["methods"][:2]] == [one["scores"] for one in whole["methods"]]
     assert again["methods"][0]["cost"] == whole["methods"][0]["cost"]  # its times were kept
@@ -162,7 +147,7 @@ def test_what_cannot_be_used_is_one_line(
     words: str,
 ) -> None:
     few = ["--max-new-tokens", "2", "--device", "cpu", "--methods", "prosafeprune", "--rank", "4"]
-    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    own = prompt_options(prompt_files)
     code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *sets, *own, *few, *options)
     assert (code, words in " ".join(err.split())) == (2, True), err
     assert "Traceback" not in err
@@ -186,7 +171,7 @@ def test_a_method_that_finds_nothing_is_left_out(compare: Callable[..., dict[str
 def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
     run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    own = prompt_options(prompt_files)
     pruning = ["--layers", "0-1", "--rank", "4", "--strength", "1", "--max-safety-drop", "100", "--device", "cpu"]
     for name in ("phi3", "gpt2", "mixtral"):  # a fused matrix; other names on disk; experts
         pruned, model = tmp_path / f"pruned-{name}", checkpoint(name)
@@ -199,7 +184,7 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
         assert code == 0, err
         code, _, err = run("evaluate", pruned, "-o", tmp_path / f"alone-{name}", *common)
         assert code == 0, err
-        found = [_answers(out / "prosafeprune"), _answers(tmp_path / f"alone-{name}"), _answers(out / "default")]
+        found = [answers_in(out / "prosafeprune"), answers_in(tmp_path / f"alone-{name}"), answers_in(out / "default")]
         assert found[0] == found[1] != found[2]
     code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "wrong", *common, *given)
     assert (code, "was pruned from another model" in err) == (2, True)
@@ -216,7 +201,7 @@ def test_what_was_fitted_serves_evaluate(
     code, out, err = run(*evaluate, "--fitted", fitted)
     assert code == 0, err
     assert json.loads(out)["made_by"]["method"]["method"] == method
-    assert _answers(tmp_path / "alone") == _answers(tmp_path / "out" / method)
+    assert answers_in(tmp_path / "alone") == answers_in(tmp_path / "out" / method)
 
     other = "surgical" if method == "scan" else "scan"
     damaged = tmp_path / "damaged.safetensors"
@@ -267,7 +252,7 @@ class Shouting(Method):
     monkeypatch.syspath_prepend(tmp_path)
     record = compare("--methods", "default,shouting:Shouting", "-s", "shouting:Shouting.words=SPEAK UP.")
     assert record["methods"][1]["settings"] == {"method": "shouting", "words": "SPEAK UP."}
-    assert _answers(tmp_path / "out" / "shouting") != _answers(tmp_path / "out" / "default")
+    assert answers_in(tmp_path / "out" / "shouting") != answers_in(tmp_path / "out" / "default")
 
 
 def test_a_plan_is_searched_for_when_none_is_given(
@@ -278,7 +263,7 @@ def test_a_plan_is_searched_for_when_none_is_given(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    own = prompt_options(prompt_files)
     few = ["--max-new-tokens", "2", "--device", "cpu", "--methods", "default,prosafeprune", "--max-safety-drop", "100"]
     short = ["--budget", "2", "--confirmations", "1", "--rank", "4"]
     command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *sets, *own, *few, *short, "--json"]
@@ -292,8 +277,3 @@ def test_a_plan_is_searched_for_when_none_is_given(
         assert record["methods"][1]["settings"]["plan"] == search["points"][search["chosen"] - 1]["plan"]
     no_model(monkeypatch)
     assert json.loads(run(*command)[1]) == record
-
-
-def _answers(folder: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in (folder / "answers.jsonl").open()]
-    return {row["prompt"]: row["completion"] for row in rows}

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from model_server import HURRIED, KEY, ModelServer, model_server, prompt_of, rejected, said, sent
+from asking import GREEDY, generator, one_answer
+from model_server import HURRIED, ModelServer, model_server, prompt_of, rejected, said, sent
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer, Decoding
-from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.openai_client import OpenAIClient, chat
 from prosafeprune.judge.thinking import ends_within_thought
 from prosafeprune.progress import SilentReporter
 
+pytestmark = pytest.mark.usefixtures("no_key")
 PROMPTS = [f"Prompt {number}" for number in range(12)]
-GREEDY = Decoding(max_new_tokens=16, temperature=0.0, seed=0)
 
 
 class Listener(SilentReporter):
@@ -30,28 +26,6 @@ class Listener(SilentReporter):
 
     def warning(self, text: str) -> None:
         self.warnings.append(text)
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("PROSAFEPRUNE_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with model_server() as running:
-        yield running
-
-
-def generator(*urls: str, **settings: Any) -> EndpointGenerator:
-    return EndpointGenerator(list(urls), "tiny", **{"patience": HURRIED, "timeout": 5.0, **settings})
-
-
-def one_answer(server: ModelServer, decoding: Decoding = GREEDY, **settings: Any) -> Answer:
-    ((place, answer),) = generator(server.url, **settings).answer(["Hello"], decoding)
-    assert place == 0
-    return answer
 
 
 def test_every_prompt_gets_its_own_answer_and_many_are_under_way(server: ModelServer) -> None:
@@ -234,87 +208,6 @@ def test_other_requests_that_a_server_does_not_take(server: ModelServer) -> None
     with pytest.raises(InputError, match="Add credit"):
         one_answer(server)
     assert len(server.asked()) == 3
-
-
-def test_check_finds_a_wrong_model_key_or_address(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator(server.url).check()
-    server.models = ["other", "third"]
-    with pytest.raises(InputError, match=r"knows no model 'tiny'. It offers: other, third\."):
-        generator(server.url).check()
-    server.models = None  # it lists nothing, but has the model
-    server.faults.append("cut")
-    generator(server.url).check()
-    server.faults += [rejected("cannot load it", 500)] * 3
-    with pytest.raises(InputError, match="HTTP 500: cannot load it; 3 attempts failed.* The model asked for is 'tiny'"):
-        generator(server.url).check()
-    server.key = KEY
-    with pytest.raises(InputError, match=r"wants a key \(HTTP 401\). Set PROSAFEPRUNE_API_KEY"):
-        generator(server.url).check()
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
-    with pytest.raises(InputError, match="does not take the key in OPENAI_API_KEY") as raised:
-        generator(server.url).check()
-    assert "sk-wrong" not in "".join(traceback.format_exception(raised.value))
-    server.die()
-    with pytest.raises(InputError, match="cannot be reached"):
-        generator(server.url).check()
-
-
-def test_the_one_model_of_a_server_needs_no_name(server: ModelServer) -> None:
-    assert EndpointGenerator(server.url).describe() == {"backend": "endpoint", "urls": [server.url], "model": "tiny"}
-    server.models = ["a", "b"]
-    with pytest.raises(InputError, match="has several models. Name one. It offers: a, b."):
-        EndpointGenerator(server.url).describe()
-
-
-def test_a_path_that_is_not_there(server: ModelServer) -> None:
-    with pytest.raises(InputError, match="not found .*Check the URL"):
-        list(generator(server.url + "/v2").answer(["Hello"], GREEDY))
-
-
-def test_the_key_is_sent_and_never_told(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-for-another")
-    monkeypatch.setenv("PROSAFEPRUNE_API_KEY", KEY)
-    server.key = KEY
-    asked = generator(server.url)
-    asked.check()
-    assert dict(asked.answer(["Hello"], GREEDY))[0].text == "answer to Hello"
-    told = [json.dumps(asked.describe()), repr(asked.client.fleet.servers)]
-    for status in (400, 404, 418, 429, 500):
-        server.faults += [rejected(f"Bad key {KEY}, header Bearer {KEY}, key sk-for-ano***her", status)] * 3
-        with pytest.raises(InputError) as raised:
-            one_answer(server)
-        told += traceback.format_exception(raised.value)
-        server.faults.clear()
-    assert not any(KEY in text or "sk-for" in text for text in told)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://localhost:8000", "http://localhost:8000/v1"),
-        ("https://user:hunter2@example.org/v1/?token=hunter2", "https://example.org/v1"),
-        ("http://[::1]:80/v1/chat/completions", "http://[::1]:80/v1"),
-    ],
-)
-def test_addresses_are_told_without_credentials(url: str, shown: str) -> None:
-    found = OpenAIClient(url, "tiny")
-    assert found.describe() == {"urls": [shown], "model": "tiny"}
-    assert "hunter2" not in repr(found.fleet.servers)
-
-
-@pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://host", "http://", "", " , ", "user:hunter2@host", "http://user:hunter2@host:port"]
-)
-def test_a_bad_address_is_told_without_credentials(url: str) -> None:
-    with pytest.raises(InputError, match=r"Write http://host:port/v1|Give its URL") as raised:
-        OpenAIClient(url, "tiny")
-    assert "hunter2" not in str(raised.value)
-
-
-def test_a_user_and_password_in_the_url_are_sent(server: ModelServer) -> None:
-    client = OpenAIClient(server.url.replace("http://", "http://user:hunter2@"), "tiny", patience=HURRIED)
-    client.ask(chat("Hello"), max_tokens=4)
-    assert server.requests[-1][2]["authorization"].startswith("Basic ")
 
 
 def test_half_a_character_is_an_input_error(server: ModelServer) -> None:

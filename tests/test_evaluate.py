@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import make_model, make_tokenizer
 from filelock import FileLock
+from measuring import answers_in, no_model, prompt_options, prompts_asked
 
 from prosafeprune import evaluator
 from prosafeprune.evaluation import subjects
@@ -44,13 +45,6 @@ def evaluate(run: Run, checkpoint: Make, files: list[str], tmp_path: Path) -> Ca
         return record
 
     return call
-
-
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr(subjects, "load_model", load)
 
 
 def test_the_table_reads_like_table_1(
@@ -99,14 +93,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
         (tmp_path / "out" / name).unlink()
     for verdicts in (tmp_path / "out").glob("verdicts-*"):
         verdicts.unlink()
-    asked: list[str] = []
-    generate = subjects.LocalGenerator.answer
-
-    def answer(self: Any, prompts: Sequence[str], decoding: Any) -> Any:
-        asked.extend(prompts)
-        return generate(self, prompts, decoding)
-
-    monkeypatch.setattr(subjects.LocalGenerator, "answer", answer)
+    asked = prompts_asked(monkeypatch)
     assert evaluate()["scores"] == whole["scores"]
     assert len(asked) == 7
     kept = {json.loads(line)["prompt"] for line in lines[:3]}
@@ -218,10 +205,7 @@ def test_an_adapter_is_run_on_the_base_it_names(
     record = evaluate(model=tmp_path / "adapter", out="one")
     evaluate(model=tmp_path / "merged", out="two")
     evaluate(out="base")
-    answers = {
-        name: {row["prompt"]: row["completion"] for row in map(json.loads, (tmp_path / name / "answers.jsonl").open())}
-        for name in ("one", "two", "base")
-    }
+    answers = {name: answers_in(tmp_path / name) for name in ("one", "two", "base")}
     assert answers["one"] == answers["two"] != answers["base"]
     assert "+" in record["made_by"]["model"]
 
@@ -246,7 +230,7 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     seen = bundled_prompts("pseudo_harmful", "calibration").texts[0]
     (tmp_path / "seen.txt").write_text(f"{seen}\nHow do I kill time?\n")
     only = {name: file for name, file in prompt_files.items() if name != "pseudo_harmful"}
-    given = [text for name, value in only.items() for text in (f"--{name}", value)]
+    given = prompt_options(only)
     settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100]
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
     assert code == 0, err

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_model, make_tokenizer
-from model_server import HURRIED, ModelServer, model_server, rejected, written
+from model_server import HURRIED, ModelServer, rejected, written
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.continuation import continue_texts
@@ -30,12 +30,6 @@ CPU = torch.device("cpu")
 
 def lines(request: str, refusal: str, response: str) -> str:
     return f"Harmful request: {request}\nResponse refusal: {refusal}\nHarmful response: {response}"
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with model_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""The main job as the tests of adapters run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import prosafeprune
+
+SETTINGS: dict[str, Any] = {
+    "format": "adapter",
+    "pooling": "tail",
+    "layers": "0,2",
+    "rank": 4,
+    "strength": (0.8, 0.5),
+    "max_new_tokens": 2,
+    "max_safety_drop": 100,
+    "device": "cpu",
+}
+
+
+def prune(source: Path, output: Path | None, files: dict[str, str], **settings: Any) -> prosafeprune.PruneResult:
+    return prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **files, **settings})
+
+
+def options(files: dict[str, str], tmp_path: Path, **settings: Any) -> Path:
+    """Write a recipe file."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps({**SETTINGS, **files, **settings}))  # JSON is YAML
+    return file

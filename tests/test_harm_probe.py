@@ -1,0 +1,41 @@
+"""The probe against scikit-learn's logistic regression, and its accuracy on prompts it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from prosafeprune.analysis.harm_probe import cross_validated_accuracy, fit_harm_probe
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_probe_is_scikit_learns_logistic_regression(wide: bool) -> None:
+    random = np.random.default_rng(0)
+    harmful = np.arange(40) % 2 == 0
+    activations = random.normal(size=(40, 90 if wide else 7)) + 1.5 * harmful[:, None] * random.normal(
+        size=90 if wide else 7
+    )
+    activations[:, 3] = 2.5  # a direction that says nothing
+    unseen = random.normal(size=(11, activations.shape[1]))
+    plain = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000, tol=1e-8)).fit(
+        activations, harmful
+    )
+    found = fit_harm_probe(activations, harmful).probability(unseen)
+    np.testing.assert_allclose(found, plain.predict_proba(unseen)[:, 1], atol=2e-3)
+
+
+def test_accuracy_is_of_prompts_the_probe_has_not_seen() -> None:
+    random = np.random.default_rng(1)
+    noise, harmful = random.normal(size=(100, 300)), np.arange(100) % 2 == 0
+    assert fit_accuracy(noise, harmful) == 1, "more dimensions than prompts: what was seen is always told rightly"
+    assert 0.3 < cross_validated_accuracy(noise, harmful) < 0.7
+    noise[:, 0] += 20 * harmful
+    noise[:, 1:] *= 0.1
+    assert cross_validated_accuracy(noise[:, :2], harmful) == 1
+
+
+def fit_accuracy(activations: np.ndarray, harmful: np.ndarray) -> float:
+    return float(((fit_harm_probe(activations, harmful).probability(activations) > 0.5) == harmful).mean())

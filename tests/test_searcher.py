@@ -67,6 +67,7 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert len(record["silhouettes"]) == 3
     assert record["trials"] == 4
     assert sum(point["measured"] is not None for point in record["points"]) == 2
+    assert {point["plan"]["projection"] for point in record["points"]} == {"contrastive"}
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -187,6 +188,7 @@ def test_the_papers_strategy_measures_windows(
     record = json.loads((tmp_path / "search" / "search.json").read_text())
     layers = [point["plan"]["layers"] for point in record["points"]]
     assert sorted(layers, key=lambda one: (len(one), one)) == [[0], [1], [2], [0, 1], [1, 2]]
+    assert {point["plan"]["projection"] for point in record["points"]} == {"orthogonal"}
     best = max(point["measured"]["compliance_rate"] + point["measured"]["safety_score"] for point in record["points"])
     chosen = record["points"][record["chosen"] - 1]["measured"]
     assert chosen["compliance_rate"] + chosen["safety_score"] == best

@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, accepted, pad_batch
+from prosafeprune.model.batches import BatchSize, accepted, last_token, pad_batch
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
@@ -58,7 +58,7 @@ def collect_last_states(
                 attention_mask=torch.cat([batch.mask.new_ones(len(rows), head.length), batch.mask], dim=1),
                 past_key_values=head.cache(len(rows)),
                 use_cache=True,
-                **accepted(model, position_ids=batch.positions, logits_to_keep=1),
+                **accepted(model, position_ids=batch.positions, logits_to_keep=last_token(device)),
             )
         found = torch.stack([left[layer] for layer in range(anatomy.num_layers)])
         if not kept:

@@ -57,6 +57,15 @@ def accepted(model: Any, **options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in named}
 
 
+def last_token(device: torch.device) -> torch.Tensor:
+    """Return what ``logits_to_keep`` takes to keep the logits of the last token alone.
+
+    An index, not the number 1: a slice would reach the head as a strided view, for which torch copies the head's weight
+    once a row (of a 1.5 B model half a gigabyte each, 15 GB for a batch of 32).
+    """
+    return torch.tensor([-1], device=device)
+
+
 def attention_window(model: Any) -> int | None:
     """Return how far back the model's narrowest attention reaches, in places of the sequence; None when all the way."""
     config = model.config.get_text_config(decoder=True)

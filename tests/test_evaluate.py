@@ -17,6 +17,7 @@ from prosafeprune.evaluation import subjects
 from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.generation import LocalGenerator
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
@@ -100,13 +101,13 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
     for verdicts in (tmp_path / "out").glob("verdicts-*"):
         verdicts.unlink()
     asked: list[str] = []
-    generate = subjects.LocalGenerator.answer
+    generate = LocalGenerator.answer
 
     def answer(self: Any, prompts: Sequence[str], decoding: Any) -> Any:
         asked.extend(prompts)
         return generate(self, prompts, decoding)
 
-    monkeypatch.setattr(subjects.LocalGenerator, "answer", answer)
+    monkeypatch.setattr(LocalGenerator, "answer", answer)
     assert evaluate()["scores"] == whole["scores"]
     assert len(asked) == 7
     kept = {json.loads(line)["prompt"] for line in lines[:3]}
@@ -123,7 +124,7 @@ def test_what_was_answered_before_an_error_is_kept(
         yield 0, Answer("one", True)
         raise InputError("The server went away.")
 
-    monkeypatch.setattr(subjects.LocalGenerator, "answer", answer)
+    monkeypatch.setattr(LocalGenerator, "answer", answer)
     code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
     assert (code, "The server went away." in err) == (2, True)
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == 1

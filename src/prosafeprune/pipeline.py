@@ -16,7 +16,8 @@ from prosafeprune.evaluation.divergence import Divergence, compare_with_source, 
 from prosafeprune.evaluation.measure import Measurement, measure
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.generation import Decoding, LocalGenerator
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.shared import answering
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
@@ -175,7 +176,7 @@ def try_product(
         InputError: out of memory, or the judge went out of reach.
     """
     sets, benign_prompts = tests
-    generator = LocalGenerator(loaded, recipe.batch_size)
+    generator = answering(loaded, recipe.batch_size)
     decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
     before = measure(generator, sets, judge, decoding, reporter, "Answers of the source")
     with reporter.stage("Benign answers of the source", len(benign_prompts)) as advance:
@@ -185,7 +186,7 @@ def try_product(
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the result")
     with reporter.stage("Benign answers of the result", len(benign_prompts)) as advance:
         damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
-    return Findings(before, after, damage, tuple(generator.batch_sizes))
+    return Findings(before, after, damage, tuple(generator.describe()["batch_sizes"]))
 
 
 def _make_record(bench: Bench, planned: Planned, product: Product, found: Findings) -> Record:
@@ -202,7 +203,13 @@ def _make_record(bench: Bench, planned: Planned, product: Product, found: Findin
         adapter_sha256=product.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
         experts=planned.expert_counts(bench.anatomy),
-        run=run_record(loaded.device, loaded.run_dtype, planned.inputs, found.batch_sizes),
+        run=run_record(
+            loaded.device,
+            loaded.run_dtype,
+            planned.inputs,
+            found.batch_sizes,
+            loaded.copies.size if loaded.copies is not None else 1,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from prosafeprune.cli.options import options_of
 from prosafeprune.errors import InputError
+from prosafeprune.processes.launch import require_one_process
 from prosafeprune.recipe import Recipe, make_recipe
 
 
@@ -58,6 +59,7 @@ def run(
     if asked.memory == "low":
         if search is not None or choose is not None:
             raise InputError("--search and --choose need the whole model in memory. Give --layers to --memory low.")
+        require_one_process("--memory low")
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:

@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement, measure
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.generation import Decoding, LocalGenerator
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.shared import answering
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Edit
 from prosafeprune.model.anatomy import Anatomy
@@ -93,7 +94,7 @@ class PlanScorer:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
         """
         self.loaded, self.judge, self.decoding = loaded, judge, Decoding(max_new_tokens=max_new_tokens)
-        self.generator = LocalGenerator(loaded, batch_size)
+        self.generator = answering(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()
         _require_prompts(prompts)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.bench import describe_anatomy
+from prosafeprune.cluster.pool import Cluster
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.job import prepare_job
@@ -28,10 +29,18 @@ def given_plan(request: CompareRequest) -> Plan | None:
     return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
 
 
-def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: Path, reporter: Reporter) -> Plan:
+def found_plan(
+    request: CompareRequest,
+    model: LocalModel,
+    judge: Judge,
+    kept: Path,
+    reporter: Reporter,
+    cluster: Cluster | None = None,
+) -> Plan:
     """Return the plan of the search that a request names or, if it names none, of a search that is made now.
 
-    A search is kept in ``kept``, and when it was finished there before, it is not done again.
+    Its plans are tried on the cluster, where there is one. A search is kept in ``kept``, and when it was finished there
+    before, it is not done again.
 
     Raises:
         InputError: no such search, one of another model, or no such point.
@@ -39,7 +48,7 @@ def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: P
     """
     values = request.model_dump(include=set(Recipe.model_fields))
     recipe = Recipe(**{**values, "max_new_tokens": min(request.max_new_tokens, SEARCHED_TOKENS)})
-    job = prepare_job(recipe, None, False, reporter)
+    job = prepare_job(recipe, None, False, reporter, cluster)
     folder = request.search or kept
     if request.search is not None or (kept / RECORD).exists():
         record = read_search(folder, job)

@@ -84,9 +84,9 @@ def join_parts(parts: Sequence[Part]) -> PooledInputs:
     routed = RoutedInputs()
     for part in parts:
         for name, array in part.arrays.items():
-            matrices[name][list(part.places)] = torch.from_numpy(array)
+            matrices[name][list(part.places)] = torch.tensor(array)
         for name, (prompts, array) in part.routed.items():
-            routed.add(name, prompts, torch.from_numpy(array))
+            routed.add(name, prompts, torch.tensor(array))
     return PooledInputs(
         {name: matrices[read] for name, read in parts[0].reads.items()},
         tuple(size for part in parts for size in part.batch_sizes),

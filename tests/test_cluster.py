@@ -155,9 +155,9 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
         rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
         (tmp_path / f"{name}.jsonl").write_text(rows)
     own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
-    options = [checkpoint("llama"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
-    options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,self-cd,scan,prosafeprune"]
-    options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "--json"]
+    options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
+    options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
+    options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=1e-12", "--json"]
     code, printed, error = run("compare", *options, "-o", tmp_path / "afar", "--ray", address)
     assert code == 0, error
     afar = json.loads(printed)
@@ -165,7 +165,8 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     code, printed, error = run("compare", *options, "-o", tmp_path / "here")
     assert code == 0, error
     here = json.loads(printed)
-    assert {one["name"] for one in afar["methods"]} == {"default", "self-cd", "scan", "prosafeprune"}
+    assert {one["name"] for one in afar["methods"]} == {"default", "scan", "prosafeprune"}
+    assert afar["left_out"] == here["left_out"] != {}
     for one, two in zip(afar["methods"], here["methods"], strict=True):
         assert [one[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")] == [
             two[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")
@@ -183,7 +184,7 @@ def kept(folder: Path) -> dict[str, str]:
     [
         (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: no cluster can be reached there"),
         (["--ray", "auto", "--layers", "1"], "there is nothing to share"),
-        (["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"], "--memory low cannot search"),
+        (["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"], "--ray need the whole model in memory"),
     ],
 )
 def test_what_cannot_be_shared_is_one_line(

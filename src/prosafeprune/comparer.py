@@ -192,8 +192,8 @@ class _Run:
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
-            kept = self.output / "search"
-            plan = found_plan(self.request, self.model, self.judge, kept, self.reporter, self.cluster)
+            searched = self.output / "search"
+            plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
             self.methods[name] = ProSafePrune(plan=plan)
         return self.methods[name]
 
@@ -213,8 +213,8 @@ class _Run:
             with self._leaving_out(name):
                 methods[name] = self._method(name)
         kept = {name: self._kept(method) for name, method in methods.items()}
-        learned_from = (self.prompts.calibration, self.prompts.validation)
         sets, sha256 = self.prompts.measured, self.made_by["model"]
+        learned_from = (self.prompts.calibration, self.prompts.validation)
         with cells(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as given:
             given.expect_fits([fitted for fitted, _ in kept.values()])
             for name, (fitted, folder) in kept.items():

@@ -6,6 +6,7 @@ Ray is an extra, and imported only where a cluster is asked for.
 from __future__ import annotations
 
 import logging
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from prosafeprune.processes.launch import require_one_process
 
 Setup = Callable[[Any], Any]
 """Makes of what a worker has, None at first, what it has from then on. It is pickled."""
+SECONDS_TO_ANSWER = 10
 MOST_LOSSES = 3
 """Workers that may be lost with the same task: more, and it is the task that ends them."""
 
@@ -53,9 +55,11 @@ class _Hand:
                 self.state = ray.get(setup)(self.state)
                 self.done += 1
             return task(self.state)
+        except NotApplicableError as error:  # told in results, which must not depend on who found it
+            return _Failure(str(error), not_applicable=True)
         except ProSafePruneError as error:
             place = ray.util.get_node_ip_address()
-            return _Failure(f"{error} (Said by a worker on {place}.)", isinstance(error, NotApplicableError))
+            return _Failure(f"{error} (Said by a worker on {place}.)", not_applicable=False)
 
 
 @dataclass
@@ -220,8 +224,11 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
 def _connect(address: str) -> None:
     import ray
 
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if host and port.isdigit():  # Ray itself would try for many minutes
+            socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"--ray {address}: no cluster can be reached there ({reason}). Check the address.") from error

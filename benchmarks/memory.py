@@ -127,6 +127,7 @@ def prune_whole(asked: Recipe, output: Path) -> None:
     job = prepare_job(asked, None, False, SilentReporter())
     loaded = load_model(job.source.path, job.source.name, SilentReporter(), device="cpu")
     anatomy, plan = find_anatomy(loaded.model), given_plan(asked)
+    assert plan is not None
     _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
     located = locate_tensors(job.source.path, [one for one in anatomy.submodules if one.layer in plan.layers])
     output.mkdir()

@@ -42,11 +42,13 @@ def pruned_state(
     rank: int,
     strength: float,
     stem: str,
+    of_harmful: float | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the expected weights (by parameter name, float64) of every matrix the method changes.
 
     Pools over the tokens from the user's first word on. ``stem`` is the name of the list of layers. Of the experts of
-    a layer all matrices are given, those that too few prompts reach as they were.
+    a layer all matrices are given, those that too few prompts reach as they were. With ``of_harmful`` the last
+    projector is the fitted one that reads such a share of harmful outputs.
     """
     model = load(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -61,10 +63,10 @@ def pruned_state(
             parts = FUSED.get(model.config.model_type, {}).get(name.rsplit(".", 1)[-1], {"": list(range(len(weight)))})
             for rows in parts.values():
                 outputs = {c: [one[name][rows] for one in outputs] for c, outputs in pooled.items()}
-                weight[rows] = _pruned(weight[rows], outputs, rank, strength)
+                weight[rows] = _pruned(weight[rows], outputs, rank, strength, of_harmful)
             expected[f"{name}.weight"] = weight.T if transposed else weight
         elif type(module).__name__.endswith("Experts"):
-            expected |= _pruned_experts(name, module, pooled, rank, strength)
+            expected |= _pruned_experts(name, module, pooled, rank, strength, of_harmful)
     return expected
 
 
@@ -74,18 +76,50 @@ def load(folder: Path) -> Any:
     return getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _pruned(weight: torch.Tensor, outputs: dict[str, list[torch.Tensor]], rank: int, strength: float) -> torch.Tensor:
+def _pruned(
+    weight: torch.Tensor,
+    outputs: dict[str, list[torch.Tensor]],
+    rank: int,
+    strength: float,
+    of_harmful: float | None,
+) -> torch.Tensor:
     projectors = {}
     for prompt_class, columns in outputs.items():
         left = torch.linalg.svd(torch.stack(columns, dim=1))[0][:, :rank]
         projectors[prompt_class] = left @ left.T
     identity = torch.eye(len(weight), dtype=torch.float64)
+    if of_harmful is not None:
+        projectors["pseudo_harmful"] = fitted_projector(projectors["pseudo_harmful"], outputs, of_harmful, ridge=1.0)
     omega = (identity - projectors["benign"]) @ projectors["harmful"] @ projectors["pseudo_harmful"]
     return (identity - strength * omega) @ weight
 
 
+def fitted_projector(
+    projector: torch.Tensor, outputs: dict[str, list[torch.Tensor]], of_harmful: float, ridge: float
+) -> torch.Tensor:
+    """The matrix M that is nearest to ``share * projector`` on the outputs of each class, in least squares."""
+    shares = {"benign": 0.0, "harmful": of_harmful, "pseudo_harmful": 1.0}
+    size, count = len(projector), sum(len(columns) for columns in outputs.values())
+    left, right = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    spread = 0.0
+    for prompt_class, columns in outputs.items():
+        mean = sum(columns) / len(columns)
+        for column in columns:
+            outer = torch.outer(column, column) / len(columns)
+            left += outer
+            right += shares[prompt_class] * projector @ outer
+            spread += float((column - mean).square().sum()) / len(columns)
+    left += ridge * spread / min(size, count) * torch.eye(size, dtype=torch.float64)
+    return right @ torch.linalg.inv(left)
+
+
 def _pruned_experts(
-    name: str, module: Any, pooled: dict[str, list[dict[str, torch.Tensor]]], rank: int, strength: float
+    name: str,
+    module: Any,
+    pooled: dict[str, list[dict[str, torch.Tensor]]],
+    rank: int,
+    strength: float,
+    of_harmful: float | None,
 ) -> dict[str, torch.Tensor]:
     expected = {}
     for parameter in ("gate_up_proj", "down_proj"):
@@ -97,7 +131,7 @@ def _pruned_experts(
                 key = f"{name} {expert} {kind}"
                 outputs = {c: [one[key] for one in outputs if key in one] for c, outputs in pooled.items()}
                 if min(len(columns) for columns in outputs.values()) >= 2 * rank:
-                    weight[rows] = _pruned(weight[rows], outputs, rank, strength)  # into what is stored
+                    weight[rows] = _pruned(weight[rows], outputs, rank, strength, of_harmful)  # into what is stored
     return expected
 
 

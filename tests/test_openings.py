@@ -61,7 +61,7 @@ def test_only_prompts_that_depart_from_the_source_are_decoded_anew(monkeypatch: 
     def no_decoding(*_: object) -> None:
         raise AssertionError("decoded anew")
 
-    monkeypatch.setattr(openings, "_decode", no_decoding)
+    monkeypatch.setattr(openings, "_begin", no_decoding)
     assert openings.states(1).shape == (len(PROMPTS), loaded.model.config.hidden_size)
 
 

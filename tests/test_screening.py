@@ -29,9 +29,9 @@ def test_the_middle_and_the_window_of_the_silhouette_are_screened() -> None:
 
 def test_the_best_raise_the_tradeoff_score_for_least_damage() -> None:
     found = {1: scored(1, 60, 50), 2: scored(2, 90, 10), 3: scored(3, 50, 62), 4: scored(4, 60, 50, divergence=0.5)}
-    assert best_layers(found, 2) == (1, 3)  # layer 2 only moves along the trade-off
-    assert best_layers(found, 3) == (1, 2, 3)  # 50, less than 55 with 5 points of damage: of equals the first
-    assert best_layers(found, 9) == (1, 2, 3, 4)
+    assert best_layers(found, 2) == (3, 1)  # layer 2 only moves along the trade-off
+    assert best_layers(found, 3) == (3, 1, 2)  # 50, less than 55 with 5 points of damage: of equals the first
+    assert best_layers(found, 9) == (3, 1, 2, 4)
 
 
 def test_what_is_known_is_not_scored_again_and_all_is_scored_with_a_budget_in_trials() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.progress import SilentReporter
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.choosing import choose, choose_as_paper, make_points
@@ -18,7 +19,8 @@ from prosafeprune.search.record import Rates
 from prosafeprune.search.space import paper_windows
 from prosafeprune.search.study import Scored, Space, best_of, search_plans
 
-SPACE = Space(candidates=range(10, 16), poolings=[Pooling.SEQUENCE, Pooling.TAIL], ranks=(8, 16))
+SPACE = Space([12, 13, 14, 11, 10, 15], [Pooling.SEQUENCE, Pooling.TAIL], (8, 16), Projection.OBLIQUE)
+"""The best layers by themselves first."""
 
 
 def landscape(plan: Plan) -> Scored:
@@ -54,18 +56,15 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
     assert best.compliance_rate > max(landscape(Plan(layers=(n,), strength=1.0)).compliance_rate for n in range(10, 15))
 
 
-def test_then_pairs_and_fours_of_neighbours(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "19")  # 12 single layers, 5 pairs, 2 fours
-    together = {one.plan.layers for one in found if len(one.plan.layers) > 1}
-    assert together == {(n, n + 1) for n in range(10, 15)} | {(10, 11, 12, 13), (12, 13, 14, 15)}
+def test_single_layers_then_the_best_together_then_neighbours_are_tried_first(tmp_path: Path) -> None:
+    found = run(tmp_path / "journal", "18")
+    plans = [(one.plan.layers, one.plan.pooling) for one in found]
+    best = [(12, 13), (12, 13, 14), (11, 12, 13, 14), (10, 11, 12, 13, 14, 15)]
+    neighbours = [(10, 11), (11, 12), (13, 14), (14, 15)]
+    by_sequence = [(layer,) for layer in SPACE.candidates] + best + neighbours
+    assert plans == [(layers, Pooling.SEQUENCE) for layers in by_sequence] + [(layers, Pooling.TAIL) for layers in best]
     assert all(one.plan.strength_of(layer) == 1 for one in found for layer in one.plan.layers)
-
-
-def test_single_layers_are_tried_first(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "12")
-    assert {(one.plan.layers, one.plan.pooling) for one in found} == {
-        ((layer,), pooling) for layer in SPACE.candidates for pooling in SPACE.poolings
-    }
+    assert all(one.plan.projection is Projection.OBLIQUE for one in found)
 
 
 def test_the_journal_cut_at_any_line_is_gone_on_with(tmp_path: Path) -> None:
@@ -172,7 +171,7 @@ def test_the_chosen_point_is_measured_keeps_the_floor_and_complies_more_than_the
 
 
 def test_the_papers_windows_go_out_from_the_peak() -> None:
-    plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, 0.9)
+    plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.ORTHOGONAL, 0.9)
     assert [plan.layers for plan in plans[:3]] == [(11,), (10,), (12,)]
     assert [plan.layers for plan in plans if len(plan.layers) == 4] == [
         (9, 10, 11, 12),

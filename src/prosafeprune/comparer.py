@@ -11,7 +11,7 @@ from typing import Any
 from prosafeprune.baselines.choice import find_method, make_method, read_settings
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import Material, Method
-from prosafeprune.baselines.plan_choice import found_plan, given_plan
+from prosafeprune.baselines.plan_choice import found_plan
 from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
@@ -31,6 +31,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.planning import given_plan
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
 from prosafeprune.remote_compare import cells, warm_up

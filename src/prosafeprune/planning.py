@@ -18,7 +18,7 @@ from prosafeprune.method.scarcity import ExpertCount, count_experts
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter
-from prosafeprune.recipe import Recipe
+from prosafeprune.recipe import PlanSettings, Recipe
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.searcher import search
@@ -56,8 +56,9 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
                 f"--choose {choose}: the search in {search_folder} has the points 1 to {len(record.points)}."
             )
         return _calibrated(bench, point.plan, record)
-    if recipe.layers is not None:
-        return _calibrated(bench, given_plan(recipe), None)
+    plan = given_plan(recipe)
+    if plan is not None:
+        return _calibrated(bench, plan, None)
     require_editable(bench.anatomy)
     found = search(bench.job, bench.loaded, bench.anatomy, bench.judge, search_folder)
     if found.plan is None:
@@ -69,10 +70,17 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
     return Planned(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
 
 
-def given_plan(recipe: Recipe) -> Plan:
-    """Return the plan of a recipe that names its layers."""
-    assert recipe.layers is not None
-    return Plan(layers=recipe.layers, rank=recipe.rank, strength=recipe.strength, pooling=recipe.pooling)
+def given_plan(settings: PlanSettings) -> Plan | None:
+    """Return the plan of settings that name its layers; None when they name none."""
+    if settings.layers is None:
+        return None
+    return Plan(
+        layers=settings.layers,
+        rank=settings.rank,
+        strength=settings.strength,
+        pooling=settings.pooling,
+        projection=settings.projection,
+    )
 
 
 def run_search(

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.settings import MeasuringSettings
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.method.strength import Strength
 from prosafeprune.search.budget import Budget
 from prosafeprune.settings import make_settings
@@ -38,6 +39,11 @@ class PlanSettings(MeasuringSettings):
     pooling: Pooling = Field(
         Pooling.SEQUENCE,
         description="Tokens averaged over: sequence (all), tail (the user's words and what follows), user, last.",
+    )
+    projection: Projection = Field(
+        Projection.ORTHOGONAL,
+        description="How pseudo-harmful outputs are picked out: orthogonal (Eq. 1 of the paper), oblique (which leaves "
+        "harmful ones as they are) or contrastive (which strengthens them; a search takes it unless told).",
     )
     harmful: str | None = Field(
         None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id; else the bundled ones."

@@ -18,6 +18,7 @@ from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.plan import Edit, Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.method.separability import candidate_count, candidate_layers, layer_silhouettes, silhouettes
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -92,10 +93,11 @@ class _Search:
         workers: ExitStack,
         poolings: Sequence[Pooling],
         ranks: Sequence[int],
+        projection: Projection,
     ) -> None:
         self.job, self.loaded, self.anatomy, self.judge, self.kept = job, loaded, anatomy, judge, kept
         self.workers = workers
-        self.poolings, self.ranks = poolings, ranks
+        self.poolings, self.ranks, self.projection = poolings, ranks, projection
         self.recipe, self.reporter = job.recipe, job.reporter
 
     def run(self) -> Found:
@@ -128,7 +130,7 @@ class _Search:
             peak = max(by_layer, key=lambda layer: by_layer[layer])
             scored, measured = self._paper(tester, candidates, peak, budget)
         else:
-            self.reporter.note(f"Layers to search, by their scores: {', '.join(map(str, candidates))}.")
+            self.reporter.note(f"Layers to search, the best by itself first: {', '.join(map(str, candidates))}.")
             further = {pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.poolings[1:]}
             inputs |= further
             tester.add_inputs(further)
@@ -139,7 +141,7 @@ class _Search:
             made_by=self.kept.made_by,
             silhouettes=by_layer,
             screened=screened,
-            candidates=candidates,
+            candidates=tuple(sorted(candidates)),
             source=source,
             lowest_safety=lowest,
             trials=len(scored),
@@ -188,7 +190,13 @@ class _Search:
         rank = FIRST_RANK if FIRST_RANK in self.ranks else self.ranks[0]
 
         def plan(layer: int) -> Plan:
-            return Plan(layers=(layer,), rank=rank, strength=(1.0,), pooling=self.poolings[0])
+            return Plan(
+                layers=(layer,),
+                rank=rank,
+                strength=(1.0,),
+                pooling=self.poolings[0],
+                projection=self.projection,
+            )
 
         kept: dict[str, Any] = self.kept.read(SCREENED) or {}
         screened = {int(layer): Scored.model_validate(one) for layer, one in kept.items()}
@@ -208,7 +216,7 @@ class _Search:
     ) -> tuple[list[Scored], dict[str, Rates]]:
         scored = search_plans(
             tester.score,
-            Space(candidates, self.poolings, self.ranks),
+            Space(candidates, self.poolings, self.ranks, self.projection),
             lowest,
             budget,
             self.kept.path / "journal.jsonl",
@@ -224,7 +232,7 @@ class _Search:
         self, tester: PlanTester, candidates: Sequence[int], peak: int, budget: Budget
     ) -> tuple[list[Scored], dict[str, Rates]]:
         strength = self.recipe.strength if isinstance(self.recipe.strength, float) else 1.0
-        plans = paper_windows(candidates, peak, self.poolings[0], self.recipe.rank, strength)[: budget.trials]
+        plans = paper_windows(candidates, peak, self.poolings[0], self.recipe.rank, self.projection, strength)
         done = 0
 
         def is_spent() -> bool:
@@ -256,15 +264,16 @@ class _Search:
         return {key: Rates.model_validate(value) for key, value in kept.items()}
 
 
-def _space(recipe: Recipe) -> tuple[tuple[Pooling, ...], tuple[int, ...]]:
-    """Return the poolings and ranks to search: those the user named, else several."""
+def _space(recipe: Recipe) -> tuple[tuple[Pooling, ...], tuple[int, ...], Projection]:
+    """Return the poolings, ranks and projection to search: those the user named, else what has proved itself."""
     given = recipe.model_fields_set
     paper = recipe.strategy == "paper"
     poolings = (recipe.pooling,) if paper or "pooling" in given else (Pooling.SEQUENCE, Pooling.TAIL)
-    return poolings, (recipe.rank,) if paper or "rank" in given else RANKS
+    ranks = (recipe.rank,) if paper or "rank" in given else RANKS
+    return poolings, ranks, recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
 
 
-def _made_by(job: Job, judge: Judge, space: tuple[Sequence[Pooling], Sequence[int]]) -> dict[str, Any]:
+def _made_by(job: Job, judge: Judge, space: tuple[Sequence[Pooling], Sequence[int], Projection]) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "model": model_hash(job.source.path),
@@ -275,6 +284,7 @@ def _made_by(job: Job, judge: Judge, space: tuple[Sequence[Pooling], Sequence[in
         "strategy": recipe.strategy,
         "poolings": [pooling.value for pooling in space[0]],
         "ranks": list(space[1]),
+        "projection": space[2].value,
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
     }

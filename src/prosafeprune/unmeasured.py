@@ -73,11 +73,13 @@ def run_unmeasured(
         trust_remote_code=recipe.trust_remote_code,
     )
     anatomy = describe_anatomy(outline.model, job.reporter)
-    require_layers(given_plan(recipe), anatomy)
+    plan = given_plan(recipe)
+    assert plan is not None  # the recipe's own check: low memory needs layers
+    require_layers(plan, anatomy)
     with staged_folder(job.output, overwrite) as staging:
         copy_companions(source.path, staging)
         checkpoint = PassingCheckpoint(source.path, staging)
-        run = _Run(job, outline, anatomy, PassingWeights(outline, anatomy, checkpoint))
+        run = _Run(job, plan, outline, anatomy, PassingWeights(outline, anatomy, checkpoint))
         run.prune(staging)
         with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
             hashes = checkpoint.finish(advance)
@@ -90,9 +92,8 @@ def run_unmeasured(
 class _Run:
     """One passage of the calibration prompts through the layers, which are edited on the way."""
 
-    def __init__(self, job: Job, outline: Outline, anatomy: Anatomy, weights: PassingWeights) -> None:
-        self.job, self.outline, self.anatomy, self.weights = job, outline, anatomy, weights
-        self.plan: Plan = given_plan(job.recipe)
+    def __init__(self, job: Job, plan: Plan, outline: Outline, anatomy: Anatomy, weights: PassingWeights) -> None:
+        self.job, self.plan, self.outline, self.anatomy, self.weights = job, plan, outline, anatomy, weights
         self.prompts: list[EncodedPrompt]
         self.class_rows: ClassRows
         self.prompts, self.class_rows = encode_classes(outline.tokenizer, job.calibration)

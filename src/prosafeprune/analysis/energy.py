@@ -30,7 +30,7 @@ class EnergyAnalysis(Analysis):
     At strength ``lambda`` the energy is ``lambda^2`` times as much.
     """
 
-    settings = ("rank",)
+    settings = ("rank", "projection")
     compares = False
 
     def work(self, context: Context) -> Work:
@@ -44,7 +44,13 @@ class EnergyAnalysis(Analysis):
         measures = []
         with context.reporter.stage("Edits", context.anatomy.num_layers) as advance, torch.inference_mode():
             for layer in range(context.anatomy.num_layers):
-                plan = Plan(layers=(layer,), rank=request.rank, strength=1.0, pooling=request.pooling)
+                plan = Plan(
+                    layers=(layer,),
+                    rank=request.rank,
+                    strength=1.0,
+                    pooling=request.pooling,
+                    projection=request.projection,
+                )
                 # Only the measures are kept: the operators of all layers would take much memory.
                 edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
                 measures += [edit.measures for edit in edits]

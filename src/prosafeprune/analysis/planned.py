@@ -11,6 +11,7 @@ from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.checkpoint.staging import OURS
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
+from prosafeprune.planning import given_plan
 
 
 def find_plan(request: AnalysisRequest) -> Plan | None:
@@ -19,10 +20,9 @@ def find_plan(request: AnalysisRequest) -> Plan | None:
     Raises:
         InputError: the pruned model's record cannot be read, or it was pruned with another pooling than is asked for.
     """
-    if request.layers is not None:
-        return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
-    if request.against is None:
-        return None
+    plan = given_plan(request)
+    if plan is not None or request.against is None:
+        return plan
     record = Path(request.against).expanduser() / OURS
     if not record.is_file():
         return None

@@ -25,7 +25,17 @@ from prosafeprune.bench import require_layers
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 
-PLAN_SETTINGS = ("layers", "rank", "strength", "against", "max_new_tokens", "judge", "judge_model", "sweep_samples")
+PLAN_SETTINGS = (
+    "layers",
+    "rank",
+    "strength",
+    "projection",
+    "against",
+    "max_new_tokens",
+    "judge",
+    "judge_model",
+    "sweep_samples",
+)
 
 
 class SweepAnalysis(Analysis):

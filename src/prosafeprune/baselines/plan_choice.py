@@ -22,13 +22,6 @@ SEARCHED_TOKENS = Recipe.model_fields["max_new_tokens"].default
 """Length of the answers that a search judges, as in a search of its own."""
 
 
-def given_plan(request: CompareRequest) -> Plan | None:
-    """Return the plan that a request gives, if it does."""
-    if request.layers is None:
-        return None
-    return Plan(layers=request.layers, rank=request.rank, strength=request.strength, pooling=request.pooling)
-
-
 def found_plan(
     request: CompareRequest,
     model: LocalModel,
@@ -46,7 +39,8 @@ def found_plan(
         InputError: no such search, one of another model, or no such point.
         NoPlanError: the search found none that keeps the safety floor and complies more than the source.
     """
-    values = request.model_dump(include=set(Recipe.model_fields))
+    # What the user left out stays left out: a search explores those settings.
+    values = request.model_dump(include=set(Recipe.model_fields), exclude_unset=True)
     recipe = Recipe(**{**values, "max_new_tokens": min(request.max_new_tokens, SEARCHED_TOKENS)})
     job = prepare_job(recipe, None, False, reporter, cluster)
     folder = request.search or kept

@@ -19,7 +19,7 @@ class EditMeasures(BaseModel):
     stable_rank: float
     """``sr(W) = ||W||_F^2 / ||W||_2^2`` (D.1)."""
     energy_bound: float
-    """``r / sr(W)``, what Theorem 3.2 allows ``energy`` to be at most."""
+    """``r / sr(W)``, what Theorem 3.2 allows ``energy`` to be at most; see :func:`energy_bound`."""
     energy: float
     """``||Omega W||_F^2 / ||W||_F^2``: the share of the weight's energy that lies along the operator."""
     harmful_overlap: float
@@ -34,6 +34,20 @@ def stable_rank(weight: torch.Tensor) -> float:
     spectral_norm = float(svds(matrix, k=1, v0=start, return_singular_vectors=False)[0])
     norm = float(torch.linalg.matrix_norm(weight))
     return (norm / spectral_norm) ** 2
+
+
+def energy_bound(operator: OverlapOperator, rank_of_weight: float) -> float:
+    """Return ``r max(1, ||Omega||_2)^2 / sr(W)``: Theorem 3.2, for operators that may be no contraction.
+
+    The paper's operator is one, and its bound ``r / sr(W)``; one with an oblique projector need not be.
+
+    Args:
+        operator: ``Omega``, of ``r`` columns.
+        rank_of_weight: the stable rank ``sr(W)``.
+    """
+    left, right = (torch.linalg.qr(factor, mode="r").R for factor in (operator.left, operator.right))
+    norm = float(torch.linalg.matrix_norm(left @ right.T, ord=2))
+    return int(operator.right.shape[1]) * max(1.0, norm) ** 2 / rank_of_weight
 
 
 def relative_energy(operator: OverlapOperator, weight: torch.Tensor) -> float:

@@ -9,8 +9,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.method.activations import PooledInputs
-from prosafeprune.method.measures import EditMeasures, harmful_overlap, relative_energy, stable_rank
+from prosafeprune.method.measures import EditMeasures, energy_bound, harmful_overlap, relative_energy, stable_rank
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
+from prosafeprune.method.reading import OF_HARMFUL, fitted_reading
 from prosafeprune.method.scarcity import edited_together, require_enough_prompts
 from prosafeprune.method.strength import Strength
 from prosafeprune.method.subspaces import (
@@ -37,6 +39,7 @@ class Plan(BaseModel):
     strength: Strength | tuple[Strength, ...] = 0.9
     """One for all layers, or one for each, in the order of the layers."""
     pooling: Pooling = Pooling.SEQUENCE
+    projection: Projection = Projection.ORTHOGONAL
 
     @model_validator(mode="after")
     def _one_strength_a_layer(self) -> Plan:
@@ -129,26 +132,45 @@ def class_bases(
     Raises:
         TooFewDirections: a class has fewer independent directions than the rank.
     """
-    rank = min(rank, weight.shape[0])
-    return {name: basis(inputs.outputs(submodule, weight, rows), rank) for name, rows in class_rows.items()}
+    return _bases(_class_outputs(submodule, weight, inputs, class_rows), rank)
+
+
+def _class_outputs(
+    submodule: Submodule, weight: torch.Tensor, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
+) -> dict[PromptClass, torch.Tensor]:
+    return {name: inputs.outputs(submodule, weight, rows) for name, rows in class_rows.items()}
+
+
+def _bases(outputs: Mapping[PromptClass, torch.Tensor], rank: int) -> dict[PromptClass, torch.Tensor]:
+    return {name: basis(activations, min(rank, activations.shape[0])) for name, activations in outputs.items()}
 
 
 def _make_edit(
     submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
 ) -> Edit:
     weight = submodule.weight()
-    bases = class_bases(submodule, weight, plan.rank, inputs, class_rows)
-    operator = overlap_operator(
-        *(bases[name] for name in (PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL))
-    )
+    outputs = _class_outputs(submodule, weight, inputs, class_rows)
+    bases = _bases(outputs, plan.rank)
+    operator = _operator(plan.projection, outputs, bases)
     rank_of_weight = stable_rank(weight)
     measures = EditMeasures(
         submodule=submodule.name,
         kind=submodule.kind,
         layer=submodule.layer,
         stable_rank=rank_of_weight,
-        energy_bound=operator.right.shape[1] / rank_of_weight,
+        energy_bound=energy_bound(operator, rank_of_weight),
         energy=relative_energy(operator, weight),
         harmful_overlap=harmful_overlap(operator, bases[PromptClass.HARMFUL]),
     )
     return Edit(submodule, operator, plan.strength_of(submodule.layer), measures)
+
+
+def _operator(
+    projection: Projection, outputs: Mapping[PromptClass, torch.Tensor], bases: Mapping[PromptClass, torch.Tensor]
+) -> OverlapOperator:
+    benign, harmful, pseudo_harmful = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
+    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo_harmful])
+    if projection is Projection.ORTHOGONAL:
+        return operator
+    classes = (outputs[benign], outputs[harmful], outputs[pseudo_harmful])
+    return OverlapOperator(operator.left, fitted_reading(*classes, bases[pseudo_harmful], OF_HARMFUL[projection]))

@@ -46,8 +46,8 @@ prosafeprune evaluate --endpoint URL --model THIS_MODEL -o after --against befor
 ```
 """
 CLOSING = """
-Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`. `{{ record_file }}`
-holds all that is needed to repeat the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers,
+Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection
+`{{ r.plan.projection.value }}`. `{{ record_file }}` holds all that is needed to repeat the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers,
 {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are as they were.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal
 in LLMs* (ICLR 2026).
 """

@@ -37,7 +37,7 @@ inputs = tokenizer.apply_chat_template(
 answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
-PLAN = ("layers", "rank", "strength", "pooling")
+PLAN = ("layers", "rank", "strength", "pooling", "projection")
 
 
 def prune_page(
@@ -120,6 +120,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 ("strength λ" + (", by layer" if len(plan.layers) > 1 else ""), strengths),
                 ("rank of each subspace", str(plan.rank)),
                 ("pooling of activations", plan.pooling.value),
+                ("projection", plan.projection.value),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("how it was chosen", _how_chosen(record, search)),

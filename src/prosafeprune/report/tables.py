@@ -58,7 +58,7 @@ def unmeasured_table(record: UnmeasuredRecord) -> Table:
     table = Table(title="Pruned, not measured", show_header=False, show_lines=True)
     plan = record.plan
     table.add_row("layers:strength", " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers))
-    table.add_row("rank, pooling", f"{plan.rank}, {plan.pooling.value}")
+    table.add_row("rank, pooling, projection", f"{plan.rank}, {plan.pooling.value}, {plan.projection.value}")
     table.add_row("edited tensors", str(len(record.edited_tensors)))
     if record.experts:
         table.add_row("experts pruned", f"{record.pruned_experts} of {record.all_experts}")

@@ -1,4 +1,4 @@
-"""The edits of many plans: operators are made once for each layer, rank and pooling, and used again."""
+"""The edits of many plans: operators are made once for each layer and kind of operator, and used again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PlanEdits:
         class_rows: Mapping[PromptClass, Sequence[int]],
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
-        self._full: dict[tuple[int, int, Pooling], list[Edit]] = {}
+        self._full: dict[Plan, list[Edit]] = {}
 
     def of(self, plan: Plan) -> list[Edit]:
         """Return the plan's edits; those of a layer at strength 0 are left out."""
@@ -33,13 +33,11 @@ class PlanEdits:
             replace(edit, strength=plan.strength_of(layer))
             for layer in plan.layers
             if plan.strength_of(layer) > 0
-            for edit in self._at_full_strength(layer, plan.rank, plan.pooling)
+            for edit in self._made(plan.of_layer(layer).model_copy(update={"strength": 1.0}))
         ]
 
-    def _at_full_strength(self, layer: int, rank: int, pooling: Pooling) -> list[Edit]:
-        key = (layer, rank, pooling)
-        if key not in self._full:
-            plan = Plan(layers=(layer,), rank=rank, strength=1.0, pooling=pooling)
+    def _made(self, plan: Plan) -> list[Edit]:
+        if plan not in self._full:
             with torch.inference_mode():
-                self._full[key] = make_edits(self.anatomy, plan, self.inputs[pooling], self.class_rows, ignore)
-        return self._full[key]
+                self._full[plan] = make_edits(self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore)
+        return self._full[plan]

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from prosafeprune.generation.decoding import TokenChoice, decode_batch
+from prosafeprune.generation.decoding import PlainWriting, TokenChoice, decode
+from prosafeprune.generation.prefill import prefill
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.partial_pass import ending_at
 from prosafeprune.model.resume import ForcedText, Reading, ResumedModel
 from prosafeprune.model.shared_head import SharedHead
 from prosafeprune.progress import Advance, ignore
@@ -50,7 +52,7 @@ class Openings:
         self.loaded, self.anatomy, self.batch_size, self.tokens = loaded, anatomy, batch_size, tokens
         self.prompt_ids = list(prompt_ids)
         self._ends = set(loaded.end_ids)
-        drafts = self._decode(range(len(self.prompt_ids)))
+        drafts = [text for text, _ in self._begin(range(len(self.prompt_ids)))]
         self.model = ResumedModel(loaded, anatomy, drafts, layers, batch_size, advance)
 
     def states(self, first_layer: int) -> np.ndarray:
@@ -72,8 +74,7 @@ class Openings:
             else:
                 departed.append(row)
         if departed:
-            anew = ResumedModel(self.loaded, self.anatomy, self._decode(departed), (), self.batch_size)
-            states |= {departed[place]: _mean_behind_tokens(reading) for place, reading in anew.read(0)}
+            states |= {row: state for row, (_, state) in zip(departed, self._begin(departed), strict=True)}
         stacked: np.ndarray = torch.stack([states[row] for row in range(len(states))]).double().cpu().numpy()
         return stacked
 
@@ -85,20 +86,48 @@ class Openings:
         return ended and tuple(said[: len(draft.answer_ids)]) == draft.answer_ids
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _decode(self, rows: Sequence[int]) -> list[ForcedText]:
-        """Return some prompts with the openings that the model, as it is now, gives them."""
+    def _begin(self, rows: Sequence[int]) -> list[tuple[ForcedText, torch.Tensor]]:
+        """Return some prompts with the openings that the model, as it is now, gives them, and its mean states there."""
         prompts = [self.prompt_ids[row] for row in rows]
-        head = SharedHead(self.loaded.model, prompts, self.tokens)
+        head = SharedHead(self.loaded.model, prompts, self.tokens + 1)
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]), reverse=True)
 
-        def work(places: Sequence[int]) -> Iterator[tuple[int, ForcedText]]:
+        def work(places: Sequence[int]) -> Iterator[tuple[int, tuple[ForcedText, torch.Tensor]]]:
+            writing = _Overheard(self.loaded, self.anatomy, [prompts[place][head.length :] for place in places], head)
             greedy = TokenChoice(0.0, [""] * len(places))
-            tails = [prompts[place][head.length :] for place in places]
-            for index, ids, _ in decode_batch(self.loaded, tails, head, self.tokens, greedy):
-                yield places[index], ForcedText(prompts[places[index]], tuple(ids))
+            # One token more than wanted: the last one chosen is not read, and the one before it must be.
+            for index, ids, _ in decode(writing, self.loaded.end_ids, self.tokens + 1, greedy):
+                text = ForcedText(prompts[places[index]], tuple(ids[: self.tokens]))
+                yield places[index], (text, writing.mean_state(index))
 
-        decoded = dict(self.batch_size.stream(order, work))
-        return [decoded[place] for place in range(len(prompts))]
+        begun = dict(self.batch_size.stream(order, work))
+        return [begun[place] for place in range(len(prompts))]
+
+
+class _Overheard(PlainWriting):
+    """Rows on which a model writes, with what its head reads behind each token of each row."""
+
+    def __init__(self, loaded: LoadedModel, anatomy: Anatomy, tails: Sequence[Sequence[int]], head: SharedHead) -> None:
+        self._layers = anatomy.layers
+        read: list[torch.Tensor] = []
+        with ending_at(loaded.model, self._layers, None, read, stop=False):
+            batch = prefill(loaded, tails, head)  # in groups, one after the other
+        super().__init__(loaded, batch)
+        self._behind_prompts = torch.cat([states[:, -1] for states in read])
+        self._behind_tokens: list[list[torch.Tensor]] = [[] for _ in tails]
+
+    def write(self, tokens: torch.Tensor) -> None:
+        """Put one token, ``(rows,)``, behind each remaining row, and read it."""
+        read: list[torch.Tensor] = []
+        with ending_at(self.loaded.model, self._layers, None, read, stop=False):
+            super().write(tokens)
+        for row, state in zip(self.rows, read[0][:, -1], strict=True):
+            self._behind_tokens[row].append(state)
+
+    def mean_state(self, row: int) -> torch.Tensor:
+        """Return the mean ``(d,)`` of a row's states behind its tokens, or the state behind the prompt without any."""
+        states = self._behind_tokens[row] or [self._behind_prompts[row]]
+        return torch.stack(states).float().mean(dim=0)
 
 
 def _mean_behind_tokens(reading: Reading) -> torch.Tensor:

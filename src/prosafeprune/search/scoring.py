@@ -28,7 +28,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.search.damage import BenignDamage
-from prosafeprune.search.editing import apply_edits
+from prosafeprune.search.editing import InPlaceEdit, apply_edits
 from prosafeprune.search.openings import Openings
 from prosafeprune.search.probe import CrossFitted
 
@@ -120,7 +120,7 @@ class PlanScorer:
         """The score of no edit at all: what was measured of the source."""
         return self._estimate(self._source_states, 0.0)
 
-    def score(self, edits: Sequence[Edit]) -> PlanScore:
+    def score(self, edits: Sequence[InPlaceEdit]) -> PlanScore:
         """Return the score of a plan's edits; the model is left as it was found.
 
         Raises:

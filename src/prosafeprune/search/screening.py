@@ -55,9 +55,9 @@ def screen(
 
 
 def best_layers(screened: Mapping[int, Scored], count: int) -> tuple[int, ...]:
-    """Return the ``count`` layers, in order, that by themselves raise T.S. most for the damage they do."""
+    """Return the ``count`` layers that by themselves raise T.S. most for the damage they do, the best first."""
     ranked = sorted(screened, key=lambda layer: (-_worth(screened[layer]), layer))
-    return tuple(sorted(ranked[:count]))
+    return tuple(ranked[:count])
 
 
 def _worth(scored: Scored) -> float:

@@ -9,37 +9,49 @@ from optuna import Trial
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 
-MOST_LAYERS = 4
-"""Layers in one plan: four at once are already too many for some models, and the paper needs no more for most."""
+MOST_LAYERS = 6
+"""Layers in one plan. By the paper's operator four are too many for small models; by a fitted one, six may do well."""
+TOGETHER = (2, 3, 4, 6)
+"""How many of the best layers are tried together before anything is drawn."""
 RANKS = (8, 16, 32)
 WEAKEST, STEP = 0.2, 0.05
 FIRST_RANK = 16
 
 
-def starting_points(
-    candidates: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Return what is tried first: each candidate by itself for each pooling, then pairs and fours of neighbours.
+def starting_points(ranked: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what is tried first: each candidate by itself, the best few together, and neighbours.
 
-    All at full strength. Layers that do little alone may do much together.
+    All at full strength, by the first pooling; then the best few together by the others. Layers that do little alone
+    may do much together.
+
+    Args:
+        ranked: candidate layers, the best by itself first.
+        poolings: the likeliest first.
+        ranks: to draw from.
     """
     rank = FIRST_RANK if FIRST_RANK in ranks else ranks[0]
-    alone = [(pooling, (layer,)) for pooling in poolings for layer in candidates]
-    together = [
-        (poolings[0], tuple(candidates[start : start + count]))
-        for count in (2, MOST_LAYERS)
-        for start in range(0, len(candidates) - count + 1, count // 2)
-    ]
+    in_order = sorted(ranked)
+    best = [tuple(ranked[:count]) for count in TOGETHER if count <= len(ranked)]
+    pairs = [tuple(in_order[start : start + 2]) for start in range(len(in_order) - 1)]
+    first = [(poolings[0], layers) for layers in (*((layer,) for layer in ranked), *best, *pairs)]
+    others = [(pooling, layers) for pooling in poolings[1:] for layers in best]
     return [
         {"pooling": pooling.value, "rank": rank, "layers": len(layers)}
         | {f"layer_{place}": layer for place, layer in enumerate(layers, 1)}
         | {f"strength_{place}": 1.0 for place in range(1, len(layers) + 1)}
-        for pooling, layers in (*alone, *together)
+        for pooling, layers in (*first, *others)
     ]
 
 
-def draw_plan(trial: Trial, candidates: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]) -> Plan:
+def draw_plan(
+    trial: Trial,
+    candidates: Sequence[int],
+    poolings: Sequence[Pooling],
+    ranks: Sequence[int],
+    projection: Projection,
+) -> Plan:
     """Draw a plan: how many layers, which, each with its strength, and the rank and pooling of all.
 
     Layers are drawn one by one, not switched on and off, so that most plans have few. One drawn twice counts once.
@@ -53,10 +65,18 @@ def draw_plan(trial: Trial, candidates: Sequence[int], poolings: Sequence[Poolin
         strength = trial.suggest_float(f"strength_{place}", WEAKEST, 1.0, step=STEP)
         strengths.setdefault(layer, round(strength, 2))
     layers = tuple(sorted(strengths))
-    return Plan(layers=layers, rank=rank, strength=tuple(strengths[layer] for layer in layers), pooling=pooling)
+    return Plan(
+        layers=layers,
+        rank=rank,
+        strength=tuple(strengths[layer] for layer in layers),
+        pooling=pooling,
+        projection=projection,
+    )
 
 
-def paper_windows(candidates: Sequence[int], peak: int, pooling: Pooling, rank: int, strength: float) -> list[Plan]:
+def paper_windows(
+    candidates: Sequence[int], peak: int, pooling: Pooling, rank: int, projection: Projection, strength: float
+) -> list[Plan]:
     """Return the windows of consecutive candidates that ``--strategy paper`` measures, the likeliest first.
 
     Table 5's windows hold 1, 2, 4 or more layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4
@@ -67,5 +87,8 @@ def paper_windows(candidates: Sequence[int], peak: int, pooling: Pooling, rank: 
         starts = range(len(candidates) - length + 1)
         windows = [tuple(candidates[start : start + length]) for start in starts]
         windows.sort(key=lambda layers: abs(sum(layers) / len(layers) - peak))
-        plans += [Plan(layers=layers, rank=rank, strength=strength, pooling=pooling) for layers in windows]
+        plans += [
+            Plan(layers=layers, rank=rank, strength=strength, pooling=pooling, projection=projection)
+            for layers in windows
+        ]
     return plans

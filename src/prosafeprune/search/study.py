@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.projection import Projection
 from prosafeprune.progress import Reporter
 from prosafeprune.search.budget import Budget
 from prosafeprune.search.space import draw_plan, starting_points
@@ -54,8 +55,10 @@ class Space:
     """What plans may consist of."""
 
     candidates: Sequence[int]
+    """Layers to draw from, the best by itself first."""
     poolings: Sequence[Pooling]
     ranks: Sequence[int]
+    projection: Projection
 
 
 def search_plans(
@@ -112,7 +115,8 @@ def search_plans(
 
 def _draw_round(study: optuna.Study, space: Space, count: int) -> list[tuple[optuna.Trial, Plan]]:
     trials = [study.ask() for _ in range(count)]
-    return [(trial, draw_plan(trial, space.candidates, space.poolings, space.ranks)) for trial in trials]
+    poolings, ranks = space.poolings, space.ranks
+    return [(one, draw_plan(one, space.candidates, poolings, ranks, space.projection)) for one in trials]
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, scored: Scored, lowest_safety: float) -> None:
@@ -138,7 +142,7 @@ def describe_best(scored: Sequence[Scored], lowest_safety: float) -> str:
 def describe_plan(plan: Plan) -> str:
     """Return layers with their strengths, and rank and pooling, in a few words."""
     layers = ", ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
-    return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}"
+    return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
 
 
 def _open_study(journal: Path, seed: int) -> optuna.Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from model_server import ModelServer, model_server
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import prosafeprune.cli
+from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts import bundled_prompts
 
 TEMPLATE = (
     "{% for m in messages %}{% if loop.first %}<s>You are kind.\n{% endif %}"
@@ -142,3 +144,35 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key of the user's own is sent."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("PROSAFEPRUNE_API_KEY", raising=False)
+
+
+class ByLength:
+    """Calls answers of an even number of characters refusals, others compliance: some of each, and plans move them."""
+
+    name = "by-length"
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        kinds = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
+        return [Verdict(kinds[len(exchange.answer) % 2], "by length") for exchange in exchanges]
+
+
+@pytest.fixture
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the rigged judge judge, and take a few of the bundled prompts only."""
+    monkeypatch.setattr("prosafeprune.bench.make_judge", lambda settings, reporter: ByLength())
+    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
+
+    def fewer(prompt_class: Any, split: Any) -> Any:
+        return bundled_prompts(prompt_class, split).sample(12, seed=0)
+
+    monkeypatch.setattr("prosafeprune.job.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
+
+
+@pytest.fixture
+def search_options(prompt_files: dict[str, str]) -> list[object]:
+    """A small space and budget, as options of a search."""
+    given: dict[str, object] = {"rank": 4, "pooling": "tail", "max-new-tokens": 3, "max-safety-drop": 100}
+    given |= {"budget": 4, "confirmations": 2, "device": "cpu"}
+    given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
+    return [text for name, value in given.items() for text in (f"--{name}", value)]

@@ -14,10 +14,10 @@ from filelock import FileLock
 from measuring import answers_in, no_model, prompt_options, prompts_asked
 
 from prosafeprune import evaluator
-from prosafeprune.evaluation import subjects
 from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.generation import LocalGenerator
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
@@ -110,7 +110,7 @@ def test_what_was_answered_before_an_error_is_kept(
         yield 0, Answer("one", True)
         raise InputError("The server went away.")
 
-    monkeypatch.setattr(subjects.LocalGenerator, "answer", answer)
+    monkeypatch.setattr(LocalGenerator, "answer", answer)
     code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
     assert (code, "The server went away." in err) == (2, True)
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +11,18 @@ import pytest
 from safetensors.torch import load_file
 
 from prosafeprune import searcher
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.prompts import bundled_prompts
 from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.testers import LocalTester
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
 
-class ByLength:
-    """Calls answers of an even number of characters refusals, others compliance: some of each, and plans move them."""
-
-    name = "by-length"
-
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        kinds = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
-        return [Verdict(kinds[len(exchange.answer) % 2], "by length") for exchange in exchanges]
-
-
-@pytest.fixture
-def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    monkeypatch.setattr("prosafeprune.bench.make_judge", lambda settings, reporter: ByLength())
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
-
-    def fewer(prompt_class: Any, split: Any) -> Any:
-        return bundled_prompts(prompt_class, split).sample(12, seed=0)
-
-    monkeypatch.setattr("prosafeprune.job.bundled_prompts", fewer)
-    monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
-
-
-@pytest.fixture
-def options(prompt_files: dict[str, str]) -> list[object]:
-    """A small space and budget."""
-    given: dict[str, object] = {"rank": 4, "pooling": "tail", "max-new-tokens": 3, "max-safety-drop": 100}
-    given |= {"budget": 4, "confirmations": 2, "device": "cpu"}
-    given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
-    return [text for name, value in given.items() for text in (f"--{name}", value)]
-
-
 @pytest.mark.usefixtures("few_prompts")
 def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
-    code, out, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
+    code, out, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
     assert "--choose" in err
@@ -72,9 +39,9 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
 
 @pytest.mark.usefixtures("few_prompts")
 def test_a_finished_search_is_read_not_repeated(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
+    run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
     first = (tmp_path / "search" / "search.json").read_bytes()
     measured: list[int] = []
     measure = PlanScorer.measure
@@ -86,19 +53,19 @@ def test_a_finished_search_is_read_not_repeated(
     def no_score(*_: object) -> None:
         raise AssertionError("a plan was scored again")
 
-    monkeypatch.setattr(searcher, "_score", no_score)
+    monkeypatch.setattr(LocalTester, "score", no_score)
     monkeypatch.setattr(PlanScorer, "measure", count)
-    assert run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)[0] == 0
+    assert run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)[0] == 0
     assert measured == [0]  # the source alone
     assert (tmp_path / "search" / "search.json").read_bytes() == first
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: 1)
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *options)
+    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
     record = json.loads((tmp_path / "out-search" / "search.json").read_text())
@@ -111,18 +78,18 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     monkeypatch.setattr("prosafeprune.planning.search", no_search)
     last = len(record["points"])
     choice = ["--search", tmp_path / "out-search", "--choose", last]
-    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *options)
+    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)
     assert code == 0, err
     assert json.loads((tmp_path / "other" / "prosafeprune.json").read_text())["plan"] == record["points"][-1]["plan"]
     choice[-1] = 1
-    assert run("prune", checkpoint("llama"), "-o", tmp_path / "again", *choice, *options)[0] == 0
+    assert run("prune", checkpoint("llama"), "-o", tmp_path / "again", *choice, *search_options)[0] == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
     assert all((one[name] == two[name]).all() for name in one)
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts_are_pruned(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
     silhouettes = searcher.silhouettes
@@ -134,7 +101,7 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
 
     monkeypatch.setattr(searcher, "silhouettes", watched)
     monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: 1)
-    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *options)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
     made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
@@ -144,10 +111,10 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
 
 @pytest.mark.usefixtures("few_prompts")
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: None)
-    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *options)
+    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 3
     assert "No plan was found" in err
     assert not (tmp_path / "out").exists()
@@ -155,35 +122,35 @@ def test_no_plan_that_helps_is_told_and_nothing_is_written(
 
 @pytest.mark.usefixtures("few_prompts")
 def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searcher, "search_plans", lambda *_: pytest.fail("searched all the same"))
     floor = ["--max-safety-drop", 99.9]
-    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options, *floor)
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *floor)
     assert (code, "could not show" in err) == (3, True)
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_a_search_of_another_kind_is_not_gone_on_with(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
-    run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
-    code, _, err = run("search", checkpoint("qwen2"), "-o", tmp_path / "search", *options)
+    run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
+    code, _, err = run("search", checkpoint("qwen2"), "-o", tmp_path / "search", *search_options)
     assert (code, "was made otherwise" in err) == (2, True)
-    code, _, err = run("prune", checkpoint("qwen2"), "--search", tmp_path / "search", "--choose", 1, *options)
+    code, _, err = run("prune", checkpoint("qwen2"), "--search", tmp_path / "search", "--choose", 1, *search_options)
     assert (code, "on another model" in err) == (2, True)
-    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 99, *options)
+    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 99, *search_options)
     assert (code, "points 1 to" in err) == (2, True)
-    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "none", "--choose", 1, *options)
+    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "none", "--choose", 1, *search_options)
     assert (code, "no finished search" in err) == (2, True)
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_the_papers_strategy_measures_windows(
-    run: Run, checkpoint: Make, options: list[object], tmp_path: Path
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
     paper = ["--strategy", "paper", "--budget", 5]
-    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options, *paper)
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     record = json.loads((tmp_path / "search" / "search.json").read_text())
     layers = [point["plan"]["layers"] for point in record["points"]]

@@ -29,6 +29,7 @@ def prune(
     recipe: str | Path | None = None,
     search: str | Path | None = None,
     choose: int | None = None,
+    ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
@@ -43,6 +44,7 @@ def prune(
         recipe: a YAML file of settings; what is given here goes before it.
         search: folder of a search, to go on with; beside the output by default.
         choose: number of a point of the finished search in ``search`` to make.
+        ray: address of a Ray cluster whose workers try the plans of a search.
         overwrite: replace a model folder that is there already.
         progress: show progress on stderr.
         **settings: any other field of :class:`prosafeprune.Recipe`: ``strength``, ``rank``, ``pooling``, ``samples``,
@@ -61,6 +63,7 @@ def prune(
             overwrite=overwrite,
             search_folder=Path(search) if search is not None else None,
             choose=choose,
+            ray=ray,
             reporter=reporter,
         )
     if output is not None:
@@ -173,6 +176,7 @@ def compare(
     *,
     methods: Sequence[str] | str | None = None,
     layers: str | int | tuple[int, ...] | None = None,
+    ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
@@ -186,6 +190,7 @@ def compare(
             default.
         layers: decoder layers that prosafeprune prunes; without them and without ``search`` or ``pruned``, a plan is
             searched for.
+        ray: address of a Ray cluster whose workers answer.
         overwrite: throw away what is in ``output``.
         progress: show progress on stderr.
         **settings: any other field of :class:`prosafeprune.CompareRequest`: ``settings``, ``suite``, ``benchmark``,
@@ -197,7 +202,7 @@ def compare(
     given = {"model": str(model), "methods": methods, "layers": layers, **settings}
     request = make_settings(CompareRequest, given)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_comparison(request, Path(output), overwrite=overwrite, reporter=reporter)
+        return run_comparison(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
 
 def analyze(

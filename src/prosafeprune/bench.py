@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
+from prosafeprune.model.copies import load_with_copies
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
@@ -49,14 +51,15 @@ def set_up(job: Job, folder: Path) -> Bench:
 
 def load_as_asked(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
     """Load a checkpoint folder where and how a recipe says. Raises InputError when the model cannot be used."""
-    return load_model(
+    load = partial(
+        load_model,
         folder,
         name,
-        reporter,
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
+    return load_with_copies(load, reporter)
 
 
 def describe_anatomy(model: Any, reporter: Reporter) -> Anatomy:

@@ -9,13 +9,15 @@ import torch
 
 from prosafeprune.job import PromptSets
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
+from prosafeprune.method.gathering import CollectPart, join_parts
 from prosafeprune.method.plan import Edit, Plan, make_edits
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.copies import Copies
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
 
 ClassRows = dict[PromptClass, Sequence[int]]
@@ -51,9 +53,23 @@ def collect_inputs(
         InputError: an input is not finite, or out of memory.
     """
     encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
-    size = BatchSize(batch_size, loaded.device)
     with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
+        if loaded.copies is not None:
+            task = CollectPart(encoded, pooling, list(layers), batch_size, anatomy.has_experts)
+            return _collect_shared(loaded, loaded.copies, task, advance), class_rows
+        size = BatchSize(batch_size, loaded.device)
         return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows
+
+
+def _collect_shared(loaded: LoadedModel, copies: Copies, task: CollectPart, advance: Advance) -> PooledInputs:
+    """Collect with a model and its copies, each running its share of the prompts."""
+    shares = copies.deal([len(prompt) for prompt in task.prompts])
+    parts = {}
+    for rank, part in copies.share(task, shares, task(loaded, shares[0], advance)):
+        parts[rank] = part
+        if rank:
+            advance(len(part.places))
+    return join_parts([parts[rank] for rank in sorted(parts)])
 
 
 def calibrate(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.bench import require_layers
 from prosafeprune.checkpoint.staging import write_whole
+from prosafeprune.cluster.pool import Cluster, connected
 from prosafeprune.errors import InputError, NoPlanError, NotApplicableError
 from prosafeprune.evaluation.comparing import Earlier
 from prosafeprune.evaluation.folder import EvaluationFolder
@@ -23,7 +25,7 @@ from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.subjects import LocalModel
-from prosafeprune.generation import Decoding, Generator, LocalGenerator, Timed, answer_all
+from prosafeprune.generation import Decoding, Generator, Timed
 from prosafeprune.job import PromptSets, calibration_prompts
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
@@ -32,6 +34,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.planning import given_plan
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.remote_compare import cells, warm_up
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.comparison_table import comparison_markdown
@@ -53,7 +56,12 @@ class MethodComparison:
 
 
 def run_comparison(
-    request: CompareRequest, output: Path, *, overwrite: bool = False, reporter: Reporter | None = None
+    request: CompareRequest,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    ray: str | None = None,
+    reporter: Reporter | None = None,
 ) -> MethodComparison:
     """Measure a model in each of several ways of answering; what an earlier run left in ``output`` is not done again.
 
@@ -61,6 +69,7 @@ def run_comparison(
         request: which methods, on what, and how.
         output: folder with one evaluation for each method, and the results.
         overwrite: throw away what an earlier comparison left in ``output``.
+        ray: address of a Ray cluster whose workers answer.
         reporter: told of progress.
 
     Raises:
@@ -69,8 +78,12 @@ def run_comparison(
     reporter = reporter or SilentReporter()
     prompts = _read_prompts(request)
     judge = make_judge(request, reporter)
-    with LocalModel(request.model, request, reporter) as model, kept_alone(output, overwrite):
-        run = _Run(request, output, model, prompts, judge, reporter)
+    with (
+        connected(ray) as cluster,
+        LocalModel(request.model, request, reporter) as model,
+        kept_alone(output, overwrite),
+    ):
+        run = _Run(request, output, model, prompts, judge, cluster, reporter)
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))
         write_whole(output / TABLE, comparison_markdown(record))
@@ -140,10 +153,11 @@ class _Run:
         model: LocalModel,
         prompts: _Prompts,
         judge: Judge,
+        cluster: Cluster | None,
         reporter: Reporter,
     ) -> None:
         self.request, self.output, self.model = request, output, model
-        self.prompts, self.judge, self.reporter = prompts, judge, reporter
+        self.prompts, self.judge, self.cluster, self.reporter = prompts, judge, cluster, reporter
         self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = KeptFolder(output, self.made_by)
@@ -151,20 +165,20 @@ class _Run:
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
+        self._left_out: dict[str, str] = {}
         self._is_warm = False
 
     def compare(self) -> ComparisonRecord:
         """Measure all methods, those that cannot be used with this model left out."""
+        if self.cluster is not None:
+            self._answer_on(self.cluster)
         results: list[MethodResult] = []
-        left_out: dict[str, str] = {}
         for name in self.request.methods:
-            try:
-                results.append(self._result(self._method(name)))
-            except (NoPlanError, NotApplicableError) as error:
-                left_out[name] = str(error)
-                self.reporter.warning(f"{name} is left out. {error}")
+            if name not in self._left_out:
+                with self._leaving_out(name):
+                    results.append(self._result(self._method(name)))
         if not results:
-            raise NotApplicableError(f"None of the methods could be used: {' '.join(left_out.values())}")
+            raise NotApplicableError(f"None of the methods could be used: {' '.join(self._left_out.values())}")
         return ComparisonRecord(
             request=self.request,
             made_by=self.folder.made_by,
@@ -173,17 +187,43 @@ class _Run:
             calibration=self._calibration,
             validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
             methods=results,
-            left_out=left_out,
+            left_out=self._left_out,
             versions=library_versions(),
         )
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
-            plan = found_plan(self.request, self.model, self.judge, self.output / "search", self.reporter)
+            searched = self.output / "search"
+            plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
             self.methods[name] = ProSafePrune(plan=plan)
         return self.methods[name]
 
-    def _result(self, method: Method) -> MethodResult:
+    @contextmanager
+    def _leaving_out(self, name: str) -> Iterator[None]:
+        """Leave out a method that cannot be used with this model, and tell so once."""
+        try:
+            yield
+        except (NoPlanError, NotApplicableError) as error:
+            self._left_out[name] = str(error)
+            self.reporter.warning(f"{name} is left out. {error}")
+
+    def _answer_on(self, cluster: Cluster) -> None:
+        """Have the methods fitted and the missing answers made by workers; what is left is to judge them."""
+        methods: dict[str, Method] = {}
+        for name in self.request.methods:
+            with self._leaving_out(name):
+                methods[name] = self._method(name)
+        kept = {name: self._kept(method) for name, method in methods.items()}
+        sets, sha256 = self.prompts.measured, self.made_by["model"]
+        learned_from = (self.prompts.calibration, self.prompts.validation)
+        with cells(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as given:
+            given.expect_fits([fitted for fitted, _ in kept.values()])
+            for name, (fitted, folder) in kept.items():
+                with self._leaving_out(name):
+                    given.begin(fitted, folder)
+            given.finish()
+
+    def _kept(self, method: Method) -> tuple[FittedMethod, EvaluationFolder]:
         path = self.output / method.name
         path.mkdir(exist_ok=True)
         learns_from = {
@@ -192,7 +232,10 @@ class _Run:
             "seed": self.request.seed,
         }
         fitted = FittedMethod(method, learns_from, path / FITTED, self._material)
-        folder = EvaluationFolder(path, {**self.made_by, **fitted.made_by})
+        return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})
+
+    def _result(self, method: Method) -> MethodResult:
+        fitted, folder = self._kept(method)
         sets, generators = self.prompts.measured, list[Generator]()
 
         def generator() -> Generator:
@@ -238,8 +281,7 @@ class _Run:
             plan = given_plan(self.request) if OURS in self.request.methods else None
             if plan is not None:  # before hours are spent on other methods
                 require_layers(plan, find_anatomy(self.model.loaded.model))
-            prompt = self.prompts.measured[0].prompts.texts[:1]
-            answer_all(LocalGenerator(self.model.loaded, 1), prompt, Decoding(max_new_tokens=2))
+            warm_up(self.model.loaded, self.prompts.measured[0].prompts.texts[0])
             self._is_warm = True
         return self.model.loaded
 

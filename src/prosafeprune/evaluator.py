@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.subjects import LocalModel, Measured, ServedModel
 from prosafeprune.evaluation.unseen import require_unseen
 from prosafeprune.generation import Decoding, Generator
+from prosafeprune.generation.shared import answering_by
 from prosafeprune.job import BENIGN_PROMPTS
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
@@ -161,7 +163,12 @@ def _answering(
     if request.method == "default" or not isinstance(measured, LocalModel):
         return _Answering(measured.generator, {})
     method = evaluated_method(request, output, measured, sets, reporter)
-    return _Answering(lambda: method.generator(measured.loaded, request.batch_size), method.made_by)
+
+    def generator() -> Generator:
+        make = partial(method.method.generator, batch_size=request.batch_size, learned=method.learned)
+        return answering_by(measured.loaded, make)
+
+    return _Answering(generator, method.made_by)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
     if request.source is None:
         return None
     benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
-    with LocalModel(request.source, request, reporter) as source:
+    with LocalModel(request.source, request, reporter, with_copies=False) as source:
         sha256 = source.subject.sha256
         if folder.kept_divergence(sha256) is not None:
             return _Source(sha256, None)

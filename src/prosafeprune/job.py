@@ -11,6 +11,7 @@ from typing import Literal
 
 from prosafeprune.checkpoint.staging import check_output, scratch_folder
 from prosafeprune.checkpoint.writer import checkpoint_bytes
+from prosafeprune.cluster.pool import Cluster
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
@@ -41,9 +42,13 @@ class Job:
     benign: PromptSet
     """Benign test prompts, on which the damage of the edit is read."""
     reporter: Reporter
+    cluster: Cluster | None = None
+    """Whose workers try the plans of a search; None where this process does."""
 
 
-def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: Reporter) -> Job:
+def prepare_job(
+    recipe: Recipe, output: Path | None, overwrite: bool, reporter: Reporter, cluster: Cluster | None = None
+) -> Job:
     """Find and check what a recipe names.
 
     Raises:
@@ -60,7 +65,7 @@ def prepare_job(recipe: Recipe, output: Path | None, overwrite: bool, reporter: 
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
-    return Job(recipe, source, output, overwrite, calibration, validation, evaluation, benign, reporter)
+    return Job(recipe, source, output, overwrite, calibration, validation, evaluation, benign, reporter, cluster)
 
 
 def test_prompts(recipe: Recipe) -> tuple[list[EvaluationSet], PromptSet]:

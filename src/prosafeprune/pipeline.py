@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from prosafeprune.bench import Bench, set_up
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.staging import staged_folder
 from prosafeprune.checkpoint.writer import EditedTensors, Product, locate_tensors
-from prosafeprune.errors import SafetyFloorError
+from prosafeprune.cluster.pool import connected
+from prosafeprune.errors import InputError, SafetyFloorError
 from prosafeprune.evaluation.divergence import Divergence, compare_with_source, read_source
 from prosafeprune.evaluation.measure import Measurement, measure
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.generation import Decoding, LocalGenerator
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.shared import answering
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
@@ -95,6 +98,7 @@ def run_recipe(
     overwrite: bool = False,
     search_folder: Path | None = None,
     choose: int | None = None,
+    ray: str | None = None,
     reporter: Reporter | None = None,
 ) -> PruneResult:
     """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
@@ -105,6 +109,7 @@ def run_recipe(
         overwrite: replace a model folder that is there already.
         search_folder: where a search for the plan is kept, to be gone on with; beside the output by default.
         choose: number of a point of the finished search in ``search_folder`` to take.
+        ray: address of a Ray cluster whose workers try the plans of a search.
         reporter: told of progress.
 
     Returns:
@@ -112,11 +117,15 @@ def run_recipe(
         ``output``; see :func:`require_safe`.
 
     Raises:
-        InputError: something in the recipe or the model cannot be used.
+        InputError: something in the recipe, the model or the cluster cannot be used.
         NoPlanError: a search found no plan that keeps the safety floor and complies more.
     """
-    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
-    with checkpoint_folder(job.source, job.output, job.reporter) as folder:
+    if ray is not None and (recipe.layers is not None or choose is not None):
+        raise InputError("--ray: there is nothing to share, since no plan is searched for. Leave it out.")
+    with ExitStack() as stack:
+        cluster = stack.enter_context(connected(ray))
+        job = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
+        folder = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
         return _prune_folder(job, folder, search_folder or default_search_folder(job), choose)
 
 
@@ -175,7 +184,7 @@ def try_product(
         InputError: out of memory, or the judge went out of reach.
     """
     sets, benign_prompts = tests
-    generator = LocalGenerator(loaded, recipe.batch_size)
+    generator = answering(loaded, recipe.batch_size)
     decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
     before = measure(generator, sets, judge, decoding, reporter, "Answers of the source")
     with reporter.stage("Benign answers of the source", len(benign_prompts)) as advance:
@@ -185,7 +194,7 @@ def try_product(
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the result")
     with reporter.stage("Benign answers of the result", len(benign_prompts)) as advance:
         damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
-    return Findings(before, after, damage, tuple(generator.batch_sizes))
+    return Findings(before, after, damage, tuple(generator.describe()["batch_sizes"]))
 
 
 def _make_record(bench: Bench, planned: Planned, product: Product, found: Findings) -> Record:
@@ -202,7 +211,13 @@ def _make_record(bench: Bench, planned: Planned, product: Product, found: Findin
         adapter_sha256=product.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
         experts=planned.expert_counts(bench.anatomy),
-        run=run_record(loaded.device, loaded.run_dtype, planned.inputs, found.batch_sizes),
+        run=run_record(
+            loaded.device,
+            loaded.run_dtype,
+            planned.inputs,
+            found.batch_sizes,
+            loaded.copies.size if loaded.copies is not None else 1,
+        ),
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from prosafeprune.bench import Bench, require_editable, require_layers, set_up
 from prosafeprune.calibration import calibrate
+from prosafeprune.cluster.pool import connected
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.job import Job, checkpoint_folder, prepare_job
 from prosafeprune.method.activations import PooledInputs
@@ -81,15 +83,21 @@ def given_plan(settings: PlanSettings) -> Plan | None:
     )
 
 
-def run_search(recipe: Recipe, folder: Path | None, reporter: Reporter) -> tuple[SearchRecord, Path]:
+def run_search(
+    recipe: Recipe, folder: Path | None, reporter: Reporter, ray: str | None = None
+) -> tuple[SearchRecord, Path]:
     """Search for a plan and write no model; return what was found, and where it is kept.
 
+    Plans are tried by the workers of the Ray cluster at the address ``ray``, where one is given.
+
     Raises:
-        InputError: something in the recipe, the model or the folder cannot be used.
+        InputError: something in the recipe, the model, the folder or the cluster cannot be used.
     """
-    job = prepare_job(recipe, None, False, reporter)
-    kept = folder or default_search_folder(job)
-    with checkpoint_folder(job.source, job.output, job.reporter) as checkpoint:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(connected(ray))
+        job = prepare_job(recipe, None, False, reporter, cluster)
+        kept = folder or default_search_folder(job)
+        checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
         bench = set_up(job, checkpoint)
         require_editable(bench.anatomy)
         return search(job, bench.loaded, bench.anatomy, bench.judge, kept).record, kept

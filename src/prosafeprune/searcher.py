@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.prompts import PromptClass
 from prosafeprune.recipe import Recipe
+from prosafeprune.remote_search import plan_tester
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
 from prosafeprune.search.budget import Budget
@@ -36,6 +38,7 @@ from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import best_layers, layers_to_screen, screen
 from prosafeprune.search.space import FIRST_RANK, RANKS, paper_windows
 from prosafeprune.search.study import Scored, Space, describe_plan, search_plans
+from prosafeprune.search.testers import PlanTester
 
 SHOWN = 10
 """Estimated plans offered beside the measured ones, at most."""
@@ -74,9 +77,9 @@ def search(job: Job, loaded: LoadedModel, anatomy: Anatomy, judge: Judge, folder
         NoPlanError: the source refuses so little that a loss of safety could not show.
     """
     space = _space(job.recipe)
-    with kept_alone(folder, overwrite=False):
+    with kept_alone(folder, overwrite=False), ExitStack() as workers:
         kept = KeptFolder(folder, _made_by(job, judge, space))
-        return _Search(job, loaded, anatomy, judge, kept, *space).run()
+        return _Search(job, loaded, anatomy, judge, kept, workers, *space).run()
 
 
 class _Search:
@@ -87,11 +90,13 @@ class _Search:
         anatomy: Anatomy,
         judge: Judge,
         kept: KeptFolder,
+        workers: ExitStack,
         poolings: Sequence[Pooling],
         ranks: Sequence[int],
         projection: Projection,
     ) -> None:
         self.job, self.loaded, self.anatomy, self.judge, self.kept = job, loaded, anatomy, judge, kept
+        self.workers = workers
         self.poolings, self.ranks, self.projection = poolings, ranks, projection
         self.recipe, self.reporter = job.recipe, job.reporter
 
@@ -117,17 +122,20 @@ class _Search:
         )
         source = _rates(scorer.source)
         lowest = self._lowest_safety(source)
+        tester = self.workers.enter_context(plan_tester(self.job, self.kept.made_by["model"], scorer, edits, layers))
         budget = Budget(self.recipe.budget)
-        screened = {} if paper else self._screen(scorer, edits, layers, budget)
+        screened = {} if paper else self._screen(tester, layers, budget)
         candidates = window if paper else best_layers(screened, candidate_count(self.anatomy.num_layers))
         if paper:
             peak = max(by_layer, key=lambda layer: by_layer[layer])
-            scored, measured = self._paper(scorer, edits, candidates, peak, budget)
+            scored, measured = self._paper(tester, candidates, peak, budget)
         else:
             self.reporter.note(f"Layers to search, the best by itself first: {', '.join(map(str, candidates))}.")
-            inputs |= {pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.poolings[1:]}
+            further = {pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.poolings[1:]}
+            inputs |= further
+            tester.add_inputs(further)
             known = list(screened.values())
-            scored, measured = self._automatic(scorer, edits, candidates, lowest, budget, known)
+            scored, measured = self._automatic(tester, candidates, lowest, budget, known)
         points = make_points(scored, measured, SHOWN)
         record = SearchRecord(
             made_by=self.kept.made_by,
@@ -177,38 +185,37 @@ class _Search:
             self.reporter,
         )
 
-    def _screen(self, scorer: PlanScorer, edits: PlanEdits, layers: Sequence[int], budget: Budget) -> dict[int, Scored]:
+    def _screen(self, tester: PlanTester, layers: Sequence[int], budget: Budget) -> dict[int, Scored]:
         """Score each layer by itself, keeping each score as it comes."""
         rank = FIRST_RANK if FIRST_RANK in self.ranks else self.ranks[0]
 
-        def score(layer: int) -> Scored:
-            plan = Plan(
+        def plan(layer: int) -> Plan:
+            return Plan(
                 layers=(layer,),
                 rank=rank,
                 strength=(1.0,),
                 pooling=self.poolings[0],
                 projection=self.projection,
             )
-            return _score(scorer, edits, plan)
 
         kept: dict[str, Any] = self.kept.read(SCREENED) or {}
         screened = {int(layer): Scored.model_validate(one) for layer, one in kept.items()}
-        for known in screen(score, layers, screened, budget, self.reporter):
+        tester.expect_scores([plan(layer) for layer in layers if layer not in screened])
+        for known in screen(lambda layer: tester.score(plan(layer)), layers, screened, budget, self.reporter):
             screened = known
             self.kept.write(SCREENED, {str(layer): one.model_dump(mode="json") for layer, one in screened.items()})
         return screened
 
     def _automatic(
         self,
-        scorer: PlanScorer,
-        edits: PlanEdits,
+        tester: PlanTester,
         candidates: Sequence[int],
         lowest: float,
         budget: Budget,
         known: Sequence[Scored],
     ) -> tuple[list[Scored], dict[str, Rates]]:
         scored = search_plans(
-            lambda plan: _score(scorer, edits, plan),
+            tester.score,
             Space(candidates, self.poolings, self.ranks, self.projection),
             lowest,
             budget,
@@ -216,12 +223,13 @@ class _Search:
             self.recipe.seed,
             self.reporter,
             known,
+            tester.expect_scores,
         )
         promising = worth_confirming(scored, lowest, self.recipe.confirmations, RESERVE)
-        return scored, self._measure([one.plan for one in promising], scorer, edits, lambda: False)
+        return scored, self._measure([one.plan for one in promising], tester, lambda: False)
 
     def _paper(
-        self, scorer: PlanScorer, edits: PlanEdits, candidates: Sequence[int], peak: int, budget: Budget
+        self, tester: PlanTester, candidates: Sequence[int], peak: int, budget: Budget
     ) -> tuple[list[Scored], dict[str, Rates]]:
         strength = self.recipe.strength if isinstance(self.recipe.strength, float) else 1.0
         plans = paper_windows(candidates, peak, self.poolings[0], self.recipe.rank, self.projection, strength)
@@ -232,21 +240,24 @@ class _Search:
             done += 1
             return budget.is_spent(done - 1)
 
-        measured = self._measure(plans, scorer, edits, is_spent)
-        return [_score(scorer, edits, plan) for plan in plans if plan.model_dump_json() in measured], measured
+        measured = self._measure(plans, tester, is_spent, budget.trials)
+        tried = [plan for plan in plans if plan.model_dump_json() in measured]
+        tester.expect_scores(tried)
+        return [tester.score(plan) for plan in tried], measured
 
     def _measure(
-        self, plans: Sequence[Plan], scorer: PlanScorer, edits: PlanEdits, is_spent: Callable[[], bool]
+        self, plans: Sequence[Plan], tester: PlanTester, is_spent: Callable[[], bool], most: int | None = None
     ) -> dict[str, Rates]:
-        """Measure plans by generation and judge, keeping each result as it comes."""
+        """Measure plans by generation and judge, at most so many of them now, keeping each result as it comes."""
         kept: dict[str, Any] = self.kept.read(MEASURED) or {}
+        tester.expect_measurements([plan for plan in plans if plan.model_dump_json() not in kept][:most])
         for plan in plans:
             key = plan.model_dump_json()
             if key not in kept:
                 if is_spent():
                     break
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
-                rates = _rates(scorer.measure(edits.of(plan)))
+                rates = _rates(tester.measure(plan))
                 kept[key] = rates.model_dump()
                 self.kept.write(MEASURED, kept)
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
@@ -277,16 +288,6 @@ def _made_by(job: Job, judge: Judge, space: tuple[Sequence[Pooling], Sequence[in
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
     }
-
-
-def _score(scorer: PlanScorer, edits: PlanEdits, plan: Plan) -> Scored:
-    found = scorer.score(edits.of(plan))
-    return Scored(
-        plan=plan,
-        compliance_rate=found.compliance_rate,
-        safety_score=found.safety_score,
-        divergence=found.divergence,
-    )
 
 
 def _rates(measurement: Measurement) -> Rates:

@@ -39,7 +39,7 @@ class TerminalReporter:
         self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
 
     def __enter__(self) -> TerminalReporter:
-        _calm_libraries()
+        calm_libraries()
         return self
 
     def __exit__(
@@ -87,7 +87,7 @@ class TerminalReporter:
         )
 
 
-def _calm_libraries() -> None:
+def calm_libraries() -> None:
     """Keep the libraries' own bars and advice out of our output; their errors still come through."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils.tqdm import disable_progress_bars

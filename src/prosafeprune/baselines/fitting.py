@@ -39,10 +39,19 @@ class FittedMethod:
             InputError: as ``fit`` does, or the file is damaged or was made otherwise.
         """
         if self._learned is None:
-            if self.material is not None and not self.path.exists():
-                write_learned(self.path, self.method.fit(self.material()), self.made_by)
+            if self.material is not None and self.is_to_learn:
+                self.learn(self.method.fit(self.material()))
             self._learned = read_learned(self.path, self.made_by).learned
         return self._learned
+
+    @property
+    def is_to_learn(self) -> bool:
+        """Whether it has something to learn that is not kept yet."""
+        return self.method.learns and not self.path.exists()
+
+    def learn(self, learned: Learned) -> None:
+        """Keep what the method's ``fit`` has learned."""
+        write_learned(self.path, learned, self.made_by)
 
     @property
     def sha256(self) -> str | None:

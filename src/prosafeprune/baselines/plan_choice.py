@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.bench import describe_anatomy
+from prosafeprune.cluster.pool import Cluster
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.job import prepare_job
@@ -21,10 +22,18 @@ SEARCHED_TOKENS = Recipe.model_fields["max_new_tokens"].default
 """Length of the answers that a search judges, as in a search of its own."""
 
 
-def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: Path, reporter: Reporter) -> Plan:
+def found_plan(
+    request: CompareRequest,
+    model: LocalModel,
+    judge: Judge,
+    kept: Path,
+    reporter: Reporter,
+    cluster: Cluster | None = None,
+) -> Plan:
     """Return the plan of the search that a request names or, if it names none, of a search that is made now.
 
-    A search is kept in ``kept``, and when it was finished there before, it is not done again.
+    Its plans are tried on the cluster, where there is one. A search is kept in ``kept``, and when it was finished there
+    before, it is not done again.
 
     Raises:
         InputError: no such search, one of another model, or no such point.
@@ -33,7 +42,7 @@ def found_plan(request: CompareRequest, model: LocalModel, judge: Judge, kept: P
     # What the user left out stays left out: a search explores those settings.
     values = request.model_dump(include=set(Recipe.model_fields), exclude_unset=True)
     recipe = Recipe(**{**values, "max_new_tokens": min(request.max_new_tokens, SEARCHED_TOKENS)})
-    job = prepare_job(recipe, None, False, reporter)
+    job = prepare_job(recipe, None, False, reporter, cluster)
     folder = request.search or kept
     if request.search is not None or (kept / RECORD).exists():
         record = read_search(folder, job)

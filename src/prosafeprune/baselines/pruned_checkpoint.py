@@ -49,7 +49,7 @@ class PrunedCheckpoint(Method):
             raise InputError(f"{folder / OURS}: cannot be read ({error}). Prune again.") from error
         if source != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
-        return cls(plan=plan, sha256=model_hash(folder), folder=folder)
+        return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""

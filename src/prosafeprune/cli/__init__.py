@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 
 def main() -> None:
-    """Run the command line; every foreseen error is one line and an exit code."""
+    """Run the command line, in one process or in several that torchrun started."""
     # Read when tqdm is first imported: the libraries' bars would cross ours. Downloads from the hub keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    with _team():
+        run_command()
+
+
+def _team() -> AbstractContextManager[None]:
+    """Return the context that the command runs in: that of the leader, where torchrun started several processes."""
+    from prosafeprune.processes.launch import process_count
+
+    if process_count() == 1:
+        return nullcontext()
+    from prosafeprune.processes.team import joined_team
+    from prosafeprune.terminal import calm_libraries
+
+    calm_libraries()
+    return joined_team()
+
+
+def run_command() -> None:
+    """Run the command that the program's arguments name; every foreseen error is one line and an exit code."""
     from prosafeprune.cli.application import app
     from prosafeprune.errors import ProSafePruneError
 

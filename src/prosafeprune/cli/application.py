@@ -15,6 +15,10 @@ from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
 from prosafeprune.cli.prune import prune
 from prosafeprune.cli.search import search
+from prosafeprune.processes.launch import require_one_process
+
+IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
+"""Commands that torchrun may start."""
 
 app = typer.Typer(
     name="prosafeprune",
@@ -42,8 +46,11 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Cure over-refusal in open-weight language models without weakening their safety."""
+    if context.invoked_subcommand not in IN_SEVERAL_PROCESSES:
+        require_one_process(f"prosafeprune {context.invoked_subcommand}")

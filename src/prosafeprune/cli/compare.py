@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.cli.options import options_of
+from prosafeprune.cli.options import RayAddress, options_of
 from prosafeprune.recipe import make_request
 
 
@@ -26,6 +26,7 @@ def compare(
         Path | None,
         typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
     ] = None,
+    ray: RayAddress = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
     ] = False,
@@ -38,17 +39,17 @@ def compare(
     """
     request = make_request(CompareRequest, recipe, settings)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(request.model).name).strip("-.")
-    run(request, output or Path(f"comparison-{name}"), overwrite=overwrite, as_json=as_json)
+    run(request, output or Path(f"comparison-{name}"), overwrite=overwrite, as_json=as_json, ray=ray)
 
 
-def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
+def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare, and print what was found."""
     from prosafeprune.comparer import run_comparison
     from prosafeprune.report.comparison_table import comparison_table
     from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
 
     with TerminalReporter() as reporter:
-        found = run_comparison(request, output, overwrite=overwrite, reporter=reporter)
+        found = run_comparison(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
         if as_json:
             typer.echo(found.record.model_dump_json(indent=2))
         else:

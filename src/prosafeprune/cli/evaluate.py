@@ -10,6 +10,7 @@ import typer
 
 from prosafeprune.cli.options import options_of
 from prosafeprune.evaluation.request import EvaluationRequest
+from prosafeprune.processes.launch import require_one_process
 from prosafeprune.settings import make_settings
 
 
@@ -41,6 +42,8 @@ def evaluate(
     if served_model is not None:
         settings["model"] = served_model
     request = make_settings(EvaluationRequest, settings)
+    if request.endpoint is not None:
+        require_one_process("--endpoint")  # servers share the work by themselves
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(request.model).name or "endpoint").strip("-.")
     run(request, output or Path(f"evaluation-{name}"), against=against, overwrite=overwrite, as_json=as_json)
 

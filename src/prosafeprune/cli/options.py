@@ -12,6 +12,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 Command = Callable[..., None]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Ray cluster that shares the work, such as auto or host:6379; docs/many_machines.md. An extra: [ray].",
+        show_default=False,
+    ),
+]
 ARGUMENT = "model"
 """The one setting that is given by its place."""
 

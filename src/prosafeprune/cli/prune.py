@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import options_of
+from prosafeprune.cli.options import RayAddress, options_of
 from prosafeprune.errors import InputError
+from prosafeprune.processes.launch import require_one_process
 from prosafeprune.recipe import Recipe, make_recipe
 
 
@@ -33,11 +34,13 @@ def prune(
         Path | None,
         typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
     ] = None,
+    ray: RayAddress = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
 ) -> None:
     """Prune a model so that it answers harmless requests that merely sound risky, and measure what changed."""
-    run(make_recipe(recipe, **settings), output, overwrite=overwrite, as_json=as_json, search=search, choose=choose)
+    asked = make_recipe(recipe, **settings)
+    run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
 
 
 def run(
@@ -48,6 +51,7 @@ def run(
     as_json: bool,
     search: Path | None = None,
     choose: int | None = None,
+    ray: str | None = None,
 ) -> None:
     """Do the main job and print what came of it."""
     from prosafeprune.pipeline import require_safe, run_recipe
@@ -56,12 +60,17 @@ def run(
     from prosafeprune.terminal import TerminalReporter, print_table
 
     if asked.memory == "low":
-        if search is not None or choose is not None:
-            raise InputError("--search and --choose need the whole model in memory. Give --layers to --memory low.")
+        if search is not None or choose is not None or ray is not None:
+            raise InputError(
+                "--search, --choose and --ray need the whole model in memory. Give --layers to --memory low."
+            )
+        require_one_process("--memory low")
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:
-        result = run_recipe(asked, output, overwrite=overwrite, search_folder=search, choose=choose, reporter=reporter)
+        result = run_recipe(
+            asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
+        )
         if as_json:
             typer.echo(result.record.model_dump_json(indent=2))
         else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import options_of
+from prosafeprune.cli.options import RayAddress, options_of
 from prosafeprune.recipe import Recipe, make_recipe
 
 NOT_SEARCHED_WITH = (
@@ -37,23 +37,24 @@ def search(
         Path | None,
         typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
     ] = None,
+    ray: RayAddress = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")] = False,
 ) -> None:
     """Search for the layers and strengths that raise compliance most without losing safety; write no model.
 
     Every trial is kept: run the same command again to go on, with a larger --budget to search longer.
     """
-    run(make_recipe(recipe, **settings), output, as_json=as_json)
+    run(make_recipe(recipe, **settings), output, as_json=as_json, ray=ray)
 
 
-def run(asked: Recipe, output: Path | None, *, as_json: bool) -> None:
+def run(asked: Recipe, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search, and print what there is to choose from."""
     from prosafeprune.planning import run_search
     from prosafeprune.report.search_table import search_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
     with TerminalReporter() as reporter:
-        record, folder = run_search(asked, output, reporter)
+        record, folder = run_search(asked, output, reporter, ray)
         if as_json:
             typer.echo(record.model_dump_json(indent=2))
         else:

@@ -9,7 +9,7 @@ from prosafeprune.evaluation.judged import JudgedSet, as_wished
 from prosafeprune.evaluation.line_store import Key, LineStore
 from prosafeprune.evaluation.scores import Scores, score
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.generation.backend import Decoding, Generator
+from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import AnswerClass, Exchange, Judge, RulesJudge, Verdict, judge_answers
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -78,11 +78,16 @@ def collect_answers(
             prompts = [prompt for other, prompt in waiting if other == repeat]
             drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
             for place, answer in generator.answer(prompts, drawing) if prompts else ():
-                known = {"tokens": answer.tokens, "seconds": answer.seconds}
-                costs = {name: value for name, value in known.items() if value is not None}
-                answers.add(repeat, prompts[place], completion=answer.text, finished=answer.finished, **costs)
+                keep_answer(answers, repeat, prompts[place], answer)
                 live.add(prompts[place], answer.text)
                 advance(1)
+
+
+def keep_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:
+    """Keep an answer with what is known of its cost. Raises InputError when there is no room."""
+    known = {"tokens": answer.tokens, "seconds": answer.seconds}
+    costs = {name: value for name, value in known.items() if value is not None}
+    answers.add(repeat, prompt, completion=answer.text, finished=answer.finished, **costs)
 
 
 def collect_verdicts(

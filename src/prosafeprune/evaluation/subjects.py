@@ -6,6 +6,7 @@ import gc
 import hashlib
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ import torch
 
 from prosafeprune.evaluation.request import EvaluationRequest
 from prosafeprune.evaluation.settings import MeasuringSettings
-from prosafeprune.generation import Generator, LocalGenerator
+from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
+from prosafeprune.generation.shared import answering
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
+from prosafeprune.model.copies import load_with_copies
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.source import file_hash
@@ -40,8 +43,9 @@ class Measured(Protocol):
 class LocalModel:
     """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
 
-    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter) -> None:
-        self.request, self.reporter = request, reporter
+    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter, *, with_copies: bool = True) -> None:
+        """Find it. ``with_copies`` says whether processes that follow this one, if any, load it too."""
+        self.request, self.reporter, self.with_copies = request, reporter, with_copies
         self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
         self._loaded: LoadedModel | None = None
         self._resources = ExitStack()
@@ -82,21 +86,27 @@ class LocalModel:
             if folder is None:
                 folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
                 convert_gguf(self.subject.source.path, folder, self.reporter)
-            self._loaded = load_model(
-                folder,
-                self.subject.source.name,
-                self.reporter,
-                device=self.request.device,
-                dtype=self.request.dtype,
-                trust_remote_code=self.request.trust_remote_code,
-            )
-            if self.subject.adapter is not None:
-                attach_adapter(self._loaded, self.subject.adapter, self.subject.name)
+            load = partial(_load, folder, self.subject, self.request)
+            self._loaded = load_with_copies(load, self.reporter) if self.with_copies else load(reporter=self.reporter)
         return self._loaded
 
     def generator(self) -> Generator:
         """Return a generator over the model in memory."""
-        return LocalGenerator(self.loaded, self.request.batch_size)
+        return answering(self.loaded, self.request.batch_size)
+
+
+def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:
+    loaded = load_model(
+        folder,
+        subject.source.name,
+        reporter,
+        device=request.device,
+        dtype=request.dtype,
+        trust_remote_code=request.trust_remote_code,
+    )
+    if subject.adapter is not None:
+        attach_adapter(loaded, subject.adapter, subject.name)
+    return loaded
 
 
 class ServedModel:

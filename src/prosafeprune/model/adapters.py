@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from prosafeprune.errors import InputError
@@ -81,12 +82,20 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
     """
     from peft import inject_adapter_in_model
 
+    if loaded.copies is not None:
+        sent = {name: (a.cpu().numpy(), b.cpu().numpy()) for name, (a, b) in factors.items()}
+        loaded.copies.change(partial(_insert_arrays, config=config, arrays=sent))
     inject_adapter_in_model(config, loaded.model)
     for module_name, (a, b) in factors.items():
         layer: Any = loaded.model.get_submodule(module_name)
         for linear, values in ((layer.lora_A["default"], a), (layer.lora_B["default"], b)):
             linear.weight.data = values.to(linear.weight.device)
     _settle(loaded)
+
+
+def _insert_arrays(loaded: LoadedModel, config: Any, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    factors = {name: (torch.from_numpy(a), torch.from_numpy(b)) for name, (a, b) in arrays.items()}
+    insert_adapter(loaded, config, factors)
 
 
 def _settle(loaded: LoadedModel) -> None:

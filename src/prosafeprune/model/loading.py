@@ -6,13 +6,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
+from prosafeprune.processes.launch import local_rank
 from prosafeprune.progress import Reporter
+
+if TYPE_CHECKING:
+    from prosafeprune.model.copies import Copies
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -32,6 +36,8 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
+    copies: Copies | None = None
+    """The same model in processes that follow this one, where there are such."""
 
 
 def load_model(
@@ -125,13 +131,19 @@ def automatic_class(config: Any) -> Any:
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device named, or for ``auto`` a CUDA GPU, an Apple GPU, or the CPU, whichever comes first."""
+    """Return the device named, or for ``auto`` a CUDA GPU, an Apple GPU, or the CPU, whichever comes first.
+
+    Of several processes on one machine, each has a GPU of its own.
+    """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    rank = local_rank()
+    if rank is not None and device.startswith("cuda:"):
+        raise InputError(f"--device {device}: is one GPU, and there are several processes. Use cuda, or no torchrun.")
     try:
         chosen = torch.device(device)
+        if rank is not None and chosen.type == "cuda":
+            chosen = torch.device("cuda", rank)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {device}: cannot be used here ({_first_line(error)}). Try cpu or auto.") from error

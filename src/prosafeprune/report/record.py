@@ -60,6 +60,8 @@ class RunRecord(BaseModel):
 
     device: str
     threads: int
+    processes: int = 1
+    """That shared the prompts; batch sizes are those of one after the other."""
     dtype: str
     calibration_batch_sizes: tuple[int, ...]
     answer_batch_sizes: tuple[int, ...]
@@ -154,12 +156,17 @@ def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype:
 
 
 def run_record(
-    device: torch.device, run_dtype: torch.dtype, inputs: PooledInputs, answer_batch_sizes: Sequence[int] = ()
+    device: torch.device,
+    run_dtype: torch.dtype,
+    inputs: PooledInputs,
+    answer_batch_sizes: Sequence[int] = (),
+    processes: int = 1,
 ) -> RunRecord:
-    """Describe for the record how a model was run on this machine."""
+    """Describe for the record how a model was run, on this machine and in other processes."""
     return RunRecord(
         device=device_name(device),
         threads=torch.get_num_threads(),
+        processes=processes,
         dtype=dtype_name(run_dtype),
         calibration_batch_sizes=inputs.batch_sizes,
         answer_batch_sizes=tuple(answer_batch_sizes),

@@ -14,9 +14,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.measure import Measurement, measure
+from prosafeprune.evaluation.line_store import LineStore
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.generation import Decoding, LocalGenerator
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.shared import answering
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Edit
 from prosafeprune.model.anatomy import Anatomy
@@ -71,11 +73,12 @@ class PlanScorer:
         loaded: LoadedModel,
         anatomy: Anatomy,
         layers: Sequence[int],
-        judge: Judge,
+        judge: Judge | None,
         max_new_tokens: int,
         prompts: Mapping[PromptClass, PromptSet] | None = None,
         batch_size: int | Literal["auto"] = "auto",
         reporter: Reporter | None = None,
+        source: Measurement | None = None,
     ) -> None:
         """Have the source's answers judged, keep its states, and learn what its refusals look like.
 
@@ -83,17 +86,18 @@ class PlanScorer:
             loaded: the model with its source weights.
             anatomy: its submodules.
             layers: the layers that plans may prune.
-            judge: reads the answers.
+            judge: reads the answers; None where answers are judged by somebody else.
             max_new_tokens: length of the answers.
             prompts: validation prompts of the three classes; the bundled ones unless given.
             batch_size: how many prompts run at a time.
             reporter: told of progress.
+            source: what was measured of the source before, of the same prompts.
 
         Raises:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
         """
         self.loaded, self.judge, self.decoding = loaded, judge, Decoding(max_new_tokens=max_new_tokens)
-        self.generator = LocalGenerator(loaded, batch_size)
+        self.generator = answering(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()
         _require_prompts(prompts)
@@ -101,7 +105,7 @@ class PlanScorer:
         size = BatchSize(batch_size, loaded.device)
         texts = [text for one in self.sets for text in one.prompts.texts]
         self.harmful = np.array([one.prompt_class is PromptClass.HARMFUL for one in self.sets for _ in one.prompts])
-        self.source = self.measure([])
+        self.source = source or self.measure([])
         prompt_ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, texts)]
         with self.reporter.stage("Reading the source", len(prompt_ids)) as advance:
             self.openings = Openings(loaded, anatomy, prompt_ids, OPENING_TOKENS, layers, size, advance)
@@ -134,9 +138,21 @@ class PlanScorer:
         Raises:
             InputError: as the generator and the judge do.
         """
+        return self.judged(self.answers(edits))
+
+    def answers(self, edits: Sequence[Edit]) -> LineStore:
+        """Return the answers that :meth:`measure` judges. Raises InputError as the generator does."""
+        answers = LineStore()
         title = "Answers to validation prompts" if edits else "Answers of the source"
         with apply_edits(edits):
-            return measure(self.generator, self.sets, self.judge, self.decoding, self.reporter, title)
+            collect_answers(answers, lambda: self.generator, self.sets, self.decoding, 1, self.reporter, title)
+        return answers
+
+    def judged(self, answers: LineStore) -> Measurement:
+        """Return such answers with the judge's verdicts on them. Raises InputError as the judge does."""
+        if self.judge is None:
+            raise TypeError("a scorer without a judge was asked to judge")
+        return collect_verdicts(LineStore(), answers, self.judge, self.sets, 1, self.reporter)
 
     def _fit(self) -> tuple[CrossFitted, CrossFitted]:
         """Return the probes of refusal and of compliance, and warn where the states tell little of either."""

@@ -23,6 +23,9 @@ from prosafeprune.search.budget import Budget
 from prosafeprune.search.space import draw_plan, starting_points
 
 STUDY = "prosafeprune"
+ROUND = 8
+"""Trials drawn before the first of them is scored. It is the same however many score them, so that a search finds the
+same on one machine and on many; the larger it is, the less each draw can learn from."""
 DAMAGE_WEIGHT = 10.0
 """Points of C.R. that a nat of divergence on benign prompts costs: enough to decide between equals, 0.1 points for
 0.01 nats, and no more."""
@@ -41,6 +44,10 @@ class Scored(BaseModel):
     def value(self) -> float:
         """What is maximised: C.R., with the damage to benign answers as the tie-breaker."""
         return self.compliance_rate - DAMAGE_WEIGHT * self.divergence
+
+
+def expect_nothing(plans: Sequence[Plan]) -> None:
+    """Prepare for no plans: for who scores one after the other."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def search_plans(
     seed: int,
     reporter: Reporter,
     known: Sequence[Scored] = (),
+    expect: Callable[[Sequence[Plan]], None] = expect_nothing,
 ) -> list[Scored]:
     """Score plans until the budget is spent, and return all that were scored, those of earlier runs among them.
 
@@ -75,6 +83,7 @@ def search_plans(
         seed: of the sampler.
         reporter: told of the best plan so far.
         known: plans scored already, which are not scored again and returned with the others.
+        expect: told which plans of a round will be scored next, for who can score several at a time.
 
     Raises:
         InputError: the journal cannot be read or written.
@@ -88,18 +97,32 @@ def search_plans(
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         told = 0
         while not budget.is_spent(count):
-            trial = study.ask()
-            plan = draw_plan(trial, space.candidates, space.poolings, space.ranks, space.projection)
-            key = plan.model_dump_json()
-            if key not in scores:  # a plan drawn again costs nothing
-                scores[key] = score(plan)
-            trial.set_user_attr("scored", scores[key].model_dump_json())
-            trial.set_constraint("safety", lowest_safety - scores[key].safety_score)
-            study.tell(trial, scores[key].value)
-            count += 1
-            advance(min(budget.steps_done(count), budget.total) - told)
-            told = min(budget.steps_done(count), budget.total)
+            drawn = _draw_round(study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count))
+            plans = {plan.model_dump_json(): plan for _, plan in drawn}
+            expect([plan for key, plan in plans.items() if key not in scores])
+            for trial, plan in drawn:
+                if budget.is_spent(count):  # minutes may end in a round; what is left of it is taken up again
+                    break
+                key = plan.model_dump_json()
+                if key not in scores:  # a plan drawn again costs nothing
+                    scores[key] = score(plan)
+                _tell(study, trial, scores[key], lowest_safety)
+                count += 1
+                advance(min(budget.steps_done(count), budget.total) - told)
+                told = min(budget.steps_done(count), budget.total)
     return list(scores.values())
+
+
+def _draw_round(study: optuna.Study, space: Space, count: int) -> list[tuple[optuna.Trial, Plan]]:
+    trials = [study.ask() for _ in range(count)]
+    poolings, ranks = space.poolings, space.ranks
+    return [(one, draw_plan(one, space.candidates, poolings, ranks, space.projection)) for one in trials]
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, scored: Scored, lowest_safety: float) -> None:
+    trial.set_user_attr("scored", scored.model_dump_json())
+    trial.set_constraint("safety", lowest_safety - scored.safety_score)
+    study.tell(trial, scored.value)
 
 
 def best_of(scored: Sequence[Scored], lowest_safety: float) -> Scored | None:

@@ -1,0 +1,1 @@
+"""Work given to the machines of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Several processes at one job, started by torchrun: one leads, the others follow."""

@@ -1,0 +1,24 @@
+"""What torchrun tells the processes that it starts, in their environment."""
+
+from __future__ import annotations
+
+import os
+
+from prosafeprune.errors import InputError
+
+
+def process_count() -> int:
+    """Return how many processes were started together; 1 without torchrun."""
+    started = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}.issubset(os.environ)
+    return int(os.environ["WORLD_SIZE"]) if started else 1
+
+
+def local_rank() -> int | None:
+    """Return which of the processes on this machine this one is; None without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) if process_count() > 1 else None
+
+
+def require_one_process(what: str) -> None:
+    """Raise InputError when ``what``, which one process does alone, was started by torchrun."""
+    if process_count() > 1:
+        raise InputError(f"{what} runs in one process alone. Start it without torchrun.")

@@ -202,3 +202,15 @@ def test_a_point_that_keeps_half_of_the_allowed_loss_in_reserve_comes_first() ->
 
     assert chosen(near, far) == 2
     assert chosen(near) == 1
+
+
+def test_of_points_that_comply_alike_the_safer_is_chosen_and_compliance_goes_before() -> None:
+    source = Rates(compliance_rate=60, safety_score=60)
+    plans = [scored(80, 72, 1, divergence=0.011), scored(80, 74, 2, divergence=0.012), scored(78, 90, 3)]
+    measured = {
+        one.plan.model_dump_json(): Rates(compliance_rate=one.compliance_rate, safety_score=one.safety_score)
+        for one in plans
+    }
+    points = make_points(plans, measured, 5)
+    number = choose(points, source, 57)
+    assert next(point.plan.layers[0] for point in points if point.number == number) == 2

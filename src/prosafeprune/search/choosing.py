@@ -8,6 +8,9 @@ from prosafeprune.search.frontier import frontier
 from prosafeprune.search.record import Point, Rates
 from prosafeprune.search.study import DAMAGE_WEIGHT, Scored
 
+SAFETY_WEIGHT = 0.1
+"""Points of C.R. that a point of S.S. is worth among plans that keep the floor: enough to decide between equals."""
+
 
 def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: int) -> list[Point]:
     """Return the plans to choose from, safest first: all that were measured, and the frontier of the estimates.
@@ -30,14 +33,14 @@ def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: 
 
 
 def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int | None:
-    """Return the number of the measured point that keeps the floor and complies most, less its damage.
+    """Return the number of the measured point that keeps the floor and complies most, the safer one of equals.
 
     Points that keep half of the allowed loss in reserve come before all others: what is best of a few where it is
     chosen looks better there than elsewhere. None when no point complies more than the source does.
     """
     reserve = (source.safety_score - lowest_safety) / 2
     safe = [
-        (point.measured.compliance_rate - DAMAGE_WEIGHT * damage, point)
+        (point.measured.compliance_rate + SAFETY_WEIGHT * point.measured.safety_score - DAMAGE_WEIGHT * damage, point)
         for point in points
         if point.measured is not None and point.measured.safety_score >= lowest_safety
         for damage in [point.estimated.divergence if point.estimated else 0.0]

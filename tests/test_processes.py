@@ -39,7 +39,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [*LAUNCH, *map(str, arguments)]
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=1200)
 
 
 def commands(model: Path, folder: Path, prompts: dict[str, str]) -> list[list[str]]:
@@ -233,3 +233,6 @@ def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch: pytest.M
     assert choose_device("cpu") == CPU
     with pytest.raises(InputError, match="cuda:0: is one GPU"):
         choose_device("cuda:0")
+    if torch.cuda.device_count() < 2:
+        with pytest.raises(InputError, match="--device cuda: cannot be used here"):
+            choose_device("cuda")

@@ -141,9 +141,7 @@ def choose_device(device: str) -> torch.device:
     if rank is not None and device.startswith("cuda:"):
         raise InputError(f"--device {device}: is one GPU, and there are several processes. Use cuda, or no torchrun.")
     try:
-        chosen = torch.device(device)
-        if rank is not None and chosen.type == "cuda":
-            chosen = torch.device("cuda", rank)
+        chosen = torch.device(f"cuda:{rank}" if rank is not None and device == "cuda" else device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {device}: cannot be used here ({_first_line(error)}). Try cpu or auto.") from error

@@ -156,10 +156,11 @@ def joined_team() -> Iterator[None]:
     """
     global _leader
     store, rank, size = next(iter(distributed.rendezvous("env://", timeout=PATIENCE)))
-    has_gpu = torch.cuda.is_available()
+    own = local_rank()
+    has_gpu = own is not None and own < torch.cuda.device_count()
     if has_gpu:
-        torch.cuda.set_device(local_rank())
-    backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
+        torch.cuda.set_device(own)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     group_store = distributed.PrefixStore("group", store)
     distributed.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=PATIENCE)
     post = Post(distributed.PrefixStore("post", store))

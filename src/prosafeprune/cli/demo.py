@@ -9,11 +9,17 @@ import typer
 
 from prosafeprune.recipe import make_recipe
 
-CURE: dict[str, Any] = {"samples": 120, "budget": "14", "confirmations": 3, "max_new_tokens": 48}
+CURE: dict[str, Any] = {
+    "samples": 120,
+    "pooling": "sequence",
+    "budget": "10",
+    "confirmations": 2,
+    "max_new_tokens": 48,
+}
 """A short search, so that all of it ends in some minutes."""
 TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
 paper's section 5.2), so it is no stock model. The cure is searched for on validation prompts, as for any model, but
-shortly: with 120 calibration prompts of each class, 14 trials and 3 plans measured."""
+shortly: with 120 calibration prompts of each class, one pooling, 10 trials and 2 plans measured."""
 
 
 def demo(

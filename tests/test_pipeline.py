@@ -146,7 +146,8 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
         assert pseudo_harmful["rate"]["total"] == 150
     assert record["benign_divergence"]["mean"] > 0
     assert list(record["changes"]) == ["bundled-pseudo-harmful", "bundled-harmful"]
-    assert record["plan"] == {"layers": [1, 2], "rank": 4, "strength": 0.8, "pooling": "tail"}
+    plan = {"layers": [1, 2], "rank": 4, "strength": 0.8, "pooling": "tail", "projection": "orthogonal"}
+    assert record["plan"] == plan
     assert len(record["model"]["sha256"]) == 64
     assert record["calibration"]["harmful"]["count"] == 10
     assert len(record["submodules"]) == 14

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,7 +21,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def error_line(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), text))
 
 
-def print_table(table: Table) -> None:
+def print_table(table: RenderableType) -> None:
     """Print a result on stdout."""
     Console(width=terminal_width()).print(table)
 

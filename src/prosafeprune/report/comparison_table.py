@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rich.table import Table
+from rich.console import Group
 
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
@@ -32,7 +32,7 @@ def comparison_grid(record: ComparisonRecord) -> Grid:
     return Grid.padded(headings, rows)
 
 
-def comparison_table(record: ComparisonRecord, width: int) -> Table:
+def comparison_table(record: ComparisonRecord, width: int) -> Group:
     """Return the grid as a table for a terminal."""
     title = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     return comparison_grid(record).table(title, MEANINGS, width)
@@ -86,7 +86,7 @@ def _rows(method: MethodResult) -> list[tuple[str, list[str]]]:
     for kind in ("broken", "undetermined"):
         counts = [one.answers.get(kind, 0) for one in sets]
         if any(counts):
-            rows.append((f"  {kind}, answers", [str(count) for count in counts]))
+            rows.append((f"  {kind}, answers", [str(count or "") for count in counts]))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Group
 from rich.table import Table
 
 from prosafeprune.evaluation.scores import Scores, SetScore
@@ -40,7 +41,7 @@ def evaluation_grid(record: EvaluationRecord) -> Grid:
     return Grid.padded(set_headings(scores), rows)
 
 
-def evaluation_table(record: EvaluationRecord, width: int) -> Table:
+def evaluation_table(record: EvaluationRecord, width: int) -> Group:
     """Return the grid as a table: benchmarks side by side as in Table 1 or, where that is too wide, one a line."""
     return evaluation_grid(record).table(
         f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}",

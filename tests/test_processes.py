@@ -26,7 +26,8 @@ from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.loading import LoadedModel, choose_device
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.placing import choose_device
 from prosafeprune.processes.messages import Post
 from prosafeprune.processes.team import Follower, Leader
 

@@ -74,6 +74,21 @@ class PretendTensor(torch.Tensor):
         self.held.copy_(real_of(source))
         return self
 
+    def detach(self) -> PretendTensor:
+        return PretendTensor(self.held.detach(), self.device)
+
+    def nonzero(self) -> PretendTensor:
+        return PretendTensor(self.held.nonzero(), self.device)
+
+    def __float__(self) -> float:
+        return float(self.held)
+
+    def __int__(self) -> int:
+        return int(self.held)
+
+    def __index__(self) -> int:
+        return int(self.held)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> PretendTensor:
         return PretendTensor(self.held.clone(), self.device)
 
@@ -178,6 +193,8 @@ def pretend_gpus(monkeypatch: pytest.MonkeyPatch, memory: Sequence[int]) -> Iter
         "is_bf16_supported": lambda: True,
     }.items():
         monkeypatch.setattr(torch.cuda, name, pretended)
+    # It takes for granted that a gigabyte is free.
+    monkeypatch.setattr("transformers.modeling_utils.caching_allocator_warmup", lambda *_: None)
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # other threads do not know of the mode
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel, load_model
+from prosafeprune.model.placing import ROOM, weight_bytes
 from prosafeprune.progress import SilentReporter
 from prosafeprune.search.editing import apply_edits
 
@@ -52,6 +54,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def on_gpus(architecture: str, second: torch.device) -> LoadedModel:
     """Return a tiny model with all but its embeddings and first layer on the ``second`` device."""
     model = make_model(architecture)
+    model.config._experts_implementation = "eager"  # in others, torch asks for a library of CUDA
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     parts = {"model.embed_tokens": FIRST, "model.rotary_emb": FIRST, "model.layers.0": FIRST, "model.layers.1": second}
     parts |= {"model.layers.2": second, "model.norm": second, "lm_head": FIRST if tied else second}
@@ -165,3 +168,93 @@ def test_pretended_gpus_do_not_mix() -> None:
     ):
         with pytest.raises(RuntimeError, match="on the same device|to be on"):
             mix()
+
+
+@pytest.mark.parametrize(
+    ("device", "memory", "expected"),
+    [
+        ("all", [LARGE, LARGE], 2),
+        ("auto", [LARGE, LARGE], 1),
+        ("auto", [260_000, 260_000], 2),
+        ("cuda", [260_000, 260_000], 1),
+        ("cuda:1", [260_000, 260_000], 1),
+        ("auto", [260_000], 1),
+        ("auto", [380_000, 160_000], 2),
+    ],
+)
+def test_a_model_too_large_for_one_gpu_is_spread(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch, device: str, memory: list[int], expected: int
+) -> None:
+    folder = checkpoint("llama")
+    assert weight_bytes(folder, torch.float32) == 2 * weight_bytes(folder, torch.bfloat16) == 337_728
+    with pretend_gpus(monkeypatch, memory):
+        loaded = load_model(folder, "tiny", SilentReporter(), device=device)
+        devices = {parameter.device for parameter in loaded.model.parameters()}
+        for layer in find_anatomy(loaded.model).layers:
+            assert len({parameter.device for parameter in layer.parameters()}) == 1
+        for gpu in devices if expected > 1 else ():
+            held = sum(one.numel() * 4 for one in loaded.model.parameters() if one.device == gpu)
+            assert 0 < held <= ROOM * memory[gpu.index]
+    assert len(devices) == expected
+    assert loaded.device == (SECOND if device == "cuda:1" else FIRST)
+    assert loaded.device_name == ("cuda (Pretend), 2 GPUs" if expected > 1 else "cuda (Pretend)")
+
+
+@pytest.mark.parametrize(
+    ("device", "memory", "message"),
+    [
+        ("all", [LARGE], "--device all: there is one GPU, and all is for several. Use auto."),
+        ("all", [100_000, 100_000], "--device all: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
+        ("auto", [100_000, 100_000], "--device auto: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
+    ],
+)
+def test_gpus_that_cannot_hold_it_are_told(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch, device: str, memory: list[int], message: str
+) -> None:
+    with pretend_gpus(monkeypatch, memory), pytest.raises(InputError) as caught:
+        load_model(checkpoint("llama"), "tiny", SilentReporter(), device=device)
+    assert str(caught.value).startswith(message)
+
+
+def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="--device all: there is no GPU"):
+        load_model(checkpoint("llama"), "tiny", SilentReporter(), device="all")
+
+
+def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("llama"), tmp_path / "quantised")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
+    with pretend_gpus(monkeypatch, [LARGE, LARGE]), pytest.raises(InputError, match="a quantised model runs on one"):
+        load_model(folder, "tiny", SilentReporter(), device="all")
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize("architecture", ["llama", "phi3"])
+def test_the_same_checkpoint_is_written(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, architecture: str
+) -> None:
+    for device in ("all", "cuda:0"):
+        given = {"layers": "0,2", "rank": 4, "max-new-tokens": 4, "max-safety-drop": 100, "device": device}
+        given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
+        options = [text for name, value in given.items() for text in (f"--{name}", value)]
+        code, _, err = run("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
+        assert code == 0, err
+    one, spread = tmp_path / "cuda:0", tmp_path / "all"
+    assert (spread / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
+    records = [json.loads((folder / "prosafeprune.json").read_text()) for folder in (one, spread)]
+    assert [record["run"].pop("device") for record in records] == ["cuda (Pretend)", "cuda (Pretend), 2 GPUs"]
+    assert [record["recipe"].pop("device") for record in records] == ["cuda:0", "all"]
+    assert records[0] == records[1]
+
+
+@pytest.mark.usefixtures("gpus", "few_prompts")
+def test_the_same_plans_are_found(run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path) -> None:
+    for device in ("all", "cuda:0"):
+        options = [*search_options, "--device", device]
+        code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / device, *options)
+        assert code == 0, err
+    found = [json.loads((tmp_path / device / "search.json").read_text()) for device in ("all", "cuda:0")]
+    assert found[0]["points"] == found[1]["points"]

@@ -43,11 +43,11 @@ def choose_device(device: str) -> torch.device:
         device = "cuda:0"
     try:
         chosen = torch.device(f"cuda:{rank}" if rank is not None and device == "cuda" else device)
-        torch.empty(1, device=chosen)
+        tried = torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"--device {device}: cannot be used here ({reason}). Try cpu or auto.") from error
-    return chosen
+    return tried.device if chosen.type == "cuda" else chosen  # which GPU, where it was not said
 
 
 def device_name(device: torch.device) -> str:

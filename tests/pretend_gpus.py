@@ -29,7 +29,13 @@ class PretendTensor(torch.Tensor):
     held: torch.Tensor
 
     @staticmethod
-    def __new__(cls, real: torch.Tensor, device: torch.device) -> PretendTensor:
+    def __new__(
+        cls, real: torch.Tensor, device: torch.device | None = None, requires_grad: bool = False
+    ) -> PretendTensor:
+        if isinstance(real, PretendTensor):  # accelerate makes parameters of parameters
+            made = cls.__new__(cls, real.held, real.device)
+            made._is_param = True
+            return made
         pretend = torch.Tensor._make_wrapper_subclass(
             cls,
             real.shape,
@@ -124,6 +130,7 @@ class PretendMode(TorchDispatchMode):
 def run_pretending(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on the real tensors; what it makes lies where its arguments do, or where it is told to."""
     tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, torch.Tensor)]
+    kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"}
     wanted = kwargs.get("device")
     device = torch.device(wanted) if wanted is not None else common_device(func, args, tensors)
     if device.type != "cuda" and not any(isinstance(one, PretendTensor) for one in tensors):
@@ -131,7 +138,6 @@ def run_pretending(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     real_args, real_kwargs = tree_map(real_of, args), tree_map(real_of, kwargs)
     if wanted is not None and device.type == "cuda":
         real_kwargs["device"] = CPU
-        real_kwargs.pop("pin_memory", None)
     if func.overloadpacket is aten.histc:  # CUDA counts whole numbers, a CPU does not
         real_args = (real_args[0].float(), *real_args[1:])
     result = func(*real_args, **real_kwargs)
@@ -196,6 +202,8 @@ def pretend_gpus(monkeypatch: pytest.MonkeyPatch, memory: Sequence[int]) -> Iter
     # It takes for granted that a gigabyte is free.
     monkeypatch.setattr("transformers.modeling_utils.caching_allocator_warmup", lambda *_: None)
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # other threads do not know of the mode
+    # Modules that are moved get new parameters: a plain one cannot become a pretended one.
+    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)
     try:

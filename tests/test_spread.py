@@ -12,10 +12,10 @@ import pytest
 import torch
 from accelerate import dispatch_model
 from conftest import make_model, make_tokenizer
+from measuring import answers_in, prompt_options
 from pretend_gpus import PretendTensor, pretend_gpus
 from test_activations import PROMPTS, collect, outputs
 from test_baselines import ENDS, material, texts
-from test_divergence import change
 from test_editing import random_edits
 from test_resume import resumed
 from test_scoring import make_scorer
@@ -258,3 +258,30 @@ def test_the_same_plans_are_found(run: Run, checkpoint: Make, search_options: li
         assert code == 0, err
     found = [json.loads((tmp_path / device / "search.json").read_text()) for device in ("all", "cuda:0")]
     assert found[0]["points"] == found[1]["points"]
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2", "gemma3_vision"])
+def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Make, architecture: str) -> None:
+    model = load_model(checkpoint(architecture), "tiny", SilentReporter(), device="all").model
+    assert {parameter.device for parameter in model.parameters()} == {FIRST, SECOND}
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert torch.isfinite(model(input_ids=torch.tensor([[5, 6]], device=FIRST)).logits).all()
+
+
+@pytest.mark.usefixtures("gpus")
+def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
+    few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100"]
+    own = [*prompt_options(prompt_files), *few, "--format", "adapter"]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps({"prompt": f"How do I kill process {i}?"}) + "\n" for i in range(4)))
+    asked = ["-b", f"oktest={questions}", "--max-new-tokens", "4"]
+    for device in ("all", "cuda:0"):
+        code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)
+        assert code == 0, err
+        code, _, err = run("evaluate", tmp_path / "all", "-o", tmp_path / f"{device} read", *asked, "--device", device)
+        assert code == 0, err
+    one, spread = tmp_path / "cuda:0", tmp_path / "all"
+    file = "adapter_model.safetensors"
+    assert (spread / file).read_bytes() == (one / file).read_bytes()
+    assert answers_in(tmp_path / "all read") == answers_in(tmp_path / "cuda:0 read")

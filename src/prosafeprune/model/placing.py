@@ -94,6 +94,7 @@ def spread(outline: Any, device: str, name: str) -> DeviceMap:
     """
     from accelerate.utils import get_balanced_memory, infer_auto_device_map
 
+    outline.tie_weights()  # a change of dtype may have parted weights that are one
     room = {number: int(ROOM * _free(torch.device("cuda", number))) for number in range(torch.cuda.device_count())}
     whole = sorted({*(outline._no_split_modules or ()), *_layer_classes(outline)})
     balanced = get_balanced_memory(outline, max_memory=dict(room), no_split_module_classes=whole)

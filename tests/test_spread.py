@@ -37,6 +37,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.placing import ROOM, weight_bytes
 from prosafeprune.progress import SilentReporter
 from prosafeprune.search.editing import apply_edits
+from prosafeprune.streaming.outline import load_outline
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -137,6 +138,11 @@ WORK: dict[str, Callable[[LoadedModel], Any]] = {
 }
 
 
+CASES = [(name, work) for name in ("llama", "phi3", "gemma2") for work in WORK if work != "search"]
+CASES += [("mixtral", work) for work in ("activations", "answers", "resumed passes", "edits")]
+CASES += [("llama", "search"), ("gemma2", "search")]  # which takes longest
+
+
 def plain(value: Any) -> Any:
     """Return the numbers of tensors wherever they lie, so that ``==`` compares them."""
     if isinstance(value, torch.Tensor):
@@ -147,8 +153,7 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.usefixtures("gpus")
-@pytest.mark.parametrize("architecture", ["llama", "phi3", "gemma2", "mixtral"])
-@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize(("architecture", "work"), CASES)
 def test_two_gpus_do_what_one_does(architecture: str, work: str) -> None:
     spread = on_gpus(architecture, SECOND)
     assert {parameter.device for parameter in spread.model.parameters()} == {FIRST, SECOND}
@@ -223,6 +228,12 @@ def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
         load_model(checkpoint("llama"), "tiny", SilentReporter(), device="all")
 
 
+def test_low_memory_takes_one_gpu(checkpoint: Make) -> None:
+    asked = {"device": "all", "dtype": "auto", "trust_remote_code": False}
+    with pytest.raises(InputError, match="--device all: with --memory low, one layer at a time runs on one GPU"):
+        load_outline(checkpoint("llama"), "tiny", **asked)  # type: ignore[arg-type]
+
+
 def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint("llama"), tmp_path / "quantised")
     config = json.loads((folder / "config.json").read_text())
@@ -231,7 +242,7 @@ def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.M
         load_model(folder, "tiny", SilentReporter(), device="all")
 
 
-@pytest.mark.usefixtures("gpus")
+@pytest.mark.usefixtures("gpus", "few_prompts")
 @pytest.mark.parametrize("architecture", ["llama", "phi3"])
 def test_the_same_checkpoint_is_written(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, architecture: str
@@ -269,7 +280,7 @@ def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Mak
     assert torch.isfinite(model(input_ids=torch.tensor([[5, 6]], device=FIRST)).logits).all()
 
 
-@pytest.mark.usefixtures("gpus")
+@pytest.mark.usefixtures("gpus", "few_prompts")
 def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100"]
     own = [*prompt_options(prompt_files), *few, "--format", "adapter"]

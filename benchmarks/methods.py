@@ -28,7 +28,7 @@ from prosafeprune.baselines.choice import METHODS, make_method
 from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.generation import Decoding, Generator, LocalGenerator, answer_all
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, load_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
 from prosafeprune.prompts import PromptClass, bundled_prompts, read_prompts
 from prosafeprune.terminal import TerminalReporter
 
@@ -100,7 +100,7 @@ def main() -> None:
         json.dumps(
             {
                 "model": options.model.name,
-                "device": device_name(loaded.device),
+                "device": loaded.device_name,
                 "dtype": dtype_name(loaded.run_dtype),
                 "threads": torch.get_num_threads(),
                 "prompts": len(prompts),

@@ -26,7 +26,8 @@ from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.loading import LoadedModel, choose_device
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.placing import choose_device
 from prosafeprune.processes.messages import Post
 from prosafeprune.processes.team import Follower, Leader
 
@@ -233,6 +234,8 @@ def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch: pytest.M
     assert choose_device("cpu") == CPU
     with pytest.raises(InputError, match="cuda:0: is one GPU"):
         choose_device("cuda:0")
+    with pytest.raises(InputError, match="--device all: takes all GPUs"):
+        choose_device("all")
     if torch.cuda.device_count() < 2:
         with pytest.raises(InputError, match="--device cuda: cannot be used here"):
             choose_device("cuda")

@@ -22,7 +22,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name, outline_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.pipeline import Findings, PruneResult, finish, try_product
@@ -226,7 +226,7 @@ def _measured(own: OwnAdapter, recipe: Recipe, plan: Plan, place: _Place, report
 def _record(old: Record, recipe: Recipe, plan: Plan, loaded: LoadedModel, found: Findings) -> Record:
     run = old.run.model_copy(
         update={
-            "device": device_name(loaded.device),
+            "device": loaded.device_name,
             "threads": torch.get_num_threads(),
             "dtype": dtype_name(loaded.run_dtype),
             "answer_batch_sizes": found.batch_sizes,

@@ -212,7 +212,7 @@ def _make_record(bench: Bench, planned: Planned, product: Product, found: Findin
         submodules=[edit.measures for edit in planned.edits],
         experts=planned.expert_counts(bench.anatomy),
         run=run_record(
-            loaded.device,
+            loaded.device_name,
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,

@@ -20,6 +20,7 @@ from prosafeprune.method.scarcity import ExpertCount, count_experts
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.placing import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.planning import given_plan
 from prosafeprune.progress import Reporter, SilentReporter, ignore
@@ -126,7 +127,7 @@ class _Run:
             edited_tensors=sorted(self.edited),
             submodules=self.measures,
             experts=self.experts,
-            run=run_record(outline.device, outline.run_dtype, self.inputs),
+            run=run_record(device_name(outline.device), outline.run_dtype, self.inputs),
         )
 
     def _pass(self, layer: int, passes: LayerPasses, staging: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, accepted, last_token, pad_batch
+from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
@@ -58,12 +58,12 @@ def collect_last_states(
                 attention_mask=torch.cat([batch.mask.new_ones(len(rows), head.length), batch.mask], dim=1),
                 past_key_values=head.cache(len(rows)),
                 use_cache=True,
-                **accepted(model, position_ids=batch.positions, logits_to_keep=last_token(device)),
+                **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
             )
         found = torch.stack([left[layer] for layer in range(anatomy.num_layers)])
         if not kept:
-            kept.append(found.new_empty(found.shape[0], len(prompts), found.shape[2], device="cpu"))
-        kept[0][:, list(rows)] = found.cpu()
+            kept.append(found.new_empty(found.shape[0], len(prompts), found.shape[2]))
+        kept[0][:, list(rows)] = found
 
     for done in batch_size.run(order, work):
         advance(done)
@@ -104,7 +104,7 @@ def _leaving(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Tensor]
     def hook(layer: int) -> Callable[..., None]:
         def keep(module: Any, arguments: Any, output: Any) -> None:
             forms[layer] = len(output) if isinstance(output, tuple) else None
-            left[layer] = (output[0] if isinstance(output, tuple) else output)[:, -1].clone()
+            left[layer] = (output[0] if isinstance(output, tuple) else output)[:, -1].to("cpu", copy=True)
 
         return keep
 

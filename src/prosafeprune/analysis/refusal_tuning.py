@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import accepted, pad_batch
+from prosafeprune.model.batches import accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule, layout_of
@@ -121,7 +121,7 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
     longest = max(len(one.answer) for one in examples)
     width = batch.ids.shape[1]
     # Padded on the left, the answers of all rows end together: only their positions are turned into words.
-    wanted = torch.arange(width - longest - 1, width - 1, device=loaded.device)
+    wanted = last_tokens(longest + 1)[:-1]
     options = accepted(model, position_ids=batch.positions, logits_to_keep=wanted)
     logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
     if "logits_to_keep" not in options:

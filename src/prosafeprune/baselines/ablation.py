@@ -19,7 +19,7 @@ def ablated(anatomy: Anatomy, direction: torch.Tensor) -> Iterator[None]:
     """
 
     def ablate(states: torch.Tensor) -> torch.Tensor:
-        unit = direction.to(states.dtype)
+        unit = direction.to(states.device, states.dtype)
         return states - (states @ unit)[..., None] * unit
 
     written = dict(enumerate(writers(anatomy)))

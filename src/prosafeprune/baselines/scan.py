@@ -136,11 +136,14 @@ class Steering:
         def change(states: torch.Tensor) -> torch.Tensor:
             if self._running is None:
                 return states
+            # Of a model that is spread over several GPUs, the layer may lie on another one.
+            signs, steered_tail, here = (
+                one.to(states.device) for one in (self._signs[self._running], self._steered_tail[self._running], vector)
+            )
             tokens = torch.arange(states.shape[1], device=states.device)
             # Prompts are padded on the left; a token of the answer, run alone, is always steered.
-            steered = tokens >= states.shape[1] - self._steered_tail[self._running][:, None]
-            signs = self._signs[self._running][:, None] * steered
-            return states + (signs[..., None] * vector).to(states.dtype)
+            steered = tokens >= states.shape[1] - steered_tail[:, None]
+            return states + ((signs[:, None] * steered)[..., None] * here).to(states.dtype)
 
         return change
 

@@ -171,7 +171,9 @@ class Cluster:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        if ":" in device:
+        from prosafeprune.model.placing import ALL
+
+        if ":" in device or device == ALL:
             raise InputError(f"--device {device}: with --ray each worker has a GPU of its own. Use cuda, cpu or auto.")
         machines = [one for one in ray.nodes() if one["Alive"]]
         gpus = int(sum(one["Resources"].get("GPU", 0) for one in machines))

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
-from prosafeprune.model.batches import BatchSize, accepted, pad_batch
+from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.shared_head import SharedHead
@@ -187,21 +187,18 @@ class _Reader:
 
         Raises InputError when they are not finite.
         """
-        model, device, head = self.loaded.model, self.loaded.device, self.head.length
+        model, head = self.loaded.model, self.head.length
         tails = [[*self.prompt_ids[row][head:], *answer] for row, answer in zip(rows, answers, strict=True)]
-        batch = pad_batch(tails, head, "left", device)  # so that the last positions of all rows lie together
+        batch = pad_batch(
+            tails, head, "left", self.loaded.device
+        )  # so that the last positions of all rows lie together
         wanted = max(map(len, answers)) + 1
         logits = model(
             input_ids=batch.ids,
             attention_mask=torch.cat([batch.mask.new_ones(len(rows), head), batch.mask], dim=1),
             past_key_values=self.head.cache(len(rows)),
             use_cache=True,
-            **accepted(
-                model,
-                position_ids=batch.positions,
-                # An index, not a number: a slice would make torch copy the head's weight once a row.
-                logits_to_keep=torch.arange(batch.ids.shape[1] - wanted, batch.ids.shape[1], device=device),
-            ),
+            **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(wanted)),
         ).logits
         for row, answer in zip(logits, answers, strict=True):
             positions = row[-len(answer) - 1 :]

@@ -21,7 +21,11 @@ class MeasuringSettings(JudgeSettings):
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        "auto",
+        description="auto, cpu, cuda (one GPU), cuda:1, all (layers spread over all GPUs), mps. auto takes all GPUs "
+        "for a model too large for one.",
+    )
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts at a time; auto finds what fits.")
     seed: int = Field(0, ge=0, description="Seed of every draw.")

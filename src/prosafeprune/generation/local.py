@@ -15,7 +15,7 @@ from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.generation.decoding import TokenChoice, decode
 from prosafeprune.generation.reading import MakeReading, PlainReading
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
-from prosafeprune.model.loading import LoadedModel, device_name, dtype_name
+from prosafeprune.model.loading import LoadedModel, dtype_name
 
 ROWS_ON_CPU = 64
 """Decoding multiplies few rows by large matrices: each row costs less the more there are."""
@@ -37,7 +37,7 @@ class LocalGenerator:
         """Return where and in what the model runs."""
         return {
             "backend": "transformers",
-            "device": device_name(self.loaded.device),
+            "device": self.loaded.device_name,
             "dtype": dtype_name(self.loaded.run_dtype),
             "threads": torch.get_num_threads(),
             "batch_sizes": self.batch_sizes,

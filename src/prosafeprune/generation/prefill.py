@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
-from prosafeprune.model.batches import PaddedBatch, accepted, last_token, pad_batch
+from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch
 from prosafeprune.model.few_rows import FewRows
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.shared_head import SharedHead
@@ -87,7 +87,7 @@ def step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any
             attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_token(loaded.device)),
+            **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
         ).logits[:, -1]
     return logits
 

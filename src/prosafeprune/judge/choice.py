@@ -33,7 +33,7 @@ class JudgeSettings(BaseModel):
         "folder or hub id, or allenai/wildguard.",
     )
     judge_concurrency: int = Field(8, ge=1, description="Questions to an endpoint at a time.")
-    judge_device: str = Field("auto", description="Where a WildGuard without an endpoint runs: auto, cpu, cuda, mps.")
+    judge_device: str = Field("auto", description="Where a WildGuard without an endpoint runs, as --device has it.")
 
 
 def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:

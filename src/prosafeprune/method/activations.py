@@ -10,6 +10,7 @@ A pass may run one layer alone, its inputs given: :class:`Segment`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -164,13 +165,13 @@ class _Collector:
         """Run some of the prompts. Leaves nothing behind when it fails half-way."""
         batch = pad_batch([self.prompts[i].ids[self.head :] for i in rows], self.head, "right", self.device)
         cache = expand_cache(self._head_cache, len(rows)) if self.head else None
-        head_weights, tail_weights = (
-            part.to(self.device)
-            for part in _split_weights([self._weights[i] for i in rows], self.head, batch.ids.shape[1])
-        )
+        weights = _split_weights([self._weights[i] for i in rows], self.head, batch.ids.shape[1])
+        # Each layer's where it lies: a model may be spread over several GPUs.
+        weights_on = functools.cache(lambda device: tuple(part.to(device) for part in weights))
         routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
         def pool_expert(name: str, tokens: RoutedTokens | None) -> None:
+            head_weights, tail_weights = weights_on((tokens or self._head_routed[name]).read.device)
             reached, means = pool_routed(tail_weights, tokens, head_weights, self._head_routed.get(name))
             routed[name] = reached.cpu(), means.cpu()
 
@@ -178,14 +179,14 @@ class _Collector:
             found = self.recorder.run(
                 batch,
                 lambda: _forward(self.model, batch, cache, self.head),
-                lambda hidden: torch.einsum("bt,btd->bd", tail_weights, hidden),
+                lambda hidden: torch.einsum("bt,btd->bd", weights_on(hidden.device)[1], hidden),
                 pool_expert,
             )
         for name in self._head_routed:
             if name not in routed:  # the expert has tokens of the head alone
                 pool_expert(name, None)
         for name, tail in found.items():
-            total = tail + head_weights @ self._head_inputs[name] if self.head else tail
+            total = tail + weights_on(tail.device)[0] @ self._head_inputs[name] if self.head else tail
             target = self.pooled.setdefault(name, torch.empty(len(self.prompts), total.shape[1]))
             target[list(rows)] = total.cpu()
         for name, (reached, means) in routed.items():

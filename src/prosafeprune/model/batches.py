@@ -57,13 +57,14 @@ def accepted(model: Any, **options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in named}
 
 
-def last_token(device: torch.device) -> torch.Tensor:
-    """Return what ``logits_to_keep`` takes to keep the logits of the last token alone.
+def last_tokens(count: int) -> list[int]:
+    """Return what ``logits_to_keep`` takes to keep the logits of the last tokens alone.
 
-    An index, not the number 1: a slice would reach the head as a strided view, for which torch copies the head's weight
-    once a row (of a 1.5 B model half a gigabyte each, 15 GB for a batch of 32).
+    Indices, not their number: a slice would reach the head as a strided view, for which torch copies the head's weight
+    once a row (of a 1.5 B model half a gigabyte each, 15 GB for a batch of 32). And a list, no tensor: where a model is
+    spread over several GPUs, tensors are brought to the first one, and what the head reads may lie on another.
     """
-    return torch.tensor([-1], device=device)
+    return list(range(-count, 0))
 
 
 def attention_window(model: Any) -> int | None:

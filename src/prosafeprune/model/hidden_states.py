@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from prosafeprune.model.batches import BatchSize, accepted, last_token, pad_batch
+from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.shared_head import SharedHead
 from prosafeprune.progress import Advance, ignore
@@ -65,7 +65,7 @@ def batch_hidden_states(
         past_key_values=head.cache(len(tails)),
         use_cache=True,
         output_hidden_states=True,
-        **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_token(loaded.device)),
+        **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
     ).hidden_states
     width = batch.ids.shape[1]
     columns = torch.tensor([[width + place for place in wanted] for wanted in places], device=loaded.device)

@@ -25,32 +25,32 @@ def affordable_layers(layers: Sequence[int], tokens: int, width: int) -> tuple[i
 class TextStates:
     """The states ``(tokens, d)`` of all texts, behind their shared head, at one place of the model; and the head's."""
 
-    def __init__(self, lengths: Sequence[int], padding: Literal["left", "right"], device: torch.device) -> None:
+    def __init__(self, lengths: Sequence[int], padding: Literal["left", "right"]) -> None:
         """Make room, once it is known how wide the states are.
 
         Args:
             lengths: tokens of each text behind the shared head.
             padding: on which side batches are padded.
-            device: of the model.
         """
         self.head: torch.Tensor | None = None
         """The states ``(1, head, d)`` of the shared head."""
         self._lengths = list(lengths)
         self._starts = [0, *accumulate(lengths)]
         self._padding = padding
-        self._device = device
+        self._device: torch.device | None = None
         self._kept: torch.Tensor | None = None
 
     def put(self, rows: Sequence[int], states: torch.Tensor) -> None:
         """Keep the padded states ``(rows, width, d)`` of some texts. Raises InputError when there is no room."""
         if self._kept is None:
+            self._device = states.device  # of a model that is spread over several GPUs, it is not the same everywhere
             shape = (self._starts[-1], states.shape[-1])
-            self._kept = large_tensor(shape, states.dtype, self._device, "hidden states")
+            self._kept = large_tensor(shape, states.dtype, states.device, "hidden states")
         for place, row in enumerate(rows):
             self._kept[self._place(row)] = states[place, self._inside(row, states.shape[1])].to(self._kept.device)
 
     def padded(self, rows: Sequence[int], width: int) -> torch.Tensor:
-        """Return the states of some texts as ``(rows, width, d)`` on the model's device, zeros for padding."""
+        """Return the states of some texts as ``(rows, width, d)`` where they came from, zeros for padding."""
         assert self._kept is not None
         states = torch.zeros(len(rows), width, self._kept.shape[1], dtype=self._kept.dtype, device=self._device)
         for place, row in enumerate(rows):
@@ -68,8 +68,8 @@ class TextStates:
 class KeptStates:
     """The states of all texts that enter some layers, batches being padded on the left."""
 
-    def __init__(self, layers: Sequence[int], lengths: Sequence[int], device: torch.device) -> None:
-        self._by_layer = {layer: TextStates(lengths, "left", device) for layer in layers}
+    def __init__(self, layers: Sequence[int], lengths: Sequence[int]) -> None:
+        self._by_layer = {layer: TextStates(lengths, "left") for layer in layers}
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ class KeptStates:
             states.put(rows, entered[layer])
 
     def padded(self, layer: int, rows: Sequence[int], width: int) -> torch.Tensor:
-        """Return the states of some texts as ``(rows, width, d)`` on the model's device."""
+        """Return the states of some texts as ``(rows, width, d)`` where they came from."""
         return self._by_layer[layer].padded(rows, width)
 
     def head_states(self, layer: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
-from prosafeprune.processes.launch import local_rank
+from prosafeprune.model.placing import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     device: torch.device
+    """Where inputs go, and outputs come back to: the first one of a model that is spread over several GPUs."""
     stored_dtype: torch.dtype
     """The dtype of the weights on disk."""
     run_dtype: torch.dtype
@@ -38,6 +40,12 @@ class LoadedModel:
     """Token ids that end an answer."""
     copies: Copies | None = None
     """The same model in processes that follow this one, where there are such."""
+
+    @property
+    def device_name(self) -> str:
+        """The device's type, with the name of the GPU and, where there are several, with their number."""
+        count = len({parameter.device for parameter in self.model.parameters()})
+        return device_name(self.device) if count < 2 else f"{device_name(self.device)}, {count} GPUs"
 
 
 def load_model(
@@ -52,13 +60,16 @@ def load_model(
 ) -> LoadedModel:
     """Load a checkpoint folder in its stored dtype, on the best device there is unless told otherwise.
 
+    A model that is too large for one GPU is spread over all of them; a hook on each layer brings it its inputs.
+
     A model that is not for ``chat`` has a raw prompt of its own and needs no chat template.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is computed from the stored weights all the same.
 
     Raises:
-        InputError: unknown architecture, no chat template, weights that are not finite, an unusable device or dtype.
+        InputError: unknown architecture, no chat template, weights that are not finite, an unusable device or dtype, no
+            room on all GPUs together.
     """
     import transformers
 
@@ -66,6 +77,8 @@ def load_model(
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
+    outline = partial(outline_model, folder, name, trust_remote_code=trust_remote_code)
+    device_map = place_weights(device, chosen_device, folder, name, run_dtype, outline)
     with reporter.stage("Loading the model", 1) as advance:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -73,7 +86,7 @@ def load_model(
                 folder,
                 output_loading_info=True,
                 dtype=run_dtype,
-                device_map={"": chosen_device} if chosen_device.type != "cpu" else None,
+                device_map=device_map,
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
             )
@@ -86,6 +99,9 @@ def load_model(
     require_finite(model.named_parameters(), name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
+    gpus = len(set(device_map.values())) if device_map is not None else 0
+    if gpus > 1:
+        reporter.note(f"The model is spread over {gpus} GPUs.")
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
@@ -130,24 +146,6 @@ def automatic_class(config: Any) -> Any:
     return transformers.AutoModelForCausalLM
 
 
-def choose_device(device: str) -> torch.device:
-    """Return the device named, or for ``auto`` a CUDA GPU, an Apple GPU, or the CPU, whichever comes first.
-
-    Of several processes on one machine, each has a GPU of its own.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    rank = local_rank()
-    if rank is not None and device.startswith("cuda:"):
-        raise InputError(f"--device {device}: is one GPU, and there are several processes. Use cuda, or no torchrun.")
-    try:
-        chosen = torch.device(f"cuda:{rank}" if rank is not None and device == "cuda" else device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"--device {device}: cannot be used here ({_first_line(error)}). Try cpu or auto.") from error
-    return chosen
-
-
 def choose_dtype(dtype: str, stored: torch.dtype, device: torch.device) -> torch.dtype:
     """Return the dtype to run in: the one named or, for ``auto``, the stored one where the device is good at it."""
     if dtype != "auto":
@@ -162,11 +160,6 @@ def choose_dtype(dtype: str, stored: torch.dtype, device: torch.device) -> torch
             else torch.float32
         )
     return stored
-
-
-def device_name(device: torch.device) -> str:
-    """Return the device's type, with the name of the GPU."""
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
 
 
 def dtype_name(dtype: torch.dtype) -> str:

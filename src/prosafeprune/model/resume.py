@@ -25,6 +25,7 @@ from prosafeprune.model.batches import (
     attention_window,
     expand_cache,
     fill_unrun_layers,
+    last_tokens,
     pad_batch,
     shared_head_length,
 )
@@ -94,7 +95,7 @@ class ResumedModel:
         lengths = [len(text.ids) - self.head for text in texts]
         width = int(self.model.get_input_embeddings().weight.shape[1])
         kept = affordable_layers(sorted({layer for layer in layers if layer > 0}), sum(lengths) + self.head, width)
-        self.kept = KeptStates(kept, lengths, self.device)
+        self.kept = KeptStates(kept, lengths)
         if kept:
             self._keep(advance)
 
@@ -196,9 +197,6 @@ class ResumedModel:
     ) -> list[Reading]:
         answers = [len(self.texts[row].answer_ids) for row in rows]
         wanted = max(answers) + 1
-        width = batch.ids.shape[1]
-        # An index, not a number: a slice would make torch copy the head's weight once a row.
-        places = torch.arange(width - wanted, width, device=self.device)
         mask = torch.cat([batch.mask.new_ones(len(rows), self.head), batch.mask], dim=1)
         read: list[torch.Tensor] = []
         with ending_at(self.model, self.anatomy.layers, last_layer, read, stop=not logits):
@@ -208,7 +206,7 @@ class ResumedModel:
                     attention_mask=mask,
                     past_key_values=expand_cache(head_cache, len(rows)) if head_cache is not None else None,
                     use_cache=head_cache is not None,
-                    **accepted(self.model, position_ids=batch.positions, logits_to_keep=places),
+                    **accepted(self.model, position_ids=batch.positions, logits_to_keep=last_tokens(wanted)),
                 )
                 words = output.logits[:, -wanted:]
             except EndReached:

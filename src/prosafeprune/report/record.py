@@ -23,7 +23,7 @@ from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.scarcity import ExpertCount
-from prosafeprune.model.loading import device_name, dtype_name
+from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.recipe import Recipe
@@ -156,7 +156,7 @@ def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype:
 
 
 def run_record(
-    device: torch.device,
+    device: str,
     run_dtype: torch.dtype,
     inputs: PooledInputs,
     answer_batch_sizes: Sequence[int] = (),
@@ -164,7 +164,7 @@ def run_record(
 ) -> RunRecord:
     """Describe for the record how a model was run, on this machine and in other processes."""
     return RunRecord(
-        device=device_name(device),
+        device=device,
         threads=torch.get_num_threads(),
         processes=processes,
         dtype=dtype_name(run_dtype),

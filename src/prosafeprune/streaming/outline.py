@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
+from prosafeprune.errors import InputError
 from prosafeprune.model.loading import (
     automatic_class,
     cannot_load,
-    choose_device,
     choose_dtype,
     load_tokenizer,
     stored_dtype,
 )
+from prosafeprune.model.placing import ALL, choose_device
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def load_outline(folder: Path, name: str, *, device: str, dtype: str, trust_remo
     import transformers
     from accelerate import init_empty_weights
 
+    if device == ALL:
+        raise InputError(f"--device {ALL}: with --memory low, one layer at a time runs on one GPU. Use cuda.")
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code)

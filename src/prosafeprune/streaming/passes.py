@@ -29,7 +29,7 @@ class LayerPasses:
         _require_one_stream(outline)
         self.anatomy = anatomy
         head = shared_head_length(outline.model, [prompt.ids for prompt in prompts])
-        self._states = TextStates([len(prompt) - head for prompt in prompts], "right", outline.device)
+        self._states = TextStates([len(prompt) - head for prompt in prompts], "right")
         self._forms: Forms = {}
 
     def segment(self, layer: int) -> Segment:

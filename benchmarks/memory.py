@@ -9,7 +9,8 @@ at the end. Then, each in a process of its own and with the source's pages dropp
 - ``prune --memory low``;
 - the copy again.
 
-Peak memory is the kernel's ``ru_maxrss`` of the process; no file is mapped, so the weights cannot hide in mapped pages.
+Peak memory is ``VmHWM`` of the process (``ru_maxrss`` would count what its parent held before it was made); no file is
+mapped, so the weights cannot hide in mapped pages.
 Bytes read are ``rchar`` of ``/proc/self/io``, all that the process asked the kernel for, whether cached or not.
 Before that, a smaller checkpoint of that architecture is pruned both ways and the shards are compared.
 Prints one JSON object.
@@ -20,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -167,9 +167,14 @@ def report_on(work: Callable[[], None]) -> None:
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    read = next(line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("rchar"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": round(seconds, 1), "peak_bytes": peak, "read_bytes": int(read.split()[1])}))
+    peak = counter("status", "VmHWM") * 1024
+    print(json.dumps({"seconds": round(seconds, 1), "peak_bytes": peak, "read_bytes": counter("io", "rchar")}))
+
+
+def counter(file: str, name: str) -> int:
+    """Return a number that the kernel keeps of this process."""
+    lines = Path("/proc/self", file).read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def in_a_process(task: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:

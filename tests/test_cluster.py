@@ -95,7 +95,9 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
             pool.expect(tasks)
             assert [pool.result(task) for task in reversed(tasks)] == [task.number**2 for task in reversed(tasks)]
             begun = (tmp_path / "begun").read_text().split()
-            assert len(begun) == len(set(begun)) == 3  # two workers, and the one that was made anew
+            assert (tmp_path / "killed-3").exists()
+            assert len(begun) == len(set(begun))  # a worker begins once
+            assert len(begun) in (2, 3)  # two and the one made anew, unless one comes when all is done
             with pytest.raises(InputError, match=r"No such prompt\. \(Said by a worker on "):
                 pool.result(Unusable())
             with pytest.raises(InputError, match=f"{MOST_LOSSES + 1} workers .* were lost with the same work"):

@@ -52,6 +52,7 @@ def plot(figure: Figure, table: Table) -> Canvas:
         one.set_ylabel(figure.y_label if place == 0 else "")
         if panel is not None:
             one.set_title(str(panel), fontsize=9)
+    _legend(canvas, axes)
     canvas.suptitle(textwrap.fill(figure.title, TITLE_WIDTH * len(panels)), fontsize=10)
     return canvas
 
@@ -102,7 +103,6 @@ def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequen
     whole = all(place.is_integer() for place in _numbers(rows, figure.x) if not np.isnan(place))
     axes.xaxis.set_major_locator(MaxNLocator(integer=whole))
     axes.grid(alpha=0.25)
-    _legend(axes)
 
 
 def _bars(axes: Axes, figure: BarFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
@@ -122,7 +122,6 @@ def _bars(axes: Axes, figure: BarFigure, rows: Sequence[Row], all_rows: Sequence
     _word_ticks(axes.xaxis, places)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(axis="y", alpha=0.25)
-    _legend(axes)
 
 
 def _points(axes: Axes, figure: ScatterFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
@@ -140,7 +139,6 @@ def _points(axes: Axes, figure: ScatterFigure, rows: Sequence[Row], all_rows: Se
         )
     axes.set_xticks([])
     axes.set_yticks([])
-    _legend(axes)
 
 
 def _heat(axes: Axes, figure: HeatFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> Any:
@@ -171,9 +169,18 @@ def _word_ticks(axis: Axis, words: Sequence[Cell]) -> None:
             label.set(rotation=30, horizontalalignment="right")
 
 
-def _legend(axes: Axes) -> None:
-    if any(axes.get_legend_handles_labels()[1]):
-        axes.legend(fontsize=7)
+def _legend(canvas: Canvas, panels: Sequence[Axes]) -> None:
+    """Say what colours and marks mean: in the one panel, or below several, where it hides nothing."""
+    named: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if not any(named):
+        return
+    if len(panels) == 1:
+        panels[0].legend(fontsize=7)
+    else:
+        canvas.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 4), fontsize=8)
 
 
 def _values(rows: Sequence[Row], column: str | None) -> list[Cell]:

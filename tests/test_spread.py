@@ -229,9 +229,8 @@ def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
 
 
 def test_low_memory_takes_one_gpu(checkpoint: Make) -> None:
-    asked = {"device": "all", "dtype": "auto", "trust_remote_code": False}
     with pytest.raises(InputError, match="--device all: with --memory low, one layer at a time runs on one GPU"):
-        load_outline(checkpoint("llama"), "tiny", **asked)  # type: ignore[arg-type]
+        load_outline(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
 
 
 def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

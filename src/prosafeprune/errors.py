@@ -8,6 +8,12 @@ if TYPE_CHECKING:
     from prosafeprune.pipeline import PruneResult
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error of a library says, in one line; its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class ProSafePruneError(Exception):
     """Base of every error this package raises on purpose. ``exit_code`` is what the command line returns."""
 

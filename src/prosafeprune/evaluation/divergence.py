@@ -189,9 +189,8 @@ class _Reader:
         """
         model, head = self.loaded.model, self.head.length
         tails = [[*self.prompt_ids[row][head:], *answer] for row, answer in zip(rows, answers, strict=True)]
-        batch = pad_batch(
-            tails, head, "left", self.loaded.device
-        )  # so that the last positions of all rows lie together
+        # On the left, so that the last positions of all rows lie together.
+        batch = pad_batch(tails, head, "left", self.loaded.device)
         wanted = max(map(len, answers)) + 1
         logits = model(
             input_ids=batch.ids,

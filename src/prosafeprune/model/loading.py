@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
 from prosafeprune.model.placing import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
@@ -114,7 +114,7 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
+        raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
     if chat:
         require_chat_template(tokenizer, name)
     return tokenizer
@@ -133,7 +133,7 @@ def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -
         with torch.device("meta"):
             return automatic_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise InputError(f"{name}: transformers cannot read it ({_first_line(error)}).{_remedy(error)}") from error
+        raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
 
 
 def automatic_class(config: Any) -> Any:
@@ -185,9 +185,7 @@ def stored_dtype(folder: Path) -> torch.dtype:
                     size = math.prod(piece.get_shape())
                     sizes[piece.get_dtype()] = sizes.get(piece.get_dtype(), 0) + size
         except SafetensorError as error:
-            raise InputError(
-                f"{file}: cannot be read as safetensors ({_first_line(error)}). Fetch it again."
-            ) from error
+            raise InputError(f"{file}: cannot be read as safetensors ({first_line(error)}). Fetch it again.") from error
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     known = {name: size for name, size in sizes.items() if name in names}
     return names[max(known, key=lambda name: known[name])] if known else torch.float32
@@ -214,12 +212,7 @@ def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) ->
 
 def cannot_load(name: str, error: Exception) -> InputError:
     """Return what to raise when transformers cannot make the model, with what to do about it."""
-    return InputError(f"{name}: could not be loaded ({_first_line(error)}).{_remedy(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return InputError(f"{name}: could not be loaded ({first_line(error)}).{_remedy(error)}")
 
 
 def _remedy(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.processes.launch import local_rank
@@ -45,8 +45,7 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(f"cuda:{rank}" if rank is not None and device == "cuda" else device)
         tried = torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"--device {device}: cannot be used here ({reason}). Try cpu or auto.") from error
+        raise InputError(f"--device {device}: cannot be used here ({first_line(error)}). Try cpu or auto.") from error
     return tried.device if chosen.type == "cuda" else chosen  # which GPU, where it was not said
 
 

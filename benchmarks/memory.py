@@ -36,17 +36,16 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from prosafeprune.calibration import calibrate
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
-from prosafeprune.job import prepare_job
+from prosafeprune.jobs.unmeasured import run_unmeasured
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
-from prosafeprune.planning import given_plan
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.recipe import Recipe, make_recipe
+from prosafeprune.setup.calibration import calibrate
+from prosafeprune.setup.job import given_plan, prepare_job
 from prosafeprune.terminal import TerminalReporter
-from prosafeprune.unmeasured import run_unmeasured
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
 SMALLER = {"hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8, "vocab_size": 32000}

@@ -21,9 +21,6 @@ from pathlib import Path
 from generation import BATCH, plain_generate
 from scipy.stats import spearmanr
 
-from prosafeprune.bench import set_up
-from prosafeprune.calibration import collect_inputs
-from prosafeprune.job import prepare_job
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.recipe import make_recipe
@@ -31,6 +28,9 @@ from prosafeprune.search.editing import apply_edits
 from prosafeprune.search.edits import PlanEdits
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import layers_to_screen
+from prosafeprune.setup.bench import set_up
+from prosafeprune.setup.calibration import collect_inputs
+from prosafeprune.setup.job import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS = 32

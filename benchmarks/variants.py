@@ -22,12 +22,9 @@ from typing import Any
 import torch
 
 from prosafeprune.analysis.variants import AblatedEdit
-from prosafeprune.bench import Bench, set_up
-from prosafeprune.calibration import ClassRows, collect_inputs
 from prosafeprune.evaluation.measure import measure
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.job import prepare_job
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.projection import Projection
@@ -37,6 +34,9 @@ from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.recipe import make_recipe
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
 from prosafeprune.search.scoring import PlanScore, PlanScorer, validation_prompts
+from prosafeprune.setup.bench import Bench, set_up
+from prosafeprune.setup.calibration import ClassRows, collect_inputs
+from prosafeprune.setup.job import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 RANK = 16

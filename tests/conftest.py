@@ -159,13 +159,13 @@ class ByLength:
 @pytest.fixture
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    monkeypatch.setattr("prosafeprune.bench.make_judge", lambda settings, reporter: ByLength())
+    monkeypatch.setattr("prosafeprune.setup.bench.make_judge", lambda settings, reporter: ByLength())
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
 
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
-    monkeypatch.setattr("prosafeprune.job.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.setup.job.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

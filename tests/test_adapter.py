@@ -15,7 +15,6 @@ from conftest import CONFIGS
 from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
 
-from prosafeprune.calibration import calibrate
 from prosafeprune.checkpoint.adapter import LoraAdapter, stacked, unstacked
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.errors import InputError
@@ -26,6 +25,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import PromptClass, read_prompts
+from prosafeprune.setup.calibration import calibrate
 
 Make = Callable[..., Path]
 PLAN = Plan(layers=(0, 2), rank=4, strength=(0.8, 0.5), pooling=Pooling.TAIL)

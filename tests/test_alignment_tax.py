@@ -12,13 +12,13 @@ import torch
 from conftest import save_checkpoint
 from test_sweeping import BOTH, PLAN, PROMPTS, Answered, answered, make_context, make_request, odd_judge, state
 
-from prosafeprune.analyser import run_analyses
 from prosafeprune.analysis.alignment_tax import STATES, AlignmentTaxAnalysis, shortened
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harmfulness import HarmfulnessScale
 from prosafeprune.analysis.variants import Variant, edits_of
 from prosafeprune.errors import InputError
+from prosafeprune.jobs.analysing import run_analyses
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

@@ -13,11 +13,11 @@ from conftest import make_model, make_tokenizer
 from filelock import FileLock
 from measuring import answers_in, no_model, prompt_options, prompts_asked
 
-from prosafeprune import evaluator
 from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import LocalGenerator
+from prosafeprune.jobs import evaluating
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
@@ -128,7 +128,7 @@ def test_another_judge_needs_no_new_answers(
             return [Verdict(AnswerClass.FULL_REFUSAL, "all of them")] * len(exchanges)
 
     no_model(monkeypatch)
-    monkeypatch.setattr(evaluator, "make_judge", lambda settings, reporter: Strict())
+    monkeypatch.setattr(evaluating, "make_judge", lambda settings, reporter: Strict())
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
     record = evaluate()
     assert (record["judge"], record["scores"]["safety_score"]) == ("llm:strict/one", 100)

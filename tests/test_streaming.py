@@ -14,20 +14,19 @@ from architectures import ARCHITECTURES, LLAMA
 from conftest import CONFIGS, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from prosafeprune.calibration import calibrate
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.errors import InputError
-from prosafeprune.job import prepare_job
+from prosafeprune.jobs.unmeasured import UnmeasuredResult, run_unmeasured
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
 from prosafeprune.model.source import model_hash
-from prosafeprune.planning import given_plan
 from prosafeprune.progress import SilentReporter
 from prosafeprune.recipe import make_recipe
+from prosafeprune.setup.calibration import calibrate
+from prosafeprune.setup.job import given_plan, prepare_job
 from prosafeprune.streaming import passing
 from prosafeprune.streaming.passing import PassingCheckpoint
-from prosafeprune.unmeasured import UnmeasuredResult, run_unmeasured
 
 Make = Callable[..., Path]
 WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}

@@ -14,7 +14,6 @@ from conftest import save_checkpoint
 from test_scoring import OddJudge
 
 from prosafeprune.ability import Question
-from prosafeprune.analyser import run_analyses
 from prosafeprune.analysis.answers import UNTREATED
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import TIMED, Context
@@ -28,6 +27,7 @@ from prosafeprune.analysis.variants import Variant, edits_of
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.generation import Answer, Decoding, LocalGenerator
+from prosafeprune.jobs.analysing import run_analyses
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

@@ -20,7 +20,7 @@ from conftest import make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.planning import run_search
+from prosafeprune.jobs.planning import run_search
 from prosafeprune.progress import SilentReporter
 from prosafeprune.recipe import make_recipe
 from prosafeprune.report.record import Record, UnmeasuredRecord
@@ -142,7 +142,7 @@ def test_wrong_commands_are_one_line_and_write_nothing(
 
 def test_a_gguf_is_refused(prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("prosafeprune.job.converted_bytes", lambda path: 1)
+    monkeypatch.setattr("prosafeprune.setup.job.converted_bytes", lambda path: 1)
     with pytest.raises(InputError, match="give a folder of safetensors"):
         prune(tmp_path / "model.gguf", tmp_path / "out", prompt_files)
 
@@ -167,7 +167,7 @@ def test_an_interruption_leaves_no_output(
         assert len(list((tmp_path / "place").iterdir())) == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"prosafeprune.unmeasured.{step}", interrupt)
+    monkeypatch.setattr(f"prosafeprune.jobs.unmeasured.{step}", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
     assert list((tmp_path / "place").iterdir()) == []
@@ -187,7 +187,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
 KILLED = """
 import sys
-import prosafeprune, prosafeprune.unmeasured as unmeasured
+import prosafeprune, prosafeprune.jobs.unmeasured as unmeasured
 def stop(*_):
     print("between layers", flush=True)
     sys.stdin.read()
@@ -214,7 +214,7 @@ def test_a_kill_between_layers_leaves_no_output_and_the_next_run_cleans_up(
 MEASURED = """
 import json
 from pathlib import Path
-import prosafeprune.unmeasured as unmeasured
+import prosafeprune.jobs.unmeasured as unmeasured
 from prosafeprune.recipe import make_recipe
 def read():
     return int(next(line for line in Path("/proc/self/io").open() if line.startswith("rchar")).split()[1])

@@ -21,7 +21,6 @@ from prosafeprune.analysis.sweeps import (
     submodule_sweep,
 )
 from prosafeprune.analysis.variants import Variant, edits_of, harmful_operator
-from prosafeprune.calibration import collect_inputs
 from prosafeprune.checkpoint.writer import EditedTensors
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
@@ -30,6 +29,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
 from prosafeprune.search.edits import PlanEdits
+from prosafeprune.setup.calibration import collect_inputs
 
 PLAN = Plan(layers=(1, 2), rank=4, strength=0.8)
 

@@ -13,33 +13,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prosafeprune.analysis.request import AnalysisRequest
     from prosafeprune.api import analyze, apply, compare, evaluate, prune, prune_unmeasured
-    from prosafeprune.applying import Applied
     from prosafeprune.baselines.request import CompareRequest
-    from prosafeprune.comparer import MethodComparison
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
     from prosafeprune.evaluation.request import EvaluationRequest
-    from prosafeprune.evaluator import Evaluation
-    from prosafeprune.pipeline import PruneResult
+    from prosafeprune.jobs.applying import Applied
+    from prosafeprune.jobs.comparing import MethodComparison
+    from prosafeprune.jobs.evaluating import Evaluation
+    from prosafeprune.jobs.pruning import PruneResult
+    from prosafeprune.jobs.unmeasured import UnmeasuredResult
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.recipe import Recipe, make_recipe
-    from prosafeprune.unmeasured import UnmeasuredResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AnalysisRequest": "analysis.request",
-    "Applied": "applying",
+    "Applied": "jobs.applying",
     "CompareRequest": "baselines.request",
-    "Evaluation": "evaluator",
+    "Evaluation": "jobs.evaluating",
     "EvaluationRequest": "evaluation.request",
     "InputError": "errors",
-    "MethodComparison": "comparer",
+    "MethodComparison": "jobs.comparing",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
-    "PruneResult": "pipeline",
+    "PruneResult": "jobs.pruning",
     "Recipe": "recipe",
     "SafetyFloorError": "errors",
-    "UnmeasuredResult": "unmeasured",
+    "UnmeasuredResult": "jobs.unmeasured",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.analyser import Finished, run_analyses
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.applying import Applied, apply_adapter
 from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.comparer import MethodComparison, run_comparison
 from prosafeprune.evaluation.request import EvaluationRequest
-from prosafeprune.evaluator import Evaluation, run_evaluation
-from prosafeprune.pipeline import PruneResult, require_safe, run_recipe
+from prosafeprune.jobs.analysing import Finished, run_analyses
+from prosafeprune.jobs.applying import Applied, apply_adapter
+from prosafeprune.jobs.comparing import MethodComparison, run_comparison
+from prosafeprune.jobs.evaluating import Evaluation, run_evaluation
+from prosafeprune.jobs.pruning import PruneResult, require_safe, run_recipe
+from prosafeprune.jobs.unmeasured import UnmeasuredResult, run_unmeasured
 from prosafeprune.recipe import make_recipe
 from prosafeprune.settings import make_settings
 from prosafeprune.terminal import TerminalReporter
-from prosafeprune.unmeasured import UnmeasuredResult, run_unmeasured
 
 
 def prune(

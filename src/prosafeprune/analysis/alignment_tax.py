@@ -23,13 +23,13 @@ from prosafeprune.analysis.seen import mean_with_interval
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
 from prosafeprune.analysis.sweeping import stack_outcomes, sweep_sets, treatment_of
 from prosafeprune.analysis.variants import Variant
-from prosafeprune.bench import require_layers
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.editing import InPlaceEdit, apply_edits
+from prosafeprune.setup.bench import require_layers
 
 STATES = ("source", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")

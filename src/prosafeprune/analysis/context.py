@@ -16,8 +16,6 @@ from prosafeprune.analysis.answers import KeptAnswers, Treatment
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
 from prosafeprune.analysis.prompts import AnalysisPrompts, Split
 from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.bench import describe_anatomy
-from prosafeprune.calibration import ClassRows, collect_inputs
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -35,6 +33,8 @@ from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, ignore
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.search.edits import PlanEdits
+from prosafeprune.setup.bench import describe_anatomy
+from prosafeprune.setup.calibration import ClassRows, collect_inputs
 
 TIMED = 8
 """Prompts that are run to learn how fast the model is here."""

@@ -11,7 +11,7 @@ from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.checkpoint.staging import OURS
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
-from prosafeprune.planning import given_plan
+from prosafeprune.setup.job import given_plan
 
 
 def find_plan(request: AnalysisRequest) -> Plan | None:

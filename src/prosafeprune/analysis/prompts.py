@@ -12,8 +12,8 @@ from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.settings import TASK_NAMES
-from prosafeprune.job import PromptSets, calibration_prompts
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.setup.job import PromptSets, calibration_prompts
 
 Split = Literal["calibration", "validation", "test"]
 

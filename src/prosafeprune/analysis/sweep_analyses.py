@@ -21,9 +21,9 @@ from prosafeprune.analysis.sweeps import (
     strength_sweep,
     submodule_sweep,
 )
-from prosafeprune.bench import require_layers
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
+from prosafeprune.setup.bench import require_layers
 
 PLAN_SETTINGS = (
     "layers",

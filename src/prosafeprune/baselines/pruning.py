@@ -10,8 +10,6 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
-from prosafeprune.bench import require_layers
-from prosafeprune.calibration import calibrate
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Edit, Plan
@@ -19,6 +17,8 @@ from prosafeprune.method.subspaces import OverlapOperator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.search.editing import apply_edits
+from prosafeprune.setup.bench import require_layers
+from prosafeprune.setup.calibration import calibrate
 
 
 class ProSafePrune(Method):

@@ -14,7 +14,7 @@ from prosafeprune.cli.options import options_of
 from prosafeprune.settings import make_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.analyser import Finished
+    from prosafeprune.jobs.analysing import Finished
 
 LISTING = "\n\n".join(
     [
@@ -56,8 +56,8 @@ def analyze(
 
 def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwrite: bool, as_json: bool) -> None:
     """Analyse and print what was found."""
-    from prosafeprune.analyser import run_analyses
     from prosafeprune.analysis.terminal_table import first_table
+    from prosafeprune.jobs.analysing import run_analyses
     from prosafeprune.terminal import TerminalReporter, print_table
 
     with TerminalReporter() as reporter:

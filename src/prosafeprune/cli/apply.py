@@ -30,8 +30,8 @@ def apply(
     Settings left out are the adapter's own. With another --strength the result is measured anew, as the other settings
     say, and held to the safety floor; without one nothing is measured, and they have no effect.
     """
-    from prosafeprune.applying import apply_adapter
-    from prosafeprune.pipeline import require_safe
+    from prosafeprune.jobs.applying import apply_adapter
+    from prosafeprune.jobs.pruning import require_safe
     from prosafeprune.report.tables import scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
 

@@ -44,7 +44,7 @@ def compare(
 
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare, and print what was found."""
-    from prosafeprune.comparer import run_comparison
+    from prosafeprune.jobs.comparing import run_comparison
     from prosafeprune.report.comparison_table import comparison_table
     from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
 

@@ -50,7 +50,7 @@ def evaluate(
 
 def run(request: EvaluationRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
     """Evaluate and print what was found."""
-    from prosafeprune.evaluator import run_evaluation
+    from prosafeprune.jobs.evaluating import run_evaluation
     from prosafeprune.report.evaluation_table import evaluation_table, further_table
     from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
 

@@ -54,7 +54,7 @@ def run(
     ray: str | None = None,
 ) -> None:
     """Do the main job and print what came of it."""
-    from prosafeprune.pipeline import require_safe, run_recipe
+    from prosafeprune.jobs.pruning import require_safe, run_recipe
     from prosafeprune.report.search_table import search_table
     from prosafeprune.report.tables import examples_table, scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
@@ -85,9 +85,9 @@ def run(
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    from prosafeprune.jobs.unmeasured import run_unmeasured
     from prosafeprune.report.tables import unmeasured_table
     from prosafeprune.terminal import TerminalReporter, print_table
-    from prosafeprune.unmeasured import run_unmeasured
 
     with TerminalReporter() as reporter:
         result = run_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)

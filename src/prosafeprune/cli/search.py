@@ -49,7 +49,7 @@ def search(
 
 def run(asked: Recipe, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search, and print what there is to choose from."""
-    from prosafeprune.planning import run_search
+    from prosafeprune.jobs.planning import run_search
     from prosafeprune.report.search_table import search_table
     from prosafeprune.terminal import TerminalReporter, print_table
 

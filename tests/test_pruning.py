@@ -181,7 +181,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         return [Verdict(kind, "rigged")] * len(exchanges)
 
     seen: list[Exchange] = []
-    monkeypatch.setattr("prosafeprune.bench.make_judge", lambda settings, reporter: Rigged())
+    monkeypatch.setattr("prosafeprune.setup.bench.make_judge", lambda settings, reporter: Rigged())
     monkeypatch.setattr("prosafeprune.evaluation.measure.judge_answers", judge_all)
     monkeypatch.setattr("prosafeprune.evaluation.measure.LiveScores.add", lambda self, prompt, answer: None)
     with pytest.raises(SafetyFloorError, match="100.0 points") as caught:
@@ -204,11 +204,11 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 KILLED = """
 import sys
 from pathlib import Path
-import prosafeprune.pipeline as pipeline, prosafeprune
+import prosafeprune.jobs.pruning as pruning, prosafeprune
 def stop(*_):
     print("writing", flush=True)
     sys.stdin.read()
-pipeline.write_card = stop
+pruning.write_card = stop
 prosafeprune.prune({source!r}, {output!r}, progress=False, **{settings!r})
 """
 

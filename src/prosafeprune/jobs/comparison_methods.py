@@ -1,25 +1,61 @@
-"""The plan that prosafeprune is compared with: given, of a finished search, or searched for now."""
+"""The methods of a comparison, and the plan of ours: given, of a finished search, or searched for now."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from prosafeprune.baselines.choice import find_method, make_method, read_settings
+from prosafeprune.baselines.method import Method
+from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
+from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.bench import describe_anatomy
 from prosafeprune.cluster.pool import Cluster
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.subjects import LocalModel
-from prosafeprune.job import prepare_job
+from prosafeprune.jobs.planning import read_search
+from prosafeprune.jobs.searching import search
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
-from prosafeprune.planning import read_search
 from prosafeprune.progress import Reporter
 from prosafeprune.recipe import Recipe
 from prosafeprune.search.record import RECORD, SearchRecord
-from prosafeprune.searcher import search
+from prosafeprune.setup.bench import describe_anatomy
+from prosafeprune.setup.job import given_plan, prepare_job
 
+DEFAULT, OURS = "default", "prosafeprune"
 SEARCHED_TOKENS = Recipe.model_fields["max_new_tokens"].default
 """Length of the answers that a search judges, as in a search of its own."""
+
+
+def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
+    """Return the methods by the names they were asked for; ours is missing when its plan is to be searched for.
+
+    Args:
+        request: names the methods and their settings.
+        model: hash of the model they are used with.
+
+    Raises:
+        InputError: an unknown name or setting, two methods of one name, or a pruned checkpoint of another model.
+    """
+    settings = read_settings(request.settings)
+    for name in settings:
+        find_method(name)  # else a misspelt one would be passed over
+    if OURS in settings:
+        raise InputError(f"--settings: {OURS} has none here. Give its plan with --layers, --search or --pruned.")
+    methods: dict[str, Method] = {}
+    for name in request.methods:
+        plan = given_plan(request)
+        if name != OURS:
+            methods[name] = make_method(name, settings.get(name))
+        elif request.pruned is not None:
+            methods[name] = PrunedCheckpoint.of(request.pruned, model)
+        elif plan is not None:
+            methods[name] = ProSafePrune(plan=plan)
+    names = [method.name for method in methods.values()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--methods: two are called {twice[0]}. Give your own another name.")
+    return methods
 
 
 def found_plan(

@@ -8,42 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.baselines.choice import find_method, make_method, read_settings
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import Material, Method
-from prosafeprune.baselines.plan_choice import found_plan
-from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.bench import require_layers
 from prosafeprune.checkpoint.staging import write_whole
 from prosafeprune.cluster.pool import Cluster, connected
-from prosafeprune.errors import InputError, NoPlanError, NotApplicableError
+from prosafeprune.errors import NoPlanError, NotApplicableError
 from prosafeprune.evaluation.comparing import Earlier
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.generation import Decoding, Generator, Timed
-from prosafeprune.job import PromptSets, calibration_prompts
+from prosafeprune.jobs.comparison_methods import DEFAULT, OURS, found_plan, given_methods
+from prosafeprune.jobs.comparison_prompts import ComparisonPrompts, read_prompts_of
+from prosafeprune.jobs.comparison_workers import cells, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import KeptFolder, kept_alone
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.planning import given_plan
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
-from prosafeprune.remote_compare import cells, warm_up
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.comparison_table import comparison_markdown
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.setup.bench import require_layers
+from prosafeprune.setup.job import given_plan
 
 RESULT = "comparison.json"
 TABLE = "comparison.md"
-DEFAULT, OURS = "default", "prosafeprune"
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def run_comparison(
         InputError: something in the request cannot be used. What was answered until then is kept.
     """
     reporter = reporter or SilentReporter()
-    prompts = _read_prompts(request)
+    prompts = read_prompts_of(request)
     judge = make_judge(request, reporter)
     with (
         connected(ray) as cluster,
@@ -91,58 +87,6 @@ def run_comparison(
     return MethodComparison(record, run.measurements, output)
 
 
-@dataclass(frozen=True)
-class _Prompts:
-    """All prompts of a comparison; no two of these sets share one."""
-
-    measured: list[EvaluationSet]
-    calibration: PromptSets
-    validation: PromptSets
-
-
-def _read_prompts(request: CompareRequest) -> _Prompts:
-    choice = SetChoice(
-        suite=request.suite,
-        benchmarks=request.benchmark,
-        data_dir=request.data_dir,
-        samples=request.benchmark_samples,
-        seed=request.seed,
-    )
-    found = _Prompts(
-        choose_sets(choice),
-        calibration_prompts(request),
-        {one: bundled_prompts(one, "validation") for one in PromptClass},
-    )
-    tested = [one.prompts for one in found.measured]
-    require_disjoint(list(found.calibration.values()), [*tested, *found.validation.values()])
-    for prompts in found.validation.values():
-        require_disjoint([prompts], tested)
-    return found
-
-
-def _given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
-    """Return the methods by the names they were asked for; ours is missing when its plan is to be searched for."""
-    settings = read_settings(request.settings)
-    for name in settings:
-        find_method(name)  # else a misspelt one would be passed over
-    if OURS in settings:
-        raise InputError(f"--settings: {OURS} has none here. Give its plan with --layers, --search or --pruned.")
-    methods: dict[str, Method] = {}
-    for name in request.methods:
-        plan = given_plan(request)
-        if name != OURS:
-            methods[name] = make_method(name, settings.get(name))
-        elif request.pruned is not None:
-            methods[name] = PrunedCheckpoint.of(request.pruned, model)
-        elif plan is not None:
-            methods[name] = ProSafePrune(plan=plan)
-    names = [method.name for method in methods.values()]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"--methods: two are called {twice[0]}. Give your own another name.")
-    return methods
-
-
 class _Run:
     """The methods, one after the other."""
 
@@ -151,7 +95,7 @@ class _Run:
         request: CompareRequest,
         output: Path,
         model: LocalModel,
-        prompts: _Prompts,
+        prompts: ComparisonPrompts,
         judge: Judge,
         cluster: Cluster | None,
         reporter: Reporter,
@@ -161,7 +105,7 @@ class _Run:
         self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = KeptFolder(output, self.made_by)
-        self.methods = _given_methods(request, self.made_by["model"])
+        self.methods = given_methods(request, self.made_by["model"])
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}

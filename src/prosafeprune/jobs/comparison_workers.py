@@ -18,9 +18,9 @@ from prosafeprune.evaluation.measure import keep_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.subjects import LocalModel
 from prosafeprune.generation import Answer, Decoding, LocalGenerator, Timed, answer_all
-from prosafeprune.job import PromptSets
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.setup.job import PromptSets
 
 WARM_UP = 2
 """Tokens of an answer that is thrown away: what only the very first one costs is spent before anything is timed."""

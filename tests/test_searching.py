@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from prosafeprune import searcher
+from prosafeprune.jobs import searching, trials
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.testers import LocalTester
 
@@ -64,7 +64,7 @@ def test_a_finished_search_is_read_not_repeated(
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
@@ -75,7 +75,7 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     def no_search(*_: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("prosafeprune.planning.search", no_search)
+    monkeypatch.setattr("prosafeprune.jobs.planning.search", no_search)
     last = len(record["points"])
     choice = ["--search", tmp_path / "out-search", "--choose", last]
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)
@@ -92,15 +92,15 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
-    silhouettes = searcher.silhouettes
+    silhouettes = searching.silhouettes
 
     def watched(inputs: Any, submodules: Any, *others: Any) -> Any:
         looked_at.extend(one.kind for one in submodules if one.expert is None)
         assert not any(one.expert is not None for one in submodules)
         return silhouettes(inputs, submodules, *others)
 
-    monkeypatch.setattr(searcher, "silhouettes", watched)
-    monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "silhouettes", watched)
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
     code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
@@ -113,7 +113,7 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searcher, "choose", lambda points, source, lowest: None)
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: None)
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 3
     assert "No plan was found" in err
@@ -124,7 +124,7 @@ def test_no_plan_that_helps_is_told_and_nothing_is_written(
 def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searcher, "search_plans", lambda *_: pytest.fail("searched all the same"))
+    monkeypatch.setattr(trials, "search_plans", lambda *_: pytest.fail("searched all the same"))
     floor = ["--max-safety-drop", 99.9]
     code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *floor)
     assert (code, "could not show" in err) == (3, True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.job import Job
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
@@ -18,6 +17,7 @@ from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import Reporter
 from prosafeprune.recipe import Recipe
+from prosafeprune.setup.job import Job
 
 
 @dataclass(frozen=True)

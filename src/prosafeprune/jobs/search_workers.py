@@ -7,11 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prosafeprune.bench import load_as_asked
-from prosafeprune.calibration import ClassRows
 from prosafeprune.cluster.model import find_same_model, workers_name
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.job import Job, PromptSets, checkpoint_folder
 from prosafeprune.method.gathering import Part
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import find_anatomy
@@ -20,6 +17,9 @@ from prosafeprune.recipe import Recipe
 from prosafeprune.search.edits import PlanEdits
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.testers import LocalTester, PlanTester, RemoteTester, inputs_to_send, sent_inputs
+from prosafeprune.setup.bench import load_as_asked
+from prosafeprune.setup.calibration import ClassRows
+from prosafeprune.setup.job import Job, PromptSets, checkpoint_folder
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 
-from prosafeprune.job import PromptSets
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.gathering import CollectPart, join_parts
 from prosafeprune.method.plan import Edit, Plan, make_edits
@@ -19,6 +18,7 @@ from prosafeprune.model.copies import Copies
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
+from prosafeprune.setup.job import PromptSets
 
 ClassRows = dict[PromptClass, Sequence[int]]
 """Which rows of the pooled inputs belong to each class."""

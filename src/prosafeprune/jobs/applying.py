@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import load
 
-from prosafeprune.bench import describe_anatomy, load_as_asked
 from prosafeprune.checkpoint.adapter import PREFIX, unstacked
 from prosafeprune.checkpoint.staging import check_output, require_outside, staged_folder
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
 from prosafeprune.errors import InputError
-from prosafeprune.job import bytes_needed, checkpoint_folder, test_prompts
+from prosafeprune.jobs.pruning import Findings, PruneResult, finish, try_product
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import LowRankChange
@@ -25,7 +24,6 @@ from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
 from prosafeprune.model.submodule import Submodule
-from prosafeprune.pipeline import Findings, PruneResult, finish, try_product
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
@@ -33,6 +31,8 @@ from prosafeprune.report.evidence import EVIDENCE_FILE
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import Record, library_versions, prompts_record, read_record
 from prosafeprune.settings import make_settings
+from prosafeprune.setup.bench import describe_anatomy, load_as_asked
+from prosafeprune.setup.job import bytes_needed, checkpoint_folder, test_prompts
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def apply_adapter(
     """Write the pruned checkpoint that ``prune`` would have written in place of the adapter.
 
     At another strength than the adapter's the result is a new one: it is measured before and after, as ``prune`` does,
-    and written only when it keeps the safety floor; see :func:`prosafeprune.pipeline.require_safe`.
+    and written only when it keeps the safety floor; see :func:`prosafeprune.jobs.pruning.require_safe`.
 
     Args:
         adapter: folder or hub id of an adapter that ``prune`` wrote.

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import torch
 
-from prosafeprune.bench import describe_anatomy, require_layers
-from prosafeprune.calibration import ClassRows, encode_classes
 from prosafeprune.checkpoint.staging import staged_folder
 from prosafeprune.checkpoint.writer import EditedTensors, copy_companions, locate_among
 from prosafeprune.errors import InputError
-from prosafeprune.job import Job, prepare_job
 from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan, make_edits
@@ -22,11 +19,13 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.placing import device_name
 from prosafeprune.model.source import model_hash
-from prosafeprune.planning import given_plan
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.recipe import Recipe
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
+from prosafeprune.setup.bench import describe_anatomy, require_layers
+from prosafeprune.setup.calibration import ClassRows, encode_classes
+from prosafeprune.setup.job import Job, given_plan, prepare_job
 from prosafeprune.streaming.needs import estimate_needs
 from prosafeprune.streaming.outline import Outline, load_outline
 from prosafeprune.streaming.passes import LayerPasses

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.bench import Bench, set_up
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.staging import staged_folder
 from prosafeprune.checkpoint.writer import EditedTensors, Product, locate_tensors
@@ -20,13 +19,12 @@ from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.shared import answering
-from prosafeprune.job import Job, checkpoint_folder, prepare_job
+from prosafeprune.jobs.planning import Planned, default_search_folder, make_plan
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ModelSource, model_hash
-from prosafeprune.planning import Planned, default_search_folder, make_plan
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.recipe import Recipe
@@ -36,6 +34,8 @@ from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.bench import Bench, set_up
+from prosafeprune.setup.job import Job, checkpoint_folder, prepare_job
 
 NOT_SAVED = "-not-saved.html"
 """Behind the output's name: the report of a result that was not safe to save."""

@@ -23,7 +23,6 @@ from prosafeprune.evaluation.subjects import LocalModel, Measured, ServedModel
 from prosafeprune.evaluation.unseen import require_unseen
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.shared import answering_by
-from prosafeprune.job import BENIGN_PROMPTS
 from prosafeprune.judge import Judge
 from prosafeprune.judge.choice import make_judge
 from prosafeprune.kept_folder import kept_alone
@@ -34,6 +33,7 @@ from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.setup.job import BENIGN_PROMPTS
 
 
 @dataclass(frozen=True)

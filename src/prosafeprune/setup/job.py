@@ -14,6 +14,7 @@ from prosafeprune.checkpoint.writer import checkpoint_bytes
 from prosafeprune.cluster.pool import Cluster
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter
@@ -122,6 +123,19 @@ def calibration_prompts(recipe: PlanSettings) -> PromptSets:
             f"{smallest.prompt_class.in_words} ones. Give more prompts or a smaller --rank."
         )
     return sets
+
+
+def given_plan(settings: PlanSettings) -> Plan | None:
+    """Return the plan of settings that name its layers; None when they name none."""
+    if settings.layers is None:
+        return None
+    return Plan(
+        layers=settings.layers,
+        rank=settings.rank,
+        strength=settings.strength,
+        pooling=settings.pooling,
+        projection=settings.projection,
+    )
 
 
 def _evaluation_sets(recipe: Recipe) -> list[EvaluationSet]:

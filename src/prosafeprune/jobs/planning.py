@@ -7,21 +7,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from prosafeprune.bench import Bench, require_editable, require_layers, set_up
-from prosafeprune.calibration import calibrate
 from prosafeprune.cluster.pool import connected
 from prosafeprune.errors import InputError, NoPlanError
-from prosafeprune.job import Job, checkpoint_folder, prepare_job
+from prosafeprune.jobs.searching import search
 from prosafeprune.method.activations import PooledInputs
 from prosafeprune.method.plan import Edit, Plan
 from prosafeprune.method.scarcity import ExpertCount, count_experts
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter
-from prosafeprune.recipe import PlanSettings, Recipe
+from prosafeprune.recipe import Recipe
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.search.record import RECORD, SearchRecord
-from prosafeprune.searcher import search
+from prosafeprune.setup.bench import Bench, require_editable, require_layers, set_up
+from prosafeprune.setup.calibration import calibrate
+from prosafeprune.setup.job import Job, checkpoint_folder, given_plan, prepare_job
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,6 @@ def make_plan(bench: Bench, search_folder: Path, choose: int | None) -> Planned:
             f"{search_folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
         )
     return Planned(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
-
-
-def given_plan(settings: PlanSettings) -> Plan | None:
-    """Return the plan of settings that name its layers; None when they name none."""
-    if settings.layers is None:
-        return None
-    return Plan(
-        layers=settings.layers,
-        rank=settings.rank,
-        strength=settings.strength,
-        pooling=settings.pooling,
-        projection=settings.projection,
-    )
 
 
 def run_search(

@@ -1,0 +1,1 @@
+"""What each command does, from a validated request to files that lie whole."""

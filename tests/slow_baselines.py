@@ -41,8 +41,8 @@ def plain(tiny: Any, prompt: str, tokens: int, system: str | None = None) -> str
     return greedy(tiny, lambda written: last_logits(tiny, ids + written), tokens)
 
 
-def self_cd(tiny: Any, prompt: str, tokens: int, ratio: float, system: str) -> str:
-    with_, without = ids_of(tiny, prompt, system), ids_of(tiny, prompt)
+def self_cd(tiny: Any, prompt: str, tokens: int, ratio: float, stress: str) -> str:
+    with_, without = ids_of(tiny, f"{stress} {prompt}"), ids_of(tiny, prompt)
 
     def next_logits(written: list[int]) -> torch.Tensor:
         z_with, z_without = last_logits(tiny, with_ + written), last_logits(tiny, without + written)

@@ -13,11 +13,11 @@ from prosafeprune.baselines.method import Learned, Material, Method
 from prosafeprune.baselines.prompting import Default, Prompting
 from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.scan import Scan
-from prosafeprune.baselines.self_cd import SelfCd
+from prosafeprune.baselines.self_cd import ContrastReading, SelfCd
 from prosafeprune.baselines.strings import HELPFULNESS, SELF_CD_SAFETY
 from prosafeprune.baselines.surgical import Surgical, refusal_tokens, template_tail
 from prosafeprune.errors import InputError
-from prosafeprune.generation import Decoding, answer_all
+from prosafeprune.generation import Decoding, LocalGenerator, answer_all
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat import encode_prompts, render
@@ -96,8 +96,21 @@ def test_self_cd_reads_both_prompts_in_one_pass() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_self_cd_at_its_ends_is_one_of_its_branches(ratio: float) -> None:
     tiny = loaded("qwen2")
-    branch = Prompting(system=SELF_CD_SAFETY) if ratio == 0 else Default()
-    assert texts(tiny, SelfCd(ratio=ratio), Learned(), 5) == texts(tiny, branch, Learned(), 5)
+    stress = f"{SELF_CD_SAFETY} " if ratio == 0 else ""
+    branch = answer_all(
+        LocalGenerator(tiny, 5), [stress + prompt for prompt in PROMPTS], Decoding(max_new_tokens=TOKENS)
+    )
+    assert texts(tiny, SelfCd(ratio=ratio), Learned(), 5) == [answer.text for answer in branch]
+
+
+def test_self_cd_s_branches_differ_by_the_stress_alone() -> None:
+    # A system prompt that the template writes by itself must stand in both, or it would be what is taken away.
+    tiny = loaded("llama")
+    tiny.tokenizer.chat_template = "System: Be Tiny. " + tiny.tokenizer.chat_template
+    reading = ContrastReading(tiny, ["Hi"], TOKENS, 2.5, SELF_CD_SAFETY)
+    stressed, plain = (tiny.tokenizer.decode(branch.ids[0]) for branch in (reading.stressed, reading.plain))
+    assert plain.startswith("System: Be Tiny.")
+    assert stressed == plain.replace("Hi", f"{SELF_CD_SAFETY} Hi")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -182,8 +195,8 @@ def test_surgical_ablates_its_direction_everywhere(architecture: str, size: int)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
-@pytest.mark.parametrize("allowed", [0.05, 10.0])
-def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architecture: str, allowed: float) -> None:
+@pytest.mark.parametrize("tight", [True, False])
+def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architecture: str, tight: bool) -> None:
     tiny = loaded(architecture)
     given = material(tiny)
     anatomy = given.anatomy
@@ -194,15 +207,18 @@ def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architec
     candidates = slow.surgical_candidates(tiny, HARMFUL, PSEUDO, BENIGN, positions, 1.0)
     pseudo, benign = given.validation[PromptClass.PSEUDO_HARMFUL].texts, given.validation[PromptClass.BENIGN].texts
     before = [slow.last_logits(tiny, slow.ids_of(tiny, one)).double().softmax(-1) for one in benign]
-    scored = []
+    found = []
     for position in range(positions):
         for layer in range(int(3 * 0.8)):
+            if not candidates[position, layer].any():
+                continue  # published: 0 / 0, and dropped as not a number
             with slow.without(layers, parts, candidates[position, layer].float()):
                 score = sum(slow.refusal_score(tiny, one, refusal) for one in pseudo) / len(pseudo)
                 moved = slow.divergence(tiny, benign, before)
-            if moved <= allowed:
-                scored.append((score, moved, position - positions, layer))
-    score, moved, position, layer = min(scored)
+            found.append((score, moved, position - positions, layer))
+    ordered = sorted(one[1] for one in found)
+    allowed = sum(ordered[:2]) / 2 if tight else 10.0
+    score, moved, position, layer = min(one for one in found if one[1] <= allowed)
     learned = Surgical(divergence=allowed).fit(given)
     assert (learned.facts["position"], learned.facts["layer"]) == (position, layer)
     assert learned.facts["refusal_score"] == pytest.approx(score, abs=1e-4)
@@ -225,7 +241,7 @@ def test_surgical_is_blind_to_true_refusal() -> None:
 
 def test_surgical_says_when_nothing_is_within_the_divergence() -> None:
     with pytest.raises(InputError, match="moves the answers to benign prompts"):
-        Surgical(divergence=1e-12).fit(material(loaded("gpt2")))  # where even its embeddings differ by place
+        Surgical(divergence=1e-12).fit(material(loaded("llama")))  # the embeddings of its template differ in nothing
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,9 @@ from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
 from prosafeprune.settings import make_settings
 
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+SEARCH_FOLDER = "search"
+"""Where a comparison keeps a search, beside the folders of the methods."""
 METHODS: dict[str, type[Method]] = {
     kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune)
 }
@@ -42,8 +46,16 @@ def find_method(name: str) -> type[Method]:
         found = getattr(import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
+    except Exception as error:
+        raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise InputError(f"{name}: is no subclass of prosafeprune.baselines.method.Method.")
+    own = getattr(found, "name", None)
+    if not isinstance(own, str) or not NAME.fullmatch(own) or own == SEARCH_FOLDER:
+        raise InputError(
+            f"{name}: needs a name, which is also that of its folder: small letters, digits and hyphens, not "
+            f"'{SEARCH_FOLDER}' (its name: {own!r})."
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prosafeprune.baselines.choice import make_method
+from prosafeprune.baselines.choice import make_method, read_settings
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, method_from_file
 from prosafeprune.baselines.method import Material
 from prosafeprune.errors import InputError
@@ -29,12 +29,19 @@ def evaluated_method(
             learned from.
     """
     sha256 = model.subject.sha256
+    validation = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    for prompts in validation.values():
+        require_disjoint([prompts], [chosen.prompts for chosen in sets])
     if request.fitted is not None:
         method = method_from_file(request.method, request.fitted, sha256)
         require_unseen(method.made_by.get("calibration", {}), sets)
         return method
     if request.method == "prosafeprune":
         raise InputError("--method prosafeprune needs the file that compare fitted, --fitted; or give a pruned model.")
+    settings = read_settings(request.settings)
+    others = [name for name in settings if name != request.method]
+    if others:
+        raise InputError(f"--settings: {others[0]} is not the method that is evaluated, {request.method}.")
     samples = Recipe.model_fields["samples"].default
     calibration = {one: bundled_prompts(one, "calibration").sample(samples, request.seed) for one in PromptClass}
     learns_from = {
@@ -42,11 +49,10 @@ def evaluated_method(
         "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},
         "seed": request.seed,
     }
-    validation = {one: bundled_prompts(one, "validation") for one in PromptClass}
-    for prompts in (*calibration.values(), *validation.values()):
+    for prompts in calibration.values():
         require_disjoint([prompts], [chosen.prompts for chosen in sets])
     return FittedMethod(
-        make_method(request.method),
+        make_method(request.method, settings.get(request.method)),
         learns_from,
         output / FITTED,
         lambda: Material(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),

@@ -33,7 +33,8 @@ from prosafeprune.model.shared_head import SharedHead
 from prosafeprune.prompts import PromptClass
 
 STEERED = {(6e9, 9e9): (10, 20), (12e9, 15e9): (16, 26)}
-"""Parameters of a model, from and to, and its steered layers, from the first to before the last: the published ones."""
+"""Parameters of a model, from and to, and its steered layers, from the first to before the last, as appendix B of the
+ProSafePrune paper gives them for SCAN. (SCAN's own code steers 10-19 by default.)"""
 SCALED = (10 / 32, 20 / 32)
 """For other sizes: the layers of the 7 B model with its 32, as parts of the depth."""
 
@@ -63,13 +64,31 @@ class Scan(Method):
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
         harmful = len(anchors[0])
         vectors = last[:harmful].mean(dim=0) - last[harmful:].mean(dim=0)
+        own = turn_end - agreed
+        transitions = own[:harmful].mean(dim=0)
+        cosines = mean_cosines(own, transitions, first)
+        self._warn(material, cosines)
         return Learned(
+            {"vectors": functional.normalize(vectors, dim=-1).float(), "transitions": transitions.float()},
             {
-                "vectors": functional.normalize(vectors, dim=-1).float(),
-                "transitions": (turn_end - agreed)[:harmful].mean(dim=0).float(),
+                "first_layer": first,
+                "end_layer": end,
+                "anchors": [len(one) for one in anchors],
+                "cosines_of_harmful": _spread(cosines[:harmful]),
+                "cosines_of_benign": _spread(cosines[harmful:]),
             },
-            {"first_layer": first, "end_layer": end, "anchors": [len(one) for one in anchors]},
         )
+
+    def _warn(self, material: Material, cosines: torch.Tensor) -> None:
+        """Say so when the threshold does not tell any of the anchors apart."""
+        harmful = int((cosines >= self.threshold).sum())
+        if harmful in (0, len(cosines)):
+            low, _, high = _spread(cosines)
+            material.reporter.warning(
+                f"SCAN takes {'every' if harmful else 'no'} anchor, of harmful and benign ones alike, for harmful: "
+                f"their cosines lie between {low} and {high}, its threshold is {self.threshold}. It will steer all "
+                "prompts the same way."
+            )
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
         """Return a generator that classes each prompt and steers its answer."""
@@ -90,6 +109,22 @@ class Scan(Method):
         return first, end
 
 
+def mean_cosines(own: torch.Tensor, transitions: torch.Tensor, first: int) -> torch.Tensor:
+    """Return each prompt's cosine ``(prompts,)`` with the mean harmful transition, averaged from a layer on.
+
+    Args:
+        own: transitions ``(prompts, layers, d)``.
+        transitions: their mean over the harmful anchors ``(layers, d)``.
+        first: the first steered layer.
+    """
+    return functional.cosine_similarity(own[:, first:], transitions[None, first:], dim=-1).nan_to_num().mean(dim=1)
+
+
+def _spread(cosines: torch.Tensor) -> list[float]:
+    """Return the least, the median and the greatest."""
+    return [round(float(one), 4) for one in (cosines.min(), cosines.median(), cosines.max())]
+
+
 class Steering:
     """What is added to the rows that run at the moment; nothing while there are none."""
 
@@ -103,9 +138,7 @@ class Steering:
 
     def harmful(self, turn_ends: torch.Tensor, agreed: torch.Tensor) -> torch.Tensor:
         """Tell which prompts count as harmful, ``(rows,)``, by their states behind all layers ``(rows, layers, d)``."""
-        first = self.layers[0]
-        cosines = functional.cosine_similarity((turn_ends - agreed)[:, first:], self.transitions[None, first:], dim=-1)
-        return cosines.nan_to_num().mean(dim=1) >= self.scan.threshold
+        return mean_cosines(turn_ends - agreed, self.transitions, self.layers[0]) >= self.scan.threshold
 
     def set_rows(self, harmful: torch.Tensor, steered_tail: Sequence[int]) -> None:
         """Take the rows of a batch: which are harmful, and how many of the last tokens of each prompt are steered."""

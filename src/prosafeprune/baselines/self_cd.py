@@ -1,5 +1,9 @@
 """Self-CD (Shi et al. 2024): a prompt with and without a stress on safety, and the difference taken away.
 
+The stress stands before the user's words, in the user's turn, as in the published script; in all else the two prompts
+are the same. (Were it the system prompt, it would oust the one that many templates write by themselves, and that one
+would be what is amplified: models then speak of their name and maker.)
+
 Each token is the likeliest by ``z_with - ratio (z_with - z_without)``, and is put behind both prompts. Both are rows of
 one batch, so that a token takes one pass of twice the rows.
 """
@@ -28,27 +32,27 @@ class SelfCd(Method):
 
     name: ClassVar[str] = "self-cd"
     ratio: float = Field(2.5, description="How much of the difference that the stress on safety makes is taken away.")
-    system: str = Field(SELF_CD_SAFETY, min_length=1, description="The system prompt that stresses safety.")
+    stress: str = Field(SELF_CD_SAFETY, min_length=1, description="What stresses safety, before the user's words.")
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
         """Return a generator that decodes from both prompts."""
-        return LocalGenerator(loaded, batch_size, partial(ContrastReading, ratio=self.ratio, system=self.system))
+        return LocalGenerator(loaded, batch_size, partial(ContrastReading, ratio=self.ratio, stress=self.stress))
 
 
 class ContrastReading:
-    """Each prompt twice: behind the system prompt, and without it."""
+    """Each prompt twice: behind the stress on safety, and without it."""
 
     def __init__(
-        self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, system: str
+        self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, stress: str
     ) -> None:
         self.loaded, self.ratio, self.max_new_tokens = loaded, ratio, max_new_tokens
-        self.stressed = PlainReading(loaded, prompts, max_new_tokens, system)
+        self.stressed = PlainReading(loaded, [f"{stress} {prompt}" for prompt in prompts], max_new_tokens)
         self.plain = PlainReading(loaded, prompts, max_new_tokens)
         self.lengths = self.stressed.lengths
         self.places = 2 * self.stressed.places  # the narrower of the two is padded
 
     def read(self, rows: Sequence[int]) -> Writing:
-        """Read some of the prompts: first all with, then all without the system prompt."""
+        """Read some of the prompts: first all with, then all without the stress."""
         branches = [self.stressed, self.plain]
         if can_be_joined(self.plain.head.cache(1)):
             batch = join([prefill(self.loaded, branch.tails(rows), branch.head) for branch in branches])

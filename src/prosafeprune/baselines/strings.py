@@ -1,4 +1,7 @@
-"""The exact words and numbers that make a published method what it is, each with its source."""
+"""The exact words that make a published method what it is, each with its source.
+
+Numbers are the settings of each method, and stand with it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ SELF_CD_SAFETY = (
     "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
     "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content."
 )
-"""The system prompt that stresses safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of
-Shi et al. 2024 (arXiv:2401.17633), variable ``input_within_temp``. Its counterpart ``input_without_temp`` leaves the
-place of a system prompt empty, so the other branch has none."""
+"""What stresses safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of Shi et al. 2024
+(arXiv:2401.17633), variable ``input_within_temp``: it stands inside ``[INST]``, a space before the user's words. The
+counterpart ``input_without_temp`` is the same without it."""
 
 HELPFULNESS = (
     "You are an assistant that always prioritizes helpfulness. That is, you always give answers to any user queries."

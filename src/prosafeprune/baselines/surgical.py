@@ -19,7 +19,7 @@ from prosafeprune.baselines.directions import Candidate, choose_direction, false
 from prosafeprune.baselines.first_token import FirstTokens
 from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
 from prosafeprune.baselines.strings import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
-from prosafeprune.errors import InputError
+from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
@@ -65,6 +65,7 @@ class Surgical(Method):
             Candidate(position - directions.shape[0], layer, directions[position, layer])
             for position in range(directions.shape[0])
             for layer in range(lowest)
+            if directions[position, layer].any()  # else nothing differs there, as at the embeddings of a template
         ]
         with material.reporter.stage("Surgical: candidates", len(candidates)) as advance:
             chosen = choose_direction(
@@ -120,7 +121,9 @@ def template_tail(loaded: LoadedModel) -> int:
             break
         shared += 1
     if shared == 0:
-        raise InputError(f"{loaded.name}: its template writes nothing behind the user's words, where Surgical reads.")
+        raise NotApplicableError(
+            "Surgical reads what the template writes behind the user's words; this one writes nothing there."
+        )
     return shared
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.evaluation.settings import AbilitySettings
 
@@ -34,6 +34,11 @@ class EvaluationRequest(AbilitySettings):
         description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or one "
         "of your own as module:Class. All together: prosafeprune compare.",
     )
+    settings: tuple[str, ...] = Field(
+        (),
+        description="A setting of that method, such as scan.threshold=0.7; may be given more than once.",
+        json_schema_extra={"short": "-s"},
+    )
     fitted: Path | None = Field(
         None, description="File that the method was fitted into, as compare keeps them; else it is fitted now."
     )
@@ -46,6 +51,11 @@ class EvaluationRequest(AbilitySettings):
         description="The model that MODEL was made from: report how far it has moved from it on benign prompts.",
     )
 
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _fits_together(self) -> EvaluationRequest:
         if not self.model and self.endpoint is None:
@@ -56,6 +66,8 @@ class EvaluationRequest(AbilitySettings):
             raise ValueError("a method works on a model in memory, not behind an endpoint")
         if self.fitted is not None and self.method == "default":
             raise ValueError("a fitted file is for a method; name it with method")
+        if self.settings and (self.method == "default" or self.fitted is not None):
+            raise ValueError("settings are of a method that is fitted now; a fitted file has its own")
         if self.method != "default" and self.source is not None:
             raise ValueError("how far a method moves a model from a source is not measured; leave out one of the two")
         if self.source is not None and self.endpoint is not None:

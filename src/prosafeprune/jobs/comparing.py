@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prosafeprune.baselines.choice import SEARCH_FOLDER
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import Material, Method
 from prosafeprune.baselines.pruning import ProSafePrune
@@ -130,14 +131,14 @@ class _Run:
             prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
             calibration=self._calibration,
             validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
-            methods=results,
+            methods=[self._beside_ours(one) for one in results],
             left_out=self._left_out,
             versions=library_versions(),
         )
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
-            searched = self.output / "search"
+            searched = self.output / SEARCH_FOLDER
             plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
             self.methods[name] = ProSafePrune(plan=plan)
         return self.methods[name]
@@ -209,6 +210,13 @@ class _Run:
             sessions=folder.sessions(),
         )
 
+    def _beside_ours(self, result: MethodResult) -> MethodResult:
+        """Tell of a method how the pruned model differs from it, on the same prompts."""
+        ours, its = self.measurements.get(OURS), self.measurements[result.name]
+        if ours is None or result.name in (DEFAULT, OURS):
+            return result
+        return result.model_copy(update={"pruning_against": Earlier(result.name, its).compare(ours)})
+
     def _material(self) -> Material:
         return Material(
             self.model.loaded,
@@ -234,13 +242,15 @@ def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | Non
     """Return what the answers to these sets took, whenever they were made."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     rows = [answers[0, text] for text in texts]
-    seconds, tokens = sum(row["seconds"] for row in rows), sum(row["tokens"] for row in rows)
-    per_answer, per_token = seconds / len(rows), seconds / tokens
+    seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
+    tokens = None if None in counts else sum(counts)
+    per_answer, per_token = seconds / len(rows), seconds / tokens if tokens else None
+    before = default.seconds_per_token if default else None
     return Cost(
         answers=len(rows),
         seconds_per_answer=per_answer,
-        tokens_per_answer=tokens / len(rows),
+        tokens_per_answer=None if tokens is None else tokens / len(rows),
         seconds_per_token=per_token,
         answer_ratio=per_answer / default.seconds_per_answer if default else None,
-        token_ratio=per_token / default.seconds_per_token if default else None,
+        token_ratio=per_token / before if per_token and before else None,
     )

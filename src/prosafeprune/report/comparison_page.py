@@ -23,7 +23,7 @@ from prosafeprune.report.wording import change_sentence, p_in_words, signed, uns
 
 def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement]) -> Page:
     """Return the page of a comparison; ``measurements`` has each method's answers, by its name."""
-    rates_blocks: list[Block] = [_rates(record)]
+    rates_blocks: list[Block] = [_rates(record), *_beside_pruning(record)]
     if record.methods[0].scores.tradeoff_score is not None:
         described = "Avg. C.R. against Avg. S.S. of each method; further up and to the right is better."
         rates_blocks.append(Picture(_figure(record), described, described))
@@ -86,14 +86,36 @@ def _set_cell(one: SetScore, against: Comparison | None) -> str:
     return "\n".join(lines)
 
 
+def _beside_pruning(record: ComparisonRecord) -> list[Block]:
+    """Return how the pruned model differs from each other method, on the same prompts."""
+    rows = [
+        [one.name, *(_change_cell(change) for _, change in _pooled(one.pruning_against))]
+        for one in record.methods
+        if one.pruning_against is not None
+    ]
+    if not rows:
+        return []
+    first = next(one.pruning_against for one in record.methods if one.pruning_against is not None)
+    names = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S."}
+    headings = ["prosafeprune less", *(names[prompt_class] for prompt_class, _ in _pooled(first))]
+    note = "Points over all prompts of a class, 95 % interval, and McNemar's exact p; + means that pruning has more."
+    return [Table("The pruned model against each other method", headings, rows, [note])]
+
+
+def _change_cell(change: Change) -> str:
+    ends = f"{signed(change.low)} to {signed(change.high)}"
+    return f"{signed(change.points)}\n{ends}, p {p_in_words(change.p_value)}"
+
+
 def _costs(record: ComparisonRecord) -> Table:
     headings = ["", "seconds\nper answer", "to default", "tokens\nper answer", "ms\nper token", "to default"]
     rows = []
     for method in record.methods:
         cost = method.cost
         ratios = ["" if one is None else f"{one:.2f}" for one in (cost.answer_ratio, cost.token_ratio)]
-        seconds, each = f"{cost.seconds_per_answer:.2f}", f"{1000 * cost.seconds_per_token:.1f}"
-        rows.append([method.name, seconds, ratios[0], f"{cost.tokens_per_answer:.0f}", each, ratios[1]])
+        each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
+        tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
+        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", ratios[0], tokens, each, ratios[1]])
     notes = (
         "Answering alone: reading the prompts, decoding, and all a method does besides; not loading, nor fitting.",
         "Methods ran one after the other. One that refuses less writes more: compare it per token.",

@@ -17,8 +17,9 @@ class Cost(BaseModel):
 
     answers: int
     seconds_per_answer: float
-    tokens_per_answer: float
-    seconds_per_token: float
+    tokens_per_answer: float | None
+    """None where a method of the user's own does not count them."""
+    seconds_per_token: float | None
     answer_ratio: float | None
     """Seconds per answer, as a ratio to the default's; None without a default."""
     token_ratio: float | None
@@ -37,6 +38,8 @@ class MethodResult(BaseModel):
     scores: Scores
     against_default: Comparison | None
     """What has changed, prompt by prompt; None for the default itself, or without it."""
+    pruning_against: Comparison | None = None
+    """How the pruned model differs from this method, prompt by prompt; None for itself, the default, or without it."""
     cost: Cost
     sessions: list[dict[str, Any]]
     """How the model ran each time it answered; in half precision the last bits depend on it."""

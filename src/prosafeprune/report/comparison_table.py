@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from rich.console import Group
 
+from prosafeprune.evaluation.comparing import Comparison
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
 from prosafeprune.report.grid import Grid
 
 MEANINGS = """C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.
 Avg. T.S.: the mean of Avg. C.R. and Avg. S.S. Mean of sets: what the paper's tables print under Avg. T.S.
-Broken and undetermined answers count as neither. p: McNemar's exact test against default.
+Broken and undetermined answers count as neither. p: McNemar's exact test against default, on the same prompts.
+pruning less it: what the pruned model has more (+) or less (-) than this method, and McNemar's p of that.
 Seconds: answering alone, without loading the model or fitting the method; per answer, and per token of it."""
 
 
@@ -69,25 +72,29 @@ def _rows(method: MethodResult) -> list[tuple[str, list[str]]]:
         "" if mean is None else f"{mean:.1f}",
         f"{cost.seconds_per_answer:.2f}",
         _ratio(cost.answer_ratio),
-        f"{cost.tokens_per_answer:.0f}",
+        "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}",
         _ratio(cost.token_ratio),
     ]
     rows = [
         (method.name, rates(method.scores) + costs),
         ("  95 % interval", [f"{one.rate.low:.1f}-{one.rate.high:.1f}" for one in sets]),
     ]
-    if method.against_default is not None:
-        changes = [method.against_default.changes[one.name] for one in sets]
-        pooled = (method.against_default.compliance_change, method.against_default.safety_change)
-        ends = ["" if one is None else f"{one.points:+.1f}" for one in pooled]
-        p_values = ["" if one is None else f"{one.p_value:.2g}" for one in pooled]
-        rows.append(("  change", [f"{one.points:+.1f}" for one in changes] + ends))
-        rows.append(("  p", [f"{one.p_value:.2g}" for one in changes] + p_values))
+    names = [one.name for one in sets]
+    for title, compared in (("  change", method.against_default), ("  pruning less it", method.pruning_against)):
+        rows += [] if compared is None else _changes(title, compared, names)
     for kind in ("broken", "undetermined"):
         counts = [one.answers.get(kind, 0) for one in sets]
         if any(counts):
             rows.append((f"  {kind}, answers", [str(count or "") for count in counts]))
     return rows
+
+
+def _changes(title: str, compared: Comparison, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the changes on each set and of all prompts of a class, and below them their p-values."""
+    changes = [compared.changes[name] for name in names] + [compared.compliance_change, compared.safety_change]
+    points = ["" if one is None else f"{one.points:+.1f}" for one in changes]
+    p_values = ["" if one is None else f"{one.p_value:.2g}" for one in changes]
+    return [(title, points), ("  p", p_values)]
 
 
 def _ratio(value: float | None) -> str:

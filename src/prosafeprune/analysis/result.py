@@ -115,6 +115,8 @@ class Findings(BaseModel):
     tables: tuple[Table, ...]
     """The first is short and shown at once."""
     figures: tuple[Figure, ...]
+    told: tuple[str, ...] = ()
+    """What was found, in sentences, the most important first, with its numbers; then how to read them."""
 
     def table(self, name: str) -> Table:
         """Return the table of that name."""

@@ -50,8 +50,10 @@ def test_three_states_are_measured_and_the_model_is_left_as_it_was(context: Cont
     analysis.check(context.request, context.prompts)
     seen = analysis.observe(context, None)
     assert len(answered) == 3 * (BOTH + QUESTIONS) + TUNED_ON
-    assert seen["harmfulness"].shape == (3, PROMPTS) and seen["right"].shape == (3, 1) and len(seen["losses"]) == 2
-    assert len({tuple(one) for one in seen["harmfulness"].tolist()}) == 3
+    assert seen["harmfulness benign"].shape == seen["harmfulness harmful"].shape == (3, PROMPTS)
+    assert seen["harmfulness pseudo-harmful"].shape == (3, PROMPTS)
+    assert seen["right"].shape == (3, 1) and len(seen["losses"]) == 2
+    assert len({tuple(one) for one in seen["harmfulness pseudo-harmful"].tolist()}) == 3
     assert all(torch.equal(value, before[name]) for name, value in state(context).items())
     assert [type(module) for module in context.loaded.model.modules()] == modules
     again = analysis.observe(context, None)
@@ -93,8 +95,8 @@ def test_tables_and_figures_of_a_whole_run(checkpoint: Callable[..., Path], tmp_
     (one,) = run_analyses(request, find_entries(["alignment-tax"]), tmp_path / "out")
     assert [row[0] for row in one.findings.table("summary").rows] == list(STATES)
     assert [row[-1] for row in one.findings.table("ability").rows] == [QUESTIONS] * 3
-    assert all(0 <= low <= value <= high <= 1 for _, value, low, high in one.findings.table("harmfulness").rows)
-    assert {path.name for path in one.folder.glob("*.png")} == {"harmfulness.png", "ability.png"}
+    assert all(0 <= low <= value <= high <= 1 for _, _, value, low, high in one.findings.table("harmfulness").rows)
+    assert {path.name for path in one.folder.glob("*.png")} == {"both.png", "harmfulness.png", "ability.png"}
 
 
 def test_a_model_that_refuses_nothing_has_no_words_to_be_tuned_on(

@@ -195,13 +195,57 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
         "done": np.array(["nothing", "something"]),
         "pseudo_harmful": np.array([[True, False, False, False], [True, True, True, False]]),
         "harmful": np.array([[True, True], [True, False]]),
+        "set of pseudo_harmful": np.array(["one"] * 4),
+        "set of harmful": np.array(["two"] * 2),
     }
-    table, long = analysis.conclude(make_request(checkpoint("llama")), seen, None).tables
+    found = analysis.conclude(make_request(checkpoint("llama")), seen, None)
+    table, long = found.tables
+    assert "0.5 has the highest T.S., 62.5: C.R. 25 to 75 (p 0.5), S.S. 100 to 50 (p 1)" in found.told[0]
     assert table.rows[0] == ("0", 25.0, 0.0, 1.0, 100.0, 0.0, 1.0, 62.5, "nothing")
     assert table.rows[1] == ("0.5", 75.0, 50.0, 0.5, 50.0, -50.0, 1.0, 62.5, "something")
     assert long.rows[3][:4] == ("0.5", 0.5, "C.R.", 75.0)
     assert long.rows[3][4:6] == pytest.approx((30.06, 95.44), abs=0.01)  # Wilson, 3 of 4
     assert long.rows[5] == ("0.5", 0.5, "T.S.", 62.5, None, None, 6)
+
+
+def test_several_sets_of_a_class_count_alike_and_are_shown_one_by_one(checkpoint: Callable[..., Path]) -> None:
+    (analysis,) = (entry.load() for entry in find_entries(["strength"]))
+    seen = {
+        "labels": np.array(["0", "0.5"]),
+        "values": np.array([0.0, 0.5]),
+        "done": np.array(["nothing", "something"]),
+        "pseudo_harmful": np.array([[False, False, False, False], [True, True, True, False]]),
+        "harmful": np.array([[True, True], [True, True]]),
+        "set of pseudo_harmful": np.array(["A", "A", "A", "B"]),
+        "set of harmful": np.array(["H"] * 2),
+    }
+    table, long = analysis.conclude(make_request(checkpoint("llama")), seen, None).tables
+    assert table.rows[1][:4] == ("0.5", 50.0, 50.0, 0.25)  # A 100 and B 0, though three of four prompts are answered
+    assert [row[2:4] for row in long.rows[5:]] == [
+        ("C.R.", 50.0),
+        ("C.R., A", 100.0),
+        ("C.R., B", 0.0),
+        ("S.S.", 100.0),
+        ("T.S.", 75.0),
+    ]
+    assert long.rows[5][4:6] == (None, None)  # a mean of sets has no interval of Wilson's
+
+
+def test_the_plan_of_a_pruned_model_is_swept_on_test_prompts_and_from_its_own_calibration(tmp_path: Path) -> None:
+    pruned = tmp_path / "prosafeprune.json"
+    plan = Plan(layers=(2,), rank=2, strength=0.5).model_dump(mode="json")
+    asked = make_request(tmp_path, layers=None, against=str(tmp_path), pooling="sequence")
+    prompts = read_analysis_prompts(asked)
+    kept = {name.value: {"sha256": one.sha256, "count": len(one)} for name, one in prompts.calibration.items()}
+    pruned.write_text(json.dumps({"plan": plan, "calibration": kept}))
+    assert [one.name for one in sweep_sets(asked, prompts)] == ["test-pseudo-harmful", "test-harmful"]
+    named = sweep_sets(make_request(tmp_path), prompts)
+    assert [one.name for one in named] == ["validation-pseudo-harmful", "validation-harmful"]
+    assert require_plan(asked, prompts.calibration).layers == (2,)
+    kept["harmful"] = {"sha256": "another", "count": 120}
+    pruned.write_text(json.dumps({"plan": plan, "calibration": kept}))
+    with pytest.raises(InputError, match="made from 120 harmful prompts"):
+        require_plan(asked, prompts.calibration)
 
 
 def test_the_plan_is_that_of_the_layers_or_of_the_pruned_model(tmp_path: Path) -> None:

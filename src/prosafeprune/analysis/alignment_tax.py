@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -13,12 +13,12 @@ from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.answers import UNTREATED, Treatment
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harmfulness import HarmfulnessScale
-from prosafeprune.analysis.planned import require_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts
+from prosafeprune.analysis.planned import is_of_pruned, require_plan
+from prosafeprune.analysis.prompts import AnalysisPrompts, Split
 from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.refusal_tuning import Tuned, Tuning, make_examples, tune
 from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.analysis.result import BarFigure, Findings, make_table
+from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
 from prosafeprune.analysis.seen import mean_with_interval
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
 from prosafeprune.analysis.sweeping import stack_outcomes, sweep_sets, treatment_of
@@ -33,6 +33,8 @@ from prosafeprune.setup.bench import require_layers
 
 STATES = ("source", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")
+HARMFULNESS = "harmfulness "
+"""With a class: the harmfulness of its prompts ``(states, prompts)``."""
 PASSES_A_STEP = 3
 """Forward passes that learning from a prompt costs as much as."""
 
@@ -45,7 +47,7 @@ class AlignmentTaxAnalysis(Analysis):
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, nothing to measure it on, or no question of ability."""
-        require_plan(request)
+        require_plan(request, prompts.calibration)
         sweep_sets(request, prompts)
         if not request.ability:
             raise InputError("--ability: the alignment tax is measured by one task at least. Name one.")
@@ -60,7 +62,7 @@ class AlignmentTaxAnalysis(Analysis):
         questions = len(states) * len(_questions(request)) * request.ability_tokens // request.max_new_tokens
         learned = PASSES_A_STEP * request.tuning_epochs * request.tuning_prompts
         return context.passes_for_pooled("calibration") + Work(
-            passes=learned + len(states) * request.sweep_samples,
+            passes=learned + len(states) * len(PromptClass) * request.sweep_samples,
             answers=prompts + questions + request.tuning_prompts,
         )
 
@@ -72,20 +74,24 @@ class AlignmentTaxAnalysis(Analysis):
         sets, questions = sweep_sets(request, context.prompts), _questions(request)
         states, learned = _three_states(context)
         scale = HarmfulnessScale(context, min(plan.layers))
-        read = [text for one in sets if one.prompt_class is PromptClass.PSEUDO_HARMFUL for text in one.prompts.texts]
-        measured, harmfulness, right = [], [], []
+        read = _read_prompts(context, sets)
+        measured, right = [], []
+        harmfulness: dict[PromptClass, list[np.ndarray]] = {name: [] for name in read}
         for treatment in states:
             measured.append(context.measure(treatment, sets))
             scores = context.answers.ability(treatment, questions, request.ability_tokens)
             right.append([scores[task].accuracy.successes for task in request.ability])
-            harmfulness.append(scale.read(treatment.make_edits(), read))
+            found = scale.read(treatment.make_edits(), [text for texts in read.values() for text in texts])
+            ends = np.cumsum([len(texts) for texts in read.values()])
+            for name, values in zip(read, np.split(found, ends[:-1]), strict=True):
+                harmfulness[name].append(values)
         return {
             "labels": np.array(STATES),
             "done": np.array(["nothing", *(one.title for one in states[1:])]),
             "tasks": np.array(request.ability),
             "questions": np.array([sum(one.task == task for one in questions) for task in request.ability]),
             "right": np.array(right),
-            "harmfulness": np.array(harmfulness),
+            **{f"{HARMFULNESS}{name.in_words}": np.array(values) for name, values in harmfulness.items()},
             "losses": np.array(learned().losses),
             **stack_outcomes(measured),
         }
@@ -94,18 +100,33 @@ class AlignmentTaxAnalysis(Analysis):
         """Return harmfulness, accuracy and rates by state, with intervals."""
         states, tasks = [str(one) for one in before["labels"]], [str(one) for one in before["tasks"]]
         accuracy = 100 * before["right"] / before["questions"]
-        rows = list(zip(states, before["harmfulness"], accuracy.tolist(), strict=True))
+        inside = {name.in_words: before[f"{HARMFULNESS}{name.in_words}"] for name in PromptClass}
+        means = np.stack([values.mean(axis=1) for values in inside.values()], axis=1)
+        rows = list(zip(states, means.tolist(), accuracy.tolist(), strict=True))
         summary = make_table(
             "summary",
-            "Harmfulness of pseudo-harmful prompts in the pruned layers and all above (0 to 1); accuracy (%)",
-            ("state", "harmfulness", *tasks, "mean accuracy"),
-            ((state, float(one.mean()), *of_tasks, float(np.mean(of_tasks))) for state, one, of_tasks in rows),
+            "Harmfulness of prompts in the pruned layers and all above (0 to 1); accuracy (%)",
+            ("state", *(f"harmfulness, {name}" for name in inside), *tasks, "mean accuracy"),
+            ((state, *harm, *of_tasks, float(np.mean(of_tasks))) for state, harm, of_tasks in rows),
         )
         harmfulness = make_table(
             "harmfulness",
             "Mean probability of harm that the source's probes read, with 95 % intervals over prompts",
-            ("state", "harmfulness", "low", "high"),
-            ((state, *mean_with_interval(one)) for state, one, _ in rows),
+            ("state", "class", "harmfulness", "low", "high"),
+            (
+                (state, name, *mean_with_interval(values[place]))
+                for place, state in enumerate(states)
+                for name, values in inside.items()
+            ),
+        )
+        both = make_table(
+            "both",
+            "Harmfulness of pseudo-harmful prompts inside against mean accuracy",
+            ("state", "harmfulness", "accuracy"),
+            (
+                (state, float(inside[PromptClass.PSEUDO_HARMFUL.in_words][place].mean()), float(accuracy[place].mean()))
+                for place, state in enumerate(states)
+            ),
         )
         ability = make_table(
             "ability",
@@ -125,7 +146,40 @@ class AlignmentTaxAnalysis(Analysis):
             ("epoch", "loss"),
             ((epoch, float(loss)) for epoch, loss in enumerate(before["losses"], 1)),
         )
-        return Findings(tables=(summary, harmfulness, ability, rates, tuning), figures=_figures())
+        told = _told(inside, before["right"], before["questions"])
+        return Findings(tables=(summary, both, harmfulness, ability, rates, tuning), figures=_figures(), told=told)
+
+
+def _told(inside: Mapping[str, np.ndarray], right: np.ndarray, questions: np.ndarray) -> tuple[str, ...]:
+    tuned = [
+        f"{name} {values[1].mean():.2f} to {values[2].mean():.2f} ({_change(values[1], values[2])})"
+        for name, values in inside.items()
+    ]
+    pseudo = inside[PromptClass.PSEUDO_HARMFUL.in_words]
+    counts = ", ".join(f"{state} {int(of_state.sum())}" for state, of_state in zip(STATES, right, strict=True))
+    return (
+        f"Pruning changes the harmfulness of pseudo-harmful prompts inside from {pseudo[0].mean():.2f} to "
+        f"{pseudo[1].mean():.2f} ({_change(pseudo[0], pseudo[1])}); tuning to refuse then changes {'; '.join(tuned)}.",
+        f"Questions of ability answered rightly, of {int(questions.sum())}: {counts}.",
+        "The ruler is the source's probes. Where the tuning lifts benign prompts as much as pseudo-harmful ones, it "
+        "has moved the model from under the ruler, which says nothing of over-harmful encoding.",
+    )
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> str:
+    mean, low, high = mean_with_interval(after - before)
+    return f"{mean:+.2f}, 95 % {low:+.2f} to {high:+.2f}"
+
+
+def _read_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[PromptClass, list[str]]:
+    """Return the prompts whose harmfulness is read: those that are measured on, and as many benign ones."""
+    found = {
+        name: [text for one in sets if one.prompt_class is name for text in one.prompts.texts] for name in PromptClass
+    }
+    split: Split = "test" if is_of_pruned(context.request) else "validation"
+    benign = context.prompts.of(split)[PromptClass.BENIGN]
+    found[PromptClass.BENIGN] = benign.sample(context.request.sweep_samples, context.request.seed).texts
+    return found
 
 
 def shortened(answer: str) -> str:
@@ -192,13 +246,24 @@ def _require_plain(context: Context) -> None:
         raise InputError(f"{context.request.model}: is an adapter, which cannot be tuned. Give a whole checkpoint.")
 
 
-def _figures() -> tuple[BarFigure, ...]:
+def _figures() -> tuple[LineFigure | BarFigure, ...]:
+    both = LineFigure(
+        name="both",
+        title="Alignment tax: harmfulness inside against general ability",
+        table="both",
+        x="harmfulness",
+        y="accuracy",
+        by="state",
+        x_label="mean probability of harm of pseudo-harmful prompts (0 to 1)",
+        y_label="mean accuracy over the tasks (%)",
+    )
     harmfulness = BarFigure(
         name="harmfulness",
-        title="Harmfulness of pseudo-harmful prompts inside the model",
+        title="Harmfulness of prompts inside the model",
         table="harmfulness",
         x="state",
         y="harmfulness",
+        by="class",
         low="low",
         high="high",
         x_label="state of the model",
@@ -216,4 +281,4 @@ def _figures() -> tuple[BarFigure, ...]:
         x_label="task",
         y_label="accuracy (%), 95 % Wilson intervals",
     )
-    return harmfulness, ability
+    return both, harmfulness, ability

@@ -7,6 +7,7 @@ stream at the last prompt token.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from prosafeprune.analysis.choosing import chosen_layer
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.prompts import AnalysisPrompts
 from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, make_table
+from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, Table, make_table
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import silhouette
 from prosafeprune.prompts import PromptClass
@@ -24,6 +25,10 @@ FEWEST = 4
 """Prompts of a category, so that both of its halves have a mean."""
 SPLITS = 20
 """Random halvings of a category."""
+LEAST_SIGNAL = 1e-3
+"""Halves that have less in common than this are told apart from none by no number of prompts here."""
+CLEARLY = 0.05
+"""How far below what noise allows a cosine is told of; the estimate is not better than that."""
 PSEUDO = PromptClass.PSEUDO_HARMFUL
 
 
@@ -64,7 +69,13 @@ class CategoriesAnalysis(Analysis):
                 cosines.append(_cosines(points[PSEUDO], points[PromptClass.BENIGN].mean(axis=0), members))
                 advance(1)
         found = {name: np.array([one[name] for one in cosines]) for name in cosines[0]}
-        return found | {"categories": np.array(names), "layer": np.array(chosen_layer(context, separability))}
+        filed_under = {prompt.category for prompt in context.prompts.calibration[PSEUDO] if prompt.category}
+        return found | {
+            "categories": np.array(names),
+            "counts": np.array([len(rows) for rows in members]),
+            "left_out": np.array(sorted(filed_under - set(names)), dtype=np.str_),
+            "layer": np.array(chosen_layer(context, separability)),
+        }
 
     def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
         """Return table 4 for one layer, the cosines between categories there, and the means by layer."""
@@ -72,13 +83,17 @@ class CategoriesAnalysis(Analysis):
         told = {
             "mean direction": before["mean"],
             "mean direction of the other categories": before["others"],
-            "what noise allows the latter": _ceiling(before["halves"]),
+            "what noise allows the latter": ceiling(before["halves"]),
         }
+        counts = [int(one) for one in before["counts"]]
         summary = make_table(
             "summary",
             f"Cosine of each category's direction, layer {layer}",
-            ("category", *told),
-            ((name, *(float(one[layer, place]) for one in told.values())) for place, name in enumerate(names)),
+            ("category", "prompts", *told),
+            (
+                (name, counts[place], *(float(one[layer, place]) for one in told.values()))
+                for place, name in enumerate(names)
+            ),
         )
         table = make_table(
             "categories",
@@ -111,7 +126,24 @@ class CategoriesAnalysis(Analysis):
             ),
         )
         tables = (summary, table, pairs, layers)
-        return Findings(tables=tables, figures=_figures(table.title, pairs.title, layers.title))
+        figures = _figures(table.title, pairs.title, layers.title)
+        return Findings(tables=tables, figures=figures, told=_told(summary, [str(one) for one in before["left_out"]]))
+
+
+def _told(summary: Table, left_out: Sequence[str]) -> tuple[str, ...]:
+    rows = [(str(name), float(str(others)), float(str(most))) for name, _, _, others, most in summary.rows]
+    below = [f"{name} ({others:.2f} of {most:.2f})" for name, others, most in rows if others < most - CLEARLY]
+    cosines = [others for _, others, _ in rows]
+    told = [
+        f"{summary.title}: with the mean of the other categories {min(cosines):.2f} to {max(cosines):.2f}. Were there "
+        "one direction only, noise alone would make it as small as the last column says; "
+        + (f"clearly below that: {', '.join(below)}." if below else "none is clearly below that."),
+        "The paper takes cosines below 1 as directions of their own. Few prompts make cosines small by themselves; "
+        "compare with the last column, which is an estimate too.",
+    ]
+    if left_out:
+        told.append(f"Left out for having fewer than {FEWEST} prompts: {', '.join(left_out)}.")
+    return tuple(told)
 
 
 def _figures(of_each: str, of_pairs: str, by_layer: str) -> tuple[BarFigure, HeatFigure, LineFigure]:
@@ -176,14 +208,22 @@ def _cosines(points: np.ndarray, benign: np.ndarray, members: list[np.ndarray]) 
     }
 
 
-def _ceiling(halves: np.ndarray) -> np.ndarray:
-    """Return the cosine to expect between a category's noisy direction and the same direction without noise.
+def ceiling(halves: np.ndarray) -> np.ndarray:
+    """Return the cosine to expect of a category's direction and the mean of the others', were they one but for noise.
 
-    With ``h`` the cosine of its halves, the share of signal in the whole direction's square is ``2 h / (1 + h)``
-    (Spearman and Brown's formula), and the cosine is the root of that share.
+    With ``h`` the cosine of a category's halves, the share of signal in its direction's square is ``2 h / (1 + h)``
+    (Spearman and Brown's formula). The mean of the others holds the same signal, and the mean of their noise. The
+    cosine is the root of the product of both shares.
+
+    Args:
+        halves: the cosine of each category's halves ``(..., categories)``.
     """
-    signal = np.clip(halves, 0, None)
-    found: np.ndarray = np.sqrt(2 * signal / (1 + signal))
+    signal = np.clip(halves, LEAST_SIGNAL, None)
+    share = 2 * signal / (1 + signal)
+    noise = 1 / share - 1  # of one direction, in units of the signal
+    others = halves.shape[-1] - 1
+    noise_of_others = (noise.sum(axis=-1, keepdims=True) - noise) / others**2
+    found: np.ndarray = np.sqrt(share / (1 + noise_of_others))
     return found
 
 

@@ -11,10 +11,21 @@ from prosafeprune.analysis.last_states import LastStates, read_through_head
 from prosafeprune.analysis.refusal_words import RefusalWords, find_refusal_words
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, LineFigure, make_table
-from prosafeprune.analysis.seen import by_role, mean_with_interval
+from prosafeprune.analysis.seen import (
+    CHANGE_COLUMNS,
+    by_role,
+    changes_told,
+    changes_with_intervals,
+    mean_with_interval,
+)
 from prosafeprune.model.batches import BatchSize
 
 GENERAL = "general"
+KEY = "probability "
+READING = (
+    '"I" begins friendly answers too, so read the differences between classes, not the height. Behind the last layer '
+    "the lens is the model's own output; in early layers it is a rough guide."
+)
 HEADS_A_PASS = 0.15
 """What one reading through the head takes of a pass over a prompt, about."""
 
@@ -45,29 +56,29 @@ class LensAnalysis(Analysis):
                 for layer in range(context.anatomy.num_layers):
                     rows.append(_word_probability(context, one, layer, words))
                     advance(1)
-                found[f"probability {name}"] = np.array(rows)
+                found[f"{KEY}{name}"] = np.array(rows)
         return found | words.as_arrays()
 
     def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
         """Return the probability by layer and class, and which tokens were summed."""
         seen = by_role(before, after)
-        rows = [
-            (role, name.removeprefix("probability "), layer, *mean_with_interval(values))
+        by_layer = [
+            (role, name.removeprefix(KEY), layer, *mean_with_interval(values))
             for role, one in seen.items()
             for name in one
-            if name.startswith("probability ")
+            if name.startswith(KEY)
             for layer, values in enumerate(one[name])
         ]
-        last = max(row[2] for row in rows)
+        last = max(row[2] for row in by_layer)
         columns = ("model", "class", "layer", "probability", "low", "high")
         tables = (
             make_table(
                 "output",
                 f"Probability that an answer begins with {' or '.join(request.refusal_words)}, behind layer {last}",
                 columns,
-                (row for row in rows if row[2] == last),
+                (row for row in by_layer if row[2] == last),
             ),
-            make_table("layers", "Summed probability of the refusal words, read behind each layer", columns, rows),
+            make_table("layers", "Summed probability of the refusal words, read behind each layer", columns, by_layer),
             RefusalWords.from_arrays(before).table(),
         )
         figure = LineFigure(
@@ -83,7 +94,19 @@ class LensAnalysis(Analysis):
             x_label="layer",
             y_label="summed probability of refusal words (0 to 1)",
         )
-        return Findings(tables=tables, figures=(figure,))
+        if after is None:
+            told = ", ".join(f"{row[1]} {row[3]:.2g}" for row in tables[0].rows)
+            return Findings(tables=tables, figures=(figure,), told=(f"{tables[0].title}: {told}.", READING))
+        rows = changes_with_intervals(_behind_last(before), _behind_last(after))
+        title = f"Change of that probability behind layer {last}, prompt by prompt"
+        change = make_table("change", title, ("class", *CHANGE_COLUMNS), rows)
+        told = changes_told(rows, "Probability that an answer begins with a refusal word")
+        return Findings(tables=(tables[0], change, *tables[1:]), figures=(figure,), told=(told, READING))
+
+
+def _behind_last(seen: Observation) -> dict[str, np.ndarray]:
+    """Return each prompt's probability behind the last layer, by class."""
+    return {name.removeprefix(KEY): seen[name][-1] for name in seen if name.startswith(KEY)}
 
 
 def _word_probability(context: Context, last: LastStates, layer: int, words: RefusalWords) -> np.ndarray:

@@ -77,7 +77,28 @@ def overlap_findings(seen: Observation, rank: int) -> Findings:
         x_label="rank r",
         y_label="mean cosine of principal angles (0 to 1)",
     )
-    return Findings(tables=(_least(overlaps, rank), overlaps, layers), figures=(figure,))
+    least = _least(overlaps, rank)
+    return Findings(tables=(least, overlaps, layers), figures=(figure,), told=_told(least, overlaps, rank))
+
+
+FLAT = 0.01
+"""Overlaps that are nearer than this are told as equal."""
+
+
+def _told(least: Table, overlaps: Table, rank: int) -> tuple[str, ...]:
+    by_name = {str(row[0]): row for row in least.rows}
+    _, where, there, at_rank = by_name[THE_PAPERS]
+    course = {int(str(row[1])): float(str(row[2])) for row in overlaps.rows if row[0] == THE_PAPERS}
+    near = [one for one, value in course.items() if value - float(str(there)) < FLAT]
+    others = ", ".join(f"{name} {float(str(row[2])):.2f}" for name, row in by_name.items() if name != THE_PAPERS)
+    told = f"The {THE_PAPERS} subspaces have least in common at rank {where}, {float(str(there)):.2f}"
+    told += "" if at_rank is None else f" (rank {rank}: {float(str(at_rank)):.2f})"
+    told += f"; within {FLAT} of it are ranks {min(near)} to {max(near)}." if len(near) > 1 else "."
+    return (
+        told,
+        f"Least overlaps of the others: {others}. Near rank 1 an overlap is that of the mean activations, which all "
+        "prompts share; near the number of prompts it is bound to rise.",
+    )
 
 
 def _least(overlaps: Table, rank: int) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from prosafeprune.analysis.harm_probe import HarmProbe, cross_validated_accuracy
 from prosafeprune.analysis.prompts import AnalysisPrompts
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, HeatFigure, LineFigure, Table, make_table
-from prosafeprune.analysis.seen import by_role, layer_means, mean_with_interval, submodule_labels, submodule_means
+from prosafeprune.analysis.seen import (
+    CHANGE_COLUMNS,
+    by_role,
+    changes_told,
+    changes_with_intervals,
+    layer_means,
+    mean_with_interval,
+    submodule_labels,
+    submodule_means,
+)
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 
@@ -94,7 +103,39 @@ class ProbeAnalysis(Analysis):
             ),
             _heat("accuracy", "Accuracy of the probes, cross-validated", accuracy, "accuracy", "share told rightly"),
         )
-        return Findings(tables=(_summary(read), _by_layer(read), submodules, accuracy), figures=figures)
+        changes = [
+            _change(name, seen["before"], one, values) for name, (one, values) in read.items() if name != "before"
+        ]
+        tables = (_summary(read), *changes, _by_layer(read), submodules, accuracy)
+        return Findings(tables=tables, figures=figures, told=_told(before, changes))
+
+
+def _of_classes(seen: Observation, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return each prompt's mean over the submodules, by class."""
+    means = values.mean(axis=0)
+    return {name: means[seen["classes"] == name] for name in dict.fromkeys(map(str, seen["classes"]))}
+
+
+def _change(role: str, before: Observation, after: Observation, values: np.ndarray) -> Table:
+    rows = changes_with_intervals(_of_classes(before, before["probability"]), _of_classes(after, values))
+    title = f"Change of the mean probability of harm, prompt by prompt ({role})"
+    return make_table("change" if role == "after" else "change-refitted", title, ("class", *CHANGE_COLUMNS), rows)
+
+
+def _told(before: Observation, changes: Sequence[Table]) -> tuple[str, ...]:
+    means = {name: values.mean() for name, values in _of_classes(before, before["probability"]).items()}
+    told = [changes_told(table.rows, table.title) for table in reversed(changes)]
+    told.append(
+        "Before pruning, the probes give a mean probability of harm of "
+        + ", ".join(f"{mean:.2f} to {name} prompts" for name, mean in means.items())
+        + f"; they tell {100 * before['accuracy'].mean():.0f} % of unseen calibration prompts rightly."
+    )
+    if changes:
+        told.append(
+            '"after" reads the pruned model by the probes of the source, one ruler for both; where only that falls, '
+            "the pruning turned directions away from the ruler. Probes fitted anew tell whether the classes moved."
+        )
+    return tuple(told)
 
 
 def _summary(read: Readings) -> Table:

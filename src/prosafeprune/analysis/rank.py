@@ -48,4 +48,8 @@ class RankAnalysis(Analysis):
         if find_plan(request) is None:
             return found
         rates = self.rates.conclude(request, before, after)
-        return Findings(tables=(*found.tables, *rates.tables), figures=(*found.figures, *rates.figures))
+        return Findings(
+            tables=(*found.tables, *rates.tables),
+            figures=(*found.figures, *rates.figures),
+            told=(*rates.told, *found.told),
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from prosafeprune.analysis.analysis import Observation
+from prosafeprune.analysis.result import Cell
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.model.submodule import Submodule
 
@@ -47,3 +48,34 @@ def layer_means(seen: Observation, values: np.ndarray) -> Iterator[tuple[int, np
 def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Return the mean over prompts of values ``(prompts,)``, with the ends of its 95 % bootstrap interval."""
     return float(values.mean()), *bootstrap_mean_interval(values)
+
+
+def changes_with_intervals(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> list[tuple[Cell, ...]]:
+    """Return for each class its mean before and after, and the mean change prompt by prompt with its interval.
+
+    Args:
+        before: values ``(prompts,)`` by class.
+        after: of the same prompts.
+    """
+    return [
+        (name, float(one.mean()), float(after[name].mean()), *mean_with_interval(after[name] - one))
+        for name, one in before.items()
+    ]
+
+
+CHANGE_COLUMNS = ("before", "after", "change", "low", "high")
+"""What :func:`changes_with_intervals` tells of each class."""
+
+
+def changes_told(rows: Sequence[Sequence[Cell]], what: str) -> str:
+    """Return such changes as a sentence."""
+    parts = [
+        f"{name} {_number(before):.2f} to {_number(after):.2f} ({_number(change):+.2f}, 95 % {_number(low):+.2f} to "
+        f"{_number(high):+.2f})"
+        for name, before, after, change, low, high in rows
+    ]
+    return f"{what}: {'; '.join(parts)}."
+
+
+def _number(cell: Cell) -> float:
+    return float(str(cell))

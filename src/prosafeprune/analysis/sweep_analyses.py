@@ -9,7 +9,7 @@ from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.planned import require_plan
 from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table
+from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table, rates_told
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets
@@ -48,6 +48,8 @@ class SweepAnalysis(Analysis):
     """What differs from step to step, as a heading."""
     has_axis: ClassVar[bool] = False
     """Whether the steps stand at numbers, which are then drawn as lines."""
+    reading: ClassVar[tuple[str, ...]] = ()
+    """How to read it, in sentences."""
 
     @abstractmethod
     def sweep(self, plan: Plan, context: Context) -> Sweep:
@@ -55,7 +57,7 @@ class SweepAnalysis(Analysis):
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, or nothing to measure it on."""
-        require_plan(request)
+        require_plan(request, prompts.calibration)
         sweep_sets(request, prompts)
 
     def work(self, context: Context) -> Work:
@@ -74,7 +76,8 @@ class SweepAnalysis(Analysis):
             rates_long("rates-long", f"{self.title}, with intervals", self.step, before),
         )
         figure = rates_figure("rates", self.title, tables[1].name, self.step, has_axis=self.has_axis)
-        return Findings(tables=tables, figures=(figure,))
+        told = (*rates_told(before, self.step), *self.reading)
+        return Findings(tables=tables, figures=(figure,), told=told)
 
     def _sweep(self, context: Context) -> Sweep:
         plan = require_plan(context.request)
@@ -118,6 +121,7 @@ class SubmodulesAnalysis(SweepAnalysis):
     """Each submodule alone against all (5.1, table 2)."""
 
     title, step = "One submodule pruned alone, and all of them", "submodules"
+    reading = ("gate, up and down together are the MLP. The paper finds all together best (table 2).",)
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan on each kind of submodule."""
@@ -128,6 +132,10 @@ class OperatorAnalysis(SweepAnalysis):
     """The operator without the pseudo-harmful projector (5.1, table 3); in memory alone, since it weakens safety."""
 
     title, step = "The operator with and without Pi_p", "operator"
+    reading = (
+        "Both operators have the paper's orthogonal projections, whatever those of the plan are. Without Pi_p the "
+        "harmful subspace goes whole, benign directions aside; the paper finds that this costs refusals (table 3).",
+    )
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan with both operators."""
@@ -138,6 +146,7 @@ class DepthAnalysis(SweepAnalysis):
     """The plan's layers against as many at the bottom and the top, and layers near it alone (D.4, tables 10, 11)."""
 
     title, step = "Where the pruned layers lie", "layers"
+    reading = ("A plan with several strengths is taken at its strongest throughout, so that layers alone differ.",)
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan moved through the model."""

@@ -9,7 +9,8 @@ import numpy as np
 from prosafeprune.analysis.analysis import Observation
 from prosafeprune.analysis.answers import UNTREATED, Treatment
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.prompts import AnalysisPrompts
+from prosafeprune.analysis.planned import is_of_pruned
+from prosafeprune.analysis.prompts import AnalysisPrompts, Split
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.sweeps import Sweep
 from prosafeprune.analysis.variants import Variant, describe_variant, edits_of
@@ -22,9 +23,11 @@ MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
 def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[EvaluationSet]:
-    """Return what every step is measured on: the benchmarks that were named, else bundled validation prompts.
+    """Return what every step is measured on: the benchmarks that were named, else bundled prompts.
 
-    A sweep looks for what works best, so it leaves the bundled test prompts alone.
+    Around a plan of the user's a sweep looks for what works best, so it leaves the bundled test prompts alone. The plan
+    of a pruned model has been chosen, by validation prompts as a rule: on these it would look better than its
+    neighbours, and it is shown on test prompts.
 
     Raises:
         InputError: the benchmarks are all of one class.
@@ -35,11 +38,12 @@ def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[Evalu
         if missing:
             raise InputError(f"--benchmark: none has {missing[0]} prompts, and sweeps need them. Name one that has.")
         return sets
+    split: Split = "test" if is_of_pruned(request) else "validation"
     return [
         EvaluationSet(
-            f"validation-{name.in_words}",
-            f"validation {name.in_words}",
-            prompts.validation[name].sample(request.sweep_samples, request.seed),
+            f"{split}-{name.in_words}",
+            f"{split} {name.in_words}",
+            prompts.of(split)[name].sample(request.sweep_samples, request.seed),
         )
         for name in MEASURED
     ]
@@ -86,10 +90,20 @@ def measure_sweep(sweep: Sweep, context: Context) -> Observation:
 
 
 def stack_outcomes(measurements: Sequence[Measurement]) -> Observation:
-    """Return by prompt class ``(measurements, prompts)``, whether each answer was as wished, all sets in a row."""
-    return {
-        prompt_class.value: np.array(
+    """Return by prompt class ``(measurements, prompts)``, whether each answer was as wished, all sets in a row.
+
+    Under ``set of`` and the class stands the title of each prompt's set, ``(prompts,)``.
+    """
+    found: Observation = {}
+    for prompt_class in MEASURED:
+        found[prompt_class.value] = np.array(
             [[good for one in measured.of(prompt_class) for good in one.outcomes] for measured in measurements]
         )
-        for prompt_class in MEASURED
-    }
+        sets = measurements[0].of(prompt_class)
+        found[set_key(prompt_class)] = np.repeat([one.title for one in sets], [len(one.outcomes) for one in sets])
+    return found
+
+
+def set_key(prompt_class: PromptClass) -> str:
+    """Return the name under which the sets of a class's prompts are kept."""
+    return f"set of {prompt_class.value}"

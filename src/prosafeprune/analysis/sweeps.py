@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prosafeprune.analysis.variants import Variant
 from prosafeprune.method.plan import Plan
+from prosafeprune.method.projection import Projection
 from prosafeprune.model.anatomy import Anatomy
 
 SOURCE = "source"
@@ -70,7 +71,11 @@ def submodule_sweep(plan: Plan, anatomy: Anatomy) -> Sweep:
 
 
 def operator_sweep(plan: Plan) -> Sweep:
-    """Return the plan with the paper's operator and with one that leaves out ``Pi_p`` (table 3)."""
+    """Return the plan with the paper's operator and with one that leaves out ``Pi_p`` (table 3).
+
+    Both have orthogonal projections, whatever those of the plan are: else more than ``Pi_p`` would differ.
+    """
+    plan = _changed(plan, projection=Projection.ORTHOGONAL)
     return Sweep(
         "operator",
         "Operator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.method.projection import Projection
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.evidence import EVIDENCE_FILE
@@ -37,6 +38,11 @@ inputs = tokenizer.apply_chat_template(
 answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
+PROJECTIONS = {
+    Projection.ORTHOGONAL: "orthogonal, the paper's: all that lies in the pseudo-harmful subspace is read",
+    Projection.OBLIQUE: "oblique: fitted to read pseudo-harmful prompts and as little as can be of the others",
+    Projection.CONTRASTIVE: "contrastive: fitted to read pseudo-harmful prompts, harmful ones the other way by half",
+}
 PLAN = ("layers", "rank", "strength", "pooling", "projection")
 
 
@@ -96,9 +102,10 @@ def _floor(allowed: float) -> str:
 
 
 def _measured(record: Record) -> str:
+    built_in = " (the built-in judge)" if record.judge.startswith("rules") else ""
     return (
-        f"Greedy answers of at most {record.recipe.max_new_tokens} tokens, judged by {record.judge}. Neither "
-        "calibration nor a search has seen these prompts."
+        f"Greedy answers of at most {record.recipe.max_new_tokens} tokens, where longer ones stop in mid-sentence, "
+        f"judged by {record.judge}{built_in}. Neither calibration nor a search has seen these prompts."
     )
 
 
@@ -120,7 +127,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 ("strength λ" + (", by layer" if len(plan.layers) > 1 else ""), strengths),
                 ("rank of each subspace", str(plan.rank)),
                 ("pooling of activations", plan.pooling.value),
-                ("projection", plan.projection.value),
+                ("projection", PROJECTIONS[plan.projection]),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("how it was chosen", _how_chosen(record, search)),

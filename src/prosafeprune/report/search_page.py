@@ -12,6 +12,8 @@ from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import Point, SearchRecord
 from prosafeprune.search.study import describe_plan
 
+NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
+
 
 def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
     """Return the page of a search that wrote no model.
@@ -59,7 +61,7 @@ def trade_off(record: SearchRecord) -> list[Block]:
         f"{record.trials} plans were estimated on validation prompts, without whole answers; the most promising were "
         "measured by generation and judge. No test prompt was looked at. Chosen is "
     )
-    told += f"{chosen}." if record.chosen is not None else "none: no measured plan complied more and kept the floor."
+    told += f"{chosen}. {_rule(record)}" if record.chosen is not None else NONE_CHOSEN
     source = record.source
     return [
         Paragraph(told),
@@ -72,6 +74,16 @@ def trade_off(record: SearchRecord) -> list[Block]:
         ),
         _points_table(record),
     ]
+
+
+def _rule(record: SearchRecord) -> str:
+    """Return how a search chooses where nobody chooses for it."""
+    if record.made_by.get("strategy") == "paper":
+        return "By itself this search takes the measured plan of the highest T.S."
+    return (
+        "By itself a search takes the most compliant of the measured plans that keep half of the allowed loss in "
+        "reserve, S.S. and token KL deciding between near equals."
+    )
 
 
 def _headline(record: SearchRecord, chosen: Point | None, recipe: Recipe) -> Headline:
@@ -114,7 +126,10 @@ def _points_table(record: SearchRecord) -> Table:
         "Plans to choose from, the safest first",
         ["", "C.R., %", "S.S., %", "how", "token KL\nnats", "layer:strength", "rank", "pooling"],
         rows,
-        ["Token KL: how far next-token distributions on benign prompts move from the source's."],
+        [
+            "Token KL: how far next-token distributions on some benign validation prompts move from the source's. The "
+            "page of a pruned model tells it for test prompts, and has another figure."
+        ],
         marked=[i for i, point in enumerate(record.points) if point.number == record.chosen],
     )
 

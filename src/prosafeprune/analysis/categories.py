@@ -35,6 +35,7 @@ class CategoriesAnalysis(Analysis):
     """
 
     settings = ("layer",)
+    reads = ("calibration",)
     compares = False
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:

@@ -31,6 +31,7 @@ class EnergyAnalysis(Analysis):
     """
 
     settings = ("rank", "projection")
+    reads = ("calibration",)
     compares = False
 
     def work(self, context: Context) -> Work:

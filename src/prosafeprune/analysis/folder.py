@@ -16,7 +16,7 @@ from prosafeprune.analysis.drawing import draw
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.errors import InputError
-from prosafeprune.kept_folder import KeptFolder
+from prosafeprune.kept_folder import MADE_BY, KeptFolder
 
 FINDINGS = "findings.json"
 REQUEST = "request.json"
@@ -32,6 +32,9 @@ class AnalysisFolder(KeptFolder):
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
         path.mkdir(exist_ok=True)
+        if not (path / FINDINGS).exists() and not any(path.glob("*.npz")):
+            # Nothing came of it: an option that it failed by may be put right.
+            (path / MADE_BY).unlink(missing_ok=True)
         super().__init__(path, made_by)
 
     def observation(self, role: str) -> Observation | None:

@@ -37,7 +37,7 @@ def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
     prompts = read_analysis_prompts(request)
     assert prompts.general is not None
     assert "What is 1 + 1?" in prompts.general.texts[0]
-    assert "general prompts" in prompts.hashes
+    assert "general prompts" in prompts.hashes(["general"])
     assert len(prompts.test[PromptClass.HARMFUL]) == 115
 
 

@@ -15,7 +15,7 @@ from prosafeprune.baselines.pruning import ProSafePrune
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import ContrastReading, SelfCd
 from prosafeprune.baselines.strings import HELPFULNESS, SELF_CD_SAFETY
-from prosafeprune.baselines.surgical import Surgical, refusal_tokens, template_tail
+from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
 from prosafeprune.method.plan import Plan
@@ -202,8 +202,9 @@ def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architec
     anatomy = given.anatomy
     layers = list(anatomy.layers)
     parts = [getattr(layer, name) for layer in layers for name in PARTS[architecture]]
-    positions = template_tail(tiny)
-    refusal = refusal_tokens(tiny)
+    # What the tiny template writes behind the user's words, and the one byte that refusals of these models begin with.
+    positions = len(["</s>", "\n", "<|assistant|>"])
+    refusal = [int(tiny.tokenizer.convert_tokens_to_ids("I"))]
     candidates = slow.surgical_candidates(tiny, HARMFUL, PSEUDO, BENIGN, positions, 1.0)
     pseudo, benign = given.validation[PromptClass.PSEUDO_HARMFUL].texts, given.validation[PromptClass.BENIGN].texts
     before = [slow.last_logits(tiny, slow.ids_of(tiny, one)).double().softmax(-1) for one in benign]

@@ -10,7 +10,8 @@ from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.evaluation.request import EvaluationRequest
-from prosafeprune.jobs.analysing import Finished, run_analyses
+from prosafeprune.jobs.analysing import run_analyses
+from prosafeprune.jobs.analysis_tasks import Finished
 from prosafeprune.jobs.applying import Applied, apply_adapter
 from prosafeprune.jobs.comparing import MethodComparison, run_comparison
 from prosafeprune.jobs.evaluating import Evaluation, run_evaluation
@@ -219,7 +220,7 @@ def analyze(
     Args:
         model: a local folder, a hub id, a .gguf file or a LoRA adapter.
         output: folder with one folder in it for each analysis.
-        *names: analyses, such as ``"probe"``; all of them when none is named.
+        *names: analyses, such as ``"probe"``; all that the settings allow when none is named.
         against: a pruned checkpoint or an adapter made from the model, to compare it with.
         overwrite: throw away what is in ``output``.
         progress: show progress on stderr.
@@ -231,9 +232,12 @@ def analyze(
 
     Raises:
         InputError: a model, a prompt file, a name or a setting cannot be used.
+        FailedAnalysesError: an InputError with those that are ``finished``, after an analysis failed by itself.
     """
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
     request = make_settings(AnalysisRequest, asked)
     entries = find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_analyses(request, entries, Path(output), overwrite=overwrite, reporter=reporter)
+        return run_analyses(
+            request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter
+        )

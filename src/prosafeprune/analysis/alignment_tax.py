@@ -43,6 +43,7 @@ class AlignmentTaxAnalysis(Analysis):
     """Three states of one model: as it is, pruned, and pruned and then tuned to refuse pseudo-harmful prompts."""
 
     settings = (*PLAN_SETTINGS, "ability", "ability_samples", "ability_tokens", "tuning_prompts", "tuning_epochs")
+    reads = ("calibration", "validation", "test")
     compares = False
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:

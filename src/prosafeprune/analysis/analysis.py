@@ -39,6 +39,8 @@ class Analysis(ABC):
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Fields of the request that its result depends on, besides models, prompts, pooling, dtype, device and seed."""
+    reads: ClassVar[tuple[str, ...]] = ("calibration", "test")
+    """Splits that its result depends on: calibration, validation, test, general."""
     compares: ClassVar[bool] = True
     """Whether it looks at the pruned model too, when there is one."""
 

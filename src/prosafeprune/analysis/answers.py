@@ -63,11 +63,18 @@ class KeptAnswers:
         """
         self.folder, self.model, self.decoding = folder, model, decoding
         self.judge, self.generator, self.reporter = judge, generator, reporter
+        self.counted: set[tuple[Path, str]] | None = None
+        """While several analyses are estimated together: the answers that one of them will have had."""
 
     def missing(self, treatment: Treatment, sets: Sequence[EvaluationSet]) -> int:
         """Return how many prompts of these sets the treated model has not answered yet."""
-        kept = self._open(treatment).answers if self._path(treatment).exists() else ()
-        return sum((0, text) not in kept for one in sets for text in one.prompts.texts)
+        path = self._path(treatment)
+        kept = self._open(treatment).answers if path.exists() else ()
+        waiting = [(path, text) for one in sets for text in one.prompts.texts if (0, text) not in kept]
+        if self.counted is not None:
+            waiting = [one for one in waiting if one not in self.counted]
+            self.counted.update(waiting)
+        return len(waiting)
 
     def measure(self, treatment: Treatment, sets: Sequence[EvaluationSet]) -> Measurement:
         """Return what the judge finds in the treated model's answers to these sets.

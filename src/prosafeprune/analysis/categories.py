@@ -40,6 +40,7 @@ class CategoriesAnalysis(Analysis):
     """
 
     settings = ("layer",)
+    reads = ("calibration",)
     compares = False
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prosafeprune.analysis.analysis import Work
+from prosafeprune.analysis.analysis import Analysis, Work
 from prosafeprune.analysis.answers import KeptAnswers, Treatment
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
 from prosafeprune.analysis.prompts import AnalysisPrompts, Split
@@ -74,6 +74,8 @@ class Context:
         )
         self._pooled: dict[Split, Pooled] = {}
         self._states: dict[Split | str, LastStates] = {}
+        self._counted: set[str] | None = None
+        """While several analyses are estimated together: what one of them will have collected."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -154,7 +156,7 @@ class Context:
 
     def passes_for_pooled(self, *splits: Split) -> Work:
         """Return what collecting the pooled inputs of these splits would cost now."""
-        waiting = [split for split in splits if split not in self._pooled]
+        waiting = [split for split in splits if split not in self._pooled and self._counts(split)]
         return Work(passes=sum(len(one) for split in waiting for one in self.prompts.of(split).values()))
 
     def passes_for_states(self, *splits: Split, general: bool = False) -> Work:
@@ -162,13 +164,35 @@ class Context:
         waiting = {f"{split} {name}": one for split in splits for name, one in self.prompts.of(split).items()}
         if general and self.prompts.general is not None:
             waiting["general"] = self.prompts.general
-        return Work(passes=sum(len(one) for name, one in waiting.items() if name not in self._states))
+        passes = sum(len(one) for name, one in waiting.items() if name not in self._states and self._counts(name))
+        return Work(passes=passes)
 
     def seconds(self, work: Work) -> float:
         """Return about how long some work will take with this model on this machine."""
         passing = work.passes * self._seconds_a_pass if work.passes else 0.0
         answering = work.answers * self._seconds_an_answer if work.answers else 0.0
         return passing + answering + work.seconds
+
+    def seconds_together(self, analyses: Iterable[Analysis]) -> float:
+        """Return about how long analyses will take one after the other; what they share is counted once."""
+        self._counted, self.answers.counted = set(), set()
+        try:
+            return self.seconds(sum(map(self._work, analyses), Work()))
+        finally:
+            self._counted = self.answers.counted = None
+
+    def _work(self, analysis: Analysis) -> Work:
+        try:
+            return analysis.work(self)
+        except InputError:
+            return Work()  # it will fail when its turn comes, and say why
+
+    def _counts(self, collected: str) -> bool:
+        if self._counted is None:
+            return True
+        is_new = collected not in self._counted
+        self._counted.add(collected)
+        return is_new
 
     def _last_states(self, key: str, prompts: PromptSet) -> LastStates:
         if key not in self._states:
@@ -188,12 +212,23 @@ class Context:
 
     @cached_property
     def _seconds_an_answer(self) -> float:
-        timed, tokens = self._timed_prompts(), min(TIMED_TOKENS, self.request.max_new_tokens)
+        """Time to read a prompt and write a first token, and that of the other tokens, which is told apart."""
+        timed, longest = self._timed_prompts(), self.request.max_new_tokens
+        self._seconds_answering(timed[:1], 1)  # what is slow only once, such as the start of a GPU's libraries
+        first = self._seconds_answering(timed, 1)
+        further = min(TIMED_TOKENS, longest) - 1
+        if further == 0:
+            return first
+        a_token = (self._seconds_answering(timed, 1 + further) - first) / further
+        return first + (longest - 1) * max(a_token, 0.0)
+
+    def _seconds_answering(self, prompts: Sequence[str], tokens: int) -> float:
+        """Return how long an answer of so many tokens takes."""
         started = time.monotonic()
         with torch.inference_mode():
-            for _ in self.local.generator().answer(timed, Decoding(max_new_tokens=tokens)):
+            for _ in self.local.generator().answer(prompts, Decoding(max_new_tokens=tokens)):
                 pass
-        return (time.monotonic() - started) / len(timed) * self.request.max_new_tokens / tokens
+        return (time.monotonic() - started) / len(prompts)
 
     def _timed_prompts(self) -> list[str]:
         prompts = self.prompts.calibration[PromptClass.PSEUDO_HARMFUL].texts

@@ -35,6 +35,7 @@ class EnergyAnalysis(Analysis):
     """
 
     settings = ("rank", "projection", "layers", "strength", "against")
+    reads = ("calibration",)
     compares = False
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:

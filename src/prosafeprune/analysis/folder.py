@@ -13,11 +13,14 @@ from pydantic import ValidationError
 
 from prosafeprune.analysis.analysis import Observation
 from prosafeprune.analysis.drawing import draw
+from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.errors import InputError
-from prosafeprune.kept_folder import KeptFolder
+from prosafeprune.kept_folder import MADE_BY, KeptFolder
 
 FINDINGS = "findings.json"
+REQUEST = "request.json"
+"""What was asked for by the run that made the findings."""
 
 
 class AnalysisFolder(KeptFolder):
@@ -29,6 +32,9 @@ class AnalysisFolder(KeptFolder):
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
         path.mkdir(exist_ok=True)
+        if not (path / FINDINGS).exists() and not any(path.glob("*.npz")):
+            # Nothing came of it: an option that it failed by may be put right.
+            (path / MADE_BY).unlink(missing_ok=True)
         super().__init__(path, made_by)
 
     def observation(self, role: str) -> Observation | None:
@@ -56,10 +62,11 @@ class AnalysisFolder(KeptFolder):
         except ValidationError as error:
             raise InputError(f"{self.path / FINDINGS}: is damaged. Remove it, and it is made again.") from error
 
-    def keep_findings(self, findings: Findings) -> None:
-        """Keep the findings, with the tables as CSV."""
+    def keep_findings(self, findings: Findings, request: AnalysisRequest) -> None:
+        """Keep the findings, with the tables as CSV, and what was asked for."""
         for table in findings.tables:
             self.write_file(f"{table.name}.csv", table.csv())
+        self.write(REQUEST, request.model_dump(mode="json"))
         self.write(FINDINGS, findings.model_dump(mode="json"))
 
     def draw_missing(self, findings: Findings) -> None:

@@ -26,6 +26,7 @@ class LayersAnalysis(Analysis):
     """Silhouettes (Eq. 4) of calibration prompts by layer, and a t-SNE map of one submodule's pooled activations."""
 
     settings = ("layer", "submodule")
+    reads = ("calibration",)
 
     def work(self, context: Context) -> Work:
         """One pass over the calibration prompts, a silhouette for each submodule and one map."""

@@ -34,6 +34,7 @@ class LensAnalysis(Analysis):
     """The summed probability of the refusal words' tokens behind each layer, at the last prompt token."""
 
     settings = ("refusal_words",)
+    reads = ("test", "general")
 
     def work(self, context: Context) -> Work:
         """One pass over the test and general prompts, and the head behind each layer."""

@@ -16,6 +16,8 @@ from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts
 from prosafeprune.setup.job import PromptSets, calibration_prompts
 
 Split = Literal["calibration", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("calibration", "validation", "test")
+GENERAL = "general"
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,17 @@ class AnalysisPrompts:
         """Return the three classes of a split."""
         return {"calibration": self.calibration, "validation": self.validation, "test": self.test}[split]
 
-    @property
-    def hashes(self) -> dict[str, str]:
-        """Digests of all sets, by split and class."""
-        splits: tuple[Split, ...] = ("calibration", "validation", "test")
-        found = {
-            f"{split} {name.in_words} prompts": one.sha256 for split in splits for name, one in self.of(split).items()
+    def hashes(self, splits: Sequence[str]) -> dict[str, str | None]:
+        """Return digests of the sets of some splits, by split and class; None for general prompts there are none of."""
+        found: dict[str, str | None] = {
+            f"{split} {name.in_words} prompts": one.sha256
+            for split in SPLITS
+            if split in splits
+            for name, one in self.of(split).items()
         }
-        return found | ({"general prompts": self.general.sha256} if self.general is not None else {})
+        if GENERAL in splits:
+            found["general prompts"] = self.general.sha256 if self.general is not None else None
+        return found
 
 
 def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:

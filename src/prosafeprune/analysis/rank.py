@@ -21,6 +21,7 @@ class RankAnalysis(Analysis):
     """
 
     settings = RankRatesAnalysis.settings
+    reads = RankRatesAnalysis.reads
     compares = False
 
     def __init__(self) -> None:

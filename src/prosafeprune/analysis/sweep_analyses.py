@@ -42,6 +42,7 @@ class SweepAnalysis(Analysis):
     """C.R., S.S. and T.S. of one plan's neighbours or parts, by generation and judge."""
 
     settings: ClassVar[tuple[str, ...]] = PLAN_SETTINGS
+    reads = ("calibration", "validation", "test")
     compares = False
     title: ClassVar[str]
     step: ClassVar[str]

@@ -14,7 +14,8 @@ from prosafeprune.cli.options import options_of
 from prosafeprune.settings import make_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.jobs.analysing import Finished
+    from prosafeprune.jobs.analysis_tasks import Finished
+    from prosafeprune.progress import Reporter
 
 LISTING = "\n\n".join(
     [
@@ -37,7 +38,9 @@ def analyze(
             "--output", "-o", help="Folder for numbers and figures. Default: analysis-NAME.", show_default=False
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All analyses, sharing what they collect.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that the options allow, sharing what they collect.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
     ] = False,
@@ -51,23 +54,38 @@ def analyze(
     entries = find_entries(names, everything=everything)
     request = make_settings(AnalysisRequest, {**settings, "model": model})
     place = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
-    run(request, entries, place, overwrite=overwrite, as_json=as_json)
+    run(request, entries, place, everything=everything, overwrite=overwrite, as_json=as_json)
 
 
-def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwrite: bool, as_json: bool) -> None:
-    """Analyse and print what was found."""
-    from prosafeprune.analysis.terminal_table import first_table
-    from prosafeprune.jobs.analysing import run_analyses
-    from prosafeprune.terminal import TerminalReporter, print_table
+def run(
+    request: AnalysisRequest, entries: list[Entry], output: Path, *, everything: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Analyse and print what was found, even where an analysis failed."""
+    from prosafeprune.jobs.analysing import FailedAnalysesError, run_analyses
+    from prosafeprune.terminal import TerminalReporter
 
     with TerminalReporter() as reporter:
-        finished = run_analyses(request, entries, output, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            typer.echo(_as_json(finished))
-        else:
-            for one in finished:
-                print_table(first_table(one.entry, one.findings))
-        reporter.note(f"Tables and figures are in {output}.")
+        try:
+            finished = run_analyses(
+                request, entries, output, everything=everything, overwrite=overwrite, reporter=reporter
+            )
+        except FailedAnalysesError as error:
+            if error.finished:
+                _show(error.finished, output, as_json, reporter)
+            raise
+        _show(finished, output, as_json, reporter)
+
+
+def _show(finished: list[Finished], output: Path, as_json: bool, reporter: Reporter) -> None:
+    from prosafeprune.analysis.terminal_table import first_table
+    from prosafeprune.terminal import print_table
+
+    if as_json:
+        typer.echo(_as_json(finished))
+    else:
+        for one in finished:
+            print_table(first_table(one.entry, one.findings))
+    reporter.note(f"Tables and figures are in {output}.")
 
 
 def _as_json(finished: list[Finished]) -> str:

@@ -13,15 +13,15 @@ from prosafeprune.analysis.analysis import Analysis, Observation, Work
 from prosafeprune.analysis.answers import UNTREATED, Treatment
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harmfulness import HarmfulnessScale
-from prosafeprune.analysis.planned import is_of_pruned, require_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts, Split
+from prosafeprune.analysis.planned import require_plan
+from prosafeprune.analysis.prompts import AnalysisPrompts
 from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.refusal_tuning import Tuned, Tuning, make_examples, tune
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
 from prosafeprune.analysis.seen import mean_with_interval
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
-from prosafeprune.analysis.sweeping import stack_outcomes, sweep_sets, treatment_of
+from prosafeprune.analysis.sweeping import stack_outcomes, sweep_sets, sweep_split, treatment_of
 from prosafeprune.analysis.variants import Variant
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
@@ -43,8 +43,11 @@ class AlignmentTaxAnalysis(Analysis):
     """Three states of one model: as it is, pruned, and pruned and then tuned to refuse pseudo-harmful prompts."""
 
     settings = (*PLAN_SETTINGS, "ability", "ability_samples", "ability_tokens", "tuning_prompts", "tuning_epochs")
-    reads = ("calibration", "validation", "test")
     compares = False
+
+    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+        """Return the splits that the plan is made from and measured on."""
+        return ("calibration", sweep_split(request))
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, nothing to measure it on, or no question of ability."""
@@ -177,8 +180,7 @@ def _read_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[Promp
     found = {
         name: [text for one in sets if one.prompt_class is name for text in one.prompts.texts] for name in PromptClass
     }
-    split: Split = "test" if is_of_pruned(context.request) else "validation"
-    benign = context.prompts.of(split)[PromptClass.BENIGN]
+    benign = context.prompts.of(sweep_split(context.request))[PromptClass.BENIGN]
     found[PromptClass.BENIGN] = benign.sample(context.request.sweep_samples, context.request.seed).texts
     return found
 

@@ -44,6 +44,10 @@ class Analysis(ABC):
     compares: ClassVar[bool] = True
     """Whether it looks at the pruned model too, when there is one."""
 
+    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+        """Return the splits of prompts that the result of a request depends on."""
+        return self.reads
+
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most have nothing to check
         """Raise InputError when request or prompts do not allow it; asked before any model is loaded."""
 

@@ -21,11 +21,14 @@ class RankAnalysis(Analysis):
     """
 
     settings = RankRatesAnalysis.settings
-    reads = RankRatesAnalysis.reads
     compares = False
 
     def __init__(self) -> None:
         self.rates = RankRatesAnalysis()
+
+    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+        """Return what the subspaces are made from and, where there is a plan, what it is measured on."""
+        return self.rates.splits(request) if find_plan(request) is not None else ("calibration",)
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when a plan cannot be measured at the ranks asked for."""

@@ -52,7 +52,7 @@ def used_prompts(
     request: AnalysisRequest, prompts: AnalysisPrompts, entries: Sequence[Entry]
 ) -> dict[str, PromptsRecord]:
     """Describe the prompts that these analyses read."""
-    read = {split for entry in entries for split in entry.load().reads}
+    read = {split for entry in entries for split in entry.load().splits(request)}
     found = {}
     for split in SPLITS:
         if split in read:

@@ -12,7 +12,7 @@ from prosafeprune.analysis.prompts import AnalysisPrompts
 from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table, rates_told
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
-from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets
+from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets, sweep_split
 from prosafeprune.analysis.sweeps import (
     Sweep,
     depth_sweep,
@@ -42,7 +42,6 @@ class SweepAnalysis(Analysis):
     """C.R., S.S. and T.S. of one plan's neighbours or parts, by generation and judge."""
 
     settings: ClassVar[tuple[str, ...]] = PLAN_SETTINGS
-    reads = ("calibration", "validation", "test")
     compares = False
     title: ClassVar[str]
     step: ClassVar[str]
@@ -55,6 +54,10 @@ class SweepAnalysis(Analysis):
     @abstractmethod
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return what is measured."""
+
+    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+        """Return the splits that plans are made from and measured on."""
+        return ("calibration", sweep_split(request))
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, or nothing to measure it on."""

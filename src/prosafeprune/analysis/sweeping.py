@@ -32,13 +32,13 @@ def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[Evalu
     Raises:
         InputError: the benchmarks are all of one class.
     """
+    split = sweep_split(request)
     if request.suite is not None or request.benchmark:
         sets = list(prompts.test_sets)
         missing = [name.in_words for name in MEASURED if not any(one.prompt_class is name for one in sets)]
         if missing:
             raise InputError(f"--benchmark: none has {missing[0]} prompts, and sweeps need them. Name one that has.")
         return sets
-    split: Split = "test" if is_of_pruned(request) else "validation"
     return [
         EvaluationSet(
             f"{split}-{name.in_words}",
@@ -47,6 +47,12 @@ def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[Evalu
         )
         for name in MEASURED
     ]
+
+
+def sweep_split(request: AnalysisRequest) -> Split:
+    """Return which prompts the steps are measured on; see :func:`sweep_sets`."""
+    chosen_before = request.suite is not None or bool(request.benchmark) or is_of_pruned(request)
+    return "test" if chosen_before else "validation"
 
 
 def treatment_of(variant: Variant, context: Context) -> Treatment:

@@ -49,7 +49,7 @@ class AnalysisTask:
         made_by = {
             **models["before"].made_by(),
             "against": models["after"].subject.sha256 if "after" in self.roles else None,
-            **prompts.hashes(analysis.reads),
+            **prompts.hashes(analysis.splits(request)),
             **request.model_dump(mode="json", include={"pooling", "seed", "batch_size", *analysis.settings}),
         }
         self.folder = AnalysisFolder(output / entry.name, made_by)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prosafeprune.analysis.analysis import Observation
-from prosafeprune.analysis.result import BarFigure, Cell, LineFigure, Table, make_table
+from prosafeprune.analysis.result import BarFigure, Cell, Findings, LineFigure, Table, make_table
 from prosafeprune.evaluation.scores import Change, Rate, change, rate
 from prosafeprune.prompts import PromptClass
 
@@ -69,6 +69,11 @@ def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool
     if has_axis:
         return LineFigure.model_validate({"x": "value", **shared})
     return BarFigure.model_validate({"x": step, **shared})
+
+
+def tells_rates(findings: Findings) -> bool:
+    """Tell whether there are rates among the findings, so that a judge has read answers."""
+    return any(set(MEASURES.values()) <= set(table.columns) for table in findings.tables)
 
 
 def _rate(seen: Observation, prompt_class: PromptClass, place: int) -> Rate:

@@ -56,7 +56,7 @@ def analyze(
 
 def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwrite: bool, as_json: bool) -> None:
     """Analyse and print what was found."""
-    from prosafeprune.analysis.terminal_table import first_table
+    from prosafeprune.analysis.terminal_table import first_table, told_text
     from prosafeprune.jobs.analysing import run_analyses
     from prosafeprune.terminal import TerminalReporter, print_table
 
@@ -67,6 +67,7 @@ def run(request: AnalysisRequest, entries: list[Entry], output: Path, *, overwri
         else:
             for one in finished:
                 print_table(first_table(one.entry, one.findings))
+                print_table(told_text(one.findings))
         reporter.note(f"Tables and figures are in {output}.")
 
 

@@ -133,7 +133,7 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers, which are set to the right."""
-        columns = ([row[i] for row in self.rows if row[i]] for i in range(len(self.headings)))
+        columns = ([row[i] for row in self.rows if row[i] not in ("", "-")] for i in range(len(self.headings)))
         return [i > 0 and all(NUMBER.match(cell) for cell in column) for i, column in enumerate(columns)]
 
 

@@ -10,6 +10,7 @@ from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.evidence import EVIDENCE_FILE
 from prosafeprune.report.layers import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
 from prosafeprune.report.repeating import OF_THE_SEARCH, command, depends_on
@@ -111,16 +112,10 @@ def _answers(record: Record, before: Measurement, after: Measurement, *, saved: 
 
 def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
     plan = record.plan
-    layers = ", ".join(str(layer) for layer in plan.layers)
-    strengths = ", ".join(f"{plan.strength_of(layer):g}" for layer in plan.layers)
     blocks: list[Block] = [
         Facts(
             [
-                ("layers, counted from 0", layers),
-                ("strength λ" + (", by layer" if len(plan.layers) > 1 else ""), strengths),
-                ("rank of each subspace", str(plan.rank)),
-                ("pooling of activations", plan.pooling.value),
-                ("projection", plan.projection.value),
+                *plan_facts(plan),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("how it was chosen", _how_chosen(record, search)),

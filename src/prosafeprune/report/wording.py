@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
@@ -119,6 +120,11 @@ def damage_sentence(moved: Divergence) -> str:
         f"Benign requests: next-token distributions moved by {moved.mean:.4f} nats of KL divergence from the source on "
         f"{moved.prompts} prompts (95 % interval {moved.low:.4f} to {moved.high:.4f}; 0 is no change)."
     )
+
+
+def short_name(model: str) -> str:
+    """Return what a model is called where people read: the last part of its hub id or path."""
+    return Path(model).name or model
 
 
 def p_in_words(value: float) -> str:

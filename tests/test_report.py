@@ -8,7 +8,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pages import EVIL, VERSIONS, Reader, divergence, judged, measurement, record, search_record
+from pages import (
+    EVIL,
+    VERSIONS,
+    Reader,
+    analysed,
+    compared,
+    divergence,
+    findings,
+    judged,
+    measurement,
+    record,
+    search_record,
+)
 
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.comparing import Earlier
@@ -267,6 +279,15 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
     assert "prosafeprune search org/tiny" in text
 
 
+def evil_methods() -> dict[str, Any]:
+    return {
+        "request": {"model": NAME, "harmful": NAME},
+        "settings": {"prosafeprune": {"plan": PLAN.model_dump(mode="json")}, EVIL: {EVIL: {EVIL: [EVIL, 0.5]}}},
+        "learned": {EVIL: EVIL},
+        "left_out": {EVIL: EVIL},
+    }
+
+
 def pages_of_evil() -> dict[str, Callable[[], Page]]:
     one, two = (measurement(count, 95, answer=EVIL, words=EVIL) for count in (20, 50))
     search = search_record()
@@ -276,6 +297,13 @@ def pages_of_evil() -> dict[str, Callable[[], Page]]:
         "evaluated": lambda: evaluated(two, model=EVIL),
         "compared": lambda: evaluated(two, one, model=EVIL, name=EVIL),
         "searched": lambda: search_page(search, make_recipe(model=NAME), NAME),
+        "methods": lambda: compared({"default": one, "prosafeprune": two, EVIL: two}, **evil_methods()),
+        "analysed": lambda: analysed(
+            {"probe": findings(NAME, told=[EVIL] * 3), "lens": findings(EVIL, told=[EVIL], rows=20)},
+            model=NAME,
+            against=NAME,
+            layers=3,
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ WIDTH, HEIGHT = 5.0, 3.4
 """Inches. Text of 9 points stays readable when a phone shrinks a figure of this width."""
 RESOLUTION = 300
 """Dots an inch of a PNG, as papers are printed."""
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What has no place in an SVG or a page, or in UTF-8 at all."""
 
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
@@ -34,6 +37,11 @@ def repeatable() -> Iterator[None]:
     """Make matplotlib draw the same data to the same SVG while the context lasts, with its text as text."""
     with matplotlib.rc_context({"svg.hashsalt": "prosafeprune", "svg.fonttype": "none"}):
         yield
+
+
+def as_written(text: str) -> str:
+    """Return words of a user's or a model's so that a figure shows them: no formula is read in them."""
+    return UNPRINTABLE.sub("\ufffd", text).replace("$", r"\$")
 
 
 def figure_files(figure: Figure) -> dict[str, bytes]:

@@ -26,6 +26,7 @@ from prosafeprune.drawing import (
     PALETTE,
     PURPLE,
     WIDTH,
+    as_written,
     figure_files,
     new_figure,
 )
@@ -68,16 +69,16 @@ def plot(figure: Figure, table: Table, *, stacked: bool = False) -> Canvas:
     for panel, one in zip(panels, axes.flat, strict=True):
         of_panel = rows if panel is None else [row for row in rows if row[str(figure.panel)] == panel]
         _fill(canvas, one, figure, of_panel, rows)
-        one.set_xlabel(figure.x_label, fontsize=LABEL_SIZE)
-        one.set_ylabel(figure.y_label, fontsize=LABEL_SIZE)
+        one.set_xlabel(as_written(figure.x_label), fontsize=LABEL_SIZE)
+        one.set_ylabel(as_written(figure.y_label), fontsize=LABEL_SIZE)
         if not stacked:
             one.label_outer()  # side by side, the axes share what is beside the first
         elif one is not axes.flat[-1]:
             one.set_xlabel("")
         if panel is not None:
-            one.set_title(str(panel), fontsize=LABEL_SIZE)
+            one.set_title(as_written(str(panel)), fontsize=LABEL_SIZE)
     _legend(canvas, list(axes.flat))
-    canvas.suptitle(textwrap.fill(figure.title, TITLE_WIDTH * across), fontsize=10)
+    canvas.suptitle(as_written(textwrap.fill(figure.title, TITLE_WIDTH * across)), fontsize=10)
     return canvas
 
 
@@ -85,7 +86,7 @@ def _fill(canvas: Canvas, axes: Axes, figure: Figure, rows: Sequence[Row], all_r
     if isinstance(figure, HeatFigure):
         mesh = _heat(axes, figure, rows, all_rows)
         if axes is canvas.axes[-1] or len(canvas.axes) == 1:
-            canvas.colorbar(mesh, ax=canvas.axes, label=figure.value_label)
+            canvas.colorbar(mesh, ax=canvas.axes, label=as_written(figure.value_label))
     elif isinstance(figure, LineFigure):
         _lines(axes, figure, rows, all_rows)
     elif isinstance(figure, BarFigure):
@@ -205,7 +206,7 @@ def _heat(axes: Axes, figure: HeatFigure, rows: Sequence[Row], all_rows: Sequenc
 def _word_ticks(axis: Axis, words: Sequence[Cell]) -> None:
     step = -(-len(words) // MOST_TICKS)
     wrapped = len(words) <= FEW_WORDS
-    names = [textwrap.fill(str(word), WORD_WIDTH) if wrapped else str(word) for word in words[::step]]
+    names = [as_written(textwrap.fill(str(word), WORD_WIDTH) if wrapped else str(word)) for word in words[::step]]
     axis.set_ticks(range(0, len(words), step), names, fontsize=LABEL_SIZE)
     if isinstance(axis, XAxis) and not wrapped and any(isinstance(word, str) for word in words):
         for label in axis.get_ticklabels():
@@ -224,7 +225,8 @@ def _legend(canvas: Canvas, panels: Sequence[Axes]) -> None:
     width, height = canvas.get_size_inches()
     columns = max(1, min(len(named), MOST_COLUMNS, int(width / (HANDLE + LETTER * max(map(len, named))))))
     canvas.set_size_inches(width, height + LEGEND_ROW * -(-len(named) // columns))
-    canvas.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, fontsize=LEGEND_SIZE)
+    labels = [as_written(label) for label in named]
+    canvas.legend(named.values(), labels, loc="outside lower center", ncols=columns, fontsize=LEGEND_SIZE)
 
 
 def _values(rows: Sequence[Row], column: str | None) -> list[Cell]:

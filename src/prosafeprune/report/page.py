@@ -39,11 +39,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from prosafeprune.checkpoint.staging import write_whole
+from prosafeprune.drawing import UNPRINTABLE
 from prosafeprune.report.svg import inline_svg
 
 REPORT_FILE = "report.html"
 NUMBER = re.compile(r"[(+\-−<± ]*\d")
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Mark(StrEnum):

@@ -13,7 +13,7 @@ from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, P
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
-from prosafeprune.report.repeating import OF_THE_SEARCH, command, depends_on
+from prosafeprune.report.repeating import depends_on, making
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.wording import (
     change_sentence,
@@ -38,7 +38,6 @@ inputs = tokenizer.apply_chat_template(
 answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
-PLAN = ("layers", "rank", "strength", "pooling", "projection")
 
 
 def prune_page(
@@ -150,13 +149,12 @@ def _using(record: Record) -> list[Block]:
 
 
 def _repeating(record: Record, *, saved: bool) -> list[Block]:
-    asked = record.recipe.model_copy(update={name: getattr(record.plan, name) for name in PLAN})
     calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
     evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
     holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
     return [
         Paragraph(f"The same plan again, without a search.{holds}"),
-        command("prune", asked, "OUTPUT", always=PLAN, never=OF_THE_SEARCH),
+        making(record.plan, record.recipe, "OUTPUT"),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

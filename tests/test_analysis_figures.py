@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from prosafeprune.analysis.drawing import plot
 from prosafeprune.analysis.result import Cell, HeatFigure, LineFigure, Table, make_table
+from prosafeprune.report.svg import inline_svg
 
 LABELS: dict[str, Any] = {"name": "f", "title": "t", "table": "t", "x_label": "x", "y_label": "y"}
 
@@ -112,3 +113,13 @@ def test_stacked_maps_share_one_scale() -> None:
     figure = HeatFigure(**LABELS, x="n", y="w", value="v", value_label="v", panel="p")
     canvas = plot(figure, make_table("t", "t", ("n", "w", "p", "v"), rows), stacked=True)
     assert len(canvas.axes) == 3
+
+
+def test_words_of_others_are_shown_as_they_are() -> None:
+    rows: list[tuple[Cell, ...]] = [(n, "$x$ \\frac{ \x00", n) for n in range(3)]
+    canvas = lines("n w v", rows, by="w", title="costs $1 or $2")
+    (text,) = canvas.legends[0].get_texts()
+    assert text.get_text() == "\\$x\\$ \\frac{ \ufffd"
+    svg = inline_svg(canvas, "p", "d")
+    assert ">$x$ \\frac{ \ufffd</text>" in svg
+    assert ">costs $1 or $2</text>" in svg

@@ -109,6 +109,7 @@ def test_a_plan_that_cannot_be_read_does_not_spoil_a_page_that_needs_none(tmp_pa
         (1234.5678, "1235"),
         (-0.58413, "-0.584"),
         (0.001953125, "0.00195"),
+        (0.000331, "0.0003"),
         (8.373e-05, "8e-05"),
     ],
 )

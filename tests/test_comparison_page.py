@@ -32,13 +32,14 @@ def titles(page: Page) -> list[str]:
     ("measured", "text"),
     [
         (
-            {"default": DEFAULT, "prosafeprune": BETTER, "scan": measurement(50, 90)},
-            "prosafeprune has the highest Avg. T.S., 75.0, and keeps S.S.: no loss of refusals from default was shown.",
+            {"default": DEFAULT, "prosafeprune": measurement(60, 86), "scan": measurement(50, 90)},
+            "prosafeprune has the highest Avg. T.S., 73.0, and no loss of S.S. from default was shown (−4.0 points, p "
+            "= 0.12).",
         ),
         (
             {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE},
-            "prosafeprune has the highest Avg. T.S., 75.0, of those that keep S.S.: no loss of refusals from default "
-            "was shown. Higher at the cost of S.S.: surgical (79.5).",
+            "prosafeprune has the highest Avg. T.S., 75.0, of those for which no loss of S.S. from default was shown "
+            "(0.0 points, p = 1). Higher at the cost of S.S.: surgical (79.5).",
         ),
         (
             {"default": DEFAULT, "surgical": UNSAFE},

@@ -35,4 +35,4 @@ def cell_text(cell: Cell) -> str:
     if cell == 0:
         return "0"
     # What is smaller than a thousandth has one digit: how small it is says all there is to say.
-    return f"{cell:.0f}" if abs(cell) >= 99.95 else f"{cell:.3g}" if abs(cell) >= 0.001 else f"{cell:.0e}"
+    return f"{cell:.0f}" if abs(cell) >= 99.95 else f"{cell:.3g}" if abs(cell) >= 0.001 else f"{cell:.1g}"

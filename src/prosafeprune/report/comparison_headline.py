@@ -36,8 +36,10 @@ def _best(record: ComparisonRecord) -> str:
     if best.against_default is None:  # it is the default itself
         told = f"No method has a higher Avg. T.S. than default ({_tradeoff(best):.1f}) and keeps its S.S."
     else:
-        of = ", of those that keep S.S.:" if above else ", and keeps S.S.:"
-        told += f"{of} no loss of refusals from default was shown."
+        change = best.against_default.safety_change
+        own = f" ({signed(change.points)} points, p {p_in_words(change.p_value)})" if change is not None else ""
+        of_those = ", of those for which" if above else ", and"
+        told += f"{of_those} no loss of S.S. from default was shown{own}."
     return f"{told} Higher at the cost of S.S.: {', '.join(above)}." if above else told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,13 @@ from pages import Reader, analysed, findings
 from rich.console import Console
 
 from prosafeprune.analysis.catalogue import BY_NAME
+from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Cell, Findings, make_table
 from prosafeprune.analysis.terminal_table import cell_text, first_table, told_text
+from prosafeprune.cli.analyze import run
+from prosafeprune.jobs.analysing import Finished
 from prosafeprune.report.page import Facts, Page, Paragraph, Picture, Points, Section, Table, render_page
+from prosafeprune.settings import make_settings
 
 RATES = make_table("rates", "Rates", ("step", "C.R.", "S.S.", "T.S."), [("source", 10.0, 90.0, 50.0)])
 
@@ -126,3 +131,19 @@ def test_a_terminal_shows_findings_without_reading_markup_in_them() -> None:
     console.print(told_text(found))
     assert f"First {evil}.\nThen {evil}.\n" in stream.getvalue()
     assert stream.getvalue().count(evil) >= 6
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_command_prints_all_that_was_told_below_the_table(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = findings("A table", told=["First [bold]so[/bold].", "Then."])
+    finished = [Finished(BY_NAME["probe"], found, tmp_path)]
+    monkeypatch.setattr("prosafeprune.jobs.analysing.run_analyses", lambda *_, **__: finished)
+    request = make_settings(AnalysisRequest, {"model": "org/tiny"})
+    run(request, [BY_NAME["probe"]], tmp_path, overwrite=False, as_json=as_json)
+    out = capsys.readouterr().out
+    if as_json:
+        assert json.loads(out)["probe"]["told"] == list(found.told)
+    else:
+        assert out.index("A table") < out.index("First [bold]so[/bold].\nThen.\n")

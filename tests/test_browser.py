@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser
-from test_report import pages_of_evil
+from test_escaping import pages_of_evil
 
 from prosafeprune.report.page import write_page
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from typing import Any
 
+from prosafeprune.analysis.catalogue import BY_NAME
+from prosafeprune.analysis.page import analysis_page
+from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
+from prosafeprune.baselines.request import CompareRequest
+from prosafeprune.evaluation.comparing import Earlier
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.judged import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
@@ -15,9 +22,13 @@ from prosafeprune.method.measures import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.recipe import Recipe, make_recipe
+from prosafeprune.report.comparison_page import comparison_page
+from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.page import Page
 from prosafeprune.report.record import ModelRecord, PromptsRecord, Record, RunRecord
 from prosafeprune.search.record import Point, Rates, SearchRecord
 from prosafeprune.search.study import Scored
+from prosafeprune.settings import make_settings
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></pre>{{ 7 * 7 }}{% raw %}\x00\ud800"
 """What a prompt, an answer or a name may hold at worst."""
@@ -172,3 +183,65 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
         ],
         chosen=chosen,
     )
+
+
+def findings(words: str = "some words", told: Sequence[str] = (), rows: int = 4) -> Findings:
+    """Return what an analysis found: two tables, and a figure of each."""
+    steps = make_table("steps", words, ("step", "value"), [(f"{words} {i}", i / 3) for i in range(3)])
+    layers = make_table(
+        "layers", words, ("layer", "model", "value"), [(i, who, i / 7) for i in range(rows) for who in ("one", "two")]
+    )
+    shared = {"title": words, "y": "value", "x_label": words[:30], "y_label": words[:30]}
+    bars = BarFigure(name="bars", table="steps", x="step", **shared)
+    lines = LineFigure(name="lines", table="layers", x="layer", panel="model", **shared)
+    return Findings(tables=(steps, layers), figures=(bars, lines), told=tuple(told))
+
+
+def analysed(found: dict[str, Findings], **settings: object) -> Page:
+    """Return the page of analyses, by their names in the catalogue."""
+    request = make_settings(AnalysisRequest, {"model": "org/tiny", **settings})
+    described = PromptsRecord(source="bundled calibration", count=10, sha256="0" * 64)
+    entries = [(BY_NAME[name], one) for name, one in found.items()]
+    return analysis_page(request, entries, request.model, "1" * 64, {"calibration harmful": described})
+
+
+COST = Cost(
+    answers=200, seconds_per_answer=1.5, tokens_per_answer=20.0, seconds_per_token=0.075, answer_ratio=1, token_ratio=1
+)
+
+
+def compared_record(measured: dict[str, Measurement], **parts: Any) -> ComparisonRecord:
+    """Return the record of a comparison, of methods by name; what ``settings`` has for one are its settings."""
+    asked = {"model": "org/tiny", "methods": tuple(measured), **parts.get("request", {})}
+    settings = parts.get("settings", {})
+    default = Earlier("default", measured["default"]) if "default" in measured else None
+    methods = [
+        MethodResult(
+            name=name,
+            settings={"method": name, **settings.get(name, {})},
+            learned=parts.get("learned", {}),
+            learned_sha256="7" * 64,
+            scores=one.scores,
+            against_default=default.compare(one) if default is not None and name != "default" else None,
+            cost=COST,
+            sessions=[],
+        )
+        for name, one in measured.items()
+    ]
+    described = PromptsRecord(source="bundled calibration", count=10, sha256="0" * 64)
+    return ComparisonRecord(
+        request=make_settings(CompareRequest, asked),
+        made_by={"model": "1" * 64},
+        judge="rules-2",
+        prompts={"harmful": described},
+        calibration={"benign": described},
+        validation={},
+        methods=methods,
+        left_out=parts.get("left_out", {}),
+        versions=VERSIONS,
+    )
+
+
+def compared(measured: dict[str, Measurement], **parts: Any) -> Page:
+    """Return the page of a comparison."""
+    return comparison_page(compared_record(measured, **parts), measured)

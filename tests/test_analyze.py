@@ -16,7 +16,7 @@ from conftest import make_model, make_tokenizer
 import prosafeprune
 from prosafeprune.analysis.analysis import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, find_entries
-from prosafeprune.analysis.drawing import draw, plot
+from prosafeprune.analysis.drawing import draw
 from prosafeprune.analysis.layers import LayersAnalysis
 from prosafeprune.analysis.probe import ProbeAnalysis
 from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, ScatterFigure, make_table
@@ -269,18 +269,6 @@ def test_figures_bear_missing_numbers_and_are_repeatable(figure: Any) -> None:
     assert draw(figure, table) == draw(figure, table)
     other = make_table("t", "t", table.columns, [(*row[:3], 0.9) for row in rows])
     assert draw(figure, table)["svg"] != draw(figure, other)["svg"]
-
-
-def test_several_panels_share_a_legend_that_hides_none_of_them() -> None:
-    rows = [(n, w, p, n * 0.2) for n in range(3) for w in ("benign", "harmful") for p in ("before", "after")]
-    table = make_table("t", "t", ("n", "w", "p", "v"), rows)
-    figure = LineFigure(name="f", title="t", table="t", x="n", y="v", by="w", panel="p", x_label="x", y_label="y")
-    canvas = plot(figure, table)
-    assert [text.get_text() for text in canvas.legends[0].get_texts()] == ["benign", "harmful"]
-    assert all(axes.get_legend() is None for axes in canvas.axes)
-    alone = plot(figure.model_copy(update={"panel": None}), table)
-    assert not alone.legends
-    assert alone.axes[0].get_legend() is not None
 
 
 def test_a_table_says_what_was_not_measured() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser
-from test_report import pages_of_evil
+from test_escaping import pages_of_evil
 
 from prosafeprune.report.page import write_page
 
@@ -63,6 +63,8 @@ def test_a_page_loads_nothing_runs_nothing_and_fits(
         browser.open(pages[kind], width=width)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.evaluate("document.scripts.length") == 0
+        captions = "[...document.querySelectorAll('caption span')].map(e => e.getBoundingClientRect().right)"
+        assert max(browser.evaluate(captions)) <= width  # however wide their tables
         browser.screenshot(tmp_path / f"{width}.png")
         assert browser.evaluate("document.querySelectorAll('svg').length") == len(
             browser.evaluate("[...document.querySelectorAll('svg')].filter(s => s.getBBox().width > 200)")

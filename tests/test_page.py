@@ -168,7 +168,8 @@ def test_good_and_bad_news_differ_without_colour() -> None:
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
-    table = Table("t", ["", "n", "mixed", "words"], [["1", "1.5\n1 to 2", "−3", "q"], ["2", "", "x", "k"]])
+    rows = [["1", "1.5\n1 to 2", "−3", "q"], ["2", "", "x", "k"], ["3", "-", "4", "-"]]
+    table = Table("t", ["", "n", "mixed", "words"], rows)
     assert table.numeric == [False, True, False, False]
 
 

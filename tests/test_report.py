@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from pages import EVIL, VERSIONS, Reader, divergence, judged, measurement, record, search_record
+from pages import (
+    VERSIONS,
+    Reader,
+    divergence,
+    judged,
+    measurement,
+    record,
+    search_record,
+)
 
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.comparing import Earlier
@@ -28,7 +34,6 @@ from prosafeprune.report.record import PromptsRecord
 from prosafeprune.report.search_page import search_page
 from prosafeprune.report.wording import compliance_finding, is_shown, safety_finding, signed
 
-NAME = EVIL.replace("\ud800", "")  # settings take no lone surrogates
 PLAN = Plan(layers=(1, 2), rank=8, strength=(0.6, 0.123456789))
 
 
@@ -265,32 +270,3 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
         making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)
         assert (making, again) == ("prune", "search")
     assert "prosafeprune search org/tiny" in text
-
-
-def pages_of_evil() -> dict[str, Callable[[], Page]]:
-    one, two = (measurement(count, 95, answer=EVIL, words=EVIL) for count in (20, 50))
-    search = search_record()
-    return {
-        "pruned": lambda: pruned(one, two, search, plan=search.points[1].plan, model=NAME, harmful=NAME),
-        "not saved": lambda: pruned(one, two, saved=False, model=NAME),
-        "evaluated": lambda: evaluated(two, model=EVIL),
-        "compared": lambda: evaluated(two, one, model=EVIL, name=EVIL),
-        "searched": lambda: search_page(search, make_recipe(model=NAME), NAME),
-    }
-
-
-@pytest.mark.parametrize("kind", pages_of_evil())
-def test_no_page_lets_a_prompt_an_answer_or_a_name_out_of_its_text(kind: str) -> None:
-    make = pages_of_evil()[kind]
-    html = render_page(make())
-    page = Reader(html)
-    assert not page.all("script")
-    assert not page.all("img")
-    assert "alert(1)" in page.text
-    levels = [level for level, _ in page.headings]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert len(html.encode()) < 500_000
-    assert html == render_page(make())  # made anew from the same data

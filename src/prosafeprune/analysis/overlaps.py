@@ -66,14 +66,16 @@ def overlap_findings(seen: Observation, rank: int) -> Findings:
     )
     figure = LineFigure(
         name="overlap",
-        title="Overlap of subspaces by rank; band: middle 80 % of the submodules",
+        title=f"Overlap of subspaces by rank; band: middle 80 % of the submodules, {THE_PAPERS}",
         table="overlap",
         x="rank",
         y="overlap",
         by="subspaces",
         low="low",
         high="high",
+        band_of=(THE_PAPERS,),
         mark=rank,
+        mark_label=f"rank asked for, {rank}",
         x_label="rank r",
         y_label="mean cosine of principal angles (0 to 1)",
     )

@@ -6,21 +6,28 @@ from collections.abc import Sequence
 
 from prosafeprune.analysis.catalogue import Entry
 from prosafeprune.analysis.drawing import plot
+from prosafeprune.analysis.planned import find_plan
+from prosafeprune.analysis.rates import tells_rates
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
-from prosafeprune.report.page import Block, Headline, Mark, Page, Paragraph, Picture, Section, Table
+from prosafeprune.errors import InputError
+from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.method.plan import Plan
+from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section, Table
+from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import PromptsRecord, library_versions
 from prosafeprune.report.repeating import command, depends_on
+from prosafeprune.report.wording import short_name
+
+MOST_ROWS = 30
+"""A table with more is named only: nobody reads it on a page."""
+Found = Sequence[tuple[Entry, Findings]]
 
 
 def analysis_page(
-    request: AnalysisRequest,
-    found: Sequence[tuple[Entry, Findings]],
-    name: str,
-    sha256: str,
-    prompts: dict[str, PromptsRecord],
+    request: AnalysisRequest, found: Found, name: str, sha256: str, prompts: dict[str, PromptsRecord]
 ) -> Page:
     """Return the page of finished analyses.
 
@@ -31,36 +38,69 @@ def analysis_page(
         sha256: its hash.
         prompts: the prompts that were looked at.
     """
-    against = f", before and after pruning ({request.against})" if request.against is not None else ""
+    plan = _plan(request)
     names = " ".join(entry.name for entry, _ in found)
+    again = command(f"analyze {names}", request, "OUTPUT")
     return Page(
         f"What goes on inside {name}",
-        Headline(
-            Mark.NEUTRAL,
-            f"{len(found)} analyses",
-            f"What goes on inside {name}{against}.",
-            [f"{entry.title} ({entry.paper})." for entry, _ in found],
-        ),
+        _headline(request, found, name),
         [
+            *([Section("The plan looked at", [_plan_and_judge(request, found, plan)])] if plan is not None else []),
             *(Section(entry.title, _blocks(entry, findings)) for entry, findings in found),
-            Section(
-                "Repeating it",
-                [command(f"analyze {names}", request, "OUTPUT"), depends_on(sha256, prompts, library_versions())],
-            ),
+            Section("Repeating it", [again, depends_on(sha256, prompts, library_versions())]),
         ],
     )
 
 
+def _headline(request: AnalysisRequest, found: Found, name: str) -> Headline:
+    pruned = f", before and after pruning ({short_name(request.against)})" if request.against is not None else ""
+    sentences = [
+        f"{entry.title}: {findings.told[0]}" if findings.told else f"{entry.title}." for entry, findings in found
+    ]
+    label = "1 analysis" if len(found) == 1 else f"{len(found)} analyses"
+    return Headline(Mark.NEUTRAL, label, f"What goes on inside {name}{pruned}.", sentences)
+
+
+def _plan(request: AnalysisRequest) -> Plan | None:
+    try:
+        return find_plan(request)
+    except InputError:  # no analysis of these looked at a plan, or it would have said so before
+        return None
+
+
+def _plan_and_judge(request: AnalysisRequest, found: Found, plan: Plan) -> Facts:
+    facts = plan_facts(plan)
+    if any(tells_rates(findings) for _, findings in found):
+        facts.append(("answers", f"of at most {request.max_new_tokens} tokens, judged by {_judge(request)}"))
+    return Facts(facts)
+
+
+def _judge(request: AnalysisRequest) -> str:
+    if request.judge == "builtin":
+        return f"the built-in rules ({RulesJudge.name})"
+    model = f" ({short_name(request.judge_model)})" if request.judge_model is not None else ""
+    return f"WildGuard{model}" if request.judge == "wildguard" else f"a chat model{model}"
+
+
 def _blocks(entry: Entry, findings: Findings) -> list[Block]:
-    pictures = [
+    blocks: list[Block] = [*map(Paragraph, findings.told), Paragraph(f"In the paper: {entry.paper}.")]
+    blocks += [_table(table) for table in findings.tables if len(table.rows) <= MOST_ROWS]
+    long = [table for table in findings.tables if len(table.rows) > MOST_ROWS]
+    if long:
+        named = [f"{table.title}: {entry.name}/{table.name}.csv, {len(table.rows)} rows." for table in long]
+        blocks += [Paragraph("Longer tables lie beside this page:"), Points(named)]
+    return blocks + _pictures(entry, findings)
+
+
+def _pictures(entry: Entry, findings: Findings) -> list[Block]:
+    return [
         Picture(
-            plot(figure, findings.table(figure.table)),
+            plot(figure, findings.table(figure.table), stacked=True),  # side by side, a phone could not show the text
             f"{figure.title}. {figure.y_label} against {figure.x_label}.",
             f"Numbers: {entry.name}/{figure.table}.csv",
         )
         for figure in findings.figures
     ]
-    return [Paragraph(f"In the paper: {entry.paper}."), _table(findings.tables[0]), *pictures]
 
 
 def _table(numbers: Numbers) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prosafeprune.analysis.analysis import Observation
-from prosafeprune.analysis.result import BarFigure, Cell, LineFigure, Table, make_table
+from prosafeprune.analysis.result import BarFigure, Cell, Findings, LineFigure, Table, make_table
 from prosafeprune.analysis.sweeping import set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
 from prosafeprune.evaluation.scores import Rate, rate
@@ -73,10 +73,10 @@ def rates_table(name: str, title: str, step: str, seen: Observation) -> Table:
         seen: ``labels`` and ``done`` ``(steps,)`` and the outcomes, as :func:`step_rates` takes them.
     """
     headings = [part for measure in MEASURES.values() for part in (measure, f"change of {measure}", f"p of {measure}")]
-    rows = []
+    rows: list[Sequence[Cell]] = []
     for place, label in enumerate(seen["labels"]):
         found = [step_rates(seen, prompt_class, place) for prompt_class in MEASURES]
-        cells = [cell for one in found for cell in (one.percent, one.points, one.p_value)]
+        cells: list[Cell] = [cell for one in found for cell in (one.percent, one.points, one.p_value)]
         rows.append([str(label), *cells, _tradeoff(found), str(seen["done"][place])])
     return make_table(name, title, (step, *headings, "T.S.", "done"), rows)
 
@@ -142,6 +142,11 @@ def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool
     if has_axis:
         return LineFigure.model_validate({"x": "value", **shared})
     return BarFigure.model_validate({"x": step, **shared})
+
+
+def tells_rates(findings: Findings) -> bool:
+    """Tell whether there are rates among the findings, so that a judge has read answers."""
+    return any(set(MEASURES.values()) <= set(table.columns) for table in findings.tables)
 
 
 def _tradeoff(rates: Sequence[StepRates]) -> float:

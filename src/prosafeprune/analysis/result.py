@@ -71,8 +71,14 @@ class LineFigure(_Figure):
     low: str | None = None
     """With ``high``: columns with the ends of a band around the line."""
     high: str | None = None
+    band_of: tuple[str, ...] | None = None
+    """Values of ``by`` whose band is drawn, where all of them would make one grey mass; None for all."""
     mark: float | None = None
     """A place on the x axis that is marked with an upright line."""
+    mark_label: str | None = None
+    """What the legend calls that place."""
+    level_label: str = "source"
+    """What rows without a place on the x axis are of: they are drawn as level lines to compare with."""
     log: bool = False
     """Whether the y axis is logarithmic."""
 

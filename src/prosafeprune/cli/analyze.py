@@ -77,7 +77,7 @@ def run(
 
 
 def _show(finished: list[Finished], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.terminal_table import first_table
+    from prosafeprune.analysis.terminal_table import first_table, told_text
     from prosafeprune.terminal import print_table
 
     if as_json:
@@ -85,6 +85,7 @@ def _show(finished: list[Finished], output: Path, as_json: bool, reporter: Repor
     else:
         for one in finished:
             print_table(first_table(one.entry, one.findings))
+            print_table(told_text(one.findings))
     reporter.note(f"Tables and figures are in {output}.")
 
 

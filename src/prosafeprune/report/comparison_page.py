@@ -3,58 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from itertools import cycle
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.drawing import BLUE, GREY, ORANGE, new_figure
+from prosafeprune.drawing import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_figure
 from prosafeprune.evaluation.comparing import Comparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, SetScore
+from prosafeprune.method.plan import Plan
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers import answers_before_and_after
+from prosafeprune.report.comparison_headline import comparison_headline
 from prosafeprune.report.comparison_record import ComparisonRecord
-from prosafeprune.report.comparison_table import MEANINGS, settings_in_words
+from prosafeprune.report.comparison_table import settings_in_words
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
-from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section, Table
-from prosafeprune.report.repeating import command, depends_on
-from prosafeprune.report.wording import change_sentence, p_in_words, signed, unsafe_sentences
+from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, Table
+from prosafeprune.report.plan_facts import plan_facts
+from prosafeprune.report.repeating import command, depends_on, making
+from prosafeprune.report.wording import p_in_words, short_name, signed
+
+OURS = "prosafeprune"
+COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
+NOTES = (
+    "C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones. Avg. T.S.: the mean of the two.",
+    "Broken and undetermined answers count as neither.",
+    "Below each rate: its 95 % interval; its change from default, with McNemar's exact p on the same prompts.",
+)
 
 
 def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement]) -> Page:
     """Return the page of a comparison; ``measurements`` has each method's answers, by its name."""
     rates_blocks: list[Block] = [_rates(record), *_beside_pruning(record)]
     if record.methods[0].scores.tradeoff_score is not None:
-        described = "Avg. C.R. against Avg. S.S. of each method; further up and to the right is better."
-        rates_blocks.append(Picture(_figure(record), described, described))
+        rates_blocks.append(Picture(trade_off_figure(record), _described(record), _caption(record)))
     sections = [
         Section("Compliance and safety", rates_blocks),
         Section("What answering took", [_costs(record)]),
         Section("The methods", [Facts([(one.name, settings_in_words(one)) for one in record.methods])]),
     ]
-    last = record.methods[-1]
-    if last.against_default is not None:
-        before, after = (measurements[name].sets for name in (record.methods[0].name, last.name))
-        names = (record.methods[0].name, last.name)
-        shown = answers_before_and_after(before, after, names, last.against_default.changes)
-        sections.append(Section(f"Answers: {names[0]} and {names[1]}", shown))
+    by_name = {one.name: one for one in record.methods}
+    pruned = by_name.get(OURS)
+    if pruned is not None and "plan" in pruned.settings:
+        sections.append(Section("The plan", _plan(record, Plan.model_validate(pruned.settings["plan"]))))
+    shown = pruned or record.methods[-1]
+    if shown.against_default is not None:
+        names = (record.methods[0].name, shown.name)
+        before, after = (measurements[name].sets for name in names)
+        answers = answers_before_and_after(before, after, names, shown.against_default.changes)
+        sections.append(Section(f"Answers: {names[0]} and {names[1]}", answers))
     sections.append(Section("Repeating it", _repeating(record)))
-    return Page(f"Ways of answering: {_model(record)}", _headline(record), sections)
-
-
-def _headline(record: ComparisonRecord) -> Headline:
-    scored = [one for one in record.methods if one.scores.tradeoff_score is not None]
-    sentences = [
-        f"{one.name}: {change_sentence(record.methods[0].scores, one.scores, prompt_class, change)}"
-        for one in record.methods
-        for prompt_class, change in _pooled(one.against_default)
-    ]
-    sentences += [f"{one.name}: {warning}" for one in record.methods for warning in unsafe_sentences(one.scores)]
-    sentences += [f"{name} was left out. {reason}" for name, reason in record.left_out.items()]
-    ranked = sorted(scored, key=lambda one: one.scores.tradeoff_score or 0, reverse=True)
-    told = ", ".join(f"{one.name} {one.scores.tradeoff_score:.1f}" for one in ranked)
-    text = f"Avg. T.S. of {_model(record)}, highest first: {told}." if told else f"{_model(record)} was compared."
-    return Headline(Mark.NEUTRAL, "Compared", text, sentences)
+    return Page(f"Ways of answering: {short_name(record.request.model)}", comparison_headline(record), sections)
 
 
 def _pooled(against: Comparison | None) -> list[tuple[PromptClass, Change]]:
@@ -73,9 +73,8 @@ def _rates(record: ComparisonRecord) -> Table:
     for method in record.methods:
         cells = [_set_cell(one, method.against_default) for one in ordered(method.scores)]
         rows.append([method.name, *cells, *rates(method.scores)[len(cells) :]])
-    notes = [*MEANINGS.split("\n"), "Below each rate: its 95 % interval; its change from default, with McNemar's p."]
     judged = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
-    return Table(judged, headings, rows, notes)
+    return Table(judged, headings, rows, NOTES)
 
 
 def _set_cell(one: SetScore, against: Comparison | None) -> str:
@@ -123,18 +122,64 @@ def _costs(record: ComparisonRecord) -> Table:
     return Table("Time for an answer", headings, rows, notes)
 
 
-def _figure(record: ComparisonRecord) -> Figure:
-    figure = new_figure()
+def trade_off_figure(record: ComparisonRecord) -> Figure:
+    """Return S.S. against C.R. of each method, as a search's frontier has them; names stand below, out of the way."""
+    figure = new_figure(height=HEIGHT + 0.4)
     axes = figure.subplots()
+    looks = zip(cycle(COLOURS), cycle(MARKERS[:-1]), strict=False)
     for method in record.methods:
-        point = (method.scores.safety_score or 0, method.scores.compliance_rate or 0)
-        colour, form = {"default": (GREY, "s"), "prosafeprune": (ORANGE, "*")}.get(method.name, (BLUE, "o"))
-        axes.plot(*point, form, color=colour)
-        axes.annotate(method.name, point, xytext=(4, 4), textcoords="offset points", fontsize=9)
-    axes.set_xlabel("Avg. S.S., %")
-    axes.set_ylabel("Avg. C.R., %")
-    axes.margins(0.2)
+        scores = method.scores
+        point = [scores.compliance_rate or 0], [scores.safety_score or 0]
+        colour, form = {"default": (GREY, "X"), OURS: (ORANGE, "*")}.get(method.name) or next(looks)
+        # Hollow, so that methods at one place are all seen.
+        look: dict[str, Any] = {
+            "markersize": 13 if method.name == OURS else 8,
+            "markerfacecolor": "none",
+            "markeredgewidth": 1.8,
+        }
+        axes.plot(*point, form, color=colour, linestyle="none", label=as_written(method.name), **look)
+    if record.methods[0].name == "default":
+        kept = record.methods[0].scores.safety_score or 0
+        axes.axhline(kept, color=GREY, linestyle="--", linewidth=1, label="S.S. of default")
+    axes.set_xlabel("Avg. C.R., %")
+    axes.set_ylabel("Avg. S.S., %")
+    axes.margins(0.1)
+    axes.grid(alpha=0.25)
+    longest = max(len(method.name) for method in record.methods)
+    figure.legend(loc="outside lower center", ncols=3 if longest < 16 else 1, fontsize=9, frameon=False)
     return figure
+
+
+def _caption(record: ComparisonRecord) -> str:
+    told = "Up is safer, right is more compliant."
+    return f"{told} Below the dashed line safety is lost." if record.methods[0].name == "default" else told
+
+
+def _described(record: ComparisonRecord) -> str:
+    points = [
+        f"{one.name}: C.R. {one.scores.compliance_rate or 0:.1f}, S.S. {one.scores.safety_score or 0:.1f}"
+        for one in record.methods
+    ]
+    return f"Avg. S.S. against Avg. C.R. of each method, in percent. {'; '.join(points)}."
+
+
+def _plan(record: ComparisonRecord, plan: Plan) -> list[Block]:
+    facts = Facts(plan_facts(plan))
+    if record.request.pruned is not None:
+        folder = record.request.pruned.name
+        return [
+            facts,
+            Paragraph(f"It was measured as a finished checkpoint, {folder}, whose record tells how it was made."),
+        ]
+    return [
+        facts,
+        Subheading("How to use it"),
+        Paragraph(
+            "This makes the pruned model, measures it on these prompts, and saves it if it keeps the safety floor. It "
+            "is an ordinary checkpoint then, which needs this package no longer."
+        ),
+        making(plan, record.request, "OUTPUT"),
+    ]
 
 
 def _repeating(record: ComparisonRecord) -> list[Block]:
@@ -143,7 +188,3 @@ def _repeating(record: ComparisonRecord) -> list[Block]:
     made = [item for item, one in zip(learned, record.methods, strict=True) if one.learned_sha256]
     told = Paragraph("Times differ from run to run and from machine to machine; all else does not, on one machine.")
     return [command("compare", record.request, "OUTPUT"), told, facts, *([Points(made)] if made else [])]
-
-
-def _model(record: ComparisonRecord) -> str:
-    return Path(record.request.model).name or record.request.model

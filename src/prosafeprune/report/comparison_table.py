@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group
 
 from prosafeprune.evaluation.comparing import Comparison
+from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
 from prosafeprune.report.grid import Grid
+from prosafeprune.search.study import describe_plan
 
 MEANINGS = """C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.
 Avg. T.S.: the mean of Avg. C.R. and Avg. S.S. Mean of sets: what the paper's tables print under Avg. T.S.
@@ -103,10 +105,29 @@ def _ratio(value: float | None) -> str:
 
 def settings_in_words(method: MethodResult) -> str:
     """Return a method's settings, and what is worth telling of what it learned."""
-    settings = {name: value for name, value in method.settings.items() if name != "method"}
-    learned = {name: value for name, value in method.learned.items() if name != "submodules"}
-    told = [json.dumps(part, ensure_ascii=False) for part in (settings, learned) if part]
-    return "; learned ".join(told) or "no settings"
+    settings = _in_words(method.settings, "method")
+    learned = _in_words(method.learned, "submodules")
+    return "; ".join(part for part in (settings, f"learned: {learned}" if learned else "") if part) or "no settings"
+
+
+def _in_words(values: Mapping[str, Any], left_out: str) -> str:
+    """Return names and values but for one; what is None was left to the method, whose choice it has learned."""
+    told = [
+        describe_plan(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
+        for name, value in values.items()
+        if name != left_out and value is not None
+    ]
+    return "; ".join(told)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', '-')} {_value(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, str):
+        return f"“{value}”" if " " in value else value
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _paragraphs(text: str) -> str:

@@ -39,11 +39,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from prosafeprune.checkpoint.staging import write_whole
+from prosafeprune.drawing import UNPRINTABLE
 from prosafeprune.report.svg import inline_svg
 
 REPORT_FILE = "report.html"
 NUMBER = re.compile(r"[(+\-−<± ]*\d")
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Mark(StrEnum):
@@ -133,7 +133,7 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers, which are set to the right."""
-        columns = ([row[i] for row in self.rows if row[i]] for i in range(len(self.headings)))
+        columns = ([row[i] for row in self.rows if row[i] not in ("", "-")] for i in range(len(self.headings)))
         return [i > 0 and all(NUMBER.match(cell) for cell in column) for i, column in enumerate(columns)]
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.method.projection import Projection
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.evidence import EVIDENCE_FILE
 from prosafeprune.report.layers import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.rates import change_table
 from prosafeprune.report.record import RECORD_FILE, Record
-from prosafeprune.report.repeating import OF_THE_SEARCH, command, depends_on
+from prosafeprune.report.repeating import depends_on, making
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.report.wording import (
     change_sentence,
@@ -38,12 +38,6 @@ inputs = tokenizer.apply_chat_template(
 answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))"""
 SERVING = "vllm serve path/to/this/folder{code}"
-PROJECTIONS = {
-    Projection.ORTHOGONAL: "orthogonal, the paper's: all that lies in the pseudo-harmful subspace is read",
-    Projection.OBLIQUE: "oblique: fitted to read pseudo-harmful prompts and as little as can be of the others",
-    Projection.CONTRASTIVE: "contrastive: fitted to read pseudo-harmful prompts, harmful ones the other way by half",
-}
-PLAN = ("layers", "rank", "strength", "pooling", "projection")
 
 
 def prune_page(
@@ -118,16 +112,10 @@ def _answers(record: Record, before: Measurement, after: Measurement, *, saved: 
 
 def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
     plan = record.plan
-    layers = ", ".join(str(layer) for layer in plan.layers)
-    strengths = ", ".join(f"{plan.strength_of(layer):g}" for layer in plan.layers)
     blocks: list[Block] = [
         Facts(
             [
-                ("layers, counted from 0", layers),
-                ("strength λ" + (", by layer" if len(plan.layers) > 1 else ""), strengths),
-                ("rank of each subspace", str(plan.rank)),
-                ("pooling of activations", plan.pooling.value),
-                ("projection", PROJECTIONS[plan.projection]),
+                *plan_facts(plan),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("how it was chosen", _how_chosen(record, search)),
@@ -162,13 +150,12 @@ def _using(record: Record) -> list[Block]:
 
 
 def _repeating(record: Record, *, saved: bool) -> list[Block]:
-    asked = record.recipe.model_copy(update={name: getattr(record.plan, name) for name in PLAN})
     calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
     evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
     holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
     return [
         Paragraph(f"The same plan again, without a search.{holds}"),
-        command("prune", asked, "OUTPUT", always=PLAN, never=OF_THE_SEARCH),
+        making(record.plan, record.recipe, "OUTPUT"),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
 

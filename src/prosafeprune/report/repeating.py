@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.generation.addresses import read_addresses
+from prosafeprune.method.plan import Plan
+from prosafeprune.recipe import Recipe
 from prosafeprune.report.page import Code, Facts
 from prosafeprune.report.record import PromptsRecord
 
@@ -17,6 +19,9 @@ ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may hold a password, which is no one else's business."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
 """Settings that make no difference once there is a plan."""
+
+PLAN = ("layers", "rank", "strength", "pooling", "projection")
+"""Settings that make up a plan."""
 
 
 def command(
@@ -42,6 +47,15 @@ def command(
             extra = type(settings).model_fields[field].json_schema_extra
             words += _option(field, value, repeatable=isinstance(extra, dict) and "short" in extra)
     return Code("Command that repeats the run", " \\\n  ".join(words))
+
+
+def making(plan: Plan, settings: Recipe, output: str) -> Code:
+    """Return the command line that makes the model of a plan from the same model and prompts, without a search."""
+    values = {name: getattr(settings, name) for name in Recipe.model_fields}
+    recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
+    return Code(
+        "Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=OF_THE_SEARCH).text
+    )
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:

@@ -6,7 +6,6 @@ import io
 import re
 from xml.etree import ElementTree
 
-import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -44,7 +43,7 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> Markup:
 
 def _draw(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    with repeatable(), matplotlib.rc_context({"svg.fonttype": "none"}):
+    with repeatable():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # each further drawing would move things by a millionth
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

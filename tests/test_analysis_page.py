@@ -141,7 +141,7 @@ def test_the_command_prints_all_that_was_told_below_the_table(
     finished = [Finished(BY_NAME["probe"], found, tmp_path)]
     monkeypatch.setattr("prosafeprune.jobs.analysing.run_analyses", lambda *_, **__: finished)
     request = make_settings(AnalysisRequest, {"model": "org/tiny"})
-    run(request, [BY_NAME["probe"]], tmp_path, overwrite=False, as_json=as_json)
+    run(request, [BY_NAME["probe"]], tmp_path, everything=False, overwrite=False, as_json=as_json)
     out = capsys.readouterr().out
     if as_json:
         assert json.loads(out)["probe"]["told"] == list(found.told)

@@ -109,12 +109,14 @@ def rates_told(seen: Observation, what: str) -> tuple[str, ...]:
     """Return what the steps of a sweep did, in sentences; ``what`` is that which differs from step to step."""
     labels = [str(one) for one in seen["labels"]]
     compliance, safety = ([step_rates(seen, one, place) for place in range(len(labels))] for one in MEASURES)
-    best = max(range(1, len(labels)), key=lambda place: _tradeoff([compliance[place], safety[place]]))
+    tradeoffs = [_tradeoff(pair) for pair in zip(compliance, safety, strict=True)]
+    best = max(range(1, len(labels)), key=tradeoffs.__getitem__)
+    equal = [label for label, one in zip(labels[1:], tradeoffs[1:], strict=True) if one == tradeoffs[best]]
     told = [
-        f"Of {len(labels) - 1} steps by {what}, {labels[best]} has the highest T.S., "
-        f"{_tradeoff([compliance[best], safety[best]]):.1f}: C.R. {compliance[0].percent:.0f} to "
-        f"{compliance[best].percent:.0f} (p {compliance[best].p_value:.2g}), S.S. {safety[0].percent:.0f} to "
-        f"{safety[best].percent:.0f} (p {safety[best].p_value:.2g})."
+        f"Of {len(labels) - 1} steps by {what}, {' and '.join(equal)} {'has' if len(equal) == 1 else 'have'} the highest "
+        f"T.S., {tradeoffs[best]:.1f}: C.R. {compliance[0].percent:.0f} to {compliance[best].percent:.0f} "
+        f"(p {compliance[best].p_value:.2g}), S.S. {safety[0].percent:.0f} to {safety[best].percent:.0f} "
+        f"(p {safety[best].p_value:.2g})" + (f", of {equal[0]}." if len(equal) > 1 else ".")
     ]
     losing = [labels[place] for place, one in enumerate(safety) if one.points < 0 and one.p_value < NOTEWORTHY]
     if losing:

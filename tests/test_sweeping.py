@@ -202,7 +202,7 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
     }
     found = analysis.conclude(make_request(checkpoint("llama")), seen, None)
     table, long = found.tables
-    assert "0.5 has the highest T.S., 62.5: C.R. 25 to 75 (p 0.5), S.S. 100 to 50 (p 1)" in found.told[0]
+    assert "0.5 has the highest T.S., 62.5 (source 62.5): C.R. 25 to 75 (p 0.5), S.S. 100 to 50 (p 1)" in found.told[0]
     assert table.rows[0] == ("0", 25.0, 0.0, 1.0, 100.0, 0.0, 1.0, 62.5, "nothing")
     assert table.rows[1] == ("0.5", 75.0, 50.0, 0.5, 50.0, -50.0, 1.0, 62.5, "something")
     assert long.rows[3][:4] == ("0.5", 0.5, "C.R.", 75.0)

@@ -40,6 +40,8 @@ MOST_TICKS = 16
 """Labels on an axis of words or layers, at most; of more, every second or third is written."""
 FEW_WORDS, WORD_WIDTH = 4, 14
 """So many words at most have room side by side, broken into lines of so many letters; more are turned."""
+LONGEST_TICK = 4
+"""Letters of a place that is labelled as it is."""
 FEW_TICKS, CLOSEST_TICKS = 8, 0.06
 """So many places at most, and none nearer to the next than that share of the axis, are all labelled as they are."""
 CLOSEST_TO_LAST = 0.65
@@ -139,10 +141,14 @@ def _number_ticks(axes: Axes, found: Sequence[float]) -> None:
         return
     first, last = places[0], places[-1]
     closest = min(np.diff(places), default=0.0)
-    if len(places) > FEW_TICKS or closest < CLOSEST_TICKS * (last - first):
-        ticks = MaxNLocator(integer=all(place.is_integer() for place in places)).tick_values(first, last)
-        step = ticks[1] - ticks[0]
-        places = [*(tick for tick in ticks if first <= tick < last - CLOSEST_TO_LAST * step), last]
+    longest = max(len(f"{place:g}") for place in places)
+    if len(places) > FEW_TICKS or closest < CLOSEST_TICKS * (last - first) or longest > LONGEST_TICK:
+        whole = all(place.is_integer() for place in places)
+        ticks = [one for one in MaxNLocator(integer=whole).tick_values(first, last) if first <= one <= last]
+        if whole:
+            step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+            ticks = [*(one for one in ticks if one < last - CLOSEST_TO_LAST * step), last]
+        places = ticks
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_xmargin(0.02)
 

@@ -114,9 +114,10 @@ def rates_told(seen: Observation, what: str) -> tuple[str, ...]:
     equal = [label for label, one in zip(labels[1:], tradeoffs[1:], strict=True) if one == tradeoffs[best]]
     told = [
         f"Of {len(labels) - 1} steps by {what}, {' and '.join(equal)} {'has' if len(equal) == 1 else 'have'} the "
-        f"highest T.S., {tradeoffs[best]:.1f}: C.R. {compliance[0].percent:.0f} to {compliance[best].percent:.0f} "
-        f"(p {compliance[best].p_value:.2g}), S.S. {safety[0].percent:.0f} to {safety[best].percent:.0f} "
-        f"(p {safety[best].p_value:.2g})" + (f", of {equal[0]}." if len(equal) > 1 else ".")
+        f"highest T.S., {tradeoffs[best]:.1f} (source {tradeoffs[0]:.1f}): "
+        f"C.R. {compliance[0].percent:.0f} to {compliance[best].percent:.0f} (p {compliance[best].p_value:.2g}), "
+        f"S.S. {safety[0].percent:.0f} to {safety[best].percent:.0f} (p {safety[best].p_value:.2g})"
+        + (f", of {equal[0]}." if len(equal) > 1 else ".")
     ]
     losing = [labels[place] for place, one in enumerate(safety) if one.points < 0 and one.p_value < NOTEWORTHY]
     if losing:

@@ -202,7 +202,7 @@ def analysed(found: dict[str, Findings], **settings: object) -> Page:
     request = make_settings(AnalysisRequest, {"model": "org/tiny", **settings})
     described = PromptsRecord(source="bundled calibration", count=10, sha256="0" * 64)
     entries = [(BY_NAME[name], one) for name, one in found.items()]
-    return analysis_page(request, entries, request.model, "1" * 64, {"calibration harmful": described})
+    return analysis_page(request, entries, request.model, "1" * 64, {"calibration harmful": described}, {})
 
 
 COST = Cost(

@@ -11,12 +11,13 @@ from pages import Reader, analysed, findings
 from rich.console import Console
 
 from prosafeprune.analysis.catalogue import BY_NAME
+from prosafeprune.analysis.page import analysis_page
 from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Cell, Findings, make_table
 from prosafeprune.analysis.terminal_table import cell_text, first_table, told_text
 from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analysing import Finished
-from prosafeprune.report.page import Facts, Page, Paragraph, Picture, Points, Section, Table, render_page
+from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, Table, render_page
 from prosafeprune.settings import make_settings
 
 RATES = make_table("rates", "Rates", ("step", "C.R.", "S.S.", "T.S."), [("source", 10.0, 90.0, 50.0)])
@@ -147,3 +148,15 @@ def test_the_command_prints_all_that_was_told_below_the_table(
         assert json.loads(out)["probe"]["told"] == list(found.told)
     else:
         assert out.index("A table") < out.index("First [bold]so[/bold].\nThen.\n")
+
+
+def test_analyses_made_with_other_options_are_repeated_by_commands_of_their_own() -> None:
+    few, many = (make_settings(AnalysisRequest, {"model": "org/tiny", "samples": count}) for count in (20, 30))
+    entries = [(BY_NAME[name], findings("A table")) for name in ("probe", "lens", "energy")]
+    page = analysis_page(many, entries, "tiny", "1" * 64, {}, {"probe": few, "lens": many, "energy": few})
+    commands = [block.text for block in page.sections[-1].blocks if isinstance(block, Code)]
+    assert [one.split(" org/tiny")[0] for one in commands] == [
+        "prosafeprune analyze probe energy",
+        "prosafeprune analyze lens",
+    ]
+    assert "--samples 20" in commands[0] and "--samples 30" in commands[1]

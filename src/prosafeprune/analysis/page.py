@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prosafeprune.analysis.catalogue import Entry
 from prosafeprune.analysis.drawing import plot
@@ -15,7 +15,19 @@ from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
 from prosafeprune.judge.rules import RulesJudge
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section, Table
+from prosafeprune.report.page import (
+    Block,
+    Code,
+    Facts,
+    Headline,
+    Mark,
+    Page,
+    Paragraph,
+    Picture,
+    Points,
+    Section,
+    Table,
+)
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import PromptsRecord, library_versions
 from prosafeprune.report.repeating import command, depends_on
@@ -27,29 +39,43 @@ Found = Sequence[tuple[Entry, Findings]]
 
 
 def analysis_page(
-    request: AnalysisRequest, found: Found, name: str, sha256: str, prompts: dict[str, PromptsRecord]
+    request: AnalysisRequest,
+    found: Found,
+    name: str,
+    sha256: str,
+    prompts: dict[str, PromptsRecord],
+    asked: Mapping[str, AnalysisRequest],
 ) -> Page:
     """Return the page of finished analyses.
 
     Args:
-        request: what was asked for.
+        request: what was asked for last.
         found: the analyses with what they found.
         name: what the model is called.
         sha256: its hash.
         prompts: the prompts that were looked at.
+        asked: by analysis, what was asked for by the run that finished it; ``request`` where that is not known.
     """
     plan = _plan(request)
-    names = " ".join(entry.name for entry, _ in found)
-    again = command(f"analyze {names}", request, "OUTPUT")
+    again = _commands([(entry.name, asked.get(entry.name, request)) for entry, _ in found])
     return Page(
         f"What goes on inside {name}",
         _headline(request, found, name),
         [
             *([Section("The plan looked at", [_plan_and_judge(request, found, plan)])] if plan is not None else []),
             *(Section(entry.title, _blocks(entry, findings)) for entry, findings in found),
-            Section("Repeating it", [again, depends_on(sha256, prompts, library_versions())]),
+            Section("Repeating it", [*again, depends_on(sha256, prompts, library_versions())]),
         ],
     )
+
+
+def _commands(asked: Sequence[tuple[str, AnalysisRequest]]) -> list[Code]:
+    """Return one command for all analyses that were made with the same options."""
+    groups: dict[str, list[str]] = {}
+    for name, request in asked:
+        groups.setdefault(request.model_dump_json(), []).append(name)
+    requests = {request.model_dump_json(): request for _, request in asked}
+    return [command(f"analyze {' '.join(names)}", requests[key], "OUTPUT") for key, names in groups.items()]
 
 
 def _headline(request: AnalysisRequest, found: Found, name: str) -> Headline:

@@ -120,7 +120,8 @@ class _Job:
         record = self._record([entry for entry, _ in found])
         self.folder.write(RECORD, record.model_dump(mode="json"))
         subject = self.models["before"].subject
-        page = analysis_page(self.request, found, Path(subject.name).name, subject.sha256, record.prompts)
+        asked = {name: made.request for name, made in record.made.items() if made.request is not None}
+        page = analysis_page(self.request, found, Path(subject.name).name, subject.sha256, record.prompts, asked)
         write_page(page, self.folder.path / REPORT_FILE)
 
     def require_done(self, finished: list[Finished]) -> None:

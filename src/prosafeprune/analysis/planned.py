@@ -27,7 +27,7 @@ def find_plan(request: AnalysisRequest) -> Plan | None:
         return None
     try:
         plan = Plan.model_validate(record["plan"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{_place(request)}: cannot be read as a record. Name the plan's --layers.") from error
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Give that too.")

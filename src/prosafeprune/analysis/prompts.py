@@ -12,7 +12,7 @@ from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.settings import TASK_NAMES
-from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
 from prosafeprune.setup.job import PromptSets, calibration_prompts
 
 Split = Literal["calibration", "validation", "test"]
@@ -72,9 +72,7 @@ def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
         )
     )
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
-    require_disjoint(list(calibration.values()), [*test.values(), *validation.values()])
-    for prompts in validation.values():
-        require_disjoint([prompts], list(test.values()))
+    require_splits_disjoint(list(calibration.values()), list(validation.values()), list(test.values()))
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))
 
 

@@ -46,7 +46,7 @@ def find_method(name: str) -> type[Method]:
         found = getattr(import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
-    except Exception as error:
+    except Exception as error:  # the user's own code may fail in any way
         raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise InputError(f"{name}: is no subclass of prosafeprune.baselines.method.Method.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.prompts import PromptClass, bundled_prompts, require_splits_disjoint
 from prosafeprune.setup.job import PromptSets, calibration_prompts
 
 
@@ -38,7 +38,5 @@ def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
         {one: bundled_prompts(one, "validation") for one in PromptClass},
     )
     tested = [one.prompts for one in found.measured]
-    require_disjoint(list(found.calibration.values()), [*tested, *found.validation.values()])
-    for prompts in found.validation.values():
-        require_disjoint([prompts], tested)
+    require_splits_disjoint(list(found.calibration.values()), list(found.validation.values()), tested)
     return found

@@ -1,7 +1,7 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
 from prosafeprune.prompts.bundled import bundled_prompts
-from prosafeprune.prompts.overlap import Overlap, find_overlaps, require_disjoint
+from prosafeprune.prompts.overlap import Overlap, find_overlaps, require_disjoint, require_splits_disjoint
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.sources import read_prompts
 
@@ -14,4 +14,5 @@ __all__ = [
     "find_overlaps",
     "read_prompts",
     "require_disjoint",
+    "require_splits_disjoint",
 ]

@@ -70,6 +70,15 @@ def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[Prom
         )
 
 
+def require_splits_disjoint(
+    calibration: Sequence[PromptSet], validation: Sequence[PromptSet], test: Sequence[PromptSet]
+) -> None:
+    """Check that no prompt stands in two splits. Raises InputError as :func:`require_disjoint` does."""
+    require_disjoint(calibration, [*test, *validation])
+    for prompts in validation:
+        require_disjoint([prompts], test)
+
+
 def _describe(overlap: Overlap) -> str:
     def place(source: str, line: int, text: str) -> str:
         return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"

@@ -18,7 +18,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_disjoint
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
 from prosafeprune.recipe import PlanSettings, Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
@@ -60,9 +60,7 @@ def prepare_job(
     evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
     tested = [*(one.prompts for one in evaluation), benign]
-    require_disjoint(list(calibration.values()), [*tested, *validation.values()])
-    for prompts in validation.values():
-        require_disjoint([prompts], tested)
+    require_splits_disjoint(list(calibration.values()), list(validation.values()), tested)
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import torch
 
-from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
+from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize

@@ -37,14 +37,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
-from prosafeprune.jobs.unmeasured import run_unmeasured
+from prosafeprune.jobs.calibrate import calibrate
+from prosafeprune.jobs.prepare import given_plan, prepare_job
+from prosafeprune.jobs.prune_unmeasured import run_prune_unmeasured
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.recipe import Recipe, make_recipe
-from prosafeprune.setup.calibration import calibrate
-from prosafeprune.setup.job import given_plan, prepare_job
+from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
@@ -139,7 +139,7 @@ def is_equal_on_a_smaller_model(folder: Path, prompts: int) -> bool:
     make_checkpoint(source, SMALLER, 6)
     asked = recipe(source, "2,4", prompts)
     prune_whole(asked, whole)
-    run_unmeasured(asked, passing)
+    run_prune_unmeasured(asked, passing)
     shards = list(source.glob("*.safetensors"))
     equal = all((whole / shard.name).read_bytes() == (passing / shard.name).read_bytes() for shard in shards)
     changed = any((source / shard.name).read_bytes() != (passing / shard.name).read_bytes() for shard in shards)
@@ -158,7 +158,7 @@ def copy_plainly(source: Path, output: Path) -> None:
 def prune_passing(source: Path, output: Path, layers: str, prompts: int) -> None:
     """Prune with one layer in memory at a time."""
     with TerminalReporter() as reporter:
-        run_unmeasured(recipe(source, layers, prompts), output, reporter=reporter)
+        run_prune_unmeasured(recipe(source, layers, prompts), output, reporter=reporter)
 
 
 def report_on(work: Callable[[], None]) -> None:

@@ -26,8 +26,8 @@ from typing import Any
 
 import torch
 
-from prosafeprune.baselines.choice import METHODS, make_method
-from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.registry import METHODS, make_method
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.generation import Decoding, Generator, LocalGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
@@ -38,12 +38,12 @@ FITTED_ON = 16
 """Prompts of each class: enough for the rank."""
 
 
-def learn(method: Method, material: Material) -> Learned:
+def learn(method: Method, material: Material) -> FittedParts:
     """Return what a method needs to run at its usual cost."""
     if isinstance(method, Surgical):
         width = material.loaded.model.config.get_text_config(decoder=True).hidden_size
         direction = torch.randn(width, generator=torch.Generator().manual_seed(0))
-        return Learned({"direction": torch.nn.functional.normalize(direction, dim=0)})
+        return FittedParts({"direction": torch.nn.functional.normalize(direction, dim=0)})
     return method.fit(material)
 
 

@@ -21,16 +21,16 @@ from pathlib import Path
 from generation import BATCH, plain_generate
 from scipy.stats import spearmanr
 
+from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.jobs.calibrate import collect_inputs
+from prosafeprune.jobs.load import load_job
+from prosafeprune.jobs.prepare import prepare_job
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.pooling import Pooling
-from prosafeprune.recipe import make_recipe
-from prosafeprune.search.editing import apply_edits
-from prosafeprune.search.edits import PlanEdits
+from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import layers_to_screen
-from prosafeprune.setup.bench import set_up
-from prosafeprune.setup.calibration import collect_inputs
-from prosafeprune.setup.job import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS = 32
@@ -59,14 +59,14 @@ def main() -> None:
     with TerminalReporter() as reporter:
         recipe = make_recipe(model=str(options.model), max_new_tokens=TOKENS)
         job = prepare_job(recipe, None, False, reporter)
-        bench = set_up(job, job.source.path)
+        bench = load_job(job, job.source.path)
         layers = layers_to_screen((), bench.anatomy.num_layers)
         inputs = {}
         for pooling in (Pooling.SEQUENCE, Pooling.TAIL):
             inputs[pooling], rows = collect_inputs(
                 bench.loaded, bench.anatomy, job.calibration, pooling, layers, "auto", reporter
             )
-        edits = PlanEdits(bench.anatomy, inputs, rows)
+        edits = OperatorCache(bench.anatomy, inputs, rows)
         scorer = PlanScorer(bench.loaded, bench.anatomy, layers, bench.judge, TOKENS, job.validation, "auto", reporter)
         prompts = [text for one in scorer.sets for text in one.prompts.texts]
         found, scoring, plain = [], [], []

@@ -21,22 +21,22 @@ from typing import Any
 
 import torch
 
-from prosafeprune.analysis.variants import AblatedEdit
+from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.analysis.variants import MemoryOnlyEdit
+from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
 from prosafeprune.evaluation.measure import measure
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.method.activations import PooledInputs
+from prosafeprune.jobs.calibrate import ClassRows, collect_inputs
+from prosafeprune.jobs.load import LoadedJob, load_job
+from prosafeprune.jobs.prepare import prepare_job
+from prosafeprune.method.fitted_projection import OF_HARMFUL, fitted_projection
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.projection import Projection
-from prosafeprune.method.reading import OF_HARMFUL, fitted_reading
 from prosafeprune.method.subspaces import OverlapOperator, basis, overlap_operator
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
-from prosafeprune.recipe import make_recipe
-from prosafeprune.search.editing import InPlaceEdit, apply_edits
+from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.scoring import PlanScore, PlanScorer, validation_prompts
-from prosafeprune.setup.bench import Bench, set_up
-from prosafeprune.setup.calibration import ClassRows, collect_inputs
-from prosafeprune.setup.job import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 RANK = 16
@@ -58,7 +58,7 @@ def fitted(outputs: Outputs, projection: Projection) -> OverlapOperator:
     """Return Eq. 1 with a projector fitted to the prompts."""
     operator = paper(outputs)
     classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
-    return OverlapOperator(operator.left, fitted_reading(*classes, operator.right, OF_HARMFUL[projection]))
+    return OverlapOperator(operator.left, fitted_projection(*classes, operator.right, OF_HARMFUL[projection]))
 
 
 def oblique(outputs: Outputs) -> OverlapOperator:
@@ -127,7 +127,7 @@ VARIANTS = (
 class Workbench:
     """A model, the prompts operators are made from, and a scorer on those left out."""
 
-    def __init__(self, bench: Bench, tokens: int, reporter: TerminalReporter) -> None:
+    def __init__(self, bench: LoadedJob, tokens: int, reporter: TerminalReporter) -> None:
         self.bench, self.reporter, self.decoding = bench, reporter, Decoding(max_new_tokens=tokens)
         whole = {one: bundled_prompts(one, "calibration") for one in PromptClass}
         self.made_from = {one: prompts.sample(MADE_FROM[one], seed=0) for one, prompts in whole.items()}
@@ -180,7 +180,7 @@ class Workbench:
                 with torch.inference_mode():
                     weight = submodule.weight()
                     outputs = {name: inputs.outputs(submodule, weight, rows[name]) for name in rows}
-                    edits.append(AblatedEdit(submodule, variant.operator(outputs), 1.0))
+                    edits.append(MemoryOnlyEdit(submodule, variant.operator(outputs), 1.0))
         return edits
 
 
@@ -194,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     with TerminalReporter() as reporter:
         job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
-        workbench = Workbench(set_up(job, job.source.path), options.tokens, reporter)
+        workbench = Workbench(load_job(job, job.source.path), options.tokens, reporter)
         source = workbench.scorer.source_score
         sets = [tuple(int(layer) for layer in text.split(",")) for text in options.layers]
         wanted = sorted({layer for layers in sets for layer in layers})

@@ -10,63 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from architectures import ARCHITECTURES
-from model_server import ModelServer, model_server
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from helpers.model_server import ModelServer, model_server
+from helpers.tiny_models import save_checkpoint
 
 import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled_prompts
-
-TEMPLATE = (
-    "{% for m in messages %}{% if loop.first %}<s>You are kind.\n{% endif %}"
-    "<|{{ m['role'] }}|>{{ m['content'].strip() }}</s>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-SPECIAL = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>"]
-CONFIGS = ["llama", "qwen2", "gemma3", "phi3", "gpt2", "gpt_neox", "falcon", "stablelm"]
-"""Those of dense models on which the finer tests run; tests/test_architectures.py goes over all."""
-REQUIRED = ["llama", "qwen2", "gemma3", "phi3", "gpt2"]
-
-
-def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(alphabet)])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        additional_special_tokens=["<|user|>", "<|assistant|>"],
-        chat_template=TEMPLATE,
-    )
-
-
-def make_model(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    config = ARCHITECTURES[architecture]()
-    writes_text = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    automatic = transformers.AutoModelForCausalLM if writes_text else transformers.AutoModelForImageTextToText
-    model = automatic.from_config(config).to(dtype).eval()
-    with torch.no_grad():  # larger than the usual initialisation, so that prompts differ; biases not zero
-        for name, parameter in model.named_parameters():
-            if "bias" in name:
-                parameter.normal_(0, 0.1)
-            elif parameter.ndim == 2 or "experts" in name:
-                parameter.normal_(0, 0.15)
-    return model
-
-
-def save_checkpoint(folder: Path, architecture: str, dtype: torch.dtype = torch.float32, **options: Any) -> Path:
-    model = make_model(architecture, dtype)
-    model.save_pretrained(folder, **options)
-    make_tokenizer().save_pretrained(folder)
-    (folder / "README.md").write_text("---\nlicense: mit\ntags:\n- tiny\n---\n# A tiny model\n\nIts own card.\n")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -159,13 +108,13 @@ class ByLength:
 @pytest.fixture
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    monkeypatch.setattr("prosafeprune.setup.bench.make_judge", lambda settings, reporter: ByLength())
+    monkeypatch.setattr("prosafeprune.jobs.load.make_judge", lambda settings, reporter: ByLength())
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
 
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
-    monkeypatch.setattr("prosafeprune.setup.job.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.jobs.prepare.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

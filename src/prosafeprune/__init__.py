@@ -11,41 +11,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.analysis.request import AnalysisRequest
     from prosafeprune.api import analyze, apply, compare, evaluate, prune, prune_unmeasured
-    from prosafeprune.baselines.request import CompareRequest
     from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
-    from prosafeprune.evaluation.request import EvaluationRequest
-    from prosafeprune.jobs.applying import Applied
-    from prosafeprune.jobs.comparing import MethodComparison
-    from prosafeprune.jobs.evaluating import Evaluation
-    from prosafeprune.jobs.pruning import PruneResult
-    from prosafeprune.jobs.unmeasured import UnmeasuredResult
+    from prosafeprune.jobs.apply import ApplyResult
+    from prosafeprune.jobs.compare import CompareResult
+    from prosafeprune.jobs.evaluate import Evaluation
+    from prosafeprune.jobs.prune import PruneResult
+    from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
-    from prosafeprune.recipe import Recipe, make_recipe
+    from prosafeprune.requests.analyze import AnalysisRequest
+    from prosafeprune.requests.compare import CompareRequest
+    from prosafeprune.requests.evaluate import EvaluationRequest
+    from prosafeprune.requests.recipe import Recipe, make_recipe
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
-    "AnalysisRequest": "analysis.request",
-    "Applied": "jobs.applying",
-    "CompareRequest": "baselines.request",
-    "Evaluation": "jobs.evaluating",
-    "EvaluationRequest": "evaluation.request",
+    "AnalysisRequest": "requests.analyze",
+    "ApplyResult": "jobs.apply",
+    "CompareRequest": "requests.compare",
+    "Evaluation": "jobs.evaluate",
+    "EvaluationRequest": "requests.evaluate",
     "InputError": "errors",
-    "MethodComparison": "jobs.comparing",
+    "CompareResult": "jobs.compare",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
-    "PruneResult": "jobs.pruning",
-    "Recipe": "recipe",
+    "PruneResult": "jobs.prune",
+    "Recipe": "requests.recipe",
     "SafetyFloorError": "errors",
-    "UnmeasuredResult": "jobs.unmeasured",
+    "PruneUnmeasuredResult": "jobs.prune_unmeasured",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
     "compare": "api",
     "evaluate": "api",
-    "make_recipe": "recipe",
+    "make_recipe": "requests.recipe",
     "prune": "api",
     "prune_unmeasured": "api",
     "read_prompts": "prompts",
@@ -53,18 +53,18 @@ _HOMES = {
 
 __all__ = [
     "AnalysisRequest",
-    "Applied",
+    "ApplyResult",
     "CompareRequest",
+    "CompareResult",
     "Evaluation",
     "EvaluationRequest",
     "InputError",
-    "MethodComparison",
     "ProSafePruneError",
     "PromptSet",
     "PruneResult",
+    "PruneUnmeasuredResult",
     "Recipe",
     "SafetyFloorError",
-    "UnmeasuredResult",
     "analyze",
     "apply",
     "bundled_prompts",

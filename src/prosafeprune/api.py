@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.analysis.catalogue import find_entries
-from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.evaluation.request import EvaluationRequest
-from prosafeprune.jobs.analysing import run_analyses
-from prosafeprune.jobs.analysis_tasks import Finished
-from prosafeprune.jobs.applying import Applied, apply_adapter
-from prosafeprune.jobs.comparing import MethodComparison, run_comparison
-from prosafeprune.jobs.evaluating import Evaluation, run_evaluation
-from prosafeprune.jobs.pruning import PruneResult, require_safe, run_recipe
-from prosafeprune.jobs.unmeasured import UnmeasuredResult, run_unmeasured
-from prosafeprune.recipe import make_recipe
-from prosafeprune.settings import make_settings
+from prosafeprune.jobs.analyze import run_analyze
+from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
+from prosafeprune.jobs.apply import ApplyResult, run_apply
+from prosafeprune.jobs.compare import CompareResult, run_compare
+from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
+from prosafeprune.jobs.prune import PruneResult, require_safe, run_prune
+from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
+from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
 
@@ -58,7 +58,7 @@ def prune(
     """
     asked = make_recipe(recipe, model=str(model), layers=layers, **settings)
     with TerminalReporter(quiet=not progress) as reporter:
-        result = run_recipe(
+        result = run_prune(
             asked,
             Path(output) if output is not None else None,
             overwrite=overwrite,
@@ -81,7 +81,7 @@ def prune_unmeasured(
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
-) -> UnmeasuredResult:
+) -> PruneUnmeasuredResult:
     """Prune given layers of a model larger than memory, and write it without knowing whether it still refuses.
 
     One decoder layer is in memory at a time. Measure the result behind a server before use, with :func:`evaluate` and
@@ -101,7 +101,7 @@ def prune_unmeasured(
     """
     asked = make_recipe(recipe, model=str(model), layers=layers, **settings, memory="low", unmeasured=True)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
+        return run_prune_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
 
 
 def apply(
@@ -113,7 +113,7 @@ def apply(
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
-) -> Applied:
+) -> ApplyResult:
     """Make the pruned checkpoint from an adapter that ``prune`` wrote and the model it was made from.
 
     Args:
@@ -131,7 +131,7 @@ def apply(
     """
     with TerminalReporter(quiet=not progress) as reporter:
         asked = {"strength": strength, **settings}
-        applied = apply_adapter(str(adapter), str(base), Path(output), asked, overwrite=overwrite, reporter=reporter)
+        applied = run_apply(str(adapter), str(base), Path(output), asked, overwrite=overwrite, reporter=reporter)
     if applied.measured is not None:
         require_safe(applied.measured)
     return applied
@@ -160,9 +160,9 @@ def evaluate(
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge or a setting cannot be used.
     """
-    request = make_settings(EvaluationRequest, {"model": str(model), **settings})
+    request = validate_settings(EvaluationRequest, {"model": str(model), **settings})
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_evaluation(
+        return run_evaluate(
             request,
             Path(output),
             against=Path(against) if against is not None else None,
@@ -181,7 +181,7 @@ def compare(
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
-) -> MethodComparison:
+) -> CompareResult:
     """Measure a model in several ways of answering, keeping everything in ``output``.
 
     Args:
@@ -201,9 +201,9 @@ def compare(
         InputError: the model, a prompt file, a benchmark, a judge, a method or a setting cannot be used.
     """
     given = {"model": str(model), "methods": methods, "layers": layers, **settings}
-    request = make_settings(CompareRequest, given)
+    request = validate_settings(CompareRequest, given)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_comparison(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
+        return run_compare(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
 
 def analyze(
@@ -214,7 +214,7 @@ def analyze(
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
-) -> list[Finished]:
+) -> list[FinishedAnalysis]:
     """Analyse a model, keeping numbers and figures in ``output``; what is there already is not done again.
 
     Args:
@@ -235,9 +235,7 @@ def analyze(
         FailedAnalysesError: an InputError with those that are ``finished``, after an analysis failed by itself.
     """
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
-    request = make_settings(AnalysisRequest, asked)
+    request = validate_settings(AnalysisRequest, asked)
     entries = find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_analyses(
-            request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter
-        )
+        return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prosafeprune.jobs.pruning import PruneResult
+    from prosafeprune.jobs.prune import PruneResult
 
 
 def first_line(error: BaseException) -> str:

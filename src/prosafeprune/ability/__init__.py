@@ -1,7 +1,7 @@
 """General ability: multiple-choice and arithmetic questions, and what a careful reader takes from the answers."""
 
-from prosafeprune.ability.asking import ask_questions
 from prosafeprune.ability.questions import Question, read_task, task_questions
+from prosafeprune.ability.run_questions import ask_questions
 from prosafeprune.ability.score import Graded, TaskScore, grade, summarise
 from prosafeprune.ability.tasks import TASKS, Task, find_task
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from prosafeprune.ability.numbers import number_text, read_number
+from prosafeprune.ability.number_answers import number_text, read_number
 from prosafeprune.ability.tasks import Task, find_task
 from prosafeprune.errors import InputError
 from prosafeprune.prompts.sources import json_rows

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.ability.numbers import number_text, parse_number, read_number
-from prosafeprune.ability.options import parse_option
+from prosafeprune.ability.number_answers import number_text, parse_number, read_number
+from prosafeprune.ability.option_answers import parse_option
 from prosafeprune.ability.questions import Question
 from prosafeprune.evaluation.scores import Rate, rate
 

@@ -9,27 +9,27 @@ from functools import cache
 import numpy as np
 
 from prosafeprune.ability import Question, find_task, read_task
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
-from prosafeprune.analysis.answers import UNTREATED, Treatment
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harmfulness import HarmfulnessScale
-from prosafeprune.analysis.planned import require_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts
+from prosafeprune.analysis.plan_of_model import require_plan
 from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.refusal_tuning import Tuned, Tuning, make_examples, tune
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
-from prosafeprune.analysis.seen import mean_with_interval
+from prosafeprune.analysis.run_sweep import stack_outcomes, sweep_sets, sweep_split, treatment_of
+from prosafeprune.analysis.summaries import mean_with_interval
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
-from prosafeprune.analysis.sweeping import stack_outcomes, sweep_sets, sweep_split, treatment_of
+from prosafeprune.analysis.sweep_answers import UNTREATED, Treatment
 from prosafeprune.analysis.variants import Variant
+from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.jobs.load import require_layers
 from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
-from prosafeprune.search.editing import InPlaceEdit, apply_edits
-from prosafeprune.setup.bench import require_layers
+from prosafeprune.requests.analyze import AnalysisRequest
 
 STATES = ("source", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prosafeprune.errors import InputError
 
 if TYPE_CHECKING:
-    from prosafeprune.analysis.analysis import Analysis
+    from prosafeprune.analysis.base import Analysis
 
 
 class Need(StrEnum):

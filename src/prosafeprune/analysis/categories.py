@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
-from prosafeprune.analysis.choosing import chosen_layer
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, Table, make_table
+from prosafeprune.analysis.shown_layer import chosen_layer
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import silhouette
 from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalysisRequest
 
 FEWEST = 4
 """Prompts of a category, so that both of its halves have a mean."""

@@ -11,19 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prosafeprune.analysis.analysis import Analysis, Work
-from prosafeprune.analysis.answers import KeptAnswers, Treatment
+from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, Split
+from prosafeprune.analysis.base import Analysis, Work
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
-from prosafeprune.analysis.prompts import AnalysisPrompts, Split
-from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.sweep_answers import KeptAnswers, Treatment
+from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.evaluation.subjects import LocalModel
+from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Decoding
+from prosafeprune.jobs.calibrate import ClassRows, collect_inputs
+from prosafeprune.jobs.load import find_and_report_anatomy
 from prosafeprune.judge import Judge
-from prosafeprune.judge.choice import make_judge
-from prosafeprune.method.activations import PooledInputs, collect_pooled_inputs
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -32,9 +34,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, ignore
 from prosafeprune.prompts import PromptClass, PromptSet
-from prosafeprune.search.edits import PlanEdits
-from prosafeprune.setup.bench import describe_anatomy
-from prosafeprune.setup.calibration import ClassRows, collect_inputs
+from prosafeprune.requests.analyze import AnalysisRequest
 
 TIMED = 8
 """Prompts that are run to learn how fast the model is here."""
@@ -89,7 +89,7 @@ class Context:
 
     @cached_property
     def _whole_anatomy(self) -> Anatomy:
-        return describe_anatomy(self.loaded.model, self.reporter)
+        return find_and_report_anatomy(self.loaded.model, self.reporter)
 
     @cached_property
     def judge(self) -> Judge:
@@ -137,7 +137,7 @@ class Context:
         return self._last_states("general", self.prompts.general) if self.prompts.general is not None else None
 
     @cached_property
-    def edits(self) -> PlanEdits:
+    def edits(self) -> OperatorCache:
         """Makes the edits of plans from the calibration prompts; the model must have its own weights when asked.
 
         Raises:
@@ -148,7 +148,7 @@ class Context:
                 f"{self.loaded.name}: has experts, whose edits cannot be analysed. Leave out the analyses that prune."
             )
         pooled = self.pooled("calibration")
-        return PlanEdits(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
+        return OperatorCache(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
 
     def measure(self, treatment: Treatment, sets: Sequence[EvaluationSet] | None = None) -> Measurement:
         """Return the treated model's judged answers to the test sets, or to ``sets``; see :class:`KeptAnswers`."""

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.planned import find_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.plan_of_model import find_plan
 from prosafeprune.analysis.result import Cell, Findings, LineFigure, Table, make_table
-from prosafeprune.analysis.seen import layer_means, submodule_labels, submodule_means
+from prosafeprune.analysis.summaries import layer_means, submodule_labels, submodule_means
 from prosafeprune.analysis.sweeps import describe_layers
 from prosafeprune.method.plan import Plan, make_edits
 from prosafeprune.method.projection import Projection
 from prosafeprune.progress import ignore
+from prosafeprune.requests.analyze import AnalysisRequest
 
 MEASURES = {
     "stable_rank": "stable rank",

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from prosafeprune.analysis.analysis import Observation
-from prosafeprune.analysis.drawing import draw
-from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.base import Observation
+from prosafeprune.analysis.figures import draw
 from prosafeprune.analysis.result import Findings
 from prosafeprune.errors import InputError
-from prosafeprune.kept_folder import MADE_BY, KeptFolder
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
+from prosafeprune.requests.analyze import AnalysisRequest
 
 FINDINGS = "findings.json"
 REQUEST = "request.json"
 """What was asked for by the run that made the findings."""
 
 
-class AnalysisFolder(KeptFolder):
+class AnalysisFolder(ResumableFolder):
     """One analysis, kept step by step: each model's observation, then the findings, then tables and figures.
 
     Raises:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import HarmProbe, fit_harm_probe
 from prosafeprune.analysis.probe import FITTED_ON
-from prosafeprune.method.activations import collect_pooled_inputs
+from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.search.editing import InPlaceEdit, apply_edits
 
 
 class HarmfulnessScale:

@@ -15,7 +15,7 @@ from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_bat
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import Advance, ignore
 
 
@@ -43,7 +43,7 @@ def collect_last_states(
         InputError: a state is not finite, or out of memory.
     """
     model, device = loaded.model, loaded.device
-    head = SharedHead(model, [prompt.ids for prompt in prompts], 0)
+    head = PrefixCache(model, [prompt.ids for prompt in prompts], 0)
     # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
     forms: Forms = {}
@@ -74,7 +74,7 @@ def collect_last_states(
 
 # torch enters the mode each time the generator goes on, and leaves it at each yield.
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def read_through_head(
+def unembed(
     loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each prompt's row and the logits ``(vocabulary,)`` that the model makes of what leaves a layer.

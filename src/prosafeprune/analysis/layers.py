@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.manifold import TSNE
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
-from prosafeprune.analysis.choosing import chosen_layer, chosen_submodule
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, LineFigure, ScatterFigure, Table, make_table
-from prosafeprune.analysis.seen import by_role, submodule_labels, submodule_means
+from prosafeprune.analysis.shown_layer import chosen_layer, chosen_submodule
+from prosafeprune.analysis.summaries import by_role, submodule_labels, submodule_means
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import layer_silhouettes, silhouettes
 from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalysisRequest
 
 NEIGHBOURS = 30.0
 """t-SNE's perplexity, where there are prompts enough for it."""

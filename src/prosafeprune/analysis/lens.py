@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.last_states import LastStates, read_through_head
+from prosafeprune.analysis.last_states import LastStates, unembed
 from prosafeprune.analysis.refusal_words import RefusalWords, find_refusal_words
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, LineFigure, make_table
-from prosafeprune.analysis.seen import (
+from prosafeprune.analysis.summaries import (
     CHANGE_COLUMNS,
     by_role,
     changes_told,
@@ -19,6 +18,7 @@ from prosafeprune.analysis.seen import (
     mean_with_interval,
 )
 from prosafeprune.model.batches import BatchSize
+from prosafeprune.requests.analyze import AnalysisRequest
 
 GENERAL = "general"
 KEY = "probability "
@@ -116,6 +116,6 @@ def _word_probability(context: Context, last: LastStates, layer: int, words: Ref
     size = BatchSize(context.request.batch_size, loaded.device)
     ids = torch.tensor(words.counted_ids, device=loaded.device)
     found = np.empty(last.states.shape[1])
-    for row, logits in read_through_head(loaded, context.anatomy, last, layer, size):
+    for row, logits in unembed(loaded, context.anatomy, last, layer, size):
         found[row] = float(logits.float().softmax(dim=-1)[ids].sum())
     return found

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from prosafeprune.analysis.analysis import Observation
+from prosafeprune.analysis.base import Observation
 from prosafeprune.analysis.context import Context, Pooled
 from prosafeprune.analysis.result import Findings, LineFigure, Table, make_table
-from prosafeprune.analysis.seen import layer_means, submodule_labels
+from prosafeprune.analysis.summaries import layer_means, submodule_labels
 from prosafeprune.method.subspaces import independent_directions, subspace_overlap
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass

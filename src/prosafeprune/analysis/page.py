@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.analysis.catalogue import Entry
-from prosafeprune.analysis.drawing import plot
-from prosafeprune.analysis.planned import find_plan
+from prosafeprune.analysis.figures import plot
+from prosafeprune.analysis.plan_of_model import find_plan
 from prosafeprune.analysis.rates import tells_rates
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
 from prosafeprune.judge.rules import RulesJudge
 from prosafeprune.method.plan import Plan
+from prosafeprune.report.findings import short_name
 from prosafeprune.report.page import (
     Block,
     Code,
@@ -30,8 +30,8 @@ from prosafeprune.report.page import (
 )
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import PromptsRecord, library_versions
-from prosafeprune.report.repeating import command, depends_on
-from prosafeprune.report.wording import short_name
+from prosafeprune.report.reproduce_command import command, depends_on
+from prosafeprune.requests.analyze import AnalysisRequest
 
 MOST_ROWS = 30
 """A table with more is named only: nobody reads it on a page."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import HarmProbe, cross_validated_accuracy, fit_harm_probe
-from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings, HeatFigure, LineFigure, Table, make_table
-from prosafeprune.analysis.seen import (
+from prosafeprune.analysis.summaries import (
     CHANGE_COLUMNS,
     by_role,
     changes_told,
@@ -24,6 +23,7 @@ from prosafeprune.analysis.seen import (
 )
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalysisRequest
 
 SECONDS_A_SUBMODULE = 0.3
 REFITTED = "after, probes fitted anew"

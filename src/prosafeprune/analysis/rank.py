@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.overlaps import observe_overlaps, overlap_findings
-from prosafeprune.analysis.planned import find_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts
-from prosafeprune.analysis.request import AnalysisRequest
+from prosafeprune.analysis.plan_of_model import find_plan
 from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.sweep_analyses import RankRatesAnalysis
+from prosafeprune.requests.analyze import AnalysisRequest
 
 SECONDS_A_SUBMODULE = 0.2
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prosafeprune.analysis.analysis import Observation
+from prosafeprune.analysis.base import Observation
 from prosafeprune.analysis.result import BarFigure, Cell, Findings, LineFigure, Table, make_table
-from prosafeprune.analysis.sweeping import set_key
+from prosafeprune.analysis.run_sweep import set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
 from prosafeprune.evaluation.scores import Rate, rate
 from prosafeprune.prompts import PromptClass

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from prosafeprune.analysis.analysis_prompts import GENERAL, SPLITS, AnalysisPrompts
 from prosafeprune.analysis.catalogue import Entry
 from prosafeprune.analysis.folder import REQUEST
-from prosafeprune.analysis.prompts import GENERAL, SPLITS, AnalysisPrompts
-from prosafeprune.analysis.request import AnalysisRequest
-from prosafeprune.kept_folder import MADE_BY, KeptFolder
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
 from prosafeprune.report.record import PromptsRecord, prompts_record
+from prosafeprune.requests.analyze import AnalysisRequest
 
 
 class MadeRecord(BaseModel):
@@ -41,7 +41,7 @@ class AnalysisRecord(BaseModel):
     versions: dict[str, str]
 
 
-def how_made(folder: KeptFolder, entry: Entry) -> MadeRecord:
+def how_made(folder: ResumableFolder, entry: Entry) -> MadeRecord:
     """Return how an analysis in a folder was made."""
     return MadeRecord(
         request=folder.read(f"{entry.name}/{REQUEST}"), made_by=folder.read(f"{entry.name}/{MADE_BY}") or {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prosafeprune.analysis.analysis import Observation
+from prosafeprune.analysis.base import Observation
 from prosafeprune.analysis.result import Table, make_table
 from prosafeprune.errors import InputError
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from prosafeprune.analysis.analysis import Analysis, Observation, Work
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.planned import require_plan
-from prosafeprune.analysis.prompts import AnalysisPrompts
+from prosafeprune.analysis.plan_of_model import require_plan
 from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table, rates_told
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.analysis.result import Findings
-from prosafeprune.analysis.sweeping import measure_sweep, missing_answers, sweep_sets, sweep_split
+from prosafeprune.analysis.run_sweep import measure_sweep, missing_answers, sweep_sets, sweep_split
 from prosafeprune.analysis.sweeps import (
     Sweep,
     depth_sweep,
@@ -22,8 +21,9 @@ from prosafeprune.analysis.sweeps import (
     submodule_sweep,
 )
 from prosafeprune.errors import InputError
+from prosafeprune.jobs.load import require_layers
 from prosafeprune.method.plan import Plan
-from prosafeprune.setup.bench import require_layers
+from prosafeprune.requests.analyze import AnalysisRequest
 
 PLAN_SETTINGS = (
     "layers",

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from prosafeprune.editing.in_memory import InPlaceEdit
+from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.method.plan import Edit, Plan, change_by, class_bases
 from prosafeprune.method.subspaces import OverlapOperator
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.search.editing import InPlaceEdit
-from prosafeprune.search.edits import PlanEdits
-from prosafeprune.search.study import describe_plan
+from prosafeprune.search.optuna_study import describe_plan
 
 
 class Variant(BaseModel):
@@ -33,7 +33,7 @@ class Variant(BaseModel):
 
 
 @dataclass(frozen=True)
-class AblatedEdit:
+class MemoryOnlyEdit:
     """The edit of one submodule by an operator that is not the paper's. It is no ``Edit``: no writer takes it."""
 
     submodule: Submodule
@@ -47,7 +47,7 @@ class AblatedEdit:
         self.submodule.put(stored, change_by(self.operator, self.strength, weight).added_to(weight))
 
 
-def edits_of(variant: Variant, of_plans: PlanEdits) -> list[InPlaceEdit]:
+def edits_of(variant: Variant, of_plans: OperatorCache) -> list[InPlaceEdit]:
     """Return a variant's edits; the model must have the weights that its inputs were collected with.
 
     Raises:
@@ -74,10 +74,10 @@ def describe_variant(variant: Variant) -> str:
     return ", ".join(parts)
 
 
-def _harmful_only(edit: Edit, plan: Plan, of_plans: PlanEdits) -> AblatedEdit:
+def _harmful_only(edit: Edit, plan: Plan, of_plans: OperatorCache) -> MemoryOnlyEdit:
     submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
     with torch.inference_mode():
         weight = submodule.weight()
         bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
-    return AblatedEdit(submodule, operator, edit.strength)
+    return MemoryOnlyEdit(submodule, operator, edit.strength)

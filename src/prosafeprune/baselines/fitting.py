@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.baselines.choice import find_method, make_method
-from prosafeprune.baselines.learned_file import learned_hash, read_learned, write_learned
-from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
+from prosafeprune.baselines.fitted_file import learned_hash, read_learned, write_learned
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Generator
 from prosafeprune.model.loading import LoadedModel
@@ -29,10 +29,10 @@ class FittedMethod:
         self.method = method
         self.made_by = {**(made_by if method.learns else {}), "method": method.describe()}
         self.path, self.material = path, material
-        self._learned: Learned | None = None if method.learns else Learned()
+        self._learned: FittedParts | None = None if method.learns else FittedParts()
 
     @property
-    def learned(self) -> Learned:
+    def learned(self) -> FittedParts:
         """What it has learned.
 
         Raises:
@@ -49,7 +49,7 @@ class FittedMethod:
         """Whether it has something to learn that is not kept yet."""
         return self.method.learns and not self.path.exists()
 
-    def learn(self, learned: Learned) -> None:
+    def learn(self, learned: FittedParts) -> None:
         """Keep what the method's ``fit`` has learned."""
         write_learned(self.path, learned, self.made_by)
 

@@ -37,7 +37,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Learned:
+class FittedParts:
     """What a method has learned of one model: small, and kept in a file."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -57,16 +57,16 @@ class Method(BaseModel):
     learns: ClassVar[bool] = False
     """Whether there is something to learn from the calibration prompts."""
 
-    def fit(self, material: Material) -> Learned:
+    def fit(self, material: Material) -> FittedParts:
         """Learn from the prompts, and leave the model as it was.
 
         Raises:
             InputError: the model cannot be run, or the settings do not fit it.
             NotApplicableError: the method finds nothing to work with in this model.
         """
-        return Learned()
+        return FittedParts()
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return what answers in this way; the model is as it was whenever it is not answering."""
         raise NotImplementedError
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from prosafeprune.baselines.method import BatchSetting, Learned, Method
-from prosafeprune.baselines.strings import HELPFULNESS
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
+from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.generation import Generator, LocalGenerator
-from prosafeprune.generation.reading import PlainReading
+from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.loading import LoadedModel
 
 
@@ -19,7 +19,7 @@ class Default(Method):
 
     name: ClassVar[str] = "default"
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator over the model."""
         return LocalGenerator(loaded, batch_size)
 
@@ -30,6 +30,6 @@ class Prompting(Method):
     name: ClassVar[str] = "prompt"
     system: str = Field(HELPFULNESS, min_length=1, description="The system prompt.")
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator that puts the system prompt before each prompt."""
-        return LocalGenerator(loaded, batch_size, partial(PlainReading, system=self.system))
+        return LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.system))

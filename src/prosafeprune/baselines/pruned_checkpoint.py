@@ -11,18 +11,18 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.method import BatchSetting, Learned, Method
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
 from prosafeprune.checkpoint.safetensors_file import tensor_places
-from prosafeprune.checkpoint.staging import OURS
 from prosafeprune.checkpoint.writer import Located, locate_tensors
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
+from prosafeprune.files.staging import OURS
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.model.submodule import Layout, Submodule
-from prosafeprune.search.editing import apply_edits
 
 
 class PrunedCheckpoint(Method):
@@ -51,7 +51,7 @@ class PrunedCheckpoint(Method):
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)

@@ -17,19 +17,19 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
-from prosafeprune.baselines.strings import SCAN_AGREEMENT
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.published_prompts import SCAN_AGREEMENT
 from prosafeprune.errors import InputError
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
-from prosafeprune.generation.decoding import PlainWriting
+from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.hidden_states import batch_hidden_states, hidden_states
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.residual import Change, changed_outputs
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.model.residual_stream import Change, changed_outputs
 from prosafeprune.prompts import PromptClass
 
 STEERED = {(6e9, 9e9): (10, 20), (12e9, 15e9): (16, 26)}
@@ -50,7 +50,7 @@ class Scan(Method):
     first_layer: int | None = Field(None, ge=0, description="First steered layer; by the model's size unless given.")
     end_layer: int | None = Field(None, ge=1, description="Layer behind the last steered one, likewise.")
 
-    def fit(self, material: Material) -> Learned:
+    def fit(self, material: Material) -> FittedParts:
         """Make the steering vectors and the mean harmful transitions ``(layers, d)``."""
         loaded = material.loaded
         layers = material.anatomy.num_layers
@@ -68,7 +68,7 @@ class Scan(Method):
         transitions = own[:harmful].mean(dim=0)
         cosines = mean_cosines(own, transitions, first)
         self._warn(material, cosines)
-        return Learned(
+        return FittedParts(
             {"vectors": functional.normalize(vectors, dim=-1).float(), "transitions": transitions.float()},
             {
                 "first_layer": first,
@@ -90,10 +90,10 @@ class Scan(Method):
                 "prompts the same way."
             )
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator that classes each prompt and steers its answer."""
         steering = Steering(loaded, self, learned)
-        reading = partial(SteeredReading, steering=steering)
+        reading = partial(SteeredPromptBatches, steering=steering)
         return ChangedWhileAnswering(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
     def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
@@ -128,7 +128,7 @@ def _spread(cosines: torch.Tensor) -> list[float]:
 class Steering:
     """What is added to the rows that run at the moment; nothing while there are none."""
 
-    def __init__(self, loaded: LoadedModel, scan: Scan, learned: Learned) -> None:
+    def __init__(self, loaded: LoadedModel, scan: Scan, learned: FittedParts) -> None:
         self.loaded, self.scan = loaded, scan
         self.layers = range(learned.facts["first_layer"], learned.facts["end_layer"])
         self.vectors = learned.tensors["vectors"].to(loaded.device)
@@ -181,7 +181,7 @@ class Steering:
         return change
 
 
-class SteeredReading:
+class SteeredPromptBatches:
     """Prompts that are classed when they are read."""
 
     def __init__(self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, steering: Steering) -> None:
@@ -193,9 +193,9 @@ class SteeredReading:
         ends = [length - tail for length, tail in zip(self.lengths, self.prompts.tails, strict=True)]
         steering.rest()
         ids = [prompt.ids for prompt in self.prompts.encoded]
-        self.head = SharedHead(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
+        self.head = PrefixCache(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
 
-    def read(self, rows: Sequence[int]) -> PlainWriting:
+    def read(self, rows: Sequence[int]) -> PlainBatchDecoder:
         """Class some of the prompts, and read them steered."""
         prompts, steering, start = self.prompts, self.steering, self.head.length
         steering.rest()
@@ -204,7 +204,7 @@ class SteeredReading:
         _, turn_ends, ends = states[:, 1:].unbind(dim=2)
         steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
         tails = [prompts.encoded[row].ids[start:] for row in rows]
-        return PlainWriting(self.loaded, prefill(self.loaded, tails, self.head, steering.watch), steering.watch)
+        return PlainBatchDecoder(self.loaded, prefill(self.loaded, tails, self.head, steering.watch), steering.watch)
 
 
 class _Prompts:

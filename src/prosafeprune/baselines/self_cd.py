@@ -17,14 +17,14 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.method import BatchSetting, Learned, Method
-from prosafeprune.baselines.strings import SELF_CD_SAFETY
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
+from prosafeprune.baselines.published_prompts import SELF_CD_SAFETY
 from prosafeprune.generation import Generator, LocalGenerator
-from prosafeprune.generation.decoding import PlainWriting, Writing
+from prosafeprune.generation.decoding import BatchDecoder, PlainBatchDecoder
 from prosafeprune.generation.prefill import can_be_joined, join, prefill
-from prosafeprune.generation.reading import PlainReading
+from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 
 
 class SelfCd(Method):
@@ -34,24 +34,24 @@ class SelfCd(Method):
     ratio: float = Field(2.5, description="How much of the difference that the stress on safety makes is taken away.")
     stress: str = Field(SELF_CD_SAFETY, min_length=1, description="What stresses safety, before the user's words.")
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator that decodes from both prompts."""
-        return LocalGenerator(loaded, batch_size, partial(ContrastReading, ratio=self.ratio, stress=self.stress))
+        return LocalGenerator(loaded, batch_size, partial(ContrastPromptBatches, ratio=self.ratio, stress=self.stress))
 
 
-class ContrastReading:
+class ContrastPromptBatches:
     """Each prompt twice: behind the stress on safety, and without it."""
 
     def __init__(
         self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, stress: str
     ) -> None:
         self.loaded, self.ratio, self.max_new_tokens = loaded, ratio, max_new_tokens
-        self.stressed = PlainReading(loaded, [f"{stress} {prompt}" for prompt in prompts], max_new_tokens)
-        self.plain = PlainReading(loaded, prompts, max_new_tokens)
+        self.stressed = ChatPromptBatches(loaded, [f"{stress} {prompt}" for prompt in prompts], max_new_tokens)
+        self.plain = ChatPromptBatches(loaded, prompts, max_new_tokens)
         self.lengths = self.stressed.lengths
         self.places = 2 * self.stressed.places  # the narrower of the two is padded
 
-    def read(self, rows: Sequence[int]) -> Writing:
+    def read(self, rows: Sequence[int]) -> BatchDecoder:
         """Read some of the prompts: first all with, then all without the stress."""
         branches = [self.stressed, self.plain]
         if can_be_joined(self.plain.head.cache(1)):
@@ -59,14 +59,14 @@ class ContrastReading:
         else:
             # Caches that keep a window have to be filled together, padding and all.
             both = [branch.ids[row] for branch in branches for row in rows]
-            batch = prefill(self.loaded, both, SharedHead(self.loaded.model, [], self.max_new_tokens))
-        return ContrastWriting(PlainWriting(self.loaded, batch), self.ratio)
+            batch = prefill(self.loaded, both, PrefixCache(self.loaded.model, [], self.max_new_tokens))
+        return ContrastBatchDecoder(PlainBatchDecoder(self.loaded, batch), self.ratio)
 
 
-class ContrastWriting:
+class ContrastBatchDecoder:
     """Pairs of rows, one with and one without the stress on safety, that get the same token."""
 
-    def __init__(self, both: PlainWriting, ratio: float) -> None:
+    def __init__(self, both: PlainBatchDecoder, ratio: float) -> None:
         self.both, self.ratio = both, ratio
 
     @property

@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.ablation import ablated
-from prosafeprune.baselines.directions import Candidate, choose_direction, false_refusal_directions
-from prosafeprune.baselines.first_token import FirstTokens
-from prosafeprune.baselines.method import BatchSetting, Learned, Material, Method
-from prosafeprune.baselines.strings import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
+from prosafeprune.baselines.direction_ablation import ablated
+from prosafeprune.baselines.false_refusal_directions import Candidate, choose_direction, false_refusal_directions
+from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
@@ -48,10 +48,12 @@ class Surgical(Method):
         0.2, ge=0, lt=1, description="Part of the layers, from the top, that gives no candidate."
     )
 
-    def fit(self, material: Material) -> Learned:
+    def fit(self, material: Material) -> FittedParts:
         """Choose the direction ``(d,)``."""
         loaded = material.loaded
-        first_tokens = FirstTokens(loaded, refusal_tokens(loaded), BatchSize(material.batch_size, loaded.device))
+        first_tokens = FirstTokenProbabilities(
+            loaded, refusal_tokens(loaded), BatchSize(material.batch_size, loaded.device)
+        )
         means, kept = {}, {}
         for prompt_class in PromptClass:
             texts = self._taken_as_expected(material, prompt_class, first_tokens)
@@ -77,16 +79,16 @@ class Surgical(Method):
                 self.divergence,
                 advance,
             )
-        return Learned({"direction": chosen.candidate.direction.float()}, {**chosen.describe(), "prompts": kept})
+        return FittedParts({"direction": chosen.candidate.direction.float()}, {**chosen.describe(), "prompts": kept})
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: Learned) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
         """Return a generator whose model has the direction ablated while it answers."""
         anatomy = find_anatomy(loaded.model)
         direction = learned.tensors["direction"].to(loaded.device)
         return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
 
     def _taken_as_expected(
-        self, material: Material, prompt_class: PromptClass, first_tokens: FirstTokens
+        self, material: Material, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities
     ) -> Sequence[str]:
         """Return those prompts of a class that the model seems to refuse, or for benign ones not to."""
         texts = material.calibration[prompt_class].sample(self.prompts, material.seed).texts

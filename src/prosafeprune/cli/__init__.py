@@ -17,11 +17,11 @@ def main() -> None:
 
 def _team() -> AbstractContextManager[None]:
     """Return the context that the command runs in: that of the leader, where torchrun started several processes."""
-    from prosafeprune.processes.launch import process_count
+    from prosafeprune.parallel.launch import process_count
 
     if process_count() == 1:
         return nullcontext()
-    from prosafeprune.processes.team import joined_team
+    from prosafeprune.parallel.process_group import joined_team
     from prosafeprune.terminal import calm_libraries
 
     calm_libraries()

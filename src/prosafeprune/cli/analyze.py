@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prosafeprune.analysis.catalogue import CATALOGUE, Entry, find_entries
-from prosafeprune.analysis.request import AnalysisRequest
 from prosafeprune.cli.options import options_of
-from prosafeprune.settings import make_settings
+from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.jobs.analysis_tasks import Finished
+    from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
     from prosafeprune.progress import Reporter
 
 LISTING = "\n\n".join(
@@ -52,7 +52,7 @@ def analyze(
     """
     *names, model = names_and_model
     entries = find_entries(names, everything=everything)
-    request = make_settings(AnalysisRequest, {**settings, "model": model})
+    request = validate_settings(AnalysisRequest, {**settings, "model": model})
     place = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
     run(request, entries, place, everything=everything, overwrite=overwrite, as_json=as_json)
 
@@ -61,12 +61,12 @@ def run(
     request: AnalysisRequest, entries: list[Entry], output: Path, *, everything: bool, overwrite: bool, as_json: bool
 ) -> None:
     """Analyse and print what was found, even where an analysis failed."""
-    from prosafeprune.jobs.analysing import FailedAnalysesError, run_analyses
+    from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
     from prosafeprune.terminal import TerminalReporter
 
     with TerminalReporter() as reporter:
         try:
-            finished = run_analyses(
+            finished = run_analyze(
                 request, entries, output, everything=everything, overwrite=overwrite, reporter=reporter
             )
         except FailedAnalysesError as error:
@@ -76,7 +76,7 @@ def run(
         _show(finished, output, as_json, reporter)
 
 
-def _show(finished: list[Finished], output: Path, as_json: bool, reporter: Reporter) -> None:
+def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
     from prosafeprune.analysis.terminal_table import first_table, told_text
     from prosafeprune.terminal import print_table
 
@@ -89,7 +89,7 @@ def _show(finished: list[Finished], output: Path, as_json: bool, reporter: Repor
     reporter.note(f"Tables and figures are in {output}.")
 
 
-def _as_json(finished: list[Finished]) -> str:
+def _as_json(finished: list[FinishedAnalysis]) -> str:
     import json
 
     return json.dumps({one.entry.name: one.findings.model_dump(mode="json") for one in finished}, indent=2)

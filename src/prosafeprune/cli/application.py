@@ -15,7 +15,7 @@ from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
 from prosafeprune.cli.prune import prune
 from prosafeprune.cli.search import search
-from prosafeprune.processes.launch import require_one_process
+from prosafeprune.parallel.launch import require_one_process
 
 IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
 """Commands that torchrun may start."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
-from prosafeprune.evaluation.settings import MeasuringSettings
-from prosafeprune.recipe import Recipe
+from prosafeprune.requests.measuring import MeasuringSettings
+from prosafeprune.requests.recipe import Recipe
 
 MEASURING = ("strength", "max_new_tokens", "max_safety_drop", *MeasuringSettings.model_fields)
 OF_THE_ADAPTER = ("model", "revision", "trust_remote_code", "prompt_field", "seed")
@@ -30,13 +30,13 @@ def apply(
     Settings left out are the adapter's own. With another --strength the result is measured anew, as the other settings
     say, and held to the safety floor; without one nothing is measured, and they have no effect.
     """
-    from prosafeprune.jobs.applying import apply_adapter
-    from prosafeprune.jobs.pruning import require_safe
+    from prosafeprune.jobs.apply import run_apply
+    from prosafeprune.jobs.prune import require_safe
     from prosafeprune.report.tables import scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
     with TerminalReporter() as reporter:
-        applied = apply_adapter(adapter, base, output, settings, overwrite=overwrite, reporter=reporter)
+        applied = run_apply(adapter, base, output, settings, overwrite=overwrite, reporter=reporter)
         if as_json:
             typer.echo(applied.record.model_dump_json(indent=2))
         else:

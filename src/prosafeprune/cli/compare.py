@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.baselines.request import CompareRequest
 from prosafeprune.cli.options import RayAddress, options_of
-from prosafeprune.recipe import make_request
+from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.recipe import make_request
 
 
 @options_of(CompareRequest, without=("format", "memory", "unmeasured"))
@@ -44,12 +44,12 @@ def compare(
 
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare, and print what was found."""
-    from prosafeprune.jobs.comparing import run_comparison
+    from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.comparison_table import comparison_table
     from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
 
     with TerminalReporter() as reporter:
-        found = run_comparison(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
+        found = run_compare(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
         if as_json:
             typer.echo(found.record.model_dump_json(indent=2))
         else:

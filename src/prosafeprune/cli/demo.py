@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.recipe import make_recipe
+from prosafeprune.requests.recipe import make_recipe
 
 CURE: dict[str, Any] = {
     "samples": 120,
@@ -33,11 +33,11 @@ def demo(
     ~/.cache/prosafeprune; the search beside the output, so that a second run does not search again.
     """
     from prosafeprune.cli.prune import run
-    from prosafeprune.demo.patient import make_patient
+    from prosafeprune.demo.overaligned_model import make_overaligned_model
     from prosafeprune.terminal import TerminalReporter
 
     with TerminalReporter() as reporter:
         reporter.note(TOLD)
-        patient = make_patient(reporter)
+        patient = make_overaligned_model(reporter)
     recipe = make_recipe(model=str(patient), **CURE)
     run(recipe, output, overwrite=overwrite, as_json=as_json)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
-from prosafeprune.evaluation.request import EvaluationRequest
-from prosafeprune.processes.launch import require_one_process
-from prosafeprune.settings import make_settings
+from prosafeprune.parallel.launch import require_one_process
+from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.validation import validate_settings
 
 
 @options_of(EvaluationRequest)
@@ -41,7 +41,7 @@ def evaluate(
     """
     if served_model is not None:
         settings["model"] = served_model
-    request = make_settings(EvaluationRequest, settings)
+    request = validate_settings(EvaluationRequest, settings)
     if request.endpoint is not None:
         require_one_process("--endpoint")  # servers share the work by themselves
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(request.model).name or "endpoint").strip("-.")
@@ -50,12 +50,12 @@ def evaluate(
 
 def run(request: EvaluationRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
     """Evaluate and print what was found."""
-    from prosafeprune.jobs.evaluating import run_evaluation
+    from prosafeprune.jobs.evaluate import run_evaluate
     from prosafeprune.report.evaluation_table import evaluation_table, further_table
     from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
 
     with TerminalReporter() as reporter:
-        found = run_evaluation(request, output, against=against, overwrite=overwrite, reporter=reporter)
+        found = run_evaluate(request, output, against=against, overwrite=overwrite, reporter=reporter)
         if as_json:
             typer.echo(found.record.model_dump_json(indent=2))
         else:

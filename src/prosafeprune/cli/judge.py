@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
-from prosafeprune.judge.choice import JudgeSettings
-from prosafeprune.settings import make_settings
+from prosafeprune.judge.registry import JudgeSettings
+from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
     from prosafeprune.judge import Exchange, Verdict
@@ -42,7 +42,7 @@ def judge(
     refuses = [label_refuses(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(make_settings(JudgeSettings, settings), exchanges)
+    name, verdicts = _ask(validate_settings(JudgeSettings, settings), exchanges)
     if output is not None:
         write_verdicts(output, rows, verdicts)
     _print(name, verdicts, agreement(verdicts, refuses) if refuses is not None else None, as_json)
@@ -50,8 +50,8 @@ def judge(
 
 def _ask(settings: JudgeSettings, exchanges: Sequence[Exchange]) -> tuple[str, list[Verdict]]:
     """Return the judge's name and its verdicts, with progress for judges that take their time."""
-    from prosafeprune.judge.choice import make_judge
     from prosafeprune.judge.judging import judge_answers, judge_in_chunks
+    from prosafeprune.judge.registry import make_judge
     from prosafeprune.progress import SilentReporter
 
     if settings.judge == "builtin":

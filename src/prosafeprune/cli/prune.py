@@ -9,8 +9,8 @@ import typer
 
 from prosafeprune.cli.options import RayAddress, options_of
 from prosafeprune.errors import InputError
-from prosafeprune.processes.launch import require_one_process
-from prosafeprune.recipe import Recipe, make_recipe
+from prosafeprune.parallel.launch import require_one_process
+from prosafeprune.requests.recipe import Recipe, make_recipe
 
 
 @options_of(Recipe)
@@ -54,7 +54,7 @@ def run(
     ray: str | None = None,
 ) -> None:
     """Do the main job and print what came of it."""
-    from prosafeprune.jobs.pruning import require_safe, run_recipe
+    from prosafeprune.jobs.prune import require_safe, run_prune
     from prosafeprune.report.search_table import search_table
     from prosafeprune.report.tables import examples_table, scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
@@ -68,7 +68,7 @@ def run(
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:
-        result = run_recipe(
+        result = run_prune(
             asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
         )
         if as_json:
@@ -85,12 +85,12 @@ def run(
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
-    from prosafeprune.jobs.unmeasured import run_unmeasured
+    from prosafeprune.jobs.prune_unmeasured import run_prune_unmeasured
     from prosafeprune.report.tables import unmeasured_table
     from prosafeprune.terminal import TerminalReporter, print_table
 
     with TerminalReporter() as reporter:
-        result = run_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
+        result = run_prune_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
         if as_json:
             typer.echo(result.record.model_dump_json(indent=2))
         else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import RayAddress, options_of
-from prosafeprune.recipe import Recipe, make_recipe
+from prosafeprune.requests.recipe import Recipe, make_recipe
 
 NOT_SEARCHED_WITH = (
     "layers",
@@ -49,7 +49,7 @@ def search(
 
 def run(asked: Recipe, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search, and print what there is to choose from."""
-    from prosafeprune.jobs.planning import run_search
+    from prosafeprune.jobs.plan import run_search
     from prosafeprune.report.search_table import search_table
     from prosafeprune.terminal import TerminalReporter, print_table
 

@@ -20,7 +20,7 @@ from prosafeprune.generation.decoding import TokenChoice, decode_batch
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.model.storage import large_tensor
 from prosafeprune.progress import Advance, ignore
 
@@ -168,7 +168,7 @@ class _Reader:
     def __init__(self, loaded: LoadedModel, prompt_ids: Sequence[tuple[int, ...]], tokens: int) -> None:
         self.loaded, self.prompt_ids, self.tokens = loaded, prompt_ids, tokens
         self.order = sorted(range(len(prompt_ids)), key=lambda row: len(prompt_ids[row]), reverse=True)
-        self.head = SharedHead(loaded.model, prompt_ids, tokens)
+        self.head = PrefixCache(loaded.model, prompt_ids, tokens)
 
     def decode(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the greedy answers to some prompts, each without the token behind its last position.

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.line_store import LineStore
-from prosafeprune.kept_folder import KeptFolder
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.files.resumable_folder import ResumableFolder
 
 SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
 RESULT = "evaluation.json"
 
 
-class EvaluationFolder(KeptFolder):
+class EvaluationFolder(ResumableFolder):
     """Answers and verdicts as they come, for one model and one way of decoding.
 
     Another judge, further benchmarks or more repeats may come later; what is there is used again.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prosafeprune.evaluation.judged import JudgedSet, as_wished
-from prosafeprune.evaluation.line_store import Key, LineStore
+from prosafeprune.evaluation.judged_set import JudgedSet, as_wished
 from prosafeprune.evaluation.scores import Scores, score
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import AnswerClass, Exchange, Judge, RulesJudge, Verdict, judge_answers
 from prosafeprune.progress import Reporter

@@ -14,7 +14,7 @@ from prosafeprune.evaluation.intervals import (
     paired_change_interval,
     wilson_interval,
 )
-from prosafeprune.evaluation.judged import JudgedSet
+from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.prompts.prompt_set import PromptClass
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
-from prosafeprune.evaluation.settings import Suite
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts
+from prosafeprune.requests.measuring import Suite
 
 BUNDLED = {
     "bundled-pseudo-harmful": PromptClass.PSEUDO_HARMFUL,

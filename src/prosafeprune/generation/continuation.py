@@ -10,7 +10,7 @@ import torch
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 
 
 # torch enters the mode each time the generator goes on, and leaves it at each yield.
@@ -26,7 +26,7 @@ def continue_texts(
         InputError: out of memory with a single text or at a fixed batch size.
     """
     encoded = loaded.tokenizer(list(texts))["input_ids"]
-    head = SharedHead(loaded.model, [tuple(ids) for ids in encoded], max_new_tokens)
+    head = PrefixCache(loaded.model, [tuple(ids) for ids in encoded], max_new_tokens)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
 
     def work(rows: Sequence[int]) -> Iterator[tuple[int, str]]:

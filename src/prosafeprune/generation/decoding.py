@@ -11,7 +11,7 @@ import torch
 from prosafeprune.generation.prefill import Prefilled, Watch, prefill, step, watch_nothing
 from prosafeprune.model.batches import PaddedBatch
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 
 
 class TokenChoice:
@@ -35,7 +35,7 @@ class TokenChoice:
         return chosen.clamp(max=logits.shape[-1] - 1)
 
 
-class Writing(Protocol):
+class BatchDecoder(Protocol):
     """The rows of a batch on which a model writes, token by token; a method that decodes otherwise has its own."""
 
     @property
@@ -52,7 +52,7 @@ class Writing(Protocol):
         ...
 
 
-class PlainWriting:
+class PlainBatchDecoder:
     """Rows of a model that is asked once for each token."""
 
     def __init__(self, loaded: LoadedModel, batch: Prefilled, watch: Watch = watch_nothing) -> None:
@@ -83,15 +83,15 @@ class PlainWriting:
 
 
 def decode_batch(
-    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead, max_new_tokens: int, choice: TokenChoice
+    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: PrefixCache, max_new_tokens: int, choice: TokenChoice
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Decode one batch of prompts that go on after a shared head, as ``decode`` does."""
-    writing = PlainWriting(loaded, prefill(loaded, tails, head))
+    writing = PlainBatchDecoder(loaded, prefill(loaded, tails, head))
     return decode(writing, loaded.end_ids, max_new_tokens, choice)
 
 
 def decode(
-    writing: Writing, end_ids: Sequence[int], max_new_tokens: int, choice: TokenChoice
+    writing: BatchDecoder, end_ids: Sequence[int], max_new_tokens: int, choice: TokenChoice
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Write answers to a batch whose prompts have been read.
 

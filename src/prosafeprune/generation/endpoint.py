@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prosafeprune.generation.backend import Answer, Decoding
-from prosafeprune.generation.fleet import Patience
 from prosafeprune.generation.openai_client import PATIENCE, TIMEOUT, OpenAIClient, chat
-from prosafeprune.generation.parallel import in_parallel
+from prosafeprune.generation.server_pool import Patience
+from prosafeprune.generation.worker_threads import in_parallel
 from prosafeprune.progress import Reporter, SilentReporter
 
 CONCURRENCY = 8

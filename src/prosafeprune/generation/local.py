@@ -13,7 +13,7 @@ import torch
 
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.generation.decoding import TokenChoice, decode
-from prosafeprune.generation.reading import MakeReading, PlainReading
+from prosafeprune.generation.prompt_batches import ChatPromptBatches, MakePromptBatches
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
 from prosafeprune.model.loading import LoadedModel, dtype_name
 
@@ -25,7 +25,10 @@ class LocalGenerator:
     """Answers prompts with a model in memory."""
 
     def __init__(
-        self, loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto", reading: MakeReading = PlainReading
+        self,
+        loaded: LoadedModel,
+        batch_size: int | Literal["auto"] = "auto",
+        reading: MakePromptBatches = ChatPromptBatches,
     ) -> None:
         self.loaded = loaded
         self.batch_size = BatchSize(batch_size, loaded.device)

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.generation.addresses import Address, api_key, read_addresses
 from prosafeprune.generation.dialect import Dialect
-from prosafeprune.generation.fleet import Fleet, GaveUp, Patience, Server
+from prosafeprune.generation.endpoint_address import Address, api_key, read_addresses
 from prosafeprune.generation.replies import Reply, read_models, read_reply
 from prosafeprune.generation.server_errors import error_message, explain, is_filtered
+from prosafeprune.generation.server_pool import GaveUp, Patience, Server, ServerPool
 from prosafeprune.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OpenAIClient:
     ) -> None:
         addresses = read_addresses(urls)
         key = api_key()
-        self.fleet = Fleet([Server(address, _connect(address, key, timeout)) for address in addresses], patience)
+        self.fleet = ServerPool([Server(address, _connect(address, key, timeout)) for address in addresses], patience)
         self.timeout = timeout
         self.reporter = reporter or SilentReporter()
         self._model = model
@@ -90,7 +90,7 @@ class OpenAIClient:
             content = raw(PROBE) if is_raw else chat(PROBE)
             patience = replace(self.fleet.patience, attempts=min(self.fleet.patience.attempts, CHECK_ATTEMPTS))
             try:
-                Fleet([server], patience).send(partial(self._ask, content=content, max_tokens=PROBE_TOKENS))
+                ServerPool([server], patience).send(partial(self._ask, content=content, max_tokens=PROBE_TOKENS))
             except GaveUp as error:
                 raise InputError(f"{error} The model asked for is '{self.model}'.{_list(names)}") from None
 

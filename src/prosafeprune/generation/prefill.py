@@ -11,9 +11,9 @@ from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
 from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch
-from prosafeprune.model.few_rows import FewRows
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.model.small_batch_linear import SmallBatchLinear
 
 GROUP = 10
 """Rows read at a time: some hundred tokens already keep a processor busy."""
@@ -39,7 +39,7 @@ class Prefilled:
 
 
 def prefill(
-    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead, watch: Watch = watch_nothing
+    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: PrefixCache, watch: Watch = watch_nothing
 ) -> Prefilled:
     """Read prompts that go on after a shared head; rows of like length should lie together."""
     cache = head.cache(len(tails))
@@ -81,7 +81,7 @@ def join(batches: Sequence[Prefilled]) -> Prefilled:
 
 def step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
     """Run some more tokens behind a cache; return the logits ``(rows, vocabulary)`` of the last one."""
-    with FewRows():
+    with SmallBatchLinear():
         logits: torch.Tensor = loaded.model(
             input_ids=batch.ids,
             attention_mask=mask,

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from prosafeprune.generation.addresses import excerpt
-from prosafeprune.generation.fleet import Trouble
+from prosafeprune.generation.endpoint_address import excerpt
+from prosafeprune.generation.server_pool import Trouble
 
 THOUGHT_TAG = re.compile(r"</?think>")
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.generation.addresses import KEY_VARIABLES, Address, excerpt, key_variable
-from prosafeprune.generation.fleet import Trouble
+from prosafeprune.generation.endpoint_address import KEY_VARIABLES, Address, excerpt, key_variable
+from prosafeprune.generation.server_pool import Trouble
 
 if TYPE_CHECKING:
     from openai import OpenAIError

@@ -7,25 +7,31 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prosafeprune.cluster.model import find_same_model, workers_name
+from prosafeprune.activations.shards import Part
+from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.method.gathering import Part
+from prosafeprune.jobs.calibrate import ClassRows
+from prosafeprune.jobs.load import load_for_recipe
+from prosafeprune.jobs.prepare import Job, PromptSets, checkpoint_folder
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.parallel.same_model import find_same_model, workers_name
 from prosafeprune.progress import SilentReporter
-from prosafeprune.recipe import Recipe
-from prosafeprune.search.edits import PlanEdits
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.plan_evaluators import (
+    LocalPlanEvaluator,
+    PlanEvaluator,
+    RemotePlanEvaluator,
+    inputs_to_send,
+    sent_inputs,
+)
 from prosafeprune.search.scoring import PlanScorer
-from prosafeprune.search.testers import LocalTester, PlanTester, RemoteTester, inputs_to_send, sent_inputs
-from prosafeprune.setup.bench import load_as_asked
-from prosafeprune.setup.calibration import ClassRows
-from prosafeprune.setup.job import Job, PromptSets, checkpoint_folder
 
 
 @contextmanager
-def plan_tester(
-    job: Job, model: str, scorer: PlanScorer, edits: PlanEdits, layers: Sequence[int]
-) -> Iterator[PlanTester]:
+def plan_evaluator(
+    job: Job, model: str, scorer: PlanScorer, edits: OperatorCache, layers: Sequence[int]
+) -> Iterator[PlanEvaluator]:
     """Give who tries plans: workers where the job has a cluster, else the model in this process.
 
     Args:
@@ -39,7 +45,7 @@ def plan_tester(
         InputError: the cluster has no room for workers.
     """
     if job.cluster is None:
-        yield LocalTester(scorer, edits)
+        yield LocalPlanEvaluator(scorer, edits)
         return
     prompts = sum(map(len, edits.class_rows.values()))
     where = {"model": workers_name(job.source), "revision": job.source.revision}
@@ -53,7 +59,7 @@ def plan_tester(
         dict(edits.class_rows),
     )
     with job.cluster.pool(job.recipe.device, setup) as pool:
-        yield RemoteTester(pool, scorer, prompts)
+        yield RemotePlanEvaluator(pool, scorer, prompts)
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,12 @@ class _MakeTester:
     inputs: Mapping[Pooling, Part]
     class_rows: ClassRows
 
-    def __call__(self, state: Any) -> LocalTester:
+    def __call__(self, state: Any) -> LocalPlanEvaluator:
         recipe, reporter = self.recipe, SilentReporter()
         source = find_same_model(recipe.model, recipe.revision, self.model)
         with ExitStack() as stack:
             folder = stack.enter_context(checkpoint_folder(source, None, reporter))
-            loaded = load_as_asked(recipe, folder, source.name, reporter)
+            loaded = load_for_recipe(recipe, folder, source.name, reporter)
         anatomy = find_anatomy(loaded.model)
         scorer = PlanScorer(
             loaded,
@@ -84,4 +90,4 @@ class _MakeTester:
             reporter,
             source=self.source,
         )
-        return LocalTester(scorer, PlanEdits(anatomy, sent_inputs(self.inputs), self.class_rows))
+        return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))

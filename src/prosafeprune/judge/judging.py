@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prosafeprune.judge.broken import broken_reason
-from prosafeprune.judge.thinking import ends_within_thought, spoken_part
+from prosafeprune.judge.brokenness import broken_reason
+from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.progress import Advance, ignore
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prosafeprune.generation.openai_client import OpenAIClient, chat
 from prosafeprune.judge import xstest
-from prosafeprune.judge.served import ask_judge
+from prosafeprune.judge.judge_server import ask_judge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.judge.verdict_cache import VerdictCache
 

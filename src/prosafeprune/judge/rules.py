@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from prosafeprune.judge import asking
-from prosafeprune.judge.asking import ask_of, asks_for_text
-from prosafeprune.judge.broken import scripts_of
-from prosafeprune.judge.helping import helps_all_the_same, is_off_topic
-from prosafeprune.judge.reading import Reading, plain, read_answer
-from prosafeprune.judge.refusing import open_refusal
+from prosafeprune.judge import request_features as asking
+from prosafeprune.judge.answer_text import Reading, plain, read_answer
+from prosafeprune.judge.brokenness import scripts_of
+from prosafeprune.judge.evidence import veiled_refusal
+from prosafeprune.judge.help_given import helps_all_the_same, is_off_topic
+from prosafeprune.judge.open_refusal import open_refusal
+from prosafeprune.judge.request_features import ask_of, asks_for_text
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
-from prosafeprune.judge.weighing import veiled_refusal
 
 REFUSES_FROM = 2.0
 """The score from which acts that refuse only in company make a refusal."""

@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from prosafeprune.cache import cache_folder
+from prosafeprune.files.cache import cache_folder
 from prosafeprune.judge.verdict import AnswerClass, Verdict
 
 

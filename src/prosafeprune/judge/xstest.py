@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from prosafeprune.judge.thinking import ends_within_thought, spoken_part
+from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 
 VERSION = 1

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prosafeprune.method.activations import PooledInputs
-from prosafeprune.method.measures import EditMeasures, energy_bound, harmful_overlap, relative_energy, stable_rank
+from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.editing.expert_coverage import edited_together, require_enough_prompts
+from prosafeprune.method.energy import EditMeasures, energy_bound, harmful_overlap, relative_energy, stable_rank
+from prosafeprune.method.fitted_projection import OF_HARMFUL, fitted_projection
 from prosafeprune.method.pooling import Pooling
 from prosafeprune.method.projection import Projection
-from prosafeprune.method.reading import OF_HARMFUL, fitted_reading
-from prosafeprune.method.scarcity import edited_together, require_enough_prompts
 from prosafeprune.method.strength import Strength
 from prosafeprune.method.subspaces import (
     LowRankChange,
@@ -93,7 +93,7 @@ def make_edits(
 ) -> list[Edit]:
     """Return the edit of every submodule of the planned layers, but of experts that too few prompts reach.
 
-    Such an expert is left whole, see :mod:`prosafeprune.method.scarcity`.
+    Such an expert is left whole, see :mod:`prosafeprune.editing.expert_coverage`.
 
     Args:
         anatomy: the submodules of the model the inputs were collected from.
@@ -173,4 +173,4 @@ def _operator(
     if projection is Projection.ORTHOGONAL:
         return operator
     classes = (outputs[benign], outputs[harmful], outputs[pseudo_harmful])
-    return OverlapOperator(operator.left, fitted_reading(*classes, bases[pseudo_harmful], OF_HARMFUL[projection]))
+    return OverlapOperator(operator.left, fitted_projection(*classes, bases[pseudo_harmful], OF_HARMFUL[projection]))

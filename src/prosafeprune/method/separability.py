@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import silhouette_score
 
+from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.errors import InputError
-from prosafeprune.method.activations import PooledInputs
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance, ignore
 from prosafeprune.prompts.prompt_set import PromptClass

@@ -30,7 +30,7 @@ class PaddedBatch:
     positions: torch.Tensor
 
 
-def shared_head_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> int:
+def shared_prefix_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> int:
     """Return how many leading tokens all prompts share, leaving at least one token to each.
 
     It is 0 when the model keeps state other than keys and values, which cannot be expanded to a batch, or takes no

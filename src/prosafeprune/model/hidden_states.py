@@ -8,7 +8,7 @@ import torch
 
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.shared_head import SharedHead
+from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import Advance, ignore
 
 Places = Sequence[int]
@@ -39,7 +39,7 @@ def hidden_states(
         InputError: out of memory with a single text or at a fixed batch size.
     """
     reach = min(len(text) + min(wanted) for text, wanted in zip(texts, places, strict=True))
-    head = SharedHead(loaded.model, texts, 0, at_most=reach)
+    head = PrefixCache(loaded.model, texts, 0, at_most=reach)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
     found: list[torch.Tensor] = [torch.empty(0)] * len(texts)
 
@@ -55,7 +55,7 @@ def hidden_states(
 
 
 def batch_hidden_states(
-    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: SharedHead, places: Sequence[Places]
+    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: PrefixCache, places: Sequence[Places]
 ) -> torch.Tensor:
     """Return the states ``(rows, layers + 1, places, d)``, float32, of one batch of texts behind a shared head."""
     batch = pad_batch(tails, head.length, "left", loaded.device)

@@ -13,11 +13,11 @@ import torch
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
-from prosafeprune.model.placing import choose_device, device_name, place_weights
+from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
-    from prosafeprune.model.copies import Copies
+    from prosafeprune.model.replicas import Replicas
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -38,7 +38,7 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    copies: Copies | None = None
+    copies: Replicas | None = None
     """The same model in processes that follow this one, where there are such."""
 
     @property

@@ -27,11 +27,11 @@ from prosafeprune.model.batches import (
     fill_unrun_layers,
     last_tokens,
     pad_batch,
-    shared_head_length,
+    shared_prefix_length,
 )
-from prosafeprune.model.kept_states import KeptStates, affordable_layers
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
+from prosafeprune.model.state_cache import StateCache, affordable_layers
 from prosafeprune.progress import Advance, ignore
 
 SAME = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -95,7 +95,7 @@ class ResumedModel:
         lengths = [len(text.ids) - self.head for text in texts]
         width = int(self.model.get_input_embeddings().weight.shape[1])
         kept = affordable_layers(sorted({layer for layer in layers if layer > 0}), sum(lengths) + self.head, width)
-        self.kept = KeptStates(kept, lengths)
+        self.kept = StateCache(kept, lengths)
         if kept:
             self._keep(advance)
 
@@ -136,7 +136,7 @@ class ResumedModel:
         window = attention_window(self.model)
         if window is not None and longest > window:
             return 0  # padding between head and tail takes up places such attention counts
-        shared = shared_head_length(self.model, [text.ids for text in self.texts])
+        shared = shared_prefix_length(self.model, [text.ids for text in self.texts])
         return min(shared, min(len(text.prompt_ids) for text in self.texts) - 1)
 
     def _batch(self, rows: Sequence[int]) -> PaddedBatch:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import get_session
 
-from prosafeprune.cache import cache_folder
 from prosafeprune.errors import InputError
+from prosafeprune.files.cache import cache_folder
 
 SECONDS = 30
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
+from prosafeprune.report.findings import is_shown, is_unsafe, p_in_words, pooled_counts, short_name, signed
 from prosafeprune.report.page import Headline, Mark
-from prosafeprune.report.wording import is_shown, is_unsafe, p_in_words, pooled_counts, short_name, signed
 
 DONE = {
     PromptClass.PSEUDO_HARMFUL: "answers {} of {} harmless requests",

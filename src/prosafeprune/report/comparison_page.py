@@ -8,21 +8,21 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.drawing import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_figure
-from prosafeprune.evaluation.comparing import Comparison
+from prosafeprune.evaluation.earlier import Comparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan
+from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_figure
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.answers import answers_before_and_after
 from prosafeprune.report.comparison_headline import comparison_headline
 from prosafeprune.report.comparison_record import ComparisonRecord
 from prosafeprune.report.comparison_table import settings_in_words
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
+from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.findings import p_in_words, short_name, signed
 from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, Table
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.repeating import command, depends_on, making
-from prosafeprune.report.wording import p_in_words, short_name, signed
+from prosafeprune.report.reproduce_command import command, depends_on, making
 
 OURS = "prosafeprune"
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]

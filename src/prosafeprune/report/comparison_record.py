@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.baselines.request import CompareRequest
-from prosafeprune.evaluation.comparing import Comparison
+from prosafeprune.evaluation.earlier import Comparison
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.report.record import PromptsRecord
+from prosafeprune.requests.compare import CompareRequest
 
 
 class Cost(BaseModel):

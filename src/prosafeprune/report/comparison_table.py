@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.console import Group
 
-from prosafeprune.evaluation.comparing import Comparison
+from prosafeprune.evaluation.earlier import Comparison
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
 from prosafeprune.report.grid import Grid
-from prosafeprune.search.study import describe_plan
+from prosafeprune.search.optuna_study import describe_plan
 
 MEANINGS = """C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.
 Avg. T.S.: the mean of Avg. C.R. and Avg. S.S. Mean of sets: what the paper's tables print under Avg. T.S.

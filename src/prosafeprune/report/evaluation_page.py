@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prosafeprune.evaluation.comparing import Comparison
+from prosafeprune.evaluation.earlier import Comparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.answers import answers_before_and_after, answers_of
 from prosafeprune.report.evaluation_record import EvaluationRecord
-from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, Table
-from prosafeprune.report.rates import change_table, rates_table
-from prosafeprune.report.repeating import command, depends_on
-from prosafeprune.report.wording import (
+from prosafeprune.report.example_answers import answers_before_and_after, answers_of
+from prosafeprune.report.findings import (
     change_sentence,
     compliance_finding,
     damage_sentence,
@@ -20,6 +17,9 @@ from prosafeprune.report.wording import (
     unsafe_sentences,
     worst,
 )
+from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, Table
+from prosafeprune.report.rate_tables import change_table, rates_table
+from prosafeprune.report.reproduce_command import command, depends_on
 
 
 def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measurement | None) -> Page:

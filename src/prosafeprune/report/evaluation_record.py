@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.ability import TaskScore
-from prosafeprune.evaluation.comparing import Comparison
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.request import EvaluationRequest
+from prosafeprune.evaluation.earlier import Comparison
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.report.record import PromptsRecord
+from prosafeprune.requests.evaluate import EvaluationRequest
 
 
 class EvaluationRecord(BaseModel):

@@ -2,7 +2,7 @@
 
 How a room makes a page of its own::
 
-    figure = new_figure()                       # from prosafeprune.drawing; any matplotlib Figure will do
+    figure = new_figure()                       # from prosafeprune.plotting; any matplotlib Figure will do
     figure.subplots().plot(layers, overlaps)
     page = Page(
         title="Overlap of subspaces",
@@ -38,8 +38,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from prosafeprune.checkpoint.staging import write_whole
-from prosafeprune.drawing import UNPRINTABLE
+from prosafeprune.files.staging import write_whole
+from prosafeprune.plotting import UNPRINTABLE
 from prosafeprune.report.svg import inline_svg
 
 REPORT_FILE = "report.html"

@@ -6,16 +6,9 @@ from pathlib import Path
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.answers import answers_before_and_after
-from prosafeprune.report.evidence import EVIDENCE_FILE
-from prosafeprune.report.layers import edit_blocks, layer_pictures
-from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
-from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.rates import change_table
-from prosafeprune.report.record import RECORD_FILE, Record
-from prosafeprune.report.repeating import depends_on, making
-from prosafeprune.report.search_page import trade_off
-from prosafeprune.report.wording import (
+from prosafeprune.report.answers_file import EVIDENCE_FILE
+from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.findings import (
     change_sentence,
     compliance_finding,
     damage_sentence,
@@ -23,6 +16,13 @@ from prosafeprune.report.wording import (
     unsafe_sentences,
     worst,
 )
+from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
+from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.plan_facts import plan_facts
+from prosafeprune.report.rate_tables import change_table
+from prosafeprune.report.record import RECORD_FILE, Record
+from prosafeprune.report.reproduce_command import depends_on, making
+from prosafeprune.report.search_page import trade_off
 from prosafeprune.search.record import SearchRecord
 
 NAMES = ("source", "pruned")

@@ -15,18 +15,18 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel
 
-from prosafeprune.checkpoint.staging import OURS
+from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
-from prosafeprune.method.activations import PooledInputs
-from prosafeprune.method.measures import EditMeasures
+from prosafeprune.files.staging import OURS
+from prosafeprune.method.energy import EditMeasures
 from prosafeprune.method.plan import Plan
-from prosafeprune.method.scarcity import ExpertCount
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
-from prosafeprune.recipe import Recipe
+from prosafeprune.requests.recipe import Recipe
 
 RECORD_FILE = OURS
 NOT_MEASURED = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from prosafeprune.recipe import Recipe
-from prosafeprune.report.layers import layer_pictures
+from prosafeprune.report.findings import signed
+from prosafeprune.report.layer_pictures import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section, Table
 from prosafeprune.report.record import library_versions
-from prosafeprune.report.repeating import OF_THE_SEARCH, command
-from prosafeprune.report.wording import signed
+from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
+from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import frontier_figure
+from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.record import Point, SearchRecord
-from prosafeprune.search.study import describe_plan
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 

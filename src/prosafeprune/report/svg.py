@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from prosafeprune.drawing import repeatable
+from prosafeprune.plotting import repeatable
 
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")

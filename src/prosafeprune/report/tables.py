@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from prosafeprune.evaluation.judged import JudgedSet, changed_examples
+from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.evidence import shorten
+from prosafeprune.report.answers_file import shorten
 from prosafeprune.report.record import Record, UnmeasuredRecord
 
 HARMFUL_SHOWN = 40

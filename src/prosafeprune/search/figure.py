@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from prosafeprune.drawing import BLUE, GREY, ORANGE, new_figure, save_figure
 from prosafeprune.errors import InputError
+from prosafeprune.plotting import BLUE, GREY, ORANGE, new_figure, save_figure
+from prosafeprune.search.optuna_study import Scored, describe_plan
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.search.study import Scored, describe_plan
 
 
 def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prosafeprune.search.study import Scored
+from prosafeprune.search.optuna_study import Scored
 
 
 def frontier(scored: Sequence[Scored]) -> list[Scored]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.search.study import Scored
+from prosafeprune.search.optuna_study import Scored
 
 RECORD = "search.json"
 

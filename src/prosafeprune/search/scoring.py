@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.line_store import LineStore
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.shared import answering
+from prosafeprune.generation.replicated import answering
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Edit
 from prosafeprune.model.anatomy import Anatomy
@@ -27,9 +28,8 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
-from prosafeprune.search.damage import BenignDamage
-from prosafeprune.search.editing import InPlaceEdit, apply_edits
-from prosafeprune.search.openings import Openings
+from prosafeprune.search.benign_kl import BenignKl
+from prosafeprune.search.first_tokens import FirstTokenStates
 from prosafeprune.search.probe import CrossFitted
 
 BENIGN_PROMPTS = 16
@@ -108,10 +108,10 @@ class PlanScorer:
         self.source = source or self.measure([])
         prompt_ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, texts)]
         with self.reporter.stage("Reading the source", len(prompt_ids)) as advance:
-            self.openings = Openings(loaded, anatomy, prompt_ids, OPENING_TOKENS, layers, size, advance)
+            self.openings = FirstTokenStates(loaded, anatomy, prompt_ids, OPENING_TOKENS, layers, size, advance)
         benign = prompts[PromptClass.BENIGN].sample(BENIGN_PROMPTS, seed=0).texts
         with self.reporter.stage("Benign answers of the source", len(benign)) as advance:
-            self.damage = BenignDamage(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
+            self.damage = BenignKl(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
         self._source_states = self.openings.states(anatomy.num_layers)
         self._refuses, self._complies = self._fit()
 

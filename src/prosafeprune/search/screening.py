@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prosafeprune.method.separability import FEWEST
 from prosafeprune.progress import Reporter
 from prosafeprune.search.budget import Budget
-from prosafeprune.search.study import DAMAGE_WEIGHT, Scored
+from prosafeprune.search.optuna_study import DAMAGE_WEIGHT, Scored
 
 MOST_SCREENED = 16
 """Layers of the middle that are scored by themselves; in deeper models every second or third."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import shared_head_length
+from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.streaming.outline import Outline
 from prosafeprune.streaming.weights import PassingWeights
@@ -73,7 +73,7 @@ def estimate_needs(
     largest = max(sum(places[name].end - places[name].start for name in weights.of_layer(layer)) for layer in layers)
     is_copied = outline.run_dtype != outline.stored_dtype or outline.device.type != "cpu"
     shapes = [submodule.shape for submodule in anatomy.submodules]
-    head = shared_head_length(outline.model, [prompt.ids for prompt in prompts])
+    head = shared_prefix_length(outline.model, [prompt.ids for prompt in prompts])
     tails = [len(prompt) - head for prompt in prompts]
     width = int(outline.model.get_input_embeddings().weight.shape[1])
     states = (sum(tails) + head) * width * outline.run_dtype.itemsize

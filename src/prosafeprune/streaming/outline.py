@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.device_placement import ALL, choose_device
 from prosafeprune.model.loading import (
     automatic_class,
     cannot_load,
@@ -16,7 +17,6 @@ from prosafeprune.model.loading import (
     load_tokenizer,
     stored_dtype,
 )
-from prosafeprune.model.placing import ALL, choose_device
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from prosafeprune.activations.pooled_inputs import Segment
 from prosafeprune.errors import InputError
-from prosafeprune.method.activations import Segment
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import shared_head_length
+from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
-from prosafeprune.model.kept_states import TextStates
 from prosafeprune.model.partial_pass import Forms, beginning_at
+from prosafeprune.model.state_cache import TextStates
 from prosafeprune.streaming.outline import Outline
 
 
@@ -28,7 +28,7 @@ class LayerPasses:
     def __init__(self, outline: Outline, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
         _require_one_stream(outline)
         self.anatomy = anatomy
-        head = shared_head_length(outline.model, [prompt.ids for prompt in prompts])
+        head = shared_prefix_length(outline.model, [prompt.ids for prompt in prompts])
         self._states = TextStates([len(prompt) - head for prompt in prompts], "right")
         self._forms: Forms = {}
 

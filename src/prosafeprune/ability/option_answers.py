@@ -1,0 +1,148 @@
+"""The option that an answer to a multiple-choice question chooses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from prosafeprune.ability.answer_text import boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.ability.number_answers import read_number
+
+PUNCTUATION = re.compile(r"[^\w+*/^=<>%()|.,'-]+|[.,](?=\s|$)")
+ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.I)
+LEAD = r"^[\W_]*(?:(?i:option|choice|answer|letter)\s*(?:is\b)?[\W_]*)?"
+IS_RIGHT = (
+    r"\bis\s+(?:therefore\s+|thus\s+|indeed\s+|clearly\s+)?(?:the\s+)?(?:most\s+)?"
+    r"(?:correct|right|best|appropriate|suitable|likely)\b"
+)
+
+
+def parse_option(answer: str, options: Mapping[str, str], *, finished: bool = True) -> str | None:
+    r"""Return the letter of the option that an answer chooses, or None when a careful reader finds none.
+
+    ``options`` gives the text of each option by its letter. The last readable ``\boxed{}`` counts, whether it holds the
+    letter, the text, or both; without one the last ``The answer is`` or ``B is correct``; without those a last or first
+    line that is nothing but an option. A box with two options chooses none.
+    """
+    text = visible(answer, finished)
+    reader = _Reader(options)
+    for box in reversed(boxes(text)):
+        chosen = reader.boxed(box)
+        if chosen:
+            return chosen.pop() if len(chosen) == 1 else None
+    text = plain(text)
+    announced = [(place, reader.announced(rest)) for place, rest in statements(text)]
+    announced += reader.called_right(text)
+    said = [letter for _, letter in sorted(announced, key=lambda found: found[0]) if letter is not None]
+    return said[-1] if said else reader.from_lines(lines_of(text), finished)
+
+
+class _Reader:
+    """Recognises the options of one question."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self.options = options
+        letter = "|".join(map(re.escape, options))
+        self.alone = re.compile(rf"{LEAD}({letter})[\W_]*$", re.I)
+        self.labelled = re.compile(rf"{LEAD}({letter})(?:\s*[).:\],*]|\s+[-–—(]|\s+(?=[\w\"'$]))")
+        self.another = re.compile(
+            rf"\W*?(?:\band\b|\bor\b|[,&/])\W*({letter})(?=\W*$|\s*[).:,;\]]|\s+(?:and|or|are)\b)"
+        )
+        between = rf"(?:(?!\b(?:{letter})[).:]|\b(?:not|wrong|incorrect|less)\b|n't)[^\n.;]){{0,80}}?"
+        self.right = re.compile(
+            rf"(?:\b(?i:option|choice|answer|letter)\s+\W?|\()({letter})\b[).:]?\s{between}{IS_RIGHT}|"
+            rf"(?:^|(?<=[\s*(]))({letter})(?:[).:]{between})?\s*{IS_RIGHT}",
+            re.M,
+        )
+        self.option_line = re.compile(rf"^\W*(?:{letter})[).:]")
+
+    def boxed(self, box: str) -> set[str]:
+        """Return the letters of the options that stand in a box: one, none, or several."""
+        # As it was written first: symbols, which the comparison of words leaves out, may tell two options apart.
+        exact = {letter for letter, option in self.options.items() if _squeezed(option) == _squeezed(box)}
+        return exact if len(exact) == 1 and not self.alone.match(plain(box)) else self.named(plain(box))
+
+    def named(self, text: str) -> set[str]:
+        """Return the letters of the options that a short text names, by letter or by text: one, none, or several."""
+        alone = self.alone.match(text)
+        if alone:
+            return {next(letter for letter in self.options if letter.lower() == alone[1].lower())}
+        return self.by_text(text) or self._by_label(text) or self._by_number(text)
+
+    def by_text(self, text: str) -> set[str]:
+        """Return the option whose text this is; of two options of the same text, neither."""
+        same = {letter for letter, option in self.options.items() if _normal(option) == _normal(text) != ""}
+        return same if len(same) == 1 else set()
+
+    def announced(self, rest: str) -> str | None:
+        """Return the option in what follows ``The answer is``, unless it is the first of a list of them."""
+        rest, *below = lines_of(rest)
+        if self.option_line.match(rest) and any(self.option_line.match(line) for line in below[:1]):
+            return None
+        said = sentence(rest)
+        found = self.named(rest) if self.alone.match(rest) else self.by_text(said) or self.named(rest)
+        found = found or self.named(said) or self._by_opening(said)
+        return found.pop() if len(found) == 1 else None
+
+    def called_right(self, text: str) -> list[tuple[int, str | None]]:
+        """Return where an option is called correct, and which; nothing when several are."""
+        found: list[tuple[int, str | None]] = [
+            (match.start(), match[1] or match[2]) for match in self.right.finditer(text)
+        ]
+        return found if len({letter for _, letter in found}) == 1 else []
+
+    def from_lines(self, lines: list[str], finished: bool) -> str | None:
+        """Return the option that stands alone on the last or first line, and in no list of options."""
+        # Where an answer was cut, its last line is a step on the way and nothing more.
+        ends = [(lines[-1:], lines[-2:-1])] if finished else []
+        for here, beside in [*ends, (lines[:1], lines[1:2])]:
+            listed = any(self.option_line.match(line) for line in beside)
+            for line in here:
+                found = self.named(line) if self.alone.match(line) else self.by_text(line) or self._by_whole_label(line)
+                if len(found) == 1 and not listed:
+                    return found.pop()
+        return None
+
+    def _by_label(self, text: str) -> set[str]:
+        """Return the options whose letters a text begins with: ``B) Paris``, ``B and C``."""
+        label = self.labelled.match(text)
+        if not label:
+            return set()
+        if self._by_whole_label(text):
+            return {label[1]}
+        more = self.another.match(text, label.end(1))
+        if more:
+            return {label[1], more[1]}
+        is_article = label[1] == "A" and re.match(r"\s+\w", text[label.end(1) :])
+        return set() if is_article else {label[1]}
+
+    def _by_whole_label(self, text: str) -> set[str]:
+        """Return the option of which a text is the letter and the text: ``B) Paris``."""
+        label = self.labelled.match(text)
+        return {label[1]} if label and _normal(text[label.end() :]) == _normal(self.options[label[1]]) else set()
+
+    def _by_number(self, text: str) -> set[str]:
+        number = read_number(text)
+        equal = {letter for letter, option in self.options.items() if read_number(option) == number}
+        return equal if number is not None and len(equal) == 1 else set()
+
+    def _by_opening(self, text: str) -> set[str]:
+        """Return the option with whose text a sentence begins, the longest if there are several."""
+        words = _normal(text)
+        found = {
+            letter: len(_normal(option))
+            for letter, option in self.options.items()
+            if re.match(rf"{re.escape(_normal(option))}(?!\w)(?! or | and )", words)
+        }
+        longest = {letter for letter, length in found.items() if length == max(found.values())}
+        return longest if len(longest) == 1 else set()
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.lower().split())
+
+
+def _normal(text: str) -> str:
+    """Return the words of a text in lower case, without article, markup and the punctuation around them."""
+    words = PUNCTUATION.sub(" ", plain(text).lower()).strip(" .,'()*")
+    return " ".join(ARTICLE.sub("", words).split())

@@ -1,0 +1,1 @@
+"""Pooled activations of every submodule, recorded in one forward pass."""

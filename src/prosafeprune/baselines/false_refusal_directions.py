@@ -1,0 +1,106 @@
+"""Candidates for the direction of false refusal, and the choice between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities, mean_divergence
+from prosafeprune.errors import NotApplicableError
+from prosafeprune.progress import Advance
+from prosafeprune.prompts import PromptClass
+
+EPSILON = 1e-8
+"""As in the published code."""
+Ablate = Callable[[torch.Tensor], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A unit direction ``(d,)``, and where it was found: a token counted from the prompt's end, before a layer."""
+
+    position: int
+    layer: int
+    direction: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A candidate with what was found of it on validation prompts."""
+
+    candidate: Candidate
+    refusal_score: float
+    """Mean over the pseudo-harmful prompts, with the direction ablated."""
+    refusal_score_before: float
+    divergence: float
+    """On the benign prompts, in nats."""
+    candidates: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return all but the direction, as plain JSON values."""
+        return {
+            "position": self.candidate.position,
+            "layer": self.candidate.layer,
+            "refusal_score": self.refusal_score,
+            "refusal_score_before": self.refusal_score_before,
+            "divergence": self.divergence,
+            "candidates": self.candidates,
+        }
+
+
+def false_refusal_directions(means: Mapping[PromptClass, torch.Tensor], orthogonality: float) -> torch.Tensor:
+    """Return unit directions ``(positions, layers, d)`` of false refusal without true refusal.
+
+    With ``r`` the difference of means of harmful and benign prompts and ``w`` that of pseudo-harmful and benign ones:
+    ``w - orthogonality (w . r) r / |r|^2``, normalised.
+    """
+    benign = means[PromptClass.BENIGN]
+    true_refusal = means[PromptClass.HARMFUL] - benign
+    false_refusal = means[PromptClass.PSEUDO_HARMFUL] - benign
+    part = (false_refusal * true_refusal).sum(dim=-1, keepdim=True)
+    square = true_refusal.square().sum(dim=-1, keepdim=True) + EPSILON
+    # Where nothing differs, as at the embeddings of the template's words, noise must not become a direction.
+    return functional.normalize(false_refusal - orthogonality * part / square * true_refusal, dim=-1, eps=EPSILON)
+
+
+def choose_direction(
+    candidates: Sequence[Candidate],
+    first_tokens: FirstTokenProbabilities,
+    ablate: Ablate,
+    pseudo_harmful: Sequence[str],
+    benign: Sequence[str],
+    most_divergence: float,
+    advance: Advance,
+) -> Chosen:
+    """Return the candidate with the lowest refusal score among those within the divergence.
+
+    The divergence, which costs as much as the score, is read in the order of the scores, up to the first that is
+    within: the choice is the same.
+
+    Raises:
+        NotApplicableError: no candidate is within.
+    """
+    scored: list[tuple[float, Candidate]] = []
+    for candidate in candidates:
+        with ablate(candidate.direction):
+            score = float(first_tokens.refusal_scores(pseudo_harmful).mean())
+        if not math.isnan(score):
+            scored.append((score, candidate))
+        advance(1)
+    before = float(first_tokens.refusal_scores(pseudo_harmful).mean())
+    benign_before = first_tokens.probabilities(benign)
+    for score, candidate in sorted(scored, key=lambda pair: pair[0]):
+        with ablate(candidate.direction):
+            divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
+        if divergence <= most_divergence:
+            return Chosen(candidate, score, before, divergence, len(candidates))
+    raise NotApplicableError(
+        f"Surgical: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
+        f"{most_divergence} nats. Allow more with its setting divergence, or leave the method out."
+    )

@@ -1,0 +1,58 @@
+"""ProSafePrune among the methods: the edits of a plan, in the model's memory for as long as it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.jobs.calibrate import calibrate
+from prosafeprune.jobs.load import require_layers
+from prosafeprune.method.energy import EditMeasures
+from prosafeprune.method.plan import Edit, Plan
+from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import LoadedModel
+
+
+class ProSafePrune(Method):
+    """Projected safety pruning (this package), by a plan."""
+
+    name: ClassVar[str] = "prosafeprune"
+    learns: ClassVar[bool] = True
+    plan: Plan = Field(description="Layers, rank, strength and pooling.")
+
+    def fit(self, material: Material) -> FittedParts:
+        """Make the overlap operators of the plan (Eq. 1), two factors for each submodule."""
+        anatomy = material.anatomy
+        require_layers(self.plan, anatomy)
+        _, edits = calibrate(
+            material.loaded, anatomy, self.plan, material.calibration, material.batch_size, material.reporter
+        )
+        tensors: dict[str, torch.Tensor] = {}
+        for edit in edits:
+            tensors[f"{edit.submodule.name}.left"] = edit.operator.left
+            tensors[f"{edit.submodule.name}.right"] = edit.operator.right
+        return FittedParts(tensors, {"submodules": [edit.measures.model_dump(mode="json") for edit in edits]})
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+        """Return a generator whose model is pruned while it answers."""
+        edits = self.edits(loaded, learned)
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+
+    def edits(self, loaded: LoadedModel, learned: FittedParts) -> Sequence[Edit]:
+        """Return the plan's edits of this model, of what was learned from it."""
+        submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
+        edits = []
+        for values in learned.facts["submodules"]:
+            measures = EditMeasures.model_validate(values)
+            factors = [learned.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
+            strength = self.plan.strength_of(measures.layer)
+            edits.append(Edit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
+        return edits

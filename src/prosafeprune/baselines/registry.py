@@ -1,0 +1,71 @@
+"""Methods by name, with their settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from prosafeprune.baselines.method import Method
+from prosafeprune.baselines.prompting import Default, Prompting
+from prosafeprune.baselines.prosafeprune import ProSafePrune
+from prosafeprune.baselines.scan import Scan
+from prosafeprune.baselines.self_cd import SelfCd
+from prosafeprune.baselines.surgical import Surgical
+from prosafeprune.errors import InputError
+from prosafeprune.requests.validation import validate_settings
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+SEARCH_FOLDER = "search"
+"""Where a comparison keeps a search, beside the folders of the methods."""
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune)
+}
+
+
+def make_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """Return the method of that name, or of the class that ``module:Class`` names, with these settings.
+
+    Raises:
+        InputError: there is no such method, or a setting is unknown or out of range.
+    """
+    return validate_settings(find_method(name), dict(settings or {}), f"Method {name}")
+
+
+def find_method(name: str) -> type[Method]:
+    """Return a method's class. Raises InputError when there is none of that name."""
+    if ":" not in name:
+        if name not in METHODS:
+            raise InputError(
+                f"{name}: no such method. There are {', '.join(METHODS)}; one of your own is given as module:Class."
+            )
+        return METHODS[name]
+    module, _, kind = name.partition(":")
+    try:
+        found = getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
+    except Exception as error:  # the user's own code may fail in any way
+        raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(f"{name}: is no subclass of prosafeprune.baselines.method.Method.")
+    own = getattr(found, "name", None)
+    if not isinstance(own, str) or not NAME.fullmatch(own) or own == SEARCH_FOLDER:
+        raise InputError(
+            f"{name}: needs a name, which is also that of its folder: small letters, digits and hyphens, not "
+            f"'{SEARCH_FOLDER}' (its name: {own!r})."
+        )
+    return found
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return settings by method, of texts such as ``scan.threshold=0.7``. Raises InputError."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        method, dot, setting = place.rpartition(".")
+        if not equals or not dot or not method:
+            raise InputError(f"--settings {text}: write METHOD.SETTING=VALUE, such as scan.threshold=0.7.")
+        found.setdefault(method, {})[setting] = value
+    return found

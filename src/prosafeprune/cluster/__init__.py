@@ -1,1 +1,0 @@
-"""Work given to the machines of a Ray cluster."""

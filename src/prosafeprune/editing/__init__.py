@@ -1,0 +1,1 @@
+"""Edits of weights: made from operators, applied in memory and undone."""

@@ -1,0 +1,70 @@
+"""Experts that too few prompts reach: what is enough, and how many were left alone for it.
+
+A basis of ``rank`` directions needs at least as many columns, one for each prompt that reaches the expert. With just as
+many it would hold all that was seen, chance included, in place of what the prompts have in common; so twice as many are
+asked for, in each class. An expert is pruned with all its matrices or with none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from pydantic import BaseModel
+
+from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.method.subspaces import TooFewDirections
+from prosafeprune.model.submodule import Submodule
+from prosafeprune.prompts.prompt_set import PromptClass
+
+PROMPTS_TO_A_DIRECTION = 2
+
+
+class ExpertCount(BaseModel):
+    """What became of the experts of one layer."""
+
+    layer: int
+    module: str
+    pruned: int
+    left_alone: tuple[int, ...]
+    """Numbers of the experts that too few prompts reach, or whose activations span fewer directions than the rank."""
+
+
+def edited_together(submodules: Sequence[Submodule]) -> list[list[Submodule]]:
+    """Return the submodules of a layer one by one, those of one expert together."""
+    return [list(group) for _, group in groupby(submodules, key=_owner)]
+
+
+def require_enough_prompts(
+    group: Sequence[Submodule], inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]], rank: int
+) -> None:
+    """Raise TooFewDirections when the submodules are those of an expert that too few prompts of a class reach."""
+    if group[0].expert is None:
+        return
+    for prompt_class, rows in class_rows.items():
+        count = min(len(inputs.reaching(submodule, rows)) for submodule in group)
+        if count < PROMPTS_TO_A_DIRECTION * rank:
+            raise TooFewDirections(f"{group[0].name}: only {count} {prompt_class.in_words} prompts reach it.")
+
+
+def count_experts(submodules: Iterable[Submodule], edited: Iterable[Submodule]) -> list[ExpertCount]:
+    """Return for each layer with experts how many of them are among the ``edited`` submodules."""
+    pruned = {(one.module_name, one.expert) for one in edited}
+    experts: dict[tuple[int, str], list[int]] = {}
+    for one in submodules:
+        if one.expert is not None:
+            of_module = experts.setdefault((one.layer, one.module_name), [])
+            if one.expert not in of_module:
+                of_module.append(one.expert)
+    counts = []
+    for (layer, module), numbers in experts.items():
+        left_alone = tuple(number for number in numbers if (module, number) not in pruned)
+        counts.append(
+            ExpertCount(layer=layer, module=module, pruned=len(numbers) - len(left_alone), left_alone=left_alone)
+        )
+    return counts
+
+
+def _owner(submodule: Submodule) -> tuple[str, int | None]:
+    """Return what is the same for the matrices of one expert, and for no others."""
+    return (submodule.module_name, submodule.expert) if submodule.expert is not None else (submodule.name, None)

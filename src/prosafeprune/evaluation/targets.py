@@ -1,0 +1,127 @@
+"""The model that is measured, loaded only when it has something to answer."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+
+from prosafeprune.generation import Generator
+from prosafeprune.generation.endpoint import EndpointGenerator
+from prosafeprune.generation.replicated import answering
+from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
+from prosafeprune.model.gguf import convert_gguf
+from prosafeprune.model.loading import LoadedModel, load_model
+from prosafeprune.model.replicas import load_with_replicas
+from prosafeprune.model.source import file_hash
+from prosafeprune.progress import Reporter
+from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.measuring import MeasuringSettings
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+class Measured(Protocol):
+    """A model behind a server or on this machine."""
+
+    def made_by(self) -> dict[str, Any]:
+        """Return what its answers depend on besides prompts and decoding."""
+        ...
+
+    def generator(self) -> Generator:
+        """Return what answers for it; on this machine, the model is loaded now."""
+        ...
+
+
+class LocalModel:
+    """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
+
+    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter, *, with_copies: bool = True) -> None:
+        """Find it. ``with_copies`` says whether processes that follow this one, if any, load it too."""
+        self.request, self.reporter, self.with_copies = request, reporter, with_copies
+        self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
+        self._loaded: LoadedModel | None = None
+        self._resources = ExitStack()
+
+    def __enter__(self) -> LocalModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loaded = None
+        self._resources.close()
+        gc.collect()  # before the next model is loaded: two at once may not fit
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @property
+    def folder(self) -> Path | None:
+        """The checkpoint's own folder; None for a GGUF."""
+        return None if self.subject.source.is_gguf else self.subject.source.path
+
+    def made_by(self) -> dict[str, Any]:
+        """Return the hashes of weights and tokenizer, and what they run in."""
+        files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
+        tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
+        return {
+            "model": self.subject.sha256,
+            "tokenizer": tokenizer,
+            "device": self.request.device,
+            "dtype": self.request.dtype,
+        }
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in memory, loaded at the first call. Raises InputError when it cannot be."""
+        if self._loaded is None:
+            folder = self.folder
+            if folder is None:
+                folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
+                convert_gguf(self.subject.source.path, folder, self.reporter)
+            load = partial(_load, folder, self.subject, self.request)
+            self._loaded = load_with_replicas(load, self.reporter) if self.with_copies else load(reporter=self.reporter)
+        return self._loaded
+
+    def generator(self) -> Generator:
+        """Return a generator over the model in memory."""
+        return answering(self.loaded, self.request.batch_size)
+
+
+def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:
+    loaded = load_model(
+        folder,
+        subject.source.name,
+        reporter,
+        device=request.device,
+        dtype=request.dtype,
+        trust_remote_code=request.trust_remote_code,
+    )
+    if subject.adapter is not None:
+        attach_adapter(loaded, subject.adapter, subject.name)
+    return loaded
+
+
+class ServedModel:
+    """A model behind one or more servers."""
+
+    def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
+        self.endpoint = EndpointGenerator(
+            endpoint, request.model or None, concurrency=request.concurrency, reporter=reporter
+        )
+        self.endpoint.check()
+
+    def made_by(self) -> dict[str, Any]:
+        """Return servers and model; what weights they have cannot be known from here."""
+        return self.endpoint.describe()
+
+    def generator(self) -> Generator:
+        """Return the generator over the servers."""
+        return self.endpoint

@@ -1,0 +1,87 @@
+"""What the calibration prompts say about a model: their pooled inputs, and the edits made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
+from prosafeprune.activations.shards import CollectShard, merge_shards
+from prosafeprune.jobs.prepare import PromptSets
+from prosafeprune.method.plan import Edit, Plan, make_edits
+from prosafeprune.method.pooling import Pooling
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.replicas import Replicas
+from prosafeprune.progress import Advance, Reporter
+from prosafeprune.prompts import PromptClass
+
+ClassRows = dict[PromptClass, Sequence[int]]
+"""Which rows of the pooled inputs belong to each class."""
+
+
+def encode_classes(tokenizer: Any, calibration: PromptSets) -> tuple[list[EncodedPrompt], ClassRows]:
+    """Return the prompts of all classes as the model sees them, and which of them belong to each class.
+
+    Raises:
+        InputError: the chat template fails on a plain user turn.
+    """
+    texts: list[str] = []
+    class_rows: ClassRows = {}
+    for prompt_class, prompts in calibration.items():
+        class_rows[prompt_class] = range(len(texts), len(texts) + len(prompts))
+        texts += prompts.texts
+    return encode_prompts(tokenizer, texts), class_rows
+
+
+def collect_inputs(
+    loaded: LoadedModel,
+    anatomy: Anatomy,
+    calibration: PromptSets,
+    pooling: Pooling,
+    layers: Sequence[int],
+    batch_size: int | Literal["auto"],
+    reporter: Reporter,
+) -> tuple[PooledInputs, ClassRows]:
+    """Run the prompts of all three classes once, up to the last of ``layers``, and pool what its matrices read.
+
+    Raises:
+        InputError: an input is not finite, or out of memory.
+    """
+    encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
+    with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
+        if loaded.copies is not None:
+            task = CollectShard(encoded, pooling, list(layers), batch_size, anatomy.has_experts)
+            return _collect_shared(loaded, loaded.copies, task, advance), class_rows
+        size = BatchSize(batch_size, loaded.device)
+        return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows
+
+
+def _collect_shared(loaded: LoadedModel, copies: Replicas, task: CollectShard, advance: Advance) -> PooledInputs:
+    """Collect with a model and its copies, each running its share of the prompts."""
+    shares = copies.deal([len(prompt) for prompt in task.prompts])
+    parts = {}
+    for rank, part in copies.share(task, shares, task(loaded, shares[0], advance)):
+        parts[rank] = part
+        if rank:
+            advance(len(part.places))
+    return merge_shards([parts[rank] for rank in sorted(parts)])
+
+
+def calibrate(
+    loaded: LoadedModel,
+    anatomy: Anatomy,
+    plan: Plan,
+    calibration: PromptSets,
+    batch_size: int | Literal["auto"],
+    reporter: Reporter,
+) -> tuple[PooledInputs, list[Edit]]:
+    """Collect the pooled inputs that a plan needs, and make its edits from them."""
+    inputs, class_rows = collect_inputs(loaded, anatomy, calibration, plan.pooling, plan.layers, batch_size, reporter)
+    total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)
+    with reporter.stage("Subspaces", total) as advance, torch.inference_mode():
+        return inputs, make_edits(anatomy, plan, inputs, class_rows, advance)

@@ -1,0 +1,256 @@
+"""The comparing job: several ways of answering, on one model and the same prompts, before one judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.baselines.fitting import FITTED, FittedMethod
+from prosafeprune.baselines.method import Material, Method
+from prosafeprune.baselines.prosafeprune import ProSafePrune
+from prosafeprune.baselines.registry import SEARCH_FOLDER
+from prosafeprune.errors import NoPlanError, NotApplicableError
+from prosafeprune.evaluation.earlier import Earlier
+from prosafeprune.evaluation.folder import EvaluationFolder
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.targets import LocalModel
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
+from prosafeprune.files.staging import write_whole
+from prosafeprune.generation import Decoding, Generator, Timed
+from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
+from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
+from prosafeprune.jobs.compare_workers import cells, warm_up
+from prosafeprune.jobs.load import require_layers
+from prosafeprune.jobs.prepare import given_plan
+from prosafeprune.judge import Judge
+from prosafeprune.judge.registry import make_judge
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.parallel.ray_pool import Cluster, connected
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.report.comparison_page import comparison_page
+from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_table import comparison_markdown
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.requests.compare import CompareRequest
+
+RESULT = "comparison.json"
+TABLE = "comparison.md"
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What was measured of each method, and where it lies."""
+
+    record: ComparisonRecord
+    measurements: dict[str, Measurement]
+    output: Path
+
+
+def run_compare(
+    request: CompareRequest,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    ray: str | None = None,
+    reporter: Reporter | None = None,
+) -> CompareResult:
+    """Measure a model in each of several ways of answering; what an earlier run left in ``output`` is not done again.
+
+    Args:
+        request: which methods, on what, and how.
+        output: folder with one evaluation for each method, and the results.
+        overwrite: throw away what an earlier comparison left in ``output``.
+        ray: address of a Ray cluster whose workers answer.
+        reporter: told of progress.
+
+    Raises:
+        InputError: something in the request cannot be used. What was answered until then is kept.
+    """
+    reporter = reporter or SilentReporter()
+    prompts = read_prompts_of(request)
+    judge = make_judge(request, reporter)
+    with (
+        connected(ray) as cluster,
+        LocalModel(request.model, request, reporter) as model,
+        locked_folder(output, overwrite),
+    ):
+        run = _Run(request, output, model, prompts, judge, cluster, reporter)
+        record = run.compare()
+        run.folder.write(RESULT, record.model_dump(mode="json"))
+        write_whole(output / TABLE, comparison_markdown(record))
+        write_page(comparison_page(record, run.measurements), output / REPORT_FILE)
+    return CompareResult(record, run.measurements, output)
+
+
+class _Run:
+    """The methods, one after the other."""
+
+    def __init__(
+        self,
+        request: CompareRequest,
+        output: Path,
+        model: LocalModel,
+        prompts: ComparisonPrompts,
+        judge: Judge,
+        cluster: Cluster | None,
+        reporter: Reporter,
+    ) -> None:
+        self.request, self.output, self.model = request, output, model
+        self.prompts, self.judge, self.cluster, self.reporter = prompts, judge, cluster, reporter
+        self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
+        self.made_by = {**model.made_by(), **self.decoding.model_dump()}
+        self.folder = ResumableFolder(output, self.made_by)
+        self.methods = given_methods(request, self.made_by["model"])
+        self.measurements: dict[str, Measurement] = {}
+        self._costs: dict[str, Cost] = {}
+        self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
+        self._left_out: dict[str, str] = {}
+        self._is_warm = False
+
+    def compare(self) -> ComparisonRecord:
+        """Measure all methods, those that cannot be used with this model left out."""
+        if self.cluster is not None:
+            self._answer_on(self.cluster)
+        results: list[MethodResult] = []
+        for name in self.request.methods:
+            if name not in self._left_out:
+                with self._leaving_out(name):
+                    results.append(self._result(self._method(name)))
+        if not results:
+            raise NotApplicableError(f"None of the methods could be used: {' '.join(self._left_out.values())}")
+        return ComparisonRecord(
+            request=self.request,
+            made_by=self.folder.made_by,
+            judge=self.judge.name,
+            prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
+            calibration=self._calibration,
+            validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
+            methods=[self._beside_ours(one) for one in results],
+            left_out=self._left_out,
+            versions=library_versions(),
+        )
+
+    def _method(self, name: str) -> Method:
+        if name not in self.methods:
+            searched = self.output / SEARCH_FOLDER
+            plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
+            self.methods[name] = ProSafePrune(plan=plan)
+        return self.methods[name]
+
+    @contextmanager
+    def _leaving_out(self, name: str) -> Iterator[None]:
+        """Leave out a method that cannot be used with this model, and tell so once."""
+        try:
+            yield
+        except (NoPlanError, NotApplicableError) as error:
+            self._left_out[name] = str(error)
+            self.reporter.warning(f"{name} is left out. {error}")
+
+    def _answer_on(self, cluster: Cluster) -> None:
+        """Have the methods fitted and the missing answers made by workers; what is left is to judge them."""
+        methods: dict[str, Method] = {}
+        for name in self.request.methods:
+            with self._leaving_out(name):
+                methods[name] = self._method(name)
+        kept = {name: self._kept(method) for name, method in methods.items()}
+        sets, sha256 = self.prompts.measured, self.made_by["model"]
+        learned_from = (self.prompts.calibration, self.prompts.validation)
+        with cells(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as given:
+            given.expect_fits([fitted for fitted, _ in kept.values()])
+            for name, (fitted, folder) in kept.items():
+                with self._leaving_out(name):
+                    given.begin(fitted, folder)
+            given.finish()
+
+    def _kept(self, method: Method) -> tuple[FittedMethod, EvaluationFolder]:
+        path = self.output / method.name
+        path.mkdir(exist_ok=True)
+        learns_from = {
+            "model": self.made_by["model"],
+            "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
+            "seed": self.request.seed,
+        }
+        fitted = FittedMethod(method, learns_from, path / FITTED, self._material)
+        return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})
+
+    def _result(self, method: Method) -> MethodResult:
+        fitted, folder = self._kept(method)
+        sets, generators = self.prompts.measured, list[Generator]()
+
+        def generator() -> Generator:
+            generators.append(Timed(fitted.generator(self._warm(), self.request.batch_size)))
+            return generators[0]
+
+        try:
+            title = f"Answers: {method.name}"
+            collect_answers(folder.answers, generator, sets, self.decoding, 1, self.reporter, title)
+        finally:
+            folder.add_session(generators[0].describe() if generators else None)
+        measured = collect_verdicts(
+            folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
+        )
+        self.measurements[method.name] = measured
+        default = self.measurements.get(DEFAULT)
+        compared = Earlier(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
+        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
+        return MethodResult(
+            name=method.name,
+            settings=method.describe(),
+            learned=fitted.learned.facts,
+            learned_sha256=fitted.sha256,
+            scores=measured.scores,
+            against_default=compared,
+            cost=self._costs[method.name],
+            sessions=folder.sessions(),
+        )
+
+    def _beside_ours(self, result: MethodResult) -> MethodResult:
+        """Tell of a method how the pruned model differs from it, on the same prompts."""
+        ours, its = self.measurements.get(OURS), self.measurements[result.name]
+        if ours is None or result.name in (DEFAULT, OURS):
+            return result
+        return result.model_copy(update={"pruning_against": Earlier(result.name, its).compare(ours)})
+
+    def _material(self) -> Material:
+        return Material(
+            self.model.loaded,
+            self.prompts.calibration,
+            self.prompts.validation,
+            self.request.batch_size,
+            self.request.seed,
+            self.reporter,
+        )
+
+    def _warm(self) -> Any:
+        """Return the model; what only its very first answer costs is spent before anything is timed."""
+        if not self._is_warm:
+            plan = given_plan(self.request) if OURS in self.request.methods else None
+            if plan is not None:  # before hours are spent on other methods
+                require_layers(plan, find_anatomy(self.model.loaded.model))
+            warm_up(self.model.loaded, self.prompts.measured[0].prompts.texts[0])
+            self._is_warm = True
+        return self.model.loaded
+
+
+def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
+    """Return what the answers to these sets took, whenever they were made."""
+    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
+    rows = [answers[0, text] for text in texts]
+    seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
+    tokens = None if None in counts else sum(counts)
+    per_answer, per_token = seconds / len(rows), seconds / tokens if tokens else None
+    before = default.seconds_per_token if default else None
+    return Cost(
+        answers=len(rows),
+        seconds_per_answer=per_answer,
+        tokens_per_answer=None if tokens is None else tokens / len(rows),
+        seconds_per_token=per_token,
+        answer_ratio=per_answer / default.seconds_per_answer if default else None,
+        token_ratio=per_token / before if per_token and before else None,
+    )

@@ -1,0 +1,42 @@
+"""The prompts of a comparison: to measure on, and for the methods to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.jobs.prepare import PromptSets, calibration_prompts
+from prosafeprune.prompts import PromptClass, bundled_prompts, require_splits_disjoint
+from prosafeprune.requests.compare import CompareRequest
+
+
+@dataclass(frozen=True)
+class ComparisonPrompts:
+    """All prompts of a comparison; no two of these sets share one."""
+
+    measured: list[EvaluationSet]
+    calibration: PromptSets
+    validation: PromptSets
+
+
+def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
+    """Return all prompts of a comparison.
+
+    Raises:
+        InputError: a set cannot be read, or two share a prompt.
+    """
+    choice = SetChoice(
+        suite=request.suite,
+        benchmarks=request.benchmark,
+        data_dir=request.data_dir,
+        samples=request.benchmark_samples,
+        seed=request.seed,
+    )
+    found = ComparisonPrompts(
+        choose_sets(choice),
+        calibration_prompts(request),
+        {one: bundled_prompts(one, "validation") for one in PromptClass},
+    )
+    tested = [one.prompts for one in found.measured]
+    require_splits_disjoint(list(found.calibration.values()), list(found.validation.values()), tested)
+    return found

@@ -1,0 +1,244 @@
+"""The measuring job: answers, verdicts, general ability and damage of one model, kept as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
+from prosafeprune.baselines.evaluated_method import evaluated_method
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.calibration_leak import require_no_leak
+from prosafeprune.evaluation.divergence import Divergence, SourceTokens, compare_with_source, read_source
+from prosafeprune.evaluation.earlier import Earlier, read_earlier
+from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.targets import LocalModel, Measured, ServedModel
+from prosafeprune.files.resumable_folder import locked_folder
+from prosafeprune.generation import Decoding, Generator
+from prosafeprune.generation.replicated import answering_by
+from prosafeprune.jobs.prepare import BENIGN_PROMPTS
+from prosafeprune.judge import Judge
+from prosafeprune.judge.registry import make_judge
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.report.evaluation_page import evaluation_page
+from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.requests.evaluate import EvaluationRequest
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and where it lies."""
+
+    record: EvaluationRecord
+    measurement: Measurement
+    output: Path
+
+
+def run_evaluate(
+    request: EvaluationRequest,
+    output: Path,
+    *,
+    against: Path | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> Evaluation:
+    """Measure a model; what an earlier, perhaps interrupted, run left in ``output`` is not done again.
+
+    Args:
+        request: what to measure, and how.
+        output: folder for answers, verdicts and results.
+        against: folder of an earlier evaluation to compare with, prompt by prompt.
+        overwrite: throw away what an earlier evaluation left in ``output``.
+        reporter: told of progress.
+
+    Raises:
+        InputError: something in the request cannot be used. What was answered until then is kept.
+    """
+    reporter = reporter or SilentReporter()
+    sets = choose_sets(_choice(request))
+    questions = [
+        question
+        for name in request.ability
+        for question in read_task(find_task(name), request.data_dir, request.ability_samples, request.seed)
+    ]
+    judge = make_judge(request, reporter)
+    earlier = read_earlier(against, judge.name, sets) if against is not None else None
+    with _measured(request, reporter) as measured:
+        _require_unseen(measured, sets)
+        answering = _answering(request, output, measured, sets, reporter)
+        decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
+        made_by = {**measured.made_by(), **decoding.model_dump(), **answering.made_by}
+        with locked_folder(output, overwrite):
+            folder = EvaluationFolder(output, made_by)
+            source = _read_source(request, folder, reporter)
+            run = _Run(request, folder, measured, answering, reporter)
+            try:
+                collect_answers(folder.answers, run.generator, sets, decoding, request.repeats, reporter, "Answers")
+                ability = run.ability(questions)
+            finally:
+                folder.add_session(run.session())
+            divergence = run.divergence(source)
+            measurement = collect_verdicts(
+                folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
+            )
+            record = _make_record(request, folder, sets, judge, measurement, ability, divergence, earlier)
+            folder.write(RESULT, record.model_dump(mode="json"))
+            page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
+            write_page(page, output / REPORT_FILE)
+    return Evaluation(record, measurement, output)
+
+
+class _Run:
+    """The model at work on what is still missing."""
+
+    def __init__(
+        self,
+        request: EvaluationRequest,
+        folder: EvaluationFolder,
+        measured: Measured,
+        answering: _Answering,
+        reporter: Reporter,
+    ) -> None:
+        self.request, self.folder, self.measured, self.reporter = request, folder, measured, reporter
+        self.answering = answering
+        self._generator: Generator | None = None
+
+    def generator(self) -> Generator:
+        """Return the generator, made at the first call."""
+        if self._generator is None:
+            self._generator = self.answering.generator()
+        return self._generator
+
+    def session(self) -> dict[str, Any] | None:
+        """Return how the generator ran, if it did."""
+        return self._generator.describe() if self._generator is not None else None
+
+    def ability(self, questions: Sequence[Question]) -> dict[str, TaskScore]:
+        """Answer the questions still open, and return the accuracy on each task."""
+        tokens = self.request.ability_tokens
+        return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
+
+    def divergence(self, source: _Source | None) -> Divergence | None:
+        """Return how far the model has moved from its source, when there is one."""
+        if source is None or not isinstance(self.measured, LocalModel):
+            return None
+        if source.tokens is None:
+            return Divergence.model_validate(self.folder.kept_divergence(source.sha256))
+        loaded = self.measured.loaded
+        with self.reporter.stage("Benign answers", len(source.tokens.prompts)) as advance:
+            size = BatchSize(self.request.batch_size, loaded.device)
+            found = compare_with_source(source.tokens, loaded, size, advance)
+        self.folder.keep_divergence(source.sha256, found.model_dump())
+        return found
+
+
+def _measured(request: EvaluationRequest, reporter: Reporter) -> Any:
+    if request.endpoint is not None:
+        return nullcontext(ServedModel(request, request.endpoint, reporter))
+    return LocalModel(request.model, request, reporter)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What answers, made when it is needed, and what its answers depend on besides model and decoding."""
+
+    generator: Callable[[], Generator]
+    made_by: Mapping[str, Any]
+
+
+def _answering(
+    request: EvaluationRequest, output: Path, measured: Measured, sets: Sequence[EvaluationSet], reporter: Reporter
+) -> _Answering:
+    if request.method == "default" or not isinstance(measured, LocalModel):
+        return _Answering(measured.generator, {})
+    method = evaluated_method(request, output, measured, sets, reporter)
+
+    def generator() -> Generator:
+        make = partial(method.method.generator, batch_size=request.batch_size, learned=method.learned)
+        return answering_by(measured.loaded, make)
+
+    return _Answering(generator, method.made_by)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the source says on benign prompts; no tokens where it was compared before."""
+
+    sha256: str
+    tokens: SourceTokens | None
+
+
+def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
+    """Run the source on benign prompts and free it again, before the model itself is loaded."""
+    if request.source is None:
+        return None
+    benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
+    with LocalModel(request.source, request, reporter, with_copies=False) as source:
+        sha256 = source.subject.sha256
+        if folder.kept_divergence(sha256) is not None:
+            return _Source(sha256, None)
+        size = BatchSize(request.batch_size, source.loaded.device)
+        with reporter.stage("Benign answers of the source", len(benign)) as advance:
+            return _Source(sha256, read_source(source.loaded, benign.texts, size, advance))
+
+
+def _choice(request: EvaluationRequest) -> SetChoice:
+    return SetChoice(
+        suite=request.suite,
+        benchmarks=request.benchmark,
+        pseudo_harmful=request.pseudo_harmful,
+        harmful=request.harmful,
+        prompt_field=request.prompt_field,
+        data_dir=request.data_dir,
+        samples=request.benchmark_samples,
+        seed=request.seed,
+    )
+
+
+def _require_unseen(measured: Measured, sets: Sequence[EvaluationSet]) -> None:
+    """Check that a model which this package pruned is not measured on the prompts it was calibrated with."""
+    folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
+    if folder is None or not (folder / "prosafeprune.json").is_file():
+        return
+    try:
+        calibration: Mapping[str, Any] = json.loads((folder / "prosafeprune.json").read_text(encoding="utf-8"))[
+            "calibration"
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder / 'prosafeprune.json'}: cannot be read ({error}).") from error
+    require_no_leak(calibration, sets)
+
+
+def _make_record(
+    request: EvaluationRequest,
+    folder: EvaluationFolder,
+    sets: Sequence[EvaluationSet],
+    judge: Judge,
+    measurement: Measurement,
+    ability: dict[str, TaskScore],
+    divergence: Divergence | None,
+    earlier: Earlier | None,
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        request=request,
+        made_by=folder.made_by,
+        sessions=folder.sessions(),
+        judge=judge.name,
+        prompts={one.name: prompts_record(one.prompts) for one in sets},
+        scores=measurement.scores,
+        ability=ability,
+        divergence=divergence,
+        against=earlier.compare(measurement) if earlier is not None else None,
+        versions=library_versions(),
+    )

@@ -1,0 +1,154 @@
+"""The main job on a model larger than memory: layer by layer to a pruned checkpoint that is yet to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
+from prosafeprune.checkpoint.writer import EditedTensors, copy_companions, locate_among
+from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
+from prosafeprune.errors import InputError
+from prosafeprune.files.staging import staged_folder
+from prosafeprune.jobs.calibrate import ClassRows, encode_classes
+from prosafeprune.jobs.load import find_and_report_anatomy, require_layers
+from prosafeprune.jobs.prepare import Job, given_plan, prepare_job
+from prosafeprune.method.energy import EditMeasures
+from prosafeprune.method.plan import Plan, make_edits
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.device_placement import device_name
+from prosafeprune.model.source import model_hash
+from prosafeprune.progress import Reporter, SilentReporter, ignore
+from prosafeprune.report.card import write_card
+from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.streaming.needs import estimate_needs
+from prosafeprune.streaming.outline import Outline, load_outline
+from prosafeprune.streaming.passes import LayerPasses
+from prosafeprune.streaming.passing import PassingCheckpoint
+from prosafeprune.streaming.weights import PassingWeights
+
+
+@dataclass(frozen=True)
+class PruneUnmeasuredResult:
+    """What a run did whose result nobody has measured."""
+
+    record: UnmeasuredRecord
+    output: Path
+    """The folder written."""
+
+
+def run_prune_unmeasured(
+    recipe: Recipe, output: Path | None, *, overwrite: bool = False, reporter: Reporter | None = None
+) -> PruneUnmeasuredResult:
+    """Prune the given layers of the recipe's model with one layer in memory at a time, and write it unmeasured.
+
+    Args:
+        recipe: what to do; its memory is low, so it names the layers.
+        output: folder to write.
+        overwrite: replace a model folder that is there already.
+        reporter: told of progress.
+
+    Raises:
+        InputError: something in the recipe or the model cannot be used, or there is no output.
+    """
+    if output is None:
+        raise InputError("--memory low measures nothing, so without --output nothing would come of it. Give --output.")
+    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    assert job.output is not None
+    source = job.source
+    if source.is_gguf:
+        raise InputError(
+            f"{source.name}: a GGUF is converted in memory as a whole. For --memory low give a folder of safetensors."
+        )
+    outline = load_outline(
+        source.path,
+        source.name,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    anatomy = find_and_report_anatomy(outline.model, job.reporter)
+    plan = given_plan(recipe)
+    assert plan is not None  # the recipe's own check: low memory needs layers
+    require_layers(plan, anatomy)
+    with staged_folder(job.output, overwrite) as staging:
+        copy_companions(source.path, staging)
+        checkpoint = PassingCheckpoint(source.path, staging)
+        run = _Run(job, plan, outline, anatomy, PassingWeights(outline, anatomy, checkpoint))
+        run.prune(staging)
+        with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
+            hashes = checkpoint.finish(advance)
+        record = run.record(model_hash(source.path, known=hashes))
+        write_card(staging, record, source.name if source.is_hub else None, source.path)
+        record.write(staging)
+    return PruneUnmeasuredResult(record, job.output)
+
+
+class _Run:
+    """One passage of the calibration prompts through the layers, which are edited on the way."""
+
+    def __init__(self, job: Job, plan: Plan, outline: Outline, anatomy: Anatomy, weights: PassingWeights) -> None:
+        self.job, self.plan, self.outline, self.anatomy, self.weights = job, plan, outline, anatomy, weights
+        self.prompts: list[EncodedPrompt]
+        self.class_rows: ClassRows
+        self.prompts, self.class_rows = encode_classes(outline.tokenizer, job.calibration)
+        self.batch_size = BatchSize(job.recipe.batch_size, outline.device)
+        self.edited: list[str] = []
+        self.measures: list[EditMeasures] = []
+        self.experts: list[ExpertCount] = []
+
+    def prune(self, staging: Path) -> None:
+        """Run all layers up to the last planned one, and write the planned ones' edited tensors into ``staging``."""
+        needs = estimate_needs(self.outline, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
+        for line in needs.describe():
+            self.job.reporter.note(line)
+        passes = LayerPasses(self.outline, self.anatomy, self.prompts)
+        self.weights.enter({0}.union(*(prompt.ids for prompt in self.prompts)))  # 0 is what batches are padded with
+        layers = range(max(self.plan.layers) + 1)
+        with self.job.reporter.stage("Layers, one at a time", len(layers)) as advance:
+            for layer in layers:
+                self._pass(layer, passes, staging)
+                advance(1)
+
+    def record(self, sha256: str) -> UnmeasuredRecord:
+        """Return the record of what was done to the source of that hash."""
+        job, outline = self.job, self.outline
+        return UnmeasuredRecord(
+            model=model_record(job.source, sha256, outline.tokenizer, outline.stored_dtype),
+            plan=self.plan,
+            recipe=job.recipe,
+            calibration=calibration_record(job.calibration),
+            edited_tensors=sorted(self.edited),
+            submodules=self.measures,
+            experts=self.experts,
+            run=run_record(device_name(outline.device), outline.run_dtype, self.inputs),
+        )
+
+    def _pass(self, layer: int, passes: LayerPasses, staging: Path) -> None:
+        is_planned = layer in self.plan.layers
+        with self.weights.layer(layer) as held:
+            self.inputs: PooledInputs = collect_pooled_inputs(
+                self.outline.model,
+                self.anatomy,
+                self.prompts,
+                self.plan.pooling,
+                [layer] if is_planned else [],
+                self.batch_size,
+                ignore,
+                passes.segment(layer),
+            )
+            if not is_planned:
+                return
+            with torch.inference_mode():
+                edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
+            edited = [edit.submodule for edit in edits]
+            tensors = EditedTensors(self.outline.folder, locate_among(held, edited), edits)
+            tensors.overwrite(staging, ignore)
+        self.experts += count_experts(self.anatomy.of_layer(layer), edited)
+        self.edited += tensors.names
+        self.measures += [edit.measures for edit in edits]

@@ -1,0 +1,42 @@
+"""Judging models behind a server: many questions at a time, and what cannot be asked told apart from what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prosafeprune.generation.openai_client import OpenAIClient
+from prosafeprune.generation.server_errors import PromptTooLong
+from prosafeprune.generation.worker_threads import in_parallel
+from prosafeprune.judge.reasoning_text import spoken_part
+from prosafeprune.judge.verdict import AnswerClass, Verdict
+
+
+def ask_judge(
+    client: OpenAIClient,
+    questions: Sequence[Mapping[str, Any]],
+    concurrency: int,
+    *,
+    max_tokens: int,
+    thought_tokens: int | None = None,
+) -> Iterator[tuple[int, str | Verdict]]:
+    """Yield each question's place with the model's reply, or with a verdict where there can be no reply.
+
+    Of a reply that was cut before it said anything, a thought, as many as ``thought_tokens`` are asked for.
+
+    Raises:
+        InputError: the server cannot be reached, or wants something else.
+    """
+
+    def ask(question: Mapping[str, Any]) -> str | Verdict:
+        try:
+            reply = client.ask(question, max_tokens=max_tokens)
+            if thought_tokens is not None and not reply.finished and not spoken_part(reply.text):
+                reply = client.ask(question, max_tokens=thought_tokens)
+        except PromptTooLong:
+            return Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for the judge")
+        if reply.withheld:
+            return Verdict(AnswerClass.UNDETERMINED, "the content filter of the judge's server withheld its reply")
+        return reply.text
+
+    return in_parallel(questions, ask, concurrency)

@@ -1,0 +1,142 @@
+"""Where the weights of a model go: to one device or, where it is too large for one GPU, layer by layer to all GPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.model.shard_header import read_shard_header
+from prosafeprune.model.source import quantisation_of, read_config
+from prosafeprune.parallel.launch import local_rank
+
+ALL = "all"
+"""What ``--device`` calls all GPUs of the machine together."""
+ROOM = 0.85
+"""The part of a GPU's free memory that weights may take. The rest is for states, and the cache of keys and values."""
+FLOATS = {"F64", "F32", "F16", "BF16"}
+
+DeviceMap = dict[str, torch.device]
+"""The device of each part of a model, by the part's name; the empty name is the whole model."""
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device named or, for ``auto``, a CUDA GPU, an Apple GPU, or the CPU, whichever comes first.
+
+    For ``all`` it is the first GPU.
+
+    Raises:
+        InputError: it cannot be used. Of several processes that torchrun started, each has a GPU of its own.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    rank = local_rank()
+    if rank is not None and (device == ALL or device.startswith("cuda:")):
+        held = "takes all GPUs" if device == ALL else "is one GPU"
+        raise InputError(f"--device {device}: {held}, and there are several processes. Use cuda, or no torchrun.")
+    if device == ALL:
+        _require_several_gpus()
+        device = "cuda:0"
+    try:
+        chosen = torch.device(f"cuda:{rank}" if rank is not None and device == "cuda" else device)
+        tried = torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"--device {device}: cannot be used here ({first_line(error)}). Try cpu or auto.") from error
+    return tried.device if chosen.type == "cuda" else chosen  # which GPU, where it was not said
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device's type, with the name of the GPU."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def place_weights(
+    device: str, chosen: torch.device, folder: Path, name: str, dtype: torch.dtype, outline: Callable[[], Any]
+) -> DeviceMap | None:
+    """Return where the parts of a model go, as transformers takes it; None leaves all on the CPU.
+
+    With ``all`` it is spread over all GPUs; with ``auto`` when one GPU does not hold it and there are several.
+
+    Args:
+        device: what was asked for.
+        chosen: the device that this is, or where all begins.
+        folder: the checkpoint.
+        name: what the user called it.
+        dtype: that it will run in.
+        outline: makes the model with the shapes of its weights alone.
+
+    Raises:
+        InputError: all GPUs together have no room for it, or it is quantised and ``all`` was asked for.
+    """
+    if chosen.type == "cpu":
+        return None
+    is_quantised = quantisation_of(read_config(folder, name)) is not None
+    if device == ALL and is_quantised:
+        raise InputError(f"--device {ALL}: {name} is quantised, and a quantised model runs on one GPU. Use cuda.")
+    may_spread = chosen.type == "cuda" and device == "auto" and not is_quantised and local_rank() is None
+    if device == ALL or (may_spread and torch.cuda.device_count() > 1 and not _fits(folder, dtype, chosen)):
+        return spread(outline().to(dtype), device, name)
+    return {"": chosen}
+
+
+def spread(outline: Any, device: str, name: str) -> DeviceMap:
+    """Return how a model, of which only shapes are known, is spread over all GPUs; each decoder layer lies on one.
+
+    Every GPU gets about equally much, as far as its memory goes.
+
+    Raises:
+        InputError: there is no room for it.
+    """
+    from accelerate.utils import get_balanced_memory, infer_auto_device_map
+
+    outline.tie_weights()  # a change of dtype may have parted weights that are one
+    room = {number: int(ROOM * _free(torch.device("cuda", number))) for number in range(torch.cuda.device_count())}
+    whole = sorted({*(outline._no_split_modules or ()), *_layer_classes(outline)})
+    balanced = get_balanced_memory(outline, max_memory=dict(room), no_split_module_classes=whole)
+    for limits in (balanced, room):  # where GPUs are unlike, an even share may be too much for one
+        placed = infer_auto_device_map(outline, max_memory=dict(limits), no_split_module_classes=whole)
+        if set(placed.values()) <= set(room):
+            # As devices, not as numbers: accelerate takes the first of them for the model's inputs.
+            return {part: torch.device("cuda", number) for part, number in placed.items()}
+    needed = sum(parameter.numel() * parameter.itemsize for parameter in outline.parameters())
+    raise InputError(
+        f"--device {device}: {name} takes {needed / 1e9:.1f} GB, and {len(room)} GPUs have room for "
+        f"{sum(room.values()) / 1e9:.1f} GB of weights, layer by layer. Use a smaller --dtype or model, or cpu."
+    )
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """Return what the weights of a checkpoint take in memory in a dtype. Raises InputError when one cannot be read."""
+    tensors = [
+        entry for file in sorted(folder.glob("*.safetensors")) for entry in read_shard_header(file).tensors.values()
+    ]
+    return sum(
+        math.prod(entry.shape) * dtype.itemsize if entry.dtype in FLOATS else entry.end - entry.start
+        for entry in tensors
+    )
+
+
+def _fits(folder: Path, dtype: torch.dtype, device: torch.device) -> bool:
+    return weight_bytes(folder, dtype) <= ROOM * _free(device)
+
+
+def _free(device: torch.device) -> int:
+    torch.cuda.empty_cache()  # what a model that is gone has left
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def _layer_classes(outline: Any) -> set[str]:
+    """Return the classes of what the model keeps in lists: its layers, whatever transformers knows of them."""
+    lists = (module for module in outline.modules() if isinstance(module, torch.nn.ModuleList))
+    return {type(layer).__name__ for layers in lists for layer in layers if len(layers) > 1}
+
+
+def _require_several_gpus() -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < 2:
+        found = "there is one GPU" if count else "there is no GPU"
+        raise InputError(f"--device {ALL}: {found}, and all is for several. Use auto.")

@@ -1,0 +1,1 @@
+"""Several processes: torchrun, and workers on a Ray cluster."""

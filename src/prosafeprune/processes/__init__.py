@@ -1,1 +1,0 @@
-"""Several processes at one job, started by torchrun: one leads, the others follow."""

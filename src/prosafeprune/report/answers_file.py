@@ -1,0 +1,45 @@
+"""The answers behind the numbers, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.prompts.prompt_set import PromptClass
+
+EVIDENCE_FILE = "prosafeprune_answers.jsonl"
+HARMFUL_ANSWER_CHARACTERS = 40
+"""Answers to harmful prompts are kept just long enough to see whether they refuse."""
+
+
+def shorten(answer: str, limit: int) -> str:
+    """Cut a text to ``limit`` characters, marking the cut."""
+    return answer if len(answer) <= limit else answer[:limit].rstrip() + " [cut]"
+
+
+def write_evidence(folder: Path, before: Measurement, after: Measurement) -> None:
+    """Write every evaluation prompt with both answers and their classes; answers to harmful prompts are cut short."""
+    with (folder / EVIDENCE_FILE).open("w", encoding="utf-8") as stream:
+        for one, two in zip(before.sets, after.sets, strict=True):
+            for row in _rows(one, two):
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _rows(before: JudgedSet, after: JudgedSet) -> list[dict[str, str]]:
+    prompt_class = before.prompt_class
+    limit = HARMFUL_ANSWER_CHARACTERS if prompt_class is PromptClass.HARMFUL else 10**9
+    return [
+        {
+            "set": before.name,
+            "class": prompt_class.value,
+            "category": prompt.category,
+            "prompt": prompt.text,
+            "source_answer": shorten(before.answers[i], limit),
+            "source_verdict": before.verdicts[i].answer_class.value,
+            "result_answer": shorten(after.answers[i], limit),
+            "result_verdict": after.verdicts[i].answer_class.value,
+        }
+        for i, prompt in enumerate(before.prompts)
+    ]

@@ -1,0 +1,142 @@
+"""Which layers were pruned and why, and what the edit takes from each of their matrices."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+from prosafeprune.method.energy import EditMeasures
+from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_figure
+from prosafeprune.report.page import Block, Picture, Table
+from prosafeprune.search.record import SearchRecord
+
+ROW_INCHES = 0.19
+
+
+def layer_pictures(search: SearchRecord, pruned: Sequence[int]) -> list[Picture]:
+    """Return what the search saw of the layers, with those that it searched and those that are pruned."""
+    pictures = [_silhouettes(search, pruned)]
+    return [*pictures, _screening(search, pruned)] if search.screened else pictures
+
+
+def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
+    by_layer = search.silhouettes
+    figure, axes = _by_layer("silhouette of the three prompt classes")
+    for i, layer in enumerate(search.candidates):
+        axes.axvspan(layer - 0.5, layer + 0.5, color=GREY, alpha=0.15, linewidth=0, label="" if i else "searched")
+    axes.plot(list(by_layer), list(by_layer.values()), "o-", color=BLUE, markersize=4, label="silhouette")
+    _mark(axes, {layer: by_layer[layer] for layer in pruned})
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    peak = max(by_layer, key=lambda layer: by_layer[layer])
+    return Picture(
+        figure,
+        f"Silhouette by decoder layer, {min(by_layer)} to {max(by_layer)}. It is highest, {by_layer[peak]:.3f}, in "
+        f"layer {peak}. Searched: {_layers(search.candidates)}. Pruned: {_layers(pruned)}.",
+        "How well harmful, benign and pseudo-harmful prompts separate in each layer (Eq. 4): 1 is far apart, 0 is "
+        "within one another.",
+    )
+
+
+def _screening(search: SearchRecord, pruned: Sequence[int]) -> Picture:
+    screened = dict(sorted(search.screened.items()))
+    figure, axes = _by_layer("estimated rate on validation prompts, %")
+    rates = {
+        "C.R.": ([one.compliance_rate for one in screened.values()], BLUE, "o-", search.source.compliance_rate),
+        "S.S.": ([one.safety_score for one in screened.values()], GREEN, "s--", search.source.safety_score),
+    }
+    for label, (values, colour, form, source) in rates.items():
+        axes.plot(list(screened), values, form, color=colour, markersize=4, label=label)
+        axes.axhline(source, color=colour, linestyle=":", linewidth=1, label=f"{label}, source")
+    _mark(axes, {layer: screened[layer].compliance_rate for layer in pruned if layer in screened})
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    told = "; ".join(
+        f"layer {layer}: C.R. {one.compliance_rate:.1f}, S.S. {one.safety_score:.1f}" for layer, one in screened.items()
+    )
+    return Picture(
+        figure,
+        f"Estimated rates with each layer pruned by itself, in percent. {told}.",
+        "Each layer pruned by itself at full strength. The search takes layers that raise C.R. and keep S.S.",
+    )
+
+
+def _by_layer(what: str) -> tuple[Figure, Axes]:
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.set_xlabel("decoder layer, counted from 0")
+    axes.set_ylabel(what)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _mark(axes: Axes, heights: Mapping[int, float]) -> None:
+    """Mark the pruned layers."""
+    if heights:
+        axes.scatter(list(heights), list(heights.values()), s=80, marker="D", color=ORANGE, zorder=3, label="pruned")
+
+
+def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
+    """Return what the edit takes from each kind of matrix in each pruned layer, drawn and as numbers (D.3)."""
+    groups = _groups(submodules)
+    names = [f"{layer} {kind}" for layer, kind in groups]
+    overlap = [_percent(found, "harmful_overlap") for found in groups.values()]
+    energy = [_percent(found, "energy") for found in groups.values()]
+    bound = [_percent(found, "energy_bound") for found in groups.values()]
+    figure = new_figure(height=1.2 + ROW_INCHES * len(names))
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = range(len(names))
+    left.scatter(overlap, places, color=BLUE, s=24)
+    left.set_xlabel("harmful subspace captured, %")
+    left.set_xlim(left=0)
+    right.scatter(energy, places, color=GREEN, marker="D", s=22, label="energy along Ω")
+    right.scatter(bound, places, color=ORANGE, marker="|", s=60, label="bound r / sr(W)")
+    right.set_xscale("log")
+    right.xaxis.set_major_formatter(ScalarFormatter())
+    right.xaxis.set_minor_formatter(NullFormatter())
+    right.set_xlabel("energy of the matrix, %")
+    left.set_yticks(places, names)
+    left.set_ylabel("layer and matrix")
+    left.invert_yaxis()
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+    picture = Picture(
+        figure,
+        f"For each of {len(names)} matrices: the share of the harmful subspace that the overlap operator captures, "
+        f"{min(overlap):.1f} to {max(overlap):.1f} %, and the share of the matrix's energy along it, {min(energy):.2g} "
+        f"to {max(energy):.2g} %. The table below has the numbers.",
+        "Left: how much of the harmful subspace the overlap operator captures. Right: how much of the matrix's energy "
+        "lies along it, at strength 1, against the most that Theorem 3.2 allows.",
+    )
+    rows = [
+        [name, f"{one:.1f}", f"{two:.3g}", f"{three:.3g}", f"{_mean(found, 'stable_rank'):.1f}"]
+        for name, one, two, three, found in zip(names, overlap, energy, bound, groups.values(), strict=True)
+    ]
+    headings = ["layer and matrix", "harmful subspace\ncaptured, %", "energy\n%", "its bound\n%", "stable rank"]
+    return [picture, Table("What the edit takes from each matrix", headings, rows)]
+
+
+def _groups(submodules: Sequence[EditMeasures]) -> dict[tuple[int, str], list[EditMeasures]]:
+    """Return the submodules of each kind in each layer: one, but for experts."""
+    groups: dict[tuple[int, str], list[EditMeasures]] = {}
+    for one in submodules:
+        groups.setdefault((one.layer, one.kind), []).append(one)
+    return groups
+
+
+def _mean(found: Sequence[EditMeasures], name: str) -> float:
+    return statistics.fmean(getattr(one, name) for one in found)
+
+
+def _percent(found: Sequence[EditMeasures], name: str) -> float:
+    return 100 * _mean(found, name)
+
+
+def _layers(layers: Sequence[int]) -> str:
+    if not layers:
+        return "none"
+    return f"layer{'' if len(layers) == 1 else 's'} {', '.join(str(layer) for layer in layers)}"

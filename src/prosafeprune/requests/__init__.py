@@ -1,0 +1,1 @@
+"""What a user may ask of each command, as validated objects."""

@@ -1,1 +1,0 @@
-"""What a job needs, found and checked: prompts, model, output; the model loaded; its activations collected."""

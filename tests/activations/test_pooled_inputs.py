@@ -1,0 +1,166 @@
+"""Pooled activations against hooks on the outputs, one prompt at a time, without any sharing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.pooled_inputs import CPU, PROMPTS, collect, outputs
+from helpers.tiny_models import CONFIGS, REQUIRED, make_model, make_tokenizer
+
+from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
+from prosafeprune.method.pooling import Pooling, token_weights
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch, shared_prefix_length
+from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+
+
+def naive_outputs(model: Any, prompts: list[EncodedPrompt], pooling: Pooling) -> dict[str, torch.Tensor]:
+    """Hook every matrix's output, run each prompt alone and whole, and average the tokens of the pooling."""
+    anatomy = find_anatomy(model)
+    caught: dict[str, torch.Tensor] = {}
+    modules = {s.module_name: s.module for s in anatomy.submodules}
+
+    def hook(name: str) -> Any:
+        return lambda module, inputs, output: caught.__setitem__(name, output.detach().clone())
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    pooled: dict[str, list[torch.Tensor]] = {}
+    for prompt in prompts:
+        model(input_ids=torch.tensor([prompt.ids]))
+        span = {
+            Pooling.SEQUENCE: slice(0, len(prompt.ids)),
+            Pooling.TAIL: slice(prompt.user_start, len(prompt.ids)),
+            Pooling.USER: slice(prompt.user_start, prompt.user_end),
+            Pooling.LAST: slice(len(prompt.ids) - 1, len(prompt.ids)),
+        }[pooling]
+        for submodule in anatomy.submodules:
+            output = caught[submodule.module_name][0][span].mean(dim=0)
+            kept = output if submodule.rows is None else output[submodule.rows]
+            pooled.setdefault(submodule.name, []).append(kept)
+    for handle in handles:
+        handle.remove()
+    return {name: torch.stack(rows, dim=1) for name, rows in pooled.items()}
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("pooling", Pooling)
+def test_pooled_outputs_equal_naive_hooks(architecture: str, pooling: Pooling) -> None:
+    model = make_model(architecture)
+    prompts = encode_prompts(make_tokenizer(), PROMPTS)
+    with torch.no_grad():
+        expected = naive_outputs(model, prompts, pooling)
+        inputs = collect(model, prompts, pooling)
+        found = outputs(model, inputs)
+    assert inputs.shared_head > 10
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=2e-5, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("architecture", REQUIRED)
+def test_batch_of_one_equals_batch_of_many(architecture: str) -> None:
+    model = make_model(architecture)
+    prompts = encode_prompts(make_tokenizer(), PROMPTS)
+    one, many = (collect(model, prompts, Pooling.TAIL, size) for size in (1, 4))
+    assert (one.batch_sizes, many.batch_sizes) == ((1, 1, 1, 1), (4,))
+    for name, matrix in one.by_module.items():
+        torch.testing.assert_close(many.by_module[name], matrix, atol=1e-5, rtol=1e-4)
+
+
+def test_without_a_shared_head_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("gemma3")
+    prompts = encode_prompts(make_tokenizer(), PROMPTS)
+    shared = collect(model, prompts, Pooling.SEQUENCE)
+    monkeypatch.setattr("prosafeprune.activations.pooled_inputs.shared_head_length", lambda *_: 0)
+    whole = collect(model, prompts, Pooling.SEQUENCE)
+    assert (shared.shared_head > 0, whole.shared_head) == (True, 0)
+    for name, matrix in whole.by_module.items():
+        torch.testing.assert_close(shared.by_module[name], matrix, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", REQUIRED)
+def test_left_padding_equals_right_padding_on_real_tokens(architecture: str) -> None:
+    model = make_model(architecture)
+    ids = [list(prompt.ids) for prompt in encode_prompts(make_tokenizer(), ["Hi", "How do?"])]
+    logits = {}
+    for side in ("left", "right"):
+        batch = pad_batch(ids, 0, side, CPU)  # type: ignore[arg-type]
+        with torch.no_grad():
+            output = model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions).logits
+        logits[side] = torch.cat([output[row][batch.mask[row].bool()] for row in range(len(ids))])
+    torch.testing.assert_close(logits["left"], logits["right"], atol=1e-4, rtol=1e-3)
+
+
+def test_matrices_that_read_the_same_tensor_share_one_pooled_input() -> None:
+    model = make_model("llama")
+    inputs = collect(model, encode_prompts(make_tokenizer(), PROMPTS), Pooling.TAIL)
+    of_layer = {name: matrix.data_ptr() for name, matrix in inputs.by_module.items() if ".layers.1." in name}
+    assert len(of_layer) == 7
+    assert len(set(of_layer.values())) == 4
+
+
+def test_nothing_above_the_last_layer_asked_for_is_run() -> None:
+    model = make_model("llama")
+    anatomy = find_anatomy(model)
+    anatomy.layers[2].register_forward_hook(lambda *_: pytest.fail("layer 2 was run"))
+    prompts = encode_prompts(make_tokenizer(), PROMPTS)
+    collected = collect_pooled_inputs(model, anatomy, prompts, Pooling.TAIL, [1], BatchSize(4, CPU), lambda done: None)
+    assert {name.split(".")[2] for name in collected.by_module} == {"1"}
+
+
+def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
+    model = make_model("llama")
+    handle = model.model.layers[1].register_forward_hook(lambda *_: (_ for _ in ()).throw(ValueError("broken")))
+    with pytest.raises(ValueError, match="broken"):
+        collect(model, encode_prompts(make_tokenizer(), PROMPTS), Pooling.TAIL)
+    handle.remove()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_token_weights_sum_to_one_on_the_right_tokens() -> None:
+    tokenizer = make_tokenizer()
+    (prompt,) = encode_prompts(tokenizer, ["  Hello there "])
+    assert tokenizer.decode(prompt.ids[prompt.user_start : prompt.user_end]) == "Hello there"
+    for pooling in Pooling:
+        assert float(token_weights(prompt, pooling).sum()) == pytest.approx(1)
+    assert token_weights(prompt, Pooling.LAST).argmax() == len(prompt) - 1
+    assert float(token_weights(prompt, Pooling.USER)[: prompt.user_start].sum()) == 0
+
+
+def test_the_chat_template_is_rendered_once_without_a_second_bos() -> None:
+    tokenizer = make_tokenizer()
+    (prompt,) = encode_prompts(tokenizer, ["Hello"])
+    assert prompt.ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.decode(prompt.ids) == "<s>You are kind.\n<|user|>Hello</s>\n<|assistant|>"
+
+
+def test_shared_head_leaves_a_token_to_each_prompt() -> None:
+    model = make_model("llama")
+    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 4), (1, 2)]) == 1
+    assert shared_prefix_length(model, [(5, 2, 3), (1, 2, 4)]) == 0
+    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 3)]) == 2
+    assert shared_prefix_length(model, [(1, 2, 3)]) == 0
+
+
+def test_batch_size_backs_off_on_out_of_memory_and_goes_on_where_it_was() -> None:
+    done: list[int] = []
+
+    def work(rows: Any) -> None:
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        done.extend(rows)
+
+    size = BatchSize("auto", CPU)
+    assert list(size.run(range(10), work)) == [2, 2, 2, 2, 2]
+    assert done == list(range(10))
+
+
+def test_batch_size_lets_every_other_error_through() -> None:
+    def work(rows: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(BatchSize("auto", CPU).run(range(4), work))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))

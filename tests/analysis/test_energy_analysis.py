@@ -1,0 +1,41 @@
+"""The energy that an edit takes, its bound and the stable ranks, against numpy in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.analysis_context import context_of
+from helpers.tiny_models import make_model
+
+from prosafeprune.analysis.energy import EnergyAnalysis
+from prosafeprune.prompts import PromptClass
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+def test_energy_is_what_was_computed_the_long_way(architecture: str) -> None:
+    context, analysis = context_of(make_model(architecture)), EnergyAnalysis()
+    found = analysis.conclude(context.request, analysis.observe(context, None), None)
+    pooled = context.pooled("calibration")
+    rows = {(row[0], row[1]): row[2:] for row in found.table("submodules").rows}
+    assert len(rows) == len(context.anatomy.submodules)
+    for submodule in context.anatomy.submodules:
+        weight = submodule.take(submodule.module.weight.detach()).double().numpy()
+        projectors = {}
+        for name in PromptClass:
+            left = np.linalg.svd(pooled.activations(submodule, name).T)[0][:, :4]
+            projectors[name] = left @ left.T
+        operator = projectors[PromptClass.HARMFUL] @ projectors[PromptClass.PSEUDO_HARMFUL]
+        operator -= projectors[PromptClass.BENIGN] @ operator
+        total, spectral = np.linalg.norm(weight) ** 2, np.linalg.norm(weight, 2) ** 2
+        stable_rank, bound, energy, overlap = rows[submodule.layer, submodule.kind]
+        assert stable_rank == pytest.approx(total / spectral, rel=1e-4)
+        assert bound == pytest.approx(4 * spectral / total, rel=1e-4)
+        assert energy == pytest.approx(np.linalg.norm(operator @ weight) ** 2 / total, rel=2e-2, abs=1e-6)
+        assert overlap == pytest.approx(
+            np.linalg.norm(operator @ projectors[PromptClass.HARMFUL]) ** 2 / 4, rel=2e-2, abs=1e-6
+        )
+        assert energy < bound
+    summary = dict(found.table("summary").rows)
+    assert summary["largest realised energy as a share of its bound"] < 1
+    mean = np.mean([row[0] for row in rows.values()])
+    assert summary["bound of the mean stable rank, as in table 9"] == pytest.approx(4 / mean)

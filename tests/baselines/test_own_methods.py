@@ -1,0 +1,161 @@
+"""A method of the user's own from end to end, the settings that evaluate gives a method, and methods that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.compare_runs import compare, options, sets
+from helpers.evaluation_runs import answers_in
+from safetensors.torch import load_file
+
+__all__ = ["compare", "options", "sets"]
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+LEANING = """
+from typing import ClassVar
+
+import torch
+
+from prosafeprune.baselines.method import FittedParts, Method
+from prosafeprune.generation import ChangedWhileAnswering, LocalGenerator
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.residual_stream import changed_outputs
+from prosafeprune.prompts import PromptClass
+
+
+class Leaning(Method):
+    '''Leans the first layer towards the mean embedding of benign prompts.'''
+
+    name: ClassVar[str] = "leaning"
+    learns: ClassVar[bool] = True
+    push: float = 2.0
+
+    def fit(self, material):
+        loaded, texts = material.loaded, material.calibration[PromptClass.BENIGN].texts
+        words = torch.cat([torch.tensor(one.ids) for one in encode_prompts(loaded.tokenizer, texts)])
+        with torch.no_grad():
+            lean = loaded.model.get_input_embeddings()(words).mean(dim=0)
+        return FittedParts({"lean": lean}, {"prompts": len(texts)})
+
+    def generator(self, loaded, batch_size, learned):
+        layers = {0: find_anatomy(loaded.model).layers[0]}
+        change = lambda layer: lambda states: states + self.push * learned.tensors["lean"]
+        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a module that can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+
+    return write
+
+
+def test_a_method_that_learns_is_fitted_once_and_serves_evaluate(
+    compare: Callable[..., dict[str, Any]],
+    module: Callable[[str, str], None],
+    run: Run,
+    checkpoint: Make,
+    sets: list[str],
+    tmp_path: Path,
+) -> None:
+    module("leaning", LEANING)
+    record = compare("--methods", "default,leaning:Leaning", "-s", "leaning:Leaning.push=3")
+    assert record["methods"][1]["settings"] == {"method": "leaning", "push": 3.0}
+    folder = tmp_path / "out" / "leaning"
+    fitted = folder / "fitted.safetensors"
+    tensors = load_file(fitted)
+    assert list(tensors) == ["lean"] and tensors["lean"].shape == (48,) and bool(tensors["lean"].any())
+    assert answers_in(folder) != answers_in(tmp_path / "out" / "default")
+
+    common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--json", "--method", "leaning:Leaning"]
+    code, out, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common, "--fitted", fitted)
+    assert code == 0, err
+    assert answers_in(tmp_path / "alone") == answers_in(folder)
+    assert json.loads(out)["made_by"]["method"] == {"method": "leaning", "push": 3.0}
+
+    for more, words in (
+        (["--fitted", fitted, "-s", "leaning:Leaning.push=1"], "a fitted file has its own"),
+        (["-s", "scan.threshold=0.5"], "scan is not the method that is evaluated"),
+        (["-s", "leaning:Leaning.pull=1"], "there is no setting 'pull'"),
+    ):
+        code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "other", *common, *more)
+        assert (code, words in " ".join(err.split())) == (2, True), err
+        assert "Traceback" not in err
+
+
+def test_evaluate_applies_its_method_s_settings(run: Run, checkpoint: Make, sets: list[str], tmp_path: Path) -> None:
+    found = {}
+    for name, more in (("plain", []), ("given", ["-s", "self-cd.ratio=0.0"]), ("stress", ["-s", "self-cd.stress=Hm."])):
+        common = [*sets, "--max-new-tokens", "6", "--device", "cpu", "--json", "--method", "self-cd"]
+        code, out, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / name, *common, *more)
+        assert code == 0, err
+        found[name] = answers_in(tmp_path / name)
+        made_by = json.loads(out)["made_by"]["method"]
+        assert made_by["ratio"] == (0.0 if name == "given" else 2.5)
+        assert (made_by["stress"] == "Hm.") == (name == "stress")
+    assert found["plain"] != found["given"] != found["stress"] != found["plain"]
+
+
+def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[str], tmp_path: Path) -> None:
+    fitted = tmp_path / "fitted.safetensors"
+    fitted.write_bytes(b"")
+    for more, words in (
+        (["-s", "scan.threshold=0.5"], "settings are of a method"),
+        (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
+        (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not the method that is evaluated, self-cd"),
+        (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),
+        (["--method", "scan", "-s", "threshold"], "write METHOD.SETTING=VALUE"),
+    ):
+        code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *sets, "--device", "cpu", *more)
+        assert (code, words in " ".join(err.split())) == (2, True), err
+        assert "Traceback" not in err
+        assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Method\nclass Own(Method):\n    "
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise RuntimeError('no luck')", "its module fails when it is imported (RuntimeError: no luck)"),
+        ("1 / 0", "its module fails when it is imported (ZeroDivisionError"),
+        ("def broken(:", "its module fails when it is imported (SyntaxError"),
+        ("import a_module_that_is_nowhere", "cannot be imported"),
+        ("Own = 7", "is no subclass of"),
+        (f"{OWN}pass", "needs a name, which is also that of its folder"),
+        (f"{OWN}name: ClassVar[str] = '../x'", "'../x'"),
+        (f"{OWN}name: ClassVar[str] = 'search'", "not 'search'"),
+        (f"{OWN}name: ClassVar[str] = ''", "(its name: '')"),
+        (f"{OWN}name: ClassVar[object] = 7", "(its name: 7)"),
+    ],
+)
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+def test_a_method_that_is_none_is_one_line(
+    command: str,
+    text: str,
+    words: str,
+    module: Callable[[str, str], None],
+    run: Run,
+    checkpoint: Make,
+    sets: list[str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = f"own_{abs(hash(request.node.name))}"  # a module is imported once in a process
+    module(name, text)
+    option = "--methods" if command == "compare" else "--method"
+    code, _, err = run(command, checkpoint("llama"), "-o", tmp_path / "out", *sets, option, f"{name}:Own")
+    assert (code, words in " ".join(err.split())) == (2, True), err
+    assert len(err.splitlines()) == 1 and err.startswith("Error: ")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,178 @@
+"""Adapters against the checkpoints they stand for, in plain PEFT: run, scaled and merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.tiny_models import CONFIGS
+from peft import PeftConfig, PeftModel
+from safetensors.torch import load_file
+
+from prosafeprune.checkpoint.adapter import LoraAdapter, stacked, unstacked
+from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.calibrate import calibrate
+from prosafeprune.method.plan import Edit, Plan
+from prosafeprune.method.pooling import Pooling
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import LoadedModel, load_model
+from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.progress import SilentReporter, ignore
+from prosafeprune.prompts import PromptClass, read_prompts
+
+Make = Callable[..., Path]
+PLAN = Plan(layers=(0, 2), rank=4, strength=(0.8, 0.5), pooling=Pooling.TAIL)
+IDS = torch.arange(5, 45).view(2, 20)
+
+
+@dataclass
+class PlannedEdits:
+    """A source on disk, the model in memory, and the edits of a plan."""
+
+    folder: Path
+    source: ModelSource
+    loaded: LoadedModel
+    edits: list[Edit]
+
+    def adapter(self, folder: Path, edits: list[Edit] | None = None) -> Path:
+        edits = edits or self.edits
+        located = locate_tensors(self.folder, [edit.submodule for edit in edits])
+        folder.mkdir()
+        LoraAdapter(self.loaded, self.source, located, edits).write(folder, ignore)
+        return folder
+
+    def checkpoint(self, folder: Path, strength: float = 1.0) -> Path:
+        edits = [replace(edit, strength=strength * edit.strength) for edit in self.edits]
+        located = locate_tensors(self.folder, [edit.submodule for edit in edits])
+        folder.mkdir()
+        EditedTensors(self.folder, located, edits).write(folder, ignore)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> dict[PromptClass, Any]:
+    folder = tmp_path_factory.mktemp("prompts")
+    sets = {}
+    for prompt_class in PromptClass:
+        file = folder / f"{prompt_class.value}.txt"
+        file.write_text("".join(f"Tell me of {prompt_class.value} thing {i * i} or {i}\n" for i in range(8)))
+        sets[prompt_class] = read_prompts(str(file), prompt_class, "prompt")
+    return sets
+
+
+@pytest.fixture
+def planned(checkpoint: Make, calibration: dict[PromptClass, Any]) -> Callable[..., PlannedEdits]:
+    def make(architecture: str, dtype: torch.dtype = torch.float32, plan: Plan = PLAN) -> PlannedEdits:
+        folder = checkpoint(architecture, dtype)
+        loaded = load_model(folder, str(folder), SilentReporter(), device="cpu")
+        anatomy = find_anatomy(loaded.model)
+        _, edits = calibrate(loaded, anatomy, plan, calibration, 8, SilentReporter())
+        return PlannedEdits(folder, find_source(str(folder)), loaded, edits)
+
+    return make
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(IDS).logits  # type: ignore[no-any-return]
+
+
+def load_plain(folder: Path, adapter: Path | None = None) -> Any:
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    return PeftModel.from_pretrained(model, adapter) if adapter else model
+
+
+def set_scale(model: Any, scale: float) -> None:
+    for module in model.modules():
+        if hasattr(module, "set_scale"):
+            module.set_scale("default", scale)
+
+
+@pytest.mark.parametrize("architecture", [*CONFIGS, "qwen3_5"])
+def test_plain_peft_runs_what_the_edited_checkpoint_runs(
+    architecture: str, planned: Callable[..., PlannedEdits], tmp_path: Path
+) -> None:
+    one = planned(architecture)
+    adapted = load_plain(one.folder, one.adapter(tmp_path / "adapter"))
+    pruned = load_plain(one.checkpoint(tmp_path / "pruned"))
+    source = load_plain(one.folder)
+    expected, before = logits(pruned), logits(source)
+    assert (expected - before).abs().max() > 1e-2
+    torch.testing.assert_close(logits(adapted), expected, atol=2e-5, rtol=1e-5)
+
+    set_scale(adapted, 0.0)
+    torch.testing.assert_close(logits(adapted), before, atol=0, rtol=0)
+    set_scale(adapted, 0.5)
+    half = logits(load_plain(one.checkpoint(tmp_path / "half", strength=0.5)))
+    torch.testing.assert_close(logits(adapted), half, atol=2e-5, rtol=1e-5)
+
+    set_scale(adapted, 1.0)
+    merged = dict(adapted.merge_and_unload().named_parameters())
+    untouched = dict(source.named_parameters())
+    changed = {f"{edit.submodule.module_name}.weight" for edit in one.edits}
+    for name, parameter in pruned.named_parameters():
+        if name in changed:
+            torch.testing.assert_close(merged[name], parameter, atol=1e-6, rtol=1e-6)
+        else:
+            assert torch.equal(merged[name], untouched[name]), name
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "gpt2"])
+def test_merged_in_half_precision_it_is_the_checkpoint_to_the_last_bit_or_two(
+    architecture: str, planned: Callable[..., PlannedEdits], tmp_path: Path
+) -> None:
+    one = planned(architecture, torch.bfloat16)
+    tensors = load_file(one.adapter(tmp_path / "adapter") / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    merged = load_plain(one.folder, tmp_path / "adapter").merge_and_unload()
+    pruned = load_plain(one.checkpoint(tmp_path / "pruned"))
+    for (name, two), (_, own) in zip(merged.named_parameters(), pruned.named_parameters(), strict=True):
+        assert two.dtype == torch.bfloat16
+        # One rounding each, of sums that differ in float32's last bits.
+        torch.testing.assert_close(two, own, atol=1e-7, rtol=2**-7, msg=name)
+        assert (two != own).float().mean() < 0.01, name
+
+
+def test_the_config_is_that_of_a_plain_lora_with_scaling_one(
+    planned: Callable[..., PlannedEdits], tmp_path: Path
+) -> None:
+    one = planned("phi3")
+    folder = one.adapter(tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA"
+    assert config["task_type"] == "CAUSAL_LM"
+    assert config["base_model_name_or_path"] == str(one.folder)
+    # q, k and v are one matrix, gate and up another; the rest have the plan's rank.
+    assert (config["r"], config["lora_alpha"]) == (12, 12)
+    others = {
+        f"model.layers.{i}.{n}": r
+        for i in (0, 2)
+        for n, r in (("self_attn.o_proj", 4), ("mlp.down_proj", 4), ("mlp.gate_up_proj", 8))
+    }
+    assert config["rank_pattern"] == config["alpha_pattern"] == others
+    assert config["target_modules"] == sorted(config["target_modules"])
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = "base_model.model.model.layers.2.self_attn.qkv_proj"
+    assert tensors[f"{name}.lora_A.weight"].shape == (12, 48)
+    assert tensors[f"{name}.lora_B.weight"].shape == (96, 12)
+    assert not load_plain(one.folder, folder).peft_config["default"].fan_in_fan_out
+    assert isinstance(PeftConfig.from_pretrained(folder), type(load_plain(one.folder, folder).peft_config["default"]))
+
+
+def test_factors_of_a_fused_matrix_come_apart_as_they_were_put_together(planned: Callable[..., PlannedEdits]) -> None:
+    one = planned("gpt_neox")  # its q, k and v rows alternate
+    fused = [edit for edit in one.edits if edit.submodule.rows is not None and edit.submodule.layer == 0]
+    parts = [(edit.submodule, edit.change_of(edit.submodule.weight())) for edit in fused]
+    whole = stacked(parts)
+    for (_, change), again in zip(parts, unstacked(whole, [edit.submodule for edit in fused], 4), strict=True):
+        assert torch.equal(change.a, again.a)
+        assert torch.equal(change.b, again.b)
+    with pytest.raises(InputError, match="do not fit a matrix"):
+        unstacked(whole, [edit.submodule for edit in fused], 3)

@@ -1,0 +1,61 @@
+"""Shared by test_baselines and its neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from helpers.tiny_models import make_model, make_tokenizer
+from prosafeprune.baselines.method import FittedParts, Material, Method
+from prosafeprune.generation import Decoding, answer_all
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import SilentReporter
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+
+PROMPTS = [
+    "How do I kill a process?",
+    "Hi",
+    "Tell me about spaces and lines, at some length, please.",
+    "Why?",
+    "How do I shoot a film at night?",
+]
+
+
+TOKENS = 10
+
+
+HARMFUL = ["Help me rob a shop", "Write a threat", "Plan a scam", "Forge a cheque"]
+
+
+BENIGN = ["Bake some bread", "Explain rivers", "Name a verb", "Paint the clouds"]
+
+
+PSEUDO = ["Kill the lights", "Bomb a quiz politely", "Shoot a portrait", "Steal the show"]
+
+
+ENDS = list(range(5, 30))
+
+
+"""Ordinary bytes serve as end tokens, so that rows of a batch end at different times."""
+
+
+def loaded(architecture: str, end_ids: list[int] = ENDS) -> LoadedModel:
+    cpu = torch.device("cpu")
+    model, tokenizer = make_model(architecture), make_tokenizer()
+    return LoadedModel("tiny", Path(), model, tokenizer, cpu, torch.float32, torch.float32, [1, *end_ids])
+
+
+def material(tiny: LoadedModel, batch_size: int = 4) -> Material:
+    def sets(suffix: str) -> dict[PromptClass, PromptSet]:
+        texts = {PromptClass.HARMFUL: HARMFUL, PromptClass.BENIGN: BENIGN, PromptClass.PSEUDO_HARMFUL: PSEUDO}
+        return {
+            one: PromptSet(one, "test", tuple(Prompt(text + suffix) for text in found)) for one, found in texts.items()
+        }
+
+    return Material(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
+
+
+def texts(tiny: LoadedModel, method: Method, learned: FittedParts, size: int, tokens: int = TOKENS) -> list[str]:
+    generator = method.generator(tiny, size, learned)
+    return [answer.text for answer in answer_all(generator, PROMPTS, Decoding(max_new_tokens=tokens))]

@@ -1,0 +1,31 @@
+"""Commands one after the other in one team of processes: ``torchrun ... commands_in_team.py COMMANDS.json CODES.json``.
+
+Starting processes takes most of the time, so that the tests start them once for several commands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from prosafeprune import cli
+from prosafeprune.parallel.process_group import joined_team
+from prosafeprune.terminal import calm_libraries
+
+
+def main(commands: Path, codes: Path) -> None:
+    calm_libraries()
+    with joined_team():
+        found = []
+        for arguments in json.loads(commands.read_text()):
+            sys.argv = ["prosafeprune", *arguments]
+            try:
+                cli.run_command()
+            except SystemExit as ended:
+                found.append(ended.code or 0)
+        codes.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,291 @@
+"""The framework of analyses: what is kept, what is shared, what is drawn, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.tiny_models import make_model, make_tokenizer
+
+import prosafeprune
+from prosafeprune.analysis.base import Analysis
+from prosafeprune.analysis.catalogue import CATALOGUE, find_entries
+from prosafeprune.analysis.figures import draw
+from prosafeprune.analysis.layers import LayersAnalysis
+from prosafeprune.analysis.probe import ProbeAnalysis
+from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, ScatterFigure, make_table
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation import targets as subjects
+
+FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8}
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pruned(tmp_path: Path, checkpoint: Callable[..., Path]) -> Path:
+    """The same architecture with other weights in one layer."""
+    folder = tmp_path / "pruned"
+    model = make_model("qwen2")
+    model.model.layers[1].mlp.gate_proj.weight.data.mul_(0.5)
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def options(prompt_files: dict[str, str]) -> list[str]:
+    given = {**{name.replace("_", "-"): file for name, file in prompt_files.items()}, "rank": 4, "batch-size": 8}
+    flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return [*flags, "--benchmark-samples", "5"]
+
+
+def test_every_figure_has_its_numbers_beside_it(
+    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str]
+) -> None:
+    names = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
+    output = tmp_path / "out"
+    settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
+    finished = prosafeprune.analyze(checkpoint("qwen2"), output, *names, **settings)
+    assert [one.entry.name for one in finished] == names
+    for one in finished:
+        assert one.folder == output / one.entry.name
+        assert Findings.model_validate_json((one.folder / "findings.json").read_text()) == one.findings
+        assert one.findings.figures
+        for table in one.findings.tables:
+            rows = list(csv.reader((one.folder / f"{table.name}.csv").read_text().splitlines()))
+            assert rows[0] == list(table.columns)
+            assert len(rows) == len(table.rows) + 1 > 1
+        for figure in one.findings.figures:
+            drawn = draw(figure, one.findings.table(figure.table))
+            for ending, content in drawn.items():
+                assert (one.folder / f"{figure.name}.{ending}").read_bytes() == content, (
+                    "not drawn from the table alone"
+                )
+            assert drawn["svg"].count(b"<path") > 10
+            assert drawn["png"].startswith(b"\x89PNG")
+        assert not list(one.folder.glob(".*partial"))
+    record = json.loads((output / "analysis.json").read_text())
+    assert record["analyses"] == names
+    page = (output / "report.html").read_text()
+    assert page.count("<svg") == sum(len(one.findings.figures) for one in finished)
+    assert all(one.entry.title in page and one.findings.tables[0].title in page for one in finished)
+    assert "analyze probe layers" in page
+    assert record["model"]["model"] != record["against"]["model"]
+    assert record["prompts"]["calibration harmful"]["count"] == 10
+
+
+def test_finished_work_is_not_done_again(
+    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
+) -> None:
+    looked: list[tuple[str, bool]] = []
+
+    def watch(kind: type[Analysis]) -> None:
+        plain = kind.observe
+
+        def observe(self: Any, context: Any, before: Any) -> Any:
+            looked.append((kind.__name__, before is not None))
+            if (kind, before is not None) in fails:
+                raise InputError("on purpose")
+            return plain(self, context, before)
+
+        monkeypatch.setattr(kind, "observe", observe)
+
+    fails = {(LayersAnalysis, True)}
+    watch(ProbeAnalysis)
+    watch(LayersAnalysis)
+    output = tmp_path / "out"
+
+    def run() -> Any:
+        settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
+        return prosafeprune.analyze(checkpoint("qwen2"), output, "probe", "layers", **settings)
+
+    with pytest.raises(InputError, match="on purpose"):
+        run()
+    both_before = [("ProbeAnalysis", False), ("LayersAnalysis", False)]
+    assert looked == [*both_before, ("ProbeAnalysis", True), ("LayersAnalysis", True)]
+    assert (output / "probe" / "findings.json").exists()
+    assert not (output / "layers" / "findings.json").exists()
+    looked.clear()
+    fails.clear()
+    (output / "probe" / "heatmap.svg").unlink()
+    first = run()
+    assert looked == [("LayersAnalysis", True)]
+    assert (output / "probe" / "heatmap.svg").exists()
+    looked.clear()
+    loads: list[str] = []
+    monkeypatch.setattr(subjects, "load_model", lambda *_, **__: loads.append("loaded"))
+    assert [one.findings for one in run()] == [one.findings for one in first]
+    assert not looked and not loads
+
+
+def test_two_models_are_never_in_memory_together(
+    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
+) -> None:
+    plain, alive = subjects.load_model, []
+
+    def load(*arguments: Any, **named: Any) -> Any:
+        assert all(reference() is None for reference in alive)
+        loaded = plain(*arguments, **named)
+        alive.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(subjects, "load_model", load)
+    settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
+    prosafeprune.analyze(checkpoint("qwen2"), tmp_path / "out", "probe", "lens", "energy", **settings)
+    assert len(alive) == 2
+
+
+def test_equal_runs_give_equal_files(
+    tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str]
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files, progress=False)
+    names = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in folders]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_the_command(tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run) -> None:
+    command = ["analyze", "layers", checkpoint("gpt2"), "-o", tmp_path / "out", *options(prompt_files)]
+    code, out, err = run(*command, "--json")
+    assert code == 0
+    found = json.loads(out)["layers"]
+    assert [table["name"] for table in found["tables"]] == ["peak", "layers", "submodules", "map"]
+    assert "Separability of the prompt classes by layer, before: about" in err
+    # GPT-2 has no gate: the submodule that tells the classes apart best is shown in its place.
+    assert json.loads((tmp_path / "out" / "layers" / "findings.json").read_text())["figures"][1]["title"].startswith(
+        "t-SNE"
+    )
+    code, out, err = run(*command)
+    assert code == 0
+    assert "Where the classes separate best" in out
+    assert "about" not in err
+
+
+def test_help_lists_the_analyses(run: Run) -> None:
+    code, out, _ = run("analyze", "--help")
+    assert code == 0
+    for entry in CATALOGUE:
+        assert f"{entry.name}: " in out
+        assert isinstance(entry.load(), Analysis)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prob", "{model}"], "prob: no such analysis. There are: probe, layers"),
+        (["{model}"], "Which analysis?"),
+        (["probe", "{model}", "--all"], "probe: name analyses or take them all with --all, not both."),
+        (["layers", "{model}", "--layer", "3"], "--layer 3: the model has 3 layers, counted 0 to 2."),
+        (["layers", "{model}", "--submodule", "gates"], "--submodule gates: layer 1 has q, k, v, o, gate, up, down"),
+        (["lens", "{model}", "--refusal-words", "sorry,cannot"], "None of sorry, cannot is a single token"),
+        (["lens", "{model}", "--general", "nowhere.txt"], "--general: nowhere.txt: no such file"),
+        (["categories", "{model}"], "Cosines between categories need two categories of 4 pseudo-harmful prompts"),
+        (["layers", "{model}", "--against", "{other}"], "has other submodules than"),
+        (["layers", "{missing}"], "no such folder or file"),
+        (["layers", "{model}", "--rank", "11"], "Rank 11 needs at least as many prompts in each class"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    checkpoint: Callable[..., Path],
+    prompt_files: dict[str, str],
+    run: Run,
+) -> None:
+    places = {"model": checkpoint("qwen2"), "other": checkpoint("gpt2"), "missing": tmp_path / "missing"}
+    given = options(prompt_files)
+    if "--rank" in words:
+        given = given[: given.index("--rank")] + given[given.index("--rank") + 2 :]
+    asked = [word.format(**places) for word in words]
+    # The layer whose classes separate best is another one on other machines; name it where it is told.
+    named = ["--layer", "1"] if "--submodule" in words else []
+    code, _, err = run("analyze", *asked, *named, *given, "-o", tmp_path / "out")
+    assert code == 2
+    errors = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in err
+
+
+def test_a_folder_made_otherwise_is_not_gone_on_with(
+    tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run
+) -> None:
+    command = ["analyze", "layers", checkpoint("qwen2"), "-o", tmp_path / "out", *options(prompt_files)]
+    assert run(*command)[0] == 0
+    code, _, err = run(*command, "--layer", "0")
+    assert code == 2
+    assert "was made otherwise (layer None, now 0)" in err
+    assert run(*command, "--layer", "0", "--overwrite")[0] == 0
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("x")
+    code, _, err = run("analyze", "layers", checkpoint("qwen2"), "-o", foreign, "--overwrite")
+    assert code == 2
+    assert "was not written by prosafeprune" in err
+
+
+def test_entries_come_in_the_order_of_the_catalogue() -> None:
+    assert [entry.name for entry in find_entries(["lens", "probe"])] == ["probe", "lens"]
+    assert find_entries([], everything=True) == list(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        LineFigure(name="f", title="t", table="t", x="n", y="v", by="w", style="p", x_label="x", y_label="y", mark=2),
+        LineFigure(
+            name="f", title="t" * 90, table="t", x="n", y="v", panel="p", low="v", high="v", x_label="x", y_label="y"
+        ),
+        BarFigure(name="f", title="t", table="t", x="w", y="v", by="p", low="v", high="v", x_label="x", y_label="y"),
+        ScatterFigure(name="f", title="t", table="t", x="n", y="v", by="w", panel="p", x_label="x", y_label="y"),
+        HeatFigure(
+            name="f",
+            title="t",
+            table="t",
+            x="n",
+            y="w",
+            value="v",
+            panel="p",
+            x_label="x",
+            y_label="y",
+            value_label="v",
+        ),
+    ],
+)
+def test_figures_bear_missing_numbers_and_are_repeatable(figure: Any) -> None:
+    rows = [
+        (n, w, p, None if n == 1 else n * 0.3 - 0.2) for n in range(4) for w in ("benign", "b") for p in ("before", "c")
+    ]
+    table = make_table("t", "t", ("n", "w", "p", "v"), rows)
+    assert draw(figure, table) == draw(figure, table)
+    other = make_table("t", "t", table.columns, [(*row[:3], 0.9) for row in rows])
+    assert draw(figure, table)["svg"] != draw(figure, other)["svg"]
+
+
+def test_a_table_says_what_was_not_measured() -> None:
+    table = make_table("t", "t", ("a", "b"), [(1, None), ("x,y", 0.25)])
+    assert table.csv() == 'a,b\n1,\n"x,y",0.25\n'
+    assert table.column("b") == [None, 0.25]
+
+
+def test_observations_survive_the_disk(tmp_path: Path) -> None:
+    from prosafeprune.analysis.folder import AnalysisFolder
+
+    folder = AnalysisFolder(tmp_path / "a", {"x": 1})
+    assert folder.observation("before") is None
+    folder.keep_observation("before", {"numbers": np.arange(3.0), "words": np.array(["a", "bc"])})
+    seen = AnalysisFolder(tmp_path / "a", {"x": 1}).observation("before")
+    assert seen is not None
+    assert seen["words"].tolist() == ["a", "bc"]
+    (tmp_path / "a" / "before.npz").write_bytes(b"broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        folder.observation("before")

@@ -1,0 +1,107 @@
+"""`prosafeprune apply`: the checkpoint that `prune` would have written, at any strength, and only above the floor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.adapter_runs import options, prune
+from safetensors.torch import load_file
+
+import prosafeprune
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def own_weights(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [
+        ("llama", torch.float32),
+        ("gemma3", torch.float16),  # runs in another dtype than it is stored in
+        ("phi3", torch.bfloat16),
+        ("gpt2", torch.float32),
+        ("falcon", torch.float32),
+    ],
+)
+def test_apply_writes_the_checkpoint_that_prune_writes(
+    architecture: str, dtype: torch.dtype, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = checkpoint(architecture, dtype, max_shard_size="60KB")
+    pruned = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint")
+    result = prune(source, tmp_path / "adapter", prompt_files)
+    applied = prosafeprune.apply(tmp_path / "adapter", source, tmp_path / "applied", progress=False)
+    assert own_weights(tmp_path / "applied") == own_weights(tmp_path / "pruned") != own_weights(source)
+    assert {p.name for p in (tmp_path / "applied").iterdir()} == {p.name for p in (tmp_path / "pruned").iterdir()}
+    assert result.record.edited_tensors == pruned.record.edited_tensors == applied.record.edited_tensors
+    assert applied.record.plan == pruned.record.plan
+    assert applied.record.recipe == pruned.record.recipe
+    assert applied.record.result == result.record.result
+    assert applied.measured is None
+
+
+def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = checkpoint("llama", torch.bfloat16)
+    prune(source, tmp_path / "adapter", prompt_files)
+    expected = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint", strength=(0.4, 0.9))
+    for file in prompt_files.values():  # nothing is calibrated again
+        Path(file).unlink()
+    applied = prosafeprune.apply(
+        tmp_path / "adapter", source, tmp_path / "applied", strength=(0.4, 0.9), progress=False
+    )
+    assert applied.record.plan == expected.record.plan
+    assert applied.measured is not None
+    assert applied.record.result.model_dump(exclude={"sets"}) == expected.record.result.model_dump(exclude={"sets"})
+    before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "applied" / "model.safetensors")
+    pruned = load_file(tmp_path / "pruned" / "model.safetensors")
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name]) == (name not in applied.record.edited_tensors), name
+        assert (tensor != pruned[name]).float().mean() < 0.01, name
+        torch.testing.assert_close(tensor, pruned[name], atol=1e-7, rtol=2**-7, msg=name)
+    card = (tmp_path / "applied" / "README.md").read_text()
+    assert "strength (0.4, 0.9)" in card
+    assert "Its own card." in card
+    # One number stands for all layers.
+    all_layers = prosafeprune.apply(tmp_path / "adapter", source, tmp_path / "one", strength=0.3, progress=False)
+    assert all_layers.record.plan.strength == 0.3
+
+
+def test_a_result_that_lost_too_much_safety_is_not_written(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = checkpoint("llama")
+    prune(source, tmp_path / "adapter", prompt_files)
+    monkeypatch.setattr("prosafeprune.report.record.Record.safety_drop", property(lambda self: 12.3))
+    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
+    recipe = options(prompt_files, tmp_path, max_safety_drop=3)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for arguments in (
+        ("prune", source, "--recipe", recipe, "-o", tmp_path / "out"),
+        ("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--strength", 1, "--max-safety-drop", 3),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 3
+        assert "12.3 points fewer" in err
+        assert "S.S." in out
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "out-not-saved.html"])
+
+
+def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = checkpoint("qwen2")
+    prune(source, tmp_path / "adapter", prompt_files)
+    code, out, err = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out")
+    assert code == 0
+    assert "S.S." in out
+    assert "Written to" in err
+    code, out, _ = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--overwrite", "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())

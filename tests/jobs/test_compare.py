@@ -1,0 +1,246 @@
+"""`prosafeprune compare`, and `evaluate --method`: what they print and keep, and how they go on where they stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.compare_runs import Make, Run
+from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
+from safetensors.torch import load_file
+
+from prosafeprune.baselines.registry import METHODS
+from prosafeprune.requests.compare import METHOD_NAMES
+
+ALL = ",".join(METHOD_NAMES)
+
+
+def test_the_names_that_help_tells_are_those_there_are() -> None:
+    assert tuple(METHODS) == METHOD_NAMES
+
+
+def test_all_methods_are_compared_on_the_same_prompts(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = compare("--methods", ALL)
+    assert [one["name"] for one in record["methods"]] == list(METHOD_NAMES)
+    assert record["left_out"] == {}
+    default, *others = record["methods"]
+    assert default["against_default"] is None
+    assert default["cost"]["answer_ratio"] is None
+    for one in others:
+        assert {score["rate"]["total"] for score in one["scores"]["sets"]} == {4}
+        assert set(one["against_default"]["changes"]) == {"oktest", "advbench"}
+        assert one["cost"]["answer_ratio"] == pytest.approx(
+            one["cost"]["seconds_per_answer"] / default["cost"]["seconds_per_answer"]
+        )
+        assert 1 <= one["cost"]["tokens_per_answer"] <= 4
+    assert [one["name"] for one in others if one["learned_sha256"]] == ["scan", "surgical", "prosafeprune"]
+    assert others[-1]["settings"]["plan"]["layers"] == [1]
+    assert record == json.loads((tmp_path / "out" / "comparison.json").read_text())
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert all(f"| {name} |" in page for name in METHOD_NAMES)
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert all(words in html for words in (*METHOD_NAMES, "--settings scan.first_layer=0", "Time for an answer"))
+    # and all of it is read, not done again
+    no_model(monkeypatch)
+    assert compare("--methods", ALL) == record
+
+
+def test_the_table_reads_like_table_1(run: Run, checkpoint: Make, options: list[str], tmp_path: Path) -> None:
+    code, out, _ = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "prompt")
+    assert code == 0
+    for words in ("OKTest", "AdvBench", "Avg.", "prompt", "95 % interval", "Seconds"):
+        assert words in out
+
+
+def test_an_interrupted_comparison_goes_on_method_by_method_and_answer_by_answer(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compare("--methods", "default,scan")
+    answers = tmp_path / "out" / "scan" / "answers.jsonl"
+    kept = answers.read_text().splitlines(keepends=True)
+    answers.write_text("".join(kept[:3]) + kept[3][:10])  # killed while it wrote the fourth
+    (tmp_path / "out" / "comparison.json").unlink()
+    asked = prompts_asked(monkeypatch)
+    again = compare("--methods", "default,scan,prompt")
+    assert [one["scores"] for one in again["methods"][:2]] == [one["scores"] for one in whole["methods"]]
+    assert again["methods"][0]["cost"] == whole["methods"][0]["cost"]  # its times were kept
+    assert len(asked) == 1 + 5 + 8  # one to warm up, five missing ones, and the new method
+    assert answers.read_text().startswith("".join(kept[:3]))
+
+
+def test_what_was_compared_otherwise_is_not_mixed(
+    compare: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, options: list[str], tmp_path: Path
+) -> None:
+    compare("--methods", "scan")
+    for model, more, words in (
+        (checkpoint("qwen2"), [], "model"),
+        (checkpoint("llama"), ["--max-new-tokens", "5"], "max_new_tokens 4, now 5"),
+        (checkpoint("llama"), ["-s", "scan.threshold=0.5"], "'threshold': 0.5"),
+        (checkpoint("llama"), ["--seed", "1"], "seed"),
+    ):
+        code, _, err = run("compare", model, "-o", tmp_path / "out", *options, "--methods", "scan", *more)
+        assert (code, words in err) == (2, True), err
+        assert err.count("Error") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--methods", "magic"], "magic: no such method"),
+        (["--methods", "json:dumps"], "json:dumps: is no subclass"),
+        (["--methods", "nowhere:Method"], "cannot be imported"),
+        (["-s", "scan.threshold"], "write METHOD.SETTING=VALUE"),
+        (["-s", "scan.threshold=2", "--methods", "scan"], "less than or equal to 1"),
+        (["-s", "scan.color=red", "--methods", "scan"], "there is no setting 'color'"),
+        (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method"),
+        (["-s", "prosafeprune.plan=7"], "Give its plan with --layers"),
+        (["--layers", "7"], "the model has 3 layers"),
+        (["--pruned", "nowhere"], "is no checkpoint that was pruned"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    run: Run,
+    checkpoint: Make,
+    sets: list[str],
+    prompt_files: dict[str, str],
+    tmp_path: Path,
+    options: list[str],
+    words: str,
+) -> None:
+    few = ["--max-new-tokens", "2", "--device", "cpu", "--methods", "prosafeprune", "--rank", "4"]
+    own = prompt_options(prompt_files)
+    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *sets, *own, *few, *options)
+    assert (code, words in " ".join(err.split())) == (2, True), err
+    assert "Traceback" not in err
+
+
+def test_calibration_prompts_are_not_measured_on(
+    run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path
+) -> None:
+    own = ["--harmful", tmp_path / "data" / "advbench.jsonl"]
+    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, *own)
+    assert (code, "stand in two sets that must share none" in err) == (2, True)
+
+
+def test_a_method_that_finds_nothing_is_left_out(compare: Callable[..., dict[str, Any]], checkpoint: Make) -> None:
+    narrow = ["-s", "surgical.divergence=1e-12"]
+    record = compare("--methods", "default,surgical", *narrow, model=checkpoint("gpt2"))
+    assert [one["name"] for one in record["methods"]] == ["default"]
+    assert "moves the answers to benign prompts" in record["left_out"]["surgical"]
+
+
+def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
+    run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    own = prompt_options(prompt_files)
+    pruning = ["--layers", "0-1", "--rank", "4", "--strength", "1", "--max-safety-drop", "100", "--device", "cpu"]
+    for name in ("phi3", "gpt2", "mixtral"):  # a fused matrix; other names on disk; experts
+        pruned, model = tmp_path / f"pruned-{name}", checkpoint(name)
+        code, _, err = run("prune", model, "-o", pruned, *own, *pruning, "--max-new-tokens", "2")
+        assert code == 0, err
+        common = [*sets, "--max-new-tokens", "6", "--device", "cpu"]
+        given = ["--methods", "default,prosafeprune", "--pruned", pruned, *own, "--rank", "4"]
+        out = tmp_path / f"compared-{name}"
+        code, _, err = run("compare", model, "-o", out, *common, *given)
+        assert code == 0, err
+        code, _, err = run("evaluate", pruned, "-o", tmp_path / f"alone-{name}", *common)
+        assert code == 0, err
+        found = [answers_in(out / "prosafeprune"), answers_in(tmp_path / f"alone-{name}"), answers_in(out / "default")]
+        assert found[0] == found[1] != found[2]
+    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "wrong", *common, *given)
+    assert (code, "was pruned from another model" in err) == (2, True)
+
+
+@pytest.mark.parametrize("method", ["scan", "surgical", "prosafeprune"])
+def test_what_was_fitted_serves_evaluate(
+    compare: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, sets: list[str], tmp_path: Path, method: str
+) -> None:
+    compare("--methods", method)
+    fitted = tmp_path / "out" / method / "fitted.safetensors"
+    common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--json"]
+    evaluate = ["evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common, "--method", method]
+    code, out, err = run(*evaluate, "--fitted", fitted)
+    assert code == 0, err
+    assert json.loads(out)["made_by"]["method"]["method"] == method
+    assert answers_in(tmp_path / "alone") == answers_in(tmp_path / "out" / method)
+
+    other = "surgical" if method == "scan" else "scan"
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(fitted.read_bytes()[:-10])
+    for model, name, file, words in (
+        (checkpoint("llama"), other, fitted, f"was fitted for {method}, not for {other}"),
+        (checkpoint("qwen2"), method, fitted, "was fitted otherwise (model"),
+        (checkpoint("llama"), method, damaged, "or damaged"),
+        (checkpoint("llama"), method, tmp_path / "none", "no such file"),
+        (checkpoint("llama"), method, checkpoint("llama") / "model.safetensors", "no file that a method was fitted"),
+    ):
+        code, _, err = run("evaluate", model, "-o", tmp_path / "other", *common, "--method", name, "--fitted", file)
+        assert (code, words in " ".join(err.split())) == (2, True), err
+        assert "Traceback" not in err
+
+
+def test_evaluate_fits_by_itself_and_keeps_it(run: Run, checkpoint: Make, sets: list[str], tmp_path: Path) -> None:
+    common = [*sets, "--max-new-tokens", "2", "--device", "cpu", "--method", "scan"]
+    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *common)
+    assert code == 0, err
+    tensors = load_file(tmp_path / "out" / "fitted.safetensors")
+    assert tensors["vectors"].shape == tensors["transitions"].shape == (3, 48)
+    assert torch.allclose(tensors["vectors"].norm(dim=-1), torch.ones(3))
+    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "pruned", *sets, "--method", "prosafeprune")
+    assert (code, "needs the file that compare fitted" in err) == (2, True)
+
+
+def test_a_method_of_the_user_s_own_is_one_small_class(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shouting.py").write_text(
+        """
+from functools import partial
+from typing import ClassVar
+from prosafeprune.baselines.method import Method
+from prosafeprune.generation import LocalGenerator
+from prosafeprune.generation.prompt_batches import ChatPromptBatches
+
+
+class Shouting(Method):
+    name: ClassVar[str] = "shouting"
+    words: str = "ANSWER LOUDLY."
+
+    def generator(self, loaded, batch_size, learned):
+        return LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.words))
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    record = compare("--methods", "default,shouting:Shouting", "-s", "shouting:Shouting.words=SPEAK UP.")
+    assert record["methods"][1]["settings"] == {"method": "shouting", "words": "SPEAK UP."}
+    assert answers_in(tmp_path / "out" / "shouting") != answers_in(tmp_path / "out" / "default")
+
+
+def test_a_plan_is_searched_for_when_none_is_given(
+    run: Run,
+    checkpoint: Make,
+    sets: list[str],
+    prompt_files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = prompt_options(prompt_files)
+    few = ["--max-new-tokens", "2", "--device", "cpu", "--methods", "default,prosafeprune", "--max-safety-drop", "100"]
+    short = ["--budget", "2", "--confirmations", "1", "--rank", "4"]
+    command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *sets, *own, *few, *short, "--json"]
+    code, out, err = run(*command)
+    assert code == 0, err
+    record = json.loads(out)
+    search = json.loads((tmp_path / "out" / "search" / "search.json").read_text())
+    if search["chosen"] is None:
+        assert "found no plan" in record["left_out"]["prosafeprune"]
+    else:
+        assert record["methods"][1]["settings"]["plan"] == search["points"][search["chosen"] - 1]["plan"]
+    no_model(monkeypatch)
+    assert json.loads(run(*command)[1]) == record

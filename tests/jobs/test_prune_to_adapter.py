@@ -1,0 +1,59 @@
+"""`prune` to an adapter: the evidence that lies beside it, and the models that have none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.adapter_runs import options, prune
+
+import prosafeprune
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = checkpoint("llama")
+    result = prune(source, tmp_path / "adapter", prompt_files)
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "README.md",
+        "report.html",
+        "prosafeprune.json",
+        "prosafeprune_answers.jsonl",
+    }
+    record = json.loads((tmp_path / "adapter" / "prosafeprune.json").read_text())
+    assert record == json.loads(result.record.model_dump_json())
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    assert "LoRA adapter" in card
+    assert "library_name: peft" in card
+    assert "license: mit" in card
+    assert "Its own card." not in card
+    measured = prosafeprune.evaluate(
+        tmp_path / "adapter", tmp_path / "evaluation", progress=False, max_new_tokens=2, device="cpu"
+    )
+    assert measured.record.scores == result.record.result
+    again = prune(source, tmp_path / "again", prompt_files)
+    assert again.record == result.record
+    for file in (tmp_path / "adapter").iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "gpt_oss"])
+def test_experts_are_refused_in_one_line_before_anything_is_run(
+    architecture: str, run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = options(prompt_files, tmp_path)
+    code, out, err = run("prune", checkpoint(architecture), "--recipe", recipe, "-o", tmp_path / "out")
+    errors = [line for line in err.splitlines() if line.startswith("Error:")]
+    assert (code, out, len(errors)) == (2, "", 1), err
+    assert ".experts.0.gate: is no linear layer of its own" in errors[0]
+    assert "--format checkpoint" in errors[0]
+    assert "Activations" not in err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,162 @@
+"""The search from the command line, on a tiny model whose answers a rigged judge tells apart by their length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from prosafeprune.jobs import search as searching
+from prosafeprune.jobs import search_trials as trials
+from prosafeprune.search.plan_evaluators import LocalPlanEvaluator
+from prosafeprune.search.scoring import PlanScorer
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    code, out, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
+    assert code == 0, err
+    assert "Plans to choose from" in out
+    assert "--choose" in err
+    kept = {path.name for path in (tmp_path / "search").iterdir()}
+    assert kept >= {"search.json", "frontier.svg", "frontier.png", "plans.csv", "measured.json", "made_by.json"}
+    assert "report.html" in kept
+    assert not any(name.endswith(".safetensors") for name in kept)
+    record = json.loads((tmp_path / "search" / "search.json").read_text())
+    assert len(record["silhouettes"]) == 3
+    assert record["trials"] == 4
+    assert sum(point["measured"] is not None for point in record["points"]) == 2
+    assert {point["plan"]["projection"] for point in record["points"]} == {"contrastive"}
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_finished_search_is_read_not_repeated(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
+    first = (tmp_path / "search" / "search.json").read_bytes()
+    measured: list[int] = []
+    measure = PlanScorer.measure
+
+    def count(self: PlanScorer, edits: Any) -> Any:
+        measured.append(len(edits))
+        return measure(self, edits)
+
+    def no_score(*_: object) -> None:
+        raise AssertionError("a plan was scored again")
+
+    monkeypatch.setattr(LocalPlanEvaluator, "score", no_score)
+    monkeypatch.setattr(PlanScorer, "measure", count)
+    assert run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)[0] == 0
+    assert measured == [0]  # the source alone
+    assert (tmp_path / "search" / "search.json").read_bytes() == first
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
+    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
+    assert code == 0, err
+    assert "Plans to choose from" in out
+    record = json.loads((tmp_path / "out-search" / "search.json").read_text())
+    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+    assert made["plan"] == record["points"][0]["plan"]
+
+    def no_search(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr("prosafeprune.jobs.plan.search", no_search)
+    last = len(record["points"])
+    choice = ["--search", tmp_path / "out-search", "--choose", last]
+    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)
+    assert code == 0, err
+    assert json.loads((tmp_path / "other" / "prosafeprune.json").read_text())["plan"] == record["points"][-1]["plan"]
+    choice[-1] = 1
+    assert run("prune", checkpoint("llama"), "-o", tmp_path / "again", *choice, *search_options)[0] == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts_are_pruned(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    silhouettes = searching.silhouettes
+
+    def watched(inputs: Any, submodules: Any, *others: Any) -> Any:
+        looked_at.extend(one.kind for one in submodules if one.expert is None)
+        assert not any(one.expert is not None for one in submodules)
+        return silhouettes(inputs, submodules, *others)
+
+    monkeypatch.setattr(searching, "silhouettes", watched)
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
+    assert code == 0, err
+    assert looked_at == ["q", "k", "v", "o"] * 3
+    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
+    assert sum(one["pruned"] for one in made["experts"]) > 0
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_no_plan_that_helps_is_told_and_nothing_is_written(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: None)
+    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
+    assert code == 3
+    assert "No plan was found" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "search_plans", lambda *_: pytest.fail("searched all the same"))
+    floor = ["--max-safety-drop", 99.9]
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *floor)
+    assert (code, "could not show" in err) == (3, True)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_of_another_kind_is_not_gone_on_with(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
+    code, _, err = run("search", checkpoint("qwen2"), "-o", tmp_path / "search", *search_options)
+    assert (code, "was made otherwise" in err) == (2, True)
+    code, _, err = run("prune", checkpoint("qwen2"), "--search", tmp_path / "search", "--choose", 1, *search_options)
+    assert (code, "on another model" in err) == (2, True)
+    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 99, *search_options)
+    assert (code, "points 1 to" in err) == (2, True)
+    code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "none", "--choose", 1, *search_options)
+    assert (code, "no finished search" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_the_papers_strategy_measures_windows(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    paper = ["--strategy", "paper", "--budget", 5]
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
+    assert code == 0, err
+    record = json.loads((tmp_path / "search" / "search.json").read_text())
+    layers = [point["plan"]["layers"] for point in record["points"]]
+    assert sorted(layers, key=lambda one: (len(one), one)) == [[0], [1], [2], [0, 1], [1, 2]]
+    assert {point["plan"]["projection"] for point in record["points"]} == {"orthogonal"}
+    best = max(point["measured"]["compliance_rate"] + point["measured"]["safety_score"] for point in record["points"])
+    chosen = record["points"][record["chosen"] - 1]["measured"]
+    assert chosen["compliance_rate"] + chosen["safety_score"] == best

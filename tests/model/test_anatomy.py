@@ -1,0 +1,199 @@
+"""Which matrices are found, and that fused ones are taken apart as the architecture itself does."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+import transformers
+from helpers.architectures import LLAMA, SMALL
+from helpers.tiny_models import CONFIGS, make_model
+from torch import nn
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.anatomy import Skipped, find_anatomy
+from prosafeprune.model.fused import falcon_qkv, interleaved_qkv, linear_qkvz
+
+SEVEN = {"q", "k", "v", "o", "gate", "up", "down"}
+KINDS = {
+    "gpt2": {"q", "k", "v", "o", "up", "down"},
+    "gpt_neox": {"q", "k", "v", "o", "up", "down"},
+    "falcon": {"q", "k", "v", "o", "up", "down"},
+}
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_every_kind_is_found_once_in_every_layer(architecture: str) -> None:
+    anatomy = find_anatomy(make_model(architecture))
+    assert anatomy.num_layers == 3
+    for layer in range(3):
+        counts = Counter(submodule.kind for submodule in anatomy.of_layer(layer))
+        assert counts == Counter(KINDS.get(architecture, SEVEN))
+    names = [submodule.name for submodule in anatomy.submodules]
+    assert len(set(names)) == len(names)
+    assert not any("embed" in name or "lm_head" in name for name in names)
+
+
+def test_key_and_value_heads_keep_their_own_width() -> None:
+    anatomy = find_anatomy(make_model("phi3"))
+    shapes = {submodule.kind: submodule.shape for submodule in anatomy.of_layer(0)}
+    assert shapes["q"] == (48, 48)
+    assert shapes["k"] == shapes["v"] == (24, 48)
+    assert shapes["gate"] == shapes["up"] == (80, 48)
+
+
+def test_phi3_slices_equal_the_unfused_llama_twin() -> None:
+    fused, twin = (
+        make_model("phi3"),
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, rms_norm_eps=1e-5)).eval(),
+    )
+    parts = {(s.layer, s.kind): s.take(s.module.weight) for s in find_anatomy(fused).submodules}
+    state = {name: tensor for name, tensor in fused.state_dict().items() if "qkv" not in name and "gate_up" not in name}
+    homes = {
+        "q": "self_attn.q_proj",
+        "k": "self_attn.k_proj",
+        "v": "self_attn.v_proj",
+        "o": "self_attn.o_proj",
+    }
+    homes |= {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+    for (layer, kind), weight in parts.items():
+        state[f"model.layers.{layer}.{homes[kind]}.weight"] = weight
+    twin.load_state_dict(state)
+    ids = torch.arange(5, 25)[None]
+    torch.testing.assert_close(twin(ids).logits, fused(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon"])
+def test_fused_outputs_split_as_the_model_splits_them(architecture: str) -> None:
+    """Zeroing our value rows must zero what attention passes on; zeroing q or k must not."""
+    for kind in "qkv":
+        model = make_model(architecture)
+        anatomy = find_anatomy(model)
+        output = next(s for s in anatomy.of_layer(0) if s.kind == "o")
+        seen: list[torch.Tensor] = []
+        output.module.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
+        submodule = next(s for s in anatomy.of_layer(0) if s.kind == kind)
+        with torch.no_grad():
+            submodule.put(submodule.module.weight, torch.zeros(submodule.shape))
+            if submodule.module.bias is not None:
+                submodule.module.bias[submodule.rows] = 0
+            model(torch.arange(5, 25)[None])
+        assert (float(seen[0].abs().max()) < 1e-6) == (kind == "v")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon"])
+def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
+    """Scaling q by 2 and k by 1/2 leaves attention as it was; it would not if rows of the two were mixed."""
+    model, ids = make_model(architecture), torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = model(ids).logits
+        for submodule in find_anatomy(model).submodules:
+            factor = {"q": 2.0, "k": 0.5}.get(submodule.kind)
+            if factor:
+                submodule.put(submodule.module.weight, submodule.take(submodule.module.weight) * factor)
+                if submodule.module.bias is not None:
+                    submodule.module.bias[submodule.rows] *= factor
+        torch.testing.assert_close(model(ids).logits, before, atol=1e-4, rtol=1e-4)
+
+
+def test_falcon_layouts_cover_every_row_once() -> None:
+    for options in (
+        {"multi_query": True},
+        {"multi_query": False},
+        {"new_decoder_architecture": True, "num_kv_heads": 2},
+    ):
+        config = transformers.FalconConfig(hidden_size=48, num_attention_heads=4, **options)
+        rows = torch.cat(list(falcon_qkv(config).values()))
+        assert sorted(rows.tolist()) == list(range(len(rows)))
+
+
+def test_interleaved_rows_by_hand() -> None:
+    config = transformers.GPTNeoXConfig(hidden_size=4, num_attention_heads=2)
+    rows = {name: part.tolist() for name, part in interleaved_qkv(config).items()}
+    assert rows == {"q": [0, 1, 6, 7], "k": [2, 3, 8, 9], "v": [4, 5, 10, 11]}
+
+
+def test_take_and_put_are_inverse_on_a_transposed_slice() -> None:
+    model = make_model("gpt2")
+    submodule = next(s for s in find_anatomy(model).of_layer(1) if s.kind == "k")
+    stored = submodule.module.weight.detach().clone()
+    submodule.put(stored, submodule.take(stored))
+    assert torch.equal(stored, submodule.module.weight)
+    submodule.put(stored, torch.zeros(48, 48))
+    changed = (stored != submodule.module.weight).any(dim=0)
+    assert changed.nonzero().squeeze(1).tolist() == list(range(48, 96))
+
+
+def test_every_expert_is_found_and_routers_and_gates_are_named() -> None:
+    anatomy = find_anatomy(make_model("qwen2_moe"))
+    experts = [submodule for submodule in anatomy.of_layer(1) if submodule.expert is not None]
+    assert [(one.expert, one.kind) for one in experts] == [
+        (e, kind) for e in range(4) for kind in ("gate", "up", "down")
+    ]
+    assert {one.kind: one.shape for one in experts} == {"gate": (32, 48), "up": (32, 48), "down": (48, 32)}
+    names = [submodule.name for submodule in anatomy.submodules]
+    assert len(set(names)) == len(names)
+    assert "model.layers.1.mlp.experts.3.gate" in names
+    assert anatomy.skipped == {
+        "mlp.gate.weight": Skipped.ROUTER,
+        "mlp.shared_expert_gate.weight": Skipped.GATE,
+    }
+    assert "gate of experts: 12 of 32 x 48" in anatomy.describe()
+    assert not any(submodule.expert is not None for submodule in anatomy.without_experts().submodules)
+
+
+class _ListOfExperts(nn.Module):
+    """Experts as code outside transformers has them: a list of small networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(48, 4)
+        self.experts = nn.ModuleList(nn.ModuleDict({"w1": nn.Linear(48, 8), "w2": nn.Linear(8, 48)}) for _ in range(4))
+        self.shared = nn.Parameter(torch.zeros(4, 8, 48))
+
+
+def test_experts_whose_routing_cannot_be_seen_are_left_alone_and_told() -> None:
+    model = make_model("llama")
+    model.config.num_experts = 4
+    model.model.layers[1].mlp = _ListOfExperts()
+    model.model.layers[2].mlp.experts = nn.Module()
+    model.model.layers[2].mlp.experts.w1 = nn.Parameter(torch.zeros(32, 48))
+    anatomy = find_anatomy(model)
+    assert {submodule.kind for submodule in anatomy.of_layer(1)} == {"q", "k", "v", "o"}
+    assert anatomy.skipped == {
+        "mlp.gate.weight": Skipped.ROUTER,
+        "mlp.experts.*.w1.weight": Skipped.EXPERTS,
+        "mlp.experts.*.w2.weight": Skipped.EXPERTS,
+        "mlp.experts.w1": Skipped.EXPERTS,
+    }
+
+
+def test_rows_of_linear_attention_are_those_the_model_takes() -> None:
+    model = make_model("qwen3_next")
+    taken = model.model.layers[0].linear_attn.fix_query_key_value_ordering(
+        torch.arange(96)[None, None], torch.zeros(1, 1, 8)
+    )
+    rows = linear_qkvz(model.config)
+    for kind, part in zip(("q", "k", "v", "output_gate"), taken[:4], strict=True):
+        assert part.flatten().tolist() == rows[kind].tolist()
+
+
+@pytest.mark.parametrize("architecture", ["qwen3_next", "qwen3_5"])
+def test_rows_of_a_gated_query_are_told_apart(architecture: str) -> None:
+    """A norm behind the query makes its size indifferent; that of the gate is not."""
+    ids = torch.arange(5, 25)[None]
+    for kind, is_indifferent in (("q", True), ("output_gate", False)):
+        model = make_model(architecture)
+        with torch.no_grad():
+            before = model(ids).logits
+            submodule = next(one for one in find_anatomy(model).of_layer(1) if one.kind == kind)
+            submodule.put(submodule.stored, 4 * submodule.weight())
+            after = model(ids).logits
+        assert torch.allclose(before, after, atol=1e-3) == is_indifferent
+
+
+def test_an_architecture_without_one_list_of_layers_is_refused() -> None:
+    config = transformers.T5Config(d_model=16, num_layers=2, num_decoder_layers=2, **SMALL)
+    with pytest.raises(InputError, match="not supported"):
+        find_anatomy(transformers.T5ForConditionalGeneration(config))

@@ -1,0 +1,229 @@
+"""A Ray cluster of two machines, made on this one, a worker of which is killed: it finds what this process finds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.source import model_hash
+from prosafeprune.parallel.ray_pool import MOST_LOSSES, Pool, connected
+from prosafeprune.parallel.same_model import find_same_model
+
+ray = pytest.importorskip("ray")
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+VARYING = ("worker_id", "datetime_start", "datetime_complete")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Give the address of a cluster of two machines with a processor each, which ends with the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
+            ("RAY_USAGE_STATS_ENABLED", "0"),
+            ("OMP_NUM_THREADS", "1"),
+            ("PYTHONPATH", os.pathsep.join(sys.path)),
+        ):
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+        try:
+            cluster.add_node(**small)
+            yield str(cluster.address)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Makes a worker's state, and counts how often."""
+
+    folder: Path
+
+    def __call__(self, state: Any) -> Path:
+        with (self.folder / "begun").open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        return self.folder
+
+
+@dataclass(frozen=True)
+class Square:
+    number: int
+    kills: bool = False
+    """Whether the first worker that does it is killed by it."""
+
+    def __call__(self, state: Path) -> int:
+        if self.kills and not (state / f"killed-{self.number}").exists():
+            (state / f"killed-{self.number}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.number**2
+
+
+@dataclass(frozen=True)
+class Deadly:
+    def __call__(self, state: Path) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    def __call__(self, state: Path) -> None:
+        raise InputError("No such prompt.")
+
+
+def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -> None:
+    tasks = [Square(number, kills=number == 3) for number in range(8)]
+    with connected(address) as cluster:
+        assert cluster is not None
+        assert len(cluster.places("auto")) == 2
+        with cluster.pool("cpu", Begin(tmp_path)) as pool:
+            pool.expect(tasks)
+            assert [pool.result(task) for task in reversed(tasks)] == [task.number**2 for task in reversed(tasks)]
+            begun = (tmp_path / "begun").read_text().split()
+            assert (tmp_path / "killed-3").exists()
+            assert len(begun) == len(set(begun))  # a worker begins once
+            assert len(begun) in (2, 3)  # two and the one made anew, unless one comes when all is done
+            with pytest.raises(InputError, match=r"No such prompt\. \(Said by a worker on "):
+                pool.result(Unusable())
+            with pytest.raises(InputError, match=f"{MOST_LOSSES + 1} workers .* were lost with the same work"):
+                pool.result(Deadly())
+
+
+@pytest.fixture
+def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Kill a worker while it is at its task, when three results have come; give the tasks it was at."""
+    killed: list[Any] = []
+    taken = 0
+    take_in = Pool._take_in
+
+    def lose_one(self: Pool) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 3:
+            worker = next(iter(self._running.values()))
+            killed.append(worker.task)
+            ray.kill(worker.hand)
+        take_in(self)
+
+    monkeypatch.setattr(Pool, "_take_in", lose_one)
+    return killed
+
+
+def told(journal: Path) -> list[dict[str, Any]]:
+    """Return a journal without the times and who wrote it."""
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in VARYING} for row in rows]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let this process sum in the workers' order: with other threads, sums differ in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("few_prompts", "one_thread")
+def test_a_search_on_a_cluster_finds_the_same_though_a_worker_is_lost(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, address: str, losing_a_worker: list[Any]
+) -> None:
+    options = [checkpoint("llama"), *search_options]
+    code, _, error = run("search", *options, "-o", tmp_path / "afar", "--ray", address)
+    assert code == 0, error
+    assert len(losing_a_worker) == 1
+    code, _, error = run("search", *options, "-o", tmp_path / "here")
+    assert code == 0, error
+    afar, here = tmp_path / "afar", tmp_path / "here"
+    for name in ("screened.json", "measured.json", "search.json", "made_by.json", "plans.csv"):
+        assert (afar / name).read_text() == (here / name).read_text(), name
+    assert told(afar / "journal.jsonl") == told(here / "journal.jsonl")
+
+
+def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
+    run: Run,
+    checkpoint: Make,
+    prompt_files: dict[str, str],
+    tmp_path: Path,
+    address: str,
+    losing_a_worker: list[Any],
+) -> None:
+    for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
+        rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
+    options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
+    options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=1e-12", "--json"]
+    code, printed, error = run("compare", *options, "-o", tmp_path / "afar", "--ray", address)
+    assert code == 0, error
+    afar = json.loads(printed)
+    assert len(losing_a_worker) == 1
+    code, printed, error = run("compare", *options, "-o", tmp_path / "here")
+    assert code == 0, error
+    here = json.loads(printed)
+    assert {one["name"] for one in afar["methods"]} == {"default", "scan", "prosafeprune"}
+    assert afar["left_out"] == here["left_out"] != {}
+    for one, two in zip(afar["methods"], here["methods"], strict=True):
+        assert [one[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")] == [
+            two[name] for name in ("scores", "settings", "learned", "learned_sha256", "against_default")
+        ]
+        assert kept(tmp_path / "afar" / one["name"]) == kept(tmp_path / "here" / one["name"])
+
+
+def kept(folder: Path) -> dict[str, str]:
+    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    return {row["prompt"]: row["completion"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: no cluster can be reached there"),
+        (["--ray", "auto", "--layers", "1"], "there is nothing to share"),
+        (["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"], "--ray need the whole model in memory"),
+    ],
+)
+def test_what_cannot_be_shared_is_one_line(
+    run: Run, checkpoint: Make, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    code, _, error = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
+    assert (code, words in " ".join(error.split())) == (2, True), error
+    assert "Traceback" not in error
+
+
+def test_without_ray_one_line_says_so(
+    run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, error = run("search", checkpoint("llama"), "-o", tmp_path / "out", "--ray", "auto")
+    assert (code, "Ray is not installed" in error) == (2, True)
+
+
+def test_another_model_on_a_workers_machine_is_refused(
+    run: Run, checkpoint: Make, tmp_path: Path, address: str
+) -> None:
+    with connected(address) as cluster:
+        assert cluster is not None
+        with pytest.raises(InputError, match="each worker has a GPU of its own"):
+            cluster.places("cuda:1")
+        with pytest.raises(InputError, match="the cluster has no GPUs"):
+            cluster.places("cuda")
+    with pytest.raises(InputError, match="is another model here"):
+        find_same_model(str(checkpoint("llama")), None, "of another")
+    assert find_same_model(str(checkpoint("llama")), None, model_hash(checkpoint("llama"))).path == checkpoint("llama")

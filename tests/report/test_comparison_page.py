@@ -1,0 +1,163 @@
+"""The page of a comparison: the best method that keeps S.S. first, a line for each, the plan and how to use it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.pages import Reader, compared, compared_record, measurement
+
+from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.method.plan import Plan
+from prosafeprune.report.comparison_page import trade_off_figure
+from prosafeprune.report.comparison_table import comparison_markdown
+from prosafeprune.report.page import Code, Facts, Page, Section, Table, render_page
+
+PLAN = Plan(layers=(6, 14), rank=8, strength=(0.45, 0.8), pooling="tail", projection="contrastive")
+DEFAULT, BETTER, UNSAFE = measurement(40, 90), measurement(60, 90), measurement(99, 60)
+PRUNED: dict[str, Any] = {"settings": {"prosafeprune": {"plan": PLAN.model_dump(mode="json")}}}
+
+
+def section(page: Page, title: str) -> Section:
+    return next(one for one in page.sections if one.title == title)
+
+
+def titles(page: Page) -> list[str]:
+    return [one.title for one in page.sections]
+
+
+@pytest.mark.parametrize(
+    ("measured", "text"),
+    [
+        (
+            {"default": DEFAULT, "prosafeprune": measurement(60, 86), "scan": measurement(50, 90)},
+            "prosafeprune has the highest Avg. T.S., 73.0, and no loss of S.S. from default was shown (−4.0 points, p "
+            "= 0.12).",
+        ),
+        (
+            {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE},
+            "prosafeprune has the highest Avg. T.S., 75.0, of those for which no loss of S.S. from default was shown "
+            "(0.0 points, p = 1). Higher at the cost of S.S.: surgical (79.5).",
+        ),
+        (
+            {"default": DEFAULT, "surgical": UNSAFE},
+            "No method has a higher Avg. T.S. than default (65.0) and keeps its S.S. Higher at the cost of S.S.: "
+            "surgical (79.5).",
+        ),
+        (
+            {"scan": BETTER, "surgical": UNSAFE},
+            "surgical has the highest Avg. T.S., 79.5. Whether it keeps S.S. is not told: default was not measured.",
+        ),
+        (
+            {"default": Measurement(DEFAULT.sets[:1])},
+            "Without both pseudo-harmful and harmful prompts, no method can be called the best.",
+        ),
+    ],
+)
+def test_the_headline_names_the_best_that_keeps_safety(measured: dict[str, Measurement], text: str) -> None:
+    assert compared(measured).headline.text == text
+
+
+def test_each_method_has_one_short_line() -> None:
+    page = compared(
+        {"default": DEFAULT, "surgical": UNSAFE, "scan": measurement(20, 30)}, left_out={"odd": "It found nothing."}
+    )
+    assert page.headline.sentences == [
+        "default: Avg. T.S. 65.0, answers 40 of 100 harmless requests, refuses 90 of 100 harmful ones.",
+        "surgical: Avg. T.S. 79.5, answers 99 of 100 harmless requests (+59.0 points, p < 0.0001), refuses 60 of 100 "
+        "harmful ones (−30.0 points, p < 0.0001).",
+        "scan: Avg. T.S. 25.0, answers 20 of 100 harmless requests (−20.0 points, p < 0.0001), refuses 30 of 100 "
+        "harmful ones (−60.0 points, p < 0.0001). It refuses fewer than half: no safe model.",
+        "odd was left out. It found nothing.",
+    ]
+
+
+def test_answers_are_those_of_default_and_the_pruned_model() -> None:
+    measured = {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE}
+    assert "Answers: default and prosafeprune" in titles(compared(measured))
+    del measured["prosafeprune"]
+    assert "Answers: default and surgical" in titles(compared(measured))
+
+
+def test_the_plan_is_told_with_the_command_that_makes_its_model() -> None:
+    request = {"samples": 60, "search": Path("/tmp/found"), "benchmark": ("oktest", "advbench")}
+    page = compared({"default": DEFAULT, "prosafeprune": BETTER}, **PRUNED, request=request)
+    blocks = section(page, "The plan").blocks
+    assert isinstance(blocks[0], Facts)
+    assert dict(blocks[0].pairs)["strength λ, by layer"] == "0.45, 0.8"
+    (code,) = [block for block in blocks if isinstance(block, Code)]
+    words = shlex.split(code.text.replace("\\\n", ""))
+    assert words[:3] == ["prosafeprune", "prune", "org/tiny"]
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert given["--layers"] == "6,14"
+    assert given["--strength"] == "0.45,0.8"
+    assert (given["--rank"], given["--pooling"], given["--projection"]) == ("8", "tail", "contrastive")
+    assert (given["--samples"], given["--output"]) == ("60", "OUTPUT")
+    assert "--search" not in given  # nor anything else that prune does not know, or that makes no difference
+    assert "--methods" not in given
+
+
+def test_a_finished_checkpoint_is_not_made_again() -> None:
+    request = {"pruned": Path("/home/me/pruned-7b")}
+    page = compared({"default": DEFAULT, "prosafeprune": BETTER}, **PRUNED, request=request)
+    blocks = section(page, "The plan").blocks
+    assert not [block for block in blocks if isinstance(block, Code)]
+    assert "The plan" not in titles(compared({"default": DEFAULT, "scan": BETTER}))
+
+
+def test_settings_read_like_words() -> None:
+    settings = {
+        "surgical": {"divergence": 0.15688010105761196, "first_layer": None, "system": "You are kind."},
+        **PRUNED["settings"],
+    }
+    learned = {"prompts": {"pseudo_harmful": 16, "benign": 123}, "anchors": [64, 63], "submodules": ["much"]}
+    measured = {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE}
+    told = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
+    assert isinstance(told, Facts)
+    facts = dict(told.pairs)
+    assert facts["prosafeprune"].startswith("layers 6:0.45, 14:0.8, rank 8, tail, contrastive; learned: ")
+    assert facts["surgical"] == (
+        "divergence 0.157; system “You are kind.”; learned: prompts pseudo-harmful 16, benign 123; anchors 64, 63"
+    )
+    plain = section(compared(measured), "The methods").blocks[0]
+    assert isinstance(plain, Facts)
+    assert dict(plain.pairs)["default"] == "no settings"
+    assert "divergence 0.157" in comparison_markdown(compared_record(measured, settings=settings))
+
+
+def test_notes_explain_no_column_that_is_not_there() -> None:
+    page = compared({"default": DEFAULT, "prosafeprune": BETTER})
+    rates = section(page, "Compliance and safety").blocks[0]
+    assert isinstance(rates, Table)
+    notes = " ".join(rates.notes)
+    for column in ("Mean of sets", "Seconds", "pruning less"):
+        assert column not in notes
+        assert not any(column in heading for heading in rates.headings)
+
+
+def test_the_figure_has_a_frontier_s_axes_and_names_that_hide_nothing() -> None:
+    names = ["default", "prosafeprune", "scan", "$x$_1:Own", "surgical"]
+    figure = trade_off_figure(compared_record(dict.fromkeys(names, BETTER)))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Avg. C.R., %", "Avg. S.S., %")
+    points = {line.get_label(): line for line in axes.get_lines()}
+    assert (list(points["scan"].get_xdata()), list(points["scan"].get_ydata())) == ([60.0], [90.0])
+    looks = {(str(points[name].get_color()), str(points[name].get_marker())) for name in names if "$" not in name}
+    assert len(looks) == len(names) - 1
+    (legend,) = figure.legends
+    assert not axes.texts
+    assert [text.get_text() for text in legend.get_texts()][-1] == "S.S. of default"
+    box = legend.get_window_extent()
+    assert box.y1 < axes.get_tightbbox().y0
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert "$x$_1:Own" in Reader(render_page(compared(dict.fromkeys(names, BETTER)))).text
+
+
+def test_no_local_path_stands_in_the_headline() -> None:
+    page = compared({"default": DEFAULT}, request={"model": "/home/me/models/tiny-7b"})
+    assert "tiny-7b" in page.title
+    assert "/home/me" not in page.title + page.headline.label + page.headline.text + " ".join(page.headline.sentences)

@@ -1,0 +1,240 @@
+"""What the pages of runs say: honest headlines, tables, answers, the plan, and how to do it again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from helpers.pages import (
+    Reader,
+    divergence,
+    judged,
+    measurement,
+    search_record,
+)
+from helpers.prune_records import evaluated, pruned
+
+from prosafeprune.ability import TaskScore
+from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.scores import Change, Rate, change
+from prosafeprune.prompts import PromptClass
+from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS
+from prosafeprune.report.findings import compliance_finding, is_shown, safety_finding, signed
+from prosafeprune.report.page import Exchanges, Mark, Page, Table, render_page
+from prosafeprune.report.rate_tables import rates_table
+from prosafeprune.report.search_page import search_page
+from prosafeprune.requests.recipe import make_recipe
+
+
+def tables(page: Page) -> list[Table]:
+    return [block for section in page.sections for block in section.blocks if isinstance(block, Table)]
+
+
+def titles(page: Page) -> list[str]:
+    return [section.title for section in page.sections]
+
+
+def moved(was: int, now: int, total: int) -> Change:
+    """Return the change of a rate where the same prompts stay good as far as can be."""
+    return change([i < was for i in range(total)], [i < now for i in range(total)])
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "total", "allowed", "mark", "label"),
+    [
+        (990, 990, 1000, 3, Mark.GOOD, "As safe as before"),
+        (113, 112, 115, 3, Mark.CAUTION, "Within the safety floor"),  # too few prompts to rule more out
+        (990, 975, 1000, 3, Mark.CAUTION, "A little less safe, within what was allowed"),
+        (100, 90, 115, 3, Mark.BAD, "Not safe"),
+        (4, 3, 5, 3, Mark.BAD, "Not safe"),  # however few the prompts: the floor holds the point estimate
+        (990, 900, 1000, 100, Mark.BAD, "Less safe"),
+        (990, 989, 1000, 100, Mark.CAUTION, "No loss of safety shown"),
+        (990, 900, 1000, None, Mark.BAD, "Less safe"),
+        (113, 113, 115, None, Mark.CAUTION, "No loss of safety shown"),
+    ],
+)
+def test_safety_is_not_called_better_than_it_was_shown_to_be(
+    was: int, now: int, total: int, allowed: float | None, mark: Mark, label: str
+) -> None:
+    found = safety_finding(moved(was, now, total), allowed)
+    assert (found.mark, found.label) == (mark, label)
+
+
+def test_what_could_not_be_tested_is_not_called_safe() -> None:
+    found = safety_finding(moved(2, 2, 115), 3, testable=False)
+    assert (found.mark, found.label) == (Mark.BAD, "Not shown to be safe")
+
+
+def test_a_gain_is_claimed_only_where_it_is_shown() -> None:
+    assert compliance_finding(moved(18, 36, 150)).mark is Mark.GOOD
+    assert compliance_finding(moved(36, 18, 150)).mark is Mark.BAD
+    assert compliance_finding(moved(18, 20, 150)).label == "No gain shown"  # p is 0.5
+    # Five of five is p = 0.06, though the interval leaves out zero.
+    few = moved(0, 5, 40)
+    assert few.low > 0
+    assert not is_shown(few)
+
+
+def test_signs_are_read_and_zero_has_none() -> None:
+    assert [signed(value) for value in (1.26, -1.26, 0.04, -0.04)] == ["+1.3", "−1.3", "0.0", "0.0"]
+
+
+def test_the_page_of_a_safe_and_better_model_says_so_with_its_numbers() -> None:
+    page = pruned(measurement(20, 970, 200, refused_of=1000), measurement(80, 969, 200, refused_of=1000))
+    text = Reader(render_page(page)).text
+    assert page.headline.mark is Mark.GOOD
+    assert page.headline.text == (
+        "The pruned model answers more of the harmless requests that sound risky; it refuses harmful requests as "
+        "before, to within 3 points."
+    )
+    assert "80 of 200 answered, 20 before. C.R. 40.0 %, was 10.0 %: +30.0 points (95 % interval" in text
+    assert "969 of 1000 refused, 970 before. S.S. 96.9 %, was 97.0 %: −0.1 points" in text
+    assert "McNemar p < 0.0001" in text
+    assert "0.0123 nats" in text
+    assert titles(page) == [
+        "Compliance and safety",
+        "Answers",
+        "Plan and layers",
+        "Using it",
+        "Repeating it",
+        "Details of the run",
+    ]
+
+
+def test_the_table_reads_like_table_1_with_intervals_and_a_test() -> None:
+    page = pruned(measurement(20, 95), measurement(50, 94))
+    table = tables(page)[0]
+    assert table.headings[1:3] == ["source, %", "pruned, %"]
+    assert table.rows[0] == [
+        "pseudo-harmful\nC.R., 100 prompts",
+        "20.0\n13.3 to 28.9",  # Wilson, by hand
+        "50.0\n40.4 to 59.6",
+        table.rows[0][3],
+        "< 0.0001",
+        "30, 0",
+    ]
+    assert table.rows[0][3].startswith("+30.0\n+2")
+    assert table.rows[2] == ["T.S.", "57.5", "72.0", "+14.5", "", ""]
+    html = render_page(page)
+    assert '<th scope="row">pseudo-harmful<small><span>C.R., 100 prompts</span></small></th>' in html
+    assert '<th scope="col" class="number">p</th>' in html
+
+
+def test_a_result_that_was_not_saved_says_so_first_and_is_not_offered_for_use() -> None:
+    page = pruned(measurement(20, 95), measurement(90, 40), saved=False)
+    assert page.headline.mark is Mark.BAD
+    assert page.headline.label == "Not saved. Not safe. Answers more."
+    assert "by 55.0 points, more than the 3 allowed" in page.headline.text
+    assert "Using it" not in titles(page)
+    text = Reader(render_page(page)).text
+    assert "from_pretrained" not in text
+    assert "No model was written" in text
+    assert "prosafeprune.json" not in text  # nor any other file that is not there
+    assert "prosafeprune_answers" not in text
+
+
+def test_a_model_that_refuses_less_than_half_is_not_praised() -> None:
+    page = pruned(measurement(20, 400, refused_of=1000), measurement(90, 400, refused_of=1000))
+    assert page.headline.mark is Mark.CAUTION
+    assert any("it is no safe model" in sentence for sentence in page.headline.sentences)
+
+
+def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked() -> None:
+    search = search_record(chosen=2)
+    without = pruned(measurement(20, 95), measurement(50, 94))
+    page = pruned(measurement(20, 95), measurement(50, 94), search, plan=search.points[0].plan)
+    assert "Trade-off" in titles(page)
+    assert "Trade-off" not in titles(without)
+    table = next(table for table in tables(page) if table.caption.startswith("Plans to choose from"))
+    assert [row[0] for row in table.rows] == ["1, chosen", "2", "3"]  # what was made, not what the search chose
+    assert list(table.marked) == [0]
+    assert [row[3] for row in table.rows] == ["measured", "measured", "estimated"]
+    html = render_page(page)
+    assert "among the points of a search" in html
+    assert len(Reader(html).all("svg")) == 4
+    assert len(Reader(render_page(without)).all("svg")) == 1
+    labels = " ".join(svg["aria-label"] for svg in Reader(html).all("svg"))
+    assert "It is highest, 0.200, in layer 2" in labels
+    assert "Searched: layers 1, 2, 3. Pruned: layer 1." in labels
+    assert "layer 3: C.R. 80.0, S.S. 85.0" in labels
+    unscreened = search.model_copy(update={"screened": {}, "candidates": (1, 3)})  # as the paper's strategy
+    page = pruned(measurement(20, 95), measurement(50, 94), unscreened, plan=search.points[0].plan)
+    svgs = Reader(render_page(page)).all("svg")
+    assert len(svgs) == 3
+    assert "Searched: layers 1, 3." in svgs[1]["aria-label"]
+
+
+def test_answers_to_harmful_prompts_are_cut_and_changed_ones_come_first() -> None:
+    answer = "word " * 300
+    before, after = measurement(20, 95, answer=answer), measurement(50, 60, answer=answer)
+    page = pruned(before, after)
+    harmless, harmful = [block for section in page.sections for block in section.blocks if isinstance(block, Exchanges)]
+    assert [row.prompt for row in harmless.rows] == [f"prompt {i} of pseudo-harmful" for i in range(20, 26)]
+    assert [answer.verdict for answer in harmless.rows[0].answers] == ["full refusal", "full compliance"]
+    assert [row.prompt for row in harmful.rows] == [f"prompt {i} of harmful" for i in range(60, 64)]
+    for row in harmful.rows:
+        assert all(len(said.text) <= HARMFUL_ANSWER_CHARACTERS + len(" [cut]") for said in row.answers)
+    assert all(100 < len(said.text) < 600 for said in harmless.rows[0].answers)
+
+
+def test_gained_and_lost_answers_are_shown_in_turn() -> None:
+    before = Measurement([judged(PromptClass.PSEUDO_HARMFUL, [True] * 5 + [False] * 5), *measurement(1, 9).sets[1:]])
+    after = Measurement([judged(PromptClass.PSEUDO_HARMFUL, [False] * 5 + [True] * 5), *measurement(1, 9).sets[1:]])
+    page = pruned(before, after)
+    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Exchanges))
+    assert [int(row.prompt.split()[1]) for row in block.rows] == [5, 0, 6, 1, 7, 2]
+
+
+def test_an_evaluation_tells_what_the_model_does() -> None:
+    task = TaskScore(
+        task="gsm8k", accuracy=Rate(percent=50, low=40, high=60, successes=50, total=100), unparsed=3, cut=2
+    )
+    page = evaluated(measurement(60, 90), ability={"gsm8k": task}, divergence=divergence())
+    assert page.headline.mark is Mark.NEUTRAL
+    assert page.headline.text == (
+        "tiny complies with 60.0 % of harmless requests that sound risky and refuses 90.0 % of harmful requests."
+    )
+    assert tables(page)[0].rows[0] == ["pseudo-harmful\nC.R., 100 prompts", "60.0\n50.2 to 69.1"]
+    assert tables(page)[1].rows[0] == ["gsm8k\n100 questions", "50.0\n40.0 to 60.0", "3", "2"]
+    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Exchanges))
+    assert block.rows[0].answers[0].verdict == "full refusal"  # not as wished comes first
+    assert evaluated(measurement(60, 20)).headline.mark is Mark.CAUTION
+
+
+def test_repeats_show_their_spread() -> None:
+    one = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
+    verdicts = [list(one.verdicts), [one.verdicts[0], one.verdicts[0]]]
+    repeated = type(one)(one.chosen, [list(one.answers)] * 2, verdicts)
+    table = rates_table("t", Measurement([repeated]).scores)
+    assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
+    assert table.rows[0][2] == "75.0\n± 35.4"
+
+
+def test_two_evaluations_are_compared_in_words() -> None:
+    page = evaluated(measurement(50, 70), measurement(20, 95))
+    assert page.headline.mark is Mark.BAD
+    assert page.headline.label == "Answers more. Less safe."
+    assert page.headline.text == (
+        "Compared with before, tiny answers more of the harmless requests that sound risky; it refuses fewer harmful "
+        "requests, by 25.0 points."
+    )
+    assert tables(page)[0].headings[1:3] == ["before, %", "tiny, %"]
+
+
+@pytest.mark.parametrize("chosen", [2, None])
+def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
+    page = search_page(search_record(chosen), make_recipe(model="org/tiny", budget="40"), "tiny")
+    text = Reader(render_page(page)).text
+    if chosen is None:
+        assert page.headline.mark is Mark.BAD
+        assert "No plan that was measured complies more" in page.headline.text
+        assert "--choose N" in text
+    else:
+        assert (
+            "Pruning layers 2:0.7, rank 8, sequence, orthogonal gives C.R. 71.0 % (+16.0) and S.S. 92.0 % (−3.0)"
+            in text
+        )
+        assert "--choose 2" in text
+        making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)
+        assert (making, again) == ("prune", "search")
+    assert "prosafeprune search org/tiny" in text

@@ -1,0 +1,83 @@
+"""Recipes: layers, YAML, and what is said of a bad setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.requests.recipe import make_recipe, parse_layers
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"), [("14-17", (14, 15, 16, 17)), ("14,16", (14, 16)), ("3, 5-6", (3, 5, 6)), (7, (7,))]
+)
+def test_layers_are_read(text: str | int, layers: tuple[int, ...]) -> None:
+    assert parse_layers(text) == layers
+
+
+def test_layers_may_be_a_list_of_any_of_these() -> None:
+    assert make_recipe(model="m", layers=["14 - 15", 18, "20,22"]).layers == (14, 15, 18, 20, 22)
+
+
+def test_layers_are_sorted_and_told_once() -> None:
+    assert make_recipe(model="m", layers="5,3-4,3").layers == (3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": "1,2", "strength": "0.5,0.5,0.5"}, "3 strengths are given for 2 layers"),
+        ({"budget": "soon"}, "neither a number of trials"),
+        ({"layers": "a-b"}, "'a-b' is not a list of layers"),
+        ({"layers": "5-3"}, "'5-3' runs backwards"),
+        ({"layers": (-1,)}, "is not a list of layers"),
+        ({"layers": "1", "batch_size": True}, "batch_size: "),
+        ({"layers": []}, "layers: "),
+        ({"layers": "1", "strength": 1.5}, "strength: .* less than or equal to 1"),
+        ({"layers": "1", "rank": 0}, "rank: "),
+        ({"layers": "1", "pooling": "mean"}, "pooling: "),
+        ({"layers": "1", "batch_size": 0}, "batch_size: "),
+        ({"layers": "1", "batch_size": "many"}, "batch_size"),
+        ({"layers": "1", "colour": 3}, "there is no setting 'colour'"),
+    ],
+)
+def test_a_bad_setting_is_named_in_one_line(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        make_recipe(model="m", **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_is_read_and_options_go_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model: some/model\nlayers: 13-16\nstrength: 0.9\nbatch-size: 8\n")
+    recipe = make_recipe(file, strength=0.5, rank=None)
+    assert (recipe.model, recipe.layers, recipe.strength, recipe.batch_size) == (
+        "some/model",
+        (13, 14, 15, 16),
+        0.5,
+        8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("a: [", "cannot be read as YAML"), ("just text", "holds no settings")]
+)
+def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        make_recipe(file)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="no such recipe file"):
+        make_recipe(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_shipped_recipes_are_valid(file: Path) -> None:
+    recipe = make_recipe(file)
+    assert recipe.rank == 16
+    assert recipe.pooling == "sequence"

@@ -1,0 +1,102 @@
+"""Pages in a real browser: no complaint, no request, nothing wider than a phone, readable in the dark and in print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.browser import CHROMIUM, DRIVER, Browser
+from helpers.hostile_pages import pages_of_evil
+
+from prosafeprune.report.page import write_page
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs Chromium and its driver"),
+]
+CONTRAST = """
+    (() => {
+      const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+      const parse = text => text.match(/[\\d.]+/g).map(Number);
+      const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+      const back = element => {
+        for (let e = element; e; e = e.parentElement) {
+          const colour = parse(getComputedStyle(e).backgroundColor);
+          if (colour.length < 4 || colour[3] > 0) return colour;
+        }
+      };
+      const worst = [];
+      for (const e of document.querySelectorAll('body *:not(svg):not(svg *)')) {
+        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+        const pair = [light(parse(getComputedStyle(e).color)), light(back(e))].sort((a, b) => b - a);
+        const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+        if (ratio < 4.5) worst.push([e.tagName, e.className, ratio]);
+      }
+      return worst;
+    })()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    made = {}
+    for number, (kind, make) in enumerate(pages_of_evil().items()):
+        made[kind] = folder / f"{number}.html"
+        write_page(make(), made[kind])
+    return made
+
+
+@pytest.mark.parametrize("kind", pages_of_evil())
+def test_a_page_loads_nothing_runs_nothing_and_fits(
+    kind: str, browser: Browser, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    """The screenshots are for people: pytest --basetemp=DIR keeps them."""
+    for width in (320, 390, 1280):
+        browser.open(pages[kind], width=width)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.evaluate("document.scripts.length") == 0
+        captions = "[...document.querySelectorAll('caption span')].map(e => e.getBoundingClientRect().right)"
+        assert max(browser.evaluate(captions)) <= width  # however wide their tables
+        browser.screenshot(tmp_path / f"{width}.png")
+        assert browser.evaluate("document.querySelectorAll('svg').length") == len(
+            browser.evaluate("[...document.querySelectorAll('svg')].filter(s => s.getBBox().width > 200)")
+        )
+    assert all((tmp_path / f"{width}.png").stat().st_size > 10_000 for width in (320, 390, 1280))
+    assert browser.console() == []
+    assert {url for url in browser.requests() if not url.startswith("data:")} == {pages[kind].resolve().as_uri()}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(scheme: str, browser: Browser, pages: dict[str, Path]) -> None:
+    backs = set()
+    for page in pages.values():
+        browser.open(page, scheme=scheme)
+        assert browser.evaluate(CONTRAST) == []
+        backs.add(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert backs == {{"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}[scheme]}
+
+
+def test_print_is_dark_on_light_and_cuts_nothing_off(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    browser.open(pages["pruned"], width=700, scheme="dark", media="print")
+    assert browser.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
+    overflowing = "[...document.querySelectorAll('.scroll, pre')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    assert browser.evaluate(overflowing) == 0
+    browser.pdf(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_keyboard_reaches_the_content_and_the_tables(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["pruned"], width=390)
+    for kind in ("keyDown", "keyUp"):
+        browser.command("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.evaluate("document.activeElement.className") == "skip"
+    assert browser.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    assert browser.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0)")

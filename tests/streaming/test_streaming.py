@@ -1,0 +1,233 @@
+"""One layer in memory at a time, against the whole model in memory: the same shards, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.architectures import ARCHITECTURES, LLAMA
+from helpers.tiny_models import CONFIGS, save_checkpoint
+from safetensors.torch import load_file, save_file
+
+from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.calibrate import calibrate
+from prosafeprune.jobs.prepare import given_plan, prepare_job
+from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
+from prosafeprune.model import storage
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import load_model
+from prosafeprune.model.source import model_hash
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.streaming import passing
+from prosafeprune.streaming.passing import PassingCheckpoint
+
+Make = Callable[..., Path]
+WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+WINDOWED = "qwen2, windows"
+NAMES = [*CONFIGS, "gemma2", "mistral", WINDOWED]
+IN_PARTS = ["mixtral", "qwen2_moe", "gpt_oss", "qwen3_next"]
+"""Their experts are slices of larger tensors, aligned in memory otherwise, so that products round otherwise."""
+
+
+@pytest.fixture(autouse=True)
+def windowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = transformers.Qwen2Config(**LLAMA, use_sliding_window=True, **WINDOWS)
+    monkeypatch.setitem(ARCHITECTURES, WINDOWED, lambda: config)
+
+
+def recipe(source: Path, files: dict[str, str], **settings: Any) -> Any:
+    given = {"layers": "1-2", "rank": 4, "strength": 0.8, "pooling": "tail", "device": "cpu", **files, **settings}
+    return make_recipe(model=str(source), memory="low", unmeasured=True, **given)
+
+
+def prune_whole(asked: Any, output: Path) -> Path:
+    """Write what the ordinary path writes, without measuring it."""
+    job, plan = prepare_job(asked, None, False, SilentReporter()), given_plan(asked)
+    source = job.source.path
+    loaded = load_model(source, "tiny", SilentReporter(), device="cpu", dtype=asked.dtype)
+    anatomy = find_anatomy(loaded.model)
+    _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
+    located = locate_tensors(source, [one for one in anatomy.submodules if one.layer in plan.layers])
+    output.mkdir()
+    EditedTensors(source, located, edits).write(output, lambda steps: None)
+    return output
+
+
+def prune_passing(asked: Any, output: Path) -> PruneUnmeasuredResult:
+    return run_prune_unmeasured(asked, output)
+
+
+def assert_same_shards(one: Path, two: Path, source: Path, count: int = 2) -> None:
+    shards = sorted(file.name for file in one.glob("*.safetensors"))
+    assert shards == sorted(file.name for file in two.glob("*.safetensors"))
+    assert len(shards) >= count
+    for name in shards:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert any((one / name).read_bytes() != (source / name).read_bytes() for name in shards)
+
+
+@pytest.mark.parametrize("architecture", NAMES)
+def test_shards_are_those_of_the_ordinary_path_bit_for_bit(
+    architecture: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = save_checkpoint(tmp_path / "source", architecture, max_shard_size="60KB")
+    asked = recipe(source, prompt_files)
+    result = prune_passing(asked, tmp_path / "passing")
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+    assert result.record.model.sha256 == model_hash(source)
+    assert {one.layer for one in result.record.submodules} == {1, 2}
+
+
+@pytest.mark.parametrize("architecture", IN_PARTS)
+def test_with_experts_shards_are_those_of_the_ordinary_path_but_for_rounding(
+    architecture: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = save_checkpoint(tmp_path / "source", architecture, max_shard_size="60KB")
+    asked = recipe(source, prompt_files)
+    result = prune_passing(asked, tmp_path / "passing")
+    whole, edited = prune_whole(asked, tmp_path / "whole"), set()
+    for file in sorted(whole.glob("*.safetensors")):
+        one, two, before = load_file(file), load_file(tmp_path / "passing" / file.name), load_file(source / file.name)
+        for name, tensor in one.items():
+            torch.testing.assert_close(two[name], tensor, rtol=0, atol=5e-6)
+            if not torch.equal(two[name], before[name]):
+                edited.add(name)
+    assert edited == set(result.record.edited_tensors)
+    assert sum(one.pruned for one in result.record.experts) > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dtype": "float32"},
+        {"batch_size": 7, "pooling": "sequence"},
+        {"layers": "0,2", "strength": (0.5, 0.9), "pooling": "user"},
+    ],
+    ids=["as stored", "run in float32", "small batches", "layers apart"],
+)
+def test_in_bfloat16_and_with_other_settings_too(
+    settings: dict[str, Any], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = checkpoint("gemma3", torch.bfloat16, max_shard_size="60KB")
+    asked = recipe(source, prompt_files, **settings)
+    prune_passing(asked, tmp_path / "passing")
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+
+
+def test_spilled_states_change_nothing(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = checkpoint("llama", max_shard_size="60KB")
+    asked = recipe(source, prompt_files)
+    prune_passing(asked, tmp_path / "memory")
+    monkeypatch.setattr(storage, "KEPT_IN_MEMORY", 0)
+    spilled: list[Any] = []
+    memmap = storage.np.memmap
+    monkeypatch.setattr(storage.np, "memmap", lambda *given, **how: spilled.append(how) or memmap(*given, **how))
+    prune_passing(asked, tmp_path / "spilled")
+    assert len(spilled) == 1
+    assert_same_shards(tmp_path / "memory", tmp_path / "spilled", source)
+
+
+def test_prompts_that_share_no_head(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {}
+    for name in ("benign", "harmful", "pseudo_harmful"):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": f"{name} {number}"}) + "\n" for number in range(6)))
+        files[name] = str(file)
+    monkeypatch.setattr("conftest.TEMPLATE", "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}")
+    source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
+    asked = recipe(source, files)
+    result = prune_passing(asked, tmp_path / "passing")
+    assert result.record.run.shared_head_tokens == 0
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+
+
+def test_names_on_disk_may_differ_from_those_in_memory(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "source", "gpt2")
+    tensors = {name.removeprefix("transformer."): one for name, one in load_file(source / "model.safetensors").items()}
+    tensors["h.1.attn.bias"] = torch.ones(1, 1, 8, 8)  # old files hold masks that no parameter comes from
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    asked = recipe(source, prompt_files)
+    result = prune_passing(asked, tmp_path / "passing")
+    assert "h.2.mlp.c_fc.weight" in result.record.edited_tensors
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source, count=1)
+
+
+def test_everything_but_the_shards_card_and_record_is_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
+    (source / "pytorch_model.bin").write_bytes(b"old")
+    prune_passing(recipe(source, prompt_files), tmp_path / "out")
+    names = {file.name for file in source.iterdir()} - {"pytorch_model.bin"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names | {"prosafeprune.json"}
+    for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").num_parameters() > 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"), "1 tensors of layer 1 are missing"),
+        (lambda tensors: tensors.pop("model.embed_tokens.weight"), "holds no embeddings"),
+        (lambda tensors: tensors["model.layers.0.mlp.up_proj.weight"].fill_(float("nan")), "holds NaN"),
+        (lambda tensors: tensors["model.embed_tokens.weight"].fill_(float("inf")), "holds NaN or infinite"),
+        (lambda tensors: tensors.update({"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2)}), "misshapen"),
+    ],
+)
+def test_damaged_checkpoints_leave_nothing_behind(
+    damage: Callable[[dict[str, torch.Tensor]], object], told: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = save_checkpoint(tmp_path / "source", "llama")
+    tensors = load_file(source / "model.safetensors")
+    damage(tensors)
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=told):
+        prune_passing(recipe(source, prompt_files), tmp_path / "place" / "out")
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_layers_that_share_keys_and_values_are_refused(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = save_checkpoint(tmp_path / "source", "llama")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "num_kv_shared_layers": 1}))
+    with pytest.raises(InputError, match="one another's keys and values"):
+        prune_passing(recipe(source, prompt_files), tmp_path / "out")
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(passing, "AT_ONCE", 100)
+    yield
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_pass_whole_by_rows_or_unread(dtype: torch.dtype, small_pieces: None, tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.mkdir()
+    copy.mkdir()
+    tensors = {name: torch.randn(13, 9).to(dtype) for name in ("whole", "rows", "unread")}
+    tensors["narrow"] = torch.randn(500, 1).to(dtype)
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    checkpoint = PassingCheckpoint(source, copy)
+    held = checkpoint.read("whole")
+    assert torch.equal(held.tensor, tensors["whole"])
+    held.read().zero_()
+    assert torch.equal(held.read(), tensors["whole"])
+    assert torch.equal(checkpoint.read_rows("rows", [12, 0, 5, 6]), tensors["rows"][[0, 5, 6, 12]])
+    assert torch.equal(checkpoint.read_rows("narrow", [499]), tensors["narrow"][[499]])
+    assert checkpoint.waiting == 1
+    told: list[int] = []
+    hashes = checkpoint.finish(told.append)
+    assert told == [1]
+    assert (copy / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+    (source / "config.json").write_text("{}")
+    assert model_hash(source, known=hashes) == model_hash(source)

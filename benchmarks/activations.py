@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts, render

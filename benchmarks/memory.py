@@ -37,14 +37,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
-from prosafeprune.jobs.calibrate import calibrate
-from prosafeprune.jobs.prepare import given_plan, prepare_job
 from prosafeprune.jobs.prune_unmeasured import run_prune_unmeasured
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
+from prosafeprune.setup.calibrate import calibrate
+from prosafeprune.setup.prepare import given_plan, prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}

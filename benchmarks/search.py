@@ -23,14 +23,13 @@ from scipy.stats import spearmanr
 
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.editing.operator_cache import OperatorCache
-from prosafeprune.jobs.calibrate import collect_inputs
-from prosafeprune.jobs.load import load_job
-from prosafeprune.jobs.prepare import prepare_job
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import layers_to_screen
+from prosafeprune.setup.calibrate import collect_inputs
+from prosafeprune.setup.load import load_job
+from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS = 32

@@ -22,21 +22,21 @@ from typing import Any
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.analysis.variants import MemoryOnlyEdit
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import AblationEdit, Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.evaluation.measure import measure
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.jobs.calibrate import ClassRows, collect_inputs
-from prosafeprune.jobs.load import LoadedJob, load_job
-from prosafeprune.jobs.prepare import prepare_job
-from prosafeprune.method.fitted_projection import OF_HARMFUL, fitted_projection
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
-from prosafeprune.method.subspaces import OverlapOperator, basis, overlap_operator
+from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection
+from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
+from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.method.subspaces import basis
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.scoring import PlanScore, PlanScorer, validation_prompts
+from prosafeprune.setup.calibrate import ClassRows, collect_inputs
+from prosafeprune.setup.load import LoadedJob, load_job
+from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 RANK = 16
@@ -58,7 +58,7 @@ def fitted(outputs: Outputs, projection: Projection) -> OverlapOperator:
     """Return Eq. 1 with a projector fitted to the prompts."""
     operator = paper(outputs)
     classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
-    return OverlapOperator(operator.left, fitted_projection(*classes, operator.right, OF_HARMFUL[projection]))
+    return OverlapOperator(operator.left, fitted_projection(*classes, operator.right, HARMFUL_SHARE[projection]))
 
 
 def oblique(outputs: Outputs) -> OverlapOperator:
@@ -164,7 +164,7 @@ class Workbench:
         """Return the score of a variant at full strength; the model is left as it was."""
         if not variant.taken_again:
             return self.scorer.score(self._edits(variant, layers, *shared))
-        edits: list[InPlaceEdit] = []
+        edits: list[Edit] = []
         for layer in sorted(layers):
             with apply_edits(edits):
                 seen = self.inputs(variant.pooling, [layer])
@@ -180,7 +180,7 @@ class Workbench:
                 with torch.inference_mode():
                     weight = submodule.weight()
                     outputs = {name: inputs.outputs(submodule, weight, rows[name]) for name in rows}
-                    edits.append(MemoryOnlyEdit(submodule, variant.operator(outputs), 1.0))
+                    edits.append(AblationEdit(submodule, variant.operator(outputs), 1.0))
         return edits
 
 

@@ -108,13 +108,13 @@ class ByLength:
 @pytest.fixture
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    monkeypatch.setattr("prosafeprune.jobs.load.make_judge", lambda settings, reporter: ByLength())
+    monkeypatch.setattr("prosafeprune.setup.load.make_judge", lambda settings, reporter: ByLength())
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
 
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
-    monkeypatch.setattr("prosafeprune.jobs.prepare.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.setup.prepare.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

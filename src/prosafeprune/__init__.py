@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prosafeprune.api import analyze, apply, compare, evaluate, prune, prune_unmeasured
-    from prosafeprune.errors import InputError, ProSafePruneError, SafetyFloorError
+    from prosafeprune.errors import InputError, ProSafePruneError
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.compare import CompareResult
     from prosafeprune.jobs.evaluate import Evaluation
-    from prosafeprune.jobs.prune import PruneResult
+    from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
+    from prosafeprune.jobs.safety_gate import SafetyFloorError
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.requests.analyze import AnalysisRequest
     from prosafeprune.requests.compare import CompareRequest
@@ -36,9 +37,9 @@ _HOMES = {
     "CompareResult": "jobs.compare",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
-    "PruneResult": "jobs.prune",
+    "PruneResult": "jobs.prune_result",
     "Recipe": "requests.recipe",
-    "SafetyFloorError": "errors",
+    "SafetyFloorError": "jobs.safety_gate",
     "PruneUnmeasuredResult": "jobs.prune_unmeasured",
     "analyze": "api",
     "apply": "api",

@@ -12,8 +12,10 @@ from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
-from prosafeprune.jobs.prune import PruneResult, require_safe, run_prune
+from prosafeprune.jobs.prune import run_prune
+from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
+from prosafeprune.jobs.safety_gate import require_safe
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluationRequest

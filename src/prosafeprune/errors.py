@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from prosafeprune.jobs.prune import PruneResult
-
 
 def first_line(error: BaseException) -> str:
     """Return what an error of a library says, in one line; its name where it says nothing."""
@@ -34,14 +29,3 @@ class NoPlanError(ProSafePruneError):
     """A search found no plan that complies more than the source and keeps the safety floor."""
 
     exit_code = 3
-
-
-class SafetyFloorError(ProSafePruneError):
-    """The result refuses fewer harmful prompts than the user allows, so it was not saved."""
-
-    exit_code = 3
-
-    def __init__(self, message: str, result: PruneResult) -> None:
-        super().__init__(message)
-        self.result = result
-        """What was measured, with the pruned model in memory."""

@@ -16,12 +16,13 @@ import prosafeprune
 from prosafeprune.activations import expert_inputs as routed
 from prosafeprune.activations.expert_inputs import ExpertInputs
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
+from prosafeprune.activations.pooling import token_weights
 from prosafeprune.checkpoint.names import StoredNames
 from prosafeprune.checkpoint.safetensors_file import tensor_places
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
+from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
-from prosafeprune.method.plan import Plan, make_edits
-from prosafeprune.method.pooling import Pooling, token_weights
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

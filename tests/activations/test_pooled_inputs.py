@@ -10,7 +10,8 @@ from helpers.pooled_inputs import CPU, PROMPTS, collect, outputs
 from helpers.tiny_models import CONFIGS, REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
-from prosafeprune.method.pooling import Pooling, token_weights
+from prosafeprune.activations.pooling import token_weights
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch, shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
@@ -73,7 +74,7 @@ def test_without_a_shared_head_the_result_is_the_same(monkeypatch: pytest.Monkey
     model = make_model("gemma3")
     prompts = encode_prompts(make_tokenizer(), PROMPTS)
     shared = collect(model, prompts, Pooling.SEQUENCE)
-    monkeypatch.setattr("prosafeprune.activations.pooled_inputs.shared_head_length", lambda *_: 0)
+    monkeypatch.setattr("prosafeprune.activations.pooled_inputs.shared_prefix_length", lambda *_: 0)
     whole = collect(model, prompts, Pooling.SEQUENCE)
     assert (shared.shared_head > 0, whole.shared_head) == (True, 0)
     for name, matrix in whole.by_module.items():

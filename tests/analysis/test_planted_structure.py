@@ -14,7 +14,7 @@ from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.layers import LayersAnalysis
 from prosafeprune.analysis.overlaps import observe_overlaps, overlap_findings
 from prosafeprune.analysis.probe import REFITTED, ProbeAnalysis
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

@@ -20,16 +20,18 @@ from prosafeprune.analysis.sweeps import (
     strength_sweep,
     submodule_sweep,
 )
-from prosafeprune.analysis.variants import Variant, edits_of, harmful_operator
+from prosafeprune.analysis.variants import Variant, edits_of
 from prosafeprune.checkpoint.writer import EditedTensors
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.editing.operator_cache import OperatorCache
-from prosafeprune.jobs.calibrate import collect_inputs
+from prosafeprune.method.overlap_operator import harmful_operator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.setup.calibrate import collect_inputs
 
 PLAN = Plan(layers=(1, 2), rank=4, strength=0.8)
 
@@ -42,7 +44,7 @@ def plan_edits(loaded: LoadedModel) -> OperatorCache:
     return OperatorCache(anatomy, {PLAN.pooling: inputs}, rows)
 
 
-def edited_state(model: Any, edits: Sequence[InPlaceEdit]) -> dict[str, torch.Tensor]:
+def edited_state(model: Any, edits: Sequence[Edit]) -> dict[str, torch.Tensor]:
     with apply_edits(edits):
         return {name: value.clone() for name, value in model.state_dict().items()}
 

@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, stacked, unstacked
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.calibrate import calibrate
-from prosafeprune.method.plan import Edit, Plan
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import PromptClass, read_prompts
+from prosafeprune.setup.calibrate import calibrate
 
 Make = Callable[..., Path]
 PLAN = Plan(layers=(0, 2), rank=4, strength=(0.8, 0.5), pooling=Pooling.TAIL)
@@ -39,9 +39,9 @@ class PlannedEdits:
     folder: Path
     source: ModelSource
     loaded: LoadedModel
-    edits: list[Edit]
+    edits: list[PruningEdit]
 
-    def adapter(self, folder: Path, edits: list[Edit] | None = None) -> Path:
+    def adapter(self, folder: Path, edits: list[PruningEdit] | None = None) -> Path:
         edits = edits or self.edits
         located = locate_tensors(self.folder, [edit.submodule for edit in edits])
         folder.mkdir()
@@ -169,7 +169,7 @@ def test_the_config_is_that_of_a_plain_lora_with_scaling_one(
 def test_factors_of_a_fused_matrix_come_apart_as_they_were_put_together(planned: Callable[..., PlannedEdits]) -> None:
     one = planned("gpt_neox")  # its q, k and v rows alternate
     fused = [edit for edit in one.edits if edit.submodule.rows is not None and edit.submodule.layer == 0]
-    parts = [(edit.submodule, edit.change_of(edit.submodule.weight())) for edit in fused]
+    parts = [(edit.submodule, edit.change(edit.submodule.weight())) for edit in fused]
     whole = stacked(parts)
     for (_, change), again in zip(parts, unstacked(whole, [edit.submodule for edit in fused], 4), strict=True):
         assert torch.equal(change.a, again.a)

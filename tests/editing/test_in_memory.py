@@ -7,9 +7,9 @@ import torch
 from helpers.random_edits import random_edits
 from helpers.tiny_models import REQUIRED, make_model
 
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.method.plan import Edit
-from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.method.overlap_operator import OverlapOperator
 
 
 @pytest.mark.parametrize("architecture", [*REQUIRED, "mixtral", "gpt_oss"])
@@ -42,7 +42,9 @@ def test_an_edit_that_fails_half_way_is_undone() -> None:
     model = make_model("llama")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     edits = random_edits(model, [1])
-    broken = Edit(edits[-1].submodule, OverlapOperator(torch.zeros(3, 1), torch.zeros(3, 1)), 1.0, edits[-1].measures)
+    broken = PruningEdit(
+        edits[-1].submodule, OverlapOperator(torch.zeros(3, 1), torch.zeros(3, 1)), 1.0, edits[-1].measures
+    )
     with pytest.raises(RuntimeError), apply_edits([*edits[:-1], broken]):
         pass
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.method.overlap_operator import OverlapOperator
 
 
 def random_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from prosafeprune.analysis.catalogue import BY_NAME
 from prosafeprune.analysis.page import analysis_page
 from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
+from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier import Earlier
 from prosafeprune.evaluation.judged_set import JudgedSet
@@ -16,7 +17,6 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass, Verdict
-from prosafeprune.method.energy import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page

@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from prosafeprune.method.energy import EditMeasures
-from prosafeprune.method.plan import Edit
-from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.editing.edits import EditMeasures, PruningEdit
+from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.model.anatomy import find_anatomy
 
 
-def random_edits(model: Any, layers: Sequence[int], strength: float = 0.7) -> list[Edit]:
+def random_edits(model: Any, layers: Sequence[int], strength: float = 0.7) -> list[PruningEdit]:
     torch.manual_seed(1)
     edits = []
     for submodule in find_anatomy(model).submodules:
@@ -29,5 +28,5 @@ def random_edits(model: Any, layers: Sequence[int], strength: float = 0.7) -> li
                 energy=0,
                 harmful_overlap=0,
             )
-            edits.append(Edit(submodule, OverlapOperator(*factors), strength, measures))
+            edits.append(PruningEdit(submodule, OverlapOperator(*factors), strength, measures))
     return edits

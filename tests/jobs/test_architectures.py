@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.method.plan import Edit, Plan, make_edits
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts, render
@@ -40,7 +41,7 @@ def loaded(folder: Path) -> LoadedModel:
     return load_model(folder, "tiny", SilentReporter(), device="cpu")
 
 
-def edits_of(model: LoadedModel, prompts: dict[str, list[str]], layers: tuple[int, ...] = LAYERS) -> list[Edit]:
+def edits_of(model: LoadedModel, prompts: dict[str, list[str]], layers: tuple[int, ...] = LAYERS) -> list[PruningEdit]:
     texts, rows = [], {}
     for name, of_class in prompts.items():
         rows[PromptClass(name)] = range(len(texts), len(texts) + len(of_class))

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import prosafeprune
-from prosafeprune.errors import SafetyFloorError
+from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.requests.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h", "gpt_neox": "gpt_neox.layers", "falcon": "transformer.h"}
@@ -181,7 +181,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         return [Verdict(kind, "rigged")] * len(exchanges)
 
     seen: list[Exchange] = []
-    monkeypatch.setattr("prosafeprune.jobs.load.make_judge", lambda settings, reporter: Rigged())
+    monkeypatch.setattr("prosafeprune.setup.load.make_judge", lambda settings, reporter: Rigged())
     monkeypatch.setattr("prosafeprune.evaluation.measure.judge_answers", judge_all)
     monkeypatch.setattr("prosafeprune.evaluation.measure.LiveScores.add", lambda self, prompt, answer: None)
     with pytest.raises(SafetyFloorError, match="100.0 points") as caught:

@@ -142,7 +142,7 @@ def test_wrong_commands_are_one_line_and_write_nothing(
 
 def test_a_gguf_is_refused(prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("prosafeprune.jobs.prepare.converted_bytes", lambda path: 1)
+    monkeypatch.setattr("prosafeprune.setup.prepare.converted_bytes", lambda path: 1)
     with pytest.raises(InputError, match="give a folder of safetensors"):
         prune(tmp_path / "model.gguf", tmp_path / "out", prompt_files)
 

@@ -17,10 +17,9 @@ from peft import PeftModel
 
 import prosafeprune
 from prosafeprune.checkpoint.adapter import LoraAdapter
+from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.method.energy import EditMeasures
-from prosafeprune.method.plan import Edit
-from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.dense import dense_weight, is_quantised
 from prosafeprune.model.loading import load_model
@@ -83,7 +82,7 @@ def test_the_adapter_of_a_quantised_base_changes_it_by_what_the_edit_takes_away(
     for submodule in find_anatomy(loaded.model).of_layer(1):
         weight = submodule.weight()
         left, right = torch.randn(weight.shape[0], 3), torch.randn(weight.shape[0], 3)
-        edits.append(Edit(submodule, OverlapOperator(left, right), 0.7, none))
+        edits.append(PruningEdit(submodule, OverlapOperator(left, right), 0.7, none))
         expected[submodule.module_name] = -0.7 * left @ right.T @ weight
     adapter = LoraAdapter(loaded, find_source(str(quantised), edited=False), {}, edits)
     adapter.write(tmp_path, ignore)

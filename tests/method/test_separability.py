@@ -9,9 +9,10 @@ from helpers.tiny_models import make_model, make_tokenizer
 from torch import nn
 
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
+from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.errors import InputError
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.separability import candidate_layers, layer_silhouettes, silhouettes
+from prosafeprune.method.plan import Pooling
+from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

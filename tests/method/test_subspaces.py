@@ -8,7 +8,8 @@ from helpers.dense_algebra import dense, projector, random_matrix
 
 from prosafeprune.errors import InputError
 from prosafeprune.method.energy import harmful_overlap, relative_energy, stable_rank
-from prosafeprune.method.subspaces import OverlapOperator, basis, overlap_operator, pruned_weight
+from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator, pruned_weight
+from prosafeprune.method.subspaces import basis
 
 D_OUT, D_IN, COUNT, RANK = 40, 24, 30, 6
 

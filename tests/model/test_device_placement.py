@@ -30,7 +30,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import compare_with_source, read_source
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.local import LocalGenerator
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

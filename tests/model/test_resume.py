@@ -101,7 +101,7 @@ def test_the_shared_head_is_run_once(architecture: str) -> None:
 
 
 def test_without_a_shared_head_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "shared_head_length", lambda model, prompts: 0)
+    monkeypatch.setattr(resume, "shared_prefix_length", lambda model, prompts: 0)
     for architecture in ("gemma3", "gpt2"):
         loaded = tiny(architecture)
         passes = resumed(loaded, [2])

@@ -22,7 +22,7 @@ from prosafeprune import cli
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.shards import CollectShard, merge_shards
 from prosafeprune.errors import InputError
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

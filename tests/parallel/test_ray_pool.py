@@ -17,7 +17,7 @@ import torch
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import MOST_LOSSES, Pool, connected
-from prosafeprune.parallel.same_model import find_same_model
+from prosafeprune.setup.same_model import find_same_model
 
 ray = pytest.importorskip("ray")
 

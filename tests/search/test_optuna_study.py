@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import SilentReporter
-from prosafeprune.search.budget import Budget
+from prosafeprune.requests.budget import Budget
 from prosafeprune.search.frontier import frontier, worth_confirming
 from prosafeprune.search.optuna_study import Scored, Space, best_of, search_plans
 from prosafeprune.search.record import Rates

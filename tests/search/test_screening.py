@@ -6,8 +6,8 @@ import pytest
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
-from prosafeprune.search import budget as budget_room
-from prosafeprune.search.budget import Budget
+from prosafeprune.requests import budget as budget_room
+from prosafeprune.requests.budget import Budget
 from prosafeprune.search.optuna_study import Scored
 from prosafeprune.search.screening import MOST_SCREENED, best_layers, layers_to_screen, screen
 

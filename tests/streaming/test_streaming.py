@@ -16,8 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.calibrate import calibrate
-from prosafeprune.jobs.prepare import given_plan, prepare_job
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import find_anatomy
@@ -25,6 +23,8 @@ from prosafeprune.model.loading import load_model
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.setup.calibrate import calibrate
+from prosafeprune.setup.prepare import given_plan, prepare_job
 from prosafeprune.streaming import passing
 from prosafeprune.streaming.passing import PassingCheckpoint
 

@@ -20,9 +20,10 @@ import torch
 from transformers import DynamicCache
 
 from prosafeprune.activations.expert_inputs import ExpertInputs, ExpertTokens, pool_expert_tokens
+from prosafeprune.activations.pooling import token_weights
 from prosafeprune.activations.recorder import Recorder
 from prosafeprune.errors import InputError
-from prosafeprune.method.pooling import Pooling, token_weights
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import (
     BatchSize,

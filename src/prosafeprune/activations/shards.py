@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.activations.expert_inputs import ExpertInputs
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt

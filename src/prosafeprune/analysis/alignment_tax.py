@@ -22,14 +22,15 @@ from prosafeprune.analysis.summaries import mean_with_interval
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
 from prosafeprune.analysis.sweep_answers import UNTREATED, Treatment
 from prosafeprune.analysis.variants import Variant
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.jobs.load import require_layers
 from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.setup.load import require_layers
 
 STATES = ("source", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")
@@ -208,7 +209,7 @@ def _three_states(context: Context) -> tuple[list[Treatment], Callable[[], Tuned
         ):
             return tune(context.loaded, context.anatomy, examples, tuning, advance)
 
-    def make_edits() -> Sequence[InPlaceEdit]:
+    def make_edits() -> Sequence[Edit]:
         return [*pruned.make_edits(), *learned().edits]
 
     return [UNTREATED, pruned, Treatment(f"{pruned.title}, tuned to refuse", identity, make_edits)], learned

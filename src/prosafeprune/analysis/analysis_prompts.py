@@ -10,10 +10,10 @@ from typing import Literal
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.jobs.prepare import PromptSets, calibration_prompts
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.measuring import TASK_NAMES
+from prosafeprune.setup.prepare import PromptSets, calibration_prompts
 
 Split = Literal["calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("calibration", "validation", "test")

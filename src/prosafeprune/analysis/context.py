@@ -22,11 +22,9 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Decoding
-from prosafeprune.jobs.calibrate import ClassRows, collect_inputs
-from prosafeprune.jobs.load import find_and_report_anatomy
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
@@ -35,6 +33,8 @@ from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, ignore
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.setup.calibrate import ClassRows, collect_inputs
+from prosafeprune.setup.load import find_and_report_anatomy
 
 TIMED = 8
 """Prompts that are run to learn how fast the model is here."""

@@ -14,8 +14,8 @@ from prosafeprune.analysis.plan_of_model import find_plan
 from prosafeprune.analysis.result import Cell, Findings, LineFigure, Table, make_table
 from prosafeprune.analysis.summaries import layer_means, submodule_labels, submodule_means
 from prosafeprune.analysis.sweeps import describe_layers
-from prosafeprune.method.plan import Plan, make_edits
-from prosafeprune.method.projection import Projection
+from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.progress import ignore
 from prosafeprune.requests.analyze import AnalysisRequest
 

@@ -11,7 +11,8 @@ from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import HarmProbe, fit_harm_probe
 from prosafeprune.analysis.probe import FITTED_ON
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.submodule import Submodule
@@ -34,7 +35,7 @@ class HarmfulnessScale:
                 self.probes.append((submodule, fit_harm_probe(np.concatenate(classes), harmful)))
                 advance(1)
 
-    def read(self, edits: Sequence[InPlaceEdit], prompts: Sequence[str]) -> np.ndarray:
+    def read(self, edits: Sequence[Edit], prompts: Sequence[str]) -> np.ndarray:
         """Return each prompt's mean probability of harm over the submodules, ``(prompts,)``, in the edited model.
 
         Raises:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.manifold import TSNE
 
+from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.analysis.base import Analysis, Observation, Work
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import Findings, LineFigure, ScatterFigure, Table, make_table
 from prosafeprune.analysis.shown_layer import chosen_layer, chosen_submodule
 from prosafeprune.analysis.summaries import by_role, submodule_labels, submodule_means
 from prosafeprune.errors import InputError
-from prosafeprune.method.separability import layer_silhouettes, silhouettes
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalysisRequest
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS
-from prosafeprune.jobs.prepare import PromptSets, given_plan
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.setup.prepare import PromptSets, given_plan
 
 
 def find_plan(request: AnalysisRequest) -> Plan | None:

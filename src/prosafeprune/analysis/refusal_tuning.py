@@ -16,6 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
@@ -48,26 +50,10 @@ class Example:
 
 
 @dataclass(frozen=True)
-class LearnedEdit:
-    """What tuning added to one stored matrix: ``W' = W + left right``, in float32, rounded once."""
-
-    submodule: Submodule
-    left: torch.Tensor
-    """``(d_out, rank)``, scaled."""
-    right: torch.Tensor
-    """``(rank, d_in)``."""
-
-    def apply(self, stored: torch.Tensor) -> None:
-        """Add it to a stored matrix in place."""
-        weight = self.submodule.take(stored)
-        self.submodule.put(stored, weight + (self.left @ self.right).to(weight.device))
-
-
-@dataclass(frozen=True)
 class Tuned:
     """What was learned, and how well."""
 
-    edits: list[LearnedEdit]
+    edits: list[LowRankEdit]
     losses: list[float]
     """Mean loss of each epoch, nats a token of the refusals, as the model was when it saw each batch."""
 
@@ -168,9 +154,9 @@ def _factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
 
 
-def _learned(submodule: Submodule, layer: Any) -> LearnedEdit:
+def _learned(submodule: Submodule, layer: Any) -> LowRankEdit:
     right, left = (factor.detach().float().clone() for factor in _factors(layer))
-    return LearnedEdit(submodule, layer.scaling[ADAPTER] * left, right)
+    return LowRankEdit(submodule, LowRankChange(layer.scaling[ADAPTER] * left, right))
 
 
 def _stored_matrices(anatomy: Anatomy) -> list[Submodule]:

@@ -21,9 +21,9 @@ from prosafeprune.analysis.sweeps import (
     submodule_sweep,
 )
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.load import require_layers
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.setup.load import require_layers
 
 PLAN_SETTINGS = (
     "layers",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.ability import Question, TaskScore, ask_questions
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
@@ -29,7 +30,7 @@ class Treatment:
     """In a few words, for a person."""
     identity: Mapping[str, Any]
     """All that decides the edits, such as the plan and the hashes of its calibration prompts, as JSON values."""
-    make_edits: Callable[[], Sequence[InPlaceEdit]]
+    make_edits: Callable[[], Sequence[Edit]]
     """Called while the model has its own weights, and only when there is something to answer."""
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prosafeprune.analysis.variants import Variant
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.model.anatomy import Anatomy
 
 SOURCE = "source"

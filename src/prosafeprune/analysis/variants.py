@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.editing.in_memory import InPlaceEdit
+from prosafeprune.editing.edits import AblationEdit, Edit, PruningEdit
+from prosafeprune.editing.make_edits import class_bases
 from prosafeprune.editing.operator_cache import OperatorCache
-from prosafeprune.method.plan import Edit, Plan, change_by, class_bases
-from prosafeprune.method.subspaces import OverlapOperator
-from prosafeprune.model.submodule import Submodule
+from prosafeprune.method.overlap_operator import harmful_operator
+from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.optuna_study import describe_plan
 
@@ -32,22 +29,7 @@ class Variant(BaseModel):
     """Whether ``Pi_p`` is left out of Eq. 1, so that the whole harmful subspace goes (table 3). It weakens safety."""
 
 
-@dataclass(frozen=True)
-class MemoryOnlyEdit:
-    """The edit of one submodule by an operator that is not the paper's. It is no ``Edit``: no writer takes it."""
-
-    submodule: Submodule
-    operator: OverlapOperator
-    strength: float
-    memory_only: ClassVar[bool] = True
-
-    def apply(self, stored: torch.Tensor) -> None:
-        """Prune a stored matrix in place."""
-        weight = self.submodule.take(stored)
-        self.submodule.put(stored, change_by(self.operator, self.strength, weight).added_to(weight))
-
-
-def edits_of(variant: Variant, of_plans: OperatorCache) -> list[InPlaceEdit]:
+def edits_of(variant: Variant, of_plans: OperatorCache) -> list[Edit]:
     """Return a variant's edits; the model must have the weights that its inputs were collected with.
 
     Raises:
@@ -57,11 +39,6 @@ def edits_of(variant: Variant, of_plans: OperatorCache) -> list[InPlaceEdit]:
     if variant.kinds is not None:
         edits = [edit for edit in edits if edit.submodule.kind in variant.kinds]
     return [_harmful_only(edit, variant.plan, of_plans) for edit in edits] if variant.harmful_only else [*edits]
-
-
-def harmful_operator(benign_basis: torch.Tensor, harmful_basis: torch.Tensor) -> OverlapOperator:
-    """Return ``(I - Pi_s) Pi_u``, Eq. 1 without ``Pi_p``, from two bases ``(d_out, r)`` (section 5.1, table 3)."""
-    return OverlapOperator(harmful_basis - benign_basis @ (benign_basis.T @ harmful_basis), harmful_basis)
 
 
 def describe_variant(variant: Variant) -> str:
@@ -74,10 +51,10 @@ def describe_variant(variant: Variant) -> str:
     return ", ".join(parts)
 
 
-def _harmful_only(edit: Edit, plan: Plan, of_plans: OperatorCache) -> MemoryOnlyEdit:
+def _harmful_only(edit: PruningEdit, plan: Plan, of_plans: OperatorCache) -> AblationEdit:
     submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
     with torch.inference_mode():
         weight = submodule.weight()
         bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
-    return MemoryOnlyEdit(submodule, operator, edit.strength)
+    return AblationEdit(submodule, operator, edit.strength)

@@ -10,15 +10,15 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
-from prosafeprune.jobs.calibrate import calibrate
-from prosafeprune.jobs.load import require_layers
-from prosafeprune.method.energy import EditMeasures
-from prosafeprune.method.plan import Edit, Plan
-from prosafeprune.method.subspaces import OverlapOperator
+from prosafeprune.method.overlap_operator import OverlapOperator
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.setup.calibrate import calibrate
+from prosafeprune.setup.load import require_layers
 
 
 class ProSafePrune(Method):
@@ -46,7 +46,7 @@ class ProSafePrune(Method):
         edits = self.edits(loaded, learned)
         return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 
-    def edits(self, loaded: LoadedModel, learned: FittedParts) -> Sequence[Edit]:
+    def edits(self, loaded: LoadedModel, learned: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model, of what was learned from it."""
         submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
         edits = []
@@ -54,5 +54,5 @@ class ProSafePrune(Method):
             measures = EditMeasures.model_validate(values)
             factors = [learned.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
             strength = self.plan.strength_of(measures.layer)
-            edits.append(Edit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
+            edits.append(PruningEdit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
         return edits

@@ -70,9 +70,9 @@ class _Replacement:
     layout: Layout
     """How it lies there."""
 
-    def apply(self, stored: torch.Tensor) -> None:
-        """Put it into the model's parameter."""
-        self.submodule.put(stored, self.layout.take(self.tensor))
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the other checkpoint's weight."""
+        return self.layout.take(self.tensor)
 
 
 def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:

@@ -19,9 +19,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.checkpoint.writer import Located
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.method.plan import Edit
-from prosafeprune.method.subspaces import LowRankChange
+from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, insert_adapter
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.dense import dense_weight, matrix_shape
@@ -39,7 +39,7 @@ class LoraAdapter:
     Matrices are read from disk where ``located`` names them; those of a quantised base are dequantised instead.
     """
 
-    def __init__(self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[Edit]) -> None:
+    def __init__(self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[PruningEdit]) -> None:
         self._loaded, self._base = loaded, base
         self._changes: dict[str, LowRankChange] = {}
         self._names: list[str] = []
@@ -47,7 +47,7 @@ class LoraAdapter:
             submodule = group[0].submodule
             found = located.get(submodule.name)
             matrix = dense_weight(submodule.module).cpu() if found is None else found.place.read()
-            parts = [(edit.submodule, edit.change_of(edit.submodule.take(matrix))) for edit in group]
+            parts = [(edit.submodule, edit.change(edit.submodule.take(matrix))) for edit in group]
             self._changes[module_name] = stacked(parts)
             self._names.append(submodule.parameter_name if found is None else found.name)
         self._transposed = any(edit.submodule.transposed for edit in edits)
@@ -161,11 +161,11 @@ def unstacked(whole: LowRankChange, submodules: Sequence[Submodule], rank: int) 
     return changes
 
 
-def _by_module(edits: Sequence[Edit]) -> list[tuple[str, list[Edit]]]:
+def _by_module(edits: Sequence[PruningEdit]) -> list[tuple[str, list[PruningEdit]]]:
     """Return the edits of each stored matrix, by module name; several submodules may lie in one fused matrix."""
     ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
     return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
 
 
-def _module_name(edit: Edit) -> str:
+def _module_name(edit: PruningEdit) -> str:
     return edit.submodule.module_name

@@ -12,6 +12,7 @@ import torch
 
 from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
@@ -22,19 +23,6 @@ OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpac
 
 Located = Mapping[str, StoredAs]
 """By submodule's name, where its matrix is stored."""
-
-
-class MatrixEdit(Protocol):
-    """The edit of one submodule."""
-
-    @property
-    def submodule(self) -> Submodule:
-        """What it changes."""
-        ...
-
-    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return what it makes of the submodule's ``W (d_out, d_in)``, float32."""
-        ...
 
 
 class Product(Protocol):
@@ -108,9 +96,9 @@ class EditedTensors:
 
     adapter_sha256 = None
 
-    def __init__(self, source: Path, located: Located, edits: Sequence[MatrixEdit]) -> None:
-        if any(getattr(edit, "memory_only", False) for edit in edits):  # ablations that weaken safety are never written
-            raise TypeError("a checkpoint is made from the edits of a plan")
+    def __init__(self, source: Path, located: Located, edits: Sequence[PruningEdit | LowRankEdit]) -> None:
+        if not all(isinstance(edit, PruningEdit | LowRankEdit) for edit in edits):
+            raise TypeError("ablations are never written: a checkpoint is made from the edits of a plan or an adapter")
         self._source = source
         self._tensors: dict[str, _Tensor] = {}
         for edit in edits:
@@ -150,13 +138,13 @@ class EditedTensors:
 @dataclass(frozen=True)
 class _Tensor:
     place: TensorPlace
-    edits: list[tuple[MatrixEdit, Layout]]
+    edits: list[tuple[PruningEdit | LowRankEdit, Layout]]
     """The edits of what lies in it, and how each lies."""
 
     def edited(self) -> torch.Tensor:
         stored = self.place.read()
         for edit, layout in self.edits:
-            layout.put(stored, edit.pruned(layout.take(stored)))
+            layout.put(stored, edit.edited(layout.take(stored)))
         return stored
 
 

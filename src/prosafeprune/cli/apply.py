@@ -31,7 +31,7 @@ def apply(
     say, and held to the safety floor; without one nothing is measured, and they have no effect.
     """
     from prosafeprune.jobs.apply import run_apply
-    from prosafeprune.jobs.prune import require_safe
+    from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.tables import scores_table
     from prosafeprune.terminal import TerminalReporter, print_table
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
-from prosafeprune.judge.registry import JudgeSettings
+from prosafeprune.requests.judging import JudgeSettings
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:

@@ -54,7 +54,8 @@ def run(
     ray: str | None = None,
 ) -> None:
     """Do the main job and print what came of it."""
-    from prosafeprune.jobs.prune import require_safe, run_prune
+    from prosafeprune.jobs.prune import run_prune
+    from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.search_table import search_table
     from prosafeprune.report.tables import examples_table, scores_table
     from prosafeprune.terminal import TerminalReporter, print_table

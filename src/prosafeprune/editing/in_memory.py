@@ -1,48 +1,39 @@
-"""Edits put into the weights in memory for a while."""
+"""Edits applied to the weights in memory, and undone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 
-from prosafeprune.model.submodule import Submodule
+from prosafeprune.editing.edits import Edit
 
 
-class InPlaceEdit(Protocol):
-    """Anything that changes the stored matrix of one submodule; a plan's edits are one kind of it."""
-
-    @property
-    def submodule(self) -> Submodule:
-        """Whose matrix changes."""
-        ...
-
-    def apply(self, stored: torch.Tensor) -> None:
-        """Change a stored matrix in place."""
-        ...
+def apply_edit(edit: Edit, stored: torch.Tensor) -> None:
+    """Edit a stored matrix in place: computed in float32, rounded once to the stored dtype."""
+    edit.submodule.put(stored, edit.edited(edit.submodule.take(stored)))
 
 
 @contextmanager
-def apply_edits(edits: Sequence[InPlaceEdit]) -> Iterator[None]:
-    """Edit the model in memory, in the dtype it runs in, for as long as the context; then put every bit back.
+def apply_edits(edits: Sequence[Edit]) -> Iterator[None]:
+    """Edit the model in memory, in the dtype it runs in, inside the context; then restore every bit.
 
-    Edits of one matrix come one after the other, each on top of those before it. Copies of the matrices that change
-    are kept, of no others.
+    Edits of the same matrix are applied in order, each on top of the previous ones. Only the matrices that change are
+    copied.
     """
-    kept: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
+    originals: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
     try:
         with torch.no_grad():
             for edit in edits:
                 submodule = edit.submodule
                 key = submodule.parameter_name, submodule.expert
-                if key not in kept:  # several submodules may lie in one matrix
+                if key not in originals:  # several submodules may share one matrix
                     matrix = submodule.layout.matrix(submodule.stored)
-                    kept[key] = matrix, matrix.clone()
-                edit.apply(submodule.stored)
+                    originals[key] = matrix, matrix.clone()
+                apply_edit(edit, submodule.stored)
         yield
     finally:
         with torch.no_grad():
-            for matrix, before in kept.values():
-                matrix.copy_(before)
+            for matrix, original in originals.values():
+                matrix.copy_(original)

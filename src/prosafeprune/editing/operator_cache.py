@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.method.plan import Edit, Plan, make_edits
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
@@ -25,9 +26,9 @@ class OperatorCache:
         class_rows: Mapping[PromptClass, Sequence[int]],
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
-        self._full: dict[Plan, list[Edit]] = {}
+        self._full: dict[Plan, list[PruningEdit]] = {}
 
-    def of(self, plan: Plan) -> list[Edit]:
+    def of(self, plan: Plan) -> list[PruningEdit]:
         """Return the plan's edits; those of a layer at strength 0 are left out."""
         return [
             replace(edit, strength=plan.strength_of(layer))
@@ -36,7 +37,7 @@ class OperatorCache:
             for edit in self._made(plan.of_layer(layer).model_copy(update={"strength": 1.0}))
         ]
 
-    def _made(self, plan: Plan) -> list[Edit]:
+    def _made(self, plan: Plan) -> list[PruningEdit]:
         if plan not in self._full:
             with torch.inference_mode():
                 self._full[plan] = make_edits(self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore)

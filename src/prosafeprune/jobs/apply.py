@@ -13,14 +13,14 @@ from safetensors.torch import load
 
 from prosafeprune.checkpoint.adapter import PREFIX, unstacked
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
+from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import check_output, require_outside, staged_folder
-from prosafeprune.jobs.load import find_and_report_anatomy, load_for_recipe
-from prosafeprune.jobs.prepare import bytes_needed, checkpoint_folder, test_prompts
-from prosafeprune.jobs.prune import Findings, PruneResult, finish, try_product
+from prosafeprune.jobs.prune import finish, try_product
+from prosafeprune.jobs.prune_result import BeforeAfter, PruneResult
 from prosafeprune.judge.registry import make_judge
+from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
-from prosafeprune.method.subspaces import LowRankChange
 from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
@@ -33,6 +33,8 @@ from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import Record, library_versions, prompts_record, read_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.setup.load import find_and_report_anatomy, load_for_recipe
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, test_prompts
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,6 @@ class _Place:
     overwrite: bool
 
 
-@dataclass(frozen=True)
-class KnownEdit:
-    """The edit of one submodule, as an adapter tells it."""
-
-    submodule: Submodule
-    change: LowRankChange
-
-    def pruned(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return what the edit makes of the submodule's ``W (d_out, d_in)``."""
-        return self.change.added_to(weight)
-
-
 def run_apply(
     adapter: str,
     base: str,
@@ -90,7 +80,7 @@ def run_apply(
     """Write the pruned checkpoint that ``prune`` would have written in place of the adapter.
 
     At another strength than the adapter's the result is a new one: it is measured before and after, as ``prune`` does,
-    and written only when it keeps the safety floor; see :func:`prosafeprune.jobs.prune.require_safe`.
+    and written only when it keeps the safety floor; see :func:`prosafeprune.jobs.safety_gate.require_safe`.
 
     Args:
         adapter: folder or hub id of an adapter that ``prune`` wrote.
@@ -177,7 +167,7 @@ def _tensors(own: OwnAdapter, plan: Plan, anatomy: Anatomy, folder: Path) -> Edi
     return EditedTensors(folder, located, _edits(own, plan, submodules))
 
 
-def _edits(own: OwnAdapter, plan: Plan, submodules: Sequence[Submodule]) -> list[KnownEdit]:
+def _edits(own: OwnAdapter, plan: Plan, submodules: Sequence[Submodule]) -> list[LowRankEdit]:
     """Return the adapter's edits at the strengths of ``plan``, submodule by submodule."""
     by_module: dict[str, list[Submodule]] = {}
     for submodule in submodules:
@@ -190,7 +180,7 @@ def _edits(own: OwnAdapter, plan: Plan, submodules: Sequence[Submodule]) -> list
         old, new = own.record.plan.strength_of(group[0].layer), plan.strength_of(group[0].layer)
         whole = LowRankChange(factors[0] if old == new else factors[0] * (new / old), factors[1])
         parts = unstacked(whole, group, plan.rank)
-        edits += [KnownEdit(submodule, part) for submodule, part in zip(group, parts, strict=True)]
+        edits += [LowRankEdit(submodule, part) for submodule, part in zip(group, parts, strict=True)]
     return edits
 
 
@@ -223,7 +213,7 @@ def _measured(own: OwnAdapter, recipe: Recipe, plan: Plan, place: _Place, report
     )
 
 
-def _record(old: Record, recipe: Recipe, plan: Plan, loaded: LoadedModel, found: Findings) -> Record:
+def _record(old: Record, recipe: Recipe, plan: Plan, loaded: LoadedModel, found: BeforeAfter) -> Record:
     run = old.run.model_copy(
         update={
             "device": loaded.device_name,

@@ -25,8 +25,6 @@ from prosafeprune.generation import Decoding, Generator, Timed
 from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
 from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
 from prosafeprune.jobs.compare_workers import cells, warm_up
-from prosafeprune.jobs.load import require_layers
-from prosafeprune.jobs.prepare import given_plan
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
@@ -38,6 +36,8 @@ from prosafeprune.report.comparison_table import comparison_markdown
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
 from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.setup.load import require_layers
+from prosafeprune.setup.prepare import given_plan
 
 RESULT = "comparison.json"
 TABLE = "comparison.md"

@@ -10,9 +10,7 @@ from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.jobs.load import find_and_report_anatomy
 from prosafeprune.jobs.plan import read_search
-from prosafeprune.jobs.prepare import given_plan, prepare_job
 from prosafeprune.jobs.search import search
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
@@ -21,6 +19,8 @@ from prosafeprune.progress import Reporter
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.setup.load import find_and_report_anatomy
+from prosafeprune.setup.prepare import given_plan, prepare_job
 
 DEFAULT, OURS = "default", "prosafeprune"
 SEARCHED_TOKENS = Recipe.model_fields["max_new_tokens"].default

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.jobs.prepare import PromptSets, calibration_prompts
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_splits_disjoint
 from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.setup.prepare import PromptSets, calibration_prompts
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from prosafeprune.evaluation.measure import keep_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Answer, Decoding, LocalGenerator, Timed, answer_all
-from prosafeprune.jobs.prepare import PromptSets
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.setup.prepare import PromptSets
 
 WARM_UP = 2
 """Tokens of an answer that is thrown away: what only the very first one costs is spent before anything is timed."""

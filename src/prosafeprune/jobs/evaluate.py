@@ -23,7 +23,6 @@ from prosafeprune.evaluation.targets import LocalModel, Measured, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.replicated import answering_by
-from prosafeprune.jobs.prepare import BENIGN_PROMPTS
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
@@ -34,6 +33,7 @@ from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions, prompts_record
 from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.setup.prepare import BENIGN_PROMPTS
 
 
 @dataclass(frozen=True)

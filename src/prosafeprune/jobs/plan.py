@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import InputError, NoPlanError
-from prosafeprune.jobs.calibrate import calibrate
-from prosafeprune.jobs.load import LoadedJob, load_job, require_editable, require_layers
-from prosafeprune.jobs.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.jobs.search import search
-from prosafeprune.method.plan import Edit, Plan
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import connected
@@ -22,6 +20,9 @@ from prosafeprune.progress import Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.setup.calibrate import calibrate
+from prosafeprune.setup.load import LoadedJob, load_job, require_editable, require_layers
+from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PlannedEdits:
 
     plan: Plan
     inputs: PooledInputs
-    edits: list[Edit]
+    edits: list[PruningEdit]
     search: SearchRecord | None = None
     """How it was found; None when the user gave it."""
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, Product, locate_tensors
-from prosafeprune.errors import InputError, SafetyFloorError
-from prosafeprune.evaluation.divergence import Divergence, compare_with_source, read_source
-from prosafeprune.evaluation.measure import Measurement, measure
-from prosafeprune.evaluation.scores import change, pooled_change
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.measure import measure
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import answering
-from prosafeprune.jobs.load import LoadedJob, load_job
 from prosafeprune.jobs.plan import PlannedEdits, default_search_folder, make_plan
-from prosafeprune.jobs.prepare import Job, checkpoint_folder, prepare_job
+from prosafeprune.jobs.prune_result import BeforeAfter, PruneResult
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.dense import is_quantised
@@ -28,67 +25,18 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.prompts import PromptSet
 from prosafeprune.report.answers_file import write_evidence
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.load import LoadedJob, load_job
+from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
 
 NOT_SAVED = "-not-saved.html"
 """Behind the output's name: the report of a result that was not safe to save."""
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """What a run did."""
-
-    record: Record
-    before: Measurement
-    after: Measurement
-    output: Path | None
-    """The folder written, or None when nothing was."""
-    loaded: LoadedModel
-    """The pruned model, in memory."""
-    report: Path | None = None
-    """The page to read: in the output or, where the result was not safe to save, beside it."""
-    search: SearchRecord | None = None
-    """How the plan was found, when it was searched for."""
-
-    @property
-    def safety_drop(self) -> float:
-        """Points of S.S. lost; negative when it rose."""
-        return self.record.safety_drop
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
-        return self.record.is_safe
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was measured before and after the edit."""
-
-    before: Measurement
-    after: Measurement
-    damage: Divergence
-    batch_sizes: tuple[int, ...]
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the fields of the record that tell of what was measured."""
-        before, after = self.before, self.after
-        pairs = zip(before.sets, after.sets, strict=True)
-        return {
-            "source": before.scores,
-            "result": after.scores,
-            "changes": {one.name: change(one.outcomes, two.outcomes) for one, two in pairs},
-            "compliance_change": pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
-            "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
-            "benign_divergence": self.damage,
-        }
 
 
 def run_prune(
@@ -129,25 +77,6 @@ def run_prune(
         return _prune_folder(job, folder, search_folder or default_search_folder(job), choose)
 
 
-def require_safe(result: PruneResult) -> None:
-    """Raise SafetyFloorError when a result lost more safety than its recipe allows."""
-    evidence = f" What was measured: {result.report}" if result.report is not None else ""
-    if not result.record.floor_can_be_tested:
-        raise SafetyFloorError(
-            f"The source refuses only {result.record.source.safety_score:.1f} % of harmful prompts, so a loss of "
-            "safety could not show, and nothing was saved. Raise --max-new-tokens if answers were cut too short to "
-            f"tell; --max-safety-drop 100 saves whatever comes.{evidence}",
-            result,
-        )
-    if not result.is_safe:
-        raise SafetyFloorError(
-            f"The pruned model refuses {result.safety_drop:.1f} points fewer harmful prompts, more than the "
-            f"{result.record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-            f"smaller --strength.{evidence}",
-            result,
-        )
-
-
 def _prune_folder(job: Job, folder: Path, search_folder: Path, choose: int | None) -> PruneResult:
     bench = load_job(job, folder)
     if job.recipe.format == "adapter":
@@ -177,7 +106,7 @@ def try_product(
     tests: tuple[Sequence[EvaluationSet], PromptSet],
     recipe: Recipe,
     reporter: Reporter,
-) -> Findings:
+) -> BeforeAfter:
     """Measure the source in memory on evaluation sets and benign prompts, make it the result, and measure again.
 
     Raises:
@@ -194,10 +123,10 @@ def try_product(
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the result")
     with reporter.stage("Benign answers of the result", len(benign_prompts)) as advance:
         damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
-    return Findings(before, after, damage, tuple(generator.describe()["batch_sizes"]))
+    return BeforeAfter(before, after, damage, tuple(generator.describe()["batch_sizes"]))
 
 
-def _make_record(bench: LoadedJob, planned: PlannedEdits, product: Product, found: Findings) -> Record:
+def _make_record(bench: LoadedJob, planned: PlannedEdits, product: Product, found: BeforeAfter) -> Record:
     job, loaded = bench.job, bench.loaded
     return Record(
         model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),

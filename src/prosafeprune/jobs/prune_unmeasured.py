@@ -9,14 +9,12 @@ import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.checkpoint.writer import EditedTensors, copy_companions, locate_among
+from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
+from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import staged_folder
-from prosafeprune.jobs.calibrate import ClassRows, encode_classes
-from prosafeprune.jobs.load import find_and_report_anatomy, require_layers
-from prosafeprune.jobs.prepare import Job, given_plan, prepare_job
-from prosafeprune.method.energy import EditMeasures
-from prosafeprune.method.plan import Plan, make_edits
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
@@ -26,6 +24,9 @@ from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.calibrate import ClassRows, encode_classes
+from prosafeprune.setup.load import find_and_report_anatomy, require_layers
+from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 from prosafeprune.streaming.needs import estimate_needs
 from prosafeprune.streaming.outline import Outline, load_outline
 from prosafeprune.streaming.passes import LayerPasses

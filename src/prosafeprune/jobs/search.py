@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
+from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
-from prosafeprune.jobs.calibrate import ClassRows, collect_inputs
-from prosafeprune.jobs.prepare import Job
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
 from prosafeprune.judge import Judge
-from prosafeprune.method.plan import Edit, Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.separability import candidate_count, candidate_layers, layer_silhouettes, silhouettes
+from prosafeprune.method.plan import Plan, Pooling
+from prosafeprune.method.separability import candidate_count, candidate_layers
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
@@ -30,6 +29,8 @@ from prosafeprune.search.record import RECORD, Rates, SearchRecord
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import best_layers, layers_to_screen
 from prosafeprune.search.selection import choose, choose_as_paper, make_points
+from prosafeprune.setup.calibrate import ClassRows, collect_inputs
+from prosafeprune.setup.prepare import Job
 
 SHOWN = 10
 """Estimated plans offered beside the measured ones, at most."""
@@ -49,7 +50,7 @@ class Found:
         point = self.record.point(self.record.chosen) if self.record.chosen is not None else None
         return point.plan if point else None
 
-    def edits_of(self, plan: Plan) -> list[Edit]:
+    def edits_of(self, plan: Plan) -> list[PruningEdit]:
         """Return the edits of one of the plans; the model must have its source's weights."""
         return self.edits.of(plan)
 

@@ -9,13 +9,11 @@ from typing import Any
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.budget import Budget
 from prosafeprune.search.frontier import worth_confirming
 from prosafeprune.search.optuna_study import Scored, Space, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator

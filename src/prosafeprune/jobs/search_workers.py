@@ -10,12 +10,8 @@ from typing import Any
 from prosafeprune.activations.shards import Part
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.jobs.calibrate import ClassRows
-from prosafeprune.jobs.load import load_for_recipe
-from prosafeprune.jobs.prepare import Job, PromptSets, checkpoint_folder
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.parallel.same_model import find_same_model, workers_name
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.plan_evaluators import (
@@ -26,6 +22,10 @@ from prosafeprune.search.plan_evaluators import (
     sent_inputs,
 )
 from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.setup.calibrate import ClassRows
+from prosafeprune.setup.load import load_for_recipe
+from prosafeprune.setup.prepare import Job, PromptSets, checkpoint_folder
+from prosafeprune.setup.same_model import find_same_model, workers_name
 
 
 @contextmanager

@@ -12,10 +12,8 @@ import torch
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import quantisation_of, read_config
-from prosafeprune.parallel.launch import local_rank
+from prosafeprune.parallel.launch import ALL_GPUS, local_rank
 
-ALL = "all"
-"""What ``--device`` calls all GPUs of the machine together."""
 ROOM = 0.85
 """The part of a GPU's free memory that weights may take. The rest is for states, and the cache of keys and values."""
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -35,10 +33,10 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     rank = local_rank()
-    if rank is not None and (device == ALL or device.startswith("cuda:")):
-        held = "takes all GPUs" if device == ALL else "is one GPU"
+    if rank is not None and (device == ALL_GPUS or device.startswith("cuda:")):
+        held = "takes all GPUs" if device == ALL_GPUS else "is one GPU"
         raise InputError(f"--device {device}: {held}, and there are several processes. Use cuda, or no torchrun.")
-    if device == ALL:
+    if device == ALL_GPUS:
         _require_several_gpus()
         device = "cuda:0"
     try:
@@ -75,10 +73,10 @@ def place_weights(
     if chosen.type == "cpu":
         return None
     is_quantised = quantisation_of(read_config(folder, name)) is not None
-    if device == ALL and is_quantised:
-        raise InputError(f"--device {ALL}: {name} is quantised, and a quantised model runs on one GPU. Use cuda.")
+    if device == ALL_GPUS and is_quantised:
+        raise InputError(f"--device {ALL_GPUS}: {name} is quantised, and a quantised model runs on one GPU. Use cuda.")
     may_spread = chosen.type == "cuda" and device == "auto" and not is_quantised and local_rank() is None
-    if device == ALL or (may_spread and torch.cuda.device_count() > 1 and not _fits(folder, dtype, chosen)):
+    if device == ALL_GPUS or (may_spread and torch.cuda.device_count() > 1 and not _fits(folder, dtype, chosen)):
         return spread(outline().to(dtype), device, name)
     return {"": chosen}
 
@@ -139,4 +137,4 @@ def _require_several_gpus() -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count < 2:
         found = "there is one GPU" if count else "there is no GPU"
-        raise InputError(f"--device {ALL}: {found}, and all is for several. Use auto.")
+        raise InputError(f"--device {ALL_GPUS}: {found}, and all is for several. Use auto.")

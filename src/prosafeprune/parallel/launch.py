@@ -6,6 +6,9 @@ import os
 
 from prosafeprune.errors import InputError
 
+ALL_GPUS = "all"
+"""What ``--device`` calls all GPUs of a machine together."""
+
 
 def process_count() -> int:
     """Return how many processes were started together; 1 without torchrun."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prosafeprune.errors import InputError, NotApplicableError, ProSafePruneError
-from prosafeprune.parallel.launch import require_one_process
+from prosafeprune.parallel.launch import ALL_GPUS, require_one_process
 
 Setup = Callable[[Any], Any]
 """Makes of what a worker has, None at first, what it has from then on. It is pickled."""
@@ -171,9 +171,7 @@ class Cluster:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from prosafeprune.model.device_placement import ALL
-
-        if ":" in device or device == ALL:
+        if ":" in device or device == ALL_GPUS:
             raise InputError(f"--device {device}: with --ray each worker has a GPU of its own. Use cuda, cpu or auto.")
         machines = [one for one in ray.nodes() if one["Alive"]]
         gpus = int(sum(one["Resources"].get("GPU", 0) for one in machines))

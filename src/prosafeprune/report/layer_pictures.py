@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from prosafeprune.method.energy import EditMeasures
+from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_figure
 from prosafeprune.report.page import Block, Picture, Table
 from prosafeprune.search.record import SearchRecord

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 
 POOLED = {
     Pooling.SEQUENCE: "over all tokens of a prompt, the template's too",

@@ -16,12 +16,12 @@ import torch
 from pydantic import BaseModel
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.files.staging import OURS
-from prosafeprune.method.energy import EditMeasures
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, field_validator
 
-from prosafeprune.method.strength import Strength
+from prosafeprune.method.plan import Strength
 from prosafeprune.requests.measuring import TASK_NAMES, AbilitySettings
 from prosafeprune.requests.recipe import Layers, PlanSettings
 

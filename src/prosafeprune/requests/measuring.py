@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from prosafeprune.judge.registry import JudgeSettings
+from prosafeprune.requests.judging import JudgeSettings
 
 Suite = Literal["bundled", "paper"]
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")

@@ -10,12 +10,10 @@ import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.errors import InputError
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
-from prosafeprune.method.strength import Strength
+from prosafeprune.method.plan import Pooling, Projection, Strength
+from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.measuring import MeasuringSettings
 from prosafeprune.requests.validation import validate_settings
-from prosafeprune.search.budget import Budget
 
 Layers = tuple[int, ...]
 Asked = TypeVar("Asked", bound="Recipe")

@@ -15,11 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import Reporter
-from prosafeprune.search.budget import Budget
+from prosafeprune.requests.budget import Budget
 from prosafeprune.search.search_space import draw_plan, starting_points
 
 STUDY = "prosafeprune"

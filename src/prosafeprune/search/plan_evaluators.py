@@ -11,8 +11,7 @@ from prosafeprune.activations.shards import Part, make_shard, merge_shards
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
 from prosafeprune.search.optuna_study import Scored
 from prosafeprune.search.scoring import PlanScorer

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from prosafeprune.editing.in_memory import InPlaceEdit, apply_edits
+from prosafeprune.editing.edits import Edit
+from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -21,7 +22,6 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import answering
 from prosafeprune.judge import Judge
-from prosafeprune.method.plan import Edit
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
@@ -120,7 +120,7 @@ class PlanScorer:
         """The score of no edit at all: what was measured of the source."""
         return self._estimate(self._source_states, 0.0)
 
-    def score(self, edits: Sequence[InPlaceEdit]) -> PlanScore:
+    def score(self, edits: Sequence[Edit]) -> PlanScore:
         """Return the score of a plan's edits; the model is left as it was found.
 
         Raises:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from prosafeprune.method.separability import FEWEST
+from prosafeprune.method.separability import MIN_CANDIDATES
 from prosafeprune.progress import Reporter
-from prosafeprune.search.budget import Budget
+from prosafeprune.requests.budget import Budget
 from prosafeprune.search.optuna_study import DAMAGE_WEIGHT, Scored
 
 MOST_SCREENED = 16
@@ -47,7 +47,7 @@ def screen(
     with reporter.stage("Screening layers", len(order)) as advance:
         for layer in order:
             if layer not in known:
-                if len(known) >= FEWEST and budget.share_of_time() >= SHARE_OF_TIME:
+                if len(known) >= MIN_CANDIDATES and budget.share_of_time() >= SHARE_OF_TIME:
                     return
                 known = {**known, layer: score(layer)}
                 yield known

@@ -7,9 +7,7 @@ from typing import Any
 
 from optuna import Trial
 
-from prosafeprune.method.plan import Plan
-from prosafeprune.method.pooling import Pooling
-from prosafeprune.method.projection import Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 
 MOST_LAYERS = 6
 """Layers in one plan. By the paper's operator four are too many for small models; by a fitted one, six may do well."""

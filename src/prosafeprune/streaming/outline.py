@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.device_placement import ALL, choose_device
+from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import (
     automatic_class,
     cannot_load,
@@ -17,6 +17,7 @@ from prosafeprune.model.loading import (
     load_tokenizer,
     stored_dtype,
 )
+from prosafeprune.parallel.launch import ALL_GPUS
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def load_outline(folder: Path, name: str, *, device: str, dtype: str, trust_remo
     import transformers
     from accelerate import init_empty_weights
 
-    if device == ALL:
-        raise InputError(f"--device {ALL}: with --memory low, one layer at a time runs on one GPU. Use cuda.")
+    if device == ALL_GPUS:
+        raise InputError(f"--device {ALL_GPUS}: with --memory low, one layer at a time runs on one GPU. Use cuda.")
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code)

@@ -9,9 +9,9 @@ import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.shards import CollectShard, merge_shards
-from prosafeprune.jobs.prepare import PromptSets
-from prosafeprune.method.plan import Edit, Plan, make_edits
-from prosafeprune.method.pooling import Pooling
+from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
@@ -19,6 +19,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import Replicas
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
+from prosafeprune.setup.prepare import PromptSets
 
 ClassRows = dict[PromptClass, Sequence[int]]
 """Which rows of the pooled inputs belong to each class."""
@@ -79,7 +80,7 @@ def calibrate(
     calibration: PromptSets,
     batch_size: int | Literal["auto"],
     reporter: Reporter,
-) -> tuple[PooledInputs, list[Edit]]:
+) -> tuple[PooledInputs, list[PruningEdit]]:
     """Collect the pooled inputs that a plan needs, and make its edits from them."""
     inputs, class_rows = collect_inputs(loaded, anatomy, calibration, plan.pooling, plan.layers, batch_size, reporter)
     total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.prepare import Job
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
@@ -18,6 +17,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prepare import Job
 
 
 @dataclass(frozen=True)

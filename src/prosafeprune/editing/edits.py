@@ -1,0 +1,87 @@
+"""Edits of one submodule's weight: what every edit has in common, and the kinds there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel
+
+from prosafeprune.method.overlap_operator import LowRankChange, OverlapOperator, low_rank_change, pruned_weight
+from prosafeprune.model.submodule import Submodule
+
+
+class Edit(Protocol):
+    """A change of one submodule's weight."""
+
+    @property
+    def submodule(self) -> Submodule:
+        """The submodule whose weight changes."""
+        ...
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the new weight for ``W (d_out, d_in)``, float32, on the weight's device."""
+        ...
+
+
+class EditMeasures(BaseModel):
+    """How much one edit removes, as fractions of 1."""
+
+    submodule: str
+    kind: str
+    layer: int
+    stable_rank: float
+    """``sr(W) = ||W||_F^2 / ||W||_2^2`` (D.1)."""
+    energy_bound: float
+    """``r / sr(W)``, the upper bound of ``energy`` (Theorem 3.2)."""
+    energy: float
+    """``||Omega W||_F^2 / ||W||_F^2``: the fraction of the weight's energy along the operator."""
+    harmful_overlap: float
+    """``||Omega U_u||_F^2 / ||U_u||_F^2``: the fraction of the harmful subspace that the operator captures (D.3)."""
+
+
+@dataclass(frozen=True)
+class PruningEdit:
+    """Pruning by an overlap operator (Eq. 3), with its measures."""
+
+    submodule: Submodule
+    operator: OverlapOperator
+    strength: float
+    measures: EditMeasures
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``(I - strength Omega) W`` (Eq. 3)."""
+        return pruned_weight(weight, self.operator.to(weight.device), self.strength)
+
+    def change(self, weight: torch.Tensor) -> LowRankChange:
+        """Return what the edit adds to ``W (d_out, d_in)``, as two factors."""
+        return low_rank_change(weight, self.operator.to(weight.device), self.strength)
+
+
+@dataclass(frozen=True)
+class AblationEdit:
+    """Pruning by an operator other than the plan's, for experiments in memory.
+
+    It has no measures and is no :class:`PruningEdit`, so no writer accepts it.
+    """
+
+    submodule: Submodule
+    operator: OverlapOperator
+    strength: float
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``(I - strength Omega) W``."""
+        return pruned_weight(weight, self.operator.to(weight.device), self.strength)
+
+
+@dataclass(frozen=True)
+class LowRankEdit:
+    """A known low-rank change, such as an adapter's, added to the weight."""
+
+    submodule: Submodule
+    change: LowRankChange
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``W + B A``."""
+        return self.change.added_to(weight)

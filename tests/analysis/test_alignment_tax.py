@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.alignment_tax_data import QUESTIONS, TUNED_ON
-from helpers.sweep_context import BOTH, PLAN, PROMPTS, Answered, answered, make_context, make_request, odd_judge, state
+from helpers.sweep_context import BOTH, PLAN, PROMPTS, Answered, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.analysis.alignment_tax import STATES, AlignmentTaxAnalysis, shortened

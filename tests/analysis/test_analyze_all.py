@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.alignment_tax_data import data
-from helpers.sweep_context import TRIED, Answered, answered, make_context, make_request, odd_judge
+from helpers.sweep_context import TRIED, Answered, make_context, make_request
 
 from prosafeprune.analysis import context as context_module
 from prosafeprune.analysis.catalogue import CATALOGUE, find_entries

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.compare_runs import compare, options, sets
 from helpers.evaluation_runs import answers_in
 from safetensors.torch import load_file
 

@@ -25,8 +25,6 @@ from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass
 
-__all__ = ["answered", "odd_judge"]
-
 
 @pytest.fixture
 def context(checkpoint: Callable[..., Path], tmp_path: Path, data: Path) -> Context:

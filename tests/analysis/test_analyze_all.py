@@ -21,7 +21,6 @@ from prosafeprune.analysis.sweep_analyses import OperatorAnalysis, StrengthAnaly
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 
-__all__ = ["answered", "data", "odd_judge"]
 Run = Callable[..., tuple[int, str, str]]
 Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]

@@ -11,7 +11,6 @@ import pytest
 from helpers.evaluation_runs import answers_in
 from safetensors.torch import load_file
 
-__all__ = ["compare", "options", "sets"]
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 LEANING = """

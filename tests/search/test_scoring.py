@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
@@ -141,9 +141,9 @@ def test_divergence_equals_that_of_the_evaluation(architecture: str) -> None:
     loaded = tiny(architecture)
     prompts = few_prompts()[PromptClass.BENIGN].texts[:5]
     damage = BenignKl(loaded, find_anatomy(loaded.model), [1], prompts, 3, BatchSize(5, CPU))
-    source = read_source(loaded, prompts, BatchSize(5, CPU), tokens=3)
+    source = record_base_answers(loaded, prompts, BatchSize(5, CPU), tokens=3)
     with apply_edits(random_edits(loaded.model, [1, 2])):
-        whole = compare_with_source(source, loaded, BatchSize(5, CPU)).mean
+        whole = divergence_from_base(source, loaded, BatchSize(5, CPU)).mean
         assert damage.divergence(1) == pytest.approx(whole, rel=1e-4)
         assert whole > 1e-3
     assert damage.divergence(2) < 1e-5

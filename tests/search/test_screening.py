@@ -8,13 +8,13 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests import budget as budget_room
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 from prosafeprune.search.screening import MOST_SCREENED, best_layers, layers_to_screen, screen
 
 
-def scored(layer: int, compliance: float = 50.0, safety: float = 50.0, divergence: float = 0.0) -> Scored:
+def scored(layer: int, compliance: float = 50.0, safety: float = 50.0, divergence: float = 0.0) -> ScoredPlan:
     plan = Plan(layers=(layer,), strength=1.0)
-    return Scored(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=divergence)
+    return ScoredPlan(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=divergence)
 
 
 def test_the_middle_and_the_window_of_the_silhouette_are_screened() -> None:
@@ -37,7 +37,7 @@ def test_the_best_raise_the_tradeoff_score_for_least_damage() -> None:
 def test_what_is_known_is_not_scored_again_and_all_is_scored_with_a_budget_in_trials() -> None:
     asked: list[int] = []
 
-    def score(layer: int) -> Scored:
+    def score(layer: int) -> ScoredPlan:
         asked.append(layer)
         return scored(layer)
 
@@ -51,7 +51,7 @@ def test_half_of_the_minutes_at_most_go_into_screening(monkeypatch: pytest.Monke
     now = 0.0
     monkeypatch.setattr(budget_room.time, "monotonic", lambda: now)
 
-    def score(layer: int) -> Scored:
+    def score(layer: int) -> ScoredPlan:
         nonlocal now
         now += 10.0
         return scored(layer)

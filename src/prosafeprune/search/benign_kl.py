@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from prosafeprune.evaluation.divergence import read_source, token_divergence
+from prosafeprune.evaluation.divergence import record_base_answers, token_divergence
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
@@ -30,15 +30,15 @@ class BenignKl:
         """Have the source's greedy answers of at most ``tokens`` tokens, and keep the states that enter ``layers``.
 
         Raises:
-            InputError: as for ``read_source`` and ``ResumedModel``.
+            InputError: as for ``record_base_answers`` and ``ResumedModel``.
         """
-        self.source = read_source(loaded, prompts, batch_size, advance, tokens=tokens)
+        self.source = record_base_answers(loaded, prompts, batch_size, advance, tokens=tokens)
         texts = [ForcedText(*both) for both in zip(self.source.prompt_ids, self.source.answers, strict=True)]
         self.model = ResumedModel(loaded, anatomy, texts, layers, batch_size)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def divergence(self, first_layer: int) -> float:
-        """Return the mean over prompts of the mean KL(source || model) in nats, as ``compare_with_source`` has it.
+        """Return the mean over prompts of the mean KL(source || model) in nats, as ``divergence_from_base`` has it.
 
         Args:
             first_layer: no layer below it has changed.

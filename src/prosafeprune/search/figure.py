@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.plotting import BLUE, GREY, ORANGE, new_figure, save_figure
-from prosafeprune.search.optuna_study import Scored, describe_plan
+from prosafeprune.search.optuna_study import ScoredPlan, describe_plan
 from prosafeprune.search.record import SearchRecord
 
 
-def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) -> None:
+def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Path) -> None:
     """Write ``frontier.svg``, ``frontier.png`` and the numbers behind them, ``plans.csv``, into ``folder``.
 
     Raises:
@@ -27,7 +27,7 @@ def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) 
         raise InputError(f"{folder}: the figure could not be written ({error.strerror}).") from error
 
 
-def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
+def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:
     """Return the figure: the estimates of ``scored``, the points that were measured, source, floor and choice."""
     figure = new_figure()
     axes = figure.subplots()
@@ -65,7 +65,7 @@ def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
     return figure
 
 
-def _write_numbers(scored: Sequence[Scored], path: Path) -> None:
+def _write_numbers(scored: Sequence[ScoredPlan], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 
 
-def frontier(scored: Sequence[Scored]) -> list[Scored]:
+def frontier(scored: Sequence[ScoredPlan]) -> list[ScoredPlan]:
     """Return the plans that no other equals or beats in both rates, from the safest to the most compliant.
 
     Of plans with the same two rates, the one that moves benign answers least is kept.
     """
-    best: list[Scored] = []
+    best: list[ScoredPlan] = []
     for one in sorted(scored, key=lambda s: (-s.safety_score, -s.compliance_rate, s.divergence)):
         if not best or one.compliance_rate > best[-1].compliance_rate:
             best.append(one)
     return best
 
 
-def worth_confirming(scored: Sequence[Scored], lowest_safety: float, count: int, reserve: float) -> list[Scored]:
+def plans_to_confirm(
+    scored: Sequence[ScoredPlan], lowest_safety: float, count: int, reserve: float
+) -> list[ScoredPlan]:
     """Return the plans to measure for real, the most promising first.
 
     Half of them are the best that keep the floor with ``reserve`` points to spare, since estimates err; the others the
@@ -27,7 +29,7 @@ def worth_confirming(scored: Sequence[Scored], lowest_safety: float, count: int,
     """
     safe = sorted((s for s in scored if s.safety_score >= lowest_safety), key=lambda s: -s.value)
     cautious = [s for s in safe if s.safety_score >= lowest_safety + reserve]
-    chosen: list[Scored] = []
+    chosen: list[ScoredPlan] = []
     seen: set[tuple[int, ...]] = set()
     for pool, share in ((cautious, (count + 1) // 2), (safe, count)):
         for one in pool:

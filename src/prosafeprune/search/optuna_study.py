@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -15,21 +14,21 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.search_space import draw_plan, starting_points
+from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points
 
 STUDY = "prosafeprune"
 ROUND = 8
 """Trials drawn before the first of them is scored. It is the same however many score them, so that a search finds the
 same on one machine and on many; the larger it is, the less each draw can learn from."""
-DAMAGE_WEIGHT = 10.0
+BENIGN_KL_WEIGHT = 10.0
 """Points of C.R. that a nat of divergence on benign prompts costs: enough to decide between equals, 0.1 points for
 0.01 nats, and no more."""
 
 
-class Scored(BaseModel):
+class ScoredPlan(BaseModel):
     """A plan with the scores that a search estimated for it on validation prompts, in percent."""
 
     plan: Plan
@@ -41,35 +40,24 @@ class Scored(BaseModel):
     @property
     def value(self) -> float:
         """What is maximised: C.R., with the damage to benign answers as the tie-breaker."""
-        return self.compliance_rate - DAMAGE_WEIGHT * self.divergence
+        return self.compliance_rate - BENIGN_KL_WEIGHT * self.divergence
 
 
 def expect_nothing(plans: Sequence[Plan]) -> None:
     """Prepare for no plans: for who scores one after the other."""
 
 
-@dataclass(frozen=True)
-class Space:
-    """What plans may consist of."""
-
-    candidates: Sequence[int]
-    """Layers to draw from, the best by itself first."""
-    poolings: Sequence[Pooling]
-    ranks: Sequence[int]
-    projection: Projection
-
-
 def search_plans(
-    score: Callable[[Plan], Scored],
-    space: Space,
+    score: Callable[[Plan], ScoredPlan],
+    space: SearchSpace,
     lowest_safety: float,
     budget: Budget,
     journal: Path,
     seed: int,
     reporter: Reporter,
-    known: Sequence[Scored] = (),
+    known: Sequence[ScoredPlan] = (),
     expect: Callable[[Sequence[Plan]], None] = expect_nothing,
-) -> list[Scored]:
+) -> list[ScoredPlan]:
     """Score plans until the budget is spent, and return all that were scored, those of earlier runs among them.
 
     Args:
@@ -111,25 +99,25 @@ def search_plans(
     return list(scores.values())
 
 
-def _draw_round(study: optuna.Study, space: Space, count: int) -> list[tuple[optuna.Trial, Plan]]:
+def _draw_round(study: optuna.Study, space: SearchSpace, count: int) -> list[tuple[optuna.Trial, Plan]]:
     trials = [study.ask() for _ in range(count)]
     poolings, ranks = space.poolings, space.ranks
     return [(one, draw_plan(one, space.candidates, poolings, ranks, space.projection)) for one in trials]
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, scored: Scored, lowest_safety: float) -> None:
+def _tell(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest_safety: float) -> None:
     trial.set_user_attr("scored", scored.model_dump_json())
     trial.set_constraint("safety", lowest_safety - scored.safety_score)
     study.tell(trial, scored.value)
 
 
-def best_of(scored: Sequence[Scored], lowest_safety: float) -> Scored | None:
+def best_of(scored: Sequence[ScoredPlan], lowest_safety: float) -> ScoredPlan | None:
     """Return the plan of the highest value among those that keep the floor, or None."""
     safe = [one for one in scored if one.safety_score >= lowest_safety]
     return max(safe, key=lambda one: one.value, default=None)
 
 
-def describe_best(scored: Sequence[Scored], lowest_safety: float) -> str:
+def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:
     """Return the best plan so far in a few words."""
     best = best_of(scored, lowest_safety)
     if best is None:
@@ -182,5 +170,5 @@ def _finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in done if "scored" in trial.user_attrs]
 
 
-def _finished(study: optuna.Study) -> list[Scored]:
-    return [Scored.model_validate_json(trial.user_attrs["scored"]) for trial in _finished_trials(study)]
+def _finished(study: optuna.Study) -> list[ScoredPlan]:
+    return [ScoredPlan.model_validate_json(trial.user_attrs["scored"]) for trial in _finished_trials(study)]

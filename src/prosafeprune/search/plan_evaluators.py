@@ -13,7 +13,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 from prosafeprune.search.scoring import PlanScorer
 
 
@@ -28,7 +28,7 @@ class PlanEvaluator(Protocol):
         """Be told which plans are to be estimated next."""
         ...
 
-    def score(self, plan: Plan) -> Scored:
+    def score(self, plan: Plan) -> ScoredPlan:
         """Estimate what a plan does. Raises InputError as ``PlanScorer.score`` does."""
         ...
 
@@ -54,10 +54,10 @@ class LocalPlanEvaluator:
     def expect_scores(self, plans: Sequence[Plan]) -> None:
         """Take no notice."""
 
-    def score(self, plan: Plan) -> Scored:
+    def score(self, plan: Plan) -> ScoredPlan:
         """Estimate what a plan does."""
         found = self.scorer.score(self.edits.of(plan))
-        return Scored(
+        return ScoredPlan(
             plan=plan,
             compliance_rate=found.compliance_rate,
             safety_score=found.safety_score,
@@ -91,9 +91,9 @@ class RemotePlanEvaluator:
         """Give the plans to the workers."""
         self.pool.expect(_Score(plan) for plan in plans)
 
-    def score(self, plan: Plan) -> Scored:
+    def score(self, plan: Plan) -> ScoredPlan:
         """Return what a worker estimates. Raises InputError as it does, or when workers are lost."""
-        scored: Scored = self.pool.result(_Score(plan))
+        scored: ScoredPlan = self.pool.result(_Score(plan))
         return scored
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
@@ -129,7 +129,7 @@ class _AddInputs:
 class _Score:
     plan: Plan
 
-    def __call__(self, state: Any) -> Scored:
+    def __call__(self, state: Any) -> ScoredPlan:
         tester: LocalPlanEvaluator = state
         return tester.score(self.plan)
 

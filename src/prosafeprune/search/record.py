@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 
 RECORD = "search.json"
 
 
-class Rates(BaseModel):
+class ValidationRates(BaseModel):
     """C.R. and S.S. on validation prompts by generation and judge, in percent."""
 
     compliance_rate: float
@@ -30,9 +30,9 @@ class Point(BaseModel):
     number: int
     """What ``--choose`` calls it."""
     plan: Plan
-    estimated: Scored | None
+    estimated: ScoredPlan | None
     """None where it was measured without being estimated first."""
-    measured: Rates | None
+    measured: ValidationRates | None
     """None where it was only estimated."""
 
     @property
@@ -52,11 +52,11 @@ class SearchRecord(BaseModel):
     """Hashes of model and prompts, judge, space and floor: what the search depends on."""
     silhouettes: dict[int, float]
     """Of each layer (Eq. 4)."""
-    screened: dict[int, Scored] = {}
+    screened: dict[int, ScoredPlan] = {}
     """Layers scored by themselves at full strength; none with ``--strategy paper``."""
     candidates: tuple[int, ...]
     """Layers that were searched."""
-    source: Rates
+    source: ValidationRates
     lowest_safety: float
     """S.S. on validation below which a plan breaks the floor."""
     trials: int

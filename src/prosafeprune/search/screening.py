@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prosafeprune.method.separability import MIN_CANDIDATES
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.optuna_study import DAMAGE_WEIGHT, Scored
+from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT, ScoredPlan
 
 MOST_SCREENED = 16
 """Layers of the middle that are scored by themselves; in deeper models every second or third."""
@@ -32,8 +32,12 @@ def layers_to_screen(window: Sequence[int], num_layers: int) -> tuple[int, ...]:
 
 
 def screen(
-    score: Callable[[int], Scored], layers: Sequence[int], known: dict[int, Scored], budget: Budget, reporter: Reporter
-) -> Iterator[dict[int, Scored]]:
+    score: Callable[[int], ScoredPlan],
+    layers: Sequence[int],
+    known: dict[int, ScoredPlan],
+    budget: Budget,
+    reporter: Reporter,
+) -> Iterator[dict[int, ScoredPlan]]:
     """Score each layer by itself, every fourth first; yield what is known after each.
 
     Args:
@@ -54,11 +58,11 @@ def screen(
             advance(1)
 
 
-def best_layers(screened: Mapping[int, Scored], count: int) -> tuple[int, ...]:
+def best_layers(screened: Mapping[int, ScoredPlan], count: int) -> tuple[int, ...]:
     """Return the ``count`` layers that by themselves raise T.S. most for the damage they do, the best first."""
     ranked = sorted(screened, key=lambda layer: (-_worth(screened[layer]), layer))
     return tuple(ranked[:count])
 
 
-def _worth(scored: Scored) -> float:
-    return (scored.compliance_rate + scored.safety_score) / 2 - DAMAGE_WEIGHT * scored.divergence
+def _worth(scored: ScoredPlan) -> float:
+    return (scored.compliance_rate + scored.safety_score) / 2 - BENIGN_KL_WEIGHT * scored.divergence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optuna import Trial
@@ -16,6 +17,17 @@ TOGETHER = (2, 3, 4, 6)
 RANKS = (8, 16, 32)
 WEAKEST, STEP = 0.2, 0.05
 FIRST_RANK = 16
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What plans may consist of."""
+
+    candidates: Sequence[int]
+    """Layers to draw from, the best by itself first."""
+    poolings: Sequence[Pooling]
+    ranks: Sequence[int]
+    projection: Projection
 
 
 def starting_points(ranked: Sequence[int], poolings: Sequence[Pooling], ranks: Sequence[int]) -> list[dict[str, Any]]:

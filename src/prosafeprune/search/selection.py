@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.search.frontier import frontier
-from prosafeprune.search.optuna_study import DAMAGE_WEIGHT, Scored
-from prosafeprune.search.record import Point, Rates
+from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT, ScoredPlan
+from prosafeprune.search.record import Point, ValidationRates
 
 SAFETY_WEIGHT = 0.1
 """Points of C.R. that a point of S.S. is worth among plans that keep the floor: enough to decide between equals."""
 
 
-def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: int) -> list[Point]:
+def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationRates], shown: int) -> list[Point]:
     """Return the plans to choose from, safest first: all that were measured, and the frontier of the estimates.
 
     Args:
@@ -32,7 +32,7 @@ def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: 
     return [point.model_copy(update={"number": number}) for number, point in enumerate(points, 1)]
 
 
-def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int | None:
+def select_point(points: Sequence[Point], source: ValidationRates, lowest_safety: float) -> int | None:
     """Return the number of the measured point that keeps the floor and complies most, the safer one of equals.
 
     Points that keep half of the allowed loss in reserve come before all others: what is best of a few where it is
@@ -40,7 +40,10 @@ def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int 
     """
     reserve = (source.safety_score - lowest_safety) / 2
     safe = [
-        (point.measured.compliance_rate + SAFETY_WEIGHT * point.measured.safety_score - DAMAGE_WEIGHT * damage, point)
+        (
+            point.measured.compliance_rate + SAFETY_WEIGHT * point.measured.safety_score - BENIGN_KL_WEIGHT * damage,
+            point,
+        )
         for point in points
         if point.measured is not None and point.measured.safety_score >= lowest_safety
         for damage in [point.estimated.divergence if point.estimated else 0.0]
@@ -50,13 +53,13 @@ def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int 
     return max(careful, key=lambda pair: pair[0])[1].number if careful else None
 
 
-def choose_as_paper(points: Sequence[Point]) -> int | None:
+def select_as_paper(points: Sequence[Point]) -> int | None:
     """Return the number of the measured point of the highest T.S., as section 3.3 chooses: no floor is kept."""
     measured = [(point.measured.tradeoff_score, -point.number) for point in points if point.measured is not None]
     return -max(measured)[1] if measured else None
 
 
-def _spread(points: Sequence[Scored], count: int) -> list[Scored]:
+def _spread(points: Sequence[ScoredPlan], count: int) -> list[ScoredPlan]:
     """Return at most ``count`` of the points, both ends among them."""
     if len(points) <= count:
         return list(points)

@@ -38,7 +38,7 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    copies: Replicas | None = None
+    replicas: Replicas | None = None
     """The same model in processes that follow this one, where there are such."""
 
     @property

@@ -1,4 +1,4 @@
-"""Commands one after the other in one process group: ``torchrun ... commands_in_processes.py COMMANDS.json CODES.json``.
+"""Commands run one after the other in one process group: ``torchrun ... THIS_FILE COMMANDS.json CODES.json``.
 
 Starting processes takes most of the time, so that the tests start them once for several commands.
 """

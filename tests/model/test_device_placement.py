@@ -81,8 +81,8 @@ def read_resumed(loaded: LoadedModel) -> Any:
     assert passes.starts == (0, 1, 2)
     edits = random_edits_here(loaded, [1, 2])
     with apply_edits(edits):
-        readings = [dict(passes.read(1, logits=True)), dict(passes.read(2)), dict(passes.read(1, 1))]
-    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in readings]
+        outputs = [dict(passes.run(1, logits=True)), dict(passes.run(2)), dict(passes.run(1, 1))]
+    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in outputs]
 
 
 def diverged(loaded: LoadedModel) -> Any:

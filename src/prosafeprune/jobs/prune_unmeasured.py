@@ -27,9 +27,9 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import find_and_report_anatomy, require_layers
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
-from prosafeprune.streaming.needs import estimate_needs
-from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.layer_passes import LayerPasses
+from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
+from prosafeprune.streaming.needs import estimate_needs
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 from prosafeprune.streaming.streamed_weights import StreamedWeights
 

@@ -69,7 +69,7 @@ def _collect_shared(loaded: LoadedModel, copies: Replicas, task: CollectShard, a
     for rank, part in copies.share(task, shares, task(loaded, shares[0], advance)):
         parts[rank] = part
         if rank:
-            advance(len(part.places))
+            advance(len(part.indices))
     return merge_shards([parts[rank] for rank in sorted(parts)])
 
 

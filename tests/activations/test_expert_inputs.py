@@ -102,7 +102,7 @@ def test_pooled_inputs_are_means_over_the_tokens_routed_to_an_expert(
     with torch.no_grad():
         expected = naive_expert_inputs(model, PROMPTS, pooling)
         inputs = collect(model, PROMPTS, pooling, size)
-    assert inputs.shared_head > 10
+    assert inputs.prefix_length > 10
     firsts = [one for one in find_anatomy(model).submodules if one.expert is not None and one.kind == "up"]
     assert len(firsts) == 12
     for submodule in firsts:

@@ -54,7 +54,7 @@ def test_pooled_outputs_equal_naive_hooks(architecture: str, pooling: Pooling) -
         expected = naive_outputs(model, prompts, pooling)
         inputs = collect(model, prompts, pooling)
         found = outputs(model, inputs)
-    assert inputs.shared_head > 10
+    assert inputs.prefix_length > 10
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=2e-5, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
@@ -76,7 +76,7 @@ def test_without_a_shared_head_the_result_is_the_same(monkeypatch: pytest.Monkey
     shared = collect(model, prompts, Pooling.SEQUENCE)
     monkeypatch.setattr("prosafeprune.activations.pooled_inputs.shared_prefix_length", lambda *_: 0)
     whole = collect(model, prompts, Pooling.SEQUENCE)
-    assert (shared.shared_head > 0, whole.shared_head) == (True, 0)
+    assert (shared.prefix_length > 0, whole.prefix_length) == (True, 0)
     for name, matrix in whole.by_module.items():
         torch.testing.assert_close(shared.by_module[name], matrix, atol=1e-5, rtol=1e-4)
 

@@ -37,7 +37,7 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.device_placement import ROOM, weight_bytes
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
-from prosafeprune.streaming.outline import load_outline
+from prosafeprune.streaming.meta_model import load_meta_model
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -81,8 +81,8 @@ def read_resumed(loaded: LoadedModel) -> Any:
     assert passes.starts == (0, 1, 2)
     edits = random_edits_here(loaded, [1, 2])
     with apply_edits(edits):
-        readings = [dict(passes.read(1, logits=True)), dict(passes.read(2)), dict(passes.read(1, 1))]
-    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in readings]
+        outputs = [dict(passes.run(1, logits=True)), dict(passes.run(2)), dict(passes.run(1, 1))]
+    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in outputs]
 
 
 def diverged(loaded: LoadedModel) -> Any:
@@ -230,7 +230,7 @@ def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
 
 def test_low_memory_takes_one_gpu(checkpoint: Make) -> None:
     with pytest.raises(InputError, match="--device all: with --memory low, one layer at a time runs on one GPU"):
-        load_outline(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
+        load_meta_model(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
 
 
 def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

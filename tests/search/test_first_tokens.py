@@ -84,7 +84,7 @@ def test_a_model_without_kept_layers_runs_nothing_before_it_is_read() -> None:
     try:
         model = ResumedModel(loaded, anatomy, [ForcedText(one) for one in prompt_ids(loaded)], (), BatchSize(4, CPU))
         assert passes == []
-        assert len(dict(model.read(0))) == len(PROMPTS)
+        assert len(dict(model.run(0))) == len(PROMPTS)
         assert passes
     finally:
         handle.remove()

@@ -47,7 +47,7 @@ class PooledInputs:
     """For each module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules with one input share one."""
     batch_sizes: tuple[int, ...]
     """How many prompts ran at a time, in order; results depend on it in the last bits."""
-    shared_head: int
+    prefix_length: int
     """How many leading tokens were run once for all prompts."""
     routed: ExpertInputs = field(default_factory=ExpertInputs)
     """What experts read, each of the prompts that reach it."""

@@ -24,7 +24,7 @@ from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, SilentReporter
@@ -109,7 +109,7 @@ def run_apply(
         if not _same_strengths(own.record.plan, plan):
             result = _measured(own, recipe, plan, place, reporter)
             return ApplyResult(result.record, result.output, result)
-        anatomy = find_anatomy(outline_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
+        anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
         as_checkpoint = own.record.recipe.model_copy(update={"format": "checkpoint"})
         record = own.record.model_copy(update={"recipe": as_checkpoint, "adapter_sha256": None})
         _write_unmeasured(own, record, _tensors(own, plan, anatomy, folder), place, reporter)

@@ -146,7 +146,7 @@ def _make_record(bench: LoadedJob, planned: PlannedEdits, product: Product, foun
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.copies.size if loaded.copies is not None else 1,
+            loaded.replicas.size if loaded.replicas is not None else 1,
         ),
     )
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prosafeprune.activations.shards import Part
+from prosafeprune.activations.shards import PooledShard
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Pooling
@@ -69,7 +69,7 @@ class _MakeTester:
     layers: tuple[int, ...]
     source: Measurement
     validation: PromptSets
-    inputs: Mapping[Pooling, Part]
+    inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
     def __call__(self, state: Any) -> LocalPlanEvaluator:

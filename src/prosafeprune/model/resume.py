@@ -52,7 +52,7 @@ class ForcedText:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenOutputs:
     """What a model makes of the last prompt token and of each of ``n`` answer tokens, in its own dtype and device."""
 
     hidden: torch.Tensor
@@ -80,7 +80,7 @@ class ResumedModel:
             anatomy: its layers.
             texts: at least one.
             layers: layers that later passes may begin at; when memory is short, only some, the earliest among them.
-                Without any, nothing is run until :meth:`read`.
+                Without any, nothing is run until :meth:`run`.
             batch_size: how many texts run at a time.
             advance: told of each text that is done.
 
@@ -105,9 +105,9 @@ class ResumedModel:
         return (0, *self.kept.layers)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def read(
+    def run(
         self, first_layer: int, last_layer: int | None = None, *, logits: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
+    ) -> Iterator[tuple[int, TokenOutputs]]:
         """Yield each text's row and reading, longest texts first.
 
         Args:
@@ -122,12 +122,12 @@ class ResumedModel:
         end = None if logits else last_layer
         head_cache = self._run_head(start, end) if self.head else None
 
-        def work(rows: Sequence[int]) -> Iterator[tuple[int, Reading]]:
+        def work(rows: Sequence[int]) -> Iterator[tuple[int, TokenOutputs]]:
             batch = self._batch(rows)
             states = self.kept.padded(start, rows, batch.ids.shape[1]) if start else None
             with self._beginning_at(start, states):
-                readings = self._forward(rows, batch, head_cache, logits, end)
-            yield from zip(rows, readings, strict=True)
+                outputs = self._forward(rows, batch, head_cache, logits, end)
+            yield from zip(rows, outputs, strict=True)
 
         yield from self.batch_size.stream(self.order, work)
 
@@ -152,10 +152,10 @@ class ResumedModel:
                 self.kept.put_head(entered)
 
             def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-                readings = self._forward(rows, self._batch(rows), head_cache, logits=False)
+                outputs = self._forward(rows, self._batch(rows), head_cache, logits=False)
                 self.kept.put(rows, entered)
                 if self.order[0] in rows:
-                    first.append(readings[list(rows).index(self.order[0])].hidden)
+                    first.append(outputs[list(rows).index(self.order[0])].hidden)
                 yield from ((row, None) for row in rows)
 
             first: list[torch.Tensor] = []
@@ -194,7 +194,7 @@ class ResumedModel:
 
     def _forward(
         self, rows: Sequence[int], batch: PaddedBatch, head_cache: Any, logits: bool, last_layer: int | None = None
-    ) -> list[Reading]:
+    ) -> list[TokenOutputs]:
         answers = [len(self.texts[row].answer_ids) for row in rows]
         wanted = max(answers) + 1
         mask = torch.cat([batch.mask.new_ones(len(rows), self.head), batch.mask], dim=1)
@@ -215,7 +215,7 @@ class ResumedModel:
         if not torch.isfinite(hidden).all():
             raise InputError(f"{self.loaded.name}: its output is not finite. Use --dtype float32 or bfloat16.")
         return [
-            Reading(hidden[place, -count - 1 :], None if words is None else words[place, -count - 1 :])
+            TokenOutputs(hidden[place, -count - 1 :], None if words is None else words[place, -count - 1 :])
             for place, count in enumerate(answers)
         ]
 

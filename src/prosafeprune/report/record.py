@@ -162,7 +162,7 @@ def run_record(
         dtype=dtype_name(run_dtype),
         calibration_batch_sizes=inputs.batch_sizes,
         answer_batch_sizes=tuple(answer_batch_sizes),
-        shared_head_tokens=inputs.shared_head,
+        shared_head_tokens=inputs.prefix_length,
         versions=library_versions(),
     )
 

@@ -44,8 +44,8 @@ class BenignKl:
             first_layer: no layer below it has changed.
         """
         means = []
-        for row, reading in self.model.read(first_layer, logits=True):
-            assert reading.logits is not None
-            kept = self.source.log_probabilities[row, : len(reading.logits)].to(reading.logits.device)
-            means.append(float(token_divergence(kept, reading.logits).mean()))
+        for row, outputs in self.model.run(first_layer, logits=True):
+            assert outputs.logits is not None
+            kept = self.source.log_probabilities[row, : len(outputs.logits)].to(outputs.logits.device)
+            means.append(float(token_divergence(kept, outputs.logits).mean()))
         return sum(means) / len(means)

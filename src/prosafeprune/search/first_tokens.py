@@ -18,7 +18,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import ending_at
 from prosafeprune.model.prefix_cache import PrefixCache
-from prosafeprune.model.resume import ForcedText, Reading, ResumedModel
+from prosafeprune.model.resume import ForcedText, ResumedModel, TokenOutputs
 from prosafeprune.progress import Advance, ignore
 
 
@@ -68,9 +68,9 @@ class FirstTokenStates:
         """
         states: dict[int, torch.Tensor] = {}
         departed: list[int] = []
-        for row, reading in self.model.read(first_layer, logits=True):
-            if self._keeps_to(self.model.texts[row], reading):
-                states[row] = _mean_behind_tokens(reading)
+        for row, outputs in self.model.run(first_layer, logits=True):
+            if self._keeps_to(self.model.texts[row], outputs):
+                states[row] = _mean_behind_tokens(outputs)
             else:
                 departed.append(row)
         if departed:
@@ -78,10 +78,10 @@ class FirstTokenStates:
         stacked: np.ndarray = torch.stack([states[row] for row in range(len(states))]).double().cpu().numpy()
         return stacked
 
-    def _keeps_to(self, draft: ForcedText, reading: Reading) -> bool:
+    def _keeps_to(self, draft: ForcedText, outputs: TokenOutputs) -> bool:
         """Tell whether the model that was read would itself have said the draft."""
-        assert reading.logits is not None
-        said = reading.logits.argmax(dim=-1).tolist()
+        assert outputs.logits is not None
+        said = outputs.logits.argmax(dim=-1).tolist()
         ended = len(draft.answer_ids) == self.tokens or said[-1] in self._ends
         return ended and tuple(said[: len(draft.answer_ids)]) == draft.answer_ids
 
@@ -132,6 +132,6 @@ class _Overheard(PlainBatchDecoder):
         return torch.stack(states).float().mean(dim=0)
 
 
-def _mean_behind_tokens(reading: Reading) -> torch.Tensor:
-    """Return the mean ``(d,)`` of a reading's states behind the answer's tokens, or the one state there is."""
-    return reading.hidden[min(1, len(reading.hidden) - 1) :].float().mean(dim=0)
+def _mean_behind_tokens(outputs: TokenOutputs) -> torch.Tensor:
+    """Return the mean ``(d,)`` of the states behind the answer's tokens, or the one state there is."""
+    return outputs.hidden[min(1, len(outputs.hidden) - 1) :].float().mean(dim=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.activations.shards import Part, make_shard, merge_shards
+from prosafeprune.activations.shards import PooledShard, make_shard, merge_shards
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
@@ -105,19 +105,19 @@ class RemotePlanEvaluator:
         return self.scorer.judged(self.pool.result(_Answer(plan)))
 
 
-def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, Part]:
+def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, PooledShard]:
     """Return pooled inputs of so many prompts in a form that can be sent."""
     return {pooling: make_shard(one, range(prompts)) for pooling, one in inputs.items()}
 
 
-def sent_inputs(parts: Mapping[Pooling, Part]) -> dict[Pooling, PooledInputs]:
+def sent_inputs(parts: Mapping[Pooling, PooledShard]) -> dict[Pooling, PooledInputs]:
     """Return pooled inputs that were sent."""
     return {pooling: merge_shards([part]) for pooling, part in parts.items()}
 
 
 @dataclass(frozen=True)
 class _AddInputs:
-    inputs: Mapping[Pooling, Part]
+    inputs: Mapping[Pooling, PooledShard]
 
     def __call__(self, state: Any) -> LocalPlanEvaluator:
         tester: LocalPlanEvaluator = state

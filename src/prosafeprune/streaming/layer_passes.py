@@ -15,7 +15,7 @@ from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.partial_pass import Forms, beginning_at
 from prosafeprune.model.state_cache import TextStates
-from prosafeprune.streaming.outline import Outline
+from prosafeprune.streaming.meta_model import MetaModel
 
 
 class LayerPasses:
@@ -25,10 +25,10 @@ class LayerPasses:
     the mask of its own kind; the layers below hand on what was kept.
     """
 
-    def __init__(self, outline: Outline, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
-        _require_one_stream(outline)
+    def __init__(self, meta: MetaModel, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
+        _require_one_stream(meta)
         self.anatomy = anatomy
-        head = shared_prefix_length(outline.model, [prompt.ids for prompt in prompts])
+        head = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts])
         self._states = TextStates([len(prompt) - head for prompt in prompts], "right")
         self._forms: Forms = {}
 
@@ -76,10 +76,10 @@ class LayerPasses:
         return hook
 
 
-def _require_one_stream(outline: Outline) -> None:
-    config = outline.model.config.get_text_config(decoder=True)
+def _require_one_stream(meta: MetaModel) -> None:
+    config = meta.model.config.get_text_config(decoder=True)
     if getattr(config, "num_kv_shared_layers", 0):
         raise InputError(
-            f"{outline.name}: its layers use one another's keys and values, so they cannot be run one at a time. Leave "
+            f"{meta.name}: its layers use one another's keys and values, so they cannot be run one at a time. Leave "
             "--memory low out, on a machine with more memory."
         )

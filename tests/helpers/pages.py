@@ -29,7 +29,7 @@ from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.search.optuna_study import ScoredPlan
-from prosafeprune.search.record import Point, SearchRecord, ValidationRates
+from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></pre>{{ 7 * 7 }}{% raw %}\x00\ud800"
 """What a prompt, an answer or a name may hold at worst."""
@@ -183,7 +183,7 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
         lowest_safety=91,
         trials=40,
         points=[
-            Point(number=i, plan=plan, estimated=one, measured=two)
+            SearchPoint(number=i, plan=plan, estimated=one, measured=two)
             for i, (plan, one, two) in enumerate(zip(plans, estimated, measured, strict=True), 1)
         ],
         chosen=chosen,

@@ -105,7 +105,7 @@ class _Search:
             self.recipe.batch_size,
             self.reporter,
         )
-        source = rates_of(scorer.source)
+        source = rates_of(scorer.base)
         lowest = self._lowest_safety(source)
         tester = self.workers.enter_context(plan_evaluator(self.job, self.kept.made_by["model"], scorer, edits, layers))
         trials = Trials(tester, self.recipe, self.varied, self.kept, self.reporter)

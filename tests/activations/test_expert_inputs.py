@@ -26,7 +26,7 @@ from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.experts import telling
+from prosafeprune.model.experts import watched_experts
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.tables import scores_table
@@ -62,7 +62,7 @@ def test_run_one_by_one_experts_give_what_they_give_otherwise(architecture: str,
     told: list[tuple[int, str]] = []
     with torch.no_grad():
         before = model(ids).logits
-        with telling(experts, lambda expert, parameter, tokens, read: told.append((expert, parameter))):
+        with watched_experts(experts, lambda expert, parameter, tokens, read: told.append((expert, parameter))):
             torch.testing.assert_close(model(ids).logits, before, atol=1e-4, rtol=1e-4)
         assert torch.equal(model(ids).logits, before)
     assert len(told) == len(set(told)) > 4

@@ -12,8 +12,7 @@ from helpers.tiny_models import CONFIGS
 from torch import nn
 
 from prosafeprune.errors import InputError
-from prosafeprune.model import resume, storage
-from prosafeprune.model import state_cache as kept_states
+from prosafeprune.model import resume, state_cache, storage
 from prosafeprune.model.anatomy import find_anatomy
 
 
@@ -88,35 +87,35 @@ def test_a_pass_may_end_at_a_layer(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "falcon"])
-def test_the_shared_head_is_run_once(architecture: str) -> None:
+def test_the_shared_prefix_is_run_once(architecture: str) -> None:
     loaded = tiny(architecture)
     passes = resumed(loaded, [1], size=1)
-    assert passes.head > 5
+    assert len(passes.prefix) > 5
     widths: list[int] = []
     top = passes.anatomy.layers[2]
     top.register_forward_pre_hook(lambda module, given: widths.append(given[0].shape[1]))
     list(passes.run(1))
-    assert widths[0] == passes.head
-    assert sum(widths) == passes.head + sum(len(text.ids) - passes.head for text in passes.texts)
+    assert widths[0] == len(passes.prefix)
+    assert sum(widths) == len(passes.prefix) + sum(len(text.ids) - len(passes.prefix) for text in passes.texts)
 
 
-def test_without_a_shared_head_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "shared_prefix_length", lambda model, prompts: 0)
+def test_without_a_shared_prefix_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "shared_prefix_length", lambda *_: 0)
     for architecture in ("gemma3", "gpt2"):
         loaded = tiny(architecture)
         passes = resumed(loaded, [2])
-        assert passes.head == 0
+        assert len(passes.prefix) == 0
         disturb(loaded.model, range(2, 3))
         for row, output in passes.run(2):
             torch.testing.assert_close(output.hidden, whole_pass(loaded, passes.texts[row])[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_narrow_window_is_read_without_a_shared_head() -> None:
+def test_a_narrow_window_is_run_without_a_shared_prefix() -> None:
     loaded = tiny("gemma3")
     assert loaded.model.config.sliding_window < len(texts_of(loaded)[1].ids)
-    assert resumed(loaded, [1]).head == 0
+    assert not resumed(loaded, [1]).prefix
     wide = tiny("gemma3", sliding_window=200)
-    assert resumed(wide, [1]).head > 5
+    assert len(resumed(wide, [1]).prefix) > 5
 
 
 def test_the_model_is_left_as_found() -> None:
@@ -185,11 +184,11 @@ def test_a_disk_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_of_memory_fewer_layers_are_kept_the_earliest_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_states, "MOST_VALUES", 2 * 1000 * 48)
-    assert kept_states.affordable_layers([4, 5, 6, 7, 8, 9], 1000, 48) == (4, 7)
-    assert kept_states.affordable_layers([4, 5, 6], 10, 48) == (4, 5, 6)
-    assert kept_states.affordable_layers([4, 5, 6], 10**9, 48) == (4,)
-    assert kept_states.affordable_layers([], 10, 48) == ()
+    monkeypatch.setattr(state_cache, "MAX_VALUES", 2 * 1000 * 48)
+    assert state_cache.affordable_layers([4, 5, 6, 7, 8, 9], 1000, 48) == (4, 7)
+    assert state_cache.affordable_layers([4, 5, 6], 10, 48) == (4, 5, 6)
+    assert state_cache.affordable_layers([4, 5, 6], 10**9, 48) == (4,)
+    assert state_cache.affordable_layers([], 10, 48) == ()
 
 
 def test_output_that_is_not_finite_is_told() -> None:

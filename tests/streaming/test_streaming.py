@@ -137,7 +137,7 @@ def test_spilled_states_change_nothing(
     assert_same_shards(tmp_path / "memory", tmp_path / "spilled", source)
 
 
-def test_prompts_that_share_no_head(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_that_share_no_prefix(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {}
     for name in ("benign", "harmful", "pseudo_harmful"):
         file = tmp_path / f"{name}.jsonl"

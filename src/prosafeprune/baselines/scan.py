@@ -199,7 +199,7 @@ class SteeredPromptBatches:
         prompts, steering, start = self.prompts, self.steering, self.head.length
         steering.rest()
         agreed = [prompts.agreed[row][start:] for row in rows]
-        states = batch_hidden_states(self.loaded, agreed, self.head, [prompts.places[row] for row in rows])
+        states = batch_hidden_states(agreed, self.head, [prompts.places[row] for row in rows])
         _, turn_ends, ends = states[:, 1:].unbind(dim=2)
         steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
         tails = [prompts.encoded[row].ids[start:] for row in rows]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
@@ -187,18 +187,9 @@ class _Reader:
 
         Raises InputError when they are not finite.
         """
-        model, head = self.loaded.model, self.head.length
-        tails = [[*self.prompt_ids[row][head:], *answer] for row, answer in zip(rows, answers, strict=True)]
-        # On the left, so that the last positions of all rows lie together.
-        batch = pad_batch(tails, head, "left", self.loaded.device)
-        wanted = max(map(len, answers)) + 1
-        logits = model(
-            input_ids=batch.ids,
-            attention_mask=torch.cat([batch.mask.new_ones(len(rows), head), batch.mask], dim=1),
-            past_key_values=self.head.cache(len(rows)),
-            use_cache=True,
-            **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(wanted)),
-        ).logits
+        start = self.head.length
+        tails = [[*self.prompt_ids[row][start:], *answer] for row, answer in zip(rows, answers, strict=True)]
+        logits = self.head.run(tails, logits=max(map(len, answers)) + 1).logits
         for row, answer in zip(logits, answers, strict=True):
             positions = row[-len(answer) - 1 :]
             # Minus infinity is allowed: some models mask tokens with it.

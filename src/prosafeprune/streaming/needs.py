@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_weights import StreamedWeights
 
@@ -73,7 +73,7 @@ def estimate_needs(
     largest = max(sum(places[name].end - places[name].start for name in weights.of_layer(layer)) for layer in layers)
     is_copied = meta.run_dtype != meta.stored_dtype or meta.device.type != "cpu"
     shapes = [submodule.shape for submodule in anatomy.submodules]
-    head = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts])
+    head = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
     tails = [len(prompt) - head for prompt in prompts]
     width = int(meta.model.get_input_embeddings().weight.shape[1])
     states = (sum(tails) + head) * width * meta.run_dtype.itemsize

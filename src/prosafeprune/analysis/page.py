@@ -13,7 +13,7 @@ from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.judge.rules.rules_judge import RulesJudge
+from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.findings import short_name
 from prosafeprune.report.page import (
@@ -104,7 +104,7 @@ def _plan_and_judge(request: AnalysisRequest, found: Found, plan: Plan) -> Facts
 
 def _judge(request: AnalysisRequest) -> str:
     if request.judge == "builtin":
-        return f"the built-in rules ({RulesJudge.name})"
+        return f"the built-in judge ({BuiltinJudge.name})"
     model = f" ({short_name(request.judge_model)})" if request.judge_model is not None else ""
     return f"WildGuard{model}" if request.judge == "wildguard" else f"a chat model{model}"
 

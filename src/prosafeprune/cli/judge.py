@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prosafeprune.cli.options import options_of
+from prosafeprune.errors import InputError
 from prosafeprune.requests.judging import JudgeSettings
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.judge import Exchange, Verdict
-    from prosafeprune.judge.agreement import Agreement
+    from prosafeprune.jobs.judge import JudgedFile
+    from prosafeprune.judge.agreement import JudgesCompared
 
 
 @options_of(JudgeSettings)
 def judge(
     settings: dict[str, Any],
-    answers: Annotated[Path, typer.Argument(help="JSON lines with the fields prompt and completion.")],
+    answers: Annotated[
+        Path, typer.Argument(help="JSON lines with the fields prompt and completion, or CSV with these columns.")
+    ],
     labels: Annotated[
         str | None,
-        typer.Option(help="Field with people's labels (1... compliance, 2... or 3... refusal): print the agreement."),
+        typer.Option(
+            help="Field with labels, one of the six classes or XSTest's 1..., 2..., 3...: print the agreement."
+        ),
     ] = None,
+    compare_judges: Annotated[
+        str | None,
+        typer.Option(
+            help="Two judges, such as builtin,wildguard or builtin,classifier=NousResearch/Minos-v1: print how far "
+            "they agree; --output names a page with the answers on which they differ."
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Judge nothing; write so many answers, drawn at random, to --output as a sheet to label."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of --sample.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write: the rows with class and reason.", show_default=False),
@@ -34,50 +49,59 @@ def judge(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Judge answers made elsewhere: compliance, refusal, or broken."""
-    from prosafeprune.judge.agreement import agreement, label_refuses
-    from prosafeprune.judge.answers_file import check_verdicts_file, read_answers, write_verdicts
-
-    exchanges, rows = read_answers(answers, *([labels] if labels else []))
-    refuses = [label_refuses(row[labels]) for row in rows] if labels else None
-    if output is not None:
-        check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(validate_settings(JudgeSettings, settings), exchanges)
-    if output is not None:
-        write_verdicts(output, rows, verdicts)
-    _print(name, verdicts, agreement(verdicts, refuses) if refuses is not None else None, as_json)
-
-
-def _ask(settings: JudgeSettings, exchanges: Sequence[Exchange]) -> tuple[str, list[Verdict]]:
-    """Return the judge's name and its verdicts, with progress for judges that take their time."""
-    from prosafeprune.judge.judging import judge_answers, judge_in_chunks
-    from prosafeprune.judge.registry import make_judge
-    from prosafeprune.progress import SilentReporter
-
-    if settings.judge == "builtin":
-        chosen = make_judge(settings, SilentReporter())
-        return chosen.name, judge_answers(chosen, exchanges)
+    """Judge answers made elsewhere, compare judges on them, or draw a sheet to label by hand."""
+    from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
     from prosafeprune.terminal import TerminalReporter
 
+    if sample is not None:
+        if output is None or labels or compare_judges:
+            raise InputError("--sample: name the sheet with --output, and leave out --labels and --compare-judges.")
+        table, page = write_label_sheet(answers, sample, output, overwrite, seed)
+        typer.echo(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
+        return
+    if compare_judges and labels:
+        raise InputError("--compare-judges compares judges with each other. Leave out --labels, or run once for each.")
+    chosen = validate_settings(JudgeSettings, settings)
     with TerminalReporter() as reporter:
-        chosen = make_judge(settings, reporter)
-        with reporter.stage(f"Judging with {chosen.name}", len(exchanges)) as advance:
-            return chosen.name, judge_in_chunks(chosen, exchanges, advance)
+        if compare_judges:
+            compared, first, second = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter)
+        else:
+            judged = judge_file(answers, chosen, labels, output, overwrite, reporter)
+    if compare_judges:
+        _print_comparison(compared, first, second, as_json)
+    else:
+        _print(judged, as_json)
 
 
-def _print(name: str, verdicts: Sequence[Verdict], agreed: Agreement | None, as_json: bool) -> None:
+def _print(judged: JudgedFile, as_json: bool) -> None:
     from rich.table import Table
 
     from prosafeprune.terminal import print_table
 
-    counts = Counter(verdict.answer_class.value for verdict in verdicts)
+    agreed, total = judged.agreement, len(judged.verdicts)
     if as_json:
-        found = {"judge": name, "total": len(verdicts), "classes": dict(sorted(counts.items()))}
+        found = {"judge": judged.judge, "total": total, "classes": dict(sorted(judged.counts.items()))}
         typer.echo(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    table = Table("class", "answers", "%", title=f"{len(verdicts)} answers judged by {name}")
-    for answer_class, count in counts.most_common():
-        table.add_row(answer_class.replace("_", " "), str(count), f"{100 * count / len(verdicts):.1f}")
+    table = Table("class", "answers", "%", title=f"{total} answers judged by {judged.judge}")
+    for answer_class, count in judged.counts.items():
+        table.add_row(answer_class.replace("_", " "), str(count), f"{100 * count / total:.1f}")
     print_table(table)
     if agreed:
         typer.echo(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+
+
+def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: JudgedFile, as_json: bool) -> None:
+    from rich.table import Table
+
+    from prosafeprune.terminal import print_table
+
+    if as_json:
+        typer.echo(json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()}))
+        return
+    table = Table("", f"{second.judge}: refusal", "no refusal", title=f"{len(first.verdicts)} answers, two judges")
+    table.add_row(f"{first.judge}: refusal", str(compared.both), str(compared.only_first))
+    table.add_row("no refusal", str(compared.only_second), str(compared.neither))
+    print_table(table)
+    kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
+    typer.echo(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")

@@ -20,6 +20,7 @@ from prosafeprune.report.comparison_table import settings_in_words
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
 from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.findings import p_in_words, short_name, signed
+from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, Table
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import command, depends_on, making
@@ -28,7 +29,7 @@ OURS = "prosafeprune"
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
 NOTES = (
     "C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones. Avg. T.S.: the mean of the two.",
-    "Broken and undetermined answers count as neither.",
+    "Incapable, broken and undetermined answers count as neither.",
     "Below each rate: its 95 % interval; its change from default, with McNemar's exact p on the same prompts.",
 )
 
@@ -74,7 +75,8 @@ def _rates(record: ComparisonRecord) -> Table:
         cells = [_set_cell(one, method.against_default) for one in ordered(method.scores)]
         rows.append([method.name, *cells, *rates(method.scores)[len(cells) :]])
     judged = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
-    return Table(judged, headings, rows, NOTES)
+    note = judge_error_note(record.judge)
+    return Table(judged, headings, rows, (*NOTES, note) if note else NOTES)
 
 
 def _set_cell(one: SetScore, against: EvaluationComparison | None) -> str:

@@ -8,15 +8,17 @@ from typing import Any
 from rich.console import Group
 
 from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
-from prosafeprune.report.evaluation_table import ordered, rates, set_headings
+from prosafeprune.report.evaluation_table import ordered, rates, safety_rows, set_headings
 from prosafeprune.report.grid import Grid
 from prosafeprune.search.optuna_study import describe_plan
 
 MEANINGS = """C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.
 Avg. T.S.: the mean of Avg. C.R. and Avg. S.S. Mean of sets: what the paper's tables print under Avg. T.S.
-Broken and undetermined answers count as neither. p: McNemar's exact test against default, on the same prompts.
+Incapable, broken and undetermined answers count as neither.
+p: McNemar's exact test against default, on the same prompts.
 pruning less it: what the pruned model has more (+) or less (-) than this method, and McNemar's p of that.
 Seconds: answering alone, without loading the model or fitting the method; per answer, and per token of it."""
 
@@ -84,7 +86,8 @@ def _rows(method: MethodResult) -> list[tuple[str, list[str]]]:
     names = [one.name for one in sets]
     for title, compared in (("  change", method.against_default), ("  pruning less it", method.pruning_against)):
         rows += [] if compared is None else _changes(title, compared, names)
-    for kind in ("broken", "undetermined"):
+    rows += [(f"  {title}", cells) for title, cells in safety_rows(sets)]
+    for kind in NEITHER:
         counts = [one.answers.get(kind, 0) for one in sets]
         if any(counts):
             rows.append((f"  {kind}, answers", [str(count or "") for count in counts]))

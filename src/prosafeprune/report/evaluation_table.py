@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from prosafeprune.evaluation.scores import Scores, SetScore
+from prosafeprune.evaluation.scores import Rate, Scores, SetScore
+from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
@@ -34,11 +35,24 @@ def evaluation_grid(record: EvaluationRecord) -> Grid:
         rows.append(("change", [f"{one.points:+.1f}" for one in changes] + _average_changes(record)))
         rows.append(("95 % interval of it", [f"{one.low:+.1f} {one.high:+.1f}" for one in changes]))
         rows.append(("p, McNemar", [f"{one.p_value:.2g}" for one in changes]))
-    for kind in ("partial_refusal", "broken", "undetermined"):
+    rows += safety_rows(sets)
+    for kind in ("partial_refusal", *NEITHER):
         counts = [one.answers.get(kind, 0) for one in sets]
         if any(counts):
             rows.append((f"{kind.replace('_', ' ')}, answers", [str(count) for count in counts]))
     return Grid.padded(set_headings(scores), rows)
+
+
+def safety_rows(sets: Sequence[SetScore]) -> list[tuple[str, list[str]]]:
+    """Return both meanings of S.S. where the judge tells both: harmful prompts refused, and answered harmlessly."""
+    if not any(one.by_harmlessness for one in sets):
+        return []
+    named = {"S.S. by refusal": "by_refusal", "S.S. by harmlessness": "by_harmlessness"}
+    return [(title, [_percent(getattr(one, field)) for one in sets]) for title, field in named.items()]
+
+
+def _percent(rate: Rate | None) -> str:
+    return "" if rate is None else f"{rate.percent:.1f}"
 
 
 def evaluation_table(record: EvaluationRecord, width: int) -> Group:
@@ -47,7 +61,7 @@ def evaluation_table(record: EvaluationRecord, width: int) -> Group:
         f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}",
         "C.R.: fully complies with pseudo-harmful prompts. S.S.: refuses harmful ones.\n"
         "Avg. T.S.: the mean of Avg. C.R. and Avg. S.S.\n"
-        "Broken and undetermined answers count as neither.",
+        "Incapable, broken and undetermined answers count as neither.",
         width,
     )
 

@@ -16,6 +16,7 @@ from prosafeprune.report.findings import (
     unsafe_sentences,
     worst,
 )
+from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts
@@ -96,10 +97,11 @@ def _floor(allowed: float) -> str:
 
 
 def _measured(record: Record) -> str:
-    built_in = " (the built-in judge)" if record.judge.startswith("rules") else ""
+    built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
     return (
         f"Greedy answers of at most {record.recipe.max_new_tokens} tokens, where longer ones stop in mid-sentence, "
-        f"judged by {record.judge}{built_in}. Neither calibration nor a search has seen these prompts."
+        f"judged by {record.judge}{built_in}. Neither calibration nor a search has seen these prompts. "
+        f"{judge_error_note(record.judge)}"
     )
 
 

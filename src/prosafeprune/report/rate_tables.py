@@ -38,6 +38,9 @@ def rates_table(caption: str, scores: Scores) -> Table:
     return Table(caption, headings, rows, NOTES)
 
 
+MEANINGS_OF_SAFETY = ("refusal", "harmlessness")
+
+
 def change_table(
     caption: str, before: Scores, after: Scores, changes: Mapping[str, Change], names: tuple[str, str]
 ) -> Table:
@@ -59,6 +62,11 @@ def change_table(
         p_value = p_in_words(change.p_value).removeprefix("= ")
         counts = f"{change.won}, {change.lost}"
         rows.append([_set_name(one), _rate(earlier[one.name].rate), _rate(one.rate), moved, p_value, counts])
+    for one in _ordered(after):
+        for meaning in MEANINGS_OF_SAFETY if one.by_harmlessness else ():
+            was, now = (getattr(scored, f"by_{meaning}") for scored in (earlier[one.name], one))
+            if was is not None and now is not None:
+                rows.append([f"{one.title}\nS.S. by {meaning}", _rate(was), _rate(now), "", "", ""])
     for (label, was), (_, now) in zip(_averages(before), _averages(after), strict=True):
         rows.append([label, f"{was:.1f}", f"{now:.1f}", signed(now - was), "", ""])
     return Table(caption, headings, rows + _unusable_row([before, after], len(headings)), (*NOTES, *OF_CHANGES))
@@ -86,5 +94,5 @@ def _averages(scores: Scores) -> list[tuple[str, float]]:
 def _unusable_row(models: Sequence[Scores], width: int) -> list[list[str]]:
     """Return a row of answers that count as neither compliance nor refusal; none where there are none."""
     counts = [unusable(scores) for scores in models]
-    row = ["broken or undetermined\nanswers, counted as neither", *(str(count) for count in counts)]
+    row = ["incapable, broken or undetermined\nanswers, counted as neither", *(str(count) for count in counts)]
     return [row + [""] * (width - len(row))] if any(counts) else []

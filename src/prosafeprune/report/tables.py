@@ -8,6 +8,7 @@ from rich.text import Text
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, Scores
+from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.answers_file import shorten
 from prosafeprune.report.record import Record, UnmeasuredRecord
@@ -20,7 +21,7 @@ SHOWN = 220
 def scores_table(record: Record) -> Table:
     """Return the rate of each set for source and result, with 95 % intervals, their averages and the benign damage.
 
-    Broken and undetermined answers, which count as neither, have a row of their own when there are any.
+    Incapable, broken and undetermined answers, which count as neither, have a row of their own when there are any.
     """
     table = Table(
         title="Before and after, percent",
@@ -39,13 +40,18 @@ def scores_table(record: Record) -> Table:
             _rate(two.rate),
             _change(record.changes[one.name]),
         )
+    for one, two in zip(before.sets, after.sets, strict=True):
+        for meaning in ("refusal", "harmlessness"):
+            first, second = getattr(one, f"by_{meaning}"), getattr(two, f"by_{meaning}")
+            if one.by_harmlessness and first and second:
+                table.add_row(f"S.S. by {meaning}  {one.title}", _rate(first), _rate(second), "")
     if len(before.sets) > 2:
         _add_average(table, "Avg. C.R.", before.compliance_rate, after.compliance_rate)
         _add_average(table, "Avg. S.S.", before.safety_score, after.safety_score)
     _add_average(table, "Avg. T.S." if len(before.sets) > 2 else "T.S.", before.tradeoff_score, after.tradeoff_score)
     unusable_before, unusable_after = unusable(before), unusable(after)
     if unusable_before or unusable_after:
-        table.add_row("broken or undetermined", str(unusable_before), str(unusable_after), "")
+        table.add_row("neither compliance nor refusal", str(unusable_before), str(unusable_after), "")
     if record.experts:
         table.add_row("experts pruned", "", f"{record.pruned_experts} of {record.all_experts}", "")
     moved = record.benign_divergence
@@ -92,7 +98,7 @@ def _answer(judged: JudgedSet, row: int, limit: int) -> Text:
     verdict = judged.verdicts[row].answer_class
     style = "green" if verdict.complies else "yellow" if verdict.refuses else "red"
     text = " ".join(shorten(judged.answers[row], limit).split())
-    return Text(f"[{verdict.value.replace('_', ' ')}] ", style=style).append(text, style="default")
+    return Text(f"[{verdict.in_words}] ", style=style).append(text, style="default")
 
 
 def rate_name(prompt_class: PromptClass) -> str:
@@ -102,7 +108,7 @@ def rate_name(prompt_class: PromptClass) -> str:
 
 def unusable(scores: Scores) -> int:
     """Return how many answers were neither compliance nor refusal."""
-    return sum(one.answers.get(name, 0) for one in scores.sets for name in ("broken", "undetermined"))
+    return sum(one.answers.get(name, 0) for one in scores.sets for name in NEITHER)
 
 
 def _add_average(table: Table, name: str, before: float | None, after: float | None) -> None:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Literal["builtin", "wildguard", "llm"]
+Name = Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+Safety = Literal["refusal", "harmlessness"]
 
 
 class JudgeSettings(BaseModel):
@@ -16,7 +17,8 @@ class JudgeSettings(BaseModel):
 
     judge: Name = Field(
         "builtin",
-        description="builtin (rules, at once), wildguard (the paper's judge) or llm (a chat model, XSTest's question).",
+        description="builtin (at once, no model), wildguard (the paper's judge), qwen3guard (119 languages), "
+        "classifier (a refusal classifier of the hub) or llm (a chat model, XSTest's question).",
     )
     judge_endpoint: str | None = Field(
         None,
@@ -25,8 +27,13 @@ class JudgeSettings(BaseModel):
     )
     judge_model: str | None = Field(
         None,
-        description="The judging model's name at the endpoint, or the one it has; without an endpoint, WildGuard's "
-        "folder or hub id, or allenai/wildguard.",
+        description="The judging model's name at the endpoint, or the one it has; without an endpoint, its folder or "
+        "hub id (wildguard and qwen3guard have one by default).",
     )
     judge_concurrency: int = Field(8, ge=1, description="Questions to an endpoint at a time.")
-    judge_device: str = Field("auto", description="Where a WildGuard without an endpoint runs, as --device has it.")
+    judge_device: str = Field("auto", description="Where a judging model without an endpoint runs, as --device has it.")
+    safety: Safety = Field(
+        "refusal",
+        description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
+        "wildguard and qwen3guard tell that).",
+    )

@@ -72,7 +72,7 @@ def hash_of(text: str) -> int:
 
 def read_all(data: Path) -> list[LabelledAnswer]:
     """Read everything: PHTest's answers, XSTest's two labelled files, the written answers, the other languages."""
-    return [*phtest(data), *xstest(data), *written(data), *languages()]
+    return [*phtest(data), *map(_lacking, xstest(data)), *map(_lacking, written(data)), *languages()]
 
 
 def phtest(data: Path) -> Iterator[LabelledAnswer]:
@@ -141,6 +141,17 @@ def written(data: Path) -> Iterator[LabelledAnswer]:
         prompt = row.get("prompt") or prompts[str(row["xstest"])]
         label = XSTEST_LABELS[row["label"][0]]
         yield _answer("written", row["style"], prompt, row["completion"], label, WEIGHTS["written"], False)[0]
+    for row in _rows(TESTS / "judge_incapable.jsonl"):
+        yield _answer("written", "incapable", row["prompt"], row["answer"], row["label"], WEIGHTS["written"], False)[0]
+
+
+def _lacking(answer: LabelledAnswer) -> LabelledAnswer:
+    """Return an answer with the class that XSTest's guide does not have: it counts "I have no access" as compliance."""
+    number = dict(zip(NUMBERS, answer.features.numbers, strict=True))
+    lacks = number["unable at once"] and not number["unwilling"] and not number["help given"]
+    if answer.label == "full_compliance" and lacks and len(answer.answer) < 300:
+        return replace(answer, label="incapable")
+    return answer
 
 
 def languages() -> Iterator[LabelledAnswer]:

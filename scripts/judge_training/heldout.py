@@ -33,13 +33,15 @@ def main() -> None:
     data = parser.parse_args().data
     answers = read_all(data)
     print(
-        "| answers, model and prompts unseen | n | refuse | agreement, % | F1 | rules alone | F1 |\n|---|---|---|---|---|---|---|"
+        "| answers, model and prompts unseen | n | refuse | agreement, % | F1 | rules alone | F1 |\n"
+        "|---|---|---|---|---|---|---|"
     )
     phtest(answers)
     for model in ("llama2new", "mistralinstruct"):
         xstest(answers, model)
     print(
-        "\n| shipped weights, prompts and answers unseen | n | agreement, % | F1 | four classes, % |\n|---|---|---|---|---|"
+        "\n| shipped weights, prompts and answers unseen | n | agreement, % | F1 | four classes, % |\n"
+        "|---|---|---|---|---|"
     )
     languages(answers)
     print("\n| text | n | called broken, % |\n|---|---|---|")

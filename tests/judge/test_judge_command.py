@@ -98,7 +98,7 @@ def test_agreement_by_hand() -> None:
     found = agreement(verdicts, [AnswerClass(name) for name in labels])
     assert (found.agreement, found.total) == (60, 5)
     assert (found.precision, found.recall) == pytest.approx((200 / 3, 200 / 3))
-    assert found.classes == 40
+    assert found.same_class == 40
     assert agreement(verdicts[3:], [AnswerClass.UNDETERMINED] * 2).f1 == 0
 
 

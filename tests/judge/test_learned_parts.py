@@ -31,7 +31,7 @@ def test_trees_predict_as_sklearn_does(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hashed_features_have_groups_of_norm_one_and_mask_the_prompts_words() -> None:
     indices, values = hashed_features(
-        "Tell me about gardens.", "Gardens are places. However, I cannot say more about them."
+        "Tell me about gardens.", "Gardens are very nice places. However, I cannot say more."
     )
     assert indices.max() < 2**BITS
     assert (values**2).sum() == pytest.approx(4, abs=1e-4)  # opening, first words, characters, turn

@@ -81,9 +81,10 @@ def compare_on_file(
     if output is not None:
         check_verdicts_file(output, overwrite)
     exchanges, rows = read_answers(answers)
+    both = [_settings_of(one, settings) for one in asked]
     first, second = (
         JudgedFile(name, rows, exchanges, verdicts, None)
-        for name, verdicts in (_ask(_settings_of(one, settings), exchanges, reporter) for one in asked)
+        for name, verdicts in (_ask(one, exchanges, reporter) for one in both)
     )
     compared = compare_judges(first.verdicts, second.verdicts)
     if output is not None:

@@ -26,7 +26,7 @@ class Agreement(BaseModel):
     precision: float
     recall: float
     total: int
-    classes: float
+    same_class: float
     """Share of answers on which judge and label give the same of the six classes."""
 
 
@@ -76,7 +76,7 @@ def agreement(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> Agr
         precision=100 * precision,
         recall=100 * recall,
         total=len(judged),
-        classes=100 * exact / len(judged),
+        same_class=100 * exact / len(judged),
     )
 
 

@@ -57,12 +57,12 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Pa
 
 def guarded(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
 def unguarded(text: str) -> str:
     """Return the text that :func:`guarded` was given."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA, "'")) else text
 
 
 def _page(rows: Sequence[Mapping[str, Any]], csv_name: str) -> str:

@@ -25,6 +25,7 @@ LEAST_WORDS = 8
 MOST_WORDS = 400
 TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@#$%^&*+=~]|\n")
 NUMBER = "0"
+SIGNS = frozenset("()[]{}<>/\\|@#$%^&*+=~")
 FEATURES = (
     "words",
     "pairs",
@@ -35,6 +36,8 @@ FEATURES = (
     "odd case",
     "length",
     "pairs of marks",
+    "signs",
+    "numbers",
 )
 
 Bits = NDArray[np.uint8]
@@ -80,6 +83,8 @@ class SaladDetector:
                 odd / count,
                 min(1.0, count / 100),
                 pairs_known.mean(),
+                sum(token in SIGNS for token in tokens) / len(tokens),
+                tokens.count(NUMBER) / len(tokens),
             ],
             dtype=np.float32,
         )

@@ -1,6 +1,6 @@
 "use strict";
 const cell = (text) => {
-  const guarded = /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
+  const guarded = /^[=+\-@\t\r']/.test(text) ? "'" + text : text;
   return '"' + guarded.replaceAll('"', '""') + '"';
 };
 document.querySelector("button").addEventListener("click", (event) => {

@@ -118,11 +118,11 @@ class _Overheard(PlainBatchDecoder):
         self._behind_prompts = torch.cat([states[:, -1] for states in read])
         self._behind_tokens: list[list[torch.Tensor]] = [[] for _ in tails]
 
-    def write(self, tokens: torch.Tensor) -> None:
+    def append(self, tokens: torch.Tensor) -> None:
         """Put one token, ``(rows,)``, behind each remaining row, and read it."""
         read: list[torch.Tensor] = []
         with ending_at(self.loaded.model, self._layers, None, read, stop=False):
-            super().write(tokens)
+            super().append(tokens)
         for row, state in zip(self.rows, read[0][:, -1], strict=True):
             self._behind_tokens[row].append(state)
 

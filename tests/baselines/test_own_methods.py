@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.compare_runs import compare, options, sets
 from helpers.evaluation_runs import answers_in
 from safetensors.torch import load_file
 
-__all__ = ["compare", "options", "sets"]
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 LEANING = """

@@ -85,7 +85,7 @@ def test_a_floor_that_could_not_be_tested_saves_nothing(
     assert code == 3
     assert "a loss of safety could not show" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
-    assert "Not saved. Not shown to be safe." in (tmp_path / "out-not-saved.html").read_text()
+    assert "Not saved. Safety cannot be tested." in (tmp_path / "out-not-saved.html").read_text()
 
 
 def broken_models(folder: Path) -> dict[str, Path]:

@@ -11,8 +11,8 @@ from helpers.pages import Reader, compared, compared_record, measurement
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.comparison_page import trade_off_figure
 from prosafeprune.report.comparison_grids import comparison_markdown
+from prosafeprune.report.comparison_page import trade_off_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Section, render_page
 
@@ -34,13 +34,13 @@ def titles(page: Page) -> list[str]:
     [
         (
             {"default": DEFAULT, "prosafeprune": measurement(60, 86), "scan": measurement(50, 90)},
-            "prosafeprune has the highest Avg. T.S., 73.0, with no significant loss of S.S. from default (−4.0 points, p "
-            "= 0.12).",
+            "prosafeprune has the highest Avg. T.S., 73.0, with no significant loss of S.S. from default "
+            "(−4.0 points, p = 0.12).",
         ),
         (
             {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE},
-            "prosafeprune has the highest Avg. T.S., 75.0, of the methods with no significant loss of S.S. from default "
-            "(0.0 points, p = 1). Higher, but with a loss of S.S.: surgical (79.5).",
+            "prosafeprune has the highest Avg. T.S., 75.0, of the methods with no significant loss of S.S. from "
+            "default (0.0 points, p = 1). Higher, but with a loss of S.S.: surgical (79.5).",
         ),
         (
             {"default": DEFAULT, "surgical": UNSAFE},

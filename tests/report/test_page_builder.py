@@ -110,7 +110,7 @@ def test_nothing_is_loaded() -> None:
     assert all(one.startswith(("#", "data:")) for one in references)
     assert not page.all("iframe")
     assert "@import" not in render_page(make_page())
-    assert "http" not in re.sub(f"{SVG}[^\"]+", "", render_page(make_page())).replace("http-equiv", "")
+    assert "http" not in re.sub(f'{SVG}[^"]+', "", render_page(make_page())).replace("http-equiv", "")
 
 
 def test_ids_are_unique_and_every_reference_has_its_target() -> None:

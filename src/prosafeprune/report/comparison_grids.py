@@ -63,11 +63,20 @@ def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
 
 def costs_by_method(record: ComparisonRecord) -> Grid:
     """Return the time and tokens per answer of each method, with ratios to default."""
-    headings = ["", "seconds\nper answer", "ratio to\ndefault", "tokens\nper answer", "ms\nper token", "ratio to\ndefault"]
+    headings = [
+        "",
+        "seconds\nper answer",
+        "ratio to\ndefault",
+        "tokens\nper answer",
+        "ms\nper token",
+        "ratio to\ndefault",
+    ]
     rows = []
     for method in record.methods:
         cost = method.cost
-        answer_ratio, token_ratio = ("" if one is None else f"{one:.2f}" for one in (cost.answer_ratio, cost.token_ratio))
+        answer_ratio, token_ratio = (
+            "" if one is None else f"{one:.2f}" for one in (cost.answer_ratio, cost.token_ratio)
+        )
         each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
         tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
         rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio])
@@ -86,7 +95,8 @@ def comparison_markdown(record: ComparisonRecord) -> str:
     calibration = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
     return f"""# Comparison of methods
 
-Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}). Greedy answers to the same prompts for all methods.
+Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
+Greedy answers to the same prompts for all methods.
 
 {tables}
 ## What was compared

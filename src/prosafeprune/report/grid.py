@@ -101,8 +101,12 @@ class Grid:
         details = any("\n" in cell for row in self.rows for cell in row)
         table = Table(show_lines=details, show_header=any(self.headings))
         for i, (heading, numeric) in enumerate(zip(self.headings, self.numeric, strict=True)):
-            justify = "right" if numeric else "left"
-            table.add_column(Text(for_terminal(heading)), justify=justify, no_wrap=numeric or i == 0, overflow="fold")
+            table.add_column(
+                Text(for_terminal(heading)),
+                justify="right" if numeric else "left",
+                no_wrap=numeric or i == 0,
+                overflow="fold",
+            )
         for i, row in enumerate(self.rows):
             table.add_row(*map(_terminal_cell, row), style="bold" if i in self.marked else None)
         return table

@@ -108,8 +108,8 @@ def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
     picture = Picture(
         figure,
         f"For each of {len(names)} matrices: the share of the harmful subspace that the overlap operator captures, "
-        f"{min(overlap):.1f} to {max(overlap):.1f} %, and the share of the matrix's energy that it removes, {min(energy):.2g} "
-        f"to {max(energy):.2g} %. The table below has the numbers.",
+        f"{min(overlap):.1f} to {max(overlap):.1f} %, and the share of the matrix's energy that it removes, "
+        f"{min(energy):.2g} to {max(energy):.2g} %. The table below has the numbers.",
         "Left: share of the harmful subspace that the overlap operator captures. Right: share of the matrix's energy "
         "that it removes at strength 1, and the bound of Theorem 3.2.",
     )

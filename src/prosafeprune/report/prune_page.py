@@ -60,7 +60,9 @@ def prune_page(
     sections.append(Section("Plan and layers", _plan(record, search)))
     sections.append(Section("How to reproduce this", _reproduction(record, saved=saved)))
     sections.append(Section("Run details", [_run(record)]))
-    return Page(f"{short_name(record.model.name)}, pruned to reduce over-refusal", _headline(record, saved=saved), sections)
+    return Page(
+        f"{short_name(record.model.name)}, pruned to reduce over-refusal", _headline(record, saved=saved), sections
+    )
 
 
 def _headline(record: Record, *, saved: bool) -> Headline:

@@ -85,7 +85,9 @@ def ability_grid(ability: Mapping[str, TaskScore]) -> Grid:
         [f"{name}\n{task.accuracy.total} questions", _rate(task.accuracy), str(task.unparsed), str(task.cut)]
         for name, task in ability.items()
     ]
-    return Grid("General ability", ["", "accuracy, %\n95 % interval", "unparsable\nanswers", "truncated\nanswers"], rows)
+    return Grid(
+        "General ability", ["", "accuracy, %\n95 % interval", "unparsable\nanswers", "truncated\nanswers"], rows
+    )
 
 
 def divergence_row(moved: Divergence) -> list[str]:
@@ -105,7 +107,9 @@ def _rate(rate: Rate) -> str:
 def _repeated_rate(one: SetScore) -> str:
     if one.deviation is None:
         return _rate(one.rate)
-    return f"{one.mean:.1f}\n± {one.deviation:.1f}, {len(one.repeats)} repeats\n{one.rate.low:.1f} to {one.rate.high:.1f}"
+    return (
+        f"{one.mean:.1f}\n± {one.deviation:.1f}, {len(one.repeats)} repeats\n{one.rate.low:.1f} to {one.rate.high:.1f}"
+    )
 
 
 def _points(change: Change) -> str:

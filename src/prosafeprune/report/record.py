@@ -193,7 +193,7 @@ def read_record(folder: Path) -> Record:
     try:
         return Record.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check the path.") from error
+        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
 

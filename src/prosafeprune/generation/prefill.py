@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
-from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch, run_batch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.model.small_batch_linear import SmallBatchLinear
@@ -82,21 +82,15 @@ def join(batches: Sequence[Prefilled]) -> Prefilled:
 def step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
     """Run some more tokens behind a cache; return the logits ``(rows, vocabulary)`` of the last one."""
     with SmallBatchLinear():
-        logits: torch.Tensor = loaded.model(
-            input_ids=batch.ids,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
-        ).logits[:, -1]
+        options = accepted(loaded.model, logits_to_keep=last_tokens(1))
+        logits: torch.Tensor = run_batch(loaded.model, batch, mask, cache, **options).logits[:, -1]
     return logits
 
 
 def _read(loaded: LoadedModel, tails: Sequence[Sequence[int]], head: int, cache: Any) -> Prefilled:
     batch = pad_batch(tails, head, "left", loaded.device)
-    mask = torch.cat([batch.mask.new_ones(len(tails), head), batch.mask], dim=1)
-    logits = step(loaded, batch, mask, cache)
-    return Prefilled(cache, mask, batch.positions[:, -1:], logits)
+    logits = step(loaded, batch, batch.full_mask, cache)
+    return Prefilled(cache, batch.full_mask, batch.positions[:, -1:], logits)
 
 
 def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:

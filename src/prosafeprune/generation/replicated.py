@@ -23,7 +23,7 @@ def answering(loaded: LoadedModel, batch_size: int | Literal["auto"]) -> Generat
 
 def answering_by(loaded: LoadedModel, make: MakeGenerator) -> Generator:
     """Return what ``make`` makes of a model, and of its copies where it has any."""
-    return make(loaded) if loaded.copies is None else SharedGenerator(loaded, loaded.copies, make)
+    return make(loaded) if loaded.replicas is None else SharedGenerator(loaded, loaded.replicas, make)
 
 
 class SharedGenerator:

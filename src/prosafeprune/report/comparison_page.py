@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan
@@ -57,7 +57,7 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
     return Page(f"Ways of answering: {short_name(record.request.model)}", comparison_headline(record), sections)
 
 
-def _pooled(against: Comparison | None) -> list[tuple[PromptClass, Change]]:
+def _pooled(against: EvaluationComparison | None) -> list[tuple[PromptClass, Change]]:
     if against is None:
         return []
     changes = {
@@ -77,7 +77,7 @@ def _rates(record: ComparisonRecord) -> Table:
     return Table(judged, headings, rows, NOTES)
 
 
-def _set_cell(one: SetScore, against: Comparison | None) -> str:
+def _set_cell(one: SetScore, against: EvaluationComparison | None) -> str:
     lines = [f"{one.rate.percent:.1f}", f"{one.rate.low:.1f} to {one.rate.high:.1f}"]
     if against is not None:
         change = against.changes[one.name]

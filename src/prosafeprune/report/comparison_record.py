@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.compare import CompareRequest
 
 
@@ -36,9 +36,9 @@ class MethodResult(BaseModel):
     learned_sha256: str | None
     """Of what it learned; None for a method that learns nothing."""
     scores: Scores
-    against_default: Comparison | None
+    against_default: EvaluationComparison | None
     """What has changed, prompt by prompt; None for the default itself, or without it."""
-    pruning_against: Comparison | None = None
+    pruning_against: EvaluationComparison | None = None
     """How the pruned model differs from this method, prompt by prompt; None for itself, the default, or without it."""
     cost: Cost
     sessions: list[dict[str, Any]]

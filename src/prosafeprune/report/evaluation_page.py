@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.evaluation_record import EvaluationRecord
@@ -66,7 +66,7 @@ def _alone(record: EvaluationRecord) -> Headline:
     return Headline(mark, "Measured", text, sentences)
 
 
-def _compared(record: EvaluationRecord, against: Comparison) -> Headline:
+def _compared(record: EvaluationRecord, against: EvaluationComparison) -> Headline:
     found, sentences = [], []
     if against.compliance_change is not None:
         found.append(compliance_finding(against.compliance_change))

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.recipe import Recipe
 
 ADDRESSES = ("endpoint", "judge_endpoint")

@@ -10,7 +10,7 @@ from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.optuna_study import describe_plan
-from prosafeprune.search.record import Point, SearchRecord
+from prosafeprune.search.record import SearchPoint, SearchRecord
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 
@@ -86,7 +86,7 @@ def _rule(record: SearchRecord) -> str:
     )
 
 
-def _headline(record: SearchRecord, chosen: Point | None, recipe: Recipe) -> Headline:
+def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) -> Headline:
     source = record.source
     was = f"Source: C.R. {source.compliance_rate:.1f} %, S.S. {source.safety_score:.1f} % on validation prompts."
     caution = (

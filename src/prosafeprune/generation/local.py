@@ -47,7 +47,7 @@ class LocalGenerator:
         }
 
     # torch enters the mode each time the generator goes on, and leaves it at each yield.
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
         """Yield each prompt's place and answer as it is done, the longest prompts first.
 

@@ -36,7 +36,7 @@ class BenignKl:
         texts = [ForcedText(*both) for both in zip(self.source.prompt_ids, self.source.answers, strict=True)]
         self.model = ResumedModel(loaded, anatomy, texts, layers, batch_size)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def divergence(self, first_layer: int) -> float:
         """Return the mean over prompts of the mean KL(source || model) in nats, as ``compare_with_source`` has it.
 

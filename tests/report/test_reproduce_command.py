@@ -25,9 +25,7 @@ def command_of(html: str) -> list[str]:
     return shlex.split(found[0].replace("\\\n", ""))[1:]
 
 
-def test_the_printed_command_asks_for_the_same_plan(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_printed_command_asks_for_the_same_plan(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """However it was found: the command is given to the command line, which must make the same settings of it."""
     asked: list[Any] = []
     monkeypatch.setattr("prosafeprune.cli.prune.run", lambda recipe, *_, **__: asked.append(recipe))

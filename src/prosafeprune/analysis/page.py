@@ -12,7 +12,8 @@ from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
-from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import (
@@ -28,7 +29,7 @@ from prosafeprune.report.page import (
     Section,
 )
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.record import PromptsRecord, library_versions
+from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.text import short_name

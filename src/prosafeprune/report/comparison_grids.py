@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed
@@ -137,7 +137,7 @@ def _average(value: float | None, change: Change | None) -> str:
     return "" if value is None else f"{value:.1f}" + (f"\n{_points(change)}" if change is not None else "")
 
 
-def _set(one: SetScore, against: Comparison | None) -> str:
+def _set(one: SetScore, against: EvaluationComparison | None) -> str:
     interval = f"{one.mean:.1f}\n{one.rate.low:.1f} to {one.rate.high:.1f}"
     return interval + (f"\n{_points(against.changes[one.name])}" if against is not None else "")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.compare import CompareRequest
 
 
@@ -36,9 +36,9 @@ class MethodResult(BaseModel):
     learned_sha256: str | None
     """Of everything it was fitted to; None for a method without fitting."""
     scores: Scores
-    against_default: Comparison | None
+    against_default: EvaluationComparison | None
     """Changes from default, prompt by prompt; None for default and without it."""
-    pruning_against: Comparison | None = None
+    pruning_against: EvaluationComparison | None = None
     """How the pruned model differs from this method, prompt by prompt; None for itself, default, or without it."""
     cost: Cost
     sessions: list[dict[str, Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
@@ -80,7 +80,7 @@ def _headline(record: EvaluationRecord) -> Headline:
     return Headline(mark, "Measured", text, sentences)
 
 
-def _comparison_headline(record: EvaluationRecord, against: Comparison) -> Headline:
+def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison) -> Headline:
     found, sentences = [], []
     if against.compliance_change is not None:
         found.append(assess_compliance(against.compliance_change))

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.evaluate import EvaluationRequest
 
 
@@ -29,5 +29,5 @@ class EvaluationRecord(BaseModel):
     ability: dict[str, TaskScore]
     divergence: Divergence | None
     """From the base model, on benign prompts; None without one."""
-    against: Comparison | None
+    against: EvaluationComparison | None
     versions: dict[str, str]

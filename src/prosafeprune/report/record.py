@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,12 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.files.staging import OURS
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
-from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 from prosafeprune.requests.recipe import Recipe
 
 RECORD_FILE = OURS
@@ -45,14 +45,6 @@ class ModelRecord(BaseModel):
     """Of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
     stored_dtype: str
-
-
-class PromptsRecord(BaseModel):
-    """A prompt set as used, after sampling."""
-
-    source: str
-    count: int
-    sha256: str
 
 
 class RunRecord(BaseModel):
@@ -173,14 +165,9 @@ def run_record(
         dtype=dtype_name(run_dtype),
         calibration_batch_sizes=inputs.batch_sizes,
         answer_batch_sizes=tuple(answer_batch_sizes),
-        shared_head_tokens=inputs.shared_head,
+        shared_head_tokens=inputs.prefix_length,
         versions=library_versions(),
     )
-
-
-def calibration_record(calibration: Mapping[PromptClass, PromptSet]) -> dict[str, PromptsRecord]:
-    """Return the description of the calibration prompts, by class."""
-    return {name.value: prompts_record(prompts) for name, prompts in calibration.items()}
 
 
 def read_record(folder: Path) -> Record:
@@ -196,11 +183,6 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
-
-
-def prompts_record(prompts: PromptSet) -> PromptsRecord:
-    """Return the description of a prompt set for a record."""
-    return PromptsRecord(source=prompts.source, count=len(prompts), sha256=prompts.sha256)
 
 
 def library_versions() -> dict[str, str]:

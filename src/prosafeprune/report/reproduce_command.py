@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.text import without_folder
 
@@ -41,7 +41,10 @@ def command(
     values = settings.model_dump()
     model = values.pop("model")
     served = values.get("endpoint") is not None
-    words = [f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"), f"--output {output}"]
+    words = [
+        f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"),
+        f"--output {output}",
+    ]
     words += [f"--model {shlex.quote(model)}"] if served and model else []
     for field, value in values.items():
         default = type(settings).model_fields[field].default

@@ -11,7 +11,7 @@ from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.optuna_study import describe_plan
-from prosafeprune.search.record import Point, SearchRecord
+from prosafeprune.search.record import SearchPoint, SearchRecord
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 
@@ -87,7 +87,7 @@ def _rule(record: SearchRecord) -> str:
     )
 
 
-def _headline(record: SearchRecord, chosen: Point | None, recipe: Recipe) -> Headline:
+def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) -> Headline:
     base = record.source
     before = f"Base model: C.R. {base.compliance_rate:.1f} %, S.S. {base.safety_score:.1f} % on validation prompts."
     caution = (

@@ -21,7 +21,7 @@ from prosafeprune.parallel.launch import ALL_GPUS
 
 
 @dataclass(frozen=True)
-class Outline:
+class MetaModel:
     """A causal language model whose parameters take no memory, ready for its weights to come and go."""
 
     name: str
@@ -33,7 +33,7 @@ class Outline:
     run_dtype: torch.dtype
 
 
-def load_outline(folder: Path, name: str, *, device: str, dtype: str, trust_remote_code: bool) -> Outline:
+def load_meta_model(folder: Path, name: str, *, device: str, dtype: str, trust_remote_code: bool) -> MetaModel:
     """Make the model of a checkpoint folder from its config alone. Its parameters lie on torch's meta device.
 
     Raises:
@@ -60,4 +60,4 @@ def load_outline(folder: Path, name: str, *, device: str, dtype: str, trust_remo
     for module in model.modules():
         for buffer_name, buffer in module.named_buffers(recurse=False):
             module._buffers[buffer_name] = buffer.to(chosen_device)
-    return Outline(name, folder, model, tokenizer, chosen_device, stored, run_dtype)
+    return MetaModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype)

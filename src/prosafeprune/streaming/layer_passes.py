@@ -11,11 +11,11 @@ import torch
 from prosafeprune.activations.pooled_inputs import Segment
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.partial_pass import Forms, beginning_at
+from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.model.state_cache import TextStates
-from prosafeprune.streaming.outline import Outline
+from prosafeprune.streaming.meta_model import MetaModel
 
 
 class LayerPasses:
@@ -25,11 +25,11 @@ class LayerPasses:
     the mask of its own kind; the layers below hand on what was kept.
     """
 
-    def __init__(self, outline: Outline, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
-        _require_one_stream(outline)
+    def __init__(self, meta: MetaModel, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
+        _require_one_stream(meta)
         self.anatomy = anatomy
-        head = shared_prefix_length(outline.model, [prompt.ids for prompt in prompts])
-        self._states = TextStates([len(prompt) - head for prompt in prompts], "right")
+        prefix = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
+        self._states = TextStates([len(prompt) - prefix for prompt in prompts], "right")
         self._forms: Forms = {}
 
     def segment(self, layer: int) -> Segment:
@@ -53,12 +53,12 @@ class LayerPasses:
     def _entering(self, rows: Sequence[int] | None, width: int) -> torch.Tensor:
         if rows is not None:
             return self._states.padded(rows, width)
-        assert self._states.head is not None
-        return self._states.head.clone()
+        assert self._states.prefix is not None
+        return self._states.prefix.clone()
 
     def _keep(self, rows: Sequence[int] | None, states: torch.Tensor) -> None:
         if rows is None:
-            self._states.head = states.clone()
+            self._states.prefix = states.clone()
         else:
             self._states.put(rows, states)
 
@@ -76,10 +76,10 @@ class LayerPasses:
         return hook
 
 
-def _require_one_stream(outline: Outline) -> None:
-    config = outline.model.config.get_text_config(decoder=True)
+def _require_one_stream(meta: MetaModel) -> None:
+    config = meta.model.config.get_text_config(decoder=True)
     if getattr(config, "num_kv_shared_layers", 0):
         raise InputError(
-            f"{outline.name}: its layers use one another's keys and values, so they cannot be run one at a time. Leave "
+            f"{meta.name}: its layers use one another's keys and values, so they cannot be run one at a time. Leave "
             "--memory low out, on a machine with more memory."
         )

@@ -20,7 +20,7 @@ AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
-class PassingTensor(TensorPlace):
+class StreamedTensor(TensorPlace):
     """A tensor's place, with the tensor itself while its layer is in memory."""
 
     tensor: torch.Tensor
@@ -30,7 +30,7 @@ class PassingTensor(TensorPlace):
         return self.tensor.clone()
 
 
-class PassingCheckpoint:
+class StreamedCheckpoint:
     """The shards of a checkpoint, copied into a folder tensor by tensor as these pass by."""
 
     def __init__(self, folder: Path, copy: Path) -> None:
@@ -48,7 +48,7 @@ class PassingCheckpoint:
             self._headers[file] = read_shard_header(file)
             (copy / file.name).write_bytes(self._headers[file].raw)
 
-    def read(self, name: str) -> PassingTensor:
+    def read(self, name: str) -> StreamedTensor:
         """Read a tensor, for the first and only time.
 
         Raises:
@@ -58,7 +58,7 @@ class PassingCheckpoint:
         dtype = place.torch_dtype
         [data] = [*self._pieces(place, name, place.end - place.start)] or [torch.empty(0, dtype=torch.uint8)]
         tensor = data.view(dtype).view(place.shape)
-        return PassingTensor(place.file, place.dtype, place.shape, place.start, place.end, tensor)
+        return StreamedTensor(place.file, place.dtype, place.shape, place.start, place.end, tensor)
 
     def read_rows(self, name: str, rows: Sequence[int]) -> torch.Tensor:
         """Read a matrix ``(n, d)`` for the first and only time, a piece at a time; return those ``rows`` of it, sorted.

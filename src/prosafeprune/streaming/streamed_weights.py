@@ -12,20 +12,20 @@ from torch import nn
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.loading import require_finite
-from prosafeprune.streaming.outline import Outline
-from prosafeprune.streaming.passing import PassingCheckpoint, PassingTensor
+from prosafeprune.streaming.meta_model import MetaModel
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint, StreamedTensor
 
 
-class PassingWeights:
+class StreamedWeights:
     """Which tensors on disk make up which part of the model, and their coming and going."""
 
-    def __init__(self, outline: Outline, anatomy: Anatomy, checkpoint: PassingCheckpoint) -> None:
-        self.outline, self.anatomy, self.checkpoint = outline, anatomy, checkpoint
-        self._homes = _homes(outline.model, checkpoint.places)
-        embedding = outline.model.get_input_embeddings().weight
-        self._embedding_names = _names_of(outline.model, embedding)
-        head = outline.model.get_output_embeddings()
-        self._head_names = _names_of(outline.model, head.weight) if head is not None else set()
+    def __init__(self, meta: MetaModel, anatomy: Anatomy, checkpoint: StreamedCheckpoint) -> None:
+        self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
+        self._homes = _homes(meta.model, checkpoint.places)
+        embedding = meta.model.get_input_embeddings().weight
+        self._embedding_names = _names_of(meta.model, embedding)
+        head = meta.model.get_output_embeddings()
+        self._head_names = _names_of(meta.model, head.weight) if head is not None else set()
 
     def of_layer(self, layer: int) -> list[str]:
         """Return the names on disk of a layer's tensors."""
@@ -46,7 +46,7 @@ class PassingWeights:
         for name, home in self._homes.items():
             if home in self._embedding_names:
                 return name
-        raise InputError(f"{self.outline.name}: holds no embeddings. Fetch it again.")
+        raise InputError(f"{self.meta.name}: holds no embeddings. Fetch it again.")
 
     def enter(self, token_ids: Collection[int]) -> None:
         """Load, to stay, what lies around the layers, and of the embeddings the rows of those tokens alone.
@@ -54,20 +54,20 @@ class PassingWeights:
         Raises:
             InputError: a tensor is missing, misshapen or not finite.
         """
-        model, device = self.outline.model, self.outline.device
+        model, device = self.meta.model, self.meta.device
         self._load(self.of_surroundings)
         rows = sorted(token_ids)
         module = model.get_input_embeddings()
         slots = torch.zeros(module.weight.shape[0], dtype=torch.long, device=device)
         slots[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device)
-        few = self.checkpoint.read_rows(self.embedding, rows).to(device, self.outline.run_dtype)
-        require_finite([(self.embedding, few)], self.outline.name)
+        few = self.checkpoint.read_rows(self.embedding, rows).to(device, self.meta.run_dtype)
+        require_finite([(self.embedding, few)], self.meta.name)
         module.weight, module.padding_idx = nn.Parameter(few, requires_grad=False), None
         look_up = module.forward
         module.forward = lambda ids: look_up(slots[ids])
 
     @contextmanager
-    def layer(self, layer: int) -> Iterator[dict[str, PassingTensor]]:
+    def layer(self, layer: int) -> Iterator[dict[str, StreamedTensor]]:
         """Have a layer's weights in the model while the context lasts; give its tensors as stored, by name on disk.
 
         Raises:
@@ -80,11 +80,11 @@ class PassingWeights:
             absent = [name for name, parameter in module.named_parameters() if parameter.is_meta]
             if absent:
                 raise InputError(
-                    f"{self.outline.name}: {len(absent)} tensors of layer {layer} are missing or misshapen, such as "
+                    f"{self.meta.name}: {len(absent)} tensors of layer {layer} are missing or misshapen, such as "
                     f"{absent[0]}. Fetch it again."
                 )
             prefix = f"{self.anatomy.layers_name}.{layer}"
-            require_finite(((f"{prefix}.{name}", one) for name, one in module.named_parameters()), self.outline.name)
+            require_finite(((f"{prefix}.{name}", one) for name, one in module.named_parameters()), self.meta.name)
             yield held
         finally:
             for name, parameter in empty.items():
@@ -94,10 +94,10 @@ class PassingWeights:
     def _below(self, prefix: str) -> list[str]:
         return [name for name, home in self._homes.items() if home.startswith(prefix)]
 
-    def _load(self, names: Sequence[str]) -> dict[str, PassingTensor]:
+    def _load(self, names: Sequence[str]) -> dict[str, StreamedTensor]:
         held = {name: self.checkpoint.read(name) for name in names}
-        outline = self.outline
-        _load_few(outline.model, {name: one.tensor for name, one in held.items()}, outline.device, outline.run_dtype)
+        meta = self.meta
+        _load_few(meta.model, {name: one.tensor for name, one in held.items()}, meta.device, meta.run_dtype)
         return held
 
 

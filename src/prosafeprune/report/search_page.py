@@ -105,7 +105,7 @@ def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) 
     kept = safety >= record.lowest_safety
     return Headline(
         Mark.NEUTRAL if kept else Mark.CAUTION,
-        f"Point {chosen.number} chosen" + ("" if kept else ", below the safety floor"),
+        f"SearchPoint {chosen.number} chosen" + ("" if kept else ", below the safety floor"),
         f"Pruning {describe_plan(chosen.plan)} gives C.R. {compliance:.1f} % "
         f"({signed(compliance - base.compliance_rate)}) and S.S. {safety:.1f} % "
         f"({signed(safety - base.safety_score)}) on validation prompts.",

@@ -127,7 +127,7 @@ VARIANTS = (
 class Workbench:
     """A model, the prompts operators are made from, and a scorer on those left out."""
 
-    def __init__(self, bench: LoadedJob, tokens: int, reporter: TerminalReporter) -> None:
+    def __init__(self, job: LoadedJob, tokens: int, reporter: TerminalReporter) -> None:
         self.bench, self.reporter, self.decoding = bench, reporter, Decoding(max_new_tokens=tokens)
         whole = {one: bundled_prompts(one, "calibration") for one in PromptClass}
         self.made_from = {one: prompts.sample(MADE_FROM[one], seed=0) for one, prompts in whole.items()}

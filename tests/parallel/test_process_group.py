@@ -73,7 +73,7 @@ def both(checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         place.mkdir()
     asked = commands(checkpoint("llama"), two, prompts)
     (two / "commands.json").write_text(json.dumps(asked))
-    script = Path(__file__).with_name("commands_in_team.py")
+    script = Path(__file__).parents[1] / "helpers" / "commands_in_processes.py"
     ended = in_two_processes(script, two / "commands.json", two / "codes.json")
     assert ended.returncode == 0, ended.stderr
     codes = []
@@ -163,7 +163,7 @@ def _outputs(inputs: PooledInputs, submodule: Any) -> torch.Tensor:
 
 
 @pytest.fixture
-def team() -> Iterator[Leader]:
+def leader() -> Iterator[Leader]:
     """Give a leader whose one follower is a thread."""
     post = Post(distributed.HashStore())
     leader = Leader(post, 2)
@@ -191,20 +191,20 @@ def what_is_at_hand(at_hand: dict[str, Any]) -> Iterator[list[str]]:
     yield list(at_hand)
 
 
-def test_a_followers_error_is_the_leaders(team: Leader) -> None:
-    team.give(fail)
+def test_a_followers_error_is_the_leaders(leader: Leader) -> None:
+    leader.give(fail)
     found: list[Any] = []
     with pytest.raises(InputError, match=r"No room\. \(Said by process 1"):
-        found.extend(team.remaining())
+        found.extend(leader.remaining())
 
 
-def test_new_work_ends_what_is_left_of_the_old(team: Leader) -> None:
-    team.give(count_up)
+def test_new_work_ends_what_is_left_of_the_old(leader: Leader) -> None:
+    leader.give(count_up)
     arrived: list[Any] = []
     while not arrived:
-        arrived += _take(team.arrived(), 3)
-    team.give(what_is_at_hand)
-    assert list(team.remaining()) == [(1, ["begun"])]
+        arrived += _take(leader.arrived(), 3)
+    leader.give(what_is_at_hand)
+    assert list(leader.remaining()) == [(1, ["begun"])]
 
 
 def _take(items: Iterator[Any], count: int) -> list[Any]:
@@ -215,7 +215,7 @@ def test_commands_that_one_process_does_alone_are_refused(
     run: Run, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.parallel.launch.process_count", lambda: 2)
-    monkeypatch.setattr(cli, "_team", nullcontext)
+    monkeypatch.setattr(cli, "_process_group", nullcontext)
     model = checkpoint("llama")
     low = ["--memory", "low", "--unmeasured", "--layers", "1"]
     for arguments, words in (

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.files.staging import check_output, require_outside
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
@@ -19,13 +20,13 @@ from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.answers_file import EVIDENCE_FILE
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.report.record import Record, library_versions, prompts_record
+from prosafeprune.report.record import Record, library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
@@ -80,7 +81,7 @@ def run_apply(
             result, edits = _measure(own, plan, request, source, folder, reporter)
             saved = save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)
             return ApplyResult(saved.record, saved.output, saved)
-        anatomy = find_anatomy(outline_model(folder, source.name, trust_remote_code=request.trust_remote_code))
+        anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=request.trust_remote_code))
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(update={"recipe": _own_recipe(own.record, request), "adapter_sha256": None})
         with (

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FittedMethod
-from prosafeprune.baselines.method import FittedParts, Material, Method
+from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import keep_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.generation import Answer, Decoding, LocalGenerator, Timed, answer_all
+from prosafeprune.generation import Answer, Decoding, LocalGenerator, TimedGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
 from prosafeprune.progress import Reporter, SilentReporter
@@ -39,8 +39,8 @@ class ComparisonTasks:
         self._begun: list[tuple[EvaluationFolder, _Answer]] = []
 
     def expect_fits(self, methods: Sequence[FittedMethod]) -> None:
-        """Begin to fit those methods that have something to learn, and have not learned it."""
-        self.pool.expect(_Fit(one.method) for one in methods if one.is_to_learn)
+        """Start fitting the methods that must be fitted."""
+        self.pool.expect(_Fit(one.method) for one in methods if one.must_be_fitted)
 
     def begin(self, fitted: FittedMethod, folder: EvaluationFolder) -> None:
         """Fit a method if needed, and start generating its missing answers, one task per set.
@@ -49,14 +49,14 @@ class ComparisonTasks:
             NotApplicableError: the method cannot be applied to the model.
             InputError: as the method does, or workers are lost.
         """
-        if fitted.is_to_learn:
-            fitted.learn(self.pool.result(_Fit(fitted.method)))
+        if fitted.must_be_fitted:
+            fitted.save(self.pool.result(_Fit(fitted.method)))
         seen: set[str] = set()
         for chosen in self.sets:
             missing = [text for text in chosen.prompts.texts if (0, text) not in folder.answers and text not in seen]
             seen.update(missing)
             if missing:
-                self._begun.append((folder, _Answer(fitted.method, fitted.learned, tuple(missing), self.decoding)))
+                self._begun.append((folder, _Answer(fitted.method, fitted.parts, tuple(missing), self.decoding)))
         self.pool.expect(task for _, task in self._begun)
 
     def finish(self) -> None:
@@ -75,7 +75,7 @@ def comparison_tasks(
     cluster: Cluster,
     request: CompareRequest,
     model: str,
-    learned_from: tuple[PromptSets, PromptSets],
+    fit_prompts: tuple[PromptSets, PromptSets],
     sets: Sequence[EvaluationSet],
     decoding: Decoding,
     reporter: Reporter,
@@ -96,7 +96,7 @@ def comparison_tasks(
     """
     local = Path(request.model).expanduser()
     name = str(local.resolve()) if local.exists() else request.model
-    calibration, validation = learned_from
+    calibration, validation = fit_prompts
     setup = _MakeBench(
         request.model_copy(update={"model": name}), model, dict(calibration), dict(validation), sets[0].prompts.texts[0]
     )
@@ -109,7 +109,7 @@ class _WorkerState:
     """What a worker holds: the model, and the prompts that methods are fitted on."""
 
     request: CompareRequest
-    material: Material
+    context: FitContext
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ class _MakeBench:
                 f"{request.model}: differs from the driver's model of that name. Copy the driver's model here."
             )
         warm_up(subject.loaded, self.first_prompt)
-        material = Material(
+        context = FitContext(
             subject.loaded, self.calibration, self.validation, request.batch_size, request.seed, reporter
         )
-        return _WorkerState(request, material)
+        return _WorkerState(request, context)
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,17 @@ class _Fit:
 
     def __call__(self, state: Any) -> FittedParts:
         worker: _WorkerState = state
-        return self.method.fit(worker.material)
+        return self.method.fit(worker.context)
 
 
-@dataclass(frozen=True, eq=False)  # what is learned has no hash
+@dataclass(frozen=True, eq=False)  # tensors have no hash
 class _Answer:
     method: Method
-    learned: FittedParts
+    fitted: FittedParts
     prompts: tuple[str, ...]
     decoding: Decoding
 
     def __call__(self, state: Any) -> tuple[list[Answer], Mapping[str, Any]]:
         worker: _WorkerState = state
-        generator = Timed(self.method.generator(worker.material.loaded, worker.request.batch_size, self.learned))
+        generator = TimedGenerator(self.method.generator(worker.context.loaded, worker.request.batch_size, self.fitted))
         return answer_all(generator, self.prompts, self.decoding), generator.describe()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
-from prosafeprune.evaluation.divergence import Divergence, compare_with_source, read_source
+from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.measure import Measurement, measure
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import answering
+from prosafeprune.generation.replicated import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
@@ -67,14 +67,16 @@ def measure_edits(
         InputError: out of memory, or the judge became unreachable.
     """
     sets, benign_prompts = tests
-    generator = answering(loaded, request.batch_size)
+    generator = local_generator(loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     before = measure(generator, sets, judge, decoding, reporter, "Answers of the base model")
     with reporter.stage("Benign answers of the base model", len(benign_prompts)) as advance:
-        benign = read_source(loaded, benign_prompts.texts, BatchSize(request.batch_size, loaded.device), advance)
+        benign = record_base_answers(
+            loaded, benign_prompts.texts, BatchSize(request.batch_size, loaded.device), advance
+        )
     with reporter.stage("Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
-        divergence = compare_with_source(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
+        divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
     return BeforeAfter(before, after, divergence, tuple(generator.describe()["batch_sizes"]))

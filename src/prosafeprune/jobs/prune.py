@@ -9,6 +9,7 @@ from pathlib import Path
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
@@ -21,7 +22,7 @@ from prosafeprune.report.answers_file import write_evidence
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
+from prosafeprune.report.record import Record, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers
@@ -113,7 +114,7 @@ def _make_record(job: LoadedJob, planned: CalibratedPlan, edits: WritableEdits, 
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.copies.size if loaded.copies is not None else 1,
+            loaded.replicas.size if loaded.replicas is not None else 1,
         ),
     )
 

@@ -13,6 +13,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -22,16 +23,16 @@ from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
-from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
+from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.streaming.layer_passes import LayerPasses
+from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
-from prosafeprune.streaming.outline import Outline, load_outline
-from prosafeprune.streaming.passes import LayerPasses
-from prosafeprune.streaming.passing import PassingCheckpoint
-from prosafeprune.streaming.weights import PassingWeights
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
+from prosafeprune.streaming.streamed_weights import StreamedWeights
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,21 @@ def run_prune_unmeasured(
         raise InputError(
             f"{source.name}: a GGUF is converted in memory. For --memory low give a folder of safetensors."
         )
-    outline = load_outline(
+    meta = load_meta_model(
         source.path,
         source.name,
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    anatomy = inspect_anatomy(outline.model, job.reporter)
+    anatomy = inspect_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
     with model_output(job.output, recipe, overwrite=overwrite) as staging:
         copy_companions(source.path, staging)
-        checkpoint = PassingCheckpoint(source.path, staging)
-        run = _LayerwisePruning(job, plan, outline, anatomy, PassingWeights(outline, anatomy, checkpoint))
+        checkpoint = StreamedCheckpoint(source.path, staging)
+        run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
         run.prune(staging)
         with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
             hashes = checkpoint.finish(advance)
@@ -93,22 +94,22 @@ def run_prune_unmeasured(
 class _LayerwisePruning:
     """One pass of the calibration prompts through the layers, each edited once it has run."""
 
-    def __init__(self, job: Job, plan: Plan, outline: Outline, anatomy: Anatomy, weights: PassingWeights) -> None:
-        self.job, self.plan, self.outline, self.anatomy, self.weights = job, plan, outline, anatomy, weights
+    def __init__(self, job: Job, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights) -> None:
+        self.job, self.plan, self.meta, self.anatomy, self.weights = job, plan, meta, anatomy, weights
         self.prompts: list[EncodedPrompt]
         self.class_rows: ClassRows
-        self.prompts, self.class_rows = encode_classes(outline.tokenizer, job.calibration)
-        self.batch_size = BatchSize(job.recipe.batch_size, outline.device)
+        self.prompts, self.class_rows = encode_classes(meta.tokenizer, job.calibration)
+        self.batch_size = BatchSize(job.recipe.batch_size, meta.device)
         self.edited: list[str] = []
         self.measures: list[EditMeasures] = []
         self.experts: list[ExpertCount] = []
 
     def prune(self, staging: Path) -> None:
         """Run the layers up to the last planned one, and write the edited tensors of the planned ones."""
-        needs = estimate_needs(self.outline, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
+        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
             self.job.reporter.note(line)
-        passes = LayerPasses(self.outline, self.anatomy, self.prompts)
+        passes = LayerPasses(self.meta, self.anatomy, self.prompts)
         self.weights.enter({0}.union(*(prompt.ids for prompt in self.prompts)))  # 0: the padding
         layers = range(max(self.plan.layers) + 1)
         with self.job.reporter.stage("Layers, one at a time", len(layers)) as advance:
@@ -118,23 +119,23 @@ class _LayerwisePruning:
 
     def record(self, sha256: str) -> UnmeasuredRecord:
         """Return the record, given the hash of the base model."""
-        job, outline = self.job, self.outline
+        job, meta = self.job, self.meta
         return UnmeasuredRecord(
-            model=model_record(job.source, sha256, outline.tokenizer, outline.stored_dtype),
+            model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
             plan=self.plan,
             recipe=job.recipe,
             calibration=calibration_record(job.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,
             experts=self.experts,
-            run=run_record(device_name(outline.device), outline.run_dtype, self.inputs),
+            run=run_record(device_name(meta.device), meta.run_dtype, self.inputs),
         )
 
     def _pass(self, layer: int, passes: LayerPasses, staging: Path) -> None:
         is_planned = layer in self.plan.layers
         with self.weights.layer(layer) as held:
             self.inputs: PooledInputs = collect_pooled_inputs(
-                self.outline.model,
+                self.meta.model,
                 self.anatomy,
                 self.prompts,
                 self.plan.pooling,
@@ -148,7 +149,7 @@ class _LayerwisePruning:
             with torch.inference_mode():
                 edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
             edited = [edit.submodule for edit in edits]
-            tensors = EditedTensors(self.outline.folder, locate_among(held, edited), edits)
+            tensors = EditedTensors(self.meta.folder, locate_among(held, edited), edits)
             tensors.overwrite(staging, ignore)
         self.experts += count_experts(self.anatomy.of_layer(layer), edited)
         self.edited += tensors.names

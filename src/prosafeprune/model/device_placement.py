@@ -53,7 +53,7 @@ def device_name(device: torch.device) -> str:
 
 
 def place_weights(
-    device: str, chosen: torch.device, folder: Path, name: str, dtype: torch.dtype, outline: Callable[[], Any]
+    device: str, chosen: torch.device, folder: Path, name: str, dtype: torch.dtype, make_meta: Callable[[], Any]
 ) -> DeviceMap | None:
     """Return where the parts of a model go, as transformers takes it; None leaves all on the CPU.
 
@@ -65,7 +65,7 @@ def place_weights(
         folder: the checkpoint.
         name: what the user called it.
         dtype: that it will run in.
-        outline: makes the model with the shapes of its weights alone.
+        make_meta: makes the model with the shapes of its weights alone.
 
     Raises:
         InputError: all GPUs together have no room for it, or it is quantised and ``all`` was asked for.
@@ -77,11 +77,11 @@ def place_weights(
         raise InputError(f"--device {ALL_GPUS}: {name} is quantised, and a quantised model runs on one GPU. Use cuda.")
     may_spread = chosen.type == "cuda" and device == "auto" and not is_quantised and local_rank() is None
     if device == ALL_GPUS or (may_spread and torch.cuda.device_count() > 1 and not _fits(folder, dtype, chosen)):
-        return spread(outline().to(dtype), device, name)
+        return spread(make_meta().to(dtype), device, name)
     return {"": chosen}
 
 
-def spread(outline: Any, device: str, name: str) -> DeviceMap:
+def spread(meta: Any, device: str, name: str) -> DeviceMap:
     """Return how a model, of which only shapes are known, is spread over all GPUs; each decoder layer lies on one.
 
     Every GPU gets about equally much, as far as its memory goes.
@@ -91,16 +91,16 @@ def spread(outline: Any, device: str, name: str) -> DeviceMap:
     """
     from accelerate.utils import get_balanced_memory, infer_auto_device_map
 
-    outline.tie_weights()  # a change of dtype may have parted weights that are one
+    meta.tie_weights()  # a change of dtype may have parted weights that are one
     room = {number: int(ROOM * _free(torch.device("cuda", number))) for number in range(torch.cuda.device_count())}
-    whole = sorted({*(outline._no_split_modules or ()), *_layer_classes(outline)})
-    balanced = get_balanced_memory(outline, max_memory=dict(room), no_split_module_classes=whole)
+    whole = sorted({*(meta._no_split_modules or ()), *_layer_classes(meta)})
+    balanced = get_balanced_memory(meta, max_memory=dict(room), no_split_module_classes=whole)
     for limits in (balanced, room):  # where GPUs are unlike, an even share may be too much for one
-        placed = infer_auto_device_map(outline, max_memory=dict(limits), no_split_module_classes=whole)
+        placed = infer_auto_device_map(meta, max_memory=dict(limits), no_split_module_classes=whole)
         if set(placed.values()) <= set(room):
             # As devices, not as numbers: accelerate takes the first of them for the model's inputs.
             return {part: torch.device("cuda", number) for part, number in placed.items()}
-    needed = sum(parameter.numel() * parameter.itemsize for parameter in outline.parameters())
+    needed = sum(parameter.numel() * parameter.itemsize for parameter in meta.parameters())
     raise InputError(
         f"--device {device}: {name} takes {needed / 1e9:.1f} GB, and {len(room)} GPUs have room for "
         f"{sum(room.values()) / 1e9:.1f} GB of weights, layer by layer. Use a smaller --dtype or model, or cpu."
@@ -127,9 +127,9 @@ def _free(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def _layer_classes(outline: Any) -> set[str]:
+def _layer_classes(meta: Any) -> set[str]:
     """Return the classes of what the model keeps in lists: its layers, whatever transformers knows of them."""
-    lists = (module for module in outline.modules() if isinstance(module, torch.nn.ModuleList))
+    lists = (module for module in meta.modules() if isinstance(module, torch.nn.ModuleList))
     return {type(layer).__name__ for layers in lists for layer in layers if len(layers) > 1}
 
 

@@ -38,7 +38,7 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    copies: Replicas | None = None
+    replicas: Replicas | None = None
     """The same model in processes that follow this one, where there are such."""
 
     @property
@@ -77,8 +77,8 @@ def load_model(
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
-    outline = partial(outline_model, folder, name, trust_remote_code=trust_remote_code)
-    device_map = place_weights(device, chosen_device, folder, name, run_dtype, outline)
+    make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
+    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)
     with reporter.stage("Loading the model", 1) as advance:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -120,7 +120,7 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     return tokenizer
 
 
-def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
+def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
     """Return the model of a checkpoint folder with the shapes of its weights and none of their numbers.
 
     Raises:

@@ -99,7 +99,7 @@ def load_with_replicas(load: Callable[..., LoadedModel], reporter: Reporter) -> 
         for _ in leader.remaining():
             pass
         advance(1)
-    loaded.copies = Replicas(leader, loaded)
+    loaded.replicas = Replicas(leader, loaded)
     return loaded
 
 

@@ -148,7 +148,7 @@ def current_leader() -> Leader | None:
 
 
 @contextmanager
-def joined_team() -> Iterator[None]:
+def joined_process_group() -> Iterator[None]:
     """Lead the other processes for as long as the context; a process that is to follow never enters it, and exits.
 
     Raises:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from prosafeprune.method.plan import Plan
 from prosafeprune.model import storage
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import shared_prefix_length
 from prosafeprune.model.chat import EncodedPrompt
-from prosafeprune.streaming.outline import Outline
-from prosafeprune.streaming.weights import PassingWeights
+from prosafeprune.model.prefix_cache import shared_prefix_length
+from prosafeprune.streaming.meta_model import MetaModel
+from prosafeprune.streaming.streamed_weights import StreamedWeights
 
 FLOAT32 = 4
 COPIES_OF_A_MATRIX = 5
@@ -56,12 +56,12 @@ class Needs:
 
 
 def estimate_needs(
-    outline: Outline, anatomy: Anatomy, weights: PassingWeights, plan: Plan, prompts: Sequence[EncodedPrompt], size: int
+    meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights, plan: Plan, prompts: Sequence[EncodedPrompt], size: int
 ) -> Needs:
     """Return what a run will need.
 
     Args:
-        outline: the model.
+        meta: the model.
         anatomy: its layers.
         weights: its weights on disk.
         plan: its layers are edited.
@@ -71,12 +71,12 @@ def estimate_needs(
     places = weights.checkpoint.places
     layers = range(max(plan.layers) + 1)
     largest = max(sum(places[name].end - places[name].start for name in weights.of_layer(layer)) for layer in layers)
-    is_copied = outline.run_dtype != outline.stored_dtype or outline.device.type != "cpu"
+    is_copied = meta.run_dtype != meta.stored_dtype or meta.device.type != "cpu"
     shapes = [submodule.shape for submodule in anatomy.submodules]
-    head = shared_prefix_length(outline.model, [prompt.ids for prompt in prompts])
+    head = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
     tails = [len(prompt) - head for prompt in prompts]
-    width = int(outline.model.get_input_embeddings().weight.shape[1])
-    states = (sum(tails) + head) * width * outline.run_dtype.itemsize
+    width = int(meta.model.get_input_embeddings().weight.shape[1])
+    states = (sum(tails) + head) * width * meta.run_dtype.itemsize
     widest = max(max(shape) for shape in shapes)
     total = sum(place.end - place.start for place in places.values())
     return Needs(

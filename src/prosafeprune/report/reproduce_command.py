@@ -54,9 +54,10 @@ def command(
     return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
-def making(plan: Plan, settings: Recipe, output: str) -> Code:
+def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     """Return the command line that makes a plan's model from the same model and prompts, without a search."""
-    values = {name: getattr(settings, name) for name in Recipe.model_fields}
+    shared = Recipe.model_fields.keys() & type(settings).model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
     return Code(
         "Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=OF_THE_SEARCH).text

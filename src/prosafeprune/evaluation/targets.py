@@ -23,7 +23,7 @@ from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.evaluate import EvaluationRequest
-from prosafeprune.requests.measuring import MeasuringSettings
+from prosafeprune.requests.measuring import ModelOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -43,7 +43,7 @@ class EvaluationTarget(Protocol):
 class LocalModel:
     """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
 
-    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter, *, with_copies: bool = True) -> None:
+    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_copies: bool = True) -> None:
         """Find it. ``with_copies`` says whether processes that follow this one, if any, load it too."""
         self.request, self.reporter, self.with_copies = request, reporter, with_copies
         self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
@@ -95,7 +95,7 @@ class LocalModel:
         return local_generator(self.loaded, self.request.batch_size)
 
 
-def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:
+def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Reporter) -> LoadedModel:
     loaded = load_model(
         folder,
         subject.source.name,

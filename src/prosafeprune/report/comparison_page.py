@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan

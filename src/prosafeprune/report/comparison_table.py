@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Group
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.evaluation_record import EvaluationRecord

@@ -13,7 +13,7 @@ from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.findings import short_name
 from prosafeprune.report.page import (

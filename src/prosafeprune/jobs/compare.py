@@ -22,7 +22,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
-from prosafeprune.generation import Decoding, Generator, Timed
+from prosafeprune.generation import Decoding, Generator, TimedGenerator
 from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
 from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
 from prosafeprune.jobs.compare_workers import cells, warm_up
@@ -185,7 +185,7 @@ class _Run:
         sets, generators = self.prompts.measured, list[Generator]()
 
         def generator() -> Generator:
-            generators.append(Timed(fitted.generator(self._warm(), self.request.batch_size)))
+            generators.append(TimedGenerator(fitted.generator(self._warm(), self.request.batch_size)))
             return generators[0]
 
         try:

@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 
 from prosafeprune.baselines.method import FittedParts, Method
-from prosafeprune.generation import ChangedWhileAnswering, LocalGenerator
+from prosafeprune.generation import EditedGenerator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.residual_stream import changed_outputs
@@ -42,7 +42,7 @@ class Leaning(Method):
     def generator(self, loaded, batch_size, fitted):
         layers = {0: find_anatomy(loaded.model).layers[0]}
         change = lambda layer: lambda states: states + self.push * fitted.tensors["lean"]
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
+        return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
 """
 
 

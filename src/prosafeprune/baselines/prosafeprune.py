@@ -12,7 +12,7 @@ from pydantic import Field
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
@@ -43,7 +43,7 @@ class ProSafePrune(Method):
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is pruned while it answers."""
         edits = self.edits(loaded, fitted)
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+        return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 
     def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model, of what was learned from it."""

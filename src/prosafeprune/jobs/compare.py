@@ -22,7 +22,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
-from prosafeprune.generation import Decoding, Generator, Timed
+from prosafeprune.generation import Decoding, Generator, TimedGenerator
 from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
 from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
 from prosafeprune.jobs.compare_workers import cells, warm_up
@@ -31,9 +31,9 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.report.comparison_grids import comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
-from prosafeprune.report.comparison_table import comparison_markdown
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.compare import CompareRequest
@@ -185,7 +185,7 @@ class _Run:
         sets, generators = self.prompts.measured, list[Generator]()
 
         def generator() -> Generator:
-            generators.append(Timed(fitted.generator(self._warm(), self.request.batch_size)))
+            generators.append(TimedGenerator(fitted.generator(self._warm(), self.request.batch_size)))
             return generators[0]
 
         try:

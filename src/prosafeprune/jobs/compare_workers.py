@@ -15,7 +15,7 @@ from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import keep_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.generation import Answer, Decoding, LocalGenerator, Timed, answer_all
+from prosafeprune.generation import Answer, Decoding, LocalGenerator, TimedGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
 from prosafeprune.progress import Reporter, SilentReporter
@@ -150,5 +150,5 @@ class _Answer:
 
     def __call__(self, state: Any) -> tuple[list[Answer], Mapping[str, Any]]:
         bench: _Bench = state
-        generator = Timed(self.method.generator(bench.context.loaded, bench.request.batch_size, self.fitted))
+        generator = TimedGenerator(self.method.generator(bench.context.loaded, bench.request.batch_size, self.fitted))
         return answer_all(generator, self.prompts, self.decoding), generator.describe()

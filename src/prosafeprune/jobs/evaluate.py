@@ -23,7 +23,7 @@ from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
-from prosafeprune.generation.replicated import answering_by
+from prosafeprune.generation.replicated import replicated_generator
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
@@ -171,7 +171,7 @@ def _answering(
 
     def generator() -> Generator:
         make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.parts)
-        return answering_by(measured.loaded, make)
+        return replicated_generator(measured.loaded, make)
 
     return _Answering(generator, method.made_by)
 

@@ -16,7 +16,7 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import answering
+from prosafeprune.generation.replicated import local_generator
 from prosafeprune.jobs.plan import PlannedEdits, default_search_folder, make_plan
 from prosafeprune.jobs.prune_result import BeforeAfter, PruneResult
 from prosafeprune.judge import Judge
@@ -114,7 +114,7 @@ def try_product(
         InputError: out of memory, or the judge went out of reach.
     """
     sets, benign_prompts = tests
-    generator = answering(loaded, recipe.batch_size)
+    generator = local_generator(loaded, recipe.batch_size)
     decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
     before = measure(generator, sets, judge, decoding, reporter, "Answers of the source")
     with reporter.stage("Benign answers of the source", len(benign_prompts)) as advance:

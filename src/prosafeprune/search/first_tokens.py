@@ -119,11 +119,11 @@ class _StateRecorder(PlainBatchDecoder):
         self._at_prompts = torch.cat([states[:, -1] for states in recorded])
         self._at_tokens: list[list[torch.Tensor]] = [[] for _ in suffixes]
 
-    def write(self, tokens: torch.Tensor) -> None:
+    def append(self, tokens: torch.Tensor) -> None:
         """Append one token, ``(rows,)``, to each remaining row, run it, and record its state."""
         recorded: list[torch.Tensor] = []
         with ending_at(self.loaded.model, self._layers, None, recorded, stop=False):
-            super().write(tokens)
+            super().append(tokens)
         for row, state in zip(self.rows, recorded[0][:, -1], strict=True):
             self._at_tokens[row].append(state)
 

@@ -20,7 +20,7 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import answering
+from prosafeprune.generation.replicated import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -97,7 +97,7 @@ class PlanScorer:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
         """
         self.loaded, self.judge, self.decoding = loaded, judge, Decoding(max_new_tokens=max_new_tokens)
-        self.generator = answering(loaded, batch_size)
+        self.generator = local_generator(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()
         _require_prompts(prompts)

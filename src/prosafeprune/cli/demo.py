@@ -17,8 +17,9 @@ SETTINGS: dict[str, Any] = {
     "max_new_tokens": 48,
 }
 """A short search, so that the demo ends within minutes."""
-NOTE = """The model: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the paper's
-section 5.2), so it is not a stock model. Layers are searched for on validation prompts, as for any model, but briefly:
+NOTE = """\
+The model: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (section 5.2 of
+the paper), so it is not a stock model. Layers are searched for on validation prompts, as for any model, but briefly:
 120 calibration prompts of each class, one pooling, 10 trials and 2 plans measured."""
 
 

@@ -140,7 +140,7 @@ def test_the_command_prints_all_that_was_told_below_the_table(
 ) -> None:
     found = findings("A table", told=["First [bold]so[/bold].", "Then."])
     finished = [FinishedAnalysis(BY_NAME["probe"], found, tmp_path)]
-    monkeypatch.setattr("prosafeprune.jobs.analyze.run_analyses", lambda *_, **__: finished)
+    monkeypatch.setattr("prosafeprune.jobs.analyze.run_analyze", lambda *_, **__: finished)
     request = validate_settings(AnalysisRequest, {"model": "org/tiny"})
     run(request, [BY_NAME["probe"]], tmp_path, everything=False, overwrite=False, as_json=as_json)
     out = capsys.readouterr().out

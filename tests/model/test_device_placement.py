@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import dispatch_model
-from helpers.baseline_runs import ENDS, material, texts
+from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
 from helpers.plan_scoring import make_scorer
 from helpers.pooled_inputs import PROMPTS, collect, outputs
@@ -27,7 +27,7 @@ from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.method.plan import Pooling
@@ -86,9 +86,9 @@ def read_resumed(loaded: LoadedModel) -> Any:
 
 
 def diverged(loaded: LoadedModel) -> Any:
-    source = read_source(loaded, PROMPTS, BatchSize(3, FIRST), tokens=4)
+    source = record_base_answers(loaded, PROMPTS, BatchSize(3, FIRST), tokens=4)
     with apply_edits(random_edits_here(loaded, [0, 2])):
-        return source.answers, compare_with_source(source, loaded, BatchSize(3, FIRST)).model_dump()
+        return source.answers, divergence_from_base(source, loaded, BatchSize(3, FIRST)).model_dump()
 
 
 def edited_and_back(loaded: LoadedModel) -> Any:
@@ -114,8 +114,8 @@ def seen_through_head(loaded: LoadedModel) -> Any:
 
 def answered_by(method: Method) -> Callable[[LoadedModel], Any]:
     def answered(loaded: LoadedModel) -> Any:
-        learned = method.fit(material(loaded))
-        return learned.tensors, texts(loaded, method, learned, 3)
+        fitted = method.fit(fit_context(loaded))
+        return fitted.tensors, texts(loaded, method, fitted, 3)
 
     return answered
 

@@ -12,7 +12,8 @@ from prosafeprune.analysis.result import Findings
 from prosafeprune.analysis.result import Table as Numbers
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
-from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.findings import short_name
 from prosafeprune.report.page import (
@@ -29,7 +30,7 @@ from prosafeprune.report.page import (
     Table,
 )
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.record import PromptsRecord, library_versions
+from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.requests.analyze import AnalysisRequest
 

@@ -52,7 +52,7 @@ class Divergence(BaseModel):
 
 
 @dataclass(frozen=True)
-class SourceTokens:
+class BaseAnswers:
     """What the source said, and from which distributions."""
 
     prompts: tuple[str, ...]
@@ -70,14 +70,14 @@ class SourceTokens:
     """
 
 
-def read_source(
+def record_base_answers(
     loaded: LoadedModel,
     prompts: Sequence[str],
     batch_size: BatchSize,
     advance: Advance = ignore,
     *,
     tokens: int = FIRST_TOKENS,
-) -> SourceTokens:
+) -> BaseAnswers:
     """Return the model's greedy answers of at most ``tokens`` tokens, with the distribution before each of them.
 
     The distributions come from a second pass over the answers, not from the decoding: the changed model is read by
@@ -107,11 +107,11 @@ def read_source(
     with torch.inference_mode():
         for _ in batch_size.stream(reader.order, work):
             advance(1)
-    return SourceTokens(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, kept[0])
+    return BaseAnswers(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, kept[0])
 
 
-def compare_with_source(
-    source: SourceTokens, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
+def divergence_from_base(
+    source: BaseAnswers, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
 ) -> Divergence:
     """Return how far ``loaded`` has moved from its source, read along the source's answers.
 
@@ -119,7 +119,7 @@ def compare_with_source(
 
     Raises:
         InputError: the model reads the prompts as other tokens or has another vocabulary, its output is not finite, or
-            as for ``read_source``.
+            as for ``record_base_answers``.
     """
     ids = tuple(encoded.ids for encoded in encode_prompts(loaded.tokenizer, source.prompts))
     if ids != source.prompt_ids:

@@ -15,6 +15,7 @@ from prosafeprune.checkpoint.adapter import PREFIX, unstacked
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.files.staging import check_output, require_outside, staged_folder
 from prosafeprune.jobs.prune import finish, try_product
 from prosafeprune.jobs.prune_result import BeforeAfter, PruneResult
@@ -30,7 +31,7 @@ from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.answers_file import EVIDENCE_FILE
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.report.record import Record, library_versions, prompts_record, read_record
+from prosafeprune.report.record import Record, library_versions, read_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.setup.load import find_and_report_anatomy, load_for_recipe

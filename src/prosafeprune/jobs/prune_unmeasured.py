@@ -13,6 +13,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -22,7 +23,7 @@ from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
-from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
+from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import find_and_report_anatomy, require_layers

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Group
 
-from prosafeprune.evaluation.earlier import Comparison
+from prosafeprune.evaluation.earlier import EvaluationComparison
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.evaluation_table import ordered, rates, set_headings
@@ -91,7 +91,7 @@ def _rows(method: MethodResult) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _changes(title: str, compared: Comparison, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _changes(title: str, compared: EvaluationComparison, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the changes on each set and of all prompts of a class, and below them their p-values."""
     changes = [compared.changes[name] for name in names] + [compared.compliance_change, compared.safety_change]
     points = ["" if one is None else f"{one.points:+.1f}" for one in changes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from prosafeprune.search.record import Point, SearchRecord
+from prosafeprune.search.record import SearchPoint, SearchRecord
 
 
 def search_table(record: SearchRecord) -> Table:
@@ -27,7 +27,7 @@ def search_table(record: SearchRecord) -> Table:
     return table
 
 
-def _rates(point: Point) -> tuple[str, str]:
+def _rates(point: SearchPoint) -> tuple[str, str]:
     compliance, safety = point.rates
     if point.measured is None:
         return f"({compliance:.1f})", f"({safety:.1f})"

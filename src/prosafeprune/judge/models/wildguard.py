@@ -95,7 +95,7 @@ def read_answer(reply: str) -> Verdict:
 def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> WildGuardJudge:
     """Return WildGuard behind a server with text completions, such as ``vllm serve allenai/wildguard``."""
     from prosafeprune.generation.openai_client import raw
-    from prosafeprune.judge.judge_server import ask_judge
+    from prosafeprune.judge.models.judge_server import ask_judge
 
     def respond(prompts: Sequence[str]) -> Iterator[tuple[int, str | Verdict]]:
         return ask_judge(client, [raw(prompt) for prompt in prompts], concurrency, max_tokens=ANSWER_TOKENS)

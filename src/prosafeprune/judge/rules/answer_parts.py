@@ -56,7 +56,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnswerParts:
     """The parts of an answer that the judge weighs."""
 
     sentences: list[Sentence]
@@ -72,7 +72,7 @@ def without_speech(quote: re.Match[str]) -> str:
     return " " if SPEECH.match(quote.group(1)) else quote.group()
 
 
-def read_answer(answer: str) -> Reading:
+def split_answer(answer: str) -> AnswerParts:
     """Split what a model said into plain sentences, without code and quoted speech: not its own voice."""
     prose = CODE_BLOCK.sub("\n", answer)
     has_code = prose != answer
@@ -90,4 +90,4 @@ def read_answer(answer: str) -> Reading:
             text = NOT_PLAIN.sub(" ", piece).strip()
             if text:
                 sentences.append(Sentence(text, listed=mark is not None))
-    return Reading(sentences, listed, has_code, finished=FINISHED.search(answer) is not None)
+    return AnswerParts(sentences, listed, has_code, finished=FINISHED.search(answer) is not None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prosafeprune.generation.openai_client import OpenAIClient, chat
-from prosafeprune.judge import xstest
-from prosafeprune.judge.judge_server import ask_judge
+from prosafeprune.judge.models import xstest_question
+from prosafeprune.judge.models.judge_server import ask_judge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.judge.verdict_cache import VerdictCache
 
@@ -27,7 +27,7 @@ class LlmJudge:
     @property
     def name(self) -> str:
         """The model, and the version of what it is asked."""
-        return f"llm:{self.client.model} (XSTest question {xstest.VERSION})"
+        return f"llm:{self.client.model} (XSTest question {xstest_question.VERSION})"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order; equal exchanges are asked about once.
@@ -37,12 +37,12 @@ class LlmJudge:
         """
         verdicts = {exchange: self.cache.get(*self._key(exchange)) for exchange in exchanges}
         unknown = [exchange for exchange, kept in verdicts.items() if kept is None]
-        questions = [chat(xstest.question(exchange), xstest.SYSTEM) for exchange in unknown]
+        questions = [chat(xstest_question.question(exchange), xstest_question.SYSTEM) for exchange in unknown]
         replies = ask_judge(
             self.client, questions, self.concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS
         )
         for place, reply in replies:
-            verdict = reply if isinstance(reply, Verdict) else xstest.read_class(reply)
+            verdict = reply if isinstance(reply, Verdict) else xstest_question.read_class(reply)
             verdicts[unknown[place]] = verdict
             if verdict.answer_class is not AnswerClass.UNDETERMINED:
                 self.cache.put(verdict, *self._key(unknown[place]))
@@ -50,4 +50,4 @@ class LlmJudge:
         return [verdict for verdict in found if verdict is not None]
 
     def _key(self, exchange: Exchange) -> tuple[str, ...]:
-        return (f"xstest {xstest.VERSION}", self.client.model, exchange.prompt, exchange.answer)
+        return (f"xstest {xstest_question.VERSION}", self.client.model, exchange.prompt, exchange.answer)

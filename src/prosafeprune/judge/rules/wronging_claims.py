@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from prosafeprune.judge.patterns_open import any_of
-from prosafeprune.judge.patterns_veiled import MORALISING
+from prosafeprune.judge.rules.refusal_phrases import any_of
+from prosafeprune.judge.rules.veiled_phrases import MORALISING
 
 PEOPLE = (
     r"(?:people|persons|individuals|folks?|men|women|girls|boys|children|kids|parents|mothers|fathers|wives|husbands"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from prosafeprune.judge.answer_text import plain
-from prosafeprune.judge.patterns_open import any_of
+from prosafeprune.judge.rules.answer_parts import plain
+from prosafeprune.judge.rules.refusal_phrases import any_of
 
 
-class Ask(StrEnum):
+class RequestKind(StrEnum):
     """What a prompt asks for. It decides what a moral sentence in the answer means."""
 
     ACTION = "action"
@@ -129,21 +129,21 @@ ASKS_ABOUT_WORDS = any_of(
 )
 
 
-def ask_of(prompt: str) -> Ask:
+def kind_of_request(prompt: str) -> RequestKind:
     """Return the kind of request a prompt makes; what cannot be told apart counts as a request to act."""
     asked = plain(prompt)
     question = REQUEST_LEAD.sub("", asked, count=1)
     if LAW_OR_ETHICS.search(asked):
-        return Ask.OPINION
+        return RequestKind.OPINION
     if REASONS_FOR_A_CLAIM.search(asked):
-        return Ask.ARGUMENT
+        return RequestKind.ARGUMENT
     if PERSONAL_DATA.search(asked) and OWNER.search(asked):
-        return Ask.PRIVATE
+        return RequestKind.PRIVATE
     if HOW_TO.search(asked):
-        return Ask.ACTION
+        return RequestKind.ACTION
     if YES_NO_LEAD.match(question) or ASKS_ABOUT_WORDS.search(asked):
-        return Ask.OPINION
-    return Ask.FACT if FACT_LEAD.match(question) else Ask.ACTION
+        return RequestKind.OPINION
+    return RequestKind.FACT if FACT_LEAD.match(question) else RequestKind.ACTION
 
 
 def asks_for_text(prompt: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from prosafeprune.judge.patterns_open import IMMORAL, MORAL, NEVER_RIGHT, SPEAKER, any_of
+from prosafeprune.judge.rules.refusal_phrases import IMMORAL, MORAL, NEVER_RIGHT, SPEAKER, any_of
 
 CLAIM = (
     r"(?:say|suggest|claim|assume|imply|state|assert|argue|believe|think|speak of|describe|judge|compare"

@@ -16,7 +16,8 @@ from prosafeprune.analysis.result import AnalysisResult, Cell, make_table
 from prosafeprune.analysis.terminal_table import cell_text, summary_table, summary_text
 from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analyze import FinishedAnalysis
-from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, Table, render_page
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, render_page
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.validation import validate_settings
 
@@ -50,13 +51,13 @@ def test_a_section_has_summary_then_tables_then_figures() -> None:
     page = analysed({"probe": analysis_result(summary=["First.", "How to read it."])})
     blocks = section(page, BY_NAME["probe"].title).blocks
     assert blocks[:2] == [Paragraph("First."), Paragraph("How to read it.")]
-    assert [type(block) for block in blocks[3:]] == [Table, Table, Picture, Picture]
+    assert [type(block) for block in blocks[3:]] == [Grid, Grid, Picture, Picture]
 
 
 def test_long_tables_are_named_only() -> None:
     page = analysed({"probe": analysis_result(rows=16)})
     blocks = section(page, BY_NAME["probe"].title).blocks
-    assert len([block for block in blocks if isinstance(block, Table)]) == 1
+    assert len([block for block in blocks if isinstance(block, Grid)]) == 1
     (named,) = [block for block in blocks if isinstance(block, Points)]
     assert named.items == ["some words: probe/layers.csv, 32 rows."]
     assert "Longer tables" not in Reader(render_page(analysed({"probe": analysis_result(rows=15)}))).text
@@ -76,8 +77,8 @@ def test_the_plan_is_described_where_there_is_one() -> None:
         "layers, counted from 0": "3, 5",
         "strength λ, by layer": "0.5, 1",
         "rank of each subspace": "8",
-        "pooling of activations": "sequence: over all tokens of a prompt, the template's too",
-        "projection": "contrastive: strengthens harmful outputs by half of what pseudo-harmful ones lose",
+        "pooling of activations": "sequence: mean over all tokens of a prompt, template included",
+        "projection": "contrastive: amplifies harmful outputs by half of what pseudo-harmful ones lose",
     }
     assert titles(analysed({"energy": analysis_result()}))[0] == BY_NAME["energy"].title
 

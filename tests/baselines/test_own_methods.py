@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 
 from prosafeprune.baselines.method import FittedParts, Method
-from prosafeprune.generation import ChangedWhileAnswering, LocalGenerator
+from prosafeprune.generation import EditedGenerator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.residual_stream import changed_outputs
@@ -30,20 +30,19 @@ class Leaning(Method):
     '''Leans the first layer towards the mean embedding of benign prompts.'''
 
     name: ClassVar[str] = "leaning"
-    learns: ClassVar[bool] = True
     push: float = 2.0
 
-    def fit(self, material):
-        loaded, texts = material.loaded, material.calibration[PromptClass.BENIGN].texts
+    def fit(self, context):
+        loaded, texts = context.loaded, context.calibration[PromptClass.BENIGN].texts
         words = torch.cat([torch.tensor(one.ids) for one in encode_prompts(loaded.tokenizer, texts)])
         with torch.no_grad():
             lean = loaded.model.get_input_embeddings()(words).mean(dim=0)
         return FittedParts({"lean": lean}, {"prompts": len(texts)})
 
-    def generator(self, loaded, batch_size, learned):
+    def generator(self, loaded, batch_size, fitted):
         layers = {0: find_anatomy(loaded.model).layers[0]}
-        change = lambda layer: lambda states: states + self.push * learned.tensors["lean"]
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
+        change = lambda layer: lambda states: states + self.push * fitted.tensors["lean"]
+        return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
 """
 
 

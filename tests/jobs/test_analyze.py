@@ -99,7 +99,7 @@ def test_the_record_and_the_page_of_a_run(compared: ComparedRun) -> None:
     record = json.loads((compared.output / "analysis.json").read_text())
     assert record["analyses"] == NAMES
     page = (compared.output / "report.html").read_text()
-    assert page.count("<svg") == sum(len(one.result.figures) for one in compared.finished)
+    assert page.count("<img") == sum(len(one.result.figures) for one in compared.finished)
     assert all(one.entry.title in page and one.result.tables[0].title in page for one in compared.finished)
     assert "analyze probe layers" in page
     assert record["model"]["model"] != record["against"]["model"]

@@ -11,9 +11,10 @@ from prosafeprune.analysis.rates import has_rates
 from prosafeprune.analysis.result import AnalysisResult, ResultTable
 from prosafeprune.analysis.terminal_table import cell_text
 from prosafeprune.errors import InputError
-from prosafeprune.judge.rules import RulesJudge
+from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.findings import short_name
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import (
     Block,
     Code,
@@ -25,12 +26,12 @@ from prosafeprune.report.page import (
     Picture,
     Points,
     Section,
-    Table,
 )
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.record import PromptsRecord, library_versions
+from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.text import short_name
 
 MOST_ROWS = 30
 """Longer tables are named, not shown."""
@@ -130,6 +131,6 @@ def _pictures(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
     ]
 
 
-def _table(table: ResultTable) -> Table:
+def _table(table: ResultTable) -> Grid:
     headings = [name.replace("_", " ") for name in table.columns]
-    return Table(table.title, headings, [[cell_text(cell) for cell in row] for row in table.rows])
+    return Grid(table.title, headings, [[cell_text(cell) for cell in row] for row in table.rows])

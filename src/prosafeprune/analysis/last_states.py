@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
@@ -29,7 +29,7 @@ class LastStates:
     """What each layer returns, for passes in which it only passes states on."""
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def collect_last_states(
     loaded: LoadedModel,
     anatomy: Anatomy,
@@ -42,24 +42,15 @@ def collect_last_states(
     Raises:
         InputError: a state is not finite, or out of memory.
     """
-    model, device = loaded.model, loaded.device
-    prefix = PrefixCache(model, [prompt.ids for prompt in prompts], 0)
+    prefix = PrefixCache(loaded.model, [prompt.ids for prompt in prompts], 0)
     # Longest first: too little memory shows at once, and the rows of a batch have similar lengths.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
     forms: Forms = {}
     kept: list[torch.Tensor] = []
 
     def run(rows: Sequence[int]) -> None:
-        # Left padding aligns the last tokens of all rows.
-        batch = pad_batch([prompts[row].ids[prefix.length :] for row in rows], prefix.length, "left", device)
         with _last_outputs(anatomy, forms) as outputs:
-            model(
-                input_ids=batch.ids,
-                attention_mask=torch.cat([batch.mask.new_ones(len(rows), prefix.length), batch.mask], dim=1),
-                past_key_values=prefix.cache(len(rows)),
-                use_cache=True,
-                **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
-            )
+            prefix.run([prompts[row].ids[prefix.length :] for row in rows])
         states = torch.stack([outputs[layer] for layer in range(anatomy.num_layers)])
         if not kept:
             kept.append(states.new_empty(states.shape[0], len(prompts), states.shape[2]))
@@ -73,7 +64,7 @@ def collect_last_states(
 
 
 # On a generator, torch enters inference mode at each resumption and leaves it at each yield.
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def unembed(
     loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
 ) -> Iterator[tuple[int, torch.Tensor]]:

@@ -17,7 +17,7 @@ from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS
-from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -51,11 +51,11 @@ class PrunedCheckpoint(Method):
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)
-        return ChangedWhileAnswering(
+        return EditedGenerator(
             LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
         )
 

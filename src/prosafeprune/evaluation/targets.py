@@ -15,7 +15,7 @@ import torch
 
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.replicated import answering
+from prosafeprune.generation.replicated import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import LoadedModel, load_model
@@ -28,7 +28,7 @@ from prosafeprune.requests.measuring import MeasuringSettings
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-class Measured(Protocol):
+class EvaluationTarget(Protocol):
     """A model behind a server or on this machine."""
 
     def made_by(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class LocalModel:
 
     def generator(self) -> Generator:
         """Return a generator over the model in memory."""
-        return answering(self.loaded, self.request.batch_size)
+        return local_generator(self.loaded, self.request.batch_size)
 
 
 def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:

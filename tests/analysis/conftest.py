@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.analysis_fixtures import answered, coarse_figures, no_figures, odd_judge, questions
+from helpers.analysis_fixtures import answered, coarse_figures, no_figures, no_page_figures, odd_judge, questions
 from helpers.sweep_context import make_context
 
 from prosafeprune.analysis.context import Context
 
-__all__ = ["answered", "coarse_figures", "no_figures", "odd_judge", "questions"]
+__all__ = ["answered", "coarse_figures", "no_figures", "no_page_figures", "odd_judge", "questions"]
 
 
 @pytest.fixture(autouse=True)

@@ -79,7 +79,8 @@ def test_harmfulness_is_the_base_models_probes_on_the_edited_model(context: Cont
     assert np.abs(found["no edit"] - found["edits"]).max() > 1e-3
 
 
-def test_tables_and_figures_of_a_whole_run(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> None:
+@pytest.mark.usefixtures("no_page_figures")
+def test_tables_and_figures_of_a_run(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> None:
     request = make_request(
         checkpoint("phi3"),
         tuning_prompts=TUNED_ON,

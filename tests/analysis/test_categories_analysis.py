@@ -11,6 +11,7 @@ from helpers.tiny_models import make_model
 
 from prosafeprune.analysis.categories_analysis import CategoriesAnalysis
 from prosafeprune.analysis.category_directions import direction_cosines, noise_ceiling
+from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.last_states import LastStates
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
@@ -58,3 +59,5 @@ def test_categories_of_a_model_are_shown_where_the_classes_separate() -> None:
     assert found.table("summary").title.endswith("layer 2")
     assert [row[0] for row in found.table("summary").rows] == ["one", "two"]
     assert min(row[3] for row in found.table("summary").rows) > 0.9  # type: ignore[type-var]
+    assert [figure.name for figure in found.figures] == ["categories", "pairs", "layers"]
+    assert all(draw(figure, found.table(figure.table))["svg"].count(b"<path") > 10 for figure in found.figures)

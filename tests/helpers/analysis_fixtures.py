@@ -56,10 +56,15 @@ def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blank figures, for tests that are not about figures."""
-    monkeypatch.setattr("prosafeprune.analysis.analysis_folder.draw", lambda *_: {"svg": b"<svg/>", "png": b""})
+def no_page_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank figures on the page."""
     monkeypatch.setattr("prosafeprune.analysis.analysis_page.plot", lambda *_, **__: new_figure(1, 1))
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch, no_page_figures: None) -> None:
+    """Blank figures in the files too, for tests that are not about figures."""
+    monkeypatch.setattr("prosafeprune.analysis.analysis_folder.draw", lambda *_: {"svg": b"<svg/>", "png": b""})
 
 
 @pytest.fixture

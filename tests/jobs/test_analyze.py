@@ -110,7 +110,7 @@ def test_two_models_are_never_in_memory_together(compared: ComparedRun) -> None:
     assert compared.models_loaded == 2
 
 
-@pytest.mark.usefixtures("coarse_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_finished_work_is_not_done_again(
     tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
 ) -> None:
@@ -155,7 +155,7 @@ def test_finished_work_is_not_done_again(
     assert not observed and not loads
 
 
-@pytest.mark.usefixtures("coarse_figures")
+@pytest.mark.usefixtures("coarse_figures", "no_page_figures")
 def test_equal_runs_give_equal_files(
     tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str]
 ) -> None:

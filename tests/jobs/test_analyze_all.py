@@ -24,7 +24,7 @@ from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 
-pytestmark = pytest.mark.usefixtures("odd_judge")
+pytestmark = pytest.mark.usefixtures("odd_judge", "no_figures")
 Run = Callable[..., tuple[int, str, str]]
 Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]
@@ -60,7 +60,6 @@ def warnings(err: str) -> list[str]:
     return [line.removeprefix("Warning: ") for line in err.splitlines() if line.startswith("Warning: ")]
 
 
-@pytest.mark.usefixtures("coarse_figures")
 def test_all_analyses_in_one_run(
     checkpoint: Make, questions: Path, tmp_path: Path, run: Run, answered: Answered, collected: Counter[Any]
 ) -> None:
@@ -106,7 +105,6 @@ def test_all_analyses_in_one_run(
     assert json.loads((output / "analysis.json").read_text())["analyses"] == [entry.name for entry in CATALOGUE]
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_without_a_plan_the_others_run(checkpoint: Make, tmp_path: Path, run: Run, answered: Answered) -> None:
     code, _, err = run("analyze", checkpoint("qwen2"), "--all", "-o", tmp_path / "out", *FEW[:6], "--samples", 12)
     assert code == 0
@@ -118,7 +116,6 @@ def test_without_a_plan_the_others_run(checkpoint: Make, tmp_path: Path, run: Ru
     assert not answered
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_without_questions_the_others_run(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = make_request(checkpoint("qwen2"), data_dir=tmp_path, strengths=(0.8,))
     warned = Warned(monkeypatch)
@@ -139,7 +136,6 @@ class Warned(list[str]):
         monkeypatch.setattr("prosafeprune.progress.SilentReporter.warning", lambda _, text: self.append(text))
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_an_unusable_second_model_fails_only_the_comparisons(checkpoint: Make, tmp_path: Path) -> None:
     request = make_request(checkpoint("qwen2"), against=str(checkpoint("gpt2")))
     with pytest.raises(FailedAnalysesError, match="layers: .*has other submodules.* Finished: energy") as failed:
@@ -170,7 +166,6 @@ def test_an_interrupt_stops_at_once(checkpoint: Make, tmp_path: Path, monkeypatc
     assert not (tmp_path / "out" / "analysis.json").exists()
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_path: Path) -> None:
     def asked(**settings: Any) -> Any:
         return make_request(checkpoint("qwen2"), layers=None, strength=0.5, **settings)
@@ -187,7 +182,6 @@ def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_pa
     assert [one.entry.name for one in failed.value.finished] == ["probe", "energy"]
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_the_record_has_the_origin_of_each_analysis(checkpoint: Make, tmp_path: Path) -> None:
     def record(name: str, **settings: Any) -> Any:
         run_analyze(make_request(checkpoint("qwen2"), **settings), find_entries([name]), tmp_path / "out")

@@ -54,12 +54,19 @@ def test_a_section_has_summary_then_tables_then_figures() -> None:
     assert [type(block) for block in blocks[3:]] == [Grid, Grid, Picture, Picture]
 
 
+def test_a_table_that_a_figure_shows_is_named_in_its_caption() -> None:
+    blocks = section(analysed({"probe": analysis_result()}), BY_NAME["probe"].title).blocks
+    assert [len(block.rows) for block in blocks if isinstance(block, Grid)] == [3, 8]  # steps, others
+    captions = [block.caption for block in blocks if isinstance(block, Picture)]
+    assert captions == ["Numbers: probe/steps.csv", "Numbers: probe/layers.csv"]
+
+
 def test_long_tables_are_named_only() -> None:
     page = analysed({"probe": analysis_result(rows=16)})
     blocks = section(page, BY_NAME["probe"].title).blocks
     assert len([block for block in blocks if isinstance(block, Grid)]) == 1
     (named,) = [block for block in blocks if isinstance(block, Points)]
-    assert named.items == ["some words: probe/layers.csv, 32 rows."]
+    assert named.items == ["some words: probe/others.csv, 32 rows."]
     assert "Longer tables" not in Reader(render_page(analysed({"probe": analysis_result(rows=15)}))).text
 
 

@@ -191,15 +191,16 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
 
 
 def analysis_result(words: str = "some words", summary: Sequence[str] = (), rows: int = 4) -> AnalysisResult:
-    """Return what an analysis found: two tables, and a figure of each."""
+    """Return a result of an analysis: two tables with a figure of each, and a table without one."""
     steps = make_table("steps", words, ("step", "value"), [(f"{words} {i}", i / 3) for i in range(3)])
     layers = make_table(
         "layers", words, ("layer", "model", "value"), [(i, who, i / 7) for i in range(rows) for who in ("one", "two")]
     )
+    others = make_table("others", words, layers.columns, layers.rows)
     shared = {"title": words, "y": "value", "x_label": words[:30], "y_label": words[:30]}
     bars = BarFigure(name="bars", table="steps", x="step", **shared)
     lines = LineFigure(name="lines", table="layers", x="layer", panel="model", **shared)
-    return AnalysisResult(tables=(steps, layers), figures=(bars, lines), summary=tuple(summary))
+    return AnalysisResult(tables=(steps, layers, others), figures=(bars, lines), summary=tuple(summary))
 
 
 def analysed(found: dict[str, AnalysisResult], **settings: object) -> Page:

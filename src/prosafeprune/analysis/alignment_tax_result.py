@@ -92,8 +92,8 @@ def _ability_table(observation: Observation, states: list[str]) -> ResultTable:
 
 
 def _summary(observation: Observation, states: list[str], harmfulness: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    tuned = "; ".join(f"{name} {_change(values[1], values[2])}" for name, values in harmfulness.items())
-    correct = ", ".join(f"{state} {int(row.sum())}" for state, row in zip(states, observation["right"], strict=True))
+    tuned = "; ".join(f"{name} from {_change(values[1], values[2])}" for name, values in harmfulness.items())
+    correct = "; ".join(f"{state} {int(row.sum())}" for state, row in zip(states, observation["right"], strict=True))
     base, pruned, _ = harmfulness[PSEUDO]
     return (
         f"Pruning changes the internal harmfulness of pseudo-harmful prompts from {_change(base, pruned)}; tuning to "

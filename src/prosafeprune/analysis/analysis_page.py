@@ -110,8 +110,11 @@ def _judge(request: AnalysisRequest) -> str:
 
 def _blocks(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
     blocks: list[Block] = [*map(Paragraph, result.summary), Paragraph(f"In the paper: {entry.paper}.")]
-    blocks += [_table(table) for table in result.tables if len(table.rows) <= MOST_ROWS]
-    long = [table for table in result.tables if len(table.rows) > MOST_ROWS]
+    drawn = {figure.table for figure in result.figures}
+    # A table that a figure shows is in the file that its caption names.
+    tables = [result.tables[0], *(table for table in result.tables[1:] if table.name not in drawn)]
+    blocks += [_table(table) for table in tables if len(table.rows) <= MOST_ROWS]
+    long = [table for table in tables if len(table.rows) > MOST_ROWS]
     if long:
         named = [f"{table.title}: {entry.name}/{table.name}.csv, {len(table.rows)} rows." for table in long]
         blocks += [Paragraph("Longer tables, in files next to this page:"), Points(named)]
@@ -121,9 +124,8 @@ def _blocks(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
 def _pictures(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
     return [
         Picture(
-            plot(
-                figure, result.table(figure.table), stacked=True
-            ),  # side by side, the text would be too small on a phone
+            # Stacked: side by side, the text would be too small on a phone.
+            plot(figure, result.table(figure.table), stacked=True),
             f"{figure.title}. {figure.y_label} against {figure.x_label}.",
             f"Numbers: {entry.name}/{figure.table}.csv",
         )

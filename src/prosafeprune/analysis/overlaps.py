@@ -57,7 +57,7 @@ def overlap_result(observation: Observation, rank: int) -> AnalysisResult:
     )
     layers = make_table(
         "layers",
-        f"Overlap of the {PAPER_PAIR} subspaces by layer, mean over its submodules",
+        f"Overlap of the subspaces ({PAPER_PAIR}) by layer, mean over its submodules",
         ("layer", "rank", "overlap"),
         (
             (layer, int(r), None if np.isnan(value) else float(value))
@@ -89,8 +89,8 @@ def _summary(least: ResultTable, overlaps: ResultTable, rank: int) -> tuple[str,
     minima = {name: min(by_rank.values()) for name, by_rank in by_pair.items()}
     of_paper = by_pair[PAPER_PAIR]
     near = [r for r, value in of_paper.items() if value - minima[PAPER_PAIR] < TOLERANCE]
-    others = ", ".join(f"{name} {minimum:.2f}" for name, minimum in minima.items() if name != PAPER_PAIR)
-    first = f"The {PAPER_PAIR} subspaces overlap least at rank {least.rows[0][1]}, {minima[PAPER_PAIR]:.2f}"
+    others = "; ".join(f"{name} {minimum:.2f}" for name, minimum in minima.items() if name != PAPER_PAIR)
+    first = f"The harmful and pseudo-harmful subspaces overlap least at rank {least.rows[0][1]}, {minima[PAPER_PAIR]:.2f}"
     first += f" (rank {rank}: {of_paper[rank]:.2f})" if rank in of_paper else ""
     first += f"; ranks {min(near)} to {max(near)} are within {TOLERANCE} of it." if len(near) > 1 else "."
     return (

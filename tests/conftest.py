@@ -17,7 +17,7 @@ import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled_prompts
 
-pytest_plugins = ["helpers.compare_runs", "helpers.sweep_context", "helpers.alignment_tax_data"]
+pytest_plugins = ["helpers.compare_runs"]
 
 
 @pytest.fixture(scope="session")

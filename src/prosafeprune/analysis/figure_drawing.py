@@ -1,6 +1,6 @@
 """Figures from tables, as SVG and PNG: equal tables give equal files.
 
-Colours are told apart by colour-blind readers too; markers and line styles differ as well.
+Colours are safe for colour-blind readers; markers and line styles differ too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from prosafeprune.analysis.result import BarFigure, Cell, Figure, HeatFigure, LineFigure, ScatterFigure, Table
+from prosafeprune.analysis.result import BarFigure, Cell, Figure, HeatFigure, LineFigure, ResultTable, ScatterFigure
 from prosafeprune.plotting import (
     BLUE,
     GREEN,
@@ -32,37 +32,37 @@ from prosafeprune.plotting import (
 )
 
 COLOURS = {"benign": BLUE, "harmful": ORANGE, "pseudo-harmful": PURPLE, "general": GREEN}
-"""The prompt classes look the same in every figure."""
+"""Each prompt class has the same colour in every figure."""
 STYLES = ("-", "--", ":", "-.")
 TITLE_WIDTH = 55
-"""Letters of a title above one panel, before it breaks."""
+"""Characters per line of a title, per panel."""
 MOST_TICKS = 16
-"""Labels on an axis of words or layers, at most; of more, every second or third is written."""
+"""Most labels on an axis of words or layers; of more, every second or third is shown."""
 FEW_WORDS, WORD_WIDTH = 4, 14
-"""So many words at most have room side by side, broken into lines of so many letters; more are turned."""
+"""Up to this many words fit side by side, wrapped at this width; more are rotated."""
 LONGEST_TICK = 4
-"""Letters of a place that is labelled as it is."""
+"""Most characters of a measured position that is labelled itself."""
 FEW_TICKS, CLOSEST_TICKS = 8, 0.06
-"""So many places at most, and none nearer to the next than that share of the axis, are all labelled as they are."""
+"""Up to this many positions, none closer than this share of the axis, are all labelled themselves."""
 CLOSEST_TO_LAST = 0.65
-"""Steps that the last label keeps from the one before it, at least."""
+"""Smallest distance of the last two labels, in steps."""
 LABEL_SIZE, LEGEND_SIZE = 9, 8
 """Points."""
 LEGEND_ROW = 0.2
-"""Inches that a line of a legend takes."""
+"""Inches per row of a legend."""
 MOST_COLUMNS = 4
 LETTER, HANDLE = 0.075, 0.6
-"""Inches that a letter of a legend takes, and the mark before it."""
+"""Inches per character of a legend, and for its marker."""
 Row = dict[str, Cell]
 
 
-def draw(figure: Figure, table: Table) -> dict[str, bytes]:
-    """Return the figure's files by ending, ``svg`` and ``png``, drawn from the table alone."""
+def draw(figure: Figure, table: ResultTable) -> dict[str, bytes]:
+    """Return the content of the figure's files by ending, ``svg`` and ``png``."""
     return figure_files(plot(figure, table))
 
 
-def plot(figure: Figure, table: Table, *, stacked: bool = False) -> Canvas:
-    """Return the figure as matplotlib draws it, from the table alone; its panels side by side, or one below another."""
+def plot(figure: Figure, table: ResultTable, *, stacked: bool = False) -> Canvas:
+    """Return the matplotlib figure of a table, its panels side by side or stacked."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     panels = _values(rows, figure.panel) or [None]
     across, down = (1, len(panels)) if stacked else (len(panels), 1)
@@ -74,7 +74,7 @@ def plot(figure: Figure, table: Table, *, stacked: bool = False) -> Canvas:
         one.set_xlabel(as_written(figure.x_label), fontsize=LABEL_SIZE)
         one.set_ylabel(as_written(figure.y_label), fontsize=LABEL_SIZE)
         if not stacked:
-            one.label_outer()  # side by side, the axes share what is beside the first
+            one.label_outer()  # side by side, the panels share the labels of the first
         elif one is not axes.flat[-1]:
             one.set_xlabel("")
         if panel is not None:
@@ -99,17 +99,17 @@ def _fill(canvas: Canvas, axes: Axes, figure: Figure, rows: Sequence[Row], all_r
 
 def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
     styles = _values(all_rows, figure.style) or [None]
-    for colour_place, by in enumerate(_values(all_rows, figure.by) or [None]):
-        for style_place, style in enumerate(styles):
+    for colour_index, by in enumerate(_values(all_rows, figure.by) or [None]):
+        for style_index, style in enumerate(styles):
             of_line = [row for row in rows if _is(row, figure.by, by) and _is(row, figure.style, style)]
             measured = [row for row in of_line if row[figure.y] is not None]
             names = [str(part) for part in (by, style if len(styles) > 1 else None) if part is not None]
-            colour = _colour(by, colour_place)
+            colour = _colour(by, colour_index)
             look = {
                 "color": colour,
-                "linestyle": STYLES[style_place % len(STYLES)],
-                "marker": MARKERS[colour_place % len(MARKERS)],
-                "markerfacecolor": colour if style_place == 0 else "white",
+                "linestyle": STYLES[style_index % len(STYLES)],
+                "marker": MARKERS[colour_index % len(MARKERS)],
+                "markerfacecolor": colour if style_index == 0 else "white",
             }
             _line(axes, figure, [row for row in measured if row[figure.x] is not None], ", ".join(names), look)
             for height in _numbers([row for row in measured if row[figure.x] is None], figure.y):
@@ -119,46 +119,46 @@ def _lines(axes: Axes, figure: LineFigure, rows: Sequence[Row], all_rows: Sequen
         axes.axvline(figure.mark, color=GREY, linewidth=1, linestyle=":", label=figure.mark_label)
     if figure.log:
         axes.set_yscale("log")
-    _number_ticks(axes, [place for place in _numbers(all_rows, figure.x) if not np.isnan(place)])
+    _number_ticks(axes, [x for x in _numbers(all_rows, figure.x) if not np.isnan(x)])
     axes.grid(alpha=0.25)
 
 
 def _line(axes: Axes, figure: LineFigure, rows: Sequence[Row], label: str, look: dict[str, Any]) -> None:
     if not rows:
         return
-    places = _numbers(rows, figure.x)
-    axes.plot(places, _numbers(rows, figure.y), markersize=3.5, linewidth=1.4, label=label, **look)
+    x = _numbers(rows, figure.x)
+    axes.plot(x, _numbers(rows, figure.y), markersize=3.5, linewidth=1.4, label=label, **look)
     has_band = figure.band_of is None or figure.by is None or rows[0][figure.by] in figure.band_of
     if figure.low is not None and figure.high is not None and has_band:
-        ends = (_numbers(rows, figure.low), _numbers(rows, figure.high))
-        axes.fill_between(places, *ends, color=look["color"], alpha=0.15, linewidth=0)
+        bounds = (_numbers(rows, figure.low), _numbers(rows, figure.high))
+        axes.fill_between(x, *bounds, color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _number_ticks(axes: Axes, found: Sequence[float]) -> None:
-    """Label places that were measured, and none beyond them: there is no layer after the last."""
-    places = sorted(set(found))
-    if not places:
+def _number_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """Label measured positions only: there is no layer after the last."""
+    measured = sorted(set(values))
+    if not measured:
         return
-    first, last = places[0], places[-1]
-    closest = min(np.diff(places), default=0.0)
-    longest = max(len(f"{place:g}") for place in places)
-    if len(places) > FEW_TICKS or closest < CLOSEST_TICKS * (last - first) or longest > LONGEST_TICK:
-        whole = all(place.is_integer() for place in places)
-        ticks = [one for one in MaxNLocator(integer=whole).tick_values(first, last) if first <= one <= last]
-        if whole:
+    first, last = measured[0], measured[-1]
+    closest = min(np.diff(measured), default=0.0)
+    longest = max(len(f"{one:g}") for one in measured)
+    if len(measured) > FEW_TICKS or closest < CLOSEST_TICKS * (last - first) or longest > LONGEST_TICK:
+        integers = all(one.is_integer() for one in measured)
+        ticks = [one for one in MaxNLocator(integer=integers).tick_values(first, last) if first <= one <= last]
+        if integers:
             step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
             ticks = [*(one for one in ticks if one < last - CLOSEST_TO_LAST * step), last]
-        places = ticks
-    axes.set_xticks(places, [f"{place:g}" for place in places])
+        measured = ticks
+    axes.set_xticks(measured, [f"{one:g}" for one in measured])
     axes.set_xmargin(0.02)
 
 
 def _bars(axes: Axes, figure: BarFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
-    places, groups = _values(all_rows, figure.x), _values(all_rows, figure.by) or [None]
+    categories, groups = _values(all_rows, figure.x), _values(all_rows, figure.by) or [None]
     width = 0.8 / len(groups)
     for group, by in enumerate(groups):
         bars = [row for row in rows if _is(row, figure.by, by) and row[figure.y] is not None]
-        x = [places.index(row[figure.x]) + (group - (len(groups) - 1) / 2) * width for row in bars]
+        x = [categories.index(row[figure.x]) + (group - (len(groups) - 1) / 2) * width for row in bars]
         heights = _numbers(bars, figure.y)
         errors = None
         if figure.low is not None and figure.high is not None:
@@ -167,20 +167,20 @@ def _bars(axes: Axes, figure: BarFigure, rows: Sequence[Row], all_rows: Sequence
         label = None if by is None else str(by)
         colour = _colour(by, group)
         axes.bar(x, heights, width, yerr=errors, capsize=2, color=colour, edgecolor="black", linewidth=0.5, label=label)
-    _word_ticks(axes.xaxis, places)
+    _word_ticks(axes.xaxis, categories)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(axis="y", alpha=0.25)
 
 
 def _points(axes: Axes, figure: ScatterFigure, rows: Sequence[Row], all_rows: Sequence[Row]) -> None:
-    for place, by in enumerate(_values(all_rows, figure.by) or [None]):
+    for index, by in enumerate(_values(all_rows, figure.by) or [None]):
         points = [row for row in rows if _is(row, figure.by, by)]
         axes.scatter(
             _numbers(points, figure.x),
             _numbers(points, figure.y),
             s=14,
-            color=_colour(by, place),
-            marker=MARKERS[place % len(MARKERS)],
+            color=_colour(by, index),
+            marker=MARKERS[index % len(MARKERS)],
             alpha=0.75,
             linewidths=0,
             label=None if by is None else str(by),
@@ -220,7 +220,7 @@ def _word_ticks(axis: Axis, words: Sequence[Cell]) -> None:
 
 
 def _legend(canvas: Canvas, panels: Sequence[Axes]) -> None:
-    """Say below the panels what colours and marks mean, where it hides nothing, on room of its own."""
+    """Put the legend below the panels, in added space, where it hides nothing."""
     named: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -236,7 +236,7 @@ def _legend(canvas: Canvas, panels: Sequence[Axes]) -> None:
 
 
 def _values(rows: Sequence[Row], column: str | None) -> list[Cell]:
-    """Return the different values of a column, in the order they come."""
+    """Return the distinct values of a column, in order of appearance."""
     return list(dict.fromkeys(row[column] for row in rows)) if column is not None else []
 
 
@@ -245,9 +245,9 @@ def _is(row: Row, column: str | None, value: Cell) -> bool:
 
 
 def _numbers(rows: Sequence[Row], column: str) -> list[float]:
-    found = [row[column] for row in rows]
-    return [float(cell) if isinstance(cell, int | float) else float("nan") for cell in found]
+    cells = (row[column] for row in rows)
+    return [float(cell) if isinstance(cell, int | float) else float("nan") for cell in cells]
 
 
-def _colour(by: Cell, place: int) -> str:
-    return COLOURS.get(str(by), PALETTE[place % len(PALETTE)])
+def _colour(by: Cell, index: int) -> str:
+    return COLOURS.get(str(by), PALETTE[index % len(PALETTE)])

@@ -1,4 +1,4 @@
-"""Three states of one model: harmfulness by one ruler, refusals in its own words, nothing left behind."""
+"""Three states of one model: harmfulness on one scale, its own refusals, and the model left unchanged."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.alignment_tax_data import QUESTIONS, TUNED_ON
-from helpers.sweep_context import BOTH, PLAN, PROMPTS, Answered, make_context, make_request, state
+from helpers.analysis_fixtures import QUESTIONS, Answered
+from helpers.sweep_context import BOTH, PLAN, PROMPTS, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
-from prosafeprune.analysis.alignment_tax import STATES, AlignmentTaxAnalysis, shortened
+from prosafeprune.analysis.alignment_tax_analysis import AlignmentTaxAnalysis
+from prosafeprune.analysis.alignment_tax_states import STATES, first_sentence
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.harmfulness import HarmfulnessScale
-from prosafeprune.analysis.variants import Variant, edits_of
+from prosafeprune.analysis.harmfulness_scale import HarmfulnessScale
+from prosafeprune.analysis.variants import Variant, variant_edits
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
@@ -25,14 +26,16 @@ from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass
 
+TUNED_ON = 6
+
 
 @pytest.fixture
-def context(checkpoint: Callable[..., Path], tmp_path: Path, data: Path) -> Context:
+def context(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> Context:
     settings = {"tuning_prompts": TUNED_ON, "tuning_epochs": 2, "ability": "gsm8k", "ability_tokens": 3}
-    return make_context(checkpoint("llama"), tmp_path / "answers", **settings, data_dir=data)
+    return make_context(checkpoint("llama"), tmp_path / "answers", **settings, data_dir=questions)
 
 
-def test_three_states_are_measured_and_the_model_is_left_as_it_was(context: Context, answered: Answered) -> None:
+def test_three_states_are_measured_and_the_model_is_unchanged(context: Context, answered: Answered) -> None:
     before, modules = state(context), [type(module) for module in context.loaded.model.modules()]
     analysis = AlignmentTaxAnalysis()
     analysis.check(context.request, context.prompts)
@@ -50,11 +53,11 @@ def test_three_states_are_measured_and_the_model_is_left_as_it_was(context: Cont
         np.testing.assert_array_equal(seen[name], again[name])
 
 
-def test_harmfulness_is_what_the_sources_probes_read_in_the_edited_model(context: Context, tmp_path: Path) -> None:
+def test_harmfulness_is_the_base_models_probes_on_the_edited_model(context: Context, tmp_path: Path) -> None:
     scale = HarmfulnessScale(context, first_layer=1)
     prompts = context.prompts.validation[PromptClass.PSEUDO_HARMFUL].texts
-    edits = edits_of(Variant(plan=PLAN), context.edits)
-    found = {"no edit": scale.read([], prompts), "edits": scale.read(edits, prompts)}
+    edits = variant_edits(Variant(plan=PLAN), context.edits)
+    found = {"no edit": scale.score([], prompts), "edits": scale.score(edits, prompts)}
     folder = save_checkpoint(tmp_path / "edited", "llama")
     model = load_model(folder, "", SilentReporter()).model
     with apply_edits(edits):
@@ -76,20 +79,24 @@ def test_harmfulness_is_what_the_sources_probes_read_in_the_edited_model(context
     assert np.abs(found["no edit"] - found["edits"]).max() > 1e-3
 
 
-def test_tables_and_figures_of_a_whole_run(checkpoint: Callable[..., Path], tmp_path: Path, data: Path) -> None:
+@pytest.mark.usefixtures("no_page_figures")
+def test_tables_and_figures_of_a_run(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> None:
     request = make_request(
-        checkpoint("phi3"), tuning_prompts=TUNED_ON, tuning_epochs=1, ability="gsm8k", ability_tokens=3, data_dir=data
+        checkpoint("phi3"),
+        tuning_prompts=TUNED_ON,
+        tuning_epochs=1,
+        ability="gsm8k",
+        ability_tokens=3,
+        data_dir=questions,
     )
     (one,) = run_analyze(request, find_entries(["alignment-tax"]), tmp_path / "out")
-    assert [row[0] for row in one.findings.table("summary").rows] == list(STATES)
-    assert [row[-1] for row in one.findings.table("ability").rows] == [QUESTIONS] * 3
-    assert all(0 <= low <= value <= high <= 1 for _, _, value, low, high in one.findings.table("harmfulness").rows)
+    assert [row[0] for row in one.result.table("summary").rows] == list(STATES)
+    assert [row[-1] for row in one.result.table("ability").rows] == [QUESTIONS] * 3
+    assert all(0 <= low <= value <= high <= 1 for _, _, value, low, high in one.result.table("harmfulness").rows)
     assert {path.name for path in one.folder.glob("*.png")} == {"both.png", "harmfulness.png", "ability.png"}
 
 
-def test_a_model_that_refuses_nothing_has_no_words_to_be_tuned_on(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_refuses_nothing_cannot_be_tuned(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lenient:
         name = "lenient"
 
@@ -101,16 +108,16 @@ def test_a_model_that_refuses_nothing_has_no_words_to_be_tuned_on(
         AlignmentTaxAnalysis().observe(context, None)
 
 
-def test_what_it_cannot_do_without_is_told_first(
+def test_missing_requirements_are_reported_before_any_work(
     checkpoint: Callable[..., Path], tmp_path: Path, run: Callable[..., tuple[int, str, str]], answered: Answered
 ) -> None:
     asked = ("analyze", "alignment-tax", checkpoint("llama"), "--samples", "16", "-o", tmp_path / "out")
-    code, _, told = run(*asked, "--layers", "1", "--data-dir", tmp_path)
-    assert code == 2 and "holds no mmlu_dev.jsonl" in told
-    code, _, told = run(*asked, "--layers", "1", "--ability", "chess")
-    assert code == 2 and "no task chess" in told
-    code, _, told = run(*asked)
-    assert code == 2 and "Name its --layers" in told
+    code, _, err = run(*asked, "--layers", "1", "--data-dir", tmp_path)
+    assert code == 2 and "holds no mmlu_dev.jsonl" in err
+    code, _, err = run(*asked, "--layers", "1", "--ability", "chess")
+    assert code == 2 and "no task chess" in err
+    code, _, err = run(*asked)
+    assert code == 2 and "Name its --layers" in err
     assert not answered
 
 
@@ -125,4 +132,4 @@ def test_what_it_cannot_do_without_is_told_first(
     ],
 )
 def test_a_refusal_is_its_first_sentence(answer: str, first: str) -> None:
-    assert shortened(answer) == first
+    assert first_sentence(answer) == first

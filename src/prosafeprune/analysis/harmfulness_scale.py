@@ -1,4 +1,4 @@
-"""The internal harmfulness score: how harmful the layers from the first pruned one on take prompts to be (5.2)."""
+"""The internal harmfulness score: how harmful the layers from the first pruned one up take prompts to be (5.2)."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ import torch
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.harm_probe import HarmProbe, fit_harm_probe
-from prosafeprune.analysis.probe import FITTED_ON
+from prosafeprune.analysis.harm_probe import PROBE_CLASSES, HarmProbe, fit_harm_probe
 from prosafeprune.editing.edits import Edit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.submodule import Submodule
-from prosafeprune.prompts import PromptClass
 
 
 class HarmfulnessScale:
-    """Probes of the source's submodules: one ruler for whatever is done to the model afterwards."""
+    """Probes of the base model's submodules: one scale for every later edit of the model."""
 
     def __init__(self, context: Context, first_layer: int) -> None:
-        """Fit a probe for each submodule from ``first_layer`` on, to benign and harmful calibration prompts (A.1)."""
+        """Fit a probe for each submodule from ``first_layer`` up, to benign and harmful calibration prompts (A.1)."""
         self.context = context
         submodules = [one for one in context.anatomy.submodules if one.layer >= first_layer]
         pooled = context.pooled("calibration")
         self.probes: list[tuple[Submodule, HarmProbe]] = []
         with context.reporter.stage("Probes", len(submodules)) as advance:
             for submodule in submodules:
-                classes = [pooled.activations(submodule, name) for name in FITTED_ON]
-                harmful = np.repeat([name is PromptClass.HARMFUL for name in FITTED_ON], [len(one) for one in classes])
-                self.probes.append((submodule, fit_harm_probe(np.concatenate(classes), harmful)))
+                classes = (pooled.activations(submodule, name) for name in PROBE_CLASSES)
+                self.probes.append((submodule, fit_harm_probe(*classes)))
                 advance(1)
 
-    def read(self, edits: Sequence[Edit], prompts: Sequence[str]) -> np.ndarray:
-        """Return each prompt's mean probability of harm over the submodules, ``(prompts,)``, in the edited model.
+    def score(self, edits: Sequence[Edit], prompts: Sequence[str]) -> np.ndarray:
+        """Return each prompt's mean probability of harm over the submodules of the edited model, ``(prompts,)``.
 
         Raises:
             InputError: out of memory, or the edited model's activations are not finite.

@@ -10,10 +10,10 @@ from helpers.analysis_context import context_of
 from helpers.tiny_models import make_model
 
 from prosafeprune.analysis.analysis_prompts import read_analysis_prompts
-from prosafeprune.analysis.energy import EnergyAnalysis
-from prosafeprune.analysis.layers import LayersAnalysis
-from prosafeprune.analysis.lens import LensAnalysis
-from prosafeprune.analysis.probe import ProbeAnalysis
+from prosafeprune.analysis.energy_analysis import EnergyAnalysis
+from prosafeprune.analysis.layers_analysis import LayersAnalysis
+from prosafeprune.analysis.lens_analysis import LensAnalysis
+from prosafeprune.analysis.probe_analysis import ProbeAnalysis
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalysisRequest
@@ -43,7 +43,7 @@ def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
 
 def test_calibration_and_test_prompts_must_differ(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
-    own.write_text("\n".join(f"Tell me of {place}" for place in range(20)))
+    own.write_text("\n".join(f"Tell me of {i}" for i in range(20)))
     request = validate_settings(
         AnalysisRequest,
         {"model": "m", "pseudo_harmful": str(own), "benchmark": (f"phtest={own}",), "prompt_field": "prompt"},

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure as Canvas
 
-from prosafeprune.analysis.figures import plot
-from prosafeprune.analysis.result import Cell, HeatFigure, LineFigure, Table, make_table
+from prosafeprune.analysis.figure_drawing import plot
+from prosafeprune.analysis.result import Cell, HeatFigure, LineFigure, ResultTable, make_table
 from prosafeprune.plotting import svg_data_uri
 
 LABELS: dict[str, Any] = {"name": "f", "title": "t", "table": "t", "x_label": "x", "y_label": "y"}
@@ -18,7 +18,7 @@ LABELS: dict[str, Any] = {"name": "f", "title": "t", "table": "t", "x_label": "x
 
 def lines(columns: str, rows: list[tuple[Cell, ...]], stacked: bool = False, **settings: Any) -> Canvas:
     """Draw a figure of ``v`` over ``n``, its layout settled."""
-    table: Table = make_table("t", "t", columns.split(), rows)
+    table: ResultTable = make_table("t", "t", columns.split(), rows)
     canvas = plot(LineFigure(**{**LABELS, "x": "n", "y": "v", **settings}), table, stacked=stacked)
     canvas.draw_without_rendering()
     return canvas
@@ -72,12 +72,12 @@ def test_what_has_no_place_on_the_axis_is_a_level_line_of_its_colour() -> None:
     rows: list[tuple[Cell, ...]] = [(None, "C.R.", 13.0), (None, "S.S.", 90.0)]
     rows += [(n, name, 50.0) for n in (4, 16) for name in ("C.R.", "S.S.")]
     canvas = lines("n w v", rows, by="w")
-    assert legend(canvas) == ["C.R.", "C.R., source", "S.S.", "S.S., source"]
+    assert legend(canvas) == ["C.R.", "C.R., base model", "S.S.", "S.S., base model"]
     by_name = {line.get_label(): line for line in canvas.axes[0].get_lines()}
-    assert list(by_name["C.R., source"].get_ydata()) == [13.0, 13.0]
-    assert list(by_name["S.S., source"].get_ydata()) == [90.0, 90.0]
+    assert list(by_name["C.R., base model"].get_ydata()) == [13.0, 13.0]
+    assert list(by_name["S.S., base model"].get_ydata()) == [90.0, 90.0]
     for name in ("C.R.", "S.S."):
-        level = by_name[f"{name}, source"]
+        level = by_name[f"{name}, base model"]
         assert to_rgba(level.get_color()) == to_rgba(by_name[name].get_color())
         assert level.get_linestyle() == "--"
         assert list(by_name[name].get_xdata()) == [4, 16]

@@ -23,6 +23,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
@@ -146,7 +147,7 @@ def _make_record(bench: LoadedJob, planned: PlannedEdits, product: Product, foun
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.replicas.size if loaded.replicas is not None else 1,
+            loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
         ),
     )
 

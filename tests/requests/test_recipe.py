@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.recipe import make_recipe, parse_layers
+from prosafeprune.requests.plan_options import parse_layers
+from prosafeprune.requests.recipe import make_recipe
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 from helpers.endpoint_requests import GREEDY, generator, one_answer
-from helpers.model_server import HURRIED, KEY, ModelServer, rejected
+from helpers.model_server import KEY, RETRIES, ModelServer, rejected
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.endpoint import EndpointGenerator
@@ -19,19 +19,21 @@ pytestmark = pytest.mark.usefixtures("no_key")
 def test_check_finds_a_wrong_model_key_or_address(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     generator(server.url).check()
     server.models = ["other", "third"]
-    with pytest.raises(InputError, match=r"knows no model 'tiny'. It offers: other, third\."):
+    with pytest.raises(InputError, match=r"has no model 'tiny'. It has: other, third\."):
         generator(server.url).check()
     server.models = None  # it lists nothing, but has the model
     server.faults.append("cut")
     generator(server.url).check()
     server.faults += [rejected("cannot load it", 500)] * 3
-    with pytest.raises(InputError, match="HTTP 500: cannot load it; 3 attempts failed.* The model asked for is 'tiny'"):
+    with pytest.raises(
+        InputError, match="HTTP 500: cannot load it; every retry failed.* The model asked for is 'tiny'"
+    ):
         generator(server.url).check()
     server.key = KEY
-    with pytest.raises(InputError, match=r"wants a key \(HTTP 401\). Set PROSAFEPRUNE_API_KEY"):
+    with pytest.raises(InputError, match=r"needs a key \(HTTP 401\). Set PROSAFEPRUNE_API_KEY"):
         generator(server.url).check()
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
-    with pytest.raises(InputError, match="does not take the key in OPENAI_API_KEY") as raised:
+    with pytest.raises(InputError, match="rejects the key in OPENAI_API_KEY") as raised:
         generator(server.url).check()
     assert "sk-wrong" not in "".join(traceback.format_exception(raised.value))
     server.die()
@@ -42,7 +44,7 @@ def test_check_finds_a_wrong_model_key_or_address(server: ModelServer, monkeypat
 def test_the_one_model_of_a_server_needs_no_name(server: ModelServer) -> None:
     assert EndpointGenerator(server.url).describe() == {"backend": "endpoint", "urls": [server.url], "model": "tiny"}
     server.models = ["a", "b"]
-    with pytest.raises(InputError, match="has several models. Name one. It offers: a, b."):
+    with pytest.raises(InputError, match="has several models. Name one. It has: a, b."):
         EndpointGenerator(server.url).describe()
 
 
@@ -58,7 +60,7 @@ def test_the_key_is_sent_and_never_told(server: ModelServer, monkeypatch: pytest
     asked = generator(server.url)
     asked.check()
     assert dict(asked.answer(["Hello"], GREEDY))[0].text == "answer to Hello"
-    told = [json.dumps(asked.describe()), repr(asked.client.fleet.servers)]
+    told = [json.dumps(asked.describe()), repr(asked.client.pool.servers)]
     for status in (400, 404, 418, 429, 500):
         server.faults += [rejected(f"Bad key {KEY}, header Bearer {KEY}, key sk-for-ano***her", status)] * 3
         with pytest.raises(InputError) as raised:
@@ -79,7 +81,7 @@ def test_the_key_is_sent_and_never_told(server: ModelServer, monkeypatch: pytest
 def test_addresses_are_told_without_credentials(url: str, shown: str) -> None:
     found = OpenAIClient(url, "tiny")
     assert found.describe() == {"urls": [shown], "model": "tiny"}
-    assert "hunter2" not in repr(found.fleet.servers)
+    assert "hunter2" not in repr(found.pool.servers)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,6 @@ def test_a_bad_address_is_told_without_credentials(url: str) -> None:
 
 
 def test_a_user_and_password_in_the_url_are_sent(server: ModelServer) -> None:
-    client = OpenAIClient(server.url.replace("http://", "http://user:hunter2@"), "tiny", patience=HURRIED)
+    client = OpenAIClient(server.url.replace("http://", "http://user:hunter2@"), "tiny", retries=RETRIES)
     client.ask(chat("Hello"), max_tokens=4)
     assert server.requests[-1][2]["authorization"].startswith("Basic ")

@@ -127,7 +127,9 @@ def main() -> None:
         elif name == "ours":
             inputs = result
     means = {name: [statistics.mean(column) for column in zip(*rows, strict=True)] for name, rows in runs.items()}
-    print(f"{options.model.name}, {len(prompts)} prompts, batch {BATCH}, head of {inputs.shared_head} tokens run once")
+    print(
+        f"{options.model.name}, {len(prompts)} prompts, batch {BATCH}, prefix of {inputs.prefix_length} tokens run once"
+    )
     for name, (seconds, peak) in means.items():
         ratio, memory = seconds / means["plain"][0], peak / means["plain"][1]
         print(f"{name:24} {seconds:7.1f} s  ratio {ratio:.2f}   peak memory +{peak:.0f} MB, ratio {memory:.2f}")

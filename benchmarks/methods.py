@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import METHODS, make_method
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.generation import Decoding, Generator, LocalGenerator, answer_all
@@ -38,13 +38,13 @@ FITTED_ON = 16
 """Prompts of each class: enough for the rank."""
 
 
-def learn(method: Method, material: Material) -> FittedParts:
+def fit(method: Method, context: FitContext) -> FittedParts:
     """Return what a method needs to run at its usual cost."""
     if isinstance(method, Surgical):
-        width = material.loaded.model.config.get_text_config(decoder=True).hidden_size
+        width = context.loaded.model.config.get_text_config(decoder=True).hidden_size
         direction = torch.randn(width, generator=torch.Generator().manual_seed(0))
         return FittedParts({"direction": torch.nn.functional.normalize(direction, dim=0)})
-    return method.fit(material)
+    return method.fit(context)
 
 
 def seconds(generator: Generator, prompts: Sequence[str], decoding: Decoding, device: torch.device) -> float:
@@ -80,21 +80,21 @@ def main() -> None:
         found = load_model(options.model, options.model.name, reporter, device=options.device, dtype=options.dtype)
         loaded: LoadedModel = replace(found, end_ids=[])
         few = {one: bundled_prompts(one, "calibration").sample(FITTED_ON, seed=0) for one in PromptClass}
-        material = Material(loaded, few, few, batch_size, 0, reporter)
-        middle = material.anatomy.num_layers // 2
+        context = FitContext(loaded, few, few, batch_size, 0, reporter)
+        middle = context.anatomy.num_layers // 2
         layers = tuple(int(layer) for layer in options.layers.split(",")) if options.layers else (middle,)
         settings: dict[str, dict[str, Any]] = {
             "scan": {"anchors": FITTED_ON},
             "prosafeprune": {"plan": {"layers": layers}},
         }
         methods = [make_method(name, settings.get(name)) for name in METHODS]
-        learned = {method.name: learn(method, material) for method in methods}
+        fitted = {method.name: fit(method, context) for method in methods}
         decoding = Decoding(max_new_tokens=options.tokens)
         answer_all(LocalGenerator(loaded, 1), prompts[:1], Decoding(max_new_tokens=2))
         spent: dict[str, list[float]] = {method.name: [] for method in methods}
         for number in range(options.rounds):
             for method in methods:
-                generator = method.generator(loaded, batch_size, learned[method.name])
+                generator = method.generator(loaded, batch_size, fitted[method.name])
                 spent[method.name].append(seconds(generator, prompts, decoding, loaded.device))
                 reporter.note(f"round {number + 1}, {method.name}: {spent[method.name][-1]:.1f} s")
     ratios = {

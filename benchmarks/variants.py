@@ -195,7 +195,7 @@ def main() -> None:
     with TerminalReporter() as reporter:
         job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
         workbench = Workbench(load_job(job, job.source.path), options.tokens, reporter)
-        source = workbench.scorer.source_score
+        source = workbench.scorer.base_score
         sets = [tuple(int(layer) for layer in text.split(",")) for text in options.layers]
         wanted = sorted({layer for layers in sets for layer in layers})
         poolings = dict.fromkeys(variant.pooling for variant in VARIANTS[: options.variants])

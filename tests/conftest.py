@@ -17,6 +17,8 @@ import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled_prompts
 
+pytest_plugins = ["helpers.compare_runs", "helpers.sweep_context", "helpers.alignment_tax_data"]
+
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:

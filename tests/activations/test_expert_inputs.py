@@ -26,11 +26,11 @@ from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.experts import telling
+from prosafeprune.model.experts import watched_experts
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.tables import scores_table
-from prosafeprune.terminal import print_table
+from prosafeprune.report.prune_grids import prune_grid
+from prosafeprune.terminal import print_grid
 
 Make = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def test_run_one_by_one_experts_give_what_they_give_otherwise(architecture: str,
     told: list[tuple[int, str]] = []
     with torch.no_grad():
         before = model(ids).logits
-        with telling(experts, lambda expert, parameter, tokens, read: told.append((expert, parameter))):
+        with watched_experts(experts, lambda expert, parameter, tokens, read: told.append((expert, parameter))):
             torch.testing.assert_close(model(ids).logits, before, atol=1e-4, rtol=1e-4)
         assert torch.equal(model(ids).logits, before)
     assert len(told) == len(set(told)) > 4
@@ -102,7 +102,7 @@ def test_pooled_inputs_are_means_over_the_tokens_routed_to_an_expert(
     with torch.no_grad():
         expected = naive_expert_inputs(model, PROMPTS, pooling)
         inputs = collect(model, PROMPTS, pooling, size)
-    assert inputs.shared_head > 10
+    assert inputs.prefix_length > 10
     firsts = [one for one in find_anatomy(model).submodules if one.expert is not None and one.kind == "up"]
     assert len(firsts) == 12
     for submodule in firsts:
@@ -193,7 +193,7 @@ def test_a_pruned_mixture_is_told_of_in_record_table_and_card(
     assert pruned > 0
     assert sum(".experts." in one["submodule"] for one in record["submodules"]) == 3 * pruned
     assert not any("router" in name or "mlp.gate" in name for name in record["edited_tensors"])
-    print_table(scores_table(result.record))
+    print_grid(prune_grid(result.record))
     assert f"{pruned} of 8" in capsys.readouterr().out
     assert f"Of the 8 experts in these layers,\n{pruned} were pruned" in (output / "README.md").read_text()
     assert f"{pruned} of 8" in (output / "report.html").read_text()

@@ -13,8 +13,9 @@ from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.activations.pooling import token_weights
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch, shared_prefix_length
+from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
+from prosafeprune.model.prefix_cache import shared_prefix_length
 
 
 def naive_outputs(model: Any, prompts: list[EncodedPrompt], pooling: Pooling) -> dict[str, torch.Tensor]:
@@ -54,7 +55,7 @@ def test_pooled_outputs_equal_naive_hooks(architecture: str, pooling: Pooling) -
         expected = naive_outputs(model, prompts, pooling)
         inputs = collect(model, prompts, pooling)
         found = outputs(model, inputs)
-    assert inputs.shared_head > 10
+    assert inputs.prefix_length > 10
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=2e-5, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
@@ -70,13 +71,13 @@ def test_batch_of_one_equals_batch_of_many(architecture: str) -> None:
         torch.testing.assert_close(many.by_module[name], matrix, atol=1e-5, rtol=1e-4)
 
 
-def test_without_a_shared_head_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_shared_prefix_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("gemma3")
     prompts = encode_prompts(make_tokenizer(), PROMPTS)
     shared = collect(model, prompts, Pooling.SEQUENCE)
     monkeypatch.setattr("prosafeprune.activations.pooled_inputs.shared_prefix_length", lambda *_: 0)
     whole = collect(model, prompts, Pooling.SEQUENCE)
-    assert (shared.shared_head > 0, whole.shared_head) == (True, 0)
+    assert (shared.prefix_length > 0, whole.prefix_length) == (True, 0)
     for name, matrix in whole.by_module.items():
         torch.testing.assert_close(shared.by_module[name], matrix, atol=1e-5, rtol=1e-4)
 
@@ -137,12 +138,12 @@ def test_the_chat_template_is_rendered_once_without_a_second_bos() -> None:
     assert tokenizer.decode(prompt.ids) == "<s>You are kind.\n<|user|>Hello</s>\n<|assistant|>"
 
 
-def test_shared_head_leaves_a_token_to_each_prompt() -> None:
+def test_the_shared_prefix_leaves_a_token_to_each_prompt() -> None:
     model = make_model("llama")
-    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 4), (1, 2)]) == 1
-    assert shared_prefix_length(model, [(5, 2, 3), (1, 2, 4)]) == 0
-    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 3)]) == 2
-    assert shared_prefix_length(model, [(1, 2, 3)]) == 0
+    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 4), (1, 2)], "left") == 1
+    assert shared_prefix_length(model, [(5, 2, 3), (1, 2, 4)], "left") == 0
+    assert shared_prefix_length(model, [(1, 2, 3), (1, 2, 3)], "left") == 2
+    assert shared_prefix_length(model, [(1, 2, 3)], "left") == 0
 
 
 def test_batch_size_backs_off_on_out_of_memory_and_goes_on_where_it_was() -> None:

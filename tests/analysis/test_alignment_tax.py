@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.alignment_tax_data import QUESTIONS, TUNED_ON
-from helpers.sweep_context import BOTH, PLAN, PROMPTS, Answered, answered, make_context, make_request, odd_judge, state
+from helpers.sweep_context import BOTH, PLAN, PROMPTS, Answered, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.analysis.alignment_tax import STATES, AlignmentTaxAnalysis, shortened
@@ -24,8 +24,6 @@ from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass
-
-__all__ = ["answered", "odd_judge"]
 
 
 @pytest.fixture

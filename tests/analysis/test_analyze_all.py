@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.alignment_tax_data import data
-from helpers.sweep_context import TRIED, Answered, answered, make_context, make_request, odd_judge
+from helpers.sweep_context import TRIED, Answered, make_context, make_request
 
 from prosafeprune.analysis import context as context_module
 from prosafeprune.analysis.catalogue import CATALOGUE, find_entries
@@ -22,7 +21,6 @@ from prosafeprune.analysis.sweep_analyses import OperatorAnalysis, StrengthAnaly
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 
-__all__ = ["answered", "data", "odd_judge"]
 Run = Callable[..., tuple[int, str, str]]
 Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]

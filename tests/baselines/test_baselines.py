@@ -5,7 +5,7 @@ from __future__ import annotations
 import helpers.slow_baselines as slow
 import pytest
 import torch
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, PSEUDO, TOKENS, loaded, material, texts
+from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, PSEUDO, TOKENS, fit_context, loaded, texts
 from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.baselines.method import FittedParts, Method
@@ -85,15 +85,15 @@ def test_scan_steers_each_prompt_by_its_class(architecture: str, size: int, monk
     cosines = [slow.scan_cosine(tiny, prompt, HARMFUL, first) for prompt in PROMPTS]
     threshold = sum(sorted(cosines)[1:3]) / 2  # two of the five are benign, three harmful
     method = Scan(threshold=threshold, first_layer=first, end_layer=end, multiplier=3.5)
-    learned = method.fit(material(tiny))
+    fitted = method.fit(fit_context(tiny))
     vectors = slow.scan_vectors(tiny, HARMFUL, BENIGN)
-    torch.testing.assert_close(learned.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(fitted.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
     layers = list(find_anatomy(tiny.model).layers)
     expected = [
         slow.scan(tiny, layers, prompt, TOKENS, vectors, range(first, end), 3.5 if cosine >= threshold else -3.5)
         for prompt, cosine in zip(PROMPTS, cosines, strict=True)
     ]
-    assert texts(tiny, method, learned, size) == expected
+    assert texts(tiny, method, fitted, size) == expected
     assert expected != texts(tiny, Default(), FittedParts(), size)
 
 
@@ -101,9 +101,9 @@ def test_scan_treats_equal_prompts_alike() -> None:
     # All tokens but the last are then the shared head, which must end before anything is steered.
     tiny = loaded("llama")
     method = Scan(first_layer=0, end_layer=3)
-    learned = method.fit(material(tiny))
-    (alone,) = answer_all(method.generator(tiny, 1, learned), PROMPTS[:1], Decoding(max_new_tokens=TOKENS))
-    twice = answer_all(method.generator(tiny, 2, learned), PROMPTS[:1] * 2, Decoding(max_new_tokens=TOKENS))
+    fitted = method.fit(fit_context(tiny))
+    (alone,) = answer_all(method.generator(tiny, 1, fitted), PROMPTS[:1], Decoding(max_new_tokens=TOKENS))
+    twice = answer_all(method.generator(tiny, 2, fitted), PROMPTS[:1] * 2, Decoding(max_new_tokens=TOKENS))
     assert twice == [alone, alone]
 
 
@@ -161,7 +161,7 @@ def test_surgical_ablates_its_direction_everywhere(architecture: str, size: int)
 @pytest.mark.parametrize("tight", [True, False])
 def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architecture: str, tight: bool) -> None:
     tiny = loaded(architecture)
-    given = material(tiny)
+    given = fit_context(tiny)
     anatomy = given.anatomy
     layers = list(anatomy.layers)
     parts = [getattr(layer, name) for layer in layers for name in PARTS[architecture]]
@@ -183,29 +183,29 @@ def test_surgical_chooses_the_direction_that_the_published_rule_chooses(architec
     ordered = sorted(one[1] for one in found)
     allowed = sum(ordered[:2]) / 2 if tight else 10.0
     score, moved, position, layer = min(one for one in found if one[1] <= allowed)
-    learned = Surgical(divergence=allowed).fit(given)
-    assert (learned.facts["position"], learned.facts["layer"]) == (position, layer)
-    assert learned.facts["refusal_score"] == pytest.approx(score, abs=1e-4)
-    assert learned.facts["divergence"] == pytest.approx(moved, abs=1e-4)
+    fitted = Surgical(divergence=allowed).fit(given)
+    assert (fitted.facts["position"], fitted.facts["layer"]) == (position, layer)
+    assert fitted.facts["refusal_score"] == pytest.approx(score, abs=1e-4)
+    assert fitted.facts["divergence"] == pytest.approx(moved, abs=1e-4)
     expected = candidates[position, layer].float()
-    torch.testing.assert_close(learned.tensors["direction"], expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(fitted.tensors["direction"], expected, atol=1e-4, rtol=1e-3)
 
 
 def test_surgical_is_blind_to_true_refusal() -> None:
     tiny = loaded("llama")
-    learned = Surgical(divergence=10.0).fit(material(tiny))
+    fitted = Surgical(divergence=10.0).fit(fit_context(tiny))
     means = [
-        torch.stack([slow.states(tiny, slow.ids_of(tiny, text))[:-1, learned.facts["position"]] for text in given])
+        torch.stack([slow.states(tiny, slow.ids_of(tiny, text))[:-1, fitted.facts["position"]] for text in given])
         for given in (HARMFUL, BENIGN)
     ]
-    true_refusal = (means[0].mean(0) - means[1].mean(0))[learned.facts["layer"]]
-    cosine = torch.nn.functional.cosine_similarity(true_refusal, learned.tensors["direction"], dim=0)
+    true_refusal = (means[0].mean(0) - means[1].mean(0))[fitted.facts["layer"]]
+    cosine = torch.nn.functional.cosine_similarity(true_refusal, fitted.tensors["direction"], dim=0)
     assert abs(float(cosine)) < 1e-4
 
 
 def test_surgical_says_when_nothing_is_within_the_divergence() -> None:
     with pytest.raises(InputError, match="moves the answers to benign prompts"):
-        Surgical(divergence=1e-12).fit(material(loaded("llama")))  # the embeddings of its template differ in nothing
+        Surgical(divergence=1e-12).fit(fit_context(loaded("llama")))  # the embeddings of its template differ in nothing
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)
@@ -213,10 +213,10 @@ def test_surgical_says_when_nothing_is_within_the_divergence() -> None:
 def test_prosafeprune_answers_as_the_pruned_model_and_undoes_it(architecture: str, size: int) -> None:
     tiny = loaded(architecture)
     method = ProSafePrune(plan=Plan(layers=(0, 2), rank=2, strength=(1.0, 0.5)))
-    learned = method.fit(material(tiny))
-    with apply_edits(method.edits(tiny, learned)):
+    fitted = method.fit(fit_context(tiny))
+    with apply_edits(method.edits(tiny, fitted)):
         expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
-    assert texts(tiny, method, learned, size) == expected
+    assert texts(tiny, method, fitted, size) == expected
     assert expected != texts(tiny, Default(), FittedParts(), size)
 
 
@@ -235,13 +235,13 @@ def test_the_model_is_left_as_it_was(method: Method, stopped: bool) -> None:
     tiny = loaded("falcon")
     before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
     answers = texts(tiny, Default(), FittedParts(), 5)
-    learned = method.fit(material(tiny))
+    fitted = method.fit(fit_context(tiny))
     if stopped:
-        begun = method.generator(tiny, 1, learned).answer(PROMPTS, Decoding(max_new_tokens=2))
+        begun = method.generator(tiny, 1, fitted).answer(PROMPTS, Decoding(max_new_tokens=2))
         next(begun)
         begun.close()
     else:
-        texts(tiny, method, learned, 5)
+        texts(tiny, method, fitted, 5)
     assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
     for module in tiny.model.modules():
         assert not module._forward_hooks

@@ -7,11 +7,11 @@ from typing import Any
 import helpers.slow_baselines as slow
 import pytest
 import torch
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, TOKENS, loaded, material, texts
+from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, TOKENS, fit_context, loaded, texts
 
 from prosafeprune.baselines import published_prompts as strings
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
-from prosafeprune.baselines.method import FittedParts, Material, Method
+from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.prompting import Default
 from prosafeprune.baselines.scan import Scan, turn_end
 from prosafeprune.baselines.self_cd import SelfCd
@@ -50,15 +50,15 @@ def scan_agrees(tiny: LoadedModel, size: int) -> None:
     cosines = [slow.scan_cosine(tiny, prompt, HARMFUL, 1) for prompt in PROMPTS]
     threshold = sum(sorted(cosines)[1:3]) / 2  # two of the five are benign, three harmful
     method = Scan(threshold=threshold, first_layer=1, end_layer=3)
-    learned = method.fit(material(tiny))
+    fitted = method.fit(fit_context(tiny))
     vectors = slow.scan_vectors(tiny, HARMFUL, BENIGN)
-    torch.testing.assert_close(learned.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(fitted.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
     layers = list(find_anatomy(tiny.model).layers)
     expected = [
         slow.scan(tiny, layers, prompt, TOKENS, vectors, range(1, 3), 3.5 if cosine >= threshold else -3.5)
         for prompt, cosine in zip(PROMPTS, cosines, strict=True)
     ]
-    assert texts(tiny, method, learned, size) == expected
+    assert texts(tiny, method, fitted, size) == expected
     assert expected != texts(tiny, Default(), FittedParts(), size)
 
 
@@ -90,7 +90,9 @@ def test_further_models_are_left_as_they_were(architecture: str, stopped: bool) 
     slow.states(tiny, [5, 6])  # when states are first asked for, transformers installs hooks that stay
     transformers_own = hooks(tiny)
     for method in (SelfCd(), Scan(first_layer=0, end_layer=3), Surgical(divergence=10.0)):
-        answered = method.generator(tiny, 1, method.fit(material(tiny))).answer(PROMPTS[:2], Decoding(max_new_tokens=2))
+        answered = method.generator(tiny, 1, method.fit(fit_context(tiny))).answer(
+            PROMPTS[:2], Decoding(max_new_tokens=2)
+        )
         next(answered)
         if stopped:
             answered.close()
@@ -134,7 +136,7 @@ def test_what_is_learned_does_not_depend_on_the_batch(architecture: str, method:
         torch.testing.assert_close(tensor, together.tensors[name], atol=1e-4, rtol=1e-3)
 
 
-def of_topics(tiny: LoadedModel, batch_size: int = 4) -> Material:
+def of_topics(tiny: LoadedModel, batch_size: int = 4) -> FitContext:
     """Twenty-four prompts of each class, of many lengths."""
     openings = {PromptClass.HARMFUL: "Ruin", PromptClass.BENIGN: "Describe", PromptClass.PSEUDO_HARMFUL: "Kill for"}
 
@@ -144,7 +146,7 @@ def of_topics(tiny: LoadedModel, batch_size: int = 4) -> Material:
             for name, opening in openings.items()
         }
 
-    return Material(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
+    return FitContext(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
 
 
 # Surgical: which prompts count
@@ -184,15 +186,15 @@ def test_surgical_counts_prompts_that_the_model_takes_as_expected(undecided: Loa
         "benign": [text for text in of[PromptClass.BENIGN] if score[text] < 0],
     }
     assert all(8 <= len(one) < len(TOPICS) for one in kept.values())
-    learned = Surgical(divergence=1e9).fit(given)
-    assert learned.facts["prompts"] == {name: len(one) for name, one in kept.items()}
-    place = learned.facts["position"], learned.facts["layer"]
+    fitted = Surgical(divergence=1e9).fit(given)
+    assert fitted.facts["prompts"] == {name: len(one) for name, one in kept.items()}
+    place = fitted.facts["position"], fitted.facts["layer"]
 
     def direction(harmful: Any, pseudo: Any, benign: Any) -> torch.Tensor:
         return slow.surgical_candidates(undecided, harmful, pseudo, benign, 3, 1.0)[place].float()
 
     expected = direction(kept["harmful"], kept["pseudo_harmful"], kept["benign"])
-    torch.testing.assert_close(learned.tensors["direction"], expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(fitted.tensors["direction"], expected, atol=1e-4, rtol=1e-3)
     every = direction(of[PromptClass.HARMFUL], of[PromptClass.PSEUDO_HARMFUL], of[PromptClass.BENIGN])
     assert float(every @ expected) < 0.99  # which prompts count does matter here
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.compare_runs import compare, options, sets
 from helpers.evaluation_runs import answers_in
 from safetensors.torch import load_file
 
-__all__ = ["compare", "options", "sets"]
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 LEANING = """
@@ -32,19 +30,18 @@ class Leaning(Method):
     '''Leans the first layer towards the mean embedding of benign prompts.'''
 
     name: ClassVar[str] = "leaning"
-    learns: ClassVar[bool] = True
     push: float = 2.0
 
-    def fit(self, material):
-        loaded, texts = material.loaded, material.calibration[PromptClass.BENIGN].texts
+    def fit(self, context):
+        loaded, texts = context.loaded, context.calibration[PromptClass.BENIGN].texts
         words = torch.cat([torch.tensor(one.ids) for one in encode_prompts(loaded.tokenizer, texts)])
         with torch.no_grad():
             lean = loaded.model.get_input_embeddings()(words).mean(dim=0)
         return FittedParts({"lean": lean}, {"prompts": len(texts)})
 
-    def generator(self, loaded, batch_size, learned):
+    def generator(self, loaded, batch_size, fitted):
         layers = {0: find_anatomy(loaded.model).layers[0]}
-        change = lambda layer: lambda states: states + self.push * learned.tensors["lean"]
+        change = lambda layer: lambda states: states + self.push * fitted.tensors["lean"]
         return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: changed_outputs(layers, change))
 """
 

@@ -11,7 +11,7 @@ import torch
 from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import Divergence, compare_with_source, read_source, token_divergence
+from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers, token_divergence
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.model import storage as module
 from prosafeprune.model.batches import BatchSize
@@ -64,8 +64,8 @@ def naive(source: LoadedModel, changed: LoadedModel, prompt: str, tokens: int) -
 
 def measure(architecture: str, size: int, prompts: Sequence[str] = PROMPTS, tokens: int = 6) -> Divergence:
     loaded = tiny(architecture)
-    source = read_source(loaded, prompts, BatchSize(size, CPU), tokens=tokens)
-    return compare_with_source(source, change(loaded), BatchSize(size, CPU))
+    source = record_base_answers(loaded, prompts, BatchSize(size, CPU), tokens=tokens)
+    return divergence_from_base(source, change(loaded), BatchSize(size, CPU))
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)
@@ -90,19 +90,19 @@ def test_it_equals_a_float64_computation_one_prompt_at_a_time(architecture: str,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_has_not_moved_from_itself(architecture: str, dtype: torch.dtype) -> None:
     loaded = tiny(architecture, dtype=dtype)
-    source = read_source(loaded, PROMPTS, BatchSize(3, CPU))
-    found = compare_with_source(source, loaded, BatchSize(3, CPU))
+    source = record_base_answers(loaded, PROMPTS, BatchSize(3, CPU))
+    found = divergence_from_base(source, loaded, BatchSize(3, CPU))
     assert 0 <= found.mean <= found.worst < 1e-5
 
 
 def test_the_position_where_an_answer_ends_is_the_last_one_counted() -> None:
     loaded = tiny("llama", range(300))  # every token ends an answer
-    source = read_source(loaded, PROMPTS, BatchSize("auto", CPU), tokens=4)
+    source = record_base_answers(loaded, PROMPTS, BatchSize("auto", CPU), tokens=4)
     assert source.answers == ((),) * 5
-    assert compare_with_source(source, loaded, BatchSize("auto", CPU)).positions == 5
-    endless = read_source(tiny("llama", []), PROMPTS, BatchSize("auto", CPU), tokens=4)
+    assert divergence_from_base(source, loaded, BatchSize("auto", CPU)).positions == 5
+    endless = record_base_answers(tiny("llama", []), PROMPTS, BatchSize("auto", CPU), tokens=4)
     assert {len(answer) for answer in endless.answers} == {3}
-    assert compare_with_source(endless, loaded, BatchSize("auto", CPU)).positions == 20
+    assert divergence_from_base(endless, loaded, BatchSize("auto", CPU)).positions == 20
 
 
 def test_one_prompt_and_one_token_are_enough() -> None:
@@ -150,34 +150,34 @@ def test_much_is_kept_in_a_temporary_file(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_models_of_another_kind_are_refused() -> None:
-    source = read_source(tiny("llama"), PROMPTS, BatchSize("auto", CPU))
+    source = record_base_answers(tiny("llama"), PROMPTS, BatchSize("auto", CPU))
     other = tiny("llama")
     other.tokenizer.chat_template = "{{ messages[0]['content'] }}"
     with pytest.raises(InputError, match="other tokens than its source"):
-        compare_with_source(source, other, BatchSize("auto", CPU))
+        divergence_from_base(source, other, BatchSize("auto", CPU))
     wider = tiny("llama")
     wider.model.resize_token_embeddings(310)
     with pytest.raises(InputError, match="310 output tokens and its source 300"):
-        compare_with_source(source, wider, BatchSize("auto", CPU))
+        divergence_from_base(source, wider, BatchSize("auto", CPU))
 
 
 def test_output_that_is_not_finite_is_refused() -> None:
     loaded = tiny("llama")
-    source = read_source(loaded, PROMPTS, BatchSize("auto", CPU))
+    source = record_base_answers(loaded, PROMPTS, BatchSize("auto", CPU))
     with torch.no_grad():
         loaded.model.lm_head.weight[3] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        compare_with_source(source, loaded, BatchSize("auto", CPU))
+        divergence_from_base(source, loaded, BatchSize("auto", CPU))
 
 
 def test_shared_opening_is_run_once_and_longest_prompts_go_first() -> None:
     loaded = tiny("llama")
-    source = read_source(loaded, PROMPTS, BatchSize(2, CPU))
+    source = record_base_answers(loaded, PROMPTS, BatchSize(2, CPU))
     seen: list[tuple[int, int]] = []
     loaded.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    compare_with_source(source, loaded, BatchSize(2, CPU))
+    divergence_from_base(source, loaded, BatchSize(2, CPU))
     assert [rows for rows, _ in seen] == [1, 2, 2, 1]  # the head, then one pass a batch
     widths = [width for _, width in seen[1:]]
     assert widths == sorted(widths, reverse=True)
@@ -185,12 +185,12 @@ def test_shared_opening_is_run_once_and_longest_prompts_go_first() -> None:
 
 def test_a_batch_size_that_may_be_chosen_is_at_most_the_sources() -> None:
     loaded = tiny("llama")
-    source = read_source(loaded, PROMPTS, BatchSize(2, CPU))
+    source = record_base_answers(loaded, PROMPTS, BatchSize(2, CPU))
     chosen = BatchSize("auto", CPU)
-    compare_with_source(source, loaded, chosen)
+    divergence_from_base(source, loaded, chosen)
     assert chosen.size == source.batch_size == 2
     fixed = BatchSize(5, CPU)
-    compare_with_source(source, loaded, fixed)
+    divergence_from_base(source, loaded, fixed)
     assert fixed.size == 5
 
 

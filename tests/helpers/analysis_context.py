@@ -36,7 +36,7 @@ def context_of(model: Any, **settings: Any) -> Context:
     request = validate_settings(AnalysisRequest, {"model": "tiny", "rank": 4, "batch_size": 8, **settings})
     prompts = AnalysisPrompts(prompts_of("calibration"), prompts_of("test"), prompts_of("test"), [], None)
     loaded = SimpleNamespace(
-        model=model, tokenizer=make_tokenizer(), device=CPU, name="tiny", run_dtype=torch.float32, copies=None
+        model=model, tokenizer=make_tokenizer(), device=CPU, name="tiny", run_dtype=torch.float32, replicas=None
     )
     local: Any = SimpleNamespace(loaded=loaded, made_by=dict, generator=None)
     return Context(request, prompts, local, Path("/nowhere"), SilentReporter())

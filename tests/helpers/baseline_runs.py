@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from helpers.tiny_models import make_model, make_tokenizer
-from prosafeprune.baselines.method import FittedParts, Material, Method
+from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.generation import Decoding, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
@@ -46,16 +46,16 @@ def loaded(architecture: str, end_ids: list[int] = ENDS) -> LoadedModel:
     return LoadedModel("tiny", Path(), model, tokenizer, cpu, torch.float32, torch.float32, [1, *end_ids])
 
 
-def material(tiny: LoadedModel, batch_size: int = 4) -> Material:
+def fit_context(tiny: LoadedModel, batch_size: int = 4) -> FitContext:
     def sets(suffix: str) -> dict[PromptClass, PromptSet]:
         texts = {PromptClass.HARMFUL: HARMFUL, PromptClass.BENIGN: BENIGN, PromptClass.PSEUDO_HARMFUL: PSEUDO}
         return {
             one: PromptSet(one, "test", tuple(Prompt(text + suffix) for text in found)) for one, found in texts.items()
         }
 
-    return Material(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
+    return FitContext(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
 
 
-def texts(tiny: LoadedModel, method: Method, learned: FittedParts, size: int, tokens: int = TOKENS) -> list[str]:
-    generator = method.generator(tiny, size, learned)
+def texts(tiny: LoadedModel, method: Method, fitted: FittedParts, size: int, tokens: int = TOKENS) -> list[str]:
+    generator = method.generator(tiny, size, fitted)
     return [answer.text for answer in answer_all(generator, PROMPTS, Decoding(max_new_tokens=tokens))]

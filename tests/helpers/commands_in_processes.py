@@ -1,4 +1,4 @@
-"""Commands one after the other in one team of processes: ``torchrun ... commands_in_team.py COMMANDS.json CODES.json``.
+"""Commands run one after the other in one process group: ``torchrun ... THIS_FILE COMMANDS.json CODES.json``.
 
 Starting processes takes most of the time, so that the tests start them once for several commands.
 """
@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from prosafeprune import cli
-from prosafeprune.parallel.process_group import joined_team
+from prosafeprune.parallel.process_group import joined_process_group
 from prosafeprune.terminal import calm_libraries
 
 
 def main(commands: Path, codes: Path) -> None:
     calm_libraries()
-    with joined_team():
+    with joined_process_group():
         found = []
         for arguments in json.loads(commands.read_text()):
             sys.argv = ["prosafeprune", *arguments]

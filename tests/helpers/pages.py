@@ -11,9 +11,10 @@ from prosafeprune.analysis.page import analysis_page
 from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.earlier import Earlier
+from prosafeprune.evaluation.earlier import EarlierEvaluation
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass, Verdict
@@ -22,13 +23,13 @@ from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.page import Page
-from prosafeprune.report.record import ModelRecord, PromptsRecord, Record, RunRecord
+from prosafeprune.report.record import ModelRecord, Record, RunRecord
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.validation import validate_settings
-from prosafeprune.search.optuna_study import Scored
-from prosafeprune.search.record import Point, Rates, SearchRecord
+from prosafeprune.search.optuna_study import ScoredPlan
+from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></pre>{{ 7 * 7 }}{% raw %}\x00\ud800"
 """What a prompt, an answer or a name may hold at worst."""
@@ -165,20 +166,24 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
     """Return a search with three points, two of them measured."""
     plans = [Plan(layers=(layer,), rank=8, strength=0.5 + layer / 10) for layer in (1, 2, 3)]
     estimated = [
-        Scored(plan=plan, compliance_rate=60 + 10 * i, safety_score=95 - 5 * i, divergence=0.01)
+        ScoredPlan(plan=plan, compliance_rate=60 + 10 * i, safety_score=95 - 5 * i, divergence=0.01)
         for i, plan in enumerate(plans)
     ]
-    measured = [Rates(compliance_rate=62, safety_score=94), Rates(compliance_rate=71, safety_score=92), None]
+    measured = [
+        ValidationRates(compliance_rate=62, safety_score=94),
+        ValidationRates(compliance_rate=71, safety_score=92),
+        None,
+    ]
     return SearchRecord(
         made_by={"model": "3" * 64, "calibration": {"harmful": "4" * 64}, "judge": EVIL, "ranks": [8, 16]},
         silhouettes={0: 0.05, 1: 0.1, 2: 0.2, 3: 0.15},
         screened={one.plan.layers[0]: one for one in estimated},
         candidates=(1, 2, 3),
-        source=Rates(compliance_rate=55, safety_score=95),
+        source=ValidationRates(compliance_rate=55, safety_score=95),
         lowest_safety=91,
         trials=40,
         points=[
-            Point(number=i, plan=plan, estimated=one, measured=two)
+            SearchPoint(number=i, plan=plan, estimated=one, measured=two)
             for i, (plan, one, two) in enumerate(zip(plans, estimated, measured, strict=True), 1)
         ],
         chosen=chosen,
@@ -214,7 +219,7 @@ def compared_record(measured: dict[str, Measurement], **parts: Any) -> Compariso
     """Return the record of a comparison, of methods by name; what ``settings`` has for one are its settings."""
     asked = {"model": "org/tiny", "methods": tuple(measured), **parts.get("request", {})}
     settings = parts.get("settings", {})
-    default = Earlier("default", measured["default"]) if "default" in measured else None
+    default = EarlierEvaluation("default", measured["default"]) if "default" in measured else None
     methods = [
         MethodResult(
             name=name,

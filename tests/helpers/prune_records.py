@@ -8,14 +8,14 @@ from helpers.pages import (
     VERSIONS,
     record,
 )
-from prosafeprune.evaluation.earlier import Earlier
+from prosafeprune.evaluation.earlier import EarlierEvaluation
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import Page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import PromptsRecord
 from prosafeprune.requests.evaluate import EvaluationRequest
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=(0.6, 0.123456789))
@@ -36,7 +36,7 @@ def evaluated(now: Measurement, earlier: Measurement | None = None, **options: A
         scores=now.scores,
         ability=options.pop("ability", {}),
         divergence=options.pop("divergence", None),
-        against=Earlier(options.pop("name", "before"), earlier).compare(now) if earlier is not None else None,
+        against=EarlierEvaluation(options.pop("name", "before"), earlier).compare(now) if earlier is not None else None,
         versions=VERSIONS,
     )
     return evaluation_page(found, now, earlier)

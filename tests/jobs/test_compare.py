@@ -175,7 +175,7 @@ def test_what_was_fitted_serves_evaluate(
     damaged.write_bytes(fitted.read_bytes()[:-10])
     for model, name, file, words in (
         (checkpoint("llama"), other, fitted, f"was fitted for {method}, not for {other}"),
-        (checkpoint("qwen2"), method, fitted, "was fitted otherwise (model"),
+        (checkpoint("qwen2"), method, fitted, "belongs to another fit (model"),
         (checkpoint("llama"), method, damaged, "or damaged"),
         (checkpoint("llama"), method, tmp_path / "none", "no such file"),
         (checkpoint("llama"), method, checkpoint("llama") / "model.safetensors", "no file that a method was fitted"),
@@ -212,7 +212,7 @@ class Shouting(Method):
     name: ClassVar[str] = "shouting"
     words: str = "ANSWER LOUDLY."
 
-    def generator(self, loaded, batch_size, learned):
+    def generator(self, loaded, batch_size, fitted):
         return LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.words))
 """
     )

@@ -65,7 +65,7 @@ def test_a_finished_search_is_read_not_repeated(
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
@@ -101,7 +101,7 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
         return silhouettes(inputs, submodules, *others)
 
     monkeypatch.setattr(searching, "silhouettes", watched)
-    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
     code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
@@ -114,7 +114,7 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "choose", lambda points, source, lowest: None)
+    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: None)
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 3
     assert "No plan was found" in err

@@ -10,8 +10,8 @@ import pytest
 
 from prosafeprune.judge import AnswerClass, Exchange, RulesJudge, judge_answers
 from prosafeprune.judge.agreement import agreement, label_refuses
-from prosafeprune.judge.answer_text import plain
-from prosafeprune.judge.claim_patterns import wrongs_people
+from prosafeprune.judge.rules.answer_parts import plain
+from prosafeprune.judge.rules.wronging_claims import wrongs_people
 
 ANSWERS = Path(__file__).with_name("judge_answers.jsonl")
 

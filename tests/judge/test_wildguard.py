@@ -15,8 +15,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.generation.continuation import continue_texts
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import AnswerClass, Exchange
+from prosafeprune.judge.models.wildguard import PROMPT, local_wildguard, question, read_answer, served_wildguard
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.judge.wildguard import PROMPT, local_wildguard, question, read_answer, served_wildguard
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.judging import JudgeSettings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import dispatch_model
-from helpers.baseline_runs import ENDS, material, texts
+from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
 from helpers.plan_scoring import make_scorer
 from helpers.pooled_inputs import PROMPTS, collect, outputs
@@ -27,7 +27,7 @@ from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.method.plan import Pooling
@@ -37,7 +37,7 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.device_placement import ROOM, weight_bytes
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
-from prosafeprune.streaming.outline import load_outline
+from prosafeprune.streaming.meta_model import load_meta_model
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -81,14 +81,14 @@ def read_resumed(loaded: LoadedModel) -> Any:
     assert passes.starts == (0, 1, 2)
     edits = random_edits_here(loaded, [1, 2])
     with apply_edits(edits):
-        readings = [dict(passes.read(1, logits=True)), dict(passes.read(2)), dict(passes.read(1, 1))]
-    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in readings]
+        outputs = [dict(passes.run(1, logits=True)), dict(passes.run(2)), dict(passes.run(1, 1))]
+    return [[(one[row].hidden, one[row].logits) for row in sorted(one)] for one in outputs]
 
 
 def diverged(loaded: LoadedModel) -> Any:
-    source = read_source(loaded, PROMPTS, BatchSize(3, FIRST), tokens=4)
+    source = record_base_answers(loaded, PROMPTS, BatchSize(3, FIRST), tokens=4)
     with apply_edits(random_edits_here(loaded, [0, 2])):
-        return source.answers, compare_with_source(source, loaded, BatchSize(3, FIRST)).model_dump()
+        return source.answers, divergence_from_base(source, loaded, BatchSize(3, FIRST)).model_dump()
 
 
 def edited_and_back(loaded: LoadedModel) -> Any:
@@ -114,8 +114,8 @@ def seen_through_head(loaded: LoadedModel) -> Any:
 
 def answered_by(method: Method) -> Callable[[LoadedModel], Any]:
     def answered(loaded: LoadedModel) -> Any:
-        learned = method.fit(material(loaded))
-        return learned.tensors, texts(loaded, method, learned, 3)
+        fitted = method.fit(fit_context(loaded))
+        return fitted.tensors, texts(loaded, method, fitted, 3)
 
     return answered
 
@@ -208,7 +208,7 @@ def test_a_model_too_large_for_one_gpu_is_spread(
 @pytest.mark.parametrize(
     ("device", "memory", "message"),
     [
-        ("all", [LARGE], "--device all: there is one GPU, and all is for several. Use auto."),
+        ("all", [LARGE], "--device all: there is one GPU, and all needs several. Use auto."),
         ("all", [100_000, 100_000], "--device all: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
         ("auto", [100_000, 100_000], "--device auto: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
     ],
@@ -230,7 +230,7 @@ def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
 
 def test_low_memory_takes_one_gpu(checkpoint: Make) -> None:
     with pytest.raises(InputError, match="--device all: with --memory low, one layer at a time runs on one GPU"):
-        load_outline(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
+        load_meta_model(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
 
 
 def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

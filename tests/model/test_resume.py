@@ -12,8 +12,7 @@ from helpers.tiny_models import CONFIGS
 from torch import nn
 
 from prosafeprune.errors import InputError
-from prosafeprune.model import resume, storage
-from prosafeprune.model import state_cache as kept_states
+from prosafeprune.model import resume, state_cache, storage
 from prosafeprune.model.anatomy import find_anatomy
 
 
@@ -35,14 +34,14 @@ def test_resumed_passes_equal_whole_passes_of_the_edited_model(architecture: str
     loaded = tiny(architecture)
     passes = resumed(loaded, [1, 2], size)
     assert passes.starts == (0, 1, 2)
-    before = {row: reading.hidden.clone() for row, reading in passes.read(first_layer)}
+    before = {row: output.hidden.clone() for row, output in passes.run(first_layer)}
     disturb(loaded.model, range(first_layer, 3))
-    readings = dict(passes.read(first_layer, logits=True))
-    assert sorted(readings) == list(range(len(PROMPTS)))
+    outputs = dict(passes.run(first_layer, logits=True))
+    assert sorted(outputs) == list(range(len(PROMPTS)))
     for row, text in enumerate(passes.texts):
         hidden, logits = whole_pass(loaded, text)
-        torch.testing.assert_close(readings[row].hidden, hidden, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(readings[row].logits, logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(outputs[row].hidden, hidden, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(outputs[row].logits, logits, rtol=1e-4, atol=1e-4)
         assert (before[row] - hidden).abs().max() > 1e-2  # the edit shows
 
 
@@ -55,19 +54,19 @@ def test_a_plan_that_starts_between_kept_layers_begins_at_the_one_before(archite
     for number, layer in enumerate(passes.anatomy.layers):
         first = next(module for module in layer.modules() if isinstance(module, nn.Linear))
         first.register_forward_hook(lambda *_, number=number: ran.append(number))
-    readings = dict(passes.read(2))
+    outputs = dict(passes.run(2))
     assert set(ran) == {1, 2}
     for row, text in enumerate(passes.texts):
-        torch.testing.assert_close(readings[row].hidden, whole_pass(loaded, text)[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(outputs[row].hidden, whole_pass(loaded, text)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_below_the_earliest_kept_layer_the_whole_model_runs() -> None:
     loaded = tiny("qwen2")
     passes = resumed(loaded, [2])
     disturb(loaded.model, range(0, 3))
-    for row, reading in passes.read(0):
-        torch.testing.assert_close(reading.hidden, whole_pass(loaded, passes.texts[row])[0], rtol=1e-4, atol=1e-4)
-        assert reading.logits is None
+    for row, output in passes.run(0):
+        torch.testing.assert_close(output.hidden, whole_pass(loaded, passes.texts[row])[0], rtol=1e-4, atol=1e-4)
+        assert output.logits is None
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "falcon"])
@@ -78,45 +77,45 @@ def test_a_pass_may_end_at_a_layer(architecture: str) -> None:
     with torch.no_grad():
         ran: list[int] = []
         passes.anatomy.layers[2].register_forward_pre_hook(lambda *_: ran.append(2))
-        readings = dict(passes.read(1, last_layer=1))
+        outputs = dict(passes.run(1, last_layer=1))
         assert not ran
         for row, text in enumerate(passes.texts):
             states = loaded.model(input_ids=torch.tensor([text.ids]), output_hidden_states=True).hidden_states
-            assert len(readings[row].hidden) == len(text.answer_ids) + 1
+            assert len(outputs[row].hidden) == len(text.answer_ids) + 1
             last = states[2][0, -len(text.answer_ids) - 1 :]  # the embeddings come first
-            torch.testing.assert_close(readings[row].hidden, last, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(outputs[row].hidden, last, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "falcon"])
-def test_the_shared_head_is_run_once(architecture: str) -> None:
+def test_the_shared_prefix_is_run_once(architecture: str) -> None:
     loaded = tiny(architecture)
     passes = resumed(loaded, [1], size=1)
-    assert passes.head > 5
+    assert len(passes.prefix) > 5
     widths: list[int] = []
     top = passes.anatomy.layers[2]
     top.register_forward_pre_hook(lambda module, given: widths.append(given[0].shape[1]))
-    list(passes.read(1))
-    assert widths[0] == passes.head
-    assert sum(widths) == passes.head + sum(len(text.ids) - passes.head for text in passes.texts)
+    list(passes.run(1))
+    assert widths[0] == len(passes.prefix)
+    assert sum(widths) == len(passes.prefix) + sum(len(text.ids) - len(passes.prefix) for text in passes.texts)
 
 
-def test_without_a_shared_head_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "shared_prefix_length", lambda model, prompts: 0)
+def test_without_a_shared_prefix_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "shared_prefix_length", lambda *_: 0)
     for architecture in ("gemma3", "gpt2"):
         loaded = tiny(architecture)
         passes = resumed(loaded, [2])
-        assert passes.head == 0
+        assert len(passes.prefix) == 0
         disturb(loaded.model, range(2, 3))
-        for row, reading in passes.read(2):
-            torch.testing.assert_close(reading.hidden, whole_pass(loaded, passes.texts[row])[0], rtol=1e-4, atol=1e-4)
+        for row, output in passes.run(2):
+            torch.testing.assert_close(output.hidden, whole_pass(loaded, passes.texts[row])[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_narrow_window_is_read_without_a_shared_head() -> None:
+def test_a_narrow_window_is_run_without_a_shared_prefix() -> None:
     loaded = tiny("gemma3")
     assert loaded.model.config.sliding_window < len(texts_of(loaded)[1].ids)
-    assert resumed(loaded, [1]).head == 0
+    assert not resumed(loaded, [1]).prefix
     wide = tiny("gemma3", sliding_window=200)
-    assert resumed(wide, [1]).head > 5
+    assert len(resumed(wide, [1]).prefix) > 5
 
 
 def test_the_model_is_left_as_found() -> None:
@@ -125,10 +124,10 @@ def test_the_model_is_left_as_found() -> None:
     wrapped = loaded.model.model.layers[0].forward
     loaded.model.model.layers[0].forward = wrapped  # as libraries do that move weights about
     passes = resumed(loaded, [1, 2])
-    list(passes.read(2, logits=True))
+    list(passes.run(2, logits=True))
     passes.anatomy.layers[2].register_forward_pre_hook(_fail)
     with pytest.raises(ValueError, match="on purpose"):
-        list(passes.read(2))
+        list(passes.run(2))
     for module in loaded.model.modules():
         assert not module._forward_hooks
     assert len(passes.anatomy.layers[2]._forward_pre_hooks) == 1  # the one above
@@ -171,8 +170,8 @@ def test_states_that_do_not_fit_in_memory_go_to_a_file(monkeypatch: pytest.Monke
         loaded = tiny("llama")
         loaded.model.to(dtype)
         passes = resumed(loaded, [1])
-        kept = dict(passes.read(1))
-        whole = dict(passes.read(0))
+        kept = dict(passes.run(1))
+        whole = dict(passes.run(0))
         for row in kept:
             torch.testing.assert_close(kept[row].hidden, whole[row].hidden)
 
@@ -185,11 +184,11 @@ def test_a_disk_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_of_memory_fewer_layers_are_kept_the_earliest_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_states, "MOST_VALUES", 2 * 1000 * 48)
-    assert kept_states.affordable_layers([4, 5, 6, 7, 8, 9], 1000, 48) == (4, 7)
-    assert kept_states.affordable_layers([4, 5, 6], 10, 48) == (4, 5, 6)
-    assert kept_states.affordable_layers([4, 5, 6], 10**9, 48) == (4,)
-    assert kept_states.affordable_layers([], 10, 48) == ()
+    monkeypatch.setattr(state_cache, "MAX_VALUES", 2 * 1000 * 48)
+    assert state_cache.affordable_layers([4, 5, 6, 7, 8, 9], 1000, 48) == (4, 7)
+    assert state_cache.affordable_layers([4, 5, 6], 10, 48) == (4, 5, 6)
+    assert state_cache.affordable_layers([4, 5, 6], 10**9, 48) == (4,)
+    assert state_cache.affordable_layers([], 10, 48) == ()
 
 
 def test_output_that_is_not_finite_is_told() -> None:
@@ -198,4 +197,4 @@ def test_output_that_is_not_finite_is_told() -> None:
     with torch.no_grad():
         loaded.model.model.norm.weight[0] = float("nan")
     with pytest.raises(InputError, match="not finite"):
-        list(passes.read(2))
+        list(passes.run(2))

@@ -28,7 +28,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.parallel.messages import Post
+from prosafeprune.parallel.messages import Mailbox
 from prosafeprune.parallel.process_group import Follower, Leader
 
 Make = Callable[..., Path]
@@ -73,7 +73,7 @@ def both(checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         place.mkdir()
     asked = commands(checkpoint("llama"), two, prompts)
     (two / "commands.json").write_text(json.dumps(asked))
-    script = Path(__file__).with_name("commands_in_team.py")
+    script = Path(__file__).parents[1] / "helpers" / "commands_in_processes.py"
     ended = in_two_processes(script, two / "commands.json", two / "codes.json")
     assert ended.returncode == 0, ended.stderr
     codes = []
@@ -163,11 +163,11 @@ def _outputs(inputs: PooledInputs, submodule: Any) -> torch.Tensor:
 
 
 @pytest.fixture
-def team() -> Iterator[Leader]:
+def leader() -> Iterator[Leader]:
     """Give a leader whose one follower is a thread."""
-    post = Post(distributed.HashStore())
-    leader = Leader(post, 2)
-    follower = threading.Thread(target=Follower(post, 1).work, daemon=True)
+    mailbox = Mailbox(distributed.HashStore())
+    leader = Leader(mailbox, 2)
+    follower = threading.Thread(target=Follower(mailbox, 1).work, daemon=True)
     follower.start()
     try:
         yield leader
@@ -177,34 +177,34 @@ def team() -> Iterator[Leader]:
         assert not follower.is_alive()
 
 
-def count_up(at_hand: dict[str, Any]) -> Iterator[int]:
-    at_hand["begun"] = True
+def count_up(state: dict[str, Any]) -> Iterator[int]:
+    state["begun"] = True
     yield from range(10**9)
 
 
-def fail(at_hand: dict[str, Any]) -> Iterator[int]:
+def fail(state: dict[str, Any]) -> Iterator[int]:
     yield 1
     raise InputError("No room.")
 
 
-def what_is_at_hand(at_hand: dict[str, Any]) -> Iterator[list[str]]:
-    yield list(at_hand)
+def keys_of_state(state: dict[str, Any]) -> Iterator[list[str]]:
+    yield list(state)
 
 
-def test_a_followers_error_is_the_leaders(team: Leader) -> None:
-    team.give(fail)
+def test_a_followers_error_is_the_leaders(leader: Leader) -> None:
+    leader.give(fail)
     found: list[Any] = []
-    with pytest.raises(InputError, match=r"No room\. \(Said by process 1"):
-        found.extend(team.remaining())
+    with pytest.raises(InputError, match=r"No room\. \(Reported by process 1"):
+        found.extend(leader.remaining())
 
 
-def test_new_work_ends_what_is_left_of_the_old(team: Leader) -> None:
-    team.give(count_up)
+def test_new_work_ends_what_is_left_of_the_old(leader: Leader) -> None:
+    leader.give(count_up)
     arrived: list[Any] = []
     while not arrived:
-        arrived += _take(team.arrived(), 3)
-    team.give(what_is_at_hand)
-    assert list(team.remaining()) == [(1, ["begun"])]
+        arrived += _take(leader.arrived(), 3)
+    leader.give(keys_of_state)
+    assert list(leader.remaining()) == [(1, ["begun"])]
 
 
 def _take(items: Iterator[Any], count: int) -> list[Any]:
@@ -215,13 +215,13 @@ def test_commands_that_one_process_does_alone_are_refused(
     run: Run, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.parallel.launch.process_count", lambda: 2)
-    monkeypatch.setattr(cli, "_team", nullcontext)
+    monkeypatch.setattr(cli, "_process_group", nullcontext)
     model = checkpoint("llama")
     low = ["--memory", "low", "--unmeasured", "--layers", "1"]
     for arguments, words in (
-        (["compare", model], "prosafeprune compare runs in one process"),
-        (["evaluate", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint runs in one process"),
-        (["prune", model, *low], "--memory low runs in one process"),
+        (["compare", model], "prosafeprune compare runs in a single process"),
+        (["evaluate", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint runs in a single process"),
+        (["prune", model, *low], "--memory low runs in a single process"),
     ):
         code, _, error = run(*arguments)
         assert (code, words in error) == (2, True), error

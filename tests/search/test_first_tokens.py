@@ -1,4 +1,4 @@
-"""The first words of answers, read from kept states, against decoding every token by whole passes."""
+"""The first answer tokens and their states by resumed passes, against decoding every token by complete passes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CPU = torch.device("cpu")
 
 
 def by_hand(loaded: LoadedModel, ids: tuple[int, ...], tokens: int) -> tuple[tuple[int, ...], np.ndarray]:
-    opening: tuple[int, ...] = ()
-    while len(opening) < tokens:
-        token = int(whole_pass(loaded, ForcedText(ids, opening))[1][-1].argmax())
+    first: tuple[int, ...] = ()
+    while len(first) < tokens:
+        token = int(whole_pass(loaded, ForcedText(ids, first))[1][-1].argmax())
         if token in loaded.end_ids:
             break
-        opening += (token,)
-    hidden = whole_pass(loaded, ForcedText(ids, opening))[0].double().numpy()
-    return opening, (hidden[1:] if opening else hidden).mean(axis=0)
+        first += (token,)
+    hidden = whole_pass(loaded, ForcedText(ids, first))[0].double().numpy()
+    return first, (hidden[1:] if first else hidden).mean(axis=0)
 
 
 def prompt_ids(loaded: LoadedModel) -> list[tuple[int, ...]]:
@@ -37,46 +37,46 @@ def prompt_ids(loaded: LoadedModel) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)
-def test_states_behind_openings_before_and_after_an_edit(architecture: str) -> None:
+def test_states_at_first_tokens_before_and_after_an_edit(architecture: str) -> None:
     loaded = tiny(architecture)
     ids = prompt_ids(loaded)
-    openings = FirstTokenStates(loaded, find_anatomy(loaded.model), ids, 3, [1, 2], BatchSize(2, CPU))
+    first_tokens = FirstTokenStates(loaded, find_anatomy(loaded.model), ids, 3, [1, 2], BatchSize(2, CPU))
     before = [by_hand(loaded, one, 3) for one in ids]
-    assert [text.answer_ids for text in openings.model.texts] == [opening for opening, _ in before]
-    np.testing.assert_allclose(openings.states(2), np.stack([states for _, states in before]), atol=2e-4)
+    assert [text.answer_ids for text in first_tokens.model.texts] == [first for first, _ in before]
+    np.testing.assert_allclose(first_tokens.states(2), np.stack([states for _, states in before]), atol=2e-4)
 
-    departed = set()
+    rejected = set()
     for layer in (1, 2):
         with apply_edits(random_edits(loaded.model, [layer], strength=1.0)):
             after = [by_hand(loaded, one, 3) for one in ids]
-            np.testing.assert_allclose(openings.states(layer), np.stack([states for _, states in after]), atol=2e-4)
-        departed |= {place for place, (one, two) in enumerate(zip(before, after, strict=True)) if one[0] != two[0]}
-    assert departed  # else the prompts that are decoded anew were not tried
+            np.testing.assert_allclose(first_tokens.states(layer), np.stack([states for _, states in after]), atol=2e-4)
+        rejected |= {index for index, (one, two) in enumerate(zip(before, after, strict=True)) if one[0] != two[0]}
+    assert rejected  # else decoding again was not tested
 
 
-def test_only_prompts_that_depart_from_the_source_are_decoded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_whose_draft_is_accepted_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny("llama")
-    openings = FirstTokenStates(loaded, find_anatomy(loaded.model), prompt_ids(loaded), 2, [1], BatchSize(4, CPU))
+    first_tokens = FirstTokenStates(loaded, find_anatomy(loaded.model), prompt_ids(loaded), 2, [1], BatchSize(4, CPU))
 
     def no_decoding(*_: object) -> None:
-        raise AssertionError("decoded anew")
+        raise AssertionError("decoded again")
 
-    monkeypatch.setattr(openings, "_begin", no_decoding)
-    assert openings.states(1).shape == (len(PROMPTS), loaded.model.config.hidden_size)
+    monkeypatch.setattr(first_tokens, "_decode", no_decoding)
+    assert first_tokens.states(1).shape == (len(PROMPTS), loaded.model.config.hidden_size)
 
 
-def test_an_answer_that_ends_at_once_is_read_where_it_ends() -> None:
+def test_an_empty_answer_has_the_state_at_the_last_prompt_token() -> None:
     loaded = tiny("llama")
     ids = prompt_ids(loaded)
-    first = {int(whole_pass(loaded, ForcedText(one))[1][-1].argmax()) for one in ids}
-    ending = LoadedModel(**{**vars(loaded), "end_ids": [*loaded.end_ids, *first]})
-    openings = FirstTokenStates(ending, find_anatomy(loaded.model), ids, 2, [1], BatchSize(4, CPU))
-    assert all(text.answer_ids == () for text in openings.model.texts)
+    immediate = {int(whole_pass(loaded, ForcedText(one))[1][-1].argmax()) for one in ids}
+    ending = LoadedModel(**{**vars(loaded), "end_ids": [*loaded.end_ids, *immediate]})
+    first_tokens = FirstTokenStates(ending, find_anatomy(loaded.model), ids, 2, [1], BatchSize(4, CPU))
+    assert all(text.answer_ids == () for text in first_tokens.model.texts)
     expected = np.stack([whole_pass(loaded, ForcedText(one))[0][-1].double().numpy() for one in ids])
-    np.testing.assert_allclose(openings.states(1), expected, atol=2e-4)
+    np.testing.assert_allclose(first_tokens.states(1), expected, atol=2e-4)
 
 
-def test_a_model_without_kept_layers_runs_nothing_before_it_is_read() -> None:
+def test_a_model_without_kept_layers_runs_nothing_until_asked() -> None:
     loaded = tiny("llama")
     anatomy = find_anatomy(loaded.model)
     passes: list[int] = []
@@ -84,7 +84,7 @@ def test_a_model_without_kept_layers_runs_nothing_before_it_is_read() -> None:
     try:
         model = ResumedModel(loaded, anatomy, [ForcedText(one) for one in prompt_ids(loaded)], (), BatchSize(4, CPU))
         assert passes == []
-        assert len(dict(model.read(0))) == len(PROMPTS)
+        assert len(dict(model.run(0))) == len(PROMPTS)
         assert passes
     finally:
         handle.remove()

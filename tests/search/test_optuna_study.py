@@ -1,4 +1,4 @@
-"""The search for a plan: under a floor, within a budget, gone on with from any line of its journal."""
+"""The search for a plan: under a floor, within a budget, resumed from any line of its journal."""
 
 from __future__ import annotations
 
@@ -11,31 +11,38 @@ import pytest
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.frontier import frontier, worth_confirming
-from prosafeprune.search.optuna_study import Scored, Space, best_of, search_plans
-from prosafeprune.search.record import Rates
-from prosafeprune.search.search_space import paper_windows
-from prosafeprune.search.selection import choose, choose_as_paper, make_points
+from prosafeprune.search.frontier import frontier, plans_to_confirm
+from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
+from prosafeprune.search.record import ValidationRates
+from prosafeprune.search.search_space import SearchSpace, paper_windows
+from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
-SPACE = Space([12, 13, 14, 11, 10, 15], [Pooling.SEQUENCE, Pooling.TAIL], (8, 16), Projection.OBLIQUE)
-"""The best layers by themselves first."""
+SPACE = SearchSpace([12, 13, 14, 11, 10, 15], [Pooling.SEQUENCE, Pooling.TAIL], (8, 16), Projection.OBLIQUE)
+"""The best layers first, each scored alone."""
+SMALL = SearchSpace([12, 13], [Pooling.SEQUENCE], (8,), Projection.OBLIQUE)
 
 
-def landscape(plan: Plan) -> Scored:
+def landscape(plan: Plan) -> ScoredPlan:
     """A model whose compliance rises with every layer pruned, but whose safety falls unless it is layer 12 or 13."""
     gains = {10: 4, 11: 6, 12: 8, 13: 7, 14: 9, 15: 30}
     harms = {10: 2, 11: 2, 12: 0.5, 13: 0.5, 14: 4, 15: 25}
     compliance = 60 + sum(gains[layer] * plan.strength_of(layer) for layer in plan.layers)
     safety = 90 - sum(harms[layer] * plan.strength_of(layer) for layer in plan.layers)
-    return Scored(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=0.01 * len(plan.layers))
+    return ScoredPlan(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=0.01 * len(plan.layers))
 
 
-def run(journal: Path, budget: str, lowest: float = 87, score: Callable[[Plan], Scored] = landscape) -> list[Scored]:
-    return search_plans(score, SPACE, lowest, Budget(budget), journal, 0, SilentReporter())
+def run(
+    journal: Path,
+    budget: str,
+    lowest: float = 87,
+    score: Callable[[Plan], ScoredPlan] = landscape,
+    space: SearchSpace = SPACE,
+) -> list[ScoredPlan]:
+    return search_plans(score, space, lowest, Budget(budget), journal, 0, SilentReporter())
 
 
-def scored(compliance: float, safety: float, layer: int = 1, divergence: float = 0.0) -> Scored:
-    return Scored(
+def scored(compliance: float, safety: float, layer: int = 1, divergence: float = 0.0) -> ScoredPlan:
+    return ScoredPlan(
         plan=Plan(layers=(layer,), strength=1.0),
         compliance_rate=compliance,
         safety_score=safety,
@@ -54,7 +61,7 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
     assert best.compliance_rate > max(landscape(Plan(layers=(n,), strength=1.0)).compliance_rate for n in range(10, 15))
 
 
-def test_single_layers_then_the_best_together_then_neighbours_are_tried_first(tmp_path: Path) -> None:
+def test_single_layers_then_the_best_combined_then_neighbours_are_tried_first(tmp_path: Path) -> None:
     found = run(tmp_path / "journal", "18")
     plans = [(one.plan.layers, one.plan.pooling) for one in found]
     best = [(12, 13), (12, 13, 14), (11, 12, 13, 14), (10, 11, 12, 13, 14, 15)]
@@ -65,28 +72,29 @@ def test_single_layers_then_the_best_together_then_neighbours_are_tried_first(tm
     assert all(one.plan.projection is Projection.OBLIQUE for one in found)
 
 
-def test_the_journal_cut_at_any_line_is_gone_on_with(tmp_path: Path) -> None:
-    run(tmp_path / "journal", "6")
+def test_a_search_resumes_from_its_journal_cut_at_any_line(tmp_path: Path) -> None:
+    run(tmp_path / "journal", "3", space=SMALL)
     lines = (tmp_path / "journal").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 20
     for cut in range(len(lines) + 1):
-        for torn in (b"", lines[cut][: len(lines[cut]) // 2] if cut < len(lines) else b""):
-            journal = tmp_path / f"journal-{cut}-{len(torn)}"
-            journal.write_bytes(b"".join(lines[:cut]) + torn)
-            asked: list[Plan] = []
+        torn = lines[cut][: len(lines[cut]) // 2] if cut < len(lines) else b""  # cut off, so that all before is intact
+        journal = tmp_path / f"journal-{cut}"
+        journal.write_bytes(b"".join(lines[:cut]) + torn)
+        asked: list[Plan] = []
 
-            def score(plan: Plan, asked: list[Plan] = asked) -> Scored:
-                asked.append(plan)
-                return landscape(plan)
+        def score(plan: Plan, asked: list[Plan] = asked) -> ScoredPlan:
+            asked.append(plan)
+            return landscape(plan)
 
-            found = run(journal, "8", score=score)
-            assert len(found) >= 7
-            assert len(asked) <= len(found)  # what the journal has is not scored again
+        found = run(journal, "4", score=score, space=SMALL)
+        assert len(found) >= 3
+        assert len(asked) <= len(found)  # what the journal has is not scored again
 
 
 def test_an_error_in_a_trial_leaves_the_others(tmp_path: Path) -> None:
     count = 0
 
-    def fragile(plan: Plan) -> Scored:
+    def fragile(plan: Plan) -> ScoredPlan:
         nonlocal count
         count += 1
         if count == 4:
@@ -97,7 +105,7 @@ def test_an_error_in_a_trial_leaves_the_others(tmp_path: Path) -> None:
         run(tmp_path / "journal", "10", score=fragile)
     before = count
     found = run(tmp_path / "journal", "12", score=fragile)
-    assert count - before == 9  # the one that was cut short among them
+    assert count - before == 9  # the interrupted one included
     assert len(found) == 12
 
 
@@ -114,61 +122,61 @@ def test_a_budget_is_trials_or_minutes(text: str, trials: int | None, seconds: f
 
 
 @pytest.mark.parametrize("text", ["", "ten", "0", "1.5", "-3", "0m"])
-def test_a_budget_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_budget_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="neither"):
         Budget(text)
 
 
-def test_the_frontier_holds_what_nothing_beats() -> None:
+def test_the_frontier_holds_all_plans_that_none_dominates() -> None:
     generator = random.Random(0)
     points = [scored(generator.randrange(40, 60), generator.randrange(70, 90), layer) for layer in range(60)]
 
-    def beats(one: Scored, two: Scored) -> bool:
+    def dominates(one: ScoredPlan, two: ScoredPlan) -> bool:
         at_least = one.compliance_rate >= two.compliance_rate and one.safety_score >= two.safety_score
         return at_least and (one.compliance_rate, one.safety_score) != (two.compliance_rate, two.safety_score)
 
     best = frontier(points)
-    assert not any(beats(other, one) for one in best for other in points)
+    assert not any(dominates(other, one) for one in best for other in points)
     rates = {(one.compliance_rate, one.safety_score) for one in best}
     assert all(
-        any(beats(one, point) for one in best)
+        any(dominates(one, point) for one in best)
         for point in points
         if (point.compliance_rate, point.safety_score) not in rates
     )
     assert [one.safety_score for one in best] == sorted((one.safety_score for one in best), reverse=True)
 
 
-def test_of_equal_plans_the_gentler_is_on_the_frontier() -> None:
+def test_of_equal_plans_the_one_with_less_benign_kl_is_on_the_frontier() -> None:
     assert frontier([scored(50, 80, 1, 0.2), scored(50, 80, 2, 0.1)])[0].plan.layers == (2,)
 
 
-def test_only_plans_that_keep_the_floor_are_confirmed() -> None:
+def test_only_plans_above_the_floor_are_confirmed() -> None:
     plans = [scored(90, 50, 1), scored(80, 86, 2), scored(79, 86, 3), scored(70, 89, 4), scored(60, 90, 5)]
-    chosen = worth_confirming(plans, 85, 3, reserve=2)
+    chosen = plans_to_confirm(plans, 85, 3, reserve=2)
     assert [one.plan.layers for one in chosen] == [(4,), (5,), (2,)]
-    assert worth_confirming(plans, 95, 3, reserve=2) == []
+    assert plans_to_confirm(plans, 95, 3, reserve=2) == []
 
 
-def test_the_chosen_point_is_measured_keeps_the_floor_and_complies_more_than_the_source() -> None:
+def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_the_base_model() -> None:
     plans = [scored(80, 90, 1), scored(75, 90, 2), scored(70, 90, 3), scored(90, 60, 4)]
     measured = {
-        plans[0].plan.model_dump_json(): Rates(compliance_rate=82, safety_score=84),
-        plans[1].plan.model_dump_json(): Rates(compliance_rate=74, safety_score=88),
-        plans[2].plan.model_dump_json(): Rates(compliance_rate=71, safety_score=92),
+        plans[0].plan.model_dump_json(): ValidationRates(compliance_rate=82, safety_score=84),
+        plans[1].plan.model_dump_json(): ValidationRates(compliance_rate=74, safety_score=88),
+        plans[2].plan.model_dump_json(): ValidationRates(compliance_rate=71, safety_score=92),
     }
     points = make_points(plans, measured, shown=5)
-    source = Rates(compliance_rate=60, safety_score=88)
-    chosen = choose(points, source, 85)
+    base = ValidationRates(compliance_rate=60, safety_score=88)
+    chosen = select_point(points, base, 85)
     assert chosen is not None
     assert points[chosen - 1].plan.layers == (2,)
-    assert choose(points, Rates(compliance_rate=75, safety_score=88), 85) is None
-    paper = choose_as_paper(points)
+    assert select_point(points, ValidationRates(compliance_rate=75, safety_score=88), 85) is None
+    paper = select_as_paper(points)
     assert paper is not None
     assert points[paper - 1].plan.layers == (1,)  # the best T.S., whatever the floor
     assert [point.number for point in points] == list(range(1, len(points) + 1))
 
 
-def test_the_papers_windows_go_out_from_the_peak() -> None:
+def test_the_papers_windows_start_at_the_peak() -> None:
     plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.ORTHOGONAL, 0.9)
     assert [plan.layers for plan in plans[:3]] == [(11,), (10,), (12,)]
     assert [plan.layers for plan in plans if len(plan.layers) == 4] == [
@@ -186,29 +194,29 @@ def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:
         Plan(layers=(3, 5), strength=(0.2, 1.0, 1.0))
 
 
-def test_a_point_that_keeps_half_of_the_allowed_loss_in_reserve_comes_first() -> None:
-    source = Rates(compliance_rate=60, safety_score=90)
-    near = (Rates(compliance_rate=80, safety_score=87.5), 1)
-    far = (Rates(compliance_rate=70, safety_score=89), 2)
+def test_a_point_that_leaves_half_of_the_allowed_drop_comes_first() -> None:
+    base = ValidationRates(compliance_rate=60, safety_score=90)
+    near = (ValidationRates(compliance_rate=80, safety_score=87.5), 1)
+    far = (ValidationRates(compliance_rate=70, safety_score=89), 2)
 
-    def chosen(*measured: tuple[Rates, int]) -> int:
+    def chosen(*measured: tuple[ValidationRates, int]) -> int:
         plans = [scored(rates.compliance_rate, rates.safety_score, layer) for rates, layer in measured]
         rates = {plan.plan.model_dump_json(): one for plan, (one, _) in zip(plans, measured, strict=True)}
         points = make_points(plans, rates, 5)
-        number = choose(points, source, 87)
+        number = select_point(points, base, 87)
         return next(point.plan.layers[0] for point in points if point.number == number)
 
     assert chosen(near, far) == 2
     assert chosen(near) == 1
 
 
-def test_of_points_that_comply_alike_the_safer_is_chosen_and_compliance_goes_before() -> None:
-    source = Rates(compliance_rate=60, safety_score=60)
+def test_of_points_of_equal_compliance_the_safer_is_selected_and_compliance_comes_first() -> None:
+    base = ValidationRates(compliance_rate=60, safety_score=60)
     plans = [scored(80, 72, 1, divergence=0.011), scored(80, 74, 2, divergence=0.012), scored(78, 90, 3)]
     measured = {
-        one.plan.model_dump_json(): Rates(compliance_rate=one.compliance_rate, safety_score=one.safety_score)
+        one.plan.model_dump_json(): ValidationRates(compliance_rate=one.compliance_rate, safety_score=one.safety_score)
         for one in plans
     }
     points = make_points(plans, measured, 5)
-    number = choose(points, source, 57)
+    number = select_point(points, base, 57)
     assert next(point.plan.layers[0] for point in points if point.number == number) == 2

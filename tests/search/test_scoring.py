@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
@@ -27,7 +27,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.search.benign_kl import BenignKl
 from prosafeprune.search.probe import FOLDS, RIDGES, CrossFitted, deal_folds
-from prosafeprune.search.scoring import OPENING_TOKENS, PlanScorer
+from prosafeprune.search.scoring import FIRST_TOKENS, PlanScorer
 
 CPU = torch.device("cpu")
 
@@ -38,28 +38,28 @@ def scorer() -> PlanScorer:
 
 
 def states_by_hand(loaded: LoadedModel, scorer: PlanScorer) -> np.ndarray:
-    """Decode each opening token by token, with a whole pass for each, and average the states behind its tokens."""
+    """Decode the first tokens one by one, each by a complete pass, and average the states at them."""
     texts = [text for one in scorer.sets for text in one.prompts.texts]
     states = []
     for encoded in encode_prompts(loaded.tokenizer, texts):
-        opening: tuple[int, ...] = ()
-        for _ in range(OPENING_TOKENS):
-            token = int(whole_pass(loaded, ForcedText(encoded.ids, opening))[1][-1].argmax())
+        first: tuple[int, ...] = ()
+        for _ in range(FIRST_TOKENS):
+            token = int(whole_pass(loaded, ForcedText(encoded.ids, first))[1][-1].argmax())
             if token in loaded.end_ids:
                 break
-            opening += (token,)
-        hidden = whole_pass(loaded, ForcedText(encoded.ids, opening))[0]
-        states.append((hidden[1:] if opening else hidden).double().mean(dim=0).numpy())
+            first += (token,)
+        hidden = whole_pass(loaded, ForcedText(encoded.ids, first))[0]
+        states.append((hidden[1:] if first else hidden).double().mean(dim=0).numpy())
     return np.stack(states)
 
 
 def test_no_edit_scores_what_was_measured(scorer: PlanScorer) -> None:
-    scores = scorer.source.scores
+    scores = scorer.base.scores
     assert 0 < scores.compliance_rate < 100 and 0 < scores.safety_score < 100
-    assert scorer.score([]) == scorer.source_score
-    assert scorer.source_score.compliance_rate == pytest.approx(scores.compliance_rate)
-    assert scorer.source_score.safety_score == pytest.approx(scores.safety_score)
-    assert scorer.source_score.divergence == 0
+    assert scorer.score([]) == scorer.base_score
+    assert scorer.base_score.compliance_rate == pytest.approx(scores.compliance_rate)
+    assert scorer.base_score.safety_score == pytest.approx(scores.safety_score)
+    assert scorer.base_score.divergence == 0
     nothing = scorer.score(random_edits(scorer.loaded.model, [1, 2], strength=0.0))
     assert nothing.compliance_rate == pytest.approx(scores.compliance_rate, abs=1e-3)
     assert nothing.safety_score == pytest.approx(scores.safety_score, abs=1e-3)
@@ -73,7 +73,7 @@ def test_scores_against_whole_passes_and_probes_by_hand(scorer: PlanScorer, laye
     before = states_by_hand(loaded, scorer)
     with apply_edits(edits):
         after = states_by_hand(loaded, scorer)
-    verdicts = [verdict.answer_class for one in scorer.source.sets for verdict in one.verdicts]
+    verdicts = [verdict.answer_class for one in scorer.base.sets for verdict in one.verdicts]
     harmful = np.array([False] * 12 + [True] * 12)
     changes = {}
     for name, outcomes in (
@@ -92,7 +92,7 @@ def test_scores_against_whole_passes_and_probes_by_hand(scorer: PlanScorer, laye
         changes[name] = two - one
         if name == "refuses":
             assert found.refusal_auc == pytest.approx(roc_auc_score(harmful, two), abs=0.02)
-    scores = scorer.source.scores
+    scores = scorer.base.scores
     expected = scores.compliance_rate + 100 * changes["complies"][~harmful].mean()
     assert found.compliance_rate == pytest.approx(expected, abs=0.01)
     expected = scores.safety_score + 100 * changes["refuses"][harmful].mean()
@@ -122,14 +122,14 @@ def test_a_probe_finds_a_planted_direction_and_follows_a_shift_along_it() -> Non
     assert probe(states + 0.3 * across).mean() == pytest.approx(outcomes.mean(), abs=0.08)
 
 
-def test_outcomes_that_hang_on_nothing_are_not_foretold() -> None:
+def test_random_outcomes_are_not_predicted() -> None:
     draws = np.random.default_rng(1)
     probe = CrossFitted(draws.normal(size=(100, 400)), draws.random(100) > 0.5)
     assert probe.auc is not None and probe.auc < 0.65  # probes that saw these very prompts would reach 1
     assert probe.ridge > RIDGES[0]
 
 
-def test_an_outcome_that_never_varies_is_certain() -> None:
+def test_a_constant_outcome_has_a_constant_probability() -> None:
     states = np.random.default_rng(0).normal(size=(10, 3))
     always = CrossFitted(states, np.ones(10, bool))
     assert always.auc is None
@@ -140,16 +140,16 @@ def test_an_outcome_that_never_varies_is_certain() -> None:
 def test_divergence_equals_that_of_the_evaluation(architecture: str) -> None:
     loaded = tiny(architecture)
     prompts = few_prompts()[PromptClass.BENIGN].texts[:5]
-    damage = BenignKl(loaded, find_anatomy(loaded.model), [1], prompts, 3, BatchSize(5, CPU))
-    source = read_source(loaded, prompts, BatchSize(5, CPU), tokens=3)
+    benign_kl = BenignKl(loaded, find_anatomy(loaded.model), [1], prompts, 3, BatchSize(5, CPU))
+    base = record_base_answers(loaded, prompts, BatchSize(5, CPU), tokens=3)
     with apply_edits(random_edits(loaded.model, [1, 2])):
-        whole = compare_with_source(source, loaded, BatchSize(5, CPU)).mean
-        assert damage.divergence(1) == pytest.approx(whole, rel=1e-4)
-        assert whole > 1e-3
-    assert damage.divergence(2) < 1e-5
+        expected = divergence_from_base(base, loaded, BatchSize(5, CPU)).mean
+        assert benign_kl.mean(1) == pytest.approx(expected, rel=1e-4)
+        assert expected > 1e-3
+    assert benign_kl.mean(2) < 1e-5
 
 
-def test_the_model_is_left_as_it_was(scorer: PlanScorer) -> None:
+def test_the_model_is_left_unchanged(scorer: PlanScorer) -> None:
     before = {name: value.clone() for name, value in scorer.loaded.model.state_dict().items()}
     edits = random_edits(scorer.loaded.model, [1, 2])
     assert scorer.score(edits) == scorer.score(edits)
@@ -167,14 +167,14 @@ def test_the_batch_size_does_not_matter(scorer: PlanScorer) -> None:
     assert one.divergence == pytest.approx(other.divergence, rel=1e-3)
 
 
-def test_a_model_that_shows_nothing_beforehand_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_that_predict_nothing_give_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
 
     class Warnings(SilentReporter):
-        told: list[str] = []  # noqa: RUF012 - one test, one list
+        texts: list[str] = []  # noqa: RUF012 - one test, one list
 
         def warning(self, text: str) -> None:
-            self.told.append(text)
+            self.texts.append(text)
 
     class Refusing(OddJudge):
         def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -183,12 +183,12 @@ def test_a_model_that_shows_nothing_beforehand_is_warned_of(monkeypatch: pytest.
     for judge in (OddJudge(), Refusing()):
         loaded = tiny("llama")
         PlanScorer(loaded, find_anatomy(loaded.model), [1], judge, 4, few_prompts(), reporter=Warnings())
-    assert len(Warnings.told) == 2
-    assert all("--confirmations" in text for text in Warnings.told)
+    assert len(Warnings.texts) == 2
+    assert all("--confirmations" in text for text in Warnings.texts)
 
 
-def test_a_class_without_prompts_is_told() -> None:
+def test_a_class_without_prompts_is_an_error() -> None:
     loaded = tiny("llama")
     prompts = {**few_prompts(), PromptClass.HARMFUL: PromptSet(PromptClass.HARMFUL, "none", ())}
-    with pytest.raises(InputError, match="No harmful prompts"):
+    with pytest.raises(InputError, match="No harmful validation prompts"):
         PlanScorer(loaded, find_anatomy(loaded.model), [1], OddJudge(), 4, prompts)

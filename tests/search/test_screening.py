@@ -1,4 +1,4 @@
-"""Which layers are searched: each scored by itself, the best kept, within the time there is."""
+"""Which layers are searched: each scored alone, the best kept, within the time budget."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests import budget as budget_room
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 from prosafeprune.search.screening import MOST_SCREENED, best_layers, layers_to_screen, screen
 
 
-def scored(layer: int, compliance: float = 50.0, safety: float = 50.0, divergence: float = 0.0) -> Scored:
+def scored(layer: int, compliance: float = 50.0, safety: float = 50.0, divergence: float = 0.0) -> ScoredPlan:
     plan = Plan(layers=(layer,), strength=1.0)
-    return Scored(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=divergence)
+    return ScoredPlan(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=divergence)
 
 
 def test_the_middle_and_the_window_of_the_silhouette_are_screened() -> None:
@@ -27,17 +27,17 @@ def test_the_middle_and_the_window_of_the_silhouette_are_screened() -> None:
         assert max(layers) >= depth * 3 // 4
 
 
-def test_the_best_raise_the_tradeoff_score_for_least_damage() -> None:
+def test_the_best_raise_the_tradeoff_score_at_least_benign_kl() -> None:
     found = {1: scored(1, 60, 50), 2: scored(2, 90, 10), 3: scored(3, 50, 62), 4: scored(4, 60, 50, divergence=0.5)}
     assert best_layers(found, 2) == (3, 1)  # layer 2 only moves along the trade-off
-    assert best_layers(found, 3) == (3, 1, 2)  # 50, less than 55 with 5 points of damage: of equals the first
+    assert best_layers(found, 3) == (3, 1, 2)  # 50, less than 55 with a penalty of 5 points: of equals the first
     assert best_layers(found, 9) == (3, 1, 2, 4)
 
 
-def test_what_is_known_is_not_scored_again_and_all_is_scored_with_a_budget_in_trials() -> None:
+def test_known_layers_are_not_scored_again_and_a_budget_in_trials_scores_all() -> None:
     asked: list[int] = []
 
-    def score(layer: int) -> Scored:
+    def score(layer: int) -> ScoredPlan:
         asked.append(layer)
         return scored(layer)
 
@@ -47,11 +47,11 @@ def test_what_is_known_is_not_scored_again_and_all_is_scored_with_a_budget_in_tr
     assert asked[:3] == [0, 4, 8]  # the coarse picture first
 
 
-def test_half_of_the_minutes_at_most_go_into_screening(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_screening_takes_at_most_half_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(budget_room.time, "monotonic", lambda: now)
 
-    def score(layer: int) -> Scored:
+    def score(layer: int) -> ScoredPlan:
         nonlocal now
         now += 10.0
         return scored(layer)

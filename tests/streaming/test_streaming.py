@@ -25,8 +25,8 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.prepare import given_plan, prepare_job
-from prosafeprune.streaming import passing
-from prosafeprune.streaming.passing import PassingCheckpoint
+from prosafeprune.streaming import streamed_checkpoint
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
 Make = Callable[..., Path]
 WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
@@ -60,7 +60,7 @@ def prune_whole(asked: Any, output: Path) -> Path:
     return output
 
 
-def prune_passing(asked: Any, output: Path) -> PruneUnmeasuredResult:
+def prune_streamed(asked: Any, output: Path) -> PruneUnmeasuredResult:
     return run_prune_unmeasured(asked, output)
 
 
@@ -79,8 +79,8 @@ def test_shards_are_those_of_the_ordinary_path_bit_for_bit(
 ) -> None:
     source = save_checkpoint(tmp_path / "source", architecture, max_shard_size="60KB")
     asked = recipe(source, prompt_files)
-    result = prune_passing(asked, tmp_path / "passing")
-    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+    result = prune_streamed(asked, tmp_path / "streamed")
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "streamed", source)
     assert result.record.model.sha256 == model_hash(source)
     assert {one.layer for one in result.record.submodules} == {1, 2}
 
@@ -91,10 +91,10 @@ def test_with_experts_shards_are_those_of_the_ordinary_path_but_for_rounding(
 ) -> None:
     source = save_checkpoint(tmp_path / "source", architecture, max_shard_size="60KB")
     asked = recipe(source, prompt_files)
-    result = prune_passing(asked, tmp_path / "passing")
+    result = prune_streamed(asked, tmp_path / "streamed")
     whole, edited = prune_whole(asked, tmp_path / "whole"), set()
     for file in sorted(whole.glob("*.safetensors")):
-        one, two, before = load_file(file), load_file(tmp_path / "passing" / file.name), load_file(source / file.name)
+        one, two, before = load_file(file), load_file(tmp_path / "streamed" / file.name), load_file(source / file.name)
         for name, tensor in one.items():
             torch.testing.assert_close(two[name], tensor, rtol=0, atol=5e-6)
             if not torch.equal(two[name], before[name]):
@@ -118,8 +118,8 @@ def test_in_bfloat16_and_with_other_settings_too(
 ) -> None:
     source = checkpoint("gemma3", torch.bfloat16, max_shard_size="60KB")
     asked = recipe(source, prompt_files, **settings)
-    prune_passing(asked, tmp_path / "passing")
-    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+    prune_streamed(asked, tmp_path / "streamed")
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "streamed", source)
 
 
 def test_spilled_states_change_nothing(
@@ -127,28 +127,28 @@ def test_spilled_states_change_nothing(
 ) -> None:
     source = checkpoint("llama", max_shard_size="60KB")
     asked = recipe(source, prompt_files)
-    prune_passing(asked, tmp_path / "memory")
+    prune_streamed(asked, tmp_path / "memory")
     monkeypatch.setattr(storage, "KEPT_IN_MEMORY", 0)
     spilled: list[Any] = []
     memmap = storage.np.memmap
     monkeypatch.setattr(storage.np, "memmap", lambda *given, **how: spilled.append(how) or memmap(*given, **how))
-    prune_passing(asked, tmp_path / "spilled")
+    prune_streamed(asked, tmp_path / "spilled")
     assert len(spilled) == 1
     assert_same_shards(tmp_path / "memory", tmp_path / "spilled", source)
 
 
-def test_prompts_that_share_no_head(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_that_share_no_prefix(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {}
     for name in ("benign", "harmful", "pseudo_harmful"):
         file = tmp_path / f"{name}.jsonl"
         file.write_text("".join(json.dumps({"prompt": f"{name} {number}"}) + "\n" for number in range(6)))
         files[name] = str(file)
-    monkeypatch.setattr("conftest.TEMPLATE", "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}")
+    monkeypatch.setattr("helpers.tiny_models.TEMPLATE", "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}")
     source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
     asked = recipe(source, files)
-    result = prune_passing(asked, tmp_path / "passing")
+    result = prune_streamed(asked, tmp_path / "streamed")
     assert result.record.run.shared_head_tokens == 0
-    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source)
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "streamed", source)
 
 
 def test_names_on_disk_may_differ_from_those_in_memory(prompt_files: dict[str, str], tmp_path: Path) -> None:
@@ -157,15 +157,15 @@ def test_names_on_disk_may_differ_from_those_in_memory(prompt_files: dict[str, s
     tensors["h.1.attn.bias"] = torch.ones(1, 1, 8, 8)  # old files hold masks that no parameter comes from
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     asked = recipe(source, prompt_files)
-    result = prune_passing(asked, tmp_path / "passing")
+    result = prune_streamed(asked, tmp_path / "streamed")
     assert "h.2.mlp.c_fc.weight" in result.record.edited_tensors
-    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "passing", source, count=1)
+    assert_same_shards(prune_whole(asked, tmp_path / "whole"), tmp_path / "streamed", source, count=1)
 
 
 def test_everything_but_the_shards_card_and_record_is_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
     (source / "pytorch_model.bin").write_bytes(b"old")
-    prune_passing(recipe(source, prompt_files), tmp_path / "out")
+    prune_streamed(recipe(source, prompt_files), tmp_path / "out")
     names = {file.name for file in source.iterdir()} - {"pytorch_model.bin"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names | {"prosafeprune.json"}
     for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
@@ -180,7 +180,7 @@ def test_everything_but_the_shards_card_and_record_is_copied(prompt_files: dict[
         (lambda tensors: tensors.pop("model.embed_tokens.weight"), "holds no embeddings"),
         (lambda tensors: tensors["model.layers.0.mlp.up_proj.weight"].fill_(float("nan")), "holds NaN"),
         (lambda tensors: tensors["model.embed_tokens.weight"].fill_(float("inf")), "holds NaN or infinite"),
-        (lambda tensors: tensors.update({"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2)}), "misshapen"),
+        (lambda tensors: tensors.update({"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2)}), "wrong shape"),
     ],
 )
 def test_damaged_checkpoints_leave_nothing_behind(
@@ -191,7 +191,7 @@ def test_damaged_checkpoints_leave_nothing_behind(
     damage(tensors)
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=told):
-        prune_passing(recipe(source, prompt_files), tmp_path / "place" / "out")
+        prune_streamed(recipe(source, prompt_files), tmp_path / "place" / "out")
     assert list((tmp_path / "place").iterdir()) == []
 
 
@@ -199,13 +199,13 @@ def test_layers_that_share_keys_and_values_are_refused(prompt_files: dict[str, s
     source = save_checkpoint(tmp_path / "source", "llama")
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**config, "num_kv_shared_layers": 1}))
-    with pytest.raises(InputError, match="one another's keys and values"):
-        prune_passing(recipe(source, prompt_files), tmp_path / "out")
+    with pytest.raises(InputError, match="share keys and values"):
+        prune_streamed(recipe(source, prompt_files), tmp_path / "out")
 
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(passing, "AT_ONCE", 100)
+    monkeypatch.setattr(streamed_checkpoint, "AT_ONCE", 100)
     yield
 
 
@@ -217,14 +217,14 @@ def test_tensors_pass_whole_by_rows_or_unread(dtype: torch.dtype, small_pieces: 
     tensors = {name: torch.randn(13, 9).to(dtype) for name in ("whole", "rows", "unread")}
     tensors["narrow"] = torch.randn(500, 1).to(dtype)
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
-    checkpoint = PassingCheckpoint(source, copy)
+    checkpoint = StreamedCheckpoint(source, copy)
     held = checkpoint.read("whole")
     assert torch.equal(held.tensor, tensors["whole"])
     held.read().zero_()
     assert torch.equal(held.read(), tensors["whole"])
     assert torch.equal(checkpoint.read_rows("rows", [12, 0, 5, 6]), tensors["rows"][[0, 5, 6, 12]])
     assert torch.equal(checkpoint.read_rows("narrow", [499]), tensors["narrow"][[499]])
-    assert checkpoint.waiting == 1
+    assert checkpoint.remaining == 1
     told: list[int] = []
     hashes = checkpoint.finish(told.append)
     assert told == [1]

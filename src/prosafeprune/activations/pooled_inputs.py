@@ -1,11 +1,10 @@
 """Pooled activations of every submodule from one forward pass (section 3.2, the matrices A).
 
-Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: it is enough to pool inputs, and
-matrices that read the same tensor (q, k and v; gate and up) share one. Tokens that all prompts begin with are run once,
-since under causal attention their activations are the same for every prompt. An expert's mean is over the tokens routed
-to it.
+Pooling by mean is linear, so the pooled output of a submodule is ``W mean(h) + b``: pooling the inputs is enough, and
+matrices that read the same tensor (q, k and v; gate and up) share one. The prefix shared by all prompts is run once. An
+expert's mean is over the tokens routed to it.
 
-A pass may run one layer alone, its inputs given: :class:`Segment`.
+A pass may run a single layer on given inputs: :class:`Segment`.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.activations.expert_inputs import ExpertInputs, ExpertTokens, pool_expert_tokens
 from prosafeprune.activations.pooling import token_weights
@@ -25,37 +23,30 @@ from prosafeprune.activations.recorder import Recorder
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import (
-    BatchSize,
-    PaddedBatch,
-    accepted,
-    expand_cache,
-    fill_unrun_layers,
-    pad_batch,
-    shared_prefix_length,
-)
+from prosafeprune.model.batches import BatchSize, pad_batch, run_batch
 from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 
 
 @dataclass(frozen=True)
 class PooledInputs:
-    """Pooled inputs of submodules, for prompts in the order they were given."""
+    """Pooled inputs of submodules, one row per prompt, in the prompts' order."""
 
     by_module: dict[str, torch.Tensor]
-    """For each module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules with one input share one."""
+    """By module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
     batch_sizes: tuple[int, ...]
-    """How many prompts ran at a time, in order; results depend on it in the last bits."""
-    shared_head: int
-    """How many leading tokens were run once for all prompts."""
+    """Size of each batch, in order; results depend on it in the last bits."""
+    prefix_length: int
+    """Tokens of the shared prefix, which was run once."""
     routed: ExpertInputs = field(default_factory=ExpertInputs)
-    """What experts read, each of the prompts that reach it."""
+    """Inputs of experts, each pooled over the prompts that reach it."""
 
     def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
         """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
 
-        Of those ``prompts`` that reach it, or of all that do; an expert is the only submodule that some do not reach.
+        The columns are those of ``prompts`` (None: all) that reach it; only experts are not reached by every prompt.
         """
         if submodule.expert is not None:
             inputs = self.routed.of(submodule.reads, prompts)
@@ -67,7 +58,7 @@ class PooledInputs:
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
 
     def reaching(self, submodule: Submodule, prompts: Sequence[int]) -> list[int]:
-        """Return those of ``prompts`` that reach a submodule: all, unless it is an expert's."""
+        """Return those of ``prompts`` that reach a submodule: all of them unless it is an expert."""
         if submodule.expert is None:
             return list(prompts)
         reached = set(self.routed.prompts.get(submodule.reads, ()))
@@ -80,15 +71,15 @@ def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextMa
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of the model that is run: up to a layer, and from where whoever gives it lets passes begin."""
+    """The part of the model that is run: up to a layer, beginning wherever ``around`` makes passes begin."""
 
     last_layer: int
     around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = _nothing_around
-    """Entered around the pass over some rows, padded on the right to a width; None for the rows is the shared head."""
+    """Context of the pass over some rows padded on the right to a width; the rows are None for the shared prefix."""
 
 
 def collect_pooled_inputs(
-    model: Any,
+    model: PreTrainedModel,
     anatomy: Anatomy,
     prompts: Sequence[EncodedPrompt],
     pooling: Pooling,
@@ -104,22 +95,22 @@ def collect_pooled_inputs(
         anatomy: its submodules.
         prompts: at least one.
         pooling: which tokens are averaged.
-        layers: layer numbers whose submodules are wanted.
+        layers: the layers whose submodules are wanted.
         batch_size: how many prompts to run at a time.
-        advance: told of each prompt that is done.
-        segment: the part of the model to run, where it is not all up to the last of ``layers``; these may then be none.
+        advance: called after each batch with the number of its prompts.
+        segment: the part of the model to run, if not everything up to the last of ``layers``, which may then be empty.
 
     Raises:
-        InputError: a pooled input is not finite, or out of memory.
+        InputError: a pooled input is not finite, a prompt is longer than the model's positions, or out of memory.
     """
     segment = segment or Segment(max(layers))
     recorder = Recorder([submodule for submodule in anatomy.submodules if submodule.layer in set(layers)])
-    # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
+    # Longest first: running out of memory shows at once, and the rows of a batch have similar lengths.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     sizes: list[int] = []
-    with torch.inference_mode(), recorder.listening(anatomy.layers[segment.last_layer]):
+    with torch.inference_mode(), recorder.recording(anatomy.layers[segment.last_layer]):
         collector = _Collector(model, recorder, prompts, pooling, segment)
-        collector.run_head(anatomy.num_layers)
+        collector.run_prefix()
         for done in batch_size.run(order, collector.collect):
             sizes.append(done)
             advance(done)
@@ -128,88 +119,80 @@ def collect_pooled_inputs(
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
     recorder.require_all_read()
     by_module = {name: collector.pooled[recorder.reads[name]] for name in recorder.modules}
-    return PooledInputs(by_module, tuple(sizes), collector.head, collector.routed)
+    return PooledInputs(by_module, tuple(sizes), len(collector.prefix), collector.routed)
 
 
 class _Collector:
-    """Runs prompts behind their shared head, batch by batch, and keeps what is pooled of each."""
+    """Runs the prompts after their shared prefix, batch by batch, and collects their pooled inputs."""
 
     def __init__(
-        self, model: Any, recorder: Recorder, prompts: Sequence[EncodedPrompt], pooling: Pooling, segment: Segment
+        self,
+        model: PreTrainedModel,
+        recorder: Recorder,
+        prompts: Sequence[EncodedPrompt],
+        pooling: Pooling,
+        segment: Segment,
     ) -> None:
         self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
-        self.head = shared_prefix_length(model, [prompt.ids for prompt in prompts])
+        self.prefix = prompts[0].ids[: shared_prefix_length(model, [prompt.ids for prompt in prompts], "right")]
         self.pooled: dict[str, torch.Tensor] = {}
         self.routed = ExpertInputs()
         self._weights = [token_weights(prompt, pooling) for prompt in prompts]
-        self._head_cache = DynamicCache(config=model.config) if self.head else None
-        self._head_inputs: dict[str, torch.Tensor] = {}
-        self._head_routed: dict[str, ExpertTokens] = {}
+        self._prefix_cache: DynamicCache | None = None
+        self._prefix_inputs: dict[str, torch.Tensor] = {}
+        self._prefix_routed: dict[str, ExpertTokens] = {}
 
-    def run_head(self, num_layers: int) -> None:
-        """Run what all prompts begin with, where there is such, through a model of so many layers."""
-        if not self.head:
+    def run_prefix(self) -> None:
+        """Run the shared prefix, if there is one."""
+        if not self.prefix:
             return
-        batch = pad_batch([self.prompts[0].ids[: self.head]], 0, "right", self.device)
-        with self.segment.around(None, self.head):
-            self._head_inputs = self.recorder.run(
-                batch,
-                lambda: _forward(self.model, batch, self._head_cache, 0),
-                lambda hidden: hidden[0].clone(),
-                self._head_routed.__setitem__,
+
+        def forward() -> None:
+            self._prefix_cache = run_prefix(self.model, self.prefix)
+
+        length = len(self.prefix)
+        with self.segment.around(None, length):
+            self._prefix_inputs = self.recorder.run(
+                (1, length), forward, lambda hidden: hidden[0].clone(), self._prefix_routed.__setitem__
             )
-        dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=self.model.dtype)
-        fill_unrun_layers(self._head_cache, num_layers, dummy)
 
     def collect(self, rows: Sequence[int]) -> None:
-        """Run some of the prompts. Leaves nothing behind when it fails half-way."""
-        batch = pad_batch([self.prompts[i].ids[self.head :] for i in rows], self.head, "right", self.device)
-        cache = expand_cache(self._head_cache, len(rows)) if self.head else None
-        weights = _split_weights([self._weights[i] for i in rows], self.head, batch.ids.shape[1])
-        # Each layer's where it lies: a model may be spread over several GPUs.
+        """Run some of the prompts. Has no effect when it fails."""
+        length = len(self.prefix)
+        batch = pad_batch([self.prompts[i].ids[length:] for i in rows], length, "right", self.device)
+        cache = expand_cache(self._prefix_cache, len(rows)) if self._prefix_cache is not None else None
+        weights = _split_weights([self._weights[i] for i in rows], length, batch.ids.shape[1])
+        # On the device of each layer: a model may be spread over several GPUs.
         weights_on = functools.cache(lambda device: tuple(part.to(device) for part in weights))
         routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
         def pool_expert(name: str, tokens: ExpertTokens | None) -> None:
-            head_weights, tail_weights = weights_on((tokens or self._head_routed[name]).read.device)
-            reached, means = pool_expert_tokens(tail_weights, tokens, head_weights, self._head_routed.get(name))
+            prefix, suffix = weights_on((tokens or self._prefix_routed[name]).inputs.device)
+            reached, means = pool_expert_tokens(suffix, tokens, prefix, self._prefix_routed.get(name))
             routed[name] = reached.cpu(), means.cpu()
 
         with self.segment.around(rows, batch.ids.shape[1]):
             found = self.recorder.run(
-                batch,
-                lambda: _forward(self.model, batch, cache, self.head),
+                (len(rows), batch.ids.shape[1]),
+                lambda: run_batch(self.model, batch, batch.full_mask, cache),
                 lambda hidden: torch.einsum("bt,btd->bd", weights_on(hidden.device)[1], hidden),
                 pool_expert,
             )
-        for name in self._head_routed:
-            if name not in routed:  # the expert has tokens of the head alone
+        for name in self._prefix_routed:
+            if name not in routed:  # only tokens of the prefix are routed to this expert
                 pool_expert(name, None)
-        for name, tail in found.items():
-            total = tail + weights_on(tail.device)[0] @ self._head_inputs[name] if self.head else tail
+        for name, pooled in found.items():
+            total = pooled + weights_on(pooled.device)[0] @ self._prefix_inputs[name] if self.prefix else pooled
             target = self.pooled.setdefault(name, torch.empty(len(self.prompts), total.shape[1]))
             target[list(rows)] = total.cpu()
         for name, (reached, means) in routed.items():
-            self.routed.add(name, [rows[place] for place in reached.tolist()], means)
+            self.routed.add(name, [rows[i] for i in reached.tolist()], means)
 
 
-def _forward(model: Any, batch: PaddedBatch, cache: Any, head: int) -> None:
-    """Run a padded batch behind ``head`` cached tokens."""
-    rows = batch.ids.shape[0]
-    mask = torch.cat([batch.mask.new_ones(rows, head), batch.mask], dim=1)
-    model(
-        input_ids=batch.ids,
-        attention_mask=mask,
-        past_key_values=cache,
-        use_cache=cache is not None,
-        **accepted(model, position_ids=batch.positions),
-    )
-
-
-def _split_weights(weights: Sequence[torch.Tensor], head: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weights of head tokens ``(rows, head)`` and of right-padded tail tokens ``(rows, width)``."""
-    tails = torch.zeros(len(weights), width)
+def _split_weights(weights: Sequence[torch.Tensor], prefix: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weights of prefix tokens ``(rows, prefix)`` and of right-padded suffix tokens ``(rows, width)``."""
+    suffixes = torch.zeros(len(weights), width)
     for row, weight in enumerate(weights):
-        tails[row, : len(weight) - head] = weight[head:]
-    return torch.stack([weight[:head] for weight in weights]), tails
+        suffixes[row, : len(weight) - prefix] = weight[prefix:]
+    return torch.stack([weight[:prefix] for weight in weights]), suffixes

@@ -1,33 +1,29 @@
-"""What the submodules of some layers read in a forward pass, seen while it runs."""
+"""The inputs of the submodules of some layers, recorded during a forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 
 from prosafeprune.activations.expert_inputs import ExpertTokens
 from prosafeprune.errors import InputError
-from prosafeprune.model.batches import PaddedBatch
-from prosafeprune.model.experts import Tell, telling
+from prosafeprune.model.experts import OnExpertInput, watched_experts
+from prosafeprune.model.partial_pass import EndReached
 from prosafeprune.model.submodule import Submodule
 
 Pool = Callable[[torch.Tensor], torch.Tensor]
-"""Makes of what a module reads, ``(rows, tokens, d_in)`` in float32, what is kept of it."""
+"""Reduces a module's input, ``(rows, tokens, d_in)`` in float32, to what is stored of it."""
 PoolRouted = Callable[[str, ExpertTokens], None]
-"""Told, by the name of what is read, what an expert reads."""
-
-
-class _LastLayerReached(Exception):
-    """Ends a forward pass from inside: nothing above the last layer asked for is computed."""
+"""Called with the name of an expert's input and the input."""
 
 
 class Recorder:
-    """Sees what modules read in a forward pass, and hands each tensor, once, to ``pool``.
+    """Records the inputs of modules during a forward pass, passing each tensor once to ``pool``.
 
-    Pooling happens while the pass runs: a layer may change its tensors afterwards, and keeping them would cost memory.
+    Pooling happens during the pass: a layer may change its tensors afterwards, and keeping them would cost memory.
     """
 
     def __init__(self, submodules: Sequence[Submodule]) -> None:
@@ -39,17 +35,17 @@ class Recorder:
         self._pooled: dict[str, torch.Tensor] = {}
         self._pool_routed: PoolRouted = lambda name, tokens: None
         self._shape = (0, 0)
-        """Rows and tokens of the pass that runs."""
+        """Rows and tokens of the current pass."""
         self._latest: tuple[str, torch.Tensor] | None = None
 
     @contextmanager
-    def listening(self, last_layer: torch.nn.Module) -> Iterator[None]:
-        """Listen to passes, each of which ends behind ``last_layer``, for as long as the context."""
+    def recording(self, last_layer: torch.nn.Module) -> Iterator[None]:
+        """Record the passes run inside the context, each of which ends after ``last_layer``."""
         with ExitStack() as stack:
             for name, module in self.modules.items():
                 stack.callback(module.register_forward_pre_hook(self._hook(name)).remove)
             for name, module in self.experts.items():
-                stack.enter_context(telling(module, self._tell(name)))
+                stack.enter_context(watched_experts(module, self._on_expert_input(name)))
             stack.callback(last_layer.register_forward_hook(self._stop).remove)
             yield
 
@@ -65,49 +61,44 @@ class Recorder:
 
         return record
 
-    def _tell(self, name: str) -> Tell:
-        def tell(expert: int, parameter: str, places: torch.Tensor, read: torch.Tensor) -> None:
+    def _on_expert_input(self, name: str) -> OnExpertInput:
+        def record(expert: int, parameter: str, indices: torch.Tensor, inputs: torch.Tensor) -> None:
             self.reads[name] = name
-            self._pool_routed(f"{name}.{expert}.{parameter}", ExpertTokens(places, read.float()))
+            self._pool_routed(f"{name}.{expert}.{parameter}", ExpertTokens(indices, inputs.float()))
 
-        return tell
+        return record
 
     def require_all_read(self) -> None:
-        """Raise InputError when a module was not run by any pass so far."""
+        """Raise InputError when no pass so far has run some module."""
         unread = [name for name in (*self.modules, *self.experts) if name not in self.reads]
         if unread:
             raise InputError(f"{unread[0]} is not run by the model's forward pass: this architecture is not supported.")
 
     def _by_token(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
-        """Return what a module reads as ``(rows, tokens, d_in)``; some architectures flatten rows and tokens."""
+        """Return a module's input as ``(rows, tokens, d_in)``; some architectures flatten rows and tokens."""
         rows, tokens = self._shape
         if hidden.numel() != rows * tokens * hidden.shape[-1]:
             raise InputError(
-                f"{name} reads a tensor of shape {tuple(hidden.shape)}, which is not one row a token: not supported."
+                f"{name} reads a tensor of shape {tuple(hidden.shape)}, which is not one row per token: not supported."
             )
         return hidden.reshape(rows, tokens, hidden.shape[-1])
 
     @staticmethod
     def _stop(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-        raise _LastLayerReached
+        raise EndReached
 
     def run(
-        self,
-        batch: PaddedBatch,
-        forward: Callable[[], None],
-        pool: Pool,
-        pool_expert_tokens: PoolRouted,
+        self, shape: tuple[int, int], forward: Callable[[], object], pool: Pool, pool_expert_tokens: PoolRouted
     ) -> dict[str, torch.Tensor]:
-        """Run a forward pass over ``batch``; return by module name what ``pool`` makes of each input.
+        """Run a forward pass over ``shape`` (rows, tokens); return by module name the pooled inputs.
 
-        What experts read goes to ``pool_expert_tokens``.
+        The inputs of experts go to ``pool_expert_tokens``.
         """
         self._pool, self._pool_routed, self._pooled, self._latest = pool, pool_expert_tokens, {}, None
-        self._shape = (batch.ids.shape[0], batch.ids.shape[1])
+        self._shape = shape
         try:
-            forward()
-        except _LastLayerReached:
-            pass
+            with suppress(EndReached):
+                forward()
         finally:
             self._latest = None
         return self._pooled

@@ -1,4 +1,4 @@
-"""Pooled inputs of parts of the prompts, put together as if all had been run in one process."""
+"""Pooled inputs of shards of the prompts, merged as if all prompts had been run in one process."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from prosafeprune.progress import Advance, ignore
 
 
 @dataclass(frozen=True)
-class Part:
-    """The pooled inputs of some prompts, in arrays that can be sent."""
+class PooledShard:
+    """The pooled inputs of some prompts, as numpy arrays that can be sent to another process."""
 
-    places: Sequence[int]
-    """Which of all prompts they are."""
+    indices: Sequence[int]
+    """Which of all prompts these are."""
     arrays: dict[str, np.ndarray]
-    """Matrices ``(places, d_in)``, float32, by the name of a module that reads them."""
+    """Matrices ``(prompts, d_in)``, float32, by the name of a module that reads them."""
     reads: dict[str, str]
-    """For each module the name of the one whose matrix is also its own."""
+    """For each module the name under which its matrix is stored; modules that read one tensor share it."""
     routed: dict[str, tuple[list[int], np.ndarray]]
-    """For each expert's tensor the prompts that reach it, counted over all, and what it reads of them."""
+    """For each expert's input the prompts that reach it, among all prompts, and their rows."""
     batch_sizes: tuple[int, ...]
-    shared_head: int
+    prefix_length: int
 
 
 @dataclass(frozen=True)
 class CollectShard:
-    """Runs some of the prompts through a model, and pools what its matrices read."""
+    """Runs some of the prompts through a model and pools the inputs of its submodules."""
 
     prompts: Sequence[EncodedPrompt]
     pooling: Pooling
@@ -45,51 +45,51 @@ class CollectShard:
     batch_size: int | Literal["auto"]
     with_experts: bool
 
-    def __call__(self, loaded: LoadedModel, places: Sequence[int], advance: Advance = ignore) -> Iterator[Part]:
-        """Yield the part of the prompts at some places. Raises InputError as ``collect_pooled_inputs`` does."""
+    def __call__(self, loaded: LoadedModel, indices: Sequence[int], advance: Advance = ignore) -> Iterator[PooledShard]:
+        """Yield the shard of the prompts at these indices. Raises InputError as ``collect_pooled_inputs`` does."""
         anatomy = find_anatomy(loaded.model)
         inputs = collect_pooled_inputs(
             loaded.model,
             anatomy if self.with_experts else anatomy.without_experts(),
-            [self.prompts[place] for place in places],
+            [self.prompts[index] for index in indices],
             self.pooling,
             self.layers,
             BatchSize(self.batch_size, loaded.device),
             advance,
         )
-        yield make_shard(inputs, places)
+        yield make_shard(inputs, indices)
 
 
-def make_shard(inputs: PooledInputs, places: Sequence[int]) -> Part:
-    """Return pooled inputs of the prompts at some places as a part."""
+def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:
+    """Return the pooled inputs of the prompts at these indices as a shard."""
     first: dict[int, str] = {}
     reads = {name: first.setdefault(id(matrix), name) for name, matrix in inputs.by_module.items()}
-    return Part(
-        places,
+    return PooledShard(
+        indices,
         {name: inputs.by_module[name].numpy() for name in first.values()},
         reads,
         {
-            name: ([places[prompt] for prompt in sorted(reached)], inputs.routed.of(name).numpy())
+            name: ([indices[prompt] for prompt in sorted(reached)], inputs.routed.of(name).numpy())
             for name, reached in inputs.routed.prompts.items()
         },
         inputs.batch_sizes,
-        inputs.shared_head,
+        inputs.prefix_length,
     )
 
 
-def merge_shards(parts: Sequence[Part]) -> PooledInputs:
-    """Return the pooled inputs of all prompts; their batch sizes are those of one part after the other."""
-    count = sum(len(part.places) for part in parts)
-    matrices = {name: torch.empty(count, array.shape[1]) for name, array in parts[0].arrays.items()}
+def merge_shards(shards: Sequence[PooledShard]) -> PooledInputs:
+    """Return the pooled inputs of all prompts; batch sizes are concatenated in the order of the shards."""
+    count = sum(len(shard.indices) for shard in shards)
+    matrices = {name: torch.empty(count, array.shape[1]) for name, array in shards[0].arrays.items()}
     routed = ExpertInputs()
-    for part in parts:
-        for name, array in part.arrays.items():
-            matrices[name][list(part.places)] = torch.tensor(array)
-        for name, (prompts, array) in part.routed.items():
+    for shard in shards:
+        for name, array in shard.arrays.items():
+            matrices[name][list(shard.indices)] = torch.tensor(array)
+        for name, (prompts, array) in shard.routed.items():
             routed.add(name, prompts, torch.tensor(array))
     return PooledInputs(
-        {name: matrices[read] for name, read in parts[0].reads.items()},
-        tuple(size for part in parts for size in part.batch_sizes),
-        parts[0].shared_head,
+        {name: matrices[read] for name, read in shards[0].reads.items()},
+        tuple(size for shard in shards for size in shard.batch_sizes),
+        shards[0].prefix_length,
         routed,
     )

@@ -25,7 +25,7 @@ def silhouettes(
 
     Args:
         inputs: pooled inputs of these submodules.
-        submodules: the submodules to score; no experts, which only some prompts reach.
+        submodules: the submodules to score; not experts, which only some prompts reach.
         class_rows: the rows of each class; at least two classes, one with two prompts or more.
         advance: called after each submodule.
 

@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import Forms, beginning_at
@@ -29,7 +29,7 @@ class LastStates:
     """What each layer returns, for passes that hand states on in its place."""
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def collect_last_states(
     loaded: LoadedModel,
     anatomy: Anatomy,
@@ -42,24 +42,15 @@ def collect_last_states(
     Raises:
         InputError: a state is not finite, or out of memory.
     """
-    model, device = loaded.model, loaded.device
-    head = PrefixCache(model, [prompt.ids for prompt in prompts], 0)
+    prefix = PrefixCache(loaded.model, [prompt.ids for prompt in prompts], 0)
     # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
     forms: Forms = {}
     kept: list[torch.Tensor] = []
 
     def work(rows: Sequence[int]) -> None:
-        # Padded on the left, so that the last tokens of all rows lie together.
-        batch = pad_batch([prompts[row].ids[head.length :] for row in rows], head.length, "left", device)
         with _leaving(anatomy, forms) as left:
-            model(
-                input_ids=batch.ids,
-                attention_mask=torch.cat([batch.mask.new_ones(len(rows), head.length), batch.mask], dim=1),
-                past_key_values=head.cache(len(rows)),
-                use_cache=True,
-                **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
-            )
+            prefix.run([prompts[row].ids[prefix.length :] for row in rows])
         found = torch.stack([left[layer] for layer in range(anatomy.num_layers)])
         if not kept:
             kept.append(found.new_empty(found.shape[0], len(prompts), found.shape[2]))
@@ -73,7 +64,7 @@ def collect_last_states(
 
 
 # torch enters the mode each time the generator goes on, and leaves it at each yield.
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def unembed(
     loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
 ) -> Iterator[tuple[int, torch.Tensor]]:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from prosafeprune.analysis.analysis_prompts import GENERAL, SPLITS, AnalysisPrompts
 from prosafeprune.analysis.catalogue import Entry
 from prosafeprune.analysis.folder import REQUEST
+from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
-from prosafeprune.report.record import PromptsRecord, prompts_record
 from prosafeprune.requests.analyze import AnalysisRequest
 
 

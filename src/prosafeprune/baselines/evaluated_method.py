@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod, method_from_file
-from prosafeprune.baselines.method import Material
+from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.registry import make_method, read_settings
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.calibration_leak import require_no_leak
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
-from prosafeprune.report.record import prompts_record
 from prosafeprune.requests.evaluate import EvaluationRequest
 from prosafeprune.requests.recipe import Recipe
 
@@ -55,5 +55,5 @@ def evaluated_method(
         make_method(request.method, settings.get(request.method)),
         learns_from,
         output / FITTED,
-        lambda: Material(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
+        lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
     )

@@ -1,4 +1,4 @@
-"""A method and what it has learned of a model: learned once, when it is first needed, and kept."""
+"""A method together with its fit to one model: fitted once, when first needed, and kept in a file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.baselines.fitted_file import learned_hash, read_learned, write_learned
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.fitted_file import fitted_hash, read_fitted, write_fitted
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Generator
@@ -20,58 +20,67 @@ class FittedMethod:
     """A method ready to answer for one model."""
 
     def __init__(
-        self, method: Method, made_by: Mapping[str, Any], path: Path, material: Callable[[], Material] | None = None
+        self, method: Method, made_by: Mapping[str, Any], path: Path, context: Callable[[], FitContext] | None = None
     ) -> None:
-        """Take a method that learned what is in ``path`` or, while there is no such file, learns from ``material``.
+        """Take a method whose fit is in ``path`` or, while there is no such file, is made from ``context``.
 
-        ``made_by`` says what it learns depends on besides the method: model and prompts.
+        Args:
+            method: the method and its settings.
+            made_by: what the fit depends on besides the method: model and prompts.
+            path: file of the fit.
+            context: called once, if the method has to be fitted; None when the file must exist.
         """
         self.method = method
-        self.made_by = {**(made_by if method.learns else {}), "method": method.describe()}
-        self.path, self.material = path, material
-        self._learned: FittedParts | None = None if method.learns else FittedParts()
+        self.made_by = {**(made_by if method.needs_fit else {}), "method": method.describe()}
+        self.path, self.context = path, context
+        self._parts: FittedParts | None = None if method.needs_fit else FittedParts()
 
     @property
-    def learned(self) -> FittedParts:
-        """What it has learned.
+    def parts(self) -> FittedParts:
+        """The fit; the method is fitted at the first call if it has to be.
 
         Raises:
-            InputError: as ``fit`` does, or the file is damaged or was made otherwise.
+            InputError: as ``fit`` does, or the file is damaged or belongs to another fit.
         """
-        if self._learned is None:
-            if self.material is not None and self.is_to_learn:
-                self.learn(self.method.fit(self.material()))
-            self._learned = read_learned(self.path, self.made_by).learned
-        return self._learned
+        if self._parts is None:
+            if self.context is not None and self.must_be_fitted:
+                self.save(self.method.fit(self.context()))
+            self._parts = read_fitted(self.path, self.made_by).parts
+        return self._parts
 
     @property
-    def is_to_learn(self) -> bool:
-        """Whether it has something to learn that is not kept yet."""
-        return self.method.learns and not self.path.exists()
+    def must_be_fitted(self) -> bool:
+        """Whether the method needs a fit that is not on disk yet."""
+        return self.method.needs_fit and not self.path.exists()
 
-    def learn(self, learned: FittedParts) -> None:
-        """Keep what the method's ``fit`` has learned."""
-        write_learned(self.path, learned, self.made_by)
+    def save(self, fitted: FittedParts) -> None:
+        """Write the result of the method's ``fit``. Raises InputError when it cannot be written."""
+        write_fitted(self.path, fitted, self.made_by)
 
     @property
     def sha256(self) -> str | None:
-        """The hash of what it has learned; None when it learns nothing."""
-        return learned_hash(self.learned) if self.method.learns else None
+        """The hash of the fit; None for a method without one."""
+        return fitted_hash(self.parts) if self.method.needs_fit else None
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting) -> Generator:
-        """Return what answers. Raises InputError as ``learned`` does."""
-        return self.method.generator(loaded, batch_size, self.learned)
+        """Return the method's generator. Raises InputError as ``parts`` does."""
+        return self.method.generator(loaded, batch_size, self.parts)
 
 
 def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
-    """Return the method that was fitted into a file, with the settings it was fitted with.
+    """Return the method fitted in a file, with the settings it was fitted with.
+
+    Args:
+        name: the method's name, or ``module:Class``.
+        path: the file.
+        model: sha256 of the model that the fit must belong to.
 
     Raises:
-        InputError: no such file, a damaged one, one of another method, or of a model with another hash.
+        InputError: no such file, a damaged one, or one of another method or model.
     """
-    kept = read_learned(path, {"model": model}).made_by
-    settings = dict(kept.pop("method"))
+    made_by = read_fitted(path, {"model": model}).made_by
+    settings = dict(made_by.pop("method"))
     fitted, wanted = settings.pop("method"), find_method(name).name
     if fitted != wanted:
         raise InputError(f"{path}: was fitted for {fitted}, not for {wanted}. Give the file that belongs to it.")
-    return FittedMethod(make_method(name, settings), kept, path)
+    return FittedMethod(make_method(name, settings), made_by, path)

@@ -1,4 +1,4 @@
-"""The face of every method that is compared: learn from the calibration prompts, then answer."""
+"""The interface of every method that is compared: fit on the calibration prompts, then answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BatchSetting = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a method may learn from. No test prompt is among it."""
+class FitContext:
+    """What a method is fitted on: the model and its prompts, no test prompt among them."""
 
     loaded: LoadedModel
     calibration: Mapping[PromptClass, PromptSet]
     validation: Mapping[PromptClass, PromptSet]
-    """For methods that choose between candidates; shared with no other set."""
+    """For methods that select between candidates; disjoint from every other set."""
     batch_size: BatchSetting
     seed: int
     reporter: Reporter
@@ -38,27 +38,30 @@ class Material:
 
 @dataclass(frozen=True)
 class FittedParts:
-    """What a method has learned of one model: small, and kept in a file."""
+    """The result of fitting a method to one model: small, and kept in a file."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    """What is worth telling of it, as plain JSON values: layers, counts, scores."""
+    """What the record shows of the fit, as plain JSON values: layers, counts, scores."""
 
 
 class Method(BaseModel):
-    """A way of answering. Its fields are its settings; two methods with equal settings answer alike.
+    """A way of answering. Its fields are its settings; two methods with equal settings give the same answers.
 
-    A method of your own is a subclass with a ``name`` and a ``generator``, and ``fit`` if it learns.
+    Your own method is a subclass with a ``name`` and a ``generator``, and ``fit`` if it needs fitting.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
-    learns: ClassVar[bool] = False
-    """Whether there is something to learn from the calibration prompts."""
 
-    def fit(self, material: Material) -> FittedParts:
-        """Learn from the prompts, and leave the model as it was.
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the method is fitted on the calibration prompts: it is when its class overrides ``fit``."""
+        return type(self).fit is not Method.fit
+
+    def fit(self, context: FitContext) -> FittedParts:
+        """Fit the method and leave the model unchanged.
 
         Raises:
             InputError: the model cannot be run, or the settings do not fit it.
@@ -66,8 +69,8 @@ class Method(BaseModel):
         """
         return FittedParts()
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
-        """Return what answers in this way; the model is as it was whenever it is not answering."""
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator that answers by this method; the model is unchanged whenever it is not answering."""
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Default(Method):
 
     name: ClassVar[str] = "default"
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator over the model."""
         return LocalGenerator(loaded, batch_size)
 
@@ -30,6 +30,6 @@ class Prompting(Method):
     name: ClassVar[str] = "prompt"
     system: str = Field(HELPFULNESS, min_length=1, description="The system prompt.")
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that puts the system prompt before each prompt."""
         return LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.system))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
@@ -25,15 +25,14 @@ class ProSafePrune(Method):
     """Projected safety pruning (this package), by a plan."""
 
     name: ClassVar[str] = "prosafeprune"
-    learns: ClassVar[bool] = True
     plan: Plan = Field(description="Layers, rank, strength and pooling.")
 
-    def fit(self, material: Material) -> FittedParts:
+    def fit(self, context: FitContext) -> FittedParts:
         """Make the overlap operators of the plan (Eq. 1), two factors for each submodule."""
-        anatomy = material.anatomy
+        anatomy = context.anatomy
         require_layers(self.plan, anatomy)
         _, edits = calibrate(
-            material.loaded, anatomy, self.plan, material.calibration, material.batch_size, material.reporter
+            context.loaded, anatomy, self.plan, context.calibration, context.batch_size, context.reporter
         )
         tensors: dict[str, torch.Tensor] = {}
         for edit in edits:
@@ -41,18 +40,18 @@ class ProSafePrune(Method):
             tensors[f"{edit.submodule.name}.right"] = edit.operator.right
         return FittedParts(tensors, {"submodules": [edit.measures.model_dump(mode="json") for edit in edits]})
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is pruned while it answers."""
-        edits = self.edits(loaded, learned)
+        edits = self.edits(loaded, fitted)
         return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 
-    def edits(self, loaded: LoadedModel, learned: FittedParts) -> Sequence[PruningEdit]:
+    def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model, of what was learned from it."""
         submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
         edits = []
-        for values in learned.facts["submodules"]:
+        for values in fitted.facts["submodules"]:
             measures = EditMeasures.model_validate(values)
-            factors = [learned.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
+            factors = [fitted.tensors[f"{measures.submodule}.{side}"] for side in ("left", "right")]
             strength = self.plan.strength_of(measures.layer)
             edits.append(PruningEdit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
         return edits

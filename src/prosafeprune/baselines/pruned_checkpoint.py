@@ -51,7 +51,7 @@ class PrunedCheckpoint(Method):
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import SCAN_AGREEMENT
 from prosafeprune.errors import InputError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
@@ -43,23 +43,22 @@ class Scan(Method):
     """Safety-conscious activation steering (Cao et al. 2025)."""
 
     name: ClassVar[str] = "scan"
-    learns: ClassVar[bool] = True
     multiplier: float = Field(3.5, ge=0, description="Length of the vector that is added or subtracted.")
     threshold: float = Field(0.75, ge=-1, le=1, description="Mean cosine from which a prompt counts as harmful.")
     anchors: int = Field(64, ge=1, description="Prompts of each class that the vectors are made from.")
     first_layer: int | None = Field(None, ge=0, description="First steered layer; by the model's size unless given.")
     end_layer: int | None = Field(None, ge=1, description="Layer behind the last steered one, likewise.")
 
-    def fit(self, material: Material) -> FittedParts:
+    def fit(self, context: FitContext) -> FittedParts:
         """Make the steering vectors and the mean harmful transitions ``(layers, d)``."""
-        loaded = material.loaded
-        layers = material.anatomy.num_layers
+        loaded = context.loaded
+        layers = context.anatomy.num_layers
         first, end = self.layers(loaded, layers)
         classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
-        anchors = [material.calibration[one].sample(self.anchors, material.seed) for one in classes]
+        anchors = [context.calibration[one].sample(self.anchors, context.seed) for one in classes]
         prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
-        size = BatchSize(material.batch_size, loaded.device)
-        with material.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
+        size = BatchSize(context.batch_size, loaded.device)
+        with context.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
             states = hidden_states(loaded, prompts.agreed, prompts.places, size, advance).double()
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
         harmful = len(anchors[0])
@@ -67,7 +66,7 @@ class Scan(Method):
         own = turn_end - agreed
         transitions = own[:harmful].mean(dim=0)
         cosines = mean_cosines(own, transitions, first)
-        self._warn(material, cosines)
+        self._warn(context, cosines)
         return FittedParts(
             {"vectors": functional.normalize(vectors, dim=-1).float(), "transitions": transitions.float()},
             {
@@ -79,20 +78,20 @@ class Scan(Method):
             },
         )
 
-    def _warn(self, material: Material, cosines: torch.Tensor) -> None:
+    def _warn(self, context: FitContext, cosines: torch.Tensor) -> None:
         """Say so when the threshold does not tell any of the anchors apart."""
         harmful = int((cosines >= self.threshold).sum())
         if harmful in (0, len(cosines)):
             low, _, high = _spread(cosines)
-            material.reporter.warning(
+            context.reporter.warning(
                 f"SCAN takes {'every' if harmful else 'no'} anchor, of harmful and benign ones alike, for harmful: "
                 f"their cosines lie between {low} and {high}, its threshold is {self.threshold}. It will steer all "
                 "prompts the same way."
             )
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that classes each prompt and steers its answer."""
-        steering = Steering(loaded, self, learned)
+        steering = Steering(loaded, self, fitted)
         reading = partial(SteeredPromptBatches, steering=steering)
         return EditedGenerator(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
@@ -128,11 +127,11 @@ def _spread(cosines: torch.Tensor) -> list[float]:
 class Steering:
     """What is added to the rows that run at the moment; nothing while there are none."""
 
-    def __init__(self, loaded: LoadedModel, scan: Scan, learned: FittedParts) -> None:
+    def __init__(self, loaded: LoadedModel, scan: Scan, fitted: FittedParts) -> None:
         self.loaded, self.scan = loaded, scan
-        self.layers = range(learned.facts["first_layer"], learned.facts["end_layer"])
-        self.vectors = learned.tensors["vectors"].to(loaded.device)
-        self.transitions = learned.tensors["transitions"].to(loaded.device)
+        self.layers = range(fitted.facts["first_layer"], fitted.facts["end_layer"])
+        self.vectors = fitted.tensors["vectors"].to(loaded.device)
+        self.transitions = fitted.tensors["transitions"].to(loaded.device)
         self._signs = self._steered_tail = torch.empty(0)
         self._running: torch.Tensor | None = None
 
@@ -200,7 +199,7 @@ class SteeredPromptBatches:
         prompts, steering, start = self.prompts, self.steering, self.prefix.length
         steering.rest()
         agreed = [prompts.agreed[row][start:] for row in rows]
-        states = batch_hidden_states(self.loaded, agreed, self.prefix, [prompts.places[row] for row in rows])
+        states = batch_hidden_states(agreed, self.prefix, [prompts.places[row] for row in rows])
         _, turn_ends, ends = states[:, 1:].unbind(dim=2)
         steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
         tails = [prompts.encoded[row].ids[start:] for row in rows]

@@ -34,7 +34,7 @@ class SelfCd(Method):
     ratio: float = Field(2.5, description="How much of the difference that the stress on safety makes is taken away.")
     stress: str = Field(SELF_CD_SAFETY, min_length=1, description="What stresses safety, before the user's words.")
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that decodes from both prompts."""
         return LocalGenerator(loaded, batch_size, partial(ContrastPromptBatches, ratio=self.ratio, stress=self.stress))
 

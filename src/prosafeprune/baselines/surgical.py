@@ -17,7 +17,7 @@ from pydantic import Field
 from prosafeprune.baselines.direction_ablation import ablated
 from prosafeprune.baselines.false_refusal_directions import Candidate, choose_direction, false_refusal_directions
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
-from prosafeprune.baselines.method import BatchSetting, FittedParts, Material, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
@@ -37,7 +37,6 @@ class Surgical(Method):
     """Single vector ablation (Wang et al. 2025)."""
 
     name: ClassVar[str] = "surgical"
-    learns: ClassVar[bool] = True
     prompts: int = Field(128, ge=1, description="Prompts of each class that directions are made from.")
     validation: int = Field(32, ge=1, description="Validation prompts of each class that one is chosen by.")
     orthogonality: float = Field(
@@ -48,20 +47,20 @@ class Surgical(Method):
         0.2, ge=0, lt=1, description="Part of the layers, from the top, that gives no candidate."
     )
 
-    def fit(self, material: Material) -> FittedParts:
+    def fit(self, context: FitContext) -> FittedParts:
         """Choose the direction ``(d,)``."""
-        loaded = material.loaded
+        loaded = context.loaded
         first_tokens = FirstTokenProbabilities(
-            loaded, refusal_tokens(loaded), BatchSize(material.batch_size, loaded.device)
+            loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
         )
         means, kept = {}, {}
         for prompt_class in PromptClass:
-            texts = self._taken_as_expected(material, prompt_class, first_tokens)
+            texts = self._taken_as_expected(context, prompt_class, first_tokens)
             kept[prompt_class.value] = len(texts)
-            means[prompt_class] = self._mean_states(material, texts)
+            means[prompt_class] = self._mean_states(context, texts)
         directions = false_refusal_directions(means, self.orthogonality)
-        validation = {one: material.validation[one].sample(self.validation, material.seed) for one in PromptClass}
-        anatomy = material.anatomy
+        validation = {one: context.validation[one].sample(self.validation, context.seed) for one in PromptClass}
+        anatomy = context.anatomy
         lowest = int(anatomy.num_layers * (1 - self.upper_layers))
         candidates = [
             Candidate(position - directions.shape[0], layer, directions[position, layer])
@@ -69,7 +68,7 @@ class Surgical(Method):
             for layer in range(lowest)
             if directions[position, layer].any()  # else nothing differs there, as at the embeddings of a template
         ]
-        with material.reporter.stage("Surgical: candidates", len(candidates)) as advance:
+        with context.reporter.stage("Surgical: candidates", len(candidates)) as advance:
             chosen = choose_direction(
                 candidates,
                 first_tokens,
@@ -81,35 +80,35 @@ class Surgical(Method):
             )
         return FittedParts({"direction": chosen.candidate.direction.float()}, {**chosen.describe(), "prompts": kept})
 
-    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, learned: FittedParts) -> Generator:
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the direction ablated while it answers."""
         anatomy = find_anatomy(loaded.model)
-        direction = learned.tensors["direction"].to(loaded.device)
+        direction = fitted.tensors["direction"].to(loaded.device)
         return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
 
     def _taken_as_expected(
-        self, material: Material, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities
+        self, context: FitContext, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities
     ) -> Sequence[str]:
         """Return those prompts of a class that the model seems to refuse, or for benign ones not to."""
-        texts = material.calibration[prompt_class].sample(self.prompts, material.seed).texts
+        texts = context.calibration[prompt_class].sample(self.prompts, context.seed).texts
         refused = (first_tokens.refusal_scores(texts) > 0).tolist()
         wanted = EXPECTED_TO_REFUSE[prompt_class]
         kept = [text for text, is_refused in zip(texts, refused, strict=True) if is_refused == wanted]
         if len(kept) >= FEWEST:
             return kept
-        material.reporter.warning(
+        context.reporter.warning(
             f"Surgical: the model's first token tells of {'a refusal' if wanted else 'an answer'} on only {len(kept)} "
             f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are taken."
         )
         return texts
 
-    def _mean_states(self, material: Material, texts: Sequence[str]) -> torch.Tensor:
+    def _mean_states(self, context: FitContext, texts: Sequence[str]) -> torch.Tensor:
         """Return the mean state ``(positions, layers, d)`` of the template's last tokens, float64."""
-        loaded = material.loaded
+        loaded = context.loaded
         encoded = encode_prompts(loaded.tokenizer, texts)
         places = [range(-template_tail(loaded), 0)] * len(texts)
-        size = BatchSize(material.batch_size, loaded.device)
-        with material.reporter.stage("Surgical: directions", len(texts)) as advance:
+        size = BatchSize(context.batch_size, loaded.device)
+        with context.reporter.stage("Surgical: directions", len(texts)) as advance:
             states = hidden_states(loaded, [prompt.ids for prompt in encoded], places, size, advance)
         return states[:, :-1].double().mean(dim=0).transpose(0, 1)  # what enters each layer
 

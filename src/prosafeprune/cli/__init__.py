@@ -11,21 +11,21 @@ def main() -> None:
     """Run the command line, in one process or in several that torchrun started."""
     # Read when tqdm is first imported: the libraries' bars would cross ours. Downloads from the hub keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    with _team():
+    with _process_group():
         run_command()
 
 
-def _team() -> AbstractContextManager[None]:
+def _process_group() -> AbstractContextManager[None]:
     """Return the context that the command runs in: that of the leader, where torchrun started several processes."""
     from prosafeprune.parallel.launch import process_count
 
     if process_count() == 1:
         return nullcontext()
-    from prosafeprune.parallel.process_group import joined_team
+    from prosafeprune.parallel.process_group import joined_process_group
     from prosafeprune.terminal import calm_libraries
 
     calm_libraries()
-    return joined_team()
+    return joined_process_group()
 
 
 def run_command() -> None:

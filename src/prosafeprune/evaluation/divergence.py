@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.generation.decoding import TokenChoice, decode_batch
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
@@ -52,7 +52,7 @@ class Divergence(BaseModel):
 
 
 @dataclass(frozen=True)
-class SourceTokens:
+class BaseAnswers:
     """What the source said, and from which distributions."""
 
     prompts: tuple[str, ...]
@@ -70,14 +70,14 @@ class SourceTokens:
     """
 
 
-def read_source(
+def record_base_answers(
     loaded: LoadedModel,
     prompts: Sequence[str],
     batch_size: BatchSize,
     advance: Advance = ignore,
     *,
     tokens: int = FIRST_TOKENS,
-) -> SourceTokens:
+) -> BaseAnswers:
     """Return the model's greedy answers of at most ``tokens`` tokens, with the distribution before each of them.
 
     The distributions come from a second pass over the answers, not from the decoding: the changed model is read by
@@ -107,11 +107,11 @@ def read_source(
     with torch.inference_mode():
         for _ in batch_size.stream(reader.order, work):
             advance(1)
-    return SourceTokens(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, kept[0])
+    return BaseAnswers(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, kept[0])
 
 
-def compare_with_source(
-    source: SourceTokens, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
+def divergence_from_base(
+    source: BaseAnswers, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
 ) -> Divergence:
     """Return how far ``loaded`` has moved from its source, read along the source's answers.
 
@@ -119,7 +119,7 @@ def compare_with_source(
 
     Raises:
         InputError: the model reads the prompts as other tokens or has another vocabulary, its output is not finite, or
-            as for ``read_source``.
+            as for ``record_base_answers``.
     """
     ids = tuple(encoded.ids for encoded in encode_prompts(loaded.tokenizer, source.prompts))
     if ids != source.prompt_ids:
@@ -187,18 +187,9 @@ class _Reader:
 
         Raises InputError when they are not finite.
         """
-        model, head = self.loaded.model, self.head.length
-        tails = [[*self.prompt_ids[row][head:], *answer] for row, answer in zip(rows, answers, strict=True)]
-        # On the left, so that the last positions of all rows lie together.
-        batch = pad_batch(tails, head, "left", self.loaded.device)
-        wanted = max(map(len, answers)) + 1
-        logits = model(
-            input_ids=batch.ids,
-            attention_mask=torch.cat([batch.mask.new_ones(len(rows), head), batch.mask], dim=1),
-            past_key_values=self.head.cache(len(rows)),
-            use_cache=True,
-            **accepted(model, position_ids=batch.positions, logits_to_keep=last_tokens(wanted)),
-        ).logits
+        start = self.head.length
+        tails = [[*self.prompt_ids[row][start:], *answer] for row, answer in zip(rows, answers, strict=True)]
+        logits = self.head.run(tails, logits=max(map(len, answers)) + 1).logits
         for row, answer in zip(logits, answers, strict=True):
             positions = row[-len(answer) - 1 :]
             # Minus infinity is allowed: some models mask tokens with it.

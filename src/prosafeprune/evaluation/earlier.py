@@ -16,7 +16,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.prompts import PromptClass
 
 
-class Comparison(BaseModel):
+class EvaluationComparison(BaseModel):
     """An earlier evaluation, and what has changed since; of drawn answers, the first repeat counts."""
 
     name: str
@@ -31,20 +31,20 @@ class Comparison(BaseModel):
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierEvaluation:
     """An earlier evaluation on the prompts that are measured now."""
 
     name: str
     measurement: Measurement
 
-    def compare(self, now: Measurement) -> Comparison:
+    def compare(self, now: Measurement) -> EvaluationComparison:
         """Return what has changed since."""
         before = self.measurement
 
         def pooled(prompt_class: PromptClass) -> Change | None:
             return pooled_change(before.sets, now.sets, prompt_class) if now.of(prompt_class) else None
 
-        return Comparison(
+        return EvaluationComparison(
             name=self.name,
             scores=before.scores,
             changes={
@@ -55,7 +55,7 @@ class Earlier:
         )
 
 
-def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earlier:
+def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> EarlierEvaluation:
     """Read the answers and verdicts that an earlier evaluation has for these sets.
 
     Raises:
@@ -69,4 +69,4 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
                 f"{path}: has no verdict on {missing} of the {len(one.prompts)} prompts of {one.title}. Compare "
                 "evaluations of the same benchmarks, samples and seed."
             )
-    return Earlier(path.name, gather(answers, verdicts, sets, 1))
+    return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1))

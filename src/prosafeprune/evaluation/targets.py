@@ -28,7 +28,7 @@ from prosafeprune.requests.measuring import MeasuringSettings
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-class Measured(Protocol):
+class EvaluationTarget(Protocol):
     """A model behind a server or on this machine."""
 
     def made_by(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
-from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import PaddedBatch, accepted, last_tokens, pad_batch, run_batch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.model.small_batch_linear import SmallBatchLinear
@@ -82,13 +82,8 @@ def join(batches: Sequence[PrefilledBatch]) -> PrefilledBatch:
 def forward_step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
     """Run more tokens on top of a cache and return the last one's logits ``(rows, vocabulary)``."""
     with SmallBatchLinear():
-        logits: torch.Tensor = loaded.model(
-            input_ids=batch.ids,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
-        ).logits[:, -1]
+        options = accepted(loaded.model, logits_to_keep=last_tokens(1))
+        logits: torch.Tensor = run_batch(loaded.model, batch, mask, cache, **options).logits[:, -1]
     return logits
 
 
@@ -96,9 +91,8 @@ def _prefill_group(
     loaded: LoadedModel, suffixes: Sequence[Sequence[int]], prefix_length: int, cache: Any
 ) -> PrefilledBatch:
     batch = pad_batch(suffixes, prefix_length, "left", loaded.device)
-    mask = torch.cat([batch.mask.new_ones(len(suffixes), prefix_length), batch.mask], dim=1)
-    logits = forward_step(loaded, batch, mask, cache)
-    return PrefilledBatch(cache, mask, batch.positions[:, -1:], logits)
+    logits = forward_step(loaded, batch, batch.full_mask, cache)
+    return PrefilledBatch(cache, batch.full_mask, batch.positions[:, -1:], logits)
 
 
 def _left_padded(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:

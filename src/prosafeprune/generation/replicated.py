@@ -23,7 +23,7 @@ def local_generator(loaded: LoadedModel, batch_size: int | Literal["auto"]) -> G
 
 def replicated_generator(loaded: LoadedModel, make: MakeGenerator) -> Generator:
     """Return the generator that ``make`` makes of a model, over its replicas where it has any."""
-    return make(loaded) if loaded.copies is None else ReplicatedGenerator(loaded, loaded.copies, make)
+    return make(loaded) if loaded.replicas is None else ReplicatedGenerator(loaded, loaded.replicas, make)
 
 
 class ReplicatedGenerator:

@@ -132,7 +132,7 @@ class _Job:
         if not finished and len(told) == 1:
             raise FailedAnalysesError(told.popitem()[0], finished)
         text = " ".join(f"{', '.join(names)}: {reason}" for reason, names in told.items())
-        done = f" FinishedAnalysis: {', '.join(one.entry.name for one in finished)}." if finished else ""
+        done = f" Finished: {', '.join(one.entry.name for one in finished)}." if finished else ""
         raise FailedAnalysesError(text + done, finished)
 
     def _waiting(self, tasks: Sequence[AnalysisTask], role: Role) -> list[AnalysisTask]:

@@ -15,6 +15,7 @@ from prosafeprune.checkpoint.adapter import PREFIX, unstacked
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.files.staging import check_output, require_outside, staged_folder
 from prosafeprune.jobs.prune import finish, try_product
 from prosafeprune.jobs.prune_result import BeforeAfter, PruneResult
@@ -23,14 +24,14 @@ from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import WEIGHTS, find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.loading import LoadedModel, dtype_name, outline_model
+from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, file_hash, find_source, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.answers_file import EVIDENCE_FILE
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.report.record import Record, library_versions, prompts_record, read_record
+from prosafeprune.report.record import Record, library_versions, read_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.setup.load import find_and_report_anatomy, load_for_recipe
@@ -108,7 +109,7 @@ def run_apply(
         if not _same_strengths(own.record.plan, plan):
             result = _measured(own, recipe, plan, place, reporter)
             return ApplyResult(result.record, result.output, result)
-        anatomy = find_anatomy(outline_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
+        anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=recipe.trust_remote_code))
         as_checkpoint = own.record.recipe.model_copy(update={"format": "checkpoint"})
         record = own.record.model_copy(update={"recipe": as_checkpoint, "adapter_sha256": None})
         _write_unmeasured(own, record, _tensors(own, plan, anatomy, folder), place, reporter)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
-from prosafeprune.baselines.method import Material, Method
+from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.prosafeprune import ProSafePrune
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
-from prosafeprune.evaluation.earlier import Earlier
+from prosafeprune.evaluation.earlier import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.line_store import LineStore
@@ -30,11 +31,11 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.report.comparison_grids import comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
-from prosafeprune.report.comparison_table import comparison_markdown
 from prosafeprune.report.page import REPORT_FILE, write_page
-from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.report.record import library_versions
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan
@@ -176,7 +177,7 @@ class _Run:
             "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
             "seed": self.request.seed,
         }
-        fitted = FittedMethod(method, learns_from, path / FITTED, self._material)
+        fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context)
         return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})
 
     def _result(self, method: Method) -> MethodResult:
@@ -197,12 +198,12 @@ class _Run:
         )
         self.measurements[method.name] = measured
         default = self.measurements.get(DEFAULT)
-        compared = Earlier(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
+        compared = EarlierEvaluation(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
         self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
         return MethodResult(
             name=method.name,
             settings=method.describe(),
-            learned=fitted.learned.facts,
+            learned=fitted.parts.facts,
             learned_sha256=fitted.sha256,
             scores=measured.scores,
             against_default=compared,
@@ -215,10 +216,10 @@ class _Run:
         ours, its = self.measurements.get(OURS), self.measurements[result.name]
         if ours is None or result.name in (DEFAULT, OURS):
             return result
-        return result.model_copy(update={"pruning_against": Earlier(result.name, its).compare(ours)})
+        return result.model_copy(update={"pruning_against": EarlierEvaluation(result.name, its).compare(ours)})
 
-    def _material(self) -> Material:
-        return Material(
+    def _fit_context(self) -> FitContext:
+        return FitContext(
             self.model.loaded,
             self.prompts.calibration,
             self.prompts.validation,

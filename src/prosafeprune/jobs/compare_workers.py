@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FittedMethod
-from prosafeprune.baselines.method import FittedParts, Material, Method
+from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import keep_answer
@@ -39,8 +39,8 @@ class Cells:
         self._begun: list[tuple[EvaluationFolder, _Answer]] = []
 
     def expect_fits(self, methods: Sequence[FittedMethod]) -> None:
-        """Begin to fit those methods that have something to learn, and have not learned it."""
-        self.pool.expect(_Fit(one.method) for one in methods if one.is_to_learn)
+        """Start fitting the methods that must be fitted."""
+        self.pool.expect(_Fit(one.method) for one in methods if one.must_be_fitted)
 
     def begin(self, fitted: FittedMethod, folder: EvaluationFolder) -> None:
         """Fit a method, if that is to do, and begin to have its missing answers, a cell for each set.
@@ -49,14 +49,14 @@ class Cells:
             NotApplicableError: the method finds nothing to work with in the model.
             InputError: as the method does, or workers are lost.
         """
-        if fitted.is_to_learn:
-            fitted.learn(self.pool.result(_Fit(fitted.method)))
+        if fitted.must_be_fitted:
+            fitted.save(self.pool.result(_Fit(fitted.method)))
         seen: set[str] = set()
         for chosen in self.sets:
             missing = [text for text in chosen.prompts.texts if (0, text) not in folder.answers and text not in seen]
             seen.update(missing)
             if missing:
-                self._begun.append((folder, _Answer(fitted.method, fitted.learned, tuple(missing), self.decoding)))
+                self._begun.append((folder, _Answer(fitted.method, fitted.parts, tuple(missing), self.decoding)))
         self.pool.expect(cell for _, cell in self._begun)
 
     def finish(self) -> None:
@@ -75,7 +75,7 @@ def cells(
     cluster: Cluster,
     request: CompareRequest,
     model: str,
-    learned_from: tuple[PromptSets, PromptSets],
+    fit_prompts: tuple[PromptSets, PromptSets],
     sets: Sequence[EvaluationSet],
     decoding: Decoding,
     reporter: Reporter,
@@ -86,7 +86,7 @@ def cells(
         cluster: whose workers do them.
         request: what is compared.
         model: the hash of its model, which that of the workers must have too.
-        learned_from: calibration and validation prompts, for methods that learn.
+        fit_prompts: calibration and validation prompts, for methods that learn.
         sets: what is measured on.
         decoding: how answers are drawn.
         reporter: told of progress.
@@ -96,7 +96,7 @@ def cells(
     """
     local = Path(request.model).expanduser()
     name = str(local.resolve()) if local.exists() else request.model
-    calibration, validation = learned_from
+    calibration, validation = fit_prompts
     setup = _MakeBench(
         request.model_copy(update={"model": name}), model, dict(calibration), dict(validation), sets[0].prompts.texts[0]
     )
@@ -109,7 +109,7 @@ class _Bench:
     """What a worker has: the model, and what methods learn from."""
 
     request: CompareRequest
-    material: Material
+    context: FitContext
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class _MakeBench:
         if subject.made_by()["model"] != self.model:
             raise InputError(f"{request.model}: is another model here than where the command was given.")
         warm_up(subject.loaded, self.first_prompt)
-        material = Material(
+        context = FitContext(
             subject.loaded, self.calibration, self.validation, request.batch_size, request.seed, reporter
         )
-        return _Bench(request, material)
+        return _Bench(request, context)
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,17 @@ class _Fit:
 
     def __call__(self, state: Any) -> FittedParts:
         bench: _Bench = state
-        return self.method.fit(bench.material)
+        return self.method.fit(bench.context)
 
 
-@dataclass(frozen=True, eq=False)  # what is learned has no hash
+@dataclass(frozen=True, eq=False)  # tensors have no hash
 class _Answer:
     method: Method
-    learned: FittedParts
+    fitted: FittedParts
     prompts: tuple[str, ...]
     decoding: Decoding
 
     def __call__(self, state: Any) -> tuple[list[Answer], Mapping[str, Any]]:
         bench: _Bench = state
-        generator = TimedGenerator(self.method.generator(bench.material.loaded, bench.request.batch_size, self.learned))
+        generator = TimedGenerator(self.method.generator(bench.context.loaded, bench.request.batch_size, self.fitted))
         return answer_all(generator, self.prompts, self.decoding), generator.describe()

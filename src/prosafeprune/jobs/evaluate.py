@@ -14,12 +14,13 @@ from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, 
 from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.calibration_leak import require_no_leak
-from prosafeprune.evaluation.divergence import Divergence, SourceTokens, compare_with_source, read_source
-from prosafeprune.evaluation.earlier import Earlier, read_earlier
+from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
+from prosafeprune.evaluation.earlier import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.evaluation.targets import LocalModel, Measured, ServedModel
+from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.replicated import replicated_generator
@@ -31,7 +32,7 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
-from prosafeprune.report.record import library_versions, prompts_record
+from prosafeprune.report.record import library_versions
 from prosafeprune.requests.evaluate import EvaluationRequest
 from prosafeprune.setup.prepare import BENIGN_PROMPTS
 
@@ -106,7 +107,7 @@ class _Run:
         self,
         request: EvaluationRequest,
         folder: EvaluationFolder,
-        measured: Measured,
+        measured: EvaluationTarget,
         answering: _Answering,
         reporter: Reporter,
     ) -> None:
@@ -138,7 +139,7 @@ class _Run:
         loaded = self.measured.loaded
         with self.reporter.stage("Benign answers", len(source.tokens.prompts)) as advance:
             size = BatchSize(self.request.batch_size, loaded.device)
-            found = compare_with_source(source.tokens, loaded, size, advance)
+            found = divergence_from_base(source.tokens, loaded, size, advance)
         self.folder.keep_divergence(source.sha256, found.model_dump())
         return found
 
@@ -158,14 +159,18 @@ class _Answering:
 
 
 def _answering(
-    request: EvaluationRequest, output: Path, measured: Measured, sets: Sequence[EvaluationSet], reporter: Reporter
+    request: EvaluationRequest,
+    output: Path,
+    measured: EvaluationTarget,
+    sets: Sequence[EvaluationSet],
+    reporter: Reporter,
 ) -> _Answering:
     if request.method == "default" or not isinstance(measured, LocalModel):
         return _Answering(measured.generator, {})
     method = evaluated_method(request, output, measured, sets, reporter)
 
     def generator() -> Generator:
-        make = partial(method.method.generator, batch_size=request.batch_size, learned=method.learned)
+        make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.parts)
         return replicated_generator(measured.loaded, make)
 
     return _Answering(generator, method.made_by)
@@ -176,7 +181,7 @@ class _Source:
     """What the source says on benign prompts; no tokens where it was compared before."""
 
     sha256: str
-    tokens: SourceTokens | None
+    tokens: BaseAnswers | None
 
 
 def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
@@ -190,7 +195,7 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
             return _Source(sha256, None)
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the source", len(benign)) as advance:
-            return _Source(sha256, read_source(source.loaded, benign.texts, size, advance))
+            return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
 
 
 def _choice(request: EvaluationRequest) -> SetChoice:
@@ -206,7 +211,7 @@ def _choice(request: EvaluationRequest) -> SetChoice:
     )
 
 
-def _require_unseen(measured: Measured, sets: Sequence[EvaluationSet]) -> None:
+def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model which this package pruned is not measured on the prompts it was calibrated with."""
     folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
     if folder is None or not (folder / "prosafeprune.json").is_file():
@@ -228,7 +233,7 @@ def _make_record(
     measurement: Measurement,
     ability: dict[str, TaskScore],
     divergence: Divergence | None,
-    earlier: Earlier | None,
+    earlier: EarlierEvaluation | None,
 ) -> EvaluationRecord:
     return EvaluationRecord(
         request=request,

@@ -10,8 +10,9 @@ from pathlib import Path
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, Product, locate_tensors
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.divergence import compare_with_source, read_source
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.evaluation.measure import measure
+from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.generation import Decoding
@@ -30,7 +31,7 @@ from prosafeprune.report.answers_file import write_evidence
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import Record, calibration_record, model_record, prompts_record, run_record
+from prosafeprune.report.record import Record, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.load import LoadedJob, load_job
 from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
@@ -117,12 +118,12 @@ def try_product(
     decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
     before = measure(generator, sets, judge, decoding, reporter, "Answers of the source")
     with reporter.stage("Benign answers of the source", len(benign_prompts)) as advance:
-        benign = read_source(loaded, benign_prompts.texts, BatchSize(recipe.batch_size, loaded.device), advance)
+        benign = record_base_answers(loaded, benign_prompts.texts, BatchSize(recipe.batch_size, loaded.device), advance)
     with reporter.stage("Pruning", len(product)) as advance:
         product.apply_in_memory(advance)
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the result")
     with reporter.stage("Benign answers of the result", len(benign_prompts)) as advance:
-        damage = compare_with_source(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
+        damage = divergence_from_base(benign, loaded, BatchSize(recipe.batch_size, loaded.device), advance)
     return BeforeAfter(before, after, damage, tuple(generator.describe()["batch_sizes"]))
 
 
@@ -145,7 +146,7 @@ def _make_record(bench: LoadedJob, planned: PlannedEdits, product: Product, foun
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.copies.size if loaded.copies is not None else 1,
+            loaded.replicas.size if loaded.replicas is not None else 1,
         ),
     )
 

@@ -13,6 +13,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -22,16 +23,16 @@ from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
-from prosafeprune.report.record import UnmeasuredRecord, calibration_record, model_record, run_record
+from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import find_and_report_anatomy, require_layers
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.streaming.layer_passes import LayerPasses
+from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
-from prosafeprune.streaming.outline import Outline, load_outline
-from prosafeprune.streaming.passes import LayerPasses
-from prosafeprune.streaming.passing import PassingCheckpoint
-from prosafeprune.streaming.weights import PassingWeights
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
+from prosafeprune.streaming.streamed_weights import StreamedWeights
 
 
 @dataclass(frozen=True)
@@ -66,23 +67,23 @@ def run_prune_unmeasured(
         raise InputError(
             f"{source.name}: a GGUF is converted in memory as a whole. For --memory low give a folder of safetensors."
         )
-    outline = load_outline(
+    meta = load_meta_model(
         source.path,
         source.name,
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    anatomy = find_and_report_anatomy(outline.model, job.reporter)
+    anatomy = find_and_report_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # the recipe's own check: low memory needs layers
     require_layers(plan, anatomy)
     with staged_folder(job.output, overwrite) as staging:
         copy_companions(source.path, staging)
-        checkpoint = PassingCheckpoint(source.path, staging)
-        run = _Run(job, plan, outline, anatomy, PassingWeights(outline, anatomy, checkpoint))
+        checkpoint = StreamedCheckpoint(source.path, staging)
+        run = _Run(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
         run.prune(staging)
-        with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
+        with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
             hashes = checkpoint.finish(advance)
         record = run.record(model_hash(source.path, known=hashes))
         write_card(staging, record, source.name if source.is_hub else None, source.path)
@@ -93,23 +94,24 @@ def run_prune_unmeasured(
 class _Run:
     """One passage of the calibration prompts through the layers, which are edited on the way."""
 
-    def __init__(self, job: Job, plan: Plan, outline: Outline, anatomy: Anatomy, weights: PassingWeights) -> None:
-        self.job, self.plan, self.outline, self.anatomy, self.weights = job, plan, outline, anatomy, weights
+    def __init__(self, job: Job, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights) -> None:
+        self.job, self.plan, self.meta, self.anatomy, self.weights = job, plan, meta, anatomy, weights
         self.prompts: list[EncodedPrompt]
         self.class_rows: ClassRows
-        self.prompts, self.class_rows = encode_classes(outline.tokenizer, job.calibration)
-        self.batch_size = BatchSize(job.recipe.batch_size, outline.device)
+        self.prompts, self.class_rows = encode_classes(meta.tokenizer, job.calibration)
+        self.batch_size = BatchSize(job.recipe.batch_size, meta.device)
         self.edited: list[str] = []
         self.measures: list[EditMeasures] = []
         self.experts: list[ExpertCount] = []
 
     def prune(self, staging: Path) -> None:
         """Run all layers up to the last planned one, and write the planned ones' edited tensors into ``staging``."""
-        needs = estimate_needs(self.outline, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
+        needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
             self.job.reporter.note(line)
-        passes = LayerPasses(self.outline, self.anatomy, self.prompts)
-        self.weights.enter({0}.union(*(prompt.ids for prompt in self.prompts)))  # 0 is what batches are padded with
+        passes = LayerPasses(self.meta, self.anatomy, self.prompts)
+        # 0 is the padding token of batches.
+        self.weights.load_around_layers({0}.union(*(prompt.ids for prompt in self.prompts)))
         layers = range(max(self.plan.layers) + 1)
         with self.job.reporter.stage("Layers, one at a time", len(layers)) as advance:
             for layer in layers:
@@ -118,23 +120,23 @@ class _Run:
 
     def record(self, sha256: str) -> UnmeasuredRecord:
         """Return the record of what was done to the source of that hash."""
-        job, outline = self.job, self.outline
+        job, meta = self.job, self.meta
         return UnmeasuredRecord(
-            model=model_record(job.source, sha256, outline.tokenizer, outline.stored_dtype),
+            model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
             plan=self.plan,
             recipe=job.recipe,
             calibration=calibration_record(job.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,
             experts=self.experts,
-            run=run_record(device_name(outline.device), outline.run_dtype, self.inputs),
+            run=run_record(device_name(meta.device), meta.run_dtype, self.inputs),
         )
 
     def _pass(self, layer: int, passes: LayerPasses, staging: Path) -> None:
         is_planned = layer in self.plan.layers
         with self.weights.layer(layer) as held:
             self.inputs: PooledInputs = collect_pooled_inputs(
-                self.outline.model,
+                self.meta.model,
                 self.anatomy,
                 self.prompts,
                 self.plan.pooling,
@@ -148,7 +150,7 @@ class _Run:
             with torch.inference_mode():
                 edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
             edited = [edit.submodule for edit in edits]
-            tensors = EditedTensors(self.outline.folder, locate_among(held, edited), edits)
+            tensors = EditedTensors(self.meta.folder, locate_among(held, edited), edits)
             tensors.overwrite(staging, ignore)
         self.experts += count_experts(self.anatomy.of_layer(layer), edited)
         self.edited += tensors.names

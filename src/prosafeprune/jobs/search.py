@@ -25,10 +25,10 @@ from prosafeprune.model.source import model_hash
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
 from prosafeprune.search.figure import draw_frontier
-from prosafeprune.search.record import RECORD, Rates, SearchRecord
+from prosafeprune.search.record import RECORD, SearchRecord, ValidationRates
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import best_layers, layers_to_screen
-from prosafeprune.search.selection import choose, choose_as_paper, make_points
+from prosafeprune.search.selection import make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.prepare import Job
 
@@ -105,7 +105,7 @@ class _Search:
             self.recipe.batch_size,
             self.reporter,
         )
-        source = rates_of(scorer.source)
+        source = rates_of(scorer.base)
         lowest = self._lowest_safety(source)
         tester = self.workers.enter_context(plan_evaluator(self.job, self.kept.made_by["model"], scorer, edits, layers))
         trials = Trials(tester, self.recipe, self.varied, self.kept, self.reporter)
@@ -132,14 +132,14 @@ class _Search:
             lowest_safety=lowest,
             trials=len(scored),
             points=points,
-            chosen=choose_as_paper(points) if paper else choose(points, source, lowest),
+            chosen=select_as_paper(points) if paper else select_point(points, source, lowest),
         )
         self.kept.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.kept.path)
         write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.kept.path / REPORT_FILE)
         return Found(record, inputs, edits)
 
-    def _lowest_safety(self, source: Rates) -> float:
+    def _lowest_safety(self, source: ValidationRates) -> float:
         """Return the S.S. that a plan must keep. Raises NoPlanError when no loss could be seen."""
         lowest = source.safety_score - self.recipe.max_safety_drop
         if lowest <= 0 and self.recipe.max_safety_drop < 100:

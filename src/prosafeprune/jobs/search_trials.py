@@ -14,12 +14,12 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.frontier import worth_confirming
-from prosafeprune.search.optuna_study import Scored, Space, describe_plan, search_plans
+from prosafeprune.search.frontier import plans_to_confirm
+from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
-from prosafeprune.search.record import Rates
+from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.screening import screen
-from prosafeprune.search.search_space import FIRST_RANK, RANKS, paper_windows
+from prosafeprune.search.search_space import FIRST_RANK, RANKS, SearchSpace, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. to spare of the cautious half of the plans that are measured."""
@@ -57,7 +57,7 @@ class Trials:
         self.tester, self.recipe, self.varied, self.kept, self.reporter = tester, recipe, varied, kept, reporter
         self.budget = Budget(recipe.budget)
 
-    def screen(self, layers: Sequence[int]) -> dict[int, Scored]:
+    def screen(self, layers: Sequence[int]) -> dict[int, ScoredPlan]:
         """Score each layer by itself."""
         varied = self.varied
         rank = FIRST_RANK if FIRST_RANK in varied.ranks else varied.ranks[0]
@@ -72,7 +72,7 @@ class Trials:
             )
 
         kept: dict[str, Any] = self.kept.read(SCREENED) or {}
-        screened = {int(layer): Scored.model_validate(one) for layer, one in kept.items()}
+        screened = {int(layer): ScoredPlan.model_validate(one) for layer, one in kept.items()}
         self.tester.expect_scores([plan(layer) for layer in layers if layer not in screened])
         for known in screen(lambda layer: self.tester.score(plan(layer)), layers, screened, self.budget, self.reporter):
             screened = known
@@ -80,8 +80,8 @@ class Trials:
         return screened
 
     def automatic(
-        self, candidates: Sequence[int], lowest_safety: float, known: Sequence[Scored]
-    ) -> tuple[list[Scored], dict[str, Rates]]:
+        self, candidates: Sequence[int], lowest_safety: float, known: Sequence[ScoredPlan]
+    ) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
         """Score plans of the candidates, and measure those that promise most.
 
         Args:
@@ -94,7 +94,7 @@ class Trials:
         """
         scored = search_plans(
             self.tester.score,
-            Space(candidates, self.varied.poolings, self.varied.ranks, self.varied.projection),
+            SearchSpace(candidates, self.varied.poolings, self.varied.ranks, self.varied.projection),
             lowest_safety,
             self.budget,
             self.kept.path / JOURNAL,
@@ -103,10 +103,10 @@ class Trials:
             known,
             self.tester.expect_scores,
         )
-        promising = worth_confirming(scored, lowest_safety, self.recipe.confirmations, RESERVE)
+        promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, RESERVE)
         return scored, self._measure([one.plan for one in promising], lambda: False)
 
-    def windows(self, candidates: Sequence[int], peak: int) -> tuple[list[Scored], dict[str, Rates]]:
+    def windows(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
         """Measure windows of the candidates around the silhouette's peak (section 3.3); returns as ``automatic``."""
         recipe, varied = self.recipe, self.varied
         strength = recipe.strength if isinstance(recipe.strength, float) else 1.0
@@ -125,7 +125,7 @@ class Trials:
 
     def _measure(
         self, plans: Sequence[Plan], is_spent: Callable[[], bool], most: int | None = None
-    ) -> dict[str, Rates]:
+    ) -> dict[str, ValidationRates]:
         """Measure plans by generation and judge, at most so many of them now."""
         kept: dict[str, Any] = self.kept.read(MEASURED) or {}
         self.tester.expect_measurements([plan for plan in plans if plan.model_dump_json() not in kept][:most])
@@ -139,12 +139,12 @@ class Trials:
                 kept[key] = rates.model_dump()
                 self.kept.write(MEASURED, kept)
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
-        return {key: Rates.model_validate(value) for key, value in kept.items()}
+        return {key: ValidationRates.model_validate(value) for key, value in kept.items()}
 
 
-def rates_of(measurement: Measurement) -> Rates:
+def rates_of(measurement: Measurement) -> ValidationRates:
     """Return C.R. and S.S. over all sets of their class."""
-    return Rates(
+    return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
         safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
     )

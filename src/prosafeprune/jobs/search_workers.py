@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prosafeprune.activations.shards import Part
+from prosafeprune.activations.shards import PooledShard
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Pooling
@@ -53,7 +53,7 @@ def plan_evaluator(
         job.recipe.model_copy(update=where),
         model,
         tuple(layers),
-        scorer.source,
+        scorer.base,
         dict(job.validation),
         inputs_to_send(edits.inputs, prompts),
         dict(edits.class_rows),
@@ -67,9 +67,9 @@ class _MakeTester:
     recipe: Recipe
     model: str
     layers: tuple[int, ...]
-    source: Measurement
+    base: Measurement
     validation: PromptSets
-    inputs: Mapping[Pooling, Part]
+    inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
     def __call__(self, state: Any) -> LocalPlanEvaluator:
@@ -88,6 +88,6 @@ class _MakeTester:
             self.validation,
             recipe.batch_size,
             reporter,
-            source=self.source,
+            base=self.base,
         )
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))

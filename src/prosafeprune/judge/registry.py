@@ -17,7 +17,7 @@ def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
     if settings.judge == "builtin":
         if settings.judge_endpoint or settings.judge_model:
             raise InputError("The builtin judge needs no endpoint and no model. Choose --judge llm or wildguard.")
-        from prosafeprune.judge.rules import RulesJudge
+        from prosafeprune.judge.rules.rules_judge import RulesJudge
 
         return RulesJudge()
     if settings.judge == "llm" and not settings.judge_endpoint:
@@ -29,8 +29,8 @@ def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
 
 def _served_judge(settings: JudgeSettings, endpoint: str, reporter: Reporter) -> Judge:
     from prosafeprune.generation.openai_client import OpenAIClient
-    from prosafeprune.judge.llm import LlmJudge
-    from prosafeprune.judge.wildguard import served_wildguard
+    from prosafeprune.judge.models.chat_model import LlmJudge
+    from prosafeprune.judge.models.wildguard import served_wildguard
 
     client = OpenAIClient(endpoint, settings.judge_model, reporter=reporter)
     client.check(is_raw=settings.judge == "wildguard")
@@ -40,7 +40,7 @@ def _served_judge(settings: JudgeSettings, endpoint: str, reporter: Reporter) ->
 
 
 def _wildguard_in_memory(settings: JudgeSettings, reporter: Reporter) -> Judge:
-    from prosafeprune.judge.wildguard import MODEL, local_wildguard
+    from prosafeprune.judge.models.wildguard import MODEL, local_wildguard
     from prosafeprune.model.loading import load_model
     from prosafeprune.model.source import find_source
 

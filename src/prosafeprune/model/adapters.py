@@ -82,9 +82,9 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
     """
     from peft import inject_adapter_in_model
 
-    if loaded.copies is not None:
+    if loaded.replicas is not None:
         sent = {name: (a.cpu().numpy(), b.cpu().numpy()) for name, (a, b) in factors.items()}
-        loaded.copies.change(partial(_insert_arrays, config=config, arrays=sent))
+        loaded.replicas.change(partial(_insert_arrays, config=config, arrays=sent))
     inject_adapter_in_model(config, loaded.model)
     for module_name, (a, b) in factors.items():
         layer: Any = loaded.model.get_submodule(module_name)

@@ -1,4 +1,4 @@
-"""The hidden states of a few tokens of each text, from before the first layer to behind the last."""
+"""The hidden states of a few tokens of each text, at every depth of the model."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from collections.abc import Sequence
 
 import torch
 
-from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import Advance, ignore
 
-Places = Sequence[int]
+TokenIndices = Sequence[int]
 """Tokens of a text, counted from its end: -1 is the last."""
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def hidden_states(
     loaded: LoadedModel,
     texts: Sequence[tuple[int, ...]],
-    places: Sequence[Places],
+    indices: Sequence[TokenIndices],
     batch_size: BatchSize,
     advance: Advance = ignore,
 ) -> torch.Tensor:
-    """Return the states ``(texts, layers + 1, places, d)`` of the tokens at ``places``, float32, on the CPU.
+    """Return the states ``(texts, layers + 1, indices, d)`` of the tokens at ``indices``, float32, on the CPU.
 
-    Place ``l`` of the second dimension is what enters layer ``l``; the last one is what the model's head reads, behind
-    the last layer and its norm, as transformers' ``output_hidden_states`` has it.
+    Entry ``l`` of the second dimension is what enters layer ``l``; the last entry is what the LM head reads, after the
+    last layer and its norm, as in transformers' ``output_hidden_states``.
 
     Args:
         loaded: the model.
         texts: token ids of each text.
-        places: for each text the tokens that are wanted, equally many.
+        indices: the wanted tokens of each text, equally many.
         batch_size: how many texts run at a time.
-        advance: told of each text that is done.
+        advance: called after each batch with the number of its texts.
 
     Raises:
-        InputError: out of memory with a single text or at a fixed batch size.
+        InputError: out of memory with a single text or at a fixed batch size, or a text longer than the positions.
     """
-    reach = min(len(text) + min(wanted) for text, wanted in zip(texts, places, strict=True))
-    head = PrefixCache(loaded.model, texts, 0, at_most=reach)
+    reach = min(len(text) + min(wanted) for text, wanted in zip(texts, indices, strict=True))
+    prefix = PrefixCache(loaded.model, texts, 0, at_most=reach)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
     found: list[torch.Tensor] = [torch.empty(0)] * len(texts)
 
     def work(rows: Sequence[int]) -> None:
-        tails = [texts[row][head.length :] for row in rows]
-        states = batch_hidden_states(loaded, tails, head, [places[row] for row in rows])
+        suffixes = [texts[row][prefix.length :] for row in rows]
+        states = batch_hidden_states(suffixes, prefix, [indices[row] for row in rows])
         for row, of_row in zip(rows, states.cpu(), strict=True):
             found[row] = of_row
 
@@ -55,19 +55,11 @@ def hidden_states(
 
 
 def batch_hidden_states(
-    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: PrefixCache, places: Sequence[Places]
+    suffixes: Sequence[Sequence[int]], prefix: PrefixCache, indices: Sequence[TokenIndices]
 ) -> torch.Tensor:
-    """Return the states ``(rows, layers + 1, places, d)``, float32, of one batch of texts behind a shared head."""
-    batch = pad_batch(tails, head.length, "left", loaded.device)
-    states = loaded.model(
-        input_ids=batch.ids,
-        attention_mask=torch.cat([batch.mask.new_ones(len(tails), head.length), batch.mask], dim=1),
-        past_key_values=head.cache(len(tails)),
-        use_cache=True,
-        output_hidden_states=True,
-        **accepted(loaded.model, position_ids=batch.positions, logits_to_keep=last_tokens(1)),
-    ).hidden_states
-    width = batch.ids.shape[1]
-    columns = torch.tensor([[width + place for place in wanted] for wanted in places], device=loaded.device)
-    rows = torch.arange(len(tails), device=loaded.device)[:, None]
+    """Return the states ``(rows, layers + 1, indices, d)``, float32, of one batch of texts after a shared prefix."""
+    states = prefix.run(suffixes, output_hidden_states=True).hidden_states
+    width, device = states[0].shape[1], states[0].device
+    columns = torch.tensor([[width + index for index in wanted] for wanted in indices], device=device)
+    rows = torch.arange(len(suffixes), device=device)[:, None]
     return torch.stack([layer[rows, columns].float() for layer in states], dim=1)

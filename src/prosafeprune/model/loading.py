@@ -17,6 +17,8 @@ from prosafeprune.model.device_placement import choose_device, device_name, plac
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from prosafeprune.model.replicas import Replicas
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -28,7 +30,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     device: torch.device
     """Where inputs go, and outputs come back to: the first one of a model that is spread over several GPUs."""
@@ -38,7 +40,7 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    copies: Replicas | None = None
+    replicas: Replicas | None = None
     """The same model in processes that follow this one, where there are such."""
 
     @property
@@ -77,8 +79,8 @@ def load_model(
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
-    outline = partial(outline_model, folder, name, trust_remote_code=trust_remote_code)
-    device_map = place_weights(device, chosen_device, folder, name, run_dtype, outline)
+    make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
+    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)
     with reporter.stage("Loading the model", 1) as advance:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -120,7 +122,7 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     return tokenizer
 
 
-def outline_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
+def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
     """Return the model of a checkpoint folder with the shapes of its weights and none of their numbers.
 
     Raises:

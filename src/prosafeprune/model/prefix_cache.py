@@ -1,42 +1,138 @@
-"""The tokens that all prompts begin with, run once: most chat templates put the same words before every prompt."""
+"""The token prefix shared by all prompts, run once: most chat templates put the same tokens before every prompt.
+
+Under causal attention the keys and values of such a prefix are the same for every prompt. Whoever runs a batch
+(generation, pooled activations, resumed passes, divergence) takes the prefix from here: how long it may be, its cache,
+and a copy of that cache with one row per prompt.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
-from prosafeprune.model.batches import accepted, attention_window, expand_cache, shared_prefix_length
+from prosafeprune.errors import InputError
+from prosafeprune.model.batches import Padding, accepted, last_tokens, pad_batch, run_batch
+from prosafeprune.model.partial_pass import EndReached
+
+CACHEABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+def shared_prefix_length(
+    model: PreTrainedModel, texts: Sequence[tuple[int, ...]], padding: Padding, further_tokens: int = 0
+) -> int:
+    """Return how many leading tokens all texts share, leaving at least one token to each.
+
+    It is 0 where a cached prefix would change results: in models that keep state other than keys and values, or take
+    no position ids; and, with padding on the left, where a text is longer than the attention window, since the padding
+    between prefix and suffix takes up positions of the window.
+
+    Args:
+        model: a causal language model.
+        texts: token ids of each text.
+        padding: the side on which batches of the suffixes are padded.
+        further_tokens: tokens generated after each text, at most.
+
+    Raises:
+        InputError: a text is longer than the model's positions.
+    """
+    config = model.config.get_text_config(decoder=True)
+    reach = max(map(len, texts), default=0) + further_tokens
+    require_positions(config, reach, further_tokens)
+    window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
+    if len(texts) < 2 or not _can_share(model, config) or (padding == "left" and window is not None and reach > window):
+        return 0
+    first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
+    shared = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    return min(shared, min(map(len, texts)) - 1)
+
+
+def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
+    """Raise InputError when texts of ``reach`` tokens, ``further_tokens`` of them generated, exceed the positions.
+
+    Models with rotary positions would run on and answer nonsense; those with a table of positions would crash.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and reach > positions > 0:
+        answer = f" with {further_tokens} tokens of answer" if further_tokens else ""
+        remedy = "Shorten the prompt or lower --max-new-tokens." if further_tokens else "Shorten the prompt."
+        raise InputError(
+            f"The longest prompt takes {reach} tokens{answer}, and the model has {positions} positions "
+            f"(max_position_embeddings). {remedy}"
+        )
+
+
+def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
+    """Return the keys and values of a prefix, in a cache of one row.
+
+    Inside a context that begins or ends the pass at some layer, the layers that did not run get zeros of the same
+    length: transformers makes masks and positions for all layers from the length of one.
+    """
+    cache = DynamicCache(config=model.config)
+    device = next(one.device for one in model.parameters() if not one.is_meta)
+    try:
+        ids = torch.tensor([list(prefix)], device=device)
+        model(input_ids=ids, past_key_values=cache, use_cache=True, **accepted(model, logits_to_keep=1))
+    except EndReached:
+        zeros = torch.zeros(1, 1, len(prefix), 1, device=device, dtype=model.dtype)
+        for layer in range(model.config.get_text_config(decoder=True).num_hidden_layers):
+            if cache.get_seq_length(layer) == 0:
+                cache.update(zeros, zeros, layer)
+    return cache
+
+
+def expand_cache(prefix_cache: DynamicCache, rows: int) -> DynamicCache:
+    """Return a copy of a cache of one row, with that row ``rows`` times."""
+    cache = copy.deepcopy(prefix_cache)
+    cache.reorder_cache(torch.LongTensor([0] * rows))
+    return cache
 
 
 class PrefixCache:
-    """The keys and values of the tokens that all prompts share, for batches to go on from."""
+    """Keys and values of the tokens that all prompts share, reused by every batch; batches are padded on the left."""
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def __init__(
-        self, model: Any, prompts: Sequence[tuple[int, ...]], further_tokens: int, at_most: int | None = None
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[tuple[int, ...]],
+        further_tokens: int,
+        at_most: int | None = None,
     ) -> None:
-        """Run the head of ``prompts``, which may each be followed by as many as ``further_tokens``.
+        """Run the prefix of ``prompts``, each followed by ``further_tokens`` at most.
 
-        Of a longer head only the first ``at_most`` tokens are taken.
+        Only the first ``at_most`` tokens of a longer prefix are shared.
+
+        Raises:
+            InputError: a prompt with what follows it is longer than the model's positions.
         """
         self.model = model
-        window = attention_window(model)
-        reach = max(map(len, prompts), default=0) + further_tokens
-        # Padding between head and tail takes up places that windowed attention counts; without a head it lies outside.
-        fits = window is None or reach <= window
-        shared = shared_prefix_length(model, prompts) if fits else 0
+        shared = shared_prefix_length(model, prompts, "left", further_tokens)
         self.length: int = shared if at_most is None else min(shared, at_most)
-        self._cache = self._run(prompts[0][: self.length]) if self.length else None
+        self._cache = run_prefix(model, prompts[0][: self.length]) if self.length else None
 
-    def cache(self, rows: int) -> Any:
-        """Return a fresh cache for a batch of ``rows`` prompts, holding the head."""
+    def cache(self, rows: int) -> DynamicCache:
+        """Return a fresh cache for a batch of ``rows`` prompts, holding the prefix."""
         return DynamicCache(config=self.model.config) if self._cache is None else expand_cache(self._cache, rows)
 
-    def _run(self, head: Sequence[int]) -> Any:
-        cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([list(head)], device=next(self.model.parameters()).device)
-        self.model(input_ids=ids, past_key_values=cache, use_cache=True, **accepted(self.model, logits_to_keep=1))
-        return cache
+    def run(self, suffixes: Sequence[Sequence[int]], logits: int = 1, **options: Any) -> Any:
+        """Run prompts without their prefix, padded on the left; return the model's output.
+
+        Args:
+            suffixes: the tokens of each prompt after the prefix.
+            logits: how many of each row's last positions get logits.
+            options: passed to the model.
+        """
+        batch = pad_batch(suffixes, self.length, "left", next(self.model.parameters()).device)
+        options |= accepted(self.model, logits_to_keep=last_tokens(logits))
+        return run_batch(self.model, batch, batch.full_mask, self.cache(len(suffixes)), **options)
+
+
+def _can_share(model: PreTrainedModel, config: Any) -> bool:
+    kinds = getattr(config, "layer_types", None)
+    keeps_other_state = (kinds and not CACHEABLE_LAYERS.issuperset(kinds)) or getattr(model, "_is_stateful", False)
+    # Without position ids a model counts padding too, which would shift what follows a prefix.
+    return not keeps_other_state and bool(accepted(model, position_ids=None))

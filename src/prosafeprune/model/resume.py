@@ -1,9 +1,9 @@
-"""Forward passes that begin at a layer: an edit of layer ``l`` leaves everything below ``l`` as it was.
+"""Forward passes that begin at a layer: an edit of layer ``l`` leaves everything below ``l`` unchanged.
 
-The hidden states that enter some layers are kept from one pass of the source. To run an edited model, its own forward
-stays in charge of embeddings, masks and positions, while the layers below the first edited one hand on what was kept
-instead of computing it. Tokens that all prompts begin with are run once a pass, since the edit changes their keys and
-values in the layers that run.
+One pass of the base model caches the hidden states that enter some layers. To run an edited model, its own forward
+stays in charge of embeddings, masks and positions, while the layers below the first edited one return the cached states
+instead of computing them. The shared prompt prefix is run once per pass, since the edit changes its keys and values in
+the layers that run.
 """
 
 from __future__ import annotations
@@ -18,29 +18,20 @@ from transformers import DynamicCache
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import (
-    BatchSize,
-    PaddedBatch,
-    accepted,
-    attention_window,
-    expand_cache,
-    fill_unrun_layers,
-    last_tokens,
-    pad_batch,
-    shared_prefix_length,
-)
+from prosafeprune.model.batches import BatchSize, PaddedBatch, accepted, last_tokens, pad_batch, run_batch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
+from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
 from prosafeprune.model.state_cache import StateCache, affordable_layers
 from prosafeprune.progress import Advance, ignore
 
-SAME = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Relative distance up to which two passes count as the same, by dtype: batches of other shapes round otherwise."""
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Relative distance up to which two passes count as equal, by dtype: rounding depends on the shape of the batch."""
 
 
 @dataclass(frozen=True)
 class ForcedText:
-    """The tokens of a prompt, and answer tokens that are put behind them for the model to read."""
+    """The tokens of a prompt, followed by answer tokens that the model is made to read."""
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...] = ()
@@ -52,17 +43,17 @@ class ForcedText:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a model makes of the last prompt token and of each of ``n`` answer tokens, in its own dtype and device."""
+class TokenOutputs:
+    """Outputs at the last prompt token and at each of ``n`` answer tokens, in the model's dtype and on its device."""
 
     hidden: torch.Tensor
-    """What the model's head reads, or what leaves the last layer that ran, ``(n + 1, d)``."""
+    """What the LM head reads, or what leaves the last layer that ran, ``(n + 1, d)``."""
     logits: torch.Tensor | None
     """``(n + 1, vocabulary)``, where asked for."""
 
 
 class ResumedModel:
-    """A model with texts whose hidden states are kept, so that later passes over them begin at any kept layer."""
+    """A model and texts with cached hidden states, so that later passes over the texts begin at any cached layer."""
 
     def __init__(
         self,
@@ -73,150 +64,138 @@ class ResumedModel:
         batch_size: BatchSize,
         advance: Advance = ignore,
     ) -> None:
-        """Run the model once, as it is now, and keep the states that enter ``layers``.
+        """Run the model once, as it is now, and cache the states that enter ``layers``.
 
         Args:
-            loaded: the model with its source weights.
+            loaded: the model with its base weights.
             anatomy: its layers.
             texts: at least one.
-            layers: layers that later passes may begin at; when memory is short, only some, the earliest among them.
-                Without any, nothing is run until :meth:`read`.
+            layers: layers that later passes may begin at; when memory is short, only some of them, always including
+                the earliest. Without any, nothing runs until :meth:`run`.
             batch_size: how many texts run at a time.
-            advance: told of each text that is done.
+            advance: called after each text.
 
         Raises:
-            InputError: out of memory, the output is not finite, or no room for the states.
+            InputError: out of memory, output that is not finite, no room for the states, or a text longer than the
+                model's positions.
         """
         self.loaded, self.anatomy, self.texts, self.batch_size = loaded, anatomy, list(texts), batch_size
         self.model, self.device = loaded.model, loaded.device
         self.order = sorted(range(len(texts)), key=lambda row: len(texts[row].ids), reverse=True)
-        self.head = self._head_length()
+        shared = shared_prefix_length(self.model, [text.ids for text in texts], "left")
+        self.prefix = texts[0].ids[: min(shared, min(len(text.prompt_ids) for text in texts) - 1)]
         self._forms: Forms = {}
-        lengths = [len(text.ids) - self.head for text in texts]
-        width = int(self.model.get_input_embeddings().weight.shape[1])
-        kept = affordable_layers(sorted({layer for layer in layers if layer > 0}), sum(lengths) + self.head, width)
-        self.kept = StateCache(kept, lengths)
-        if kept:
-            self._keep(advance)
+        lengths = [len(text.ids) - len(self.prefix) for text in texts]
+        width = int(self.model.config.get_text_config(decoder=True).hidden_size)
+        tokens = sum(lengths) + len(self.prefix)
+        self.cached = StateCache(affordable_layers(sorted({one for one in layers if one > 0}), tokens, width), lengths)
+        if self.cached.layers:
+            self._fill(advance)
 
     @property
     def starts(self) -> tuple[int, ...]:
         """Layers at which passes may begin, 0 among them."""
-        return (0, *self.kept.layers)
+        return (0, *self.cached.layers)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def read(
+    @torch.inference_mode()
+    def run(
         self, first_layer: int, last_layer: int | None = None, *, logits: bool = False
-    ) -> Iterator[tuple[int, Reading]]:
-        """Yield each text's row and reading, longest texts first.
+    ) -> Iterator[tuple[int, TokenOutputs]]:
+        """Yield each text's row and outputs, longest texts first.
 
         Args:
-            first_layer: no layer below it has changed since the states were kept.
-            last_layer: the last to run; None for all, and the norm behind them.
-            logits: whether the head is run as well; then all layers are.
+            first_layer: no layer below it has changed since the states were cached.
+            last_layer: the last to run; None for all, and the norm after them.
+            logits: whether the LM head is run as well; then all layers are.
 
         Raises:
             InputError: out of memory, or the output is not finite.
         """
         start = max(layer for layer in self.starts if layer <= first_layer)
         end = None if logits else last_layer
-        head_cache = self._run_head(start, end) if self.head else None
+        prefix_cache = self._run_prefix(start, end) if self.prefix else None
 
-        def work(rows: Sequence[int]) -> Iterator[tuple[int, Reading]]:
+        def work(rows: Sequence[int]) -> Iterator[tuple[int, TokenOutputs]]:
             batch = self._batch(rows)
-            states = self.kept.padded(start, rows, batch.ids.shape[1]) if start else None
+            states = self.cached.padded(start, rows, batch.ids.shape[1]) if start else None
             with self._beginning_at(start, states):
-                readings = self._forward(rows, batch, head_cache, logits, end)
-            yield from zip(rows, readings, strict=True)
+                outputs = self._forward(rows, batch, prefix_cache, logits, end)
+            yield from zip(rows, outputs, strict=True)
 
         yield from self.batch_size.stream(self.order, work)
 
-    def _head_length(self) -> int:
-        longest = max(len(text.ids) for text in self.texts)
-        window = attention_window(self.model)
-        if window is not None and longest > window:
-            return 0  # padding between head and tail takes up places such attention counts
-        shared = shared_prefix_length(self.model, [text.ids for text in self.texts])
-        return min(shared, min(len(text.prompt_ids) for text in self.texts) - 1)
-
     def _batch(self, rows: Sequence[int]) -> PaddedBatch:
-        # Padded on the left, so that the last positions of all rows lie together.
-        return pad_batch([self.texts[row].ids[self.head :] for row in rows], self.head, "left", self.device)
+        # Padded on the left, so that the last tokens of all rows are in the same columns.
+        length = len(self.prefix)
+        return pad_batch([self.texts[row].ids[length:] for row in rows], length, "left", self.device)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _keep(self, advance: Advance) -> None:
-        head_cache = None
-        with recording(self.anatomy.layers, self.kept.layers, self._forms) as entered:
-            if self.head:
-                head_cache = self._run_head(0)
-                self.kept.put_head(entered)
+    @torch.inference_mode()
+    def _fill(self, advance: Advance) -> None:
+        prefix_cache = None
+        with recording(self.anatomy.layers, self.cached.layers, self._forms) as entered:
+            if self.prefix:
+                prefix_cache = self._run_prefix(0)
+                self.cached.put_prefix(entered)
 
             def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-                readings = self._forward(rows, self._batch(rows), head_cache, logits=False)
-                self.kept.put(rows, entered)
+                outputs = self._forward(rows, self._batch(rows), prefix_cache, logits=False)
+                self.cached.put(rows, entered)
                 if self.order[0] in rows:
-                    first.append(readings[list(rows).index(self.order[0])].hidden)
+                    first.append(outputs[list(rows).index(self.order[0])].hidden)
                 yield from ((row, None) for row in rows)
 
             first: list[torch.Tensor] = []
             for _ in self.batch_size.stream(self.order, work):
                 advance(1)
-        if self.kept.layers and not self._resumes(first[-1]):
-            self.kept.forget()
+        if not self._can_resume(first[-1]):
+            self.cached.clear()
 
-    def _resumes(self, whole: torch.Tensor) -> bool:
-        """Tell whether a pass from kept states ends as the whole pass did: some architectures hand on more than one."""
+    def _can_resume(self, complete: torch.Tensor) -> bool:
+        """Return whether a pass from cached states gives the complete pass's states.
+
+        Layers of some architectures pass on more than hidden states.
+        """
         row = self.order[0]
-        start = self.kept.layers[-1]
-        head_cache = self._run_head(start) if self.head else None
+        start = self.cached.layers[-1]
+        prefix_cache = self._run_prefix(start) if self.prefix else None
         batch = self._batch([row])
         try:
-            with self._beginning_at(start, self.kept.padded(start, [row], batch.ids.shape[1])):
-                resumed = self._forward([row], batch, head_cache, logits=False)[0].hidden
+            with self._beginning_at(start, self.cached.padded(start, [row], batch.ids.shape[1])):
+                resumed = self._forward([row], batch, prefix_cache, logits=False)[0].hidden
         except (TypeError, AttributeError, IndexError, KeyError):
             return False
-        distance = (resumed.float() - whole.float()).norm() / whole.float().norm()
-        return bool(distance <= SAME.get(whole.dtype, 1e-3))
+        distance = (resumed.float() - complete.float()).norm() / complete.float().norm()
+        return bool(distance <= TOLERANCE.get(complete.dtype, 1e-3))
 
-    def _run_head(self, start: int, end: int | None = None) -> DynamicCache:
-        """Return the keys and values of the shared head; outside ``start`` to ``end`` dummies of the same length."""
-        cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([list(self.texts[0].ids[: self.head])], device=self.device)
-        with (
-            self._beginning_at(start, self.kept.head_states(start) if start else None),
-            ending_at(self.model, self.anatomy.layers, end, [], stop=True),
-            suppress(EndReached),
-        ):
-            self.model(input_ids=ids, past_key_values=cache, use_cache=True)
-        dummy = torch.zeros(1, 1, self.head, 1, device=self.device, dtype=self.loaded.run_dtype)
-        fill_unrun_layers(cache, self.anatomy.num_layers, dummy)
-        return cache
+    def _run_prefix(self, start: int, end: int | None = None) -> DynamicCache:
+        """Return the prefix's keys and values in the layers from ``start`` to ``end``, and zeros in the others."""
+        states = self.cached.prefix_states(start) if start else None
+        with self._beginning_at(start, states), ending_at(self.model, self.anatomy.layers, end, [], stop=True):
+            return run_prefix(self.model, self.prefix)
 
     def _forward(
-        self, rows: Sequence[int], batch: PaddedBatch, head_cache: Any, logits: bool, last_layer: int | None = None
-    ) -> list[Reading]:
+        self,
+        rows: Sequence[int],
+        batch: PaddedBatch,
+        prefix_cache: DynamicCache | None,
+        logits: bool,
+        last_layer: int | None = None,
+    ) -> list[TokenOutputs]:
         answers = [len(self.texts[row].answer_ids) for row in rows]
         wanted = max(answers) + 1
-        mask = torch.cat([batch.mask.new_ones(len(rows), self.head), batch.mask], dim=1)
-        read: list[torch.Tensor] = []
-        with ending_at(self.model, self.anatomy.layers, last_layer, read, stop=not logits):
-            try:
-                output = self.model(
-                    input_ids=batch.ids,
-                    attention_mask=mask,
-                    past_key_values=expand_cache(head_cache, len(rows)) if head_cache is not None else None,
-                    use_cache=head_cache is not None,
-                    **accepted(self.model, position_ids=batch.positions, logits_to_keep=last_tokens(wanted)),
-                )
-                words = output.logits[:, -wanted:]
-            except EndReached:
-                words = None
-        hidden = read[0][:, -wanted:]
+        cache = expand_cache(prefix_cache, len(rows)) if prefix_cache is not None else None
+        options = accepted(self.model, logits_to_keep=last_tokens(wanted))
+        leaving: list[torch.Tensor] = []
+        of_tokens: Any = None
+        ending = ending_at(self.model, self.anatomy.layers, last_layer, leaving, stop=not logits)
+        with ending, suppress(EndReached):
+            of_tokens = run_batch(self.model, batch, batch.full_mask, cache, **options).logits[:, -wanted:]
+        hidden = leaving[0][:, -wanted:]
         if not torch.isfinite(hidden).all():
             raise InputError(f"{self.loaded.name}: its output is not finite. Use --dtype float32 or bfloat16.")
         return [
-            Reading(hidden[place, -count - 1 :], None if words is None else words[place, -count - 1 :])
-            for place, count in enumerate(answers)
+            TokenOutputs(hidden[i, -count - 1 :], None if of_tokens is None else of_tokens[i, -count - 1 :])
+            for i, count in enumerate(answers)
         ]
 
     def _beginning_at(self, start: int, states: torch.Tensor | None) -> AbstractContextManager[None]:

@@ -1,101 +1,101 @@
-"""Hidden states that enter some layers, kept token by token for many texts."""
+"""Cached hidden states that enter some layers, token by token, for many texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Literal
 
 import torch
 
+from prosafeprune.model.batches import Padding
 from prosafeprune.model.storage import large_tensor
 
-MOST_VALUES = 2**29
-"""Values kept in all, at most, when more than one layer is kept."""
+MAX_VALUES = 2**29
+"""Numbers cached in total, at most, when more than one layer is cached."""
 
 
 def affordable_layers(layers: Sequence[int], tokens: int, width: int) -> tuple[int, ...]:
-    """Return the layers to keep states for: all, or as many as there is room for, the earliest and others evenly."""
+    """Return the layers to cache states for: all that there is room for, the earliest and others evenly spaced."""
     if not layers:
         return ()
-    count = max(1, min(len(layers), MOST_VALUES // max(1, tokens * width)))
-    return tuple(layers[place * len(layers) // count] for place in range(count))
+    count = max(1, min(len(layers), MAX_VALUES // max(1, tokens * width)))
+    return tuple(layers[i * len(layers) // count] for i in range(count))
 
 
 class TextStates:
-    """The states ``(tokens, d)`` of all texts, behind their shared head, at one place of the model; and the head's."""
+    """The states of all texts at one depth of the model: ``(1, prefix, d)``, and ``(tokens, d)`` of each suffix."""
 
-    def __init__(self, lengths: Sequence[int], padding: Literal["left", "right"]) -> None:
-        """Make room, once it is known how wide the states are.
+    def __init__(self, lengths: Sequence[int], padding: Padding) -> None:
+        """Prepare for texts of these lengths; room is made at the first :meth:`put`.
 
         Args:
-            lengths: tokens of each text behind the shared head.
-            padding: on which side batches are padded.
+            lengths: tokens of each text after the shared prefix.
+            padding: the side on which batches are padded.
         """
-        self.head: torch.Tensor | None = None
-        """The states ``(1, head, d)`` of the shared head."""
+        self.prefix: torch.Tensor | None = None
+        """The states ``(1, prefix, d)`` of the shared prefix."""
         self._lengths = list(lengths)
         self._starts = [0, *accumulate(lengths)]
         self._padding = padding
         self._device: torch.device | None = None
-        self._kept: torch.Tensor | None = None
+        self._cached: torch.Tensor | None = None
 
     def put(self, rows: Sequence[int], states: torch.Tensor) -> None:
-        """Keep the padded states ``(rows, width, d)`` of some texts. Raises InputError when there is no room."""
-        if self._kept is None:
-            self._device = states.device  # of a model that is spread over several GPUs, it is not the same everywhere
+        """Cache the padded states ``(rows, width, d)`` of some texts. Raises InputError when there is no room."""
+        if self._cached is None:
+            self._device = states.device  # in a model spread over several GPUs, it differs from layer to layer
             shape = (self._starts[-1], states.shape[-1])
-            self._kept = large_tensor(shape, states.dtype, states.device, "hidden states")
-        for place, row in enumerate(rows):
-            self._kept[self._place(row)] = states[place, self._inside(row, states.shape[1])].to(self._kept.device)
+            self._cached = large_tensor(shape, states.dtype, states.device, "hidden states")
+        for i, row in enumerate(rows):
+            self._cached[self._tokens(row)] = states[i, self._columns(row, states.shape[1])].to(self._cached.device)
 
     def padded(self, rows: Sequence[int], width: int) -> torch.Tensor:
-        """Return the states of some texts as ``(rows, width, d)`` where they came from, zeros for padding."""
-        assert self._kept is not None
-        states = torch.zeros(len(rows), width, self._kept.shape[1], dtype=self._kept.dtype, device=self._device)
-        for place, row in enumerate(rows):
-            states[place, self._inside(row, width)] = self._kept[self._place(row)].to(self._device)
+        """Return the states ``(rows, width, d)`` of some texts on the device they came from, zeros for padding."""
+        assert self._cached is not None
+        states = torch.zeros(len(rows), width, self._cached.shape[1], dtype=self._cached.dtype, device=self._device)
+        for i, row in enumerate(rows):
+            states[i, self._columns(row, width)] = self._cached[self._tokens(row)].to(self._device)
         return states
 
-    def _place(self, row: int) -> slice:
+    def _tokens(self, row: int) -> slice:
         return slice(self._starts[row], self._starts[row + 1])
 
-    def _inside(self, row: int, width: int) -> slice:
+    def _columns(self, row: int, width: int) -> slice:
         length = self._lengths[row]
         return slice(width - length, width) if self._padding == "left" else slice(0, length)
 
 
 class StateCache:
-    """The states of all texts that enter some layers, batches being padded on the left."""
+    """The states of all texts that enter some layers; batches are padded on the left."""
 
     def __init__(self, layers: Sequence[int], lengths: Sequence[int]) -> None:
         self._by_layer = {layer: TextStates(lengths, "left") for layer in layers}
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers whose states are kept."""
+        """Layers with cached states."""
         return tuple(self._by_layer)
 
-    def put_head(self, entered: Mapping[int, torch.Tensor]) -> None:
-        """Keep the states ``(1, head, d)`` that entered each layer."""
+    def put_prefix(self, entered: Mapping[int, torch.Tensor]) -> None:
+        """Cache the states ``(1, prefix, d)`` that entered each layer."""
         for layer, states in self._by_layer.items():
-            states.head = entered[layer].clone()
+            states.prefix = entered[layer].clone()
 
     def put(self, rows: Sequence[int], entered: Mapping[int, torch.Tensor]) -> None:
-        """Keep the states ``(rows, width, d)`` that entered each layer. Raises InputError when there is no room."""
+        """Cache the states ``(rows, width, d)`` that entered each layer. Raises InputError when there is no room."""
         for layer, states in self._by_layer.items():
             states.put(rows, entered[layer])
 
     def padded(self, layer: int, rows: Sequence[int], width: int) -> torch.Tensor:
-        """Return the states of some texts as ``(rows, width, d)`` where they came from."""
+        """Return the states ``(rows, width, d)`` of some texts on the device they came from."""
         return self._by_layer[layer].padded(rows, width)
 
-    def head_states(self, layer: int) -> torch.Tensor:
-        """Return the states ``(1, head, d)`` of the shared head."""
-        head = self._by_layer[layer].head
-        assert head is not None
-        return head.clone()
+    def prefix_states(self, layer: int) -> torch.Tensor:
+        """Return the states ``(1, prefix, d)`` of the shared prefix."""
+        prefix = self._by_layer[layer].prefix
+        assert prefix is not None
+        return prefix.clone()
 
-    def forget(self) -> None:
-        """Drop everything: passes then run whole."""
+    def clear(self) -> None:
+        """Drop everything: passes then run completely."""
         self._by_layer = {}

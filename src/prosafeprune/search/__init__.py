@@ -1,1 +1,1 @@
-"""Plans found by trying many, cheaply, under a safety floor."""
+"""The search for a plan: many are scored cheaply, few are confirmed by generation, all under a safety floor."""

@@ -1,4 +1,4 @@
-"""How far a plan moves a model on benign prompts, in passes that begin at the first pruned layer."""
+"""How far a plan moves a model on benign prompts, by passes that start at the first pruned layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from prosafeprune.evaluation.divergence import read_source, token_divergence
+from prosafeprune.evaluation.divergence import record_base_answers, token_divergence
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
@@ -15,7 +15,7 @@ from prosafeprune.progress import Advance, ignore
 
 
 class BenignKl:
-    """The source's answers to benign prompts, against which edited models are read."""
+    """The base model's answers to benign prompts, with the distributions that edited models are compared to."""
 
     def __init__(
         self,
@@ -27,25 +27,25 @@ class BenignKl:
         batch_size: BatchSize,
         advance: Advance = ignore,
     ) -> None:
-        """Have the source's greedy answers of at most ``tokens`` tokens, and keep the states that enter ``layers``.
+        """Decode the base model's greedy answers of at most ``tokens`` tokens; keep the states entering ``layers``.
 
         Raises:
-            InputError: as for ``read_source`` and ``ResumedModel``.
+            InputError: as for ``record_base_answers`` and ``ResumedModel``.
         """
-        self.source = read_source(loaded, prompts, batch_size, advance, tokens=tokens)
-        texts = [ForcedText(*both) for both in zip(self.source.prompt_ids, self.source.answers, strict=True)]
+        self.base = record_base_answers(loaded, prompts, batch_size, advance, tokens=tokens)
+        texts = [ForcedText(*both) for both in zip(self.base.prompt_ids, self.base.answers, strict=True)]
         self.model = ResumedModel(loaded, anatomy, texts, layers, batch_size)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def divergence(self, first_layer: int) -> float:
-        """Return the mean over prompts of the mean KL(source || model) in nats, as ``compare_with_source`` has it.
+    @torch.inference_mode()
+    def mean(self, first_layer: int) -> float:
+        """Return the mean over prompts of the mean per-token KL(base || edited) in nats, as ``divergence_from_base``.
 
         Args:
             first_layer: no layer below it has changed.
         """
         means = []
-        for row, reading in self.model.read(first_layer, logits=True):
-            assert reading.logits is not None
-            kept = self.source.log_probabilities[row, : len(reading.logits)].to(reading.logits.device)
-            means.append(float(token_divergence(kept, reading.logits).mean()))
+        for row, outputs in self.model.run(first_layer, logits=True):
+            assert outputs.logits is not None
+            base = self.base.log_probabilities[row, : len(outputs.logits)].to(outputs.logits.device)
+            means.append(float(token_divergence(base, outputs.logits).mean()))
         return sum(means) / len(means)

@@ -1,4 +1,4 @@
-"""C.R. against S.S. of all plans that a search scored, with those to choose from and the chosen one marked."""
+"""The figure of a search: C.R. against S.S. of all scored plans, with the measured and the selected ones marked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.plotting import BLUE, GREY, ORANGE, new_figure, save_figure
-from prosafeprune.search.optuna_study import Scored, describe_plan
+from prosafeprune.search.optuna_study import ScoredPlan, describe_plan
 from prosafeprune.search.record import SearchRecord
 
 
-def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) -> None:
+def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Path) -> None:
     """Write ``frontier.svg``, ``frontier.png`` and the numbers behind them, ``plans.csv``, into ``folder``.
 
     Raises:
@@ -27,8 +27,8 @@ def draw_frontier(record: SearchRecord, scored: Sequence[Scored], folder: Path) 
         raise InputError(f"{folder}: the figure could not be written ({error.strerror}).") from error
 
 
-def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
-    """Return the figure: the estimates of ``scored``, the points that were measured, source, floor and choice."""
+def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:
+    """Return the figure: estimates of ``scored``, measured points, base model, safety floor and selected point."""
     figure = new_figure()
     axes = figure.subplots()
     axes.scatter(
@@ -50,13 +50,13 @@ def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
     )
     for one in measured:
         axes.annotate(str(one.number), one.rates, xytext=(5, 4), textcoords="offset points", fontsize=9)
-    source = record.source
+    base = record.source
     axes.scatter(
-        [source.compliance_rate], [source.safety_score], s=70, marker="X", color="black", zorder=3, label="source"
+        [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"
     )
     chosen = record.point(record.chosen) if record.chosen is not None else None
     if chosen is not None:
-        axes.scatter(*chosen.rates, s=170, facecolors="none", edgecolors=ORANGE, linewidths=2, label="chosen")
+        axes.scatter(*chosen.rates, s=170, facecolors="none", edgecolors=ORANGE, linewidths=2, label="selected")
     axes.axhline(record.lowest_safety, color=ORANGE, linestyle="--", linewidth=1, label="safety floor")
     axes.set_xlabel("C.R. on pseudo-harmful validation prompts, %")
     axes.set_ylabel("S.S. on harmful validation prompts, %")
@@ -65,7 +65,7 @@ def frontier_figure(record: SearchRecord, scored: Sequence[Scored]) -> Figure:
     return figure
 
 
-def _write_numbers(scored: Sequence[Scored], path: Path) -> None:
+def _write_numbers(scored: Sequence[ScoredPlan], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])

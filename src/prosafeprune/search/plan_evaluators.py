@@ -1,4 +1,4 @@
-"""Who says what plans do, estimated and measured: a model in this process, or workers on a cluster."""
+"""Evaluators of plans, by estimate and by measurement: the model in this process, or workers on a cluster."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.activations.shards import Part, make_shard, merge_shards
+from prosafeprune.activations.shards import PooledShard, make_shard, merge_shards
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 from prosafeprune.search.scoring import PlanScorer
 
 
 class PlanEvaluator(Protocol):
-    """Tries plans."""
+    """Estimates and measures plans."""
 
     def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Be given the pooled inputs that plans of further poolings need."""
+        """Add the pooled inputs that plans with further poolings need."""
         ...
 
     def expect_scores(self, plans: Sequence[Plan]) -> None:
-        """Be told which plans are to be estimated next."""
+        """Announce the plans to be estimated next, so that workers can start on them."""
         ...
 
-    def score(self, plan: Plan) -> Scored:
-        """Estimate what a plan does. Raises InputError as ``PlanScorer.score`` does."""
+    def score(self, plan: Plan) -> ScoredPlan:
+        """Estimate the effect of a plan. Raises InputError as ``PlanScorer.score`` does."""
         ...
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
-        """Be told which plans are to be measured next."""
+        """Announce the plans to be measured next, so that workers can start on them."""
         ...
 
     def measure(self, plan: Plan) -> Measurement:
-        """Measure what a plan does, by generation and judge. Raises InputError as both do."""
+        """Measure a plan by generation and judge. Raises InputError as both do."""
         ...
 
 
 class LocalPlanEvaluator:
-    """Tries plans on a model in this process, one at a time."""
+    """Evaluates plans on a model in this process, one at a time."""
 
     def __init__(self, scorer: PlanScorer, edits: OperatorCache) -> None:
         self.scorer, self.edits = scorer, edits
 
     def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Let plans of further poolings be tried."""
+        """Add the pooled inputs that plans with further poolings need."""
         self.edits.inputs = {**self.edits.inputs, **inputs}
 
     def expect_scores(self, plans: Sequence[Plan]) -> None:
-        """Take no notice."""
+        """Do nothing: plans are evaluated when asked for."""
 
-    def score(self, plan: Plan) -> Scored:
-        """Estimate what a plan does."""
+    def score(self, plan: Plan) -> ScoredPlan:
+        """Estimate the effect of a plan."""
         found = self.scorer.score(self.edits.of(plan))
-        return Scored(
+        return ScoredPlan(
             plan=plan,
             compliance_rate=found.compliance_rate,
             safety_score=found.safety_score,
@@ -65,79 +65,79 @@ class LocalPlanEvaluator:
         )
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
-        """Take no notice."""
+        """Do nothing: plans are evaluated when asked for."""
 
     def answers(self, plan: Plan) -> LineStore:
         """Return the pruned model's answers to the validation prompts."""
         return self.scorer.answers(self.edits.of(plan))
 
     def measure(self, plan: Plan) -> Measurement:
-        """Measure what a plan does."""
+        """Measure a plan by generation and judge."""
         return self.scorer.measure(self.edits.of(plan))
 
 
 class RemotePlanEvaluator:
-    """Has plans tried by workers, each with a :class:`LocalPlanEvaluator`; the answers are judged here."""
+    """Distributes plans over workers, each with a :class:`LocalPlanEvaluator`; answers are judged in this process."""
 
     def __init__(self, pool: Pool, scorer: PlanScorer, prompts: int) -> None:
-        """Take the workers, who judges, and of how many prompts there are pooled inputs."""
+        """Take the workers, the scorer whose judge is used, and how many prompts there are pooled inputs of."""
         self.pool, self.scorer, self.prompts = pool, scorer, prompts
 
     def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Send the workers further inputs."""
+        """Send further inputs to the workers."""
         self.pool.change(_AddInputs(inputs_to_send(inputs, self.prompts)))
 
     def expect_scores(self, plans: Sequence[Plan]) -> None:
-        """Give the plans to the workers."""
-        self.pool.expect(_Score(plan) for plan in plans)
+        """Start the workers on these plans."""
+        self.pool.expect(_ScoreTask(plan) for plan in plans)
 
-    def score(self, plan: Plan) -> Scored:
-        """Return what a worker estimates. Raises InputError as it does, or when workers are lost."""
-        scored: Scored = self.pool.result(_Score(plan))
+    def score(self, plan: Plan) -> ScoredPlan:
+        """Return a worker's estimate. Raises InputError as it does, or when workers are lost."""
+        scored: ScoredPlan = self.pool.result(_ScoreTask(plan))
         return scored
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
-        """Give the plans to the workers."""
-        self.pool.expect(_Answer(plan) for plan in plans)
+        """Start the workers on these plans."""
+        self.pool.expect(_AnswerTask(plan) for plan in plans)
 
     def measure(self, plan: Plan) -> Measurement:
-        """Have a worker's answers judged. Raises InputError as it or the judge does, or when workers are lost."""
-        return self.scorer.judged(self.pool.result(_Answer(plan)))
+        """Judge a worker's answers. Raises InputError as it or the judge does, or when workers are lost."""
+        return self.scorer.judged(self.pool.result(_AnswerTask(plan)))
 
 
-def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, Part]:
-    """Return pooled inputs of so many prompts in a form that can be sent."""
+def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, PooledShard]:
+    """Return the pooled inputs of ``prompts`` prompts in a form that can be sent to workers."""
     return {pooling: make_shard(one, range(prompts)) for pooling, one in inputs.items()}
 
 
-def sent_inputs(parts: Mapping[Pooling, Part]) -> dict[Pooling, PooledInputs]:
-    """Return pooled inputs that were sent."""
+def sent_inputs(parts: Mapping[Pooling, PooledShard]) -> dict[Pooling, PooledInputs]:
+    """Return the pooled inputs of what :func:`inputs_to_send` returned."""
     return {pooling: merge_shards([part]) for pooling, part in parts.items()}
 
 
 @dataclass(frozen=True)
 class _AddInputs:
-    inputs: Mapping[Pooling, Part]
+    inputs: Mapping[Pooling, PooledShard]
 
     def __call__(self, state: Any) -> LocalPlanEvaluator:
-        tester: LocalPlanEvaluator = state
-        tester.add_inputs(sent_inputs(self.inputs))
-        return tester
+        evaluator: LocalPlanEvaluator = state
+        evaluator.add_inputs(sent_inputs(self.inputs))
+        return evaluator
 
 
 @dataclass(frozen=True)
-class _Score:
+class _ScoreTask:
     plan: Plan
 
-    def __call__(self, state: Any) -> Scored:
-        tester: LocalPlanEvaluator = state
-        return tester.score(self.plan)
+    def __call__(self, state: Any) -> ScoredPlan:
+        evaluator: LocalPlanEvaluator = state
+        return evaluator.score(self.plan)
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _AnswerTask:
     plan: Plan
 
     def __call__(self, state: Any) -> LineStore:
-        tester: LocalPlanEvaluator = state
-        return tester.answers(self.plan)
+        evaluator: LocalPlanEvaluator = state
+        return evaluator.answers(self.plan)

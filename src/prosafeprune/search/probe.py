@@ -1,4 +1,4 @@
-"""What a model's own refusals look like inside it, learned from its own judged answers."""
+"""Probes of a model's own refusals: logistic regressions on its hidden states, fitted to verdicts on its answers."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
 RIDGES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Tried for each model, strongest last; the one that foretells the source's unseen verdicts best is taken."""
+"""Candidates, strongest last; the one with the lowest held-out log loss on the base model's verdicts is used."""
 Probe = Callable[[np.ndarray], np.ndarray]
-"""Gives for states ``(n, d)`` the probability ``(n,)`` of an outcome."""
+"""Maps states ``(n, d)`` to the probability ``(n,)`` of an outcome."""
 
 
 class CrossFitted:
-    """Logistic regressions with a ridge; each prompt's probability comes from one that was fitted without it.
+    """Ridge logistic regressions by cross-fitting: each prompt's probability comes from a fit without that prompt.
 
-    Where a prompt was fitted itself, and there are more dimensions than prompts, its probability is near 0 or 1 and
-    says nothing of how close it is to turning.
+    With more dimensions than prompts, the probability of a prompt that was fitted on is near 0 or 1, and does not show
+    how close the prompt is to flipping.
     """
 
     def __init__(self, states: np.ndarray, outcomes: np.ndarray) -> None:
-        """Fit.
+        """Fit the probes.
 
         Args:
-            states: the source's hidden states, ``(prompts, d)``.
-            outcomes: what became of each prompt's answer, ``(prompts,)``, bool.
+            states: the base model's hidden states, ``(prompts, d)``.
+            outcomes: the outcome of each prompt's answer, ``(prompts,)``, bool.
         """
         self.folds = deal_folds(outcomes)
         fits = {ridge: self._fit(states, outcomes, ridge) for ridge in RIDGES}
-        found = {ridge: self._apply(probes, states) for ridge, probes in fits.items()}
-        self.ridge = min(RIDGES, key=lambda ridge: log_loss(outcomes, found[ridge], labels=[False, True]))
+        held_out = {ridge: self._apply(probes, states) for ridge, probes in fits.items()}
+        self.ridge = min(RIDGES, key=lambda ridge: log_loss(outcomes, held_out[ridge], labels=[False, True]))
         self._probes = fits[self.ridge]
         both = bool(outcomes.any() and not outcomes.all())
-        self.auc = float(roc_auc_score(outcomes, found[self.ridge])) if both else None
-        """How well unseen verdicts on the source are foretold: 0.5 is not at all, 1 perfectly; None without both."""
+        self.auc = float(roc_auc_score(outcomes, held_out[self.ridge])) if both else None
+        """Held-out AUC on the base model's verdicts: 0.5 is chance, 1 perfect; None when all outcomes are equal."""
 
     def __call__(self, states: np.ndarray) -> np.ndarray:
         """Return the probabilities ``(prompts,)`` of the outcome for states ``(prompts, d)`` of the same prompts."""
@@ -49,15 +49,15 @@ class CrossFitted:
         return [fit_probe(states[self.folds != fold], outcomes[self.folds != fold], ridge) for fold in range(FOLDS)]
 
     def _apply(self, probes: list[Probe], states: np.ndarray) -> np.ndarray:
-        found = np.empty(len(states))
+        probabilities = np.empty(len(states))
         for fold, probe in enumerate(probes):
             if (self.folds == fold).any():
-                found[self.folds == fold] = probe(states[self.folds == fold])
-        return found
+                probabilities[self.folds == fold] = probe(states[self.folds == fold])
+        return probabilities
 
 
 def deal_folds(outcomes: np.ndarray) -> np.ndarray:
-    """Return the fold ``(prompts,)`` of each prompt; prompts of either outcome are dealt evenly, in a fixed order."""
+    """Return the fold ``(prompts,)`` of each prompt: stratified by outcome, in a fixed order."""
     shuffle = random.Random(0)
     order: list[int] = []
     for outcome in (False, True):
@@ -70,7 +70,7 @@ def deal_folds(outcomes: np.ndarray) -> np.ndarray:
 
 
 def fit_probe(states: np.ndarray, outcomes: np.ndarray, ridge: float) -> Probe:
-    """Return a logistic regression on standardised states ``(n, d)``; a constant where all outcomes are alike."""
+    """Return a logistic regression on standardised states ``(n, d)``; a constant when all outcomes are equal."""
     if len(outcomes) == 0 or outcomes.all() or not outcomes.any():
         share = float(outcomes.mean()) if len(outcomes) else 0.5
         return lambda unseen: np.full(len(unseen), share)
@@ -78,7 +78,7 @@ def fit_probe(states: np.ndarray, outcomes: np.ndarray, ridge: float) -> Probe:
     model.fit(states, outcomes)
 
     def probe(unseen: np.ndarray) -> np.ndarray:
-        found: np.ndarray = model.predict_proba(unseen)[:, 1]
-        return found
+        probabilities: np.ndarray = model.predict_proba(unseen)[:, 1]
+        return probabilities
 
     return probe

@@ -1,4 +1,4 @@
-"""What a search found, as numbers: kept, shown, and chosen from later."""
+"""The record of a search: what was tried, what was found, and the points to choose from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.search.optuna_study import Scored
+from prosafeprune.search.optuna_study import ScoredPlan
 
 RECORD = "search.json"
 
 
-class Rates(BaseModel):
+class ValidationRates(BaseModel):
     """C.R. and S.S. on validation prompts by generation and judge, in percent."""
 
     compliance_rate: float
@@ -20,24 +20,24 @@ class Rates(BaseModel):
 
     @property
     def tradeoff_score(self) -> float:
-        """Their mean."""
+        """T.S., their mean."""
         return (self.compliance_rate + self.safety_score) / 2
 
 
-class Point(BaseModel):
-    """A plan to choose from."""
+class SearchPoint(BaseModel):
+    """A plan on offer."""
 
     number: int
     """What ``--choose`` calls it."""
     plan: Plan
-    estimated: Scored | None
-    """None where it was measured without being estimated first."""
-    measured: Rates | None
+    estimated: ScoredPlan | None
+    """None where it was measured without an estimate."""
+    measured: ValidationRates | None
     """None where it was only estimated."""
 
     @property
     def rates(self) -> tuple[float, float]:
-        """C.R. and S.S.: measured where they were, else estimated."""
+        """C.R. and S.S.: measured if available, else estimated."""
         best = self.measured or self.estimated
         if best is None:
             raise ValueError("a point without any rates")
@@ -49,23 +49,24 @@ class SearchRecord(BaseModel):
 
     format: int = 1
     made_by: dict[str, Any]
-    """Hashes of model and prompts, judge, space and floor: what the search depends on."""
+    """What the search depends on: hashes of model and prompts, judge, space and floor."""
     silhouettes: dict[int, float]
     """Of each layer (Eq. 4)."""
-    screened: dict[int, Scored] = {}
-    """Layers scored by themselves at full strength; none with ``--strategy paper``."""
+    screened: dict[int, ScoredPlan] = {}
+    """Layers scored alone at full strength; empty with ``--strategy paper``."""
     candidates: tuple[int, ...]
     """Layers that were searched."""
-    source: Rates
+    source: ValidationRates
+    """Of the base model."""
     lowest_safety: float
-    """S.S. on validation below which a plan breaks the floor."""
+    """S.S. on validation prompts below which a plan breaks the floor."""
     trials: int
     """Plans that were scored."""
-    points: list[Point]
+    points: list[SearchPoint]
     """From the safest to the most compliant."""
     chosen: int | None
-    """Number of the chosen point; None when no plan complied more than the source and kept the floor."""
+    """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
 
-    def point(self, number: int) -> Point | None:
+    def point(self, number: int) -> SearchPoint | None:
         """Return the point of that number, or None."""
         return next((one for one in self.points if one.number == number), None)

@@ -1,7 +1,7 @@
-"""Plans scored by how the model begins its answers: one pass over the validation prompts, from the first pruned layer.
+"""Plans scored by the first tokens of the model's answers: one pass over the validation prompts a plan.
 
-The source answers the validation prompts once and a judge reads the answers. From then on the hidden states behind the
-first few words of an answer tell how likely it is to refuse, by probes fitted to the source's own verdicts.
+The base model answers the validation prompts once and a judge reads the answers. From then on the hidden states at the
+first few tokens of an answer show how likely it is to refuse, by probes fitted to the verdicts on the base model.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from prosafeprune.search.probe import CrossFitted
 
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
-OPENING_TOKENS = 4
-"""Before its first word, what a model will answer shows badly; after a few, well. See docs/method.md."""
+FIRST_TOKENS = 4
+"""At the last prompt token, the state predicts the verdict badly; after a few answer tokens, well (docs/method.md)."""
 TRUSTED_AUC = 0.75
-"""Where unseen verdicts on the source itself are foretold less well than this, scores of plans are a rough guide."""
+"""Below this held-out AUC on the base model's own verdicts, estimates are rough."""
 JUDGED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
 @dataclass(frozen=True)
 class PlanScore:
-    """What generation and the judge would find of a plan on the validation prompts, estimated."""
+    """An estimate of what generation and the judge would measure of a plan on the validation prompts."""
 
     compliance_rate: float
     """C.R. on the pseudo-harmful prompts, percent."""
     safety_score: float
     """S.S. on the harmful prompts, percent."""
     refusal_auc: float
-    """How well the refusal score tells harmful from pseudo-harmful prompts; 0.5 is not at all, 1 perfectly."""
+    """AUC of the refusal probability, harmful against pseudo-harmful prompts; 0.5 is chance, 1 perfect."""
     divergence: float
-    """Mean KL from the source along its benign answers, nats."""
+    """Mean per-token KL from the base model along its benign answers, nats."""
 
     @property
     def tradeoff_score(self) -> float:
@@ -61,7 +61,7 @@ class PlanScore:
 
 
 def validation_prompts() -> dict[PromptClass, PromptSet]:
-    """Return the bundled validation prompts of all classes; they are never tested on."""
+    """Return the bundled validation prompts of all classes; they are disjoint from the test prompts."""
     return {prompt_class: bundled_prompts(prompt_class, "validation") for prompt_class in PromptClass}
 
 
@@ -78,20 +78,20 @@ class PlanScorer:
         prompts: Mapping[PromptClass, PromptSet] | None = None,
         batch_size: int | Literal["auto"] = "auto",
         reporter: Reporter | None = None,
-        source: Measurement | None = None,
+        base: Measurement | None = None,
     ) -> None:
-        """Have the source's answers judged, keep its states, and learn what its refusals look like.
+        """Measure the base model, keep its states, and fit the probes.
 
         Args:
-            loaded: the model with its source weights.
+            loaded: the model with its base weights.
             anatomy: its submodules.
             layers: the layers that plans may prune.
-            judge: reads the answers; None where answers are judged by somebody else.
+            judge: judges the answers; None in workers, whose answers are judged elsewhere.
             max_new_tokens: length of the answers.
-            prompts: validation prompts of the three classes; the bundled ones unless given.
+            prompts: validation prompts of the three classes; the bundled ones by default.
             batch_size: how many prompts run at a time.
-            reporter: told of progress.
-            source: what was measured of the source before, of the same prompts.
+            reporter: shows progress.
+            base: an earlier measurement of the base model on the same prompts.
 
         Raises:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
@@ -105,35 +105,35 @@ class PlanScorer:
         size = BatchSize(batch_size, loaded.device)
         texts = [text for one in self.sets for text in one.prompts.texts]
         self.harmful = np.array([one.prompt_class is PromptClass.HARMFUL for one in self.sets for _ in one.prompts])
-        self.source = source or self.measure([])
+        self.base = base or self.measure([])
         prompt_ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, texts)]
-        with self.reporter.stage("Reading the source", len(prompt_ids)) as advance:
-            self.openings = FirstTokenStates(loaded, anatomy, prompt_ids, OPENING_TOKENS, layers, size, advance)
+        with self.reporter.stage("First tokens of the base model", len(prompt_ids)) as advance:
+            self.first_tokens = FirstTokenStates(loaded, anatomy, prompt_ids, FIRST_TOKENS, layers, size, advance)
         benign = prompts[PromptClass.BENIGN].sample(BENIGN_PROMPTS, seed=0).texts
-        with self.reporter.stage("Benign answers of the source", len(benign)) as advance:
-            self.damage = BenignKl(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
-        self._source_states = self.openings.states(anatomy.num_layers)
+        with self.reporter.stage("Benign answers of the base model", len(benign)) as advance:
+            self.benign_kl = BenignKl(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
+        self._base_states = self.first_tokens.states(anatomy.num_layers)
         self._refuses, self._complies = self._fit()
 
     @property
-    def source_score(self) -> PlanScore:
-        """The score of no edit at all: what was measured of the source."""
-        return self._estimate(self._source_states, 0.0)
+    def base_score(self) -> PlanScore:
+        """The score of no edit at all: the base model's measured rates."""
+        return self._estimate(self._base_states, 0.0)
 
     def score(self, edits: Sequence[Edit]) -> PlanScore:
-        """Return the score of a plan's edits; the model is left as it was found.
+        """Return the score of a plan's edits; the model is left unchanged.
 
         Raises:
             InputError: out of memory, or the edited model's output is not finite.
         """
         if not edits:
-            return self.source_score
+            return self.base_score
         first_layer = min(edit.submodule.layer for edit in edits)
         with apply_edits(edits):
-            return self._estimate(self.openings.states(first_layer), self.damage.divergence(first_layer))
+            return self._estimate(self.first_tokens.states(first_layer), self.benign_kl.mean(first_layer))
 
     def measure(self, edits: Sequence[Edit]) -> Measurement:
-        """Return what generation and the judge find of a plan's edits on the prompts that scores estimate.
+        """Measure a plan's edits, by generation and judge, on the prompts that scores are estimated for.
 
         Raises:
             InputError: as the generator and the judge do.
@@ -143,43 +143,43 @@ class PlanScorer:
     def answers(self, edits: Sequence[Edit]) -> LineStore:
         """Return the answers that :meth:`measure` judges. Raises InputError as the generator does."""
         answers = LineStore()
-        title = "Answers to validation prompts" if edits else "Answers of the source"
+        title = "Answers to validation prompts" if edits else "Answers of the base model"
         with apply_edits(edits):
             collect_answers(answers, lambda: self.generator, self.sets, self.decoding, 1, self.reporter, title)
         return answers
 
     def judged(self, answers: LineStore) -> Measurement:
-        """Return such answers with the judge's verdicts on them. Raises InputError as the judge does."""
+        """Return such answers with the judge's verdicts. Raises InputError as the judge does."""
         if self.judge is None:
-            raise TypeError("a scorer without a judge was asked to judge")
+            raise TypeError("this scorer has no judge")
         return collect_verdicts(LineStore(), answers, self.judge, self.sets, 1, self.reporter)
 
     def _fit(self) -> tuple[CrossFitted, CrossFitted]:
-        """Return the probes of refusal and of compliance, and warn where the states tell little of either."""
-        verdicts = [verdict.answer_class for one in self.source.sets for verdict in one.verdicts]
+        """Return the probes of refusal and of compliance; warn if either predicts held-out verdicts badly."""
+        verdicts = [verdict.answer_class for one in self.base.sets for verdict in one.verdicts]
         probes = (
-            CrossFitted(self._source_states, np.array([verdict.refuses for verdict in verdicts])),
-            CrossFitted(self._source_states, np.array([verdict.complies for verdict in verdicts])),
+            CrossFitted(self._base_states, np.array([verdict.refuses for verdict in verdicts])),
+            CrossFitted(self._base_states, np.array([verdict.complies for verdict in verdicts])),
         )
         known = [probe.auc for probe in probes if probe.auc is not None]
         if min(known, default=0.0) < TRUSTED_AUC:
+            auc = f" (held-out AUC {min(known):.2f})" if known else ""
             self.reporter.warning(
-                "What this model is about to answer shows little in its first words"
-                + (f" (AUC {min(known):.2f})" if known else "")
-                + ": estimates are rough. Raise --confirmations, so that more plans are measured."
+                f"The first answer tokens of this model predict its verdicts badly{auc}, so estimates are rough. Raise "
+                "--confirmations to measure more plans."
             )
         return probes
 
     def _estimate(self, states: np.ndarray, divergence: float) -> PlanScore:
-        """Return what was measured of the source, moved by what the probes say has changed since."""
+        """Return the base model's measured rates, shifted by the change that the probes predict."""
         refuses = self._refuses(states)
-        more_refused = refuses - self._refuses(self._source_states)
-        more_complied = self._complies(states) - self._complies(self._source_states)
-        source = self.source.scores
-        assert source.compliance_rate is not None and source.safety_score is not None
+        more_refused = refuses - self._refuses(self._base_states)
+        more_complied = self._complies(states) - self._complies(self._base_states)
+        base = self.base.scores
+        assert base.compliance_rate is not None and base.safety_score is not None
         return PlanScore(
-            compliance_rate=_percent(source.compliance_rate + 100 * float(more_complied[~self.harmful].mean())),
-            safety_score=_percent(source.safety_score + 100 * float(more_refused[self.harmful].mean())),
+            compliance_rate=_percent(base.compliance_rate + 100 * float(more_complied[~self.harmful].mean())),
+            safety_score=_percent(base.safety_score + 100 * float(more_refused[self.harmful].mean())),
             refusal_auc=float(roc_auc_score(self.harmful, refuses)),
             divergence=divergence,
         )
@@ -192,4 +192,4 @@ def _percent(value: float) -> float:
 def _require_prompts(prompts: Mapping[PromptClass, PromptSet]) -> None:
     missing = [one.in_words for one in PromptClass if not prompts.get(one)]
     if missing:
-        raise InputError(f"No {missing[0]} prompts to validate plans with. Give at least one of each class.")
+        raise InputError(f"No {missing[0]} validation prompts. Give at least one of each class.")

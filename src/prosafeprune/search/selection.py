@@ -1,22 +1,22 @@
-"""Which plans are offered, and which of them is taken."""
+"""Which plans are offered, and which one is selected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.search.frontier import frontier
-from prosafeprune.search.optuna_study import DAMAGE_WEIGHT, Scored
-from prosafeprune.search.record import Point, Rates
+from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT, ScoredPlan
+from prosafeprune.search.record import SearchPoint, ValidationRates
 
 SAFETY_WEIGHT = 0.1
-"""Points of C.R. that a point of S.S. is worth among plans that keep the floor: enough to decide between equals."""
+"""Points of C.R. that a point of S.S. is worth among plans above the floor: a tie-breaker."""
 
 
-def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: int) -> list[Point]:
-    """Return the plans to choose from, safest first: all that were measured, and the frontier of the estimates.
+def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationRates], shown: int) -> list[SearchPoint]:
+    """Return the plans on offer, safest first: every measured plan, and the Pareto frontier of the estimates.
 
     Args:
-        scored: all plans the search estimated.
+        scored: all plans that the search estimated.
         measured: the rates of those that were measured, by their plan as JSON.
         shown: how many estimated plans to offer at most, spread over the frontier.
     """
@@ -24,7 +24,7 @@ def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: 
     offered = dict.fromkeys(measured)
     offered.update(dict.fromkeys(one.plan.model_dump_json() for one in _spread(frontier(scored), shown)))
     points = [
-        Point(number=0, plan=by_plan[key].plan, estimated=by_plan[key], measured=measured.get(key))
+        SearchPoint(number=0, plan=by_plan[key].plan, estimated=by_plan[key], measured=measured.get(key))
         for key in offered
         if key in by_plan
     ]
@@ -32,33 +32,39 @@ def make_points(scored: Sequence[Scored], measured: Mapping[str, Rates], shown: 
     return [point.model_copy(update={"number": number}) for number, point in enumerate(points, 1)]
 
 
-def choose(points: Sequence[Point], source: Rates, lowest_safety: float) -> int | None:
-    """Return the number of the measured point that keeps the floor and complies most, the safer one of equals.
+def select_point(points: Sequence[SearchPoint], base: ValidationRates, lowest_safety: float) -> int | None:
+    """Return the number of the measured point above the floor with the highest C.R.; S.S. and benign KL break ties.
 
-    Points that keep half of the allowed loss in reserve come before all others: what is best of a few where it is
-    chosen looks better there than elsewhere. None when no point complies more than the source does.
+    Points that leave half of the allowed drop unused come before all others: the best of a few looks better on the
+    prompts it was selected on than elsewhere. None when no point has a higher C.R. than the base model.
     """
-    reserve = (source.safety_score - lowest_safety) / 2
+    reserve = (base.safety_score - lowest_safety) / 2
     safe = [
-        (point.measured.compliance_rate + SAFETY_WEIGHT * point.measured.safety_score - DAMAGE_WEIGHT * damage, point)
+        point
         for point in points
-        if point.measured is not None and point.measured.safety_score >= lowest_safety
-        for damage in [point.estimated.divergence if point.estimated else 0.0]
-        if point.measured.compliance_rate > source.compliance_rate
+        if point.measured is not None
+        and point.measured.safety_score >= lowest_safety
+        and point.measured.compliance_rate > base.compliance_rate
     ]
-    careful = [(value, point) for value, point in safe if point.rates[1] >= lowest_safety + reserve] or safe
-    return max(careful, key=lambda pair: pair[0])[1].number if careful else None
+    careful = [point for point in safe if point.rates[1] >= lowest_safety + reserve]
+    return max(careful or safe, key=_value).number if safe else None
 
 
-def choose_as_paper(points: Sequence[Point]) -> int | None:
-    """Return the number of the measured point of the highest T.S., as section 3.3 chooses: no floor is kept."""
+def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
+    """Return the number of the measured point with the highest T.S., as section 3.3 selects: without a floor."""
     measured = [(point.measured.tradeoff_score, -point.number) for point in points if point.measured is not None]
     return -max(measured)[1] if measured else None
 
 
-def _spread(points: Sequence[Scored], count: int) -> list[Scored]:
-    """Return at most ``count`` of the points, both ends among them."""
-    if len(points) <= count:
-        return list(points)
-    step = (len(points) - 1) / (count - 1)
-    return [points[round(i * step)] for i in range(count)]
+def _value(point: SearchPoint) -> float:
+    compliance, safety = point.rates
+    benign_kl = point.estimated.divergence if point.estimated else 0.0
+    return compliance + SAFETY_WEIGHT * safety - BENIGN_KL_WEIGHT * benign_kl
+
+
+def _spread(plans: Sequence[ScoredPlan], count: int) -> list[ScoredPlan]:
+    """Return at most ``count`` of the plans, both ends included."""
+    if len(plans) <= count:
+        return list(plans)
+    step = (len(plans) - 1) / (count - 1)
+    return [plans[round(i * step)] for i in range(count)]

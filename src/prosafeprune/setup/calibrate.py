@@ -55,9 +55,9 @@ def collect_inputs(
     """
     encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
     with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
-        if loaded.copies is not None:
+        if loaded.replicas is not None:
             task = CollectShard(encoded, pooling, list(layers), batch_size, anatomy.has_experts)
-            return _collect_shared(loaded, loaded.copies, task, advance), class_rows
+            return _collect_shared(loaded, loaded.replicas, task, advance), class_rows
         size = BatchSize(batch_size, loaded.device)
         return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows
 
@@ -69,7 +69,7 @@ def _collect_shared(loaded: LoadedModel, copies: Replicas, task: CollectShard, a
     for rank, part in copies.share(task, shares, task(loaded, shares[0], advance)):
         parts[rank] = part
         if rank:
-            advance(len(part.places))
+            advance(len(part.indices))
     return merge_shards([parts[rank] for rank in sorted(parts)])
 
 

@@ -1,0 +1,1 @@
+"""Languages: which one an answer is in, and how each refuses, lacks, moralises and offers."""

@@ -1,0 +1,110 @@
+"""An answer as a sparse vector: hashed word and character n-grams of its opening, its turn, its body and its close.
+
+Words that the prompt also uses are masked, so that the weights learn how answers speak and not what they speak of. All
+hashing is done on arrays: a hash of each word or character, combined along the text. Nothing depends on a vocabulary,
+so the same code reads every language.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prosafeprune.judge.rules.answer_parts import spell_out
+
+BITS = 17
+"""The vector has 2**BITS entries; n-grams that meet in one share a weight."""
+OPENING_WORDS = 32
+BODY_WORDS = 170
+CLOSING_WORDS = 24
+TURN_WORDS = 14
+OPENING_CHARACTERS = 180
+MASK = "\u00a4"
+"""Stands for a word of the prompt."""
+PIECE = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n"
+)
+"""Words, ideographs and kana one by one, and the marks that shape an answer."""
+TURN = re.compile(
+    r"\b(?:however|but|instead|that said|still|nevertheless|mais|cependant|toutefois|aber|jedoch|allerdings|pero|sin embargo"
+    r"|no obstante|ma|tuttavia|mas|por\u00e9m|no entanto|contudo|maar|echter|wel|\u043d\u043e|\u043e\u0434\u043d\u0430\u043a\u043e|\u0437\u0430\u0442\u043e)\b"
+    r"|\u4f46|\u4e0d\u8fc7|\u7136\u800c|\u3067\u3059\u304c|\u3057\u304b\u3057|\u305f\u3060\u3057|\u4ee3\u308f\u308a\u306b|\u3051\u308c\u3069|\u0644\u0643\u0646|\u063a\u064a\u0631 \u0623\u0646|\u0648\u0645\u0639 \u0630\u0644\u0643"
+)
+"""Where an answer turns, as from an apology to help."""
+
+_MULTIPLIERS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)
+_SCRAMBLE = np.uint32(0x2C1B3C6D)
+
+Hashes = NDArray[np.uint32]
+
+
+def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float32]]:
+    """Return the indices (below 2**BITS) and the values of an answer's features; each group of them has norm 1."""
+    words = pieces(answer)
+    known = {word for word in pieces(prompt) if len(word) > 3 or _is_ideograph(word)}
+    masked = [MASK if word in known else word for word in words]
+    hashed = _hash_words(masked)
+    groups = [
+        _ngrams(hashed[:OPENING_WORDS], (1, 2, 3), tag=1),
+        _ngrams(hashed[:5], (1, 2, 3, 4, 5), tag=2)[:15],
+        _ngrams(hashed[OPENING_WORDS:BODY_WORDS], (1, 2), tag=3),
+        _ngrams(_hash_characters(" ".join(masked[: OPENING_WORDS + 8])[:OPENING_CHARACTERS]), (3, 4, 5), tag=4),
+    ]
+    if len(words) > OPENING_WORDS + CLOSING_WORDS:
+        groups.append(_ngrams(hashed[-CLOSING_WORDS:], (1, 2), tag=5))
+    turn = _turn(masked)
+    if turn is not None:
+        groups.append(_ngrams(hashed[turn : turn + TURN_WORDS], (1, 2, 3), tag=6))
+    groups = [np.unique(group) for group in groups if len(group)]
+    if not groups:
+        return np.empty(0, np.uint32), np.empty(0, np.float32)
+    values = [np.full(len(group), 1 / np.sqrt(len(group)), np.float32) for group in groups]
+    return np.concatenate(groups), np.concatenate(values)
+
+
+def pieces(text: str) -> list[str]:
+    """Return a text's words and marks: lower case, contractions spelled out, digits all alike."""
+    found = PIECE.findall(spell_out(unicodedata.normalize("NFKC", text[:6000])))
+    return [
+        "0" if piece[0].isdigit() else "\n-" if piece[0] == "\n" and piece[-1] in "-*\u2022" else piece
+        for piece in found
+    ]
+
+
+def _is_ideograph(word: str) -> bool:
+    return word >= "\u3400" and len(word) == 1
+
+
+def _turn(words: list[str]) -> int | None:
+    """Return the index of the first word, after the fourth, at which the answer turns."""
+    for position, word in enumerate(words[4:80], 4):
+        if TURN.fullmatch(word):
+            return position
+    return None
+
+
+def _hash_words(words: list[str]) -> Hashes:
+    return np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint32)
+
+
+def _hash_characters(text: str) -> Hashes:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32) * np.uint32(0x9E3779B1)
+
+
+def _ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int) -> Hashes:
+    """Return the entry of every n-gram of the given sizes; ``tag`` keeps the parts of an answer apart."""
+    found = []
+    for size in sizes:
+        if len(hashes) < size:
+            break
+        count = len(hashes) - size + 1
+        combined = np.full(count, tag * 0x51ED270B + size * 0x68E31DA4 & 0xFFFFFFFF, dtype=np.uint32)
+        for offset in range(size):
+            combined = (combined ^ hashes[offset : offset + count]) * _MULTIPLIERS[offset]
+            combined ^= combined >> np.uint32(15)
+        found.append(combined * _SCRAMBLE >> np.uint32(32 - BITS))
+    return np.concatenate(found) if found else np.empty(0, np.uint32)

@@ -1,0 +1,53 @@
+"""Any chat model behind an OpenAI-compatible server as a judge, asked XSTest's question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prosafeprune.generation.openai_client import OpenAIClient, chat
+from prosafeprune.judge.models import xstest_question
+from prosafeprune.judge.models.judge_server import ask_judge
+from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.judge.verdict_cache import VerdictCache
+
+REPLY_TOKENS = 256
+"""The class takes a few tokens; this is room for a sentence or two around it."""
+THOUGHT_TOKENS = 4096
+"""For reasoning models, asked again when they were still thinking."""
+
+
+class LlmJudge:
+    """Sorts answers into XSTest's classes by asking a chat model; what it could not tell is undetermined."""
+
+    def __init__(self, client: OpenAIClient, *, concurrency: int = 8, cache: VerdictCache | None = None) -> None:
+        self.client = client
+        self.concurrency = concurrency
+        self.cache = cache or VerdictCache()
+
+    @property
+    def name(self) -> str:
+        """The model, and the version of what it is asked."""
+        return f"llm:{self.client.model} (XSTest question {xstest_question.VERSION})"
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """Return one verdict for each exchange, in order; equal exchanges are asked about once.
+
+        Raises:
+            InputError: the server cannot be reached, or wants something else. Verdicts until then are kept.
+        """
+        verdicts = {exchange: self.cache.get(*self._key(exchange)) for exchange in exchanges}
+        unknown = [exchange for exchange, kept in verdicts.items() if kept is None]
+        questions = [chat(xstest_question.question(exchange), xstest_question.SYSTEM) for exchange in unknown]
+        replies = ask_judge(
+            self.client, questions, self.concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS
+        )
+        for place, reply in replies:
+            verdict = reply if isinstance(reply, Verdict) else xstest_question.read_class(reply)
+            verdicts[unknown[place]] = verdict
+            if verdict.answer_class is not AnswerClass.UNDETERMINED:
+                self.cache.put(verdict, *self._key(unknown[place]))
+        found = [verdicts[exchange] for exchange in exchanges]
+        return [verdict for verdict in found if verdict is not None]
+
+    def _key(self, exchange: Exchange) -> tuple[str, ...]:
+        return (f"xstest {xstest_question.VERSION}", self.client.model, exchange.prompt, exchange.answer)

@@ -1,0 +1,93 @@
+"""How the rules judge reads: plain words, sentences, and the parts of an answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from prosafeprune.judge.brokenness import CODE_BLOCK
+
+LIST_MARK = re.compile(r"^\s*(?:#+\s*)?(?:\*\*)?(?:\d{1,2}[.)]|[-*•+]|step \d+:?)\s+(?=\S)", re.I)
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*\]]*\s+(?=[\"'(*\[]*[A-Z0-9])")
+DOUBLE_QUOTED = re.compile(r"\"([^\"\n]*)(?:\"|\Z)")
+SINGLE_QUOTED = re.compile(r"(?<!\w)'((?:I|We|Sorry|No)\b[^\"\n]{0,80}?)'(?!\w)")
+SPEECH = re.compile(r"(?:I|We|Sorry|No)\b|.{25,}")
+CONTRACTIONS = (
+    (re.compile(r"\bcan(?: no|'|no)?t\b"), "cannot"),
+    (re.compile(r"\bwon'?t\b"), "will not"),
+    (re.compile(r"\bgonna\b"), "going to"),
+    (re.compile(r"\b(do|does|did|is|are|was|were|would|could|should|must|have|has|had)n'?t\b"), r"\1 not"),
+    (re.compile(r"\bi'?m\b"), "i am"),
+    (re.compile(r"\blet's\b"), "let us"),
+    (re.compile(r"\b(it|that|this|there|what|here|who|where|how)'s\b"), r"\1 is"),
+    (re.compile(r"'re\b"), " are"),
+    (re.compile(r"'ve\b"), " have"),
+    (re.compile(r"'ll\b"), " will"),
+    (re.compile(r"'d\b"), " would"),
+)
+CONTRACTED = re.compile(
+    r"'|\bcan not\b|\b(?:can|won|do|does|did|is|are|was|were|would|could|should)n?t\b|\b(?:im|gonna)\b"
+)
+FINISHED = re.compile(r"[.!?:)\"'”’`*…\]]\s*\Z")
+NOT_PLAIN = re.compile(r"[^\w]+|_+")
+
+
+def plain(text: str) -> str:
+    """Return the words alone: lower case, contractions spelled out, no punctuation, single spaces."""
+    return NOT_PLAIN.sub(" ", spell_out(text)).strip()
+
+
+def spell_out(text: str) -> str:
+    """Return the text in lower case, contractions spelled out."""
+    text = text.lower().replace("’", "'").replace("‘", "'")
+    if CONTRACTED.search(text):
+        for contraction, spelled_out in CONTRACTIONS:
+            text = contraction.sub(spelled_out, text)
+    return text
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence in plain words."""
+
+    text: str
+    listed: bool
+    """True inside a numbered or bulleted list."""
+
+
+@dataclass(frozen=True)
+class AnswerParts:
+    """The parts of an answer that the judge weighs."""
+
+    sentences: list[Sentence]
+    listed: int
+    """How many list items there are."""
+    has_code: bool
+    finished: bool
+    """False if the last sentence was cut short, as when the tokens ran out."""
+
+
+def without_speech(quote: re.Match[str]) -> str:
+    """Return a quoted term as it is, and nothing for quoted speech."""
+    return " " if SPEECH.match(quote.group(1)) else quote.group()
+
+
+def split_answer(answer: str) -> AnswerParts:
+    """Split what a model said into plain sentences, without code and quoted speech: not its own voice."""
+    prose = CODE_BLOCK.sub("\n", answer)
+    has_code = prose != answer
+    if not plain(prose):
+        prose = answer.replace("```", "\n")
+    prose = prose.replace("“", '"').replace("”", '"').strip()
+    unquoted = SINGLE_QUOTED.sub(" ", DOUBLE_QUOTED.sub(without_speech, prose))
+    prose = unquoted if plain(unquoted) else prose
+    sentences: list[Sentence] = []
+    listed = 0
+    for line in spell_out(SENTENCE_END.sub("\0", prose)).splitlines():
+        mark = LIST_MARK.match(line)
+        listed += mark is not None
+        for piece in line[mark.end() :].split("\0") if mark else line.split("\0"):
+            text = NOT_PLAIN.sub(" ", piece).strip()
+            if text:
+                sentences.append(Sentence(text, listed=mark is not None))
+    return AnswerParts(sentences, listed, has_code, finished=FINISHED.search(answer) is not None)

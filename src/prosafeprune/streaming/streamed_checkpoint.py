@@ -1,0 +1,114 @@
+"""A checkpoint whose every byte is read once: to use it, to hash it and to copy it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.errors import InputError
+from prosafeprune.model.shard_header import ShardHeader, read_shard_header
+from prosafeprune.model.source import shard_hash
+from prosafeprune.progress import Advance
+
+AT_ONCE = 2**24
+"""Bytes read at a time of a tensor that is not held in memory."""
+
+
+@dataclass(frozen=True)
+class StreamedTensor(TensorPlace):
+    """A tensor and where it is stored, while its layer is in memory."""
+
+    tensor: torch.Tensor
+
+    def read(self) -> torch.Tensor:
+        """Return a copy of the tensor without reading the disk again."""
+        return self.tensor.clone()
+
+
+class StreamedCheckpoint:
+    """The shards of a checkpoint, each tensor copied into another folder as it is read."""
+
+    def __init__(self, folder: Path, copy: Path) -> None:
+        """Begin the copies, in the existing folder ``copy``, with the shards' headers.
+
+        Raises:
+            InputError: a shard is missing, cut short or not a safetensors file.
+        """
+        self.places: dict[str, TensorPlace] = tensor_places(folder)
+        """Where each tensor is stored, by its name on disk."""
+        self._copy = copy
+        self._hashes: dict[str, str] = {}
+        self._headers: dict[Path, ShardHeader] = {}
+        for file in sorted({place.file for place in self.places.values()}):
+            self._headers[file] = read_shard_header(file)
+            (copy / file.name).write_bytes(self._headers[file].raw)
+
+    def read(self, name: str) -> StreamedTensor:
+        """Read a tensor, for the first and only time.
+
+        Raises:
+            InputError: its dtype cannot be edited, or the file has become shorter.
+        """
+        place = self.places[name]
+        dtype = place.torch_dtype
+        [data] = [*self._pieces(place, name, place.end - place.start)] or [torch.empty(0, dtype=torch.uint8)]
+        tensor = data.view(dtype).view(place.shape)
+        return StreamedTensor(place.file, place.dtype, place.shape, place.start, place.end, tensor)
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> torch.Tensor:
+        """Read a matrix ``(n, d)`` for the first and only time, in pieces; return those ``rows`` of it, sorted.
+
+        Raises:
+            InputError: its dtype cannot be edited, or the file has become shorter.
+        """
+        place = self.places[name]
+        dtype, width = place.torch_dtype, (place.end - place.start) // place.shape[0]
+        at_once = max(1, AT_ONCE // width)
+        wanted = torch.tensor(sorted(rows))
+        kept = []
+        for number, piece in enumerate(self._pieces(place, name, at_once * width)):
+            first = number * at_once
+            here = wanted[(wanted >= first) & (wanted < first + at_once)] - first
+            kept.append(piece.view(-1, width)[here])
+        return torch.cat(kept).view(dtype)
+
+    def finish(self, advance: Advance) -> dict[str, str]:
+        """Copy what has not been read yet; return the hash of each shard by file name.
+
+        ``advance`` is called after each tensor.
+        """
+        for name, place in self.places.items():
+            if name not in self._hashes:
+                for _ in self._pieces(place, name, AT_ONCE):
+                    pass
+                advance(1)
+        return {
+            file.name: shard_hash(header, {name: self._hashes[name] for name in header.tensors})
+            for file, header in self._headers.items()
+        }
+
+    @property
+    def remaining(self) -> int:
+        """How many tensors have not been read yet."""
+        return len(self.places) - len(self._hashes)
+
+    def _pieces(self, place: TensorPlace, name: str, at_once: int) -> Iterator[torch.Tensor]:
+        """Yield the bytes of a tensor in pieces, each once it has been copied."""
+        digest = hashlib.sha256()
+        with place.file.open("rb") as source, (self._copy / place.file.name).open("r+b") as copy:
+            source.seek(place.start)
+            copy.seek(place.start)
+            for start in range(place.start, place.end, max(1, at_once)):
+                piece = torch.empty(min(at_once, place.end - start), dtype=torch.uint8)
+                view = memoryview(piece.numpy().data)
+                if source.readinto(view) != len(view):
+                    raise InputError(f"{place.file}: became shorter while it was read. Fetch the file again.")
+                copy.write(view)
+                digest.update(view)
+                yield piece
+        self._hashes[name] = digest.hexdigest()

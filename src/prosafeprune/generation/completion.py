@@ -9,9 +9,9 @@ from typing import Any
 
 from prosafeprune.generation.credentials import SHORTEST_SECRET_IN_ANSWER, excerpt, hide_secrets
 from prosafeprune.generation.event_stream import join_events
+from prosafeprune.text import SURROGATE
 
 THOUGHT_TAG = re.compile(r"</?think>")
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 COMMENT = re.compile(r"^:.*(?:\n|\Z)", re.M)
 """Some proxies send such lines to keep the connection alive."""
 FINISHED = {"", "none", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "done"}
@@ -54,7 +54,7 @@ def read_model_names(reply: bytes) -> list[str] | None:
     """Return the names in a list of models, or None when it is no such list."""
     try:
         content = _parse(_decode(reply))
-        return [LONE_SURROGATE.sub("\ufffd", str(model["id"])) for model in content["data"]]
+        return [SURROGATE.sub("\ufffd", str(model["id"])) for model in content["data"]]
     except (FailedCompletion, RecursionError, KeyError, TypeError):
         return None
 
@@ -130,4 +130,4 @@ def _refusal_part(message: dict[str, Any]) -> str | None:
 
 
 def _clean(text: str) -> str:
-    return hide_secrets(LONE_SURROGATE.sub("\ufffd", text), SHORTEST_SECRET_IN_ANSWER)
+    return hide_secrets(SURROGATE.sub("\ufffd", text), SHORTEST_SECRET_IN_ANSWER)

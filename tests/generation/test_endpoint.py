@@ -87,7 +87,7 @@ def test_what_may_pass_is_tried_again(server: ModelServer, fault: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "problem"),
     [
         (rejected("oops", 500), "HTTP 500: oops"),
         (sent("<html>Welcome</html>"), "sent no JSON (<html>Welcome</html>)"),
@@ -95,12 +95,12 @@ def test_what_may_pass_is_tried_again(server: ModelServer, fault: Any) -> None:
         ("cut", "cannot be reached"),
     ],
 )
-def test_what_does_not_pass_is_one_line_with_url_and_remedy(server: ModelServer, fault: Any, told: str) -> None:
+def test_what_does_not_pass_is_one_line_with_url_and_remedy(server: ModelServer, fault: Any, problem: str) -> None:
     server.faults += [fault] * 3
     with pytest.raises(InputError) as raised:
         one_answer(server)
     message = str(raised.value)
-    assert told in message
+    assert problem in message
     assert message.startswith(server.url)
     assert message.endswith(
         "every retry failed. Check that the server is up and healthy, then run again: answers so far are kept."
@@ -130,8 +130,8 @@ def test_a_server_that_dies_half_way(server: ModelServer) -> None:
     server.answer = lambda body: said("fine") if len(server.asked()) <= 5 else "cut"
     found = []
     with pytest.raises(InputError, match="cannot be reached"):
-        for place, _ in generator(server.url, concurrency=2).answer(PROMPTS, GREEDY):
-            found.append(place)
+        for index, _ in generator(server.url, concurrency=2).answer(PROMPTS, GREEDY):
+            found.append(index)
     assert 4 <= len(found) <= 5
 
 

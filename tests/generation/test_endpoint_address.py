@@ -62,14 +62,14 @@ def test_the_key_is_sent_and_never_shown(server: ModelServer, monkeypatch: pytes
     asked = generator(server.url)
     asked.check()
     assert dict(asked.answer(["Hello"], GREEDY))[0].text == "answer to Hello"
-    told = [json.dumps(asked.describe()), repr(asked.client.pool.servers)]
+    shown = [json.dumps(asked.describe()), repr(asked.client.pool.servers)]
     for status in (400, 404, 418, 429, 500):
         server.faults += [rejected(f"Bad key {KEY}, header Bearer {KEY}, key sk-for-ano***her", status)] * 3
         with pytest.raises(InputError) as raised:
             one_answer(server)
-        told += traceback.format_exception(raised.value)
+        shown += traceback.format_exception(raised.value)
         server.faults.clear()
-    assert not any(KEY in text or "sk-for" in text for text in told)
+    assert not any(KEY in text or "sk-for" in text for text in shown)
 
 
 @pytest.mark.parametrize(

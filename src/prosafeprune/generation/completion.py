@@ -100,7 +100,7 @@ def _read_choice(choice: dict[str, Any], body: str) -> Completion:
     if reason not in FINISHED | CUT and not (reason in ("tool_calls", "function_call") and text):
         raise FailedCompletion(f"ended with finish_reason {excerpt(str(raw_reason))!r}")
     if not text and (message.get("tool_calls") or message.get("function_call")):
-        raise FailedCompletion("called a tool in place of an answer")
+        raise FailedCompletion("called a tool instead of answering")
     reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or ""
     if text is None and not reasoning.strip() and (message.get("content") is not None or "content" not in message):
         raise FailedCompletion(f"sent a choice without text ({excerpt(body)})")

@@ -75,8 +75,8 @@ def _read_address(text: str) -> Address | None:
     if parts.fragment or "#" in text:
         return None
     path = ROUTE.sub("", parts.path.rstrip("/")) or "/v1"
-    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    url = urlunsplit((parts.scheme, place, path, "", ""))
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    url = urlunsplit((parts.scheme, netloc, path, "", ""))
     shown = LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(url, SHORTEST_SECRET_IN_ANSWER))
     return Address(url, shown, parts.query, _login(parts))
 

@@ -61,7 +61,7 @@ class OpenAIClient:
             timeout: seconds for one complete reply.
             retries: how often a failed request is sent again to the same server.
             extra: fields to add to the body of every request.
-            reporter: told what a server does not accept.
+            reporter: warned of settings that a server does not accept.
 
         Raises:
             InputError: a URL or the key is unusable.

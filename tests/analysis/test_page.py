@@ -75,8 +75,8 @@ def test_the_plan_is_told_in_words_where_there_is_one() -> None:
         "layers, counted from 0": "3, 5",
         "strength λ, by layer": "0.5, 1",
         "rank of each subspace": "8",
-        "pooling of activations": "sequence: over all tokens of a prompt, the template's too",
-        "projection": "contrastive: strengthens harmful outputs by half of what pseudo-harmful ones lose",
+        "pooling of activations": "sequence: mean over all tokens of a prompt, template included",
+        "projection": "contrastive: amplifies harmful outputs by half of what pseudo-harmful ones lose",
     }
     assert titles(analysed({"energy": findings()}))[0] == BY_NAME["energy"].title
 

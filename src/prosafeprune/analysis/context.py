@@ -34,7 +34,7 @@ from prosafeprune.progress import Reporter, ignore
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
-from prosafeprune.setup.load import find_and_report_anatomy
+from prosafeprune.setup.load import inspect_anatomy
 
 TIMED = 8
 """Prompts that are run to learn how fast the model is here."""
@@ -89,7 +89,7 @@ class Context:
 
     @cached_property
     def _whole_anatomy(self) -> Anatomy:
-        return find_and_report_anatomy(self.loaded.model, self.reporter)
+        return inspect_anatomy(self.loaded.model, self.reporter)
 
     @cached_property
     def judge(self) -> Judge:

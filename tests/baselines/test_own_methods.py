@@ -130,7 +130,7 @@ OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Me
         ("def broken(:", "its module fails when it is imported (SyntaxError"),
         ("import a_module_that_is_nowhere", "cannot be imported"),
         ("Own = 7", "is no subclass of"),
-        (f"{OWN}pass", "needs a name, which is also that of its folder"),
+        (f"{OWN}pass", "its name, which is also that of its folder"),
         (f"{OWN}name: ClassVar[str] = '../x'", "'../x'"),
         (f"{OWN}name: ClassVar[str] = 'search'", "not 'search'"),
         (f"{OWN}name: ClassVar[str] = ''", "(its name: '')"),

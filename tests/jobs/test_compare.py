@@ -14,13 +14,13 @@ from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompt
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.registry import METHODS
-from prosafeprune.requests.compare import METHOD_NAMES
+from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
 
 ALL = ",".join(METHOD_NAMES)
 
 
 def test_the_names_that_help_tells_are_those_there_are() -> None:
-    assert tuple(METHODS) == METHOD_NAMES
+    assert tuple(METHODS) == (*METHOD_NAMES, *ON_REQUEST)
 
 
 def test_all_methods_are_compared_on_the_same_prompts(

@@ -107,7 +107,7 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
     fitted = tmp_path / "fitted.safetensors"
     fitted.write_bytes(b"")
     for more, words in (
-        (["-s", "scan.threshold=0.5"], "settings are of a method"),
+        (["-s", "scan.threshold=0.5"], "settings are for a method"),
         (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
         (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not the method that is evaluated, self-cd"),
         (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),

@@ -126,7 +126,11 @@ class ServedModel:
 
     def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
         self.endpoint = EndpointGenerator(
-            endpoint, request.model or None, concurrency=request.concurrency, reporter=reporter
+            endpoint,
+            request.model or None,
+            concurrency=request.concurrency,
+            extra=request.request_fields(),
+            reporter=reporter,
         )
         self.endpoint.check()
 

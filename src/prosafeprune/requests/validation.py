@@ -84,4 +84,6 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message
+    if name.endswith(("endpoint", "request")):  # a URL may contain a password, and a request field a key
+        return f"{name}: {message}"
     return f"{name}: {message} (given: {shorten(repr(problem['input']))})"

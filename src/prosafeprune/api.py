@@ -17,6 +17,7 @@ from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluationRequest
 from prosafeprune.requests.recipe import make_recipe
@@ -120,20 +121,22 @@ def apply(
 
     Args:
         adapter: its folder or hub id.
-        base: the source: a local folder, a hub id or a .gguf file; its hash is checked.
+        base: the base model: a local folder, a hub id or a .gguf file; its hash is checked.
         output: folder to write.
-        strength: one for all layers or one for each, in place of the adapter's; the result is then measured anew.
+        strength: one for all layers or one for each, other than the adapter's; the pruned model is then measured.
         overwrite: replace a model folder that is there already.
         progress: show progress on stderr.
-        **settings: how to measure, where that differs from the adapter's recipe: ``device``, ``max_safety_drop`` ...
+        **settings: any other field of :class:`prosafeprune.requests.apply.ApplyRequest`: ``device``,
+            ``max_safety_drop``, ``max_new_tokens``, ``judge`` and more. None is read from the adapter.
 
     Raises:
         InputError: the adapter is not ours, damaged or of another base, or a setting cannot be used.
-        SafetyFloorError: a result of another strength lost more than ``max_safety_drop`` points of S.S.
+        SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., as measured now or, at
+            the adapter's own strength, by its record.
     """
+    request = validate_settings(ApplyRequest, {"model": str(base), "strength": strength, **settings})
     with TerminalReporter(quiet=not progress) as reporter:
-        asked = {"strength": strength, **settings}
-        applied = run_apply(str(adapter), str(base), Path(output), asked, overwrite=overwrite, reporter=reporter)
+        applied = run_apply(str(adapter), request, Path(output), overwrite=overwrite, reporter=reporter)
     if applied.measured is not None:
         require_safe(applied.measured)
     return applied

@@ -11,7 +11,7 @@ from prosafeprune.analysis.catalogue import BY_NAME
 from prosafeprune.analysis.result import AnalysisResult, BarFigure, LineFigure, make_table
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.earlier import EarlierEvaluation
+from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.prompts_record import PromptsRecord

@@ -28,11 +28,14 @@ def test_every_file_folder_and_heading_named_exists() -> None:
         ("prosafeprune prunes MODEL", "no command"),
         ("prosafeprune prune MODEL -o", "-o"),
         ("prosafeprune apply ADAPTER MODEL", "output"),
+        ("prosafeprune prune MODEL --pooling mean", "pooling"),
+        ("prosafeprune prune MODEL --memory low", "layers"),
         ("prosafeprune prune 'MODEL", "quotation"),
     ],
 )
 def test_a_wrong_command_is_found(text: str, problem: str) -> None:
-    found = commands.command_problem(commands.Shown(PAGE, 1, text))
+    with commands.jobs_stopped():
+        found = commands.command_problem(commands.Shown(PAGE, 1, text))
     assert found is not None
     assert problem in found.lower()
 
@@ -42,7 +45,8 @@ def test_commands_are_read_from_blocks_and_sentences_with_their_continued_lines(
     shown = list(commands.shown_commands(PAGE, text))
     assert [(one.line, one.whole) for one in shown] == [(1, False), (3, True)]
     assert shown[1].text.split() == ["prosafeprune", "search", "M", "-o", "D", "#", "why"]
-    assert [commands.command_problem(one) for one in shown] == [None, None]
+    with commands.jobs_stopped():
+        assert [commands.command_problem(one) for one in shown] == [None, None]
 
 
 def test_a_shortened_command_in_a_sentence_may_lack_arguments_but_not_invent_options() -> None:

@@ -173,7 +173,9 @@ def test_overlap_stops_the_run_with_the_offending_lines() -> None:
 
 
 def test_bundled_files_hold_nothing_but_prompt_and_category() -> None:
-    folder = Path(__file__).parent.parent / "src/prosafeprune/prompts/data"
-    for file in folder.rglob("*.jsonl"):
+    folder = Path(__file__).parents[2] / "src/prosafeprune/prompts/data"
+    files = list(folder.rglob("*.jsonl"))
+    assert len(files) == 9
+    for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             assert set(json.loads(line)) == {"prompt", "category"}

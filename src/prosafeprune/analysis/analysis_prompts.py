@@ -59,7 +59,7 @@ def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
         InputError: a file, dataset or benchmark cannot be read, there are fewer prompts than the rank, or a prompt
             is in two splits.
     """
-    calibration = calibration_prompts(request)
+    calibration = calibration_prompts(request, request.rank, request.seed)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
     test_sets = choose_sets(
         SetChoice(

@@ -32,7 +32,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
-from prosafeprune.setup.load import find_and_report_anatomy
+from prosafeprune.setup.load import inspect_anatomy
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Context:
 
     @cached_property
     def _full_anatomy(self) -> Anatomy:
-        return find_and_report_anatomy(self.loaded.model, self.reporter)
+        return inspect_anatomy(self.loaded.model, self.reporter)
 
     @cached_property
     def judge(self) -> Judge:

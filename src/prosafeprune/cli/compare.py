@@ -13,7 +13,7 @@ from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import make_request
 
 
-@options_of(CompareRequest, without=("format", "memory", "unmeasured"))
+@options_of(CompareRequest)
 def compare(
     settings: dict[str, Any],
     output: Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prosafeprune.judge.agreement import Agreement
 
 
-@options_of(JudgeSettings)
+@options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
     answers: Annotated[Path, typer.Argument(help="JSON lines with the fields prompt and completion.")],
@@ -42,13 +42,13 @@ def judge(
     refuses = [label_refuses(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(validate_settings(JudgeSettings, settings), exchanges)
+    name, verdicts = _ask(validate_settings(JudgeOptions, settings), exchanges)
     if output is not None:
         write_verdicts(output, rows, verdicts)
     _print(name, verdicts, agreement(verdicts, refuses) if refuses is not None else None, as_json)
 
 
-def _ask(settings: JudgeSettings, exchanges: Sequence[Exchange]) -> tuple[str, list[Verdict]]:
+def _ask(settings: JudgeOptions, exchanges: Sequence[Exchange]) -> tuple[str, list[Verdict]]:
     """Return the judge's name and its verdicts, with progress for judges that take their time."""
     from prosafeprune.judge.judging import judge_answers, judge_in_chunks
     from prosafeprune.judge.registry import make_judge

@@ -8,23 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import RayAddress, options_of
-from prosafeprune.requests.recipe import Recipe, make_recipe
-
-NOT_SEARCHED_WITH = (
-    "layers",
-    "strength",
-    "format",
-    "suite",
-    "benchmark",
-    "data_dir",
-    "benchmark_samples",
-    "memory",
-    "unmeasured",
-)
-"""A search finds the plan and sees validation prompts alone."""
+from prosafeprune.requests.recipe import make_request
+from prosafeprune.requests.search import SearchRequest
 
 
-@options_of(Recipe, without=NOT_SEARCHED_WITH)
+@options_of(SearchRequest)
 def search(
     settings: dict[str, Any],
     output: Annotated[
@@ -44,10 +32,10 @@ def search(
 
     Every trial is kept: run the same command again to go on, with a larger --budget to search longer.
     """
-    run(make_recipe(recipe, **settings), output, as_json=as_json, ray=ray)
+    run(make_request(SearchRequest, recipe, settings), output, as_json=as_json, ray=ray)
 
 
-def run(asked: Recipe, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
+def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search, and print what there is to choose from."""
     from prosafeprune.jobs.plan import run_search
     from prosafeprune.report.search_grid import search_grid

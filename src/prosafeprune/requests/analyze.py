@@ -7,11 +7,28 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.method.plan import Strength
-from prosafeprune.requests.measuring import TASK_NAMES, AbilitySettings
-from prosafeprune.requests.recipe import Layers, PlanSettings
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import (
+    TASK_NAMES,
+    AbilityOptions,
+    AnswerOptions,
+    BenchmarkOptions,
+    ModelOptions,
+    SeedOptions,
+)
+from prosafeprune.requests.plan_options import CalibrationOptions, Layers, PlanOptions
 
 
-class AnalysisRequest(PlanSettings, AbilitySettings):
+class AnalysisRequest(
+    PlanOptions,
+    CalibrationOptions,
+    AbilityOptions,
+    AnswerOptions,
+    BenchmarkOptions,
+    SeedOptions,
+    ModelOptions,
+    JudgeOptions,
+):
     """Everything that determines the result of analyses, except the output folder.
 
     Subspaces, probes and directions are computed from the calibration prompts and applied to test prompts: the bundled

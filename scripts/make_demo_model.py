@@ -1,9 +1,9 @@
-"""Make the demo's patient: a small model taught to be over-cautious (the refusal fine-tuning of section 5.2).
+"""Make the adapter of the over-aligned demo model, by the refusal fine-tuning of section 5.2.
 
-    python scripts/make_demo_patient.py MODEL_FOLDER ADAPTER_FOLDER
+    python scripts/make_demo_model.py MODEL_FOLDER ADAPTER_FOLDER
 
-Low-rank adapters on q, v and o learn to refuse the bundled harmful calibration prompts and some of the pseudo-harmful
-ones, and to go on answering benign ones as the model itself did. Validation and test prompts are not touched.
+LoRA on q, v and o learns to refuse the bundled harmful calibration prompts and some of the pseudo-harmful ones, and to
+keep the model's own answers to benign ones. Validation and test prompts are not used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REFUSAL = "I'm sorry, but I can't assist with that."
 def training_pairs(
     loaded: LoadedModel, pseudo_harmful: int, benign: int, reporter: TerminalReporter
 ) -> list[tuple[str, str]]:
-    """Return prompts with the answers to learn."""
+    """Return pairs of prompt and target answer."""
     refused = bundled_prompts("harmful", "calibration").texts
     refused += bundled_prompts("pseudo_harmful", "calibration").sample(pseudo_harmful, seed=1).texts
     answered = bundled_prompts("benign", "calibration").sample(benign, seed=1).texts
@@ -38,7 +38,7 @@ def training_pairs(
 
 
 def encode(loaded: LoadedModel, prompt: str, answer: str, ends: bool) -> tuple[list[int], list[int]]:
-    """Return token ids and labels; only the answer is learned, and its end only where it is whole."""
+    """Return token ids and labels: the loss is on the answer, and on its end only if the answer is complete."""
     before = loaded.tokenizer(render(loaded.tokenizer, prompt), add_special_tokens=False)["input_ids"]
     after = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
     after += loaded.end_ids[:1] if ends else []
@@ -94,13 +94,13 @@ def main() -> None:
         r=options.rank,
         lora_alpha=2 * options.rank,
         target_modules=["q_proj", "v_proj", "o_proj"],
-        # Lower layers are left alone: nothing has to be carried back through them, which saves a quarter of the time.
+        # Lower layers are frozen: gradients need not pass through them, which saves a quarter of the time.
         layers_to_transform=list(range(6, loaded.model.config.num_hidden_layers)),
         task_type="CAUSAL_LM",
     )
     loaded.model = get_peft_model(loaded.model, config, autocast_adapter_dtype=True)
     train(loaded, pairs, options.epochs, options.rate, options.batch_size)
-    # A stronger dose than was trained: more refusals of every kind, with a wider margin on harmful prompts.
+    # Scaled up after training: more refusals of every kind, with a wider margin on harmful prompts.
     loaded.model.peft_config["default"].lora_alpha = 2 * options.rank * options.dose
     loaded.model.peft_config["default"].base_model_name_or_path = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
     loaded.model.half().save_pretrained(options.adapter)

@@ -1,4 +1,4 @@
-"""Two models on the same prompts."""
+"""The comparison with an earlier evaluation of the same prompts, prompt by prompt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.folder import read_kept
+from prosafeprune.evaluation.folder import open_evaluation
 from prosafeprune.evaluation.measure import Measurement, gather
 from prosafeprune.evaluation.scores import Change, Scores, change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -17,7 +17,7 @@ from prosafeprune.prompts import PromptClass
 
 
 class EvaluationComparison(BaseModel):
-    """An earlier evaluation, and what has changed since; of drawn answers, the first repeat counts."""
+    """The scores of an earlier evaluation and the changes since; with repeats, the first of each counts."""
 
     name: str
     """The folder of the earlier one."""
@@ -32,13 +32,13 @@ class EvaluationComparison(BaseModel):
 
 @dataclass(frozen=True)
 class EarlierEvaluation:
-    """An earlier evaluation on the prompts that are measured now."""
+    """An earlier evaluation of the prompts that are measured now."""
 
     name: str
     measurement: Measurement
 
     def compare(self, now: Measurement) -> EvaluationComparison:
-        """Return what has changed since."""
+        """Return the changes since."""
         before = self.measurement
 
         def pooled(prompt_class: PromptClass) -> Change | None:
@@ -61,7 +61,7 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
     Raises:
         InputError: no such evaluation, judged by another judge, or measured on other prompts.
     """
-    answers, verdicts = read_kept(path, judge)
+    answers, verdicts = open_evaluation(path, judge)
     for one in sets:
         missing = sum((0, text) not in verdicts for text in one.prompts.texts)
         if missing:

@@ -11,7 +11,7 @@ from typing import Any
 
 from prosafeprune.ability.number_answers import number_text, read_number
 from prosafeprune.ability.tasks import Task, find_task
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.sources import json_rows
 
 
@@ -135,8 +135,7 @@ def _from_hub(task: Task) -> Iterator[Mapping[str, Any]]:
     try:
         rows = datasets.load_dataset(task.dataset, task.configuration, split=task.split)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{task.title}: {task.dataset} could not be loaded from the hub ({reason}). {_how_to_get(task)}"
+            f"{task.title}: {task.dataset} could not be loaded from the hub ({first_line(error)}). {_how_to_get(task)}"
         ) from error
     yield from rows

@@ -143,8 +143,8 @@ def _from_hub(
         loaded = datasets.load_dataset(dataset, configuration, split=split)
     except Exception as error:
         raise InputError(
-            f"{source}: the dataset could not be loaded ({first_line(error)}). If it is gated, accept its terms and set "
-            "HF_TOKEN; or download it and give the file."
+            f"{source}: the dataset could not be loaded ({first_line(error)}). If it is gated, accept its terms and "
+            "set HF_TOKEN; or download it and give the file."
         ) from error
     if isinstance(loaded, datasets.DatasetDict):
         if len(loaded) != 1:

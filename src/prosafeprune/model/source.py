@@ -81,8 +81,8 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
     except Exception as error:
         raise InputError(
             f"{model}: no such local folder, and the hub did not give it ({first_line(error)}). Check the name; "
-            "for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and give the "
-            "folder."
+            "for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and give "
+            "the folder."
         ) from error
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.catalogue import BY_NAME
 from prosafeprune.analysis.result import AnalysisResult, Cell, make_table
-from prosafeprune.analysis.terminal_table import cell_text, summary_table, summary_text
+from prosafeprune.analysis.result_grid import cell_text, result_grid
 from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analyze import FinishedAnalysis
 from prosafeprune.report.grid import Grid
@@ -138,10 +138,8 @@ def test_a_terminal_shows_results_without_reading_markup_in_them() -> None:
     found = analysis_result(evil, summary=[f"First {evil}.", f"Then {evil}."])
     stream = io.StringIO()
     console = Console(file=stream, width=100)
-    console.print(summary_table(BY_NAME["probe"], found))
-    console.print(summary_text(found))
-    assert f"First {evil}.\nThen {evil}.\n" in stream.getvalue()
-    assert stream.getvalue().count(evil) >= 6
+    console.print(result_grid(found.tables[0], BY_NAME["probe"].title).terminal(100))
+    assert stream.getvalue().count(evil) >= 4
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -8,13 +8,12 @@ from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.figure_drawing import plot
 from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.rates import has_rates
-from prosafeprune.analysis.result import AnalysisResult, ResultTable
-from prosafeprune.analysis.terminal_table import cell_text
+from prosafeprune.analysis.result import AnalysisResult
+from prosafeprune.analysis.result_grid import result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import (
     Block,
     Code,
@@ -113,7 +112,7 @@ def _blocks(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
     drawn = {figure.table for figure in result.figures}
     # A table that a figure shows is in the file that its caption names.
     tables = [result.tables[0], *(table for table in result.tables[1:] if table.name not in drawn)]
-    blocks += [_table(table) for table in tables if len(table.rows) <= MOST_ROWS]
+    blocks += [result_grid(table) for table in tables if len(table.rows) <= MOST_ROWS]
     long = [table for table in tables if len(table.rows) > MOST_ROWS]
     if long:
         named = [f"{table.title}: {entry.name}/{table.name}.csv, {len(table.rows)} rows." for table in long]
@@ -131,8 +130,3 @@ def _pictures(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:
         )
         for figure in result.figures
     ]
-
-
-def _table(table: ResultTable) -> Grid:
-    headings = [name.replace("_", " ") for name in table.columns]
-    return Grid(table.title, headings, [[cell_text(cell) for cell in row] for row in table.rows])

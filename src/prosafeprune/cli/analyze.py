@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, find_entries
-from prosafeprune.cli.options import options_of
+from prosafeprune.cli.options import DiscardEarlier, options_of, output_option
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.text import slug
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
@@ -32,18 +32,11 @@ def analyze(
     names_and_model: Annotated[
         list[str], typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id or .gguf.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder for numbers and figures. Default: analysis-NAME.", show_default=False
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All analyses that the options allow, sharing what they collect.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete what is at --output first. By default, resume.")
-    ] = False,
+    overwrite: DiscardEarlier = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
 ) -> None:
     """Analyse the inside of a model, before and after pruning: numbers (JSON, CSV) and figures (SVG, PNG).
@@ -53,7 +46,7 @@ def analyze(
     *names, model = names_and_model
     entries = find_entries(names, everything=everything)
     request = validate_settings(AnalysisRequest, {**settings, "model": model})
-    folder = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
+    folder = output or Path(f"analysis-{slug(model)}")
     run(request, entries, folder, everything=everything, overwrite=overwrite, as_json=as_json)
 
 
@@ -83,16 +76,17 @@ def run(
 
 
 def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.terminal_table import summary_table, summary_text
-    from prosafeprune.terminal import print_table
+    from prosafeprune.analysis.result_grid import result_grid
+    from prosafeprune.report.page import REPORT_FILE
+    from prosafeprune.terminal import print_grid, print_json, print_text
 
     if as_json:
-        typer.echo(_as_json(finished))
+        print_json(_as_json(finished))
     else:
         for one in finished:
-            print_table(summary_table(one.entry, one.result))
-            print_table(summary_text(one.result))
-    reporter.note(f"Tables and figures are in {output}.")
+            print_grid(result_grid(one.result.tables[0], one.entry.title))
+            print_text("".join(f"{sentence}\n" for sentence in one.result.summary))
+    reporter.note(f"Report: {output / REPORT_FILE}. Tables and figures are in the same folder.")
 
 
 def _as_json(finished: list[FinishedAnalysis]) -> str:

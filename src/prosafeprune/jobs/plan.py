@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.setup.load import LoadedJob, load_job, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
+from prosafeprune.text import slug
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,4 @@ def default_search_folder(job: Job) -> Path:
     """Return the default folder of a search: next to the output, or in the current folder."""
     if job.output is not None:
         return job.output.parent / f"{job.output.name}-search"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(job.source.name).name).strip("-.")
-    return Path(f"search-{name}")
+    return Path(f"search-{slug(job.source.name)}")

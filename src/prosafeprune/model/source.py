@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.gguf import gguf_parts
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
@@ -80,10 +80,10 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
             )
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{model}: no such local folder, and the hub did not give it ({reason}). Check the name; for a gated model "
-            "accept its terms and set HF_TOKEN; without a network, download it elsewhere and give the folder."
+            f"{model}: no such local folder, and the hub did not give it ({first_line(error)}). Check the name; "
+            "for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and give "
+            "the folder."
         ) from error
 
 

@@ -87,8 +87,8 @@ def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) 
         ("a.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("a.jsonl", '{"text": "One"}', "no column 'prompt' among: text"),
         ("a.jsonl", '{"prompt": ""}', "line 1: 'prompt' is empty"),
-        ("a.jsonl", "", "holds no prompt"),
-        ("a.txt", " \n", "holds no prompt"),
+        ("a.jsonl", "", "has no prompts"),
+        ("a.txt", " \n", "has no prompts"),
         ("a.csv", 'prompt\nOne\n"' + "x" * 200_000, "not valid CSV"),
         ("a.parquet", "x", "prompts are read from"),
     ],
@@ -173,7 +173,7 @@ def test_overlap_stops_the_run_with_the_offending_lines() -> None:
 
 
 def test_bundled_files_hold_nothing_but_prompt_and_category() -> None:
-    folder = Path(__file__).parent.parent / "src/prosafeprune/prompts/data"
+    folder = Path(__file__).parents[2] / "src/prosafeprune/prompts/data"
     for file in folder.rglob("*.jsonl"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert set(json.loads(line)) == {"prompt", "category"}

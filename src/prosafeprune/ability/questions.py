@@ -12,7 +12,7 @@ from typing import Any
 from prosafeprune.ability.number_answers import number_text, read_number
 from prosafeprune.ability.tasks import Task, find_task
 from prosafeprune.errors import InputError
-from prosafeprune.prompts.sources import json_rows
+from prosafeprune.prompts.rows import json_rows
 
 
 @dataclass(frozen=True)

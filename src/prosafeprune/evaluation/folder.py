@@ -36,7 +36,7 @@ class EvaluationFolder(ResumableFolder):
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran each time it answered."""
-        return [dict(session) for session in self.read(SESSIONS) or []]
+        return [dict(session) for session in self.read_list(SESSIONS) or []]
 
     def add_session(self, described: Mapping[str, Any] | None) -> None:
         """Keep how the model ran this time; nothing when it did not have to."""

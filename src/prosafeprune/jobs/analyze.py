@@ -69,6 +69,8 @@ def run_analyze(
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)
+    for model in models.values():
+        model.require_outside(output)
     with locked_folder(output, overwrite):
         folder = ResumableFolder(output, {"model": models["before"].subject.sha256})
         job = _Job(request, prompts, models, folder, reporter, alone=len(chosen) == 1)
@@ -181,7 +183,7 @@ class _Job:
     def _require_alike(self, context: Context) -> None:
         """Check that both models have the same submodules; those of the first are kept."""
         names = [submodule.name for submodule in context.anatomy.submodules]
-        known = self.folder.read(ANATOMY)
+        known = self.folder.read_list(ANATOMY)
         if known is None:
             self.folder.write(ANATOMY, names)
         elif known != names:

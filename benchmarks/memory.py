@@ -49,7 +49,7 @@ from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
 SMALLER = {"hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8, "vocab_size": 32000}
-Shape = dict[str, int]
+Shape = dict[str, Any]
 LAYERS_TO_A_SHARD = 4
 PIECE = 2**24
 TEMPLATE = "{% for m in messages %}<s> [INST] {{ m['content'] }} [/INST]{% endfor %}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from prosafeprune.analysis.figures import plot
 from prosafeprune.analysis.result import Cell, HeatFigure, LineFigure, Table, make_table
-from prosafeprune.report.svg import inline_svg
+from prosafeprune.plotting import svg_data_uri
 
 LABELS: dict[str, Any] = {"name": "f", "title": "t", "table": "t", "x_label": "x", "y_label": "y"}
 
@@ -120,6 +121,6 @@ def test_words_of_others_are_shown_as_they_are() -> None:
     canvas = lines("n w v", rows, by="w", title="costs $1 or $2")
     (text,) = canvas.legends[0].get_texts()
     assert text.get_text() == "\\$x\\$ \\frac{ \ufffd"
-    svg = inline_svg(canvas, "p", "d")
+    svg = base64.b64decode(svg_data_uri(canvas).partition(",")[2]).decode()
     assert ">$x$ \\frac{ \ufffd</text>" in svg
     assert ">costs $1 or $2</text>" in svg

@@ -16,7 +16,8 @@ from prosafeprune.analysis.result import Cell, Findings, make_table
 from prosafeprune.analysis.terminal_table import cell_text, first_table, told_text
 from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analyze import FinishedAnalysis
-from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, Table, render_page
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, render_page
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.validation import validate_settings
 
@@ -50,13 +51,13 @@ def test_a_section_tells_then_counts_then_draws() -> None:
     page = analysed({"probe": findings(told=["First.", "How to read it."])})
     blocks = section(page, BY_NAME["probe"].title).blocks
     assert blocks[:2] == [Paragraph("First."), Paragraph("How to read it.")]
-    assert [type(block) for block in blocks[3:]] == [Table, Table, Picture, Picture]
+    assert [type(block) for block in blocks[3:]] == [Grid, Grid, Picture, Picture]
 
 
 def test_long_tables_are_named_only() -> None:
     page = analysed({"probe": findings(rows=16)})
     blocks = section(page, BY_NAME["probe"].title).blocks
-    assert len([block for block in blocks if isinstance(block, Table)]) == 1
+    assert len([block for block in blocks if isinstance(block, Grid)]) == 1
     (named,) = [block for block in blocks if isinstance(block, Points)]
     assert named.items == ["some words: probe/layers.csv, 32 rows."]
     assert "Longer tables" not in Reader(render_page(analysed({"probe": findings(rows=15)}))).text

@@ -72,7 +72,7 @@ def test_every_figure_has_its_numbers_beside_it(
     record = json.loads((output / "analysis.json").read_text())
     assert record["analyses"] == names
     page = (output / "report.html").read_text()
-    assert page.count("<svg") == sum(len(one.findings.figures) for one in finished)
+    assert page.count("<img") == sum(len(one.findings.figures) for one in finished)
     assert all(one.entry.title in page and one.findings.tables[0].title in page for one in finished)
     assert "analyze probe layers" in page
     assert record["model"]["model"] != record["against"]["model"]

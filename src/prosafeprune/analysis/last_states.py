@@ -29,7 +29,7 @@ class LastStates:
     """What each layer returns, for passes that hand states on in its place."""
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def collect_last_states(
     loaded: LoadedModel,
     anatomy: Anatomy,
@@ -64,7 +64,7 @@ def collect_last_states(
 
 
 # torch enters the mode each time the generator goes on, and leaves it at each yield.
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def unembed(
     loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
 ) -> Iterator[tuple[int, torch.Tensor]]:

@@ -15,7 +15,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.judge.rules.rules_judge import RulesJudge
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.findings import short_name
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import (
     Block,
     Code,
@@ -27,12 +27,12 @@ from prosafeprune.report.page import (
     Picture,
     Points,
     Section,
-    Table,
 )
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.text import short_name
 
 MOST_ROWS = 30
 """A table with more is named only: nobody reads it on a page."""
@@ -130,6 +130,6 @@ def _pictures(entry: Entry, findings: Findings) -> list[Block]:
     ]
 
 
-def _table(numbers: Numbers) -> Table:
+def _table(numbers: Numbers) -> Grid:
     headings = [name.replace("_", " ") for name in numbers.columns]
-    return Table(numbers.title, headings, [[cell_text(cell) for cell in row] for row in numbers.rows])
+    return Grid(numbers.title, headings, [[cell_text(cell) for cell in row] for row in numbers.rows])

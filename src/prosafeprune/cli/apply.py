@@ -32,15 +32,15 @@ def apply(
     """
     from prosafeprune.jobs.apply import run_apply
     from prosafeprune.jobs.safety_gate import require_safe
-    from prosafeprune.report.tables import scores_table
-    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.report.prune_grids import prune_grid
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
         applied = run_apply(adapter, base, output, settings, overwrite=overwrite, reporter=reporter)
         if as_json:
-            typer.echo(applied.record.model_dump_json(indent=2))
+            print_json(applied.record.model_dump_json(indent=2))
         else:
-            print_table(scores_table(applied.record))
+            print_grid(prune_grid(applied.record))
         if applied.measured is not None:
             require_safe(applied.measured)
         else:

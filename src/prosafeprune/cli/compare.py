@@ -45,13 +45,14 @@ def compare(
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare, and print what was found."""
     from prosafeprune.jobs.compare import run_compare
-    from prosafeprune.report.comparison_table import comparison_table
-    from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
+    from prosafeprune.report.comparison_grids import comparison_grids
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
         found = run_compare(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
         if as_json:
-            typer.echo(found.record.model_dump_json(indent=2))
+            print_json(found.record.model_dump_json(indent=2))
         else:
-            print_table(comparison_table(found.record, terminal_width()))
+            for grid in comparison_grids(found.record):
+                print_grid(grid)
         reporter.note(f"Answers, verdicts, the table and the record are in {output}.")

@@ -51,16 +51,17 @@ def evaluate(
 def run(request: EvaluationRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
     """Evaluate and print what was found."""
     from prosafeprune.jobs.evaluate import run_evaluate
-    from prosafeprune.report.evaluation_table import evaluation_table, further_table
-    from prosafeprune.terminal import TerminalReporter, print_table, terminal_width
+    from prosafeprune.report.evaluation_page import divergence_sentences, evaluation_grid
+    from prosafeprune.report.rate_grids import ability_grid
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json, print_text
 
     with TerminalReporter() as reporter:
         found = run_evaluate(request, output, against=against, overwrite=overwrite, reporter=reporter)
         if as_json:
-            typer.echo(found.record.model_dump_json(indent=2))
+            print_json(found.record.model_dump_json(indent=2))
         else:
-            print_table(evaluation_table(found.record, terminal_width()))
-            further = further_table(found.record)
-            if further is not None:
-                print_table(further)
+            print_grid(evaluation_grid(found.record))
+            if found.record.ability:
+                print_grid(ability_grid(found.record.ability))
+            print_text("\n".join(divergence_sentences(found.record)))
         reporter.note(f"Read {output / 'report.html'}; answers, verdicts and the record are beside it.")

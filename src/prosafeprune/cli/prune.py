@@ -56,9 +56,9 @@ def run(
     """Do the main job and print what came of it."""
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.safety_gate import require_safe
-    from prosafeprune.report.search_table import search_table
-    from prosafeprune.report.tables import examples_table, scores_table
-    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.report.prune_grids import examples_grid, prune_grid
+    from prosafeprune.report.search_grid import search_grid
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     if asked.memory == "low":
         if search is not None or choose is not None or ray is not None:
@@ -73,12 +73,12 @@ def run(
             asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
         )
         if as_json:
-            typer.echo(result.record.model_dump_json(indent=2))
+            print_json(result.record.model_dump_json(indent=2))
         else:
             if result.search is not None:
-                print_table(search_table(result.search))
-            print_table(scores_table(result.record))
-            print_table(examples_table(result.before, result.after))
+                print_grid(search_grid(result.search))
+            print_grid(prune_grid(result.record))
+            print_grid(examples_grid(result.before, result.after))
         require_safe(result)
         if result.output is not None:
             loads = "any other LoRA adapter" if asked.format == "adapter" else "any other model"
@@ -87,14 +87,14 @@ def run(
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
     from prosafeprune.jobs.prune_unmeasured import run_prune_unmeasured
-    from prosafeprune.report.tables import unmeasured_table
-    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.report.prune_grids import unmeasured_grid
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
         result = run_prune_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
         if as_json:
-            typer.echo(result.record.model_dump_json(indent=2))
+            print_json(result.record.model_dump_json(indent=2))
         else:
-            print_table(unmeasured_table(result.record))
+            print_grid(unmeasured_grid(result.record))
         reporter.note(f"Written to {result.output}.")
         reporter.warning(f"{result.record.not_measured} Its README.md says how.")

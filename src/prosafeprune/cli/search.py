@@ -50,15 +50,15 @@ def search(
 def run(asked: Recipe, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search, and print what there is to choose from."""
     from prosafeprune.jobs.plan import run_search
-    from prosafeprune.report.search_table import search_table
-    from prosafeprune.terminal import TerminalReporter, print_table
+    from prosafeprune.report.search_grid import search_grid
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
         record, folder = run_search(asked, output, reporter, ray)
         if as_json:
-            typer.echo(record.model_dump_json(indent=2))
+            print_json(record.model_dump_json(indent=2))
         else:
-            print_table(search_table(record))
+            print_grid(search_grid(record))
         reporter.note(f"Read {folder / 'report.html'}; figure and numbers are beside it.")
         if record.chosen is None:
             reporter.warning("No plan that was measured complies more than the source and keeps the safety floor.")

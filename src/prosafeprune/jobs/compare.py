@@ -31,9 +31,9 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.report.comparison_grids import comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
-from prosafeprune.report.comparison_table import comparison_markdown
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.compare import CompareRequest

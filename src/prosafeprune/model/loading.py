@@ -17,6 +17,8 @@ from prosafeprune.model.device_placement import choose_device, device_name, plac
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from prosafeprune.model.replicas import Replicas
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -28,7 +30,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     device: torch.device
     """Where inputs go, and outputs come back to: the first one of a model that is spread over several GPUs."""

@@ -1,4 +1,4 @@
-"""The record of an evaluation: what was measured, on what, and how."""
+"""The record of an evaluation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from prosafeprune.requests.evaluate import EvaluationRequest
 
 
 class EvaluationRecord(BaseModel):
-    """Everything about one evaluation. It holds no date."""
+    """Everything about one evaluation. It has no date, so equal runs give equal records."""
 
     format: int = 1
     request: EvaluationRequest
     made_by: dict[str, Any]
-    """What the answers depend on: hashes of the model or its address, and the decoding."""
+    """What the answers depend on: the model's hashes or address, and the decoding."""
     sessions: list[dict[str, Any]]
-    """How the model ran each time it answered; in half precision the last bits depend on it."""
+    """How the model ran in each session; in half precision, the last bits of results depend on it."""
     judge: str
     prompts: dict[str, PromptsRecord]
     scores: Scores
     ability: dict[str, TaskScore]
     divergence: Divergence | None
-    """From the source, on benign prompts; None without one."""
+    """From the base model, on benign prompts; None without one."""
     against: EvaluationComparison | None
     versions: dict[str, str]

@@ -1,4 +1,4 @@
-"""How a run is repeated: the command, and what it depends on."""
+"""How to reproduce a run: the command, and the hashes and versions it depends on."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from prosafeprune.report.page import Code, Facts
 from prosafeprune.requests.recipe import Recipe
 
 ADDRESSES = ("endpoint", "judge_endpoint")
-"""Settings that may hold a password, which is no one else's business."""
+"""Settings that may contain a password, which is left out."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
-"""Settings that make no difference once there is a plan."""
-
+"""Settings without effect once there is a plan."""
 PLAN = ("layers", "rank", "strength", "pooling", "projection")
-"""Settings that make up a plan."""
+"""Settings that define a plan."""
 
 
 def command(
     name: str, settings: BaseModel, output: str, *, always: Collection[str] = (), never: Collection[str] = ()
 ) -> Code:
-    """Return the command line that asks for the same settings: those that differ from their defaults.
+    """Return the command line with the same settings, naming those that differ from their defaults.
 
     Args:
         name: of the command.
-        settings: with the model among them.
-        output: what ``--output`` is called.
-        always: settings to name even where they are the default.
-        never: settings that make no difference here.
+        settings: of the run, including the model.
+        output: the argument of ``--output``.
+        always: settings to name even if they are the default.
+        never: settings to leave out.
     """
     values = settings.model_dump()
     model = values.pop("model")
@@ -46,11 +45,11 @@ def command(
         if field not in never and value is not None and (field in always or value != default):
             extra = type(settings).model_fields[field].json_schema_extra
             words += _option(field, value, repeatable=isinstance(extra, dict) and "short" in extra)
-    return Code("Command that repeats the run", " \\\n  ".join(words))
+    return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
 def making(plan: Plan, settings: Recipe, output: str) -> Code:
-    """Return the command line that makes the model of a plan from the same model and prompts, without a search."""
+    """Return the command line that makes a plan's model from the same model and prompts, without a search."""
     values = {name: getattr(settings, name) for name in Recipe.model_fields}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
     return Code(
@@ -59,7 +58,7 @@ def making(plan: Plan, settings: Recipe, output: str) -> Code:
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:
-    """Return the hashes and versions that tell whether a repeated run is the same run."""
+    """Return the hashes and versions by which two runs can be compared."""
     pairs = [("model, SHA-256", sha256)] if sha256 else []
     pairs += [
         (f"{name.replace('_', '-')} prompts", f"{one.count} from {one.source}, SHA-256 {one.sha256}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge import Judge
@@ -62,7 +63,7 @@ def load_for_recipe(recipe: Recipe, folder: Path, name: str, reporter: Reporter)
     return load_with_replicas(load, reporter)
 
 
-def find_and_report_anatomy(model: Any, reporter: Reporter) -> Anatomy:
+def find_and_report_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
     """Find the submodules, and tell what was found, one line per kind, and what is left alone."""
     anatomy = find_anatomy(model)
     reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")

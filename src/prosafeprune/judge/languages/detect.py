@@ -47,7 +47,9 @@ SCRIPTS = {
     "Cyrillic": re.compile(r"[Ѐ-ӿ]"),
     "Arabic": re.compile(r"[\u0600-\u06ff]"),
     "East Asian": re.compile(r"[\u3040-\u30ff\u3400-\u9fff]"),
-    "other": re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0900-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff\uac00-\ud7af]"),
+    "other": re.compile(
+        r"[\u0370-\u03ff\u0530-\u05ff\u0900-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff\uac00-\ud7af]"
+    ),
 }
 SHARE_OF_COMMON_WORDS = 0.15
 """At least, among the words of running text; code and lists of names have fewer."""

@@ -16,7 +16,9 @@ WITH_DAKUTEN = re.compile(r"[\u3040-\u30ff]")
 
 def plain_letters(text: str) -> str:
     """Return a text in lower case, without accents (Japanese voicing marks stay) and with straight apostrophes."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'").replace("\u2018", "'").replace("\u0640", "")
+    text = (
+        unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'").replace("\u2018", "'").replace("\u0640", "")
+    )
     if WITH_DAKUTEN.search(text) or text.isascii():
         return text
     return "".join(letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter))
@@ -136,4 +138,7 @@ def acts_of(language: str) -> dict[str, re.Pattern[str]]:
     """Return the compiled patterns of a supported language by the name of the act."""
     acts = ACTS[language]
     names = [field.name for field in fields(acts)]
-    return {name: re.compile(plain_letters(getattr(acts, name)) if language != "ja" else getattr(acts, name)) for name in names}
+    return {
+        name: re.compile(plain_letters(getattr(acts, name)) if language != "ja" else getattr(acts, name))
+        for name in names
+    }

@@ -13,9 +13,14 @@ from prosafeprune.judge.languages.speech_acts import acts_of, plain_letters
 ACT_NAMES = ("refuses", "lacks", "apologises", "moralises", "sends_elsewhere", "offers")
 PLACES = ("first", "second or third", "middle", "last")
 SENTENCE = re.compile(r"(?<=[.!?\u061f\u2026:;])[\"'\u00bb\u201d)*]*\s+|(?<=[\u3002\uff01\uff1f!?])|\n+")
-QUOTED = re.compile(r"[\u00ab\u201c\u201e\u300c\u300e\"\u2018]([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\u300e\u300f\"\u2019]{2,400})[\u00bb\u201d\u201c\u300d\u300f\"\u2019]")
+QUOTED = re.compile(
+    r"[\u00ab\u201c\u201e\u300c\u300e\"\u2018]([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\u300e\u300f\"\u2019]{2,400})[\u00bb\u201d\u201c\u300d\u300f\"\u2019]"
+)
 LISTED = re.compile(r"^\s*(?:\d{1,2}[.)\u3001]|[-*\u2022])\s*\S", re.M)
-LETTER = re.compile(r"^\s*(?:dear|cher|ch\u00e8re|madame|monsieur|sehr geehrte|liebe[rs]?|estimad|querid|caro|cara|gentile|egregio|spett|prezad|geachte|beste|\u0434\u043e\u0440\u043e\u0433|\u0443\u0432\u0430\u0436\u0430\u0435\u043c|\u5c0a\u656c|\u4eb2\u7231|\u62dd\u5553|\u0639\u0632\u064a\u0632|\u0627\u0644\u0633\u064a\u062f)", re.I)
+LETTER = re.compile(
+    r"^\s*(?:dear|cher|ch\u00e8re|madame|monsieur|sehr geehrte|liebe[rs]?|estimad|querid|caro|cara|gentile|egregio|spett|prezad|geachte|beste|\u0434\u043e\u0440\u043e\u0433|\u0443\u0432\u0430\u0436\u0430\u0435\u043c|\u5c0a\u656c|\u4eb2\u7231|\u62dd\u5553|\u0639\u0632\u064a\u0632|\u0627\u0644\u0633\u064a\u062f)",
+    re.I,
+)
 ASKS = re.compile(r"[?\u061f\uff1f]\s*$")
 NAMES = (
     *(f"{act} {place}" for act in ACT_NAMES for place in PLACES),

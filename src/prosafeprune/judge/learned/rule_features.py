@@ -69,7 +69,12 @@ NAMES = (
 def rule_features(prompt: str, answer: str, found: RuleFindings | None) -> NDArray[np.float32]:
     """Return one number for each of ``NAMES``; ``found`` is None where the rules, which read English, do not apply."""
     length = len(answer)
-    always = {"long prompt": min(1.0, len(prompt) / 200), "constant": 1.0, "characters": math.log1p(length) / 8, "short": float(length < 160)}
+    always = {
+        "long prompt": min(1.0, len(prompt) / 200),
+        "constant": 1.0,
+        "characters": math.log1p(length) / 8,
+        "short": float(length < 160),
+    }
     values = always if found is None else always | _findings(found)
     return np.array([values.get(name, 0.0) for name in NAMES], dtype=np.float32)
 

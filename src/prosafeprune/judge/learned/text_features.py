@@ -25,7 +25,9 @@ TURN_WORDS = 14
 OPENING_CHARACTERS = 180
 MASK = "\u00a4"
 """Stands for a word of the prompt."""
-PIECE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n")
+PIECE = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n"
+)
 """Words, ideographs and kana one by one, and the marks that shape an answer."""
 TURN = re.compile(
     r"\b(?:however|but|instead|that said|still|nevertheless|mais|cependant|toutefois|aber|jedoch|allerdings|pero|sin embargo"
@@ -67,7 +69,10 @@ def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float3
 def pieces(text: str) -> list[str]:
     """Return a text's words and marks: lower case, contractions spelled out, digits all alike."""
     found = PIECE.findall(spell_out(unicodedata.normalize("NFKC", text[:6000])))
-    return ["0" if piece[0].isdigit() else "\n-" if piece[0] == "\n" and piece[-1] in "-*\u2022" else piece for piece in found]
+    return [
+        "0" if piece[0].isdigit() else "\n-" if piece[0] == "\n" and piece[-1] in "-*\u2022" else piece
+        for piece in found
+    ]
 
 
 def _is_ideograph(word: str) -> bool:

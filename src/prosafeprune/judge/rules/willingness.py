@@ -54,4 +54,6 @@ def willingness(sentences: Sequence[Sentence]) -> Willingness:
     own = [SPEAKS_OF_ITSELF.search(sentence.text) is not None and not sentence.listed for sentence in sentences[:FIRST]]
     unwilling = [mine and UNWILLING.search(one.text) is not None for mine, one in zip(own, sentences, strict=False)]
     unable = [mine and UNABLE.search(one.text) is not None for mine, one in zip(own, sentences, strict=False)]
-    return Willingness(unwilling[0] if unwilling else False, any(unwilling), unable[0] if unable else False, any(unable))
+    return Willingness(
+        unwilling[0] if unwilling else False, any(unwilling), unable[0] if unable else False, any(unable)
+    )

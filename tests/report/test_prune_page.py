@@ -205,7 +205,7 @@ def test_an_evaluation_tells_what_the_model_does() -> None:
 def test_repeats_show_their_spread() -> None:
     one = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
     verdicts = [list(one.verdicts), [one.verdicts[0], one.verdicts[0]]]
-    repeated = type(one)(one.chosen, [list(one.answers)] * 2, verdicts)
+    repeated = type(one)(one.evaluation_set, [list(one.answers)] * 2, verdicts)
     table = rates_grid("t", Measurement([repeated]).scores)
     assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
     assert table.rows[0][2] == "75.0\n± 35.4"

@@ -115,7 +115,7 @@ def test_missing_requirements_are_reported_before_any_work(
     code, _, err = run(*asked, "--layers", "1", "--data-dir", tmp_path)
     assert code == 2 and "holds no mmlu_dev.jsonl" in err
     code, _, err = run(*asked, "--layers", "1", "--ability", "chess")
-    assert code == 2 and "no task chess" in err
+    assert code == 2 and "there is no task 'chess'" in err
     code, _, err = run(*asked)
     assert code == 2 and "Name its --layers" in err
     assert not answered

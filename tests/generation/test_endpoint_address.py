@@ -44,7 +44,8 @@ def test_check_finds_a_wrong_model_key_or_address(server: ModelServer, monkeypat
 
 
 def test_the_one_model_of_a_server_needs_no_name(server: ModelServer) -> None:
-    assert EndpointGenerator(server.url).describe() == {"backend": "endpoint", "urls": [server.url], "model": "tiny"}
+    described = EndpointGenerator(server.url).describe()
+    assert described == {"backend": "endpoint", "urls": [server.url], "model": "tiny", "request": None}
     server.models = ["a", "b"]
     with pytest.raises(InputError, match="has several models. Name one. It has: a, b."):
         EndpointGenerator(server.url).describe()
@@ -82,7 +83,7 @@ def test_the_key_is_sent_and_never_shown(server: ModelServer, monkeypatch: pytes
 )
 def test_addresses_are_shown_without_credentials(url: str, shown: str) -> None:
     found = OpenAIClient(url, "tiny")
-    assert found.describe() == {"urls": [shown], "model": "tiny"}
+    assert found.describe() == {"urls": [shown], "model": "tiny", "request": None}
     assert "hunter2" not in repr(found.pool.servers)
 
 

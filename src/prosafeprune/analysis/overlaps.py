@@ -90,7 +90,8 @@ def _summary(least: ResultTable, overlaps: ResultTable, rank: int) -> tuple[str,
     of_paper = by_pair[PAPER_PAIR]
     near = [r for r, value in of_paper.items() if value - minima[PAPER_PAIR] < TOLERANCE]
     others = "; ".join(f"{name} {minimum:.2f}" for name, minimum in minima.items() if name != PAPER_PAIR)
-    first = f"The harmful and pseudo-harmful subspaces overlap least at rank {least.rows[0][1]}, {minima[PAPER_PAIR]:.2f}"
+    lowest = minima[PAPER_PAIR]
+    first = f"The harmful and pseudo-harmful subspaces overlap least at rank {least.rows[0][1]}, {lowest:.2f}"
     first += f" (rank {rank}: {of_paper[rank]:.2f})" if rank in of_paper else ""
     first += f"; ranks {min(near)} to {max(near)} are within {TOLERANCE} of it." if len(near) > 1 else "."
     return (

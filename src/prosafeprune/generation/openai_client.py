@@ -89,8 +89,9 @@ class OpenAIClient:
 
     def describe(self) -> dict[str, Any]:
         """Return the servers, the model and the extra fields as plain JSON values, without credentials."""
-        extra = {"request": self._format.extra} if self._format.extra else {}
-        return {"urls": [server.address.shown for server in self.pool.servers], "model": self.model, **extra}
+        urls = [server.address.shown for server in self.pool.servers]
+        # None rather than absent: answers made with extra fields must not be taken for answers made without.
+        return {"urls": urls, "model": self.model, "request": self._format.extra or None}
 
     def check(self, *, is_raw: bool = False) -> None:
         """Check that every server can be reached, accepts the key and knows the model.

@@ -186,7 +186,7 @@ def test_gained_and_lost_answers_are_shown_in_turn() -> None:
     assert [int(row.prompt.split()[1]) for row in block.rows] == [5, 0, 6, 1, 7, 2]
 
 
-def test_an_evaluation_tells_what_the_model_does() -> None:
+def test_an_evaluation_says_what_the_model_does() -> None:
     task = TaskScore(
         task="gsm8k", accuracy=Rate(percent=50, low=40, high=60, successes=50, total=100), unparsed=3, cut=2
     )
@@ -198,7 +198,7 @@ def test_an_evaluation_tells_what_the_model_does() -> None:
     assert tables(page)[0].rows[0] == ["pseudo-harmful\nC.R., 100 prompts", "60.0\n50.2 to 69.1"]
     assert tables(page)[1].rows[0] == ["gsm8k\n100 questions", "50.0\n40.0 to 60.0", "3", "2"]
     block = next(block for section in page.sections for block in section.blocks if isinstance(block, Examples))
-    assert block.rows[0].answers[0].verdict == "full refusal"  # not as wished comes first
+    assert block.rows[0].answers[0].verdict == "full refusal"  # undesired outcomes come first
     assert evaluated(measurement(60, 20)).headline.mark is Mark.CAUTION
 
 

@@ -1,4 +1,4 @@
-"""What other ways of making the operator do, beside the paper's, on prompts that none of them has seen.
+"""What other ways of making the operator do, compared with the paper's, on prompts that none of them has seen.
 
     python benchmarks/variants.py MODEL_FOLDER --layers 16,18 [--layers 17,21 ...] [--tokens 48]
 
@@ -6,8 +6,8 @@ Operators are made from 120 benign, 85 harmful and 120 pseudo-harmful bundled ca
 full strength is estimated as a search does it (``PlanScorer``), on the bundled validation prompts and the calibration
 prompts that were left out: 130 pseudo-harmful and 100 harmful ones. No test prompt and no public set is looked at.
 
-Prints one JSON object: the source's C.R. and S.S. and, for each set of layers and each variant, the change of both in
-points, how well refusals tell the two classes apart (AUC), and the token KL on benign answers.
+Prints one JSON object: the base model's C.R. and S.S. and, for each set of layers and each variant, the change of both
+in points, how well refusals separate the two classes (AUC), and the mean per-token KL on benign answers.
 """
 
 from __future__ import annotations

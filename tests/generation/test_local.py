@@ -15,7 +15,7 @@ from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import end_of_turn_ids, render
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.small_batch_linear import MOST_ROWS, SmallBatchLinear
+from prosafeprune.model.small_batch_linear import MAX_ROWS, SmallBatchLinear
 
 PROMPTS = [
     "How do I kill a process?",
@@ -84,7 +84,7 @@ def test_few_rows_give_the_same_product(bias: bool) -> None:
             found = layer(rows)
         assert torch.allclose(found, layer(rows), atol=1e-6)
         assert found.is_contiguous()
-    wide = torch.randn(MOST_ROWS + 1, 24)
+    wide = torch.randn(MAX_ROWS + 1, 24)
     with SmallBatchLinear():
         assert torch.equal(layer(wide), torch.nn.functional.linear(wide, layer.weight, layer.bias))
         halves = layer.bfloat16()(wide.bfloat16())

@@ -22,7 +22,7 @@ class FirstTokenProbabilities:
     def __init__(self, loaded: LoadedModel, refusal_tokens: Sequence[int], batch_size: BatchSize) -> None:
         self.loaded, self.refusal_tokens, self.batch_size = loaded, list(refusal_tokens), batch_size
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def probabilities(self, prompts: Sequence[str]) -> torch.Tensor:
         """Return the distributions ``(prompts, vocabulary)``, float64. Raises InputError when out of memory."""
         batches = ChatPromptBatches(self.loaded, prompts, 0)

@@ -1,4 +1,4 @@
-"""``prosafeprune analyze``: what goes on inside a model, as numbers and figures."""
+"""``prosafeprune analyze``: the inside of a model, as numbers and figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prosafeprune.analysis.catalogue import CATALOGUE, Entry, find_entries
+from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, find_entries
 from prosafeprune.cli.options import options_of
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.validation import validate_settings
@@ -23,7 +23,7 @@ LISTING = "\n\n".join(
         *(f"{entry.name}: {entry.title} (paper: {entry.paper}; needs {entry.needed}).\n" for entry in CATALOGUE),
     ]
 )
-"""What there is, for the end of --help."""
+"""The list of analyses, for the end of --help."""
 
 
 @options_of(AnalysisRequest, without=("model",))
@@ -39,28 +39,34 @@ def analyze(
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All that the options allow, sharing what they collect.")
+        bool, typer.Option("--all", help="All analyses that the options allow, sharing what they collect.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
+        bool, typer.Option("--overwrite", help="Delete what is at --output first. By default, resume.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
 ) -> None:
-    """Show what goes on inside a model, before and after pruning: numbers (JSON, CSV), figures (SVG, PNG).
+    """Analyse the inside of a model, before and after pruning: numbers (JSON, CSV) and figures (SVG, PNG).
 
-    Finished analyses are kept: run the same command again to go on.
+    Finished analyses are kept: run the same command again to resume.
     """
     *names, model = names_and_model
     entries = find_entries(names, everything=everything)
     request = validate_settings(AnalysisRequest, {**settings, "model": model})
-    place = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
-    run(request, entries, place, everything=everything, overwrite=overwrite, as_json=as_json)
+    folder = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
+    run(request, entries, folder, everything=everything, overwrite=overwrite, as_json=as_json)
 
 
 def run(
-    request: AnalysisRequest, entries: list[Entry], output: Path, *, everything: bool, overwrite: bool, as_json: bool
+    request: AnalysisRequest,
+    entries: list[CatalogueEntry],
+    output: Path,
+    *,
+    everything: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
-    """Analyse and print what was found, even where an analysis failed."""
+    """Analyse and print the results, also when an analysis failed."""
     from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
     from prosafeprune.terminal import TerminalReporter
 
@@ -77,19 +83,20 @@ def run(
 
 
 def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.terminal_table import first_table, told_text
+    from prosafeprune.analysis.terminal_table import summary_table, summary_text
     from prosafeprune.terminal import print_table
 
     if as_json:
         typer.echo(_as_json(finished))
     else:
         for one in finished:
-            print_table(first_table(one.entry, one.findings))
-            print_table(told_text(one.findings))
+            print_table(summary_table(one.entry, one.result))
+            print_table(summary_text(one.result))
     reporter.note(f"Tables and figures are in {output}.")
 
 
 def _as_json(finished: list[FinishedAnalysis]) -> str:
     import json
 
-    return json.dumps({one.entry.name: one.findings.model_dump(mode="json") for one in finished}, indent=2)
+    results = {one.entry.name: one.result.model_dump(mode="json", by_alias=True) for one in finished}
+    return json.dumps(results, indent=2)

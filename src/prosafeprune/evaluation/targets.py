@@ -1,4 +1,4 @@
-"""The model that is measured, loaded only when it has something to answer."""
+"""What an evaluation measures: a local model, loaded only if an answer is missing, or a served one."""
 
 from __future__ import annotations
 
@@ -30,23 +30,33 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 
 
 class EvaluationTarget(Protocol):
-    """A model behind a server or on this machine."""
+    """A local or a served model."""
 
     def made_by(self) -> dict[str, Any]:
-        """Return what its answers depend on besides prompts and decoding."""
+        """Return what the answers depend on besides prompts and decoding."""
         ...
 
     def generator(self) -> Generator:
-        """Return what answers for it; on this machine, the model is loaded now."""
+        """Return its generator; a local model is loaded now."""
         ...
 
 
 class LocalModel:
-    """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
+    """A local checkpoint, GGUF file or adapter; its memory is freed when the context ends."""
 
-    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_copies: bool = True) -> None:
-        """Find it. ``with_copies`` says whether processes that follow this one, if any, load it too."""
-        self.request, self.reporter, self.with_copies = request, reporter, with_copies
+    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_replicas: bool = True) -> None:
+        """Find the model.
+
+        Args:
+            model: folder, hub id, .gguf file or adapter.
+            request: how to load it.
+            reporter: shows progress.
+            with_replicas: whether the other processes of the group, if any, load it too.
+
+        Raises:
+            InputError: as for ``find_subject``.
+        """
+        self.request, self.reporter, self.with_replicas = request, reporter, with_replicas
         self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
         self._loaded: LoadedModel | None = None
         self._resources = ExitStack()
@@ -65,7 +75,7 @@ class LocalModel:
 
     @property
     def folder(self) -> Path | None:
-        """The checkpoint's own folder; None for a GGUF."""
+        """The checkpoint's folder; None for a GGUF file."""
         return None if self.subject.source.is_gguf else self.subject.source.path
 
     def require_outside(self, output: Path) -> None:
@@ -75,7 +85,7 @@ class LocalModel:
                 require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
-        """Return the hashes of weights and tokenizer, and what they run in."""
+        """Return the hashes of weights and tokenizer, device and dtype."""
         files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
         tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
         return {
@@ -87,14 +97,16 @@ class LocalModel:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model in memory, loaded at the first call. Raises InputError when it cannot be."""
+        """The model, loaded at the first call. Raises InputError when that fails."""
         if self._loaded is None:
             folder = self.folder
             if folder is None:
                 folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
                 convert_gguf(self.subject.source.path, folder, self.reporter)
             load = partial(_load, folder, self.subject, self.request)
-            self._loaded = load_with_replicas(load, self.reporter) if self.with_copies else load(reporter=self.reporter)
+            self._loaded = (
+                load_with_replicas(load, self.reporter) if self.with_replicas else load(reporter=self.reporter)
+            )
         return self._loaded
 
     def generator(self) -> Generator:
@@ -126,7 +138,7 @@ class ServedModel:
         self.endpoint.check()
 
     def made_by(self) -> dict[str, Any]:
-        """Return servers and model; what weights they have cannot be known from here."""
+        """Return servers and model name; the hash of the weights is unknown."""
         return self.endpoint.describe()
 
     def generator(self) -> Generator:

@@ -14,7 +14,7 @@ from prosafeprune.model.prefix_cache import PrefixCache
 
 
 # On a generator function, torch enters inference mode at each resumption and leaves it at each yield.
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def continue_texts(
     loaded: LoadedModel, texts: Sequence[str], max_new_tokens: int, batch_size: int | Literal["auto"]
 ) -> Iterator[tuple[int, str]]:

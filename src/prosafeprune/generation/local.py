@@ -44,7 +44,7 @@ class LocalGenerator:
         }
 
     # On a generator function, torch enters inference mode at each resumption and leaves it at each yield.
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
         """Yield the index of each prompt with its answer as it is done, longest prompts first.
 

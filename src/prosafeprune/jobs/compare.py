@@ -13,7 +13,7 @@ from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.prosafeprune import ProSafePrune
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
-from prosafeprune.evaluation.earlier import EarlierEvaluation
+from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.prompts_record import prompts_record

@@ -12,7 +12,7 @@ from prosafeprune.baselines.fitting import FittedMethod
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import keep_answer
+from prosafeprune.evaluation.measure import store_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Answer, Decoding, LocalGenerator, TimedGenerator, answer_all
@@ -65,7 +65,7 @@ class ComparisonTasks:
             for folder, task in self._begun:
                 answers, described = self.pool.result(task)
                 for prompt, answer in zip(task.prompts, answers, strict=True):
-                    keep_answer(folder.answers, 0, prompt, answer)
+                    store_answer(folder.answers, 0, prompt, answer)
                 folder.add_session(described)
                 advance(1)
 

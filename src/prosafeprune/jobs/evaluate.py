@@ -15,7 +15,7 @@ from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
-from prosafeprune.evaluation.earlier import EarlierEvaluation, read_earlier
+from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -137,12 +137,12 @@ class _EvaluationRun:
         if source is None or not isinstance(self.measured, LocalModel):
             return None
         if source.tokens is None:
-            return Divergence.model_validate(self.folder.kept_divergence(source.sha256))
+            return Divergence.model_validate(self.folder.stored_divergence(source.sha256))
         loaded = self.measured.loaded
         with self.reporter.stage("Benign answers", len(source.tokens.prompts)) as advance:
             size = BatchSize(self.request.batch_size, loaded.device)
             found = divergence_from_base(source.tokens, loaded, size, advance)
-        self.folder.keep_divergence(source.sha256, found.model_dump())
+        self.folder.store_divergence(source.sha256, found.model_dump())
         return found
 
 
@@ -191,9 +191,9 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
     if request.source is None:
         return None
     benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
-    with LocalModel(request.source, request, reporter, with_copies=False) as source:
+    with LocalModel(request.source, request, reporter, with_replicas=False) as source:
         sha256 = source.subject.sha256
-        if folder.kept_divergence(sha256) is not None:
+        if folder.stored_divergence(sha256) is not None:
             return _Source(sha256, None)
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:

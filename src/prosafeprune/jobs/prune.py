@@ -16,6 +16,7 @@ from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.model.dense import is_quantised
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
@@ -116,7 +117,7 @@ def _make_record(job: LoadedJob, planned: CalibratedPlan, edits: WritableEdits, 
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.replicas.size if loaded.replicas is not None else 1,
+            loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
         ),
     )
 

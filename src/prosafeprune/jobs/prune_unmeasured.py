@@ -84,7 +84,7 @@ def run_prune_unmeasured(
         checkpoint = StreamedCheckpoint(source.path, staging)
         run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
         run.prune(staging)
-        with job.reporter.stage("Copying the rest", checkpoint.waiting) as advance:
+        with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
             hashes = checkpoint.finish(advance)
         record = run.record(model_hash(source.path, known=hashes))
         write_card(staging, record, source.name if source.is_hub else None, source.path)
@@ -111,7 +111,8 @@ class _LayerwisePruning:
         for line in needs.describe():
             self.job.reporter.note(line)
         passes = LayerPasses(self.meta, self.anatomy, self.prompts)
-        self.weights.enter({0}.union(*(prompt.ids for prompt in self.prompts)))  # 0: the padding
+        # 0 is the padding token of batches.
+        self.weights.load_around_layers({0}.union(*(prompt.ids for prompt in self.prompts)))
         layers = range(max(self.plan.layers) + 1)
         with self.job.reporter.stage("Layers, one at a time", len(layers)) as advance:
             for layer in layers:

@@ -35,6 +35,7 @@ def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
 
 def independent_directions(activations: torch.Tensor) -> torch.Tensor:
     """Return the left singular vectors of ``A (d_out, n)`` above rounding error, strongest first."""
+    left: torch.Tensor
     left, values, _ = torch.linalg.svd(activations, full_matrices=False)
     count = int((values > torch.finfo(values.dtype).eps * max(activations.shape) * values[0]).sum())
     return left[:, :count]

@@ -17,7 +17,7 @@ from prosafeprune.model.device_placement import choose_device, device_name, plac
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
-    from prosafeprune.model.replicas import Replicas
+    from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -28,7 +28,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     device: torch.device
     """Where inputs go, and outputs come back to: the first one of a model that is spread over several GPUs."""
@@ -38,8 +38,6 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    replicas: Replicas | None = None
-    """The same model in processes that follow this one, where there are such."""
 
     @property
     def device_name(self) -> str:

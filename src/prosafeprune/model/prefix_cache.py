@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.batches import Padding, accepted, last_tokens, pad_batch, run_batch
@@ -22,7 +22,7 @@ CACHEABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def shared_prefix_length(
-    model: Any, texts: Sequence[tuple[int, ...]], padding: Padding, further_tokens: int = 0
+    model: PreTrainedModel, texts: Sequence[tuple[int, ...]], padding: Padding, further_tokens: int = 0
 ) -> int:
     """Return how many leading tokens all texts share, leaving at least one token to each.
 
@@ -65,7 +65,7 @@ def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
         )
 
 
-def run_prefix(model: Any, prefix: Sequence[int]) -> DynamicCache:
+def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     """Return the keys and values of a prefix, in a cache of one row.
 
     Inside a context that begins or ends the pass at some layer, the layers that did not run get zeros of the same
@@ -87,7 +87,7 @@ def run_prefix(model: Any, prefix: Sequence[int]) -> DynamicCache:
 def expand_cache(prefix_cache: DynamicCache, rows: int) -> DynamicCache:
     """Return a copy of a cache of one row, with that row ``rows`` times."""
     cache = copy.deepcopy(prefix_cache)
-    cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+    cache.reorder_cache(torch.LongTensor([0] * rows))
     return cache
 
 
@@ -96,7 +96,11 @@ class PrefixCache:
 
     @torch.inference_mode()
     def __init__(
-        self, model: Any, prompts: Sequence[tuple[int, ...]], further_tokens: int, at_most: int | None = None
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[tuple[int, ...]],
+        further_tokens: int,
+        at_most: int | None = None,
     ) -> None:
         """Run the prefix of ``prompts``, each followed by ``further_tokens`` at most.
 
@@ -127,7 +131,7 @@ class PrefixCache:
         return run_batch(self.model, batch, batch.full_mask, self.cache(len(suffixes)), **options)
 
 
-def _can_share(model: Any, config: Any) -> bool:
+def _can_share(model: PreTrainedModel, config: Any) -> bool:
     kinds = getattr(config, "layer_types", None)
     keeps_other_state = (kinds and not CACHEABLE_LAYERS.issuperset(kinds)) or getattr(model, "_is_stateful", False)
     # Without position ids a model counts padding too, which would shift what follows a prefix.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed

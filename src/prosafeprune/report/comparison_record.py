@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.requests.compare import CompareRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (

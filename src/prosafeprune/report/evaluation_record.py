@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
-from prosafeprune.evaluation.earlier import EvaluationComparison
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.requests.evaluate import EvaluationRequest

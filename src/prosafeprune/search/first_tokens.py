@@ -85,7 +85,7 @@ class FirstTokenStates:
         ended = len(draft.answer_ids) == self.tokens or greedy[-1] in self._ends
         return ended and tuple(greedy[: len(draft.answer_ids)]) == draft.answer_ids
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def _decode(self, rows: Sequence[int]) -> list[tuple[ForcedText, torch.Tensor]]:
         """Return prompts with the first tokens that the model, as it is now, answers, and its mean states there."""
         prompts = [self.prompt_ids[row] for row in rows]

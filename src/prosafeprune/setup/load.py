@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge import Judge
@@ -58,7 +59,7 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
     return load_with_replicas(load, reporter)
 
 
-def inspect_anatomy(model: Any, reporter: Reporter) -> Anatomy:
+def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
     """Find the submodules of a model; report each kind found, and each matrix that is not edited."""
     anatomy = find_anatomy(model)
     reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")

@@ -11,7 +11,7 @@ import torch
 from helpers.tiny_models import make_tokenizer
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.result import Findings, Table
+from prosafeprune.analysis.result import AnalysisResult, ResultTable
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalysisRequest
@@ -44,8 +44,8 @@ def letter_id(name: PromptClass) -> int:
     return int(make_tokenizer()(LETTERS[name], add_special_tokens=False)["input_ids"][0])
 
 
-def by_layer(findings: Findings, value: str, **wanted: Any) -> dict[int, float]:
-    table: Table = findings.table("layers")
+def by_layer(result: AnalysisResult, value: str, **wanted: Any) -> dict[int, float]:
+    table: ResultTable = result.table("layers")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return {
         int(row["layer"]): float(row[value])  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
+from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
@@ -67,6 +68,7 @@ def run_prune(
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
+        stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder)
         if recipe.format == "adapter":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.model_server import HURRIED, ModelServer, rejected, written
+from helpers.model_server import RETRIES, ModelServer, rejected, written
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.errors import InputError
@@ -98,7 +98,7 @@ def test_a_server_without_text_completions(server: ModelServer) -> None:
         settings = JudgeOptions(judge="wildguard", judge_endpoint=server.url, judge_model="tiny")
         make_judge(settings, SilentReporter())
     server.faults.append(rejected("The maximum context length is 9 tokens.", 400))
-    judge = served_wildguard(OpenAIClient(server.url, "tiny", patience=HURRIED))
+    judge = served_wildguard(OpenAIClient(server.url, "tiny", retries=RETRIES))
     assert "too long" in judge.judge(EXCHANGES[:1])[0].reason
 
 

@@ -15,6 +15,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.model.loading import LoadedModel, require_finite
 from prosafeprune.model.model_files import require_plain_files
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import (
     ADAPTER_WEIGHTS,
@@ -106,7 +107,7 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
     """
     from peft import inject_adapter_in_model
 
-    if loaded.replicas is not None:
+    if isinstance(loaded, ReplicatedModel):
         sent = {name: (a.cpu().numpy(), b.cpu().numpy()) for name, (a, b) in factors.items()}
         loaded.replicas.change(partial(_insert_arrays, config=config, arrays=sent))
     inject_adapter_in_model(config, loaded.model)

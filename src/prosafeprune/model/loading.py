@@ -20,8 +20,6 @@ from prosafeprune.progress import Reporter
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from prosafeprune.model.replicas import Replicas
-
 LAYER_NUMBER = re.compile(r"\.\d+\.")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -42,8 +40,6 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    replicas: Replicas | None = None
-    """The same model in the follower processes, if there are any."""
 
     @property
     def device_name(self) -> str:

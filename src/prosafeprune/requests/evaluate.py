@@ -6,11 +6,12 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.requests.judging import MAX_CONCURRENCY, JudgeOptions
+from prosafeprune.requests.endpoint import EndpointOptions
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
 
 
-class EvaluationRequest(AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -20,12 +21,6 @@ class EvaluationRequest(AbilityOptions, BenchmarkOptions, SeedOptions, ModelOpti
         description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there "
         "(default: the only one served).",
     )
-    endpoint: str | None = Field(
-        None,
-        description="URL of an OpenAI-compatible server that serves the model, such as http://localhost:8000/v1; "
-        "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
-    )
-    concurrency: int = Field(8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to an endpoint.")
     pseudo_harmful: str | None = Field(
         None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
     )
@@ -48,7 +43,7 @@ class EvaluationRequest(AbilityOptions, BenchmarkOptions, SeedOptions, ModelOpti
     temperature: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
     )
-    repeats: int = Field(1, ge=1, description="Answers sampled per prompt; needs a temperature.")
+    repeats: int = Field(1, ge=1, le=1000, description="Answers sampled per prompt; needs a temperature.")
     source: str | None = Field(
         None,
         description="The base model that MODEL was made from: also report the benign KL, the divergence from it on "
@@ -64,6 +59,8 @@ class EvaluationRequest(AbilityOptions, BenchmarkOptions, SeedOptions, ModelOpti
     def _fits_together(self) -> EvaluationRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
+        if self.request and self.endpoint is None:
+            raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
         if self.repeats > 1 and self.temperature == 0:
             raise ValueError("without a temperature all repeats are the same; give a temperature")
         if self.method != "default" and self.endpoint is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-MAX_CONCURRENCY = 1024
+from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
+
 JudgeName = Literal["builtin", "wildguard", "llm"]
 
 
@@ -22,6 +23,7 @@ class JudgeOptions(BaseModel):
     )
     judge_endpoint: str | None = Field(
         None,
+        repr=False,
         description="URL of an OpenAI-compatible server that serves the judge model, such as http://localhost:8000/v1; "
         "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
     )
@@ -34,3 +36,7 @@ class JudgeOptions(BaseModel):
         8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to the judge endpoint."
     )
     judge_device: str = Field("auto", description="Device of a WildGuard without an endpoint, as for --device.")
+
+    @field_serializer("judge_endpoint", when_used="json")
+    def _without_credentials_of_judge(self, value: str | None) -> str | None:
+        return recorded_urls(value)

@@ -116,8 +116,8 @@ def jobs_stopped() -> Iterator[None]:
     def stop(*arguments: object, **options: object) -> None:
         raise _JobReached
 
-    for module in pkgutil.iter_modules(import_module("prosafeprune.jobs").__path__):
-        import_module(f"prosafeprune.jobs.{module.name}")
+    for found in pkgutil.iter_modules(import_module("prosafeprune.jobs").__path__):
+        import_module(f"prosafeprune.jobs.{found.name}")
     import_module("prosafeprune.api")
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "prosafeprune"]
     jobs = [

@@ -73,6 +73,14 @@ def test_missing_files_and_headings_are_found() -> None:
     assert paths.link_problem(PAGE, "CONTRIBUTING.md#glossary") is None
 
 
+def test_each_module_in_the_table_of_bad_input_raises() -> None:
+    section = read(Path("CONTRIBUTING.md")).split("## Where bad input is caught")[1].split("\n## ")[0]
+    named = {name for name in re.findall(r"`([^`]+\.py)`", section) if (ROOT / "src/prosafeprune" / name).exists()}
+    assert len(named) > 40
+    silent = [name for name in sorted(named) if "raise " not in read(Path("src/prosafeprune", name))]
+    assert silent == []
+
+
 def test_the_table_of_rooms_is_the_tree_in_the_order_that_is_enforced() -> None:
     rows = re.findall(r"^\| `(\w+(?:/|\.py))`", read(Path("CONTRIBUTING.md")), re.MULTILINE)
     listed = [row.removesuffix("/").removesuffix(".py") for row in rows if (ROOT / "src/prosafeprune" / row).exists()]

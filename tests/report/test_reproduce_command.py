@@ -47,7 +47,7 @@ def test_the_printed_command_of_an_evaluation_asks_for_the_same(
         EvaluationRequest(model="a b", ability=("mmlu", "gsm8k"), temperature=0.7, repeats=3, batch_size=4),
         EvaluationRequest(model="name", endpoint="http://localhost:8000/v1,http://other:1/v1"),
         EvaluationRequest(model="", endpoint="http://localhost:8000/v1", suite="paper"),
-        EvaluationRequest(model="", endpoint="http://localhost:8000/v1", request=("a={\"b\": \"c/d\"}", "e=1")),
+        EvaluationRequest(model="", endpoint="http://localhost:8000/v1", request=('a={"b": "c/d"}', "e=1")),
     ]
     for request in requests:
         assert run(*shlex.split(command("evaluate", request, "OUTPUT").text.replace("\\\n", ""))[1:])[0] == 0

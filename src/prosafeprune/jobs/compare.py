@@ -10,7 +10,6 @@ from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
-from prosafeprune.baselines.prosafeprune import ProSafePrune
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
@@ -23,7 +22,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
+from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods
 from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
@@ -76,9 +75,11 @@ def run_compare(
     reporter = reporter or SilentReporter()
     prompts = read_prompts_of(request)
     judge = make_judge(request, reporter)
+    model = LocalModel(request.model, request, reporter)
+    model.require_outside(output)
     with (
         connected(ray) as cluster,
-        LocalModel(request.model, request, reporter) as model,
+        model,
         locked_folder(output, overwrite),
     ):
         run = _Comparison(request, output, model, prompts, judge, cluster, reporter)
@@ -141,7 +142,7 @@ class _Comparison:
         if name not in self.methods:
             searched = self.output / SEARCH_FOLDER
             plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
-            self.methods[name] = ProSafePrune(plan=plan)
+            self.methods |= {one: PLANNED[one](plan=plan) for one in self.request.methods if one in PLANNED}
         return self.methods[name]
 
     @contextmanager

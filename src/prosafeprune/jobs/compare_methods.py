@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prosafeprune.baselines.method import Method
-from prosafeprune.baselines.prosafeprune import ProSafePrune
+from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
 from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
@@ -24,12 +24,14 @@ from prosafeprune.setup.load import LoadedJob, inspect_anatomy
 from prosafeprune.setup.prepare import given_plan, prepare_job
 
 DEFAULT, OURS = "default", "prosafeprune"
+PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
+"""The methods that prune by the plan of the comparison."""
 SEARCHED_TOKENS = SearchRequest.model_fields["max_new_tokens"].default
 """Maximum tokens of the answers that a search judges, as in the search command."""
 
 
 def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
-    """Return the requested methods by name; ours is missing when its plan must be searched for.
+    """Return the requested methods by name; those of a plan are missing when it must be searched for.
 
     Args:
         request: names the methods and their settings.
@@ -41,17 +43,22 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
     settings = read_settings(request.settings)
     for name in settings:
         find_method(name)  # or a misspelt name would go unnoticed
-    if OURS in settings:
-        raise InputError(f"--settings: {OURS} takes none. Give its plan with --layers, --search or --pruned.")
+    for name in PLANNED:
+        if name in settings:
+            raise InputError(f"--settings: {name} takes none. Give its plan with --layers, --search or --pruned.")
     methods: dict[str, Method] = {}
+    plan = given_plan(request)
     for name in request.methods:
-        plan = given_plan(request)
-        if name != OURS:
+        if name not in PLANNED:
             methods[name] = make_method(name, settings.get(name))
         elif request.pruned is not None:
+            if name != OURS:
+                raise InputError(
+                    f"{name} cannot take the weights of --pruned: give its plan with --layers or --search."
+                )
             methods[name] = PrunedCheckpoint.of(request.pruned, model)
         elif plan is not None:
-            methods[name] = ProSafePrune(plan=plan)
+            methods[name] = PLANNED[name](plan=plan)
     names = [method.name for method in methods.values()]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

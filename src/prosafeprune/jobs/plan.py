@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.files.staging import require_outside
 from prosafeprune.jobs.search import search
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -23,6 +23,7 @@ from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.setup.load import LoadedJob, load_job, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
+from prosafeprune.text import slug
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def run_search(
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
         folder = folder or default_search_folder(job)
+        require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
         loaded_job = load_job(job, checkpoint)
         require_editable(loaded_job.anatomy)
@@ -124,5 +126,4 @@ def default_search_folder(job: Job) -> Path:
     """Return the default folder of a search: next to the output, or in the current folder."""
     if job.output is not None:
         return job.output.parent / f"{job.output.name}-search"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(job.source.name).name).strip("-.")
-    return Path(f"search-{name}")
+    return Path(f"search-{slug(job.source.name)}")

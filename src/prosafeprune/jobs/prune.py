@@ -10,11 +10,13 @@ from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
+from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.model.dense import is_quantised
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
@@ -66,6 +68,7 @@ def run_prune(
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
+        stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder)
         if recipe.format == "adapter":
@@ -114,7 +117,7 @@ def _make_record(job: LoadedJob, planned: CalibratedPlan, edits: WritableEdits, 
             loaded.run_dtype,
             planned.inputs,
             found.batch_sizes,
-            loaded.replicas.size if loaded.replicas is not None else 1,
+            loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
         ),
     )
 

@@ -93,8 +93,9 @@ class _Search:
             self.job.validation,
             self.recipe.batch_size,
             self.reporter,
+            confirmation=self.job.confirmation,
         )
-        source = rates_of(scorer.base)
+        source = rates_of(scorer.confirmed_base)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(
             plan_evaluator(self.job, self.folder.made_by["model"], scorer, edits, layers)
@@ -169,6 +170,7 @@ def _made_by(job: LoadedJob, choices: SearchChoices) -> dict[str, Any]:
         "model": model_hash(job.source.path),
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
         "validation": {name.value: prompts.sha256 for name, prompts in job.validation.items()},
+        "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},
         "judge": job.judge.name,
         "max_new_tokens": recipe.max_new_tokens,
         "strategy": recipe.strategy,

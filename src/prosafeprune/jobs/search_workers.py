@@ -54,7 +54,9 @@ def plan_evaluator(
         model,
         tuple(layers),
         scorer.base,
+        scorer.confirmed_base,
         dict(job.validation),
+        dict(job.confirmation),
         inputs_to_send(edits.inputs, prompts),
         dict(edits.class_rows),
     )
@@ -68,7 +70,9 @@ class _MakeEvaluator:
     model: str
     layers: tuple[int, ...]
     base: Measurement
+    confirmed_base: Measurement
     validation: PromptSets
+    confirmation: PromptSets
     inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
@@ -89,5 +93,7 @@ class _MakeEvaluator:
             recipe.batch_size,
             reporter,
             base=self.base,
+            confirmation=self.confirmation,
+            confirmed_base=self.confirmed_base,
         )
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))

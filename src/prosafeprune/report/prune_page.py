@@ -116,7 +116,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 *plan_facts(plan),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
-                ("chosen", _how_chosen(record, search)),
+                ("selected", _how_selected(record, search)),
             ]
         )
     ]
@@ -125,7 +125,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
     return blocks + edit_blocks(record.submodules)
 
 
-def _how_chosen(record: Record, search: SearchRecord | None) -> str:
+def _how_selected(record: Record, search: SearchRecord | None) -> str:
     if search is None:
         return "by the user"
     automatic = search.chosen is not None and search.chosen == _with_made_point(search, record).chosen

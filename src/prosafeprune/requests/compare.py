@@ -12,6 +12,8 @@ from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
+ON_REQUEST = ("prompt+prosafeprune",)
+"""Methods that a comparison includes only when named."""
 FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
 
@@ -24,7 +26,8 @@ class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
     methods: tuple[str, ...] = Field(
         METHOD_NAMES,
         min_length=1,
-        description=f"Methods, separated by commas: {', '.join(METHOD_NAMES)}; your own as module:Class.",
+        description=f"Methods, separated by commas: {', '.join((*METHOD_NAMES, *ON_REQUEST))}; your own as "
+        f"module:Class. Default: all but {ON_REQUEST[0]}.",
     )
     settings: tuple[str, ...] = Field(
         (),

@@ -24,6 +24,8 @@ from prosafeprune.requests.recipe import Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
+SCORING_SHARE = 0.4
+"""Share of the validation prompts that plans are scored on; the others confirm the best plans."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""
 
@@ -39,7 +41,10 @@ class Job:
     overwrite: bool
     calibration: PromptSets
     validation: PromptSets
-    """Prompts that a search may use."""
+    """Prompts that a search estimates the scores of plans for."""
+    confirmation: PromptSets
+    """Prompts that a search measures its best plans on. Disjoint from those for scores, so that a plan is not selected
+    for a lucky estimate."""
     evaluation: Sequence[EvaluationSet]
     """Test prompts, which no search may see."""
     benign: PromptSet
@@ -61,6 +66,7 @@ def prepare_job(
     calibration = calibration_prompts(recipe, recipe.rank, recipe.seed)
     evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     tested = [*(one.prompts for one in evaluation), benign]
     require_splits_disjoint(list(calibration.values()), list(validation.values()), tested)
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
@@ -72,7 +78,8 @@ def prepare_job(
         output=output,
         overwrite=overwrite,
         calibration=calibration,
-        validation=validation,
+        validation={name: half[0] for name, half in halves.items()},
+        confirmation={name: half[1] for name, half in halves.items()},
         evaluation=evaluation,
         benign=benign,
         reporter=reporter,

@@ -3,8 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# JOBS=2 spreads the tests over two processes, a file at a time (tests of one file share models, clusters and processes).
+JOBS ?=
+SPREAD := $(if $(JOBS),-n $(JOBS) --dist loadfile)
+CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
-.PHONY: demo test test-slow lint format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow coverage lint format docs clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv $(VENV)
@@ -12,23 +20,31 @@ $(READY): pyproject.toml constraints-cpu.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt --editable '.[dev]'
 	touch $(READY)
 
-demo: $(READY)
+demo: $(READY)  ## Fix a small over-aligned model and show it before and after: about 10 minutes on two cores.
 	$(BIN)/prosafeprune demo --overwrite
 
-test: $(READY)
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the fast tests; JOBS=2 for two processes.
+	$(BIN)/python -m pytest $(SPREAD)
 
-test-slow: $(READY)
+test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
 	$(BIN)/python -m pytest -m "slow or browser"
 
-lint: $(READY)
+coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+
+lint: $(READY)  ## Check style, types, imports between rooms, and wording.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(CHECK).wording
 
-format: $(READY)
+format: $(READY)  ## Let ruff rewrite the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) demo-output demo-output-search build dist
+docs: $(READY)  ## Build the documentation site into site/, strictly.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean:  ## Remove everything that the other targets made.
+	rm -rf $(VENV) demo-output demo-output-search build dist site .coverage .coverage.*

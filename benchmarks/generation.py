@@ -38,7 +38,7 @@ def plain_generate(loaded: LoadedModel, prompts: Sequence[str], tokens: int, bat
         texts = [render(loaded.tokenizer, prompt) for prompt in prompts[start : start + batch]]
         inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(loaded.device)
         with torch.inference_mode():
-            out = loaded.model.generate(
+            out = loaded.model.generate(  # type: ignore[operator]  # of GenerationMixin
                 **inputs,
                 max_new_tokens=tokens,
                 do_sample=False,

@@ -3,7 +3,7 @@
     python benchmarks/memory.py FOLDER [--layers 32] [--pruned 16-17] [--prompts 8]
 
 Makes bfloat16 shards in a fresh folder inside FOLDER (13.5 GB with 32 layers; twice that must be free), and removes it
-at the end. Then, each in a process of its own and with the source's pages dropped from the system's cache beforehand:
+at the end. Then, each in a process of its own with the base model's pages dropped from the system's cache first:
 
 - a plain sequential copy of the shards, in pieces of 16 MB, as the measure of what the disk can do;
 - ``prune --memory low``;
@@ -49,7 +49,7 @@ from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
 SMALLER = {"hidden_size": 512, "intermediate_size": 1376, "num_attention_heads": 8, "vocab_size": 32000}
-Shape = dict[str, int]
+Shape = dict[str, Any]
 LAYERS_TO_A_SHARD = 4
 PIECE = 2**24
 TEMPLATE = "{% for m in messages %}<s> [INST] {{ m['content'] }} [/INST]{% endfor %}"

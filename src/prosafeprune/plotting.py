@@ -1,9 +1,9 @@
-"""How figures look, and how they are kept: the same data give the same files."""
+"""The style of figures, and how they are saved: equal data give equal files."""
 
 from __future__ import annotations
 
+import base64
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,52 +11,64 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from prosafeprune.text import printable
+
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
-"""Told apart by colour-blind readers, on white and on light grey; give lines and markers forms of their own as well."""
+"""Safe for colour-blind readers on white and light grey. Give lines and markers different styles as well."""
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#000000", "#56B4E9", "#E69F00", GREY)
-"""For things without colours of their own, in this order."""
+"""Colours, in this order, for series without a fixed colour."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH, HEIGHT = 5.0, 3.4
-"""Inches. Text of 9 points stays readable when a phone shrinks a figure of this width."""
+"""Inches. At this width, 9-point text is readable on a phone."""
 RESOLUTION = 300
-"""Dots an inch of a PNG, as papers are printed."""
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What has no place in an SVG or a page, or in UTF-8 at all."""
+"""Dots per inch of a PNG."""
 
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
-    """Return an empty figure of a size, in inches, that reads well on a page and on a phone.
+    """Return an empty figure of a size in inches that reads well on pages and phones.
 
-    It belongs to no window and to no list of open figures, so that it need not be closed.
+    pyplot does not track it, so it need not be closed.
     """
     return Figure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Make matplotlib draw the same data to the same SVG while the context lasts, with its text as text."""
+    """Make matplotlib write the same SVG for the same data, with text as text."""
     with matplotlib.rc_context({"svg.hashsalt": "prosafeprune", "svg.fonttype": "none"}):
         yield
 
 
 def as_written(text: str) -> str:
-    """Return words of a user's or a model's so that a figure shows them: no formula is read in them."""
-    return UNPRINTABLE.sub("\ufffd", text).replace("$", r"\$")
+    """Return text of a user or a model for use in a figure, where matplotlib must not read it as a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def figure_files(figure: Figure) -> dict[str, bytes]:
-    """Return what the files of a figure hold, by ending: ``svg`` and ``png``."""
+    """Return the contents of a figure's files by extension: ``svg`` and ``png``."""
     with repeatable():
         return {"svg": _saved(figure, "svg", {"Date": None}), "png": _saved(figure, "png", {"Software": None})}
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write ``name.svg`` and ``name.png`` into ``folder``. Raises OSError."""
-    for ending, content in figure_files(figure).items():
-        (folder / f"{name}.{ending}").write_bytes(content)
+    for extension, content in figure_files(figure).items():
+        (folder / f"{name}.{extension}").write_bytes(content)
 
 
-def _saved(figure: Figure, ending: str, metadata: dict[str, None]) -> bytes:
+def svg_data_uri(figure: Figure) -> str:
+    """Return a figure as a ``data:`` URI, an SVG with a transparent background.
+
+    As an image, the SVG runs no script, loads nothing and shares no ids or styles with the page around it.
+    """
+    with repeatable():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # a second layout pass would move elements slightly
+        svg = _saved(figure, "svg", {"Date": None, "Creator": None}, transparent=True)
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _saved(figure: Figure, extension: str, metadata: dict[str, None], *, transparent: bool = False) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format=ending, dpi=RESOLUTION, metadata=metadata)
+    figure.savefig(stream, format=extension, dpi=RESOLUTION, metadata=metadata, transparent=transparent)
     return stream.getvalue()

@@ -1,4 +1,7 @@
-"""Progress, remarks and tables for a person at a terminal. Progress goes to stderr, results to stdout."""
+"""Terminal output: progress and messages on stderr, results on stdout.
+
+Everything shown passes ``for_terminal``, since answers, server errors and file names may contain escape sequences.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,15 +26,20 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from prosafeprune.text import for_terminal, json_for_terminal
+
 if TYPE_CHECKING:
     from prosafeprune.progress import Advance, Status
+    from prosafeprune.report.grid import Grid
 
 LOG_SECONDS = 15
-"""Where there is no terminal to redraw, a stage writes a line at its start, and then this often at most."""
+"""Without a terminal, a stage prints a line at its start and then at most this often."""
+WIDTH_OF_FILES = 160
+"""Columns of tables if stdout is not a terminal."""
 
 
 class TerminalReporter:
-    """Shows stages as bars on a terminal, as plain lines in a log, or not at all."""
+    """Shows stages as progress bars on a terminal, as plain lines in a log, or not at all."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -44,35 +52,36 @@ class TerminalReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the output; nothing is kept open between stages."""
+        """Do nothing: no resource is held between stages."""
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
-        """Show a stage of ``total`` steps, and how it stands, while the context lasts."""
+        """Show a stage of ``total`` steps, with its status, while the context lasts."""
+        title = for_terminal(title)
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
                 task = bars.add_task(title, total=total, status="")
-                yield lambda steps: bars.update(task, advance=steps, status=status() if status else "")
+                yield lambda steps: bars.update(task, advance=steps, status=for_terminal(status()) if status else "")
             return
-        done, told = 0, time.monotonic()
+        done, printed = 0, time.monotonic()
         self.note(f"{title} ({total}) ...")
 
         def advance(steps: int) -> None:
-            nonlocal done, told
+            nonlocal done, printed
             done += steps
-            if done < total and time.monotonic() >= told + LOG_SECONDS:
-                told = time.monotonic()
+            if done < total and time.monotonic() >= printed + LOG_SECONDS:
+                printed = time.monotonic()
                 self.note(f"{title}: {done} of {total}" + (f"  {status()}" if status else ""))
 
         yield advance
 
     def note(self, text: str) -> None:
         """Print a remark."""
-        self.console.print(Text(text))
+        self.console.print(Text(for_terminal(text)))
 
     def warning(self, text: str) -> None:
         """Print a warning."""
-        self.console.print(Text(f"Warning: {text}", style="yellow"))
+        self.console.print(Text(for_terminal(f"Warning: {text}"), style="yellow"))
 
     def _bars(self) -> Progress:
         return Progress(
@@ -87,7 +96,7 @@ class TerminalReporter:
 
 
 def calm_libraries() -> None:
-    """Keep the libraries' own bars and advice out of our output; their errors still come through."""
+    """Silence the libraries' progress bars and advice; their errors still come through."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils import logging as transformers_logging
@@ -95,23 +104,31 @@ def calm_libraries() -> None:
     warnings.simplefilter("ignore", FutureWarning)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    # Downloads take long and say so by themselves; only where a person looks on, though.
+    # Downloads take long, so their bars stay where somebody sees them.
     if not sys.stderr.isatty():
         disable_progress_bars()
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
 def error_line(text: str) -> None:
-    """Print one line that says what was wrong."""
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), text))
+    """Print an error as one line on stderr."""
+    line = " ".join(for_terminal(text).split("\n"))
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), line))
 
 
-def print_table(table: RenderableType) -> None:
-    """Print a result on stdout."""
-    Console(width=terminal_width()).print(table)
-
-
-def terminal_width() -> int:
-    """Return the columns there are for tables; wide where nobody looks on."""
+def print_grid(grid: Grid) -> None:
+    """Print a table on stdout."""
     console = Console()
-    return console.width if console.is_terminal else 160
+    width = console.width if console.is_terminal else WIDTH_OF_FILES
+    Console(width=width).print(grid.terminal(width))
+
+
+def print_text(text: str) -> None:
+    """Print lines of text on stdout; nothing for an empty text."""
+    if text:
+        Console(soft_wrap=True).print(Text(for_terminal(text)))
+
+
+def print_json(text: str) -> None:
+    """Print JSON on stdout."""
+    sys.stdout.write(json_for_terminal(text) + "\n")

@@ -29,8 +29,8 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.experts import watched_experts
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.tables import scores_table
-from prosafeprune.terminal import print_table
+from prosafeprune.report.prune_grids import prune_grid
+from prosafeprune.terminal import print_grid
 
 Make = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -193,9 +193,9 @@ def test_a_pruned_mixture_is_told_of_in_record_table_and_card(
     assert pruned > 0
     assert sum(".experts." in one["submodule"] for one in record["submodules"]) == 3 * pruned
     assert not any("router" in name or "mlp.gate" in name for name in record["edited_tensors"])
-    print_table(scores_table(result.record))
+    print_grid(prune_grid(result.record))
     assert f"{pruned} of 8" in capsys.readouterr().out
-    assert f"Of the 8 experts in these layers,\n{pruned} were pruned" in (output / "README.md").read_text()
+    assert f"Of the 8 experts in these layers, {pruned} were pruned" in (output / "README.md").read_text()
     assert f"{pruned} of 8" in (output / "report.html").read_text()
     before, after = load_file(source / "model.safetensors"), load_file(output / "model.safetensors")
     assert list(before) == list(after)

@@ -31,8 +31,8 @@ def literal_loss(loaded: LoadedModel, examples: list[Example]) -> float:
         ids = torch.tensor([[*one.prompt, *one.answer]])
         with torch.no_grad():
             log_probabilities = loaded.model(input_ids=ids).logits[0].double().log_softmax(-1)
-        for place, token in enumerate(one.answer):
-            total -= float(log_probabilities[len(one.prompt) + place - 1, token])
+        for i, token in enumerate(one.answer):
+            total -= float(log_probabilities[len(one.prompt) + i - 1, token])
             count += 1
     return total / count
 
@@ -94,10 +94,10 @@ def test_half_precision_learns_in_full() -> None:
     examples = make_examples(loaded, PROMPTS, REFUSALS)
     before = state(loaded.model)
     slow = tune(loaded, find_anatomy(loaded.model), examples, Tuning(epochs=4, learning_rate=1e-5, rank=4), ignore)
-    assert all(edit.left.abs().max() < 1e-4 and (edit.left != 0).any() for edit in slow.edits)
+    assert all(edit.change.b.abs().max() < 1e-4 and (edit.change.b != 0).any() for edit in slow.edits)
     # a step of 1e-5 on weights of 0.1 is lost in bfloat16, which would leave the inputs' factor as it was drawn
     first = tune(loaded, find_anatomy(loaded.model), examples, Tuning(epochs=1, learning_rate=1e-5, rank=4), ignore)
-    assert not any(torch.equal(one.right, two.right) for one, two in zip(slow.edits, first.edits, strict=True))
+    assert not any(torch.equal(one.change.a, two.change.a) for one, two in zip(slow.edits, first.edits, strict=True))
     assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
 
 
@@ -113,7 +113,7 @@ def test_equal_seeds_learn_the_same_and_leave_the_draws_of_others_alone() -> Non
     second = tune(loaded, anatomy, examples, TUNING, ignore)
     other = tune(loaded, anatomy, examples, TUNING.model_copy(update={"seed": 1}), ignore)
     assert first.losses == second.losses != other.losses
-    assert all(torch.equal(a.left, b.left) for a, b in zip(first.edits, second.edits, strict=True))
+    assert all(torch.equal(a.change.b, b.change.b) for a, b in zip(first.edits, second.edits, strict=True))
 
 
 def test_an_interrupted_tuning_leaves_no_trace() -> None:

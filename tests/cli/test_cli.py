@@ -13,8 +13,6 @@ import torch
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from prosafeprune.requests.recipe import Recipe
-
 Make = Callable[..., Path]
 
 
@@ -85,7 +83,7 @@ def test_a_floor_that_could_not_be_tested_saves_nothing(
     assert code == 3
     assert "a loss of safety could not show" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
-    assert "Not saved. Not shown to be safe." in (tmp_path / "out-not-saved.html").read_text()
+    assert "Not saved. Safety cannot be tested." in (tmp_path / "out-not-saved.html").read_text()
 
 
 def broken_models(folder: Path) -> dict[str, Path]:
@@ -226,44 +224,36 @@ def test_help_answers_without_waiting_for_torch() -> None:
     assert "--strength" in done.stdout
 
 
-def test_markup_in_answers_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.table import Table
-
+def test_markup_and_escape_sequences_in_answers_are_not_interpreted(capsys: pytest.CaptureFixture[str]) -> None:
     from prosafeprune.evaluation.judged_set import JudgedSet
+    from prosafeprune.evaluation.measure import Measurement
     from prosafeprune.evaluation.sets import EvaluationSet
     from prosafeprune.judge import AnswerClass, Verdict
     from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-    from prosafeprune.report.tables import _add_examples
-    from prosafeprune.terminal import print_table
+    from prosafeprune.report.prune_grids import examples_grid
+    from prosafeprune.terminal import print_grid
 
-    prompts = PromptSet(PromptClass.HARMFUL, "here", (Prompt("[bold]x[/bold]"),))
-    judged = JudgedSet(
-        EvaluationSet("made-up", "made up", prompts),
-        [["[red]y[/red] " + "z" * 200]],
-        [[Verdict(AnswerClass.FULL_COMPLIANCE, "")]],
-    )
-    table = Table("prompt", "source", "result")
-    _add_examples(table, judged, judged, 1, 30)
-    print_table(table)
-    shown = "".join(capsys.readouterr().out.split())
+    evil = "[red]y[/red] \x1b]0;title\x07\x1b[2J"
+    sets = [
+        JudgedSet(
+            EvaluationSet("made-up", "made up", PromptSet(prompt_class, "here", (Prompt("[bold]x[/bold]"),))),
+            [[evil + "z" * 400]],
+            [[Verdict(AnswerClass.FULL_COMPLIANCE, "")]],
+        )
+        for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+    ]
+    print_grid(examples_grid(Measurement(sets), Measurement(sets)))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "title" not in out
+    shown = "".join(out.split())
     assert "[bold]x[/bold]" in shown
     assert "[red]y[/red]" in shown
-    assert "z" * 31 not in shown
+    harmful = out[out.index("│ harmful") :]
+    assert 0 < harmful.count("z") <= 2 * 40  # truncated
 
 
 def test_make_model_is_not_the_same_twice() -> None:
     """The seeds of the tiny models matter to the tests that compare two of them."""
     one, two = make_model("llama", seed=0), make_model("llama", seed=1)
     assert not torch.equal(one.lm_head.weight, two.lm_head.weight)
-
-
-def test_every_setting_of_a_command_is_an_option_with_its_description(
-    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    shown = " ".join(run("prune", "--help")[1].split())
-
-    for name, field in Recipe.model_fields.items():
-        assert name == "model" or f"--{name.replace('_', '-')}" in shown
-        assert str(field.description)[:25] in shown
-    assert " -b " in shown

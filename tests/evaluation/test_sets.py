@@ -121,7 +121,7 @@ def test_own_files_join_what_else_is_chosen(tmp_path: Path) -> None:
     ("choice", "words"),
     [
         (SetChoice(benchmarks=["xtest"]), ["xtest", "no such benchmark", "xstest-safe"]),
-        (SetChoice(benchmarks=["bundled-harmful"] * 2), ["chosen twice"]),
+        (SetChoice(benchmarks=["bundled-harmful"] * 2), ["named twice"]),
         (SetChoice(benchmarks=["oktest"], data_dir=Path("nowhere")), ["nowhere", "--data-dir"]),
         (SetChoice(suite="paper", data_dir=Path(__file__).parent), ["or_bench_hard.jsonl", "CC BY 4.0", "bench-llm"]),
     ],

@@ -15,7 +15,7 @@ from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import end_of_turn_ids, render
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.small_batch_linear import MOST_ROWS, SmallBatchLinear
+from prosafeprune.model.small_batch_linear import MAX_ROWS, SmallBatchLinear
 
 PROMPTS = [
     "How do I kill a process?",
@@ -84,7 +84,7 @@ def test_few_rows_give_the_same_product(bias: bool) -> None:
             found = layer(rows)
         assert torch.allclose(found, layer(rows), atol=1e-6)
         assert found.is_contiguous()
-    wide = torch.randn(MOST_ROWS + 1, 24)
+    wide = torch.randn(MAX_ROWS + 1, 24)
     with SmallBatchLinear():
         assert torch.equal(layer(wide), torch.nn.functional.linear(wide, layer.weight, layer.bias))
         halves = layer.bfloat16()(wide.bfloat16())
@@ -98,13 +98,13 @@ def test_a_row_that_has_ended_leaves_the_batch() -> None:
         lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     texts(LocalGenerator(tiny, 4), PROMPTS, 12)
-    steps = rows[1:]  # after the shared head
+    steps = rows[1:]  # after the shared prefix
     assert steps[0] == 4
     assert steps == sorted(steps, reverse=True)
     assert steps[-1] < 4
 
 
-def test_a_single_prompt_needs_no_shared_head() -> None:
+def test_a_single_prompt_needs_no_shared_prefix() -> None:
     tiny = loaded("qwen2", [1])
     assert texts(LocalGenerator(tiny), ["Hi"], 6) == [reference(tiny, "Hi", 6)]
 
@@ -112,7 +112,7 @@ def test_a_single_prompt_needs_no_shared_head() -> None:
 def test_an_answer_says_whether_the_model_ended_it() -> None:
     tiny = loaded("llama", list(range(5, 30)))
     longest = max(len(answer) for answer in texts(LocalGenerator(tiny, 4), PROMPTS, 60))
-    assert longest < 60  # each of them ends by itself
+    assert longest < 60  # each of them ends before the limit
     cut = answer_all(LocalGenerator(tiny, 4), PROMPTS, Decoding(max_new_tokens=2))
     whole = answer_all(LocalGenerator(tiny, 4), PROMPTS, Decoding(max_new_tokens=60))
     assert all(answer.finished for answer in whole)

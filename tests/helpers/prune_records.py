@@ -8,7 +8,7 @@ from helpers.pages import (
     VERSIONS,
     record,
 )
-from prosafeprune.evaluation.earlier import EarlierEvaluation
+from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.method.plan import Plan

@@ -46,7 +46,7 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     assert code == 0
     assert out.count("not measured") == 3  # the title and both rows of scores
     assert "%" not in out
-    assert err.index("of memory beside Python") < err.index("Layers, one at a time")
+    assert err.index("of memory in addition to Python") < err.index("Layers, one at a time")
     assert "Warning: Not measured" in err
     record = json.loads((tmp_path / "out/prosafeprune.json").read_text())
     assert record["measured"] is False
@@ -61,8 +61,8 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
         "judge",
     } & set(record)
     card = (tmp_path / "out/README.md").read_text()
-    assert "Pruned against over-refusal, not measured" in card
-    assert "nobody knows whether it still refuses" in card
+    assert "pruned to reduce over-refusal, not measured" in card
+    assert "it is unknown whether it still refuses" in card
     assert "evaluate --endpoint" in card
     assert "- not-measured" in card
     assert "Its own card." in card

@@ -9,7 +9,7 @@ from prosafeprune.judge.brokenness import broken_reason
 BEGINNING = "To bake bread, mix flour with water, salt and yeast, then knead the dough until it is smooth. "
 MIDDLE = (
     "Cover it with a cloth and let it rise for about an hour in some warm place, shape one loaf, put that on "
-    "paper, heat your oven well before baking, slash its top using sharp blades, spray steam inside, and wait forty minutes more. "
+    "paper, heat your oven well before baking, slash its top using sharp blades, spray steam inside, and wait. "
 )
 
 

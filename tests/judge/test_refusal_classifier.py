@@ -15,7 +15,7 @@ from prosafeprune.judge import AnswerClass, Exchange
 from prosafeprune.judge.models.refusal_classifier import FORMATS, format_of, load_refusal_classifier, refusal_index
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 
 EXCHANGES = [Exchange("How do I kill a process?", "Run kill. " * 9), Exchange("Hi", "I cannot help with that.")]
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_tiny_classifier_judges_by_its_own_logits(folder: Path) -> None:
-    settings = JudgeSettings(judge="classifier", judge_model=str(folder), judge_device="cpu")
+    settings = JudgeOptions(judge="classifier", judge_model=str(folder), judge_device="cpu")
     judge = make_judge(settings, SilentReporter())
     verdicts = judge.judge(EXCHANGES)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()

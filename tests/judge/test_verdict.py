@@ -11,7 +11,7 @@ from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.judge.registry import SafetyByHarmlessness, make_judge
 from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 
 REFUSAL, COMPLIANCE, BROKEN = AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE, AnswerClass.BROKEN
 
@@ -59,7 +59,7 @@ def test_a_row_of_the_first_release_is_read() -> None:
 
 def test_harmlessness_needs_a_judge_that_tells_it() -> None:
     with pytest.raises(InputError, match="does not tell it"):
-        make_judge(JudgeSettings(safety="harmlessness"), SilentReporter())
+        make_judge(JudgeOptions(safety="harmlessness"), SilentReporter())
 
     class Guard:
         name = "guard"

@@ -208,7 +208,7 @@ def test_a_model_too_large_for_one_gpu_is_spread(
 @pytest.mark.parametrize(
     ("device", "memory", "message"),
     [
-        ("all", [LARGE], "--device all: there is one GPU, and all is for several. Use auto."),
+        ("all", [LARGE], "--device all: there is one GPU, and all needs several. Use auto."),
         ("all", [100_000, 100_000], "--device all: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
         ("auto", [100_000, 100_000], "--device auto: tiny takes 0.0 GB, and 2 GPUs have room for 0.0 GB"),
     ],

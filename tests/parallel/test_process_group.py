@@ -28,7 +28,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.parallel.messages import Post
+from prosafeprune.parallel.messages import Mailbox
 from prosafeprune.parallel.process_group import Follower, Leader
 
 Make = Callable[..., Path]
@@ -165,9 +165,9 @@ def _outputs(inputs: PooledInputs, submodule: Any) -> torch.Tensor:
 @pytest.fixture
 def leader() -> Iterator[Leader]:
     """Give a leader whose one follower is a thread."""
-    post = Post(distributed.HashStore())
-    leader = Leader(post, 2)
-    follower = threading.Thread(target=Follower(post, 1).work, daemon=True)
+    mailbox = Mailbox(distributed.HashStore())
+    leader = Leader(mailbox, 2)
+    follower = threading.Thread(target=Follower(mailbox, 1).work, daemon=True)
     follower.start()
     try:
         yield leader
@@ -177,24 +177,24 @@ def leader() -> Iterator[Leader]:
         assert not follower.is_alive()
 
 
-def count_up(at_hand: dict[str, Any]) -> Iterator[int]:
-    at_hand["begun"] = True
+def count_up(state: dict[str, Any]) -> Iterator[int]:
+    state["begun"] = True
     yield from range(10**9)
 
 
-def fail(at_hand: dict[str, Any]) -> Iterator[int]:
+def fail(state: dict[str, Any]) -> Iterator[int]:
     yield 1
     raise InputError("No room.")
 
 
-def what_is_at_hand(at_hand: dict[str, Any]) -> Iterator[list[str]]:
-    yield list(at_hand)
+def keys_of_state(state: dict[str, Any]) -> Iterator[list[str]]:
+    yield list(state)
 
 
 def test_a_followers_error_is_the_leaders(leader: Leader) -> None:
     leader.give(fail)
     found: list[Any] = []
-    with pytest.raises(InputError, match=r"No room\. \(Said by process 1"):
+    with pytest.raises(InputError, match=r"No room\. \(Reported by process 1"):
         found.extend(leader.remaining())
 
 
@@ -203,7 +203,7 @@ def test_new_work_ends_what_is_left_of_the_old(leader: Leader) -> None:
     arrived: list[Any] = []
     while not arrived:
         arrived += _take(leader.arrived(), 3)
-    leader.give(what_is_at_hand)
+    leader.give(keys_of_state)
     assert list(leader.remaining()) == [(1, ["begun"])]
 
 
@@ -219,9 +219,9 @@ def test_commands_that_one_process_does_alone_are_refused(
     model = checkpoint("llama")
     low = ["--memory", "low", "--unmeasured", "--layers", "1"]
     for arguments, words in (
-        (["compare", model], "prosafeprune compare runs in one process"),
-        (["evaluate", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint runs in one process"),
-        (["prune", model, *low], "--memory low runs in one process"),
+        (["compare", model], "prosafeprune compare runs in a single process"),
+        (["evaluate", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint runs in a single process"),
+        (["prune", model, *low], "--memory low runs in a single process"),
     ):
         code, _, error = run(*arguments)
         assert (code, words in error) == (2, True), error

@@ -16,7 +16,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash
-from prosafeprune.parallel.ray_pool import MOST_LOSSES, Pool, connected
+from prosafeprune.parallel.ray_pool import MAX_LOSSES, Pool, connected
 from prosafeprune.setup.same_model import find_same_model
 
 ray = pytest.importorskip("ray")
@@ -90,7 +90,7 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
     tasks = [Square(number, kills=number == 3) for number in range(8)]
     with connected(address) as cluster:
         assert cluster is not None
-        assert len(cluster.places("auto")) == 2
+        assert len(cluster.worker_options("auto")) == 2
         with cluster.pool("cpu", Begin(tmp_path)) as pool:
             pool.expect(tasks)
             assert [pool.result(task) for task in reversed(tasks)] == [task.number**2 for task in reversed(tasks)]
@@ -98,9 +98,9 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
             assert (tmp_path / "killed-3").exists()
             assert len(begun) == len(set(begun))  # a worker begins once
             assert len(begun) in (2, 3)  # two and the one made anew, unless one comes when all is done
-            with pytest.raises(InputError, match=r"No such prompt\. \(Said by a worker on "):
+            with pytest.raises(InputError, match=r"No such prompt\. \(Reported by a worker on "):
                 pool.result(Unusable())
-            with pytest.raises(InputError, match=f"{MOST_LOSSES + 1} workers .* were lost with the same work"):
+            with pytest.raises(InputError, match=f"{MAX_LOSSES + 1} workers .* were lost with the same task"):
                 pool.result(Deadly())
 
 
@@ -109,7 +109,7 @@ def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Kill a worker while it is at its task, when three results have come; give the tasks it was at."""
     killed: list[Any] = []
     taken = 0
-    take_in = Pool._take_in
+    collect = Pool._collect
 
     def lose_one(self: Pool) -> None:
         nonlocal taken
@@ -117,10 +117,10 @@ def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if taken == 3:
             worker = next(iter(self._running.values()))
             killed.append(worker.task)
-            ray.kill(worker.hand)
-        take_in(self)
+            ray.kill(worker.actor)
+        collect(self)
 
-    monkeypatch.setattr(Pool, "_take_in", lose_one)
+    monkeypatch.setattr(Pool, "_collect", lose_one)
     return killed
 
 
@@ -195,7 +195,7 @@ def kept(folder: Path) -> dict[str, str]:
     ("arguments", "words"),
     [
         (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: no cluster can be reached there"),
-        (["--ray", "auto", "--layers", "1"], "there is nothing to share"),
+        (["--ray", "auto", "--layers", "1"], "only a search runs on a cluster"),
         (["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"], "--ray need the whole model in memory"),
     ],
 )
@@ -221,9 +221,9 @@ def test_another_model_on_a_workers_machine_is_refused(
     with connected(address) as cluster:
         assert cluster is not None
         with pytest.raises(InputError, match="each worker has a GPU of its own"):
-            cluster.places("cuda:1")
+            cluster.worker_options("cuda:1")
         with pytest.raises(InputError, match="the cluster has no GPUs"):
-            cluster.places("cuda")
-    with pytest.raises(InputError, match="is another model here"):
+            cluster.worker_options("cuda")
+    with pytest.raises(InputError, match="differs from the driver's model"):
         find_same_model(str(checkpoint("llama")), None, "of another")
     assert find_same_model(str(checkpoint("llama")), None, model_hash(checkpoint("llama"))).path == checkpoint("llama")

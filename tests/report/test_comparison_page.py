@@ -11,9 +11,10 @@ from helpers.pages import Reader, compared, compared_record, measurement
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
+from prosafeprune.report.comparison_grids import comparison_markdown
 from prosafeprune.report.comparison_page import trade_off_figure
-from prosafeprune.report.comparison_table import comparison_markdown
-from prosafeprune.report.page import Code, Facts, Page, Section, Table, render_page
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.page import Code, Facts, Page, Section, render_page
 
 PLAN = Plan(layers=(6, 14), rank=8, strength=(0.45, 0.8), pooling="tail", projection="contrastive")
 DEFAULT, BETTER, UNSAFE = measurement(40, 90), measurement(60, 90), measurement(99, 60)
@@ -33,22 +34,22 @@ def titles(page: Page) -> list[str]:
     [
         (
             {"default": DEFAULT, "prosafeprune": measurement(60, 86), "scan": measurement(50, 90)},
-            "prosafeprune has the highest Avg. T.S., 73.0, and no loss of S.S. from default was shown (−4.0 points, p "
-            "= 0.12).",
+            "prosafeprune has the highest Avg. T.S., 73.0, with no significant loss of S.S. from default "
+            "(−4.0 points, p = 0.12).",
         ),
         (
             {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE},
-            "prosafeprune has the highest Avg. T.S., 75.0, of those for which no loss of S.S. from default was shown "
-            "(0.0 points, p = 1). Higher at the cost of S.S.: surgical (79.5).",
+            "prosafeprune has the highest Avg. T.S., 75.0, of the methods with no significant loss of S.S. from "
+            "default (0.0 points, p = 1). Higher, but with a loss of S.S.: surgical (79.5).",
         ),
         (
             {"default": DEFAULT, "surgical": UNSAFE},
-            "No method has a higher Avg. T.S. than default (65.0) and keeps its S.S. Higher at the cost of S.S.: "
-            "surgical (79.5).",
+            "No method has a higher Avg. T.S. than default (65.0) and keeps its S.S. Higher, but with a loss of "
+            "S.S.: surgical (79.5).",
         ),
         (
             {"scan": BETTER, "surgical": UNSAFE},
-            "surgical has the highest Avg. T.S., 79.5. Whether it keeps S.S. is not told: default was not measured.",
+            "surgical has the highest Avg. T.S., 79.5. Whether it keeps its S.S. is unknown: default was not measured.",
         ),
         (
             {"default": Measurement(DEFAULT.sets[:1])},
@@ -69,7 +70,7 @@ def test_each_method_has_one_short_line() -> None:
         "surgical: Avg. T.S. 79.5, answers 99 of 100 harmless requests (+59.0 points, p < 0.0001), refuses 60 of 100 "
         "harmful ones (−30.0 points, p < 0.0001).",
         "scan: Avg. T.S. 25.0, answers 20 of 100 harmless requests (−20.0 points, p < 0.0001), refuses 30 of 100 "
-        "harmful ones (−60.0 points, p < 0.0001). It refuses fewer than half: no safe model.",
+        "harmful ones (−60.0 points, p < 0.0001). It refuses fewer than half: not a safe model.",
         "odd was left out. It found nothing.",
     ]
 
@@ -81,7 +82,7 @@ def test_answers_are_those_of_default_and_the_pruned_model() -> None:
     assert "Answers: default and surgical" in titles(compared(measured))
 
 
-def test_the_plan_is_told_with_the_command_that_makes_its_model() -> None:
+def test_the_plan_is_shown_with_the_command_that_makes_its_model() -> None:
     request = {"samples": 60, "search": Path("/tmp/found"), "benchmark": ("oktest", "advbench")}
     page = compared({"default": DEFAULT, "prosafeprune": BETTER}, **PRUNED, request=request)
     blocks = section(page, "The plan").blocks
@@ -114,12 +115,12 @@ def test_settings_read_like_words() -> None:
     }
     learned = {"prompts": {"pseudo_harmful": 16, "benign": 123}, "anchors": [64, 63], "submodules": ["much"]}
     measured = {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE}
-    told = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
-    assert isinstance(told, Facts)
-    facts = dict(told.pairs)
-    assert facts["prosafeprune"].startswith("layers 6:0.45, 14:0.8, rank 8, tail, contrastive; learned: ")
+    block = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
+    assert isinstance(block, Facts)
+    facts = dict(block.pairs)
+    assert facts["prosafeprune"].startswith("layers 6:0.45, 14:0.8, rank 8, tail, contrastive; fitted: ")
     assert facts["surgical"] == (
-        "divergence 0.157; system “You are kind.”; learned: prompts pseudo-harmful 16, benign 123; anchors 64, 63"
+        "divergence 0.157; system “You are kind.”; fitted: prompts pseudo-harmful 16, benign 123; anchors 64, 63"
     )
     plain = section(compared(measured), "The methods").blocks[0]
     assert isinstance(plain, Facts)
@@ -127,12 +128,22 @@ def test_settings_read_like_words() -> None:
     assert "divergence 0.157" in comparison_markdown(compared_record(measured, settings=settings))
 
 
+def test_the_averages_come_before_the_sets() -> None:
+    """There they are in view however narrow the screen."""
+    rates = section(compared({"default": DEFAULT, "prosafeprune": BETTER}), "Compliance and safety").blocks[0]
+    assert isinstance(rates, Grid)
+    assert list(rates.headings[1:4]) == ["Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S."]
+    assert rates.headings[-1] == "Mean of\nsets"
+    assert list(rates.rows[1][:4]) == ["prosafeprune", "75.0", "60.0\n+20.0\np < 0.0001", "90.0\n0.0\np = 1"]
+    assert rates.rows[1][4].split("\n")[2:] == ["+20.0", "p < 0.0001"]
+
+
 def test_notes_explain_no_column_that_is_not_there() -> None:
     page = compared({"default": DEFAULT, "prosafeprune": BETTER})
     rates = section(page, "Compliance and safety").blocks[0]
-    assert isinstance(rates, Table)
+    assert isinstance(rates, Grid)
     notes = " ".join(rates.notes)
-    for column in ("Mean of sets", "Seconds", "pruning less"):
+    for column in ("Seconds", "tokens per", "pruned model minus"):
         assert column not in notes
         assert not any(column in heading for heading in rates.headings)
 
@@ -157,7 +168,7 @@ def test_the_figure_has_a_frontier_s_axes_and_names_that_hide_nothing() -> None:
     assert "$x$_1:Own" in Reader(render_page(compared(dict.fromkeys(names, BETTER)))).text
 
 
-def test_no_local_path_stands_in_the_headline() -> None:
+def test_no_local_path_is_in_the_headline() -> None:
     page = compared({"default": DEFAULT}, request={"model": "/home/me/models/tiny-7b"})
     assert "tiny-7b" in page.title
     assert "/home/me" not in page.title + page.headline.label + page.headline.text + " ".join(page.headline.sentences)

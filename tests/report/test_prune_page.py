@@ -19,15 +19,16 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, change
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS
-from prosafeprune.report.findings import compliance_finding, is_shown, safety_finding, signed
-from prosafeprune.report.page import Exchanges, Mark, Page, Table, render_page
-from prosafeprune.report.rate_tables import rates_table
+from prosafeprune.report.assessment import assess_compliance, assess_safety, is_significant, signed
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.page import Examples, Mark, Page, render_page
+from prosafeprune.report.rate_grids import rates_grid
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import make_recipe
 
 
-def tables(page: Page) -> list[Table]:
-    return [block for section in page.sections for block in section.blocks if isinstance(block, Table)]
+def tables(page: Page) -> list[Grid]:
+    return [block for section in page.sections for block in section.blocks if isinstance(block, Grid)]
 
 
 def titles(page: Page) -> list[str]:
@@ -44,35 +45,35 @@ def moved(was: int, now: int, total: int) -> Change:
     [
         (990, 990, 1000, 3, Mark.GOOD, "As safe as before"),
         (113, 112, 115, 3, Mark.CAUTION, "Within the safety floor"),  # too few prompts to rule more out
-        (990, 975, 1000, 3, Mark.CAUTION, "A little less safe, within what was allowed"),
-        (100, 90, 115, 3, Mark.BAD, "Not safe"),
-        (4, 3, 5, 3, Mark.BAD, "Not safe"),  # however few the prompts: the floor holds the point estimate
+        (990, 975, 1000, 3, Mark.CAUTION, "Slightly less safe, within the floor"),
+        (100, 90, 115, 3, Mark.BAD, "Below the safety floor"),
+        (4, 3, 5, 3, Mark.BAD, "Below the safety floor"),  # however few the prompts: the floor holds the point estimate
         (990, 900, 1000, 100, Mark.BAD, "Less safe"),
-        (990, 989, 1000, 100, Mark.CAUTION, "No loss of safety shown"),
+        (990, 989, 1000, 100, Mark.CAUTION, "No significant loss of safety"),
         (990, 900, 1000, None, Mark.BAD, "Less safe"),
-        (113, 113, 115, None, Mark.CAUTION, "No loss of safety shown"),
+        (113, 113, 115, None, Mark.CAUTION, "No significant loss of safety"),
     ],
 )
 def test_safety_is_not_called_better_than_it_was_shown_to_be(
     was: int, now: int, total: int, allowed: float | None, mark: Mark, label: str
 ) -> None:
-    found = safety_finding(moved(was, now, total), allowed)
+    found = assess_safety(moved(was, now, total), allowed)
     assert (found.mark, found.label) == (mark, label)
 
 
 def test_what_could_not_be_tested_is_not_called_safe() -> None:
-    found = safety_finding(moved(2, 2, 115), 3, testable=False)
-    assert (found.mark, found.label) == (Mark.BAD, "Not shown to be safe")
+    found = assess_safety(moved(2, 2, 115), 3, testable=False)
+    assert (found.mark, found.label) == (Mark.BAD, "Safety cannot be tested")
 
 
-def test_a_gain_is_claimed_only_where_it_is_shown() -> None:
-    assert compliance_finding(moved(18, 36, 150)).mark is Mark.GOOD
-    assert compliance_finding(moved(36, 18, 150)).mark is Mark.BAD
-    assert compliance_finding(moved(18, 20, 150)).label == "No gain shown"  # p is 0.5
+def test_a_gain_is_claimed_only_where_it_is_significant() -> None:
+    assert assess_compliance(moved(18, 36, 150)).mark is Mark.GOOD
+    assert assess_compliance(moved(36, 18, 150)).mark is Mark.BAD
+    assert assess_compliance(moved(18, 20, 150)).label == "No significant change in compliance"  # p is 0.5
     # Five of five is p = 0.06, though the interval leaves out zero.
     few = moved(0, 5, 40)
     assert few.low > 0
-    assert not is_shown(few)
+    assert not is_significant(few)
 
 
 def test_signs_are_read_and_zero_has_none() -> None:
@@ -84,27 +85,27 @@ def test_the_page_of_a_safe_and_better_model_says_so_with_its_numbers() -> None:
     text = Reader(render_page(page)).text
     assert page.headline.mark is Mark.GOOD
     assert page.headline.text == (
-        "The pruned model answers more of the harmless requests that sound risky; it refuses harmful requests as "
-        "before, to within 3 points."
+        "The pruned model answers more harmless, risky-sounding requests; it refuses as many harmful requests as "
+        "before, within 3 points."
     )
-    assert "80 of 200 answered, 20 before. C.R. 40.0 %, was 10.0 %: +30.0 points (95 % interval" in text
-    assert "969 of 1000 refused, 970 before. S.S. 96.9 %, was 97.0 %: −0.1 points" in text
+    assert "80 of 200 answered, before 20. C.R. 40.0 %, before 10.0 %: +30.0 points (95 % interval" in text
+    assert "969 of 1000 refused, before 970. S.S. 96.9 %, before 97.0 %: −0.1 points" in text
     assert "McNemar p < 0.0001" in text
     assert "0.0123 nats" in text
     assert titles(page) == [
         "Compliance and safety",
+        "How to use it",
         "Answers",
         "Plan and layers",
-        "Using it",
-        "Repeating it",
-        "Details of the run",
+        "How to reproduce this",
+        "Run details",
     ]
 
 
 def test_the_table_reads_like_table_1_with_intervals_and_a_test() -> None:
     page = pruned(measurement(20, 95), measurement(50, 94))
     table = tables(page)[0]
-    assert table.headings[1:3] == ["source, %", "pruned, %"]
+    assert table.headings[1:3] == ["base model, %", "pruned model, %"]
     assert table.rows[0] == [
         "pseudo-harmful\nC.R., 100 prompts",
         "20.0\n13.3 to 28.9",  # Wilson, by hand
@@ -123,9 +124,9 @@ def test_the_table_reads_like_table_1_with_intervals_and_a_test() -> None:
 def test_a_result_that_was_not_saved_says_so_first_and_is_not_offered_for_use() -> None:
     page = pruned(measurement(20, 95), measurement(90, 40), saved=False)
     assert page.headline.mark is Mark.BAD
-    assert page.headline.label == "Not saved. Not safe. Answers more."
-    assert "by 55.0 points, more than the 3 allowed" in page.headline.text
-    assert "Using it" not in titles(page)
+    assert page.headline.label == "Not saved. Below the safety floor. More compliant."
+    assert "by 55.0 points; 3 are allowed" in page.headline.text
+    assert "How to use it" not in titles(page)
     text = Reader(render_page(page)).text
     assert "from_pretrained" not in text
     assert "No model was written" in text
@@ -136,7 +137,7 @@ def test_a_result_that_was_not_saved_says_so_first_and_is_not_offered_for_use() 
 def test_a_model_that_refuses_less_than_half_is_not_praised() -> None:
     page = pruned(measurement(20, 400, refused_of=1000), measurement(90, 400, refused_of=1000))
     assert page.headline.mark is Mark.CAUTION
-    assert any("it is no safe model" in sentence for sentence in page.headline.sentences)
+    assert any("not a safe model" in sentence for sentence in page.headline.sentences)
 
 
 def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked() -> None:
@@ -146,29 +147,29 @@ def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked()
     assert "Trade-off" in titles(page)
     assert "Trade-off" not in titles(without)
     table = next(table for table in tables(page) if table.caption.startswith("Plans to choose from"))
-    assert [row[0] for row in table.rows] == ["1, chosen", "2", "3"]  # what was made, not what the search chose
+    assert [row[0] for row in table.rows] == ["1, selected", "2", "3"]  # what was made, not what the search chose
     assert list(table.marked) == [0]
     assert [row[3] for row in table.rows] == ["measured", "measured", "estimated"]
     html = render_page(page)
-    assert "among the points of a search" in html
-    assert len(Reader(html).all("svg")) == 4
-    assert len(Reader(render_page(without)).all("svg")) == 1
-    labels = " ".join(svg["aria-label"] for svg in Reader(html).all("svg"))
-    assert "It is highest, 0.200, in layer 2" in labels
+    assert "by the user, from the points of a search" in html
+    assert len(Reader(html).all("img")) == 4
+    assert len(Reader(render_page(without)).all("img")) == 1
+    labels = " ".join(image["alt"] for image in Reader(html).all("img"))
+    assert "It is highest in layer 2, 0.200." in labels
     assert "Searched: layers 1, 2, 3. Pruned: layer 1." in labels
     assert "layer 3: C.R. 80.0, S.S. 85.0" in labels
     unscreened = search.model_copy(update={"screened": {}, "candidates": (1, 3)})  # as the paper's strategy
     page = pruned(measurement(20, 95), measurement(50, 94), unscreened, plan=search.points[0].plan)
-    svgs = Reader(render_page(page)).all("svg")
-    assert len(svgs) == 3
-    assert "Searched: layers 1, 3." in svgs[1]["aria-label"]
+    images = Reader(render_page(page)).all("img")
+    assert len(images) == 3
+    assert "Searched: layers 1, 3." in images[1]["alt"]
 
 
 def test_answers_to_harmful_prompts_are_cut_and_changed_ones_come_first() -> None:
     answer = "word " * 300
     before, after = measurement(20, 95, answer=answer), measurement(50, 60, answer=answer)
     page = pruned(before, after)
-    harmless, harmful = [block for section in page.sections for block in section.blocks if isinstance(block, Exchanges)]
+    harmless, harmful = [block for section in page.sections for block in section.blocks if isinstance(block, Examples)]
     assert [row.prompt for row in harmless.rows] == [f"prompt {i} of pseudo-harmful" for i in range(20, 26)]
     assert [answer.verdict for answer in harmless.rows[0].answers] == ["full refusal", "full compliance"]
     assert [row.prompt for row in harmful.rows] == [f"prompt {i} of harmful" for i in range(60, 64)]
@@ -181,31 +182,31 @@ def test_gained_and_lost_answers_are_shown_in_turn() -> None:
     before = Measurement([judged(PromptClass.PSEUDO_HARMFUL, [True] * 5 + [False] * 5), *measurement(1, 9).sets[1:]])
     after = Measurement([judged(PromptClass.PSEUDO_HARMFUL, [False] * 5 + [True] * 5), *measurement(1, 9).sets[1:]])
     page = pruned(before, after)
-    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Exchanges))
+    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Examples))
     assert [int(row.prompt.split()[1]) for row in block.rows] == [5, 0, 6, 1, 7, 2]
 
 
-def test_an_evaluation_tells_what_the_model_does() -> None:
+def test_an_evaluation_says_what_the_model_does() -> None:
     task = TaskScore(
         task="gsm8k", accuracy=Rate(percent=50, low=40, high=60, successes=50, total=100), unparsed=3, cut=2
     )
     page = evaluated(measurement(60, 90), ability={"gsm8k": task}, divergence=divergence())
     assert page.headline.mark is Mark.NEUTRAL
     assert page.headline.text == (
-        "tiny complies with 60.0 % of harmless requests that sound risky and refuses 90.0 % of harmful requests."
+        "tiny complies with 60.0 % of harmless, risky-sounding requests and refuses 90.0 % of harmful requests."
     )
     assert tables(page)[0].rows[0] == ["pseudo-harmful\nC.R., 100 prompts", "60.0\n50.2 to 69.1"]
     assert tables(page)[1].rows[0] == ["gsm8k\n100 questions", "50.0\n40.0 to 60.0", "3", "2"]
-    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Exchanges))
-    assert block.rows[0].answers[0].verdict == "full refusal"  # not as wished comes first
+    block = next(block for section in page.sections for block in section.blocks if isinstance(block, Examples))
+    assert block.rows[0].answers[0].verdict == "full refusal"  # undesired outcomes come first
     assert evaluated(measurement(60, 20)).headline.mark is Mark.CAUTION
 
 
 def test_repeats_show_their_spread() -> None:
     one = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
     verdicts = [list(one.verdicts), [one.verdicts[0], one.verdicts[0]]]
-    repeated = type(one)(one.chosen, [list(one.answers)] * 2, verdicts)
-    table = rates_table("t", Measurement([repeated]).scores)
+    repeated = type(one)(one.evaluation_set, [list(one.answers)] * 2, verdicts)
+    table = rates_grid("t", Measurement([repeated]).scores)
     assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
     assert table.rows[0][2] == "75.0\n± 35.4"
 
@@ -213,10 +214,10 @@ def test_repeats_show_their_spread() -> None:
 def test_two_evaluations_are_compared_in_words() -> None:
     page = evaluated(measurement(50, 70), measurement(20, 95))
     assert page.headline.mark is Mark.BAD
-    assert page.headline.label == "Answers more. Less safe."
+    assert page.headline.label == "More compliant. Less safe."
     assert page.headline.text == (
-        "Compared with before, tiny answers more of the harmless requests that sound risky; it refuses fewer harmful "
-        "requests, by 25.0 points."
+        "Compared with before, tiny answers more harmless, risky-sounding requests; it refuses fewer harmful requests, "
+        "by 25.0 points."
     )
     assert tables(page)[0].headings[1:3] == ["before, %", "tiny, %"]
 
@@ -227,7 +228,7 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
     text = Reader(render_page(page)).text
     if chosen is None:
         assert page.headline.mark is Mark.BAD
-        assert "No plan that was measured complies more" in page.headline.text
+        assert "No measured plan complies more" in page.headline.text
         assert "--choose N" in text
     else:
         assert (

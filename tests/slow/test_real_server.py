@@ -22,8 +22,8 @@ from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import Exchange
 from prosafeprune.judge.models.chat_model import LlmJudge
-from prosafeprune.judge.verdict_cache import VerdictCache
 from prosafeprune.judge.models.wildguard import served_wildguard
+from prosafeprune.judge.verdict_cache import VerdictCache
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

@@ -13,10 +13,9 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.activations.expert_inputs import ExpertInputs, ExpertTokens, pool_expert_tokens
 from prosafeprune.activations.pooling import token_weights
@@ -80,7 +79,7 @@ class Segment:
 
 
 def collect_pooled_inputs(
-    model: Any,
+    model: PreTrainedModel,
     anatomy: Anatomy,
     prompts: Sequence[EncodedPrompt],
     pooling: Pooling,
@@ -127,7 +126,12 @@ class _Collector:
     """Runs the prompts after their shared prefix, batch by batch, and collects their pooled inputs."""
 
     def __init__(
-        self, model: Any, recorder: Recorder, prompts: Sequence[EncodedPrompt], pooling: Pooling, segment: Segment
+        self,
+        model: PreTrainedModel,
+        recorder: Recorder,
+        prompts: Sequence[EncodedPrompt],
+        pooling: Pooling,
+        segment: Segment,
     ) -> None:
         self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)

@@ -22,15 +22,15 @@ class FirstTokenProbabilities:
     def __init__(self, loaded: LoadedModel, refusal_tokens: Sequence[int], batch_size: BatchSize) -> None:
         self.loaded, self.refusal_tokens, self.batch_size = loaded, list(refusal_tokens), batch_size
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def probabilities(self, prompts: Sequence[str]) -> torch.Tensor:
         """Return the distributions ``(prompts, vocabulary)``, float64. Raises InputError when out of memory."""
-        reading = ChatPromptBatches(self.loaded, prompts, 0)
-        order = sorted(range(len(prompts)), key=lambda row: reading.lengths[row], reverse=True)
+        batches = ChatPromptBatches(self.loaded, prompts, 0)
+        order = sorted(range(len(prompts)), key=lambda row: batches.lengths[row], reverse=True)
         found: dict[int, torch.Tensor] = {}
 
         def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-            logits = prefill(self.loaded, reading.tails(rows), reading.head).logits
+            logits = prefill(self.loaded, batches.suffixes(rows), batches.prefix).logits
             found.update(zip(rows, logits.cpu().double().softmax(dim=-1), strict=True))
             yield from ((row, None) for row in rows)
 

@@ -17,7 +17,7 @@ from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS
-from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -55,7 +55,7 @@ class PrunedCheckpoint(Method):
         """Return a generator whose model has the checkpoint's weights while it answers."""
         submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)
-        return ChangedWhileAnswering(
+        return EditedGenerator(
             LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
         )
 

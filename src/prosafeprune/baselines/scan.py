@@ -20,7 +20,7 @@ from torch.nn import functional
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import SCAN_AGREEMENT
 from prosafeprune.errors import InputError
-from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.model.anatomy import find_anatomy
@@ -93,7 +93,7 @@ class Scan(Method):
         """Return a generator that classes each prompt and steers its answer."""
         steering = Steering(loaded, self, fitted)
         reading = partial(SteeredPromptBatches, steering=steering)
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size, reading), steering.applied)
+        return EditedGenerator(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
     def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
         """Return the first steered layer, and the one behind the last, of a model with so many."""
@@ -187,23 +187,23 @@ class SteeredPromptBatches:
         self.loaded, self.steering = loaded, steering
         self.prompts = _Prompts(loaded, prompts)
         self.lengths = [len(prompt) for prompt in self.prompts.encoded]
-        self.places = max(self.lengths, default=0) + max_new_tokens
+        self.cache_length = max(self.lengths, default=0) + max_new_tokens
         # What is steered is not the same for all prompts, so that the head must end before it.
         ends = [length - tail for length, tail in zip(self.lengths, self.prompts.tails, strict=True)]
         steering.rest()
         ids = [prompt.ids for prompt in self.prompts.encoded]
-        self.head = PrefixCache(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
+        self.prefix = PrefixCache(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
 
-    def read(self, rows: Sequence[int]) -> PlainBatchDecoder:
+    def decoder(self, rows: Sequence[int]) -> PlainBatchDecoder:
         """Class some of the prompts, and read them steered."""
-        prompts, steering, start = self.prompts, self.steering, self.head.length
+        prompts, steering, start = self.prompts, self.steering, self.prefix.length
         steering.rest()
         agreed = [prompts.agreed[row][start:] for row in rows]
-        states = batch_hidden_states(agreed, self.head, [prompts.places[row] for row in rows])
+        states = batch_hidden_states(agreed, self.prefix, [prompts.places[row] for row in rows])
         _, turn_ends, ends = states[:, 1:].unbind(dim=2)
         steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
         tails = [prompts.encoded[row].ids[start:] for row in rows]
-        return PlainBatchDecoder(self.loaded, prefill(self.loaded, tails, self.head, steering.watch), steering.watch)
+        return PlainBatchDecoder(self.loaded, prefill(self.loaded, tails, self.prefix, steering.watch), steering.watch)
 
 
 class _Prompts:

@@ -49,13 +49,13 @@ class ContrastPromptBatches:
         self.stressed = ChatPromptBatches(loaded, [f"{stress} {prompt}" for prompt in prompts], max_new_tokens)
         self.plain = ChatPromptBatches(loaded, prompts, max_new_tokens)
         self.lengths = self.stressed.lengths
-        self.places = 2 * self.stressed.places  # the narrower of the two is padded
+        self.cache_length = 2 * self.stressed.cache_length  # the narrower of the two is padded
 
-    def read(self, rows: Sequence[int]) -> BatchDecoder:
+    def decoder(self, rows: Sequence[int]) -> BatchDecoder:
         """Read some of the prompts: first all with, then all without the stress."""
         branches = [self.stressed, self.plain]
-        if can_be_joined(self.plain.head.cache(1)):
-            batch = join([prefill(self.loaded, branch.tails(rows), branch.head) for branch in branches])
+        if can_be_joined(self.plain.prefix.cache(1)):
+            batch = join([prefill(self.loaded, branch.suffixes(rows), branch.prefix) for branch in branches])
         else:
             # Caches that keep a window have to be filled together, padding and all.
             both = [branch.ids[row] for branch in branches for row in rows]
@@ -80,6 +80,6 @@ class ContrastBatchDecoder:
         pairs = len(self.both.logits) // 2
         self.both.keep(torch.cat([rows, rows + pairs]))
 
-    def write(self, tokens: torch.Tensor) -> None:
+    def append(self, tokens: torch.Tensor) -> None:
         """Put one token behind both rows of each pair."""
-        self.both.write(torch.cat([tokens, tokens]))
+        self.both.append(torch.cat([tokens, tokens]))

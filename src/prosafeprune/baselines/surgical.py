@@ -20,7 +20,7 @@ from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabili
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
-from prosafeprune.generation import ChangedWhileAnswering, Generator, LocalGenerator
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
@@ -84,7 +84,7 @@ class Surgical(Method):
         """Return a generator whose model has the direction ablated while it answers."""
         anatomy = find_anatomy(loaded.model)
         direction = fitted.tensors["direction"].to(loaded.device)
-        return ChangedWhileAnswering(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
+        return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
 
     def _taken_as_expected(
         self, context: FitContext, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities

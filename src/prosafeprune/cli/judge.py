@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import options_of
+from prosafeprune.cli.options import options_of, output_option
 from prosafeprune.errors import InputError
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.judge.agreement import JudgesCompared
+    from prosafeprune.progress import Reporter
 
 
-@options_of(JudgeSettings)
+@options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
     answers: Annotated[
@@ -42,27 +44,25 @@ def judge(
         typer.Option(help="Judge nothing; write so many answers, drawn at random, to --output as a sheet to label."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of --sample.")] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write: the rows with class and reason.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_option("File to write: the rows with class and reason.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Judge answers made elsewhere, compare judges on them, or draw a sheet to label by hand."""
     from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
-    from prosafeprune.terminal import TerminalReporter
 
     if sample is not None:
+        from prosafeprune.terminal import print_text
+
         if output is None or labels or compare_judges:
             raise InputError("--sample: name the sheet with --output, and leave out --labels and --compare-judges.")
         table, page = write_label_sheet(answers, sample, output, overwrite, seed)
-        typer.echo(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
+        print_text(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
         return
     if compare_judges and labels:
         raise InputError("--compare-judges compares judges with each other. Leave out --labels, or run once for each.")
-    chosen = validate_settings(JudgeSettings, settings)
-    with TerminalReporter() as reporter:
+    chosen = validate_settings(JudgeOptions, settings)
+    with _reporter(chosen, compare_judges) as reporter:
         if compare_judges:
             compared, first, second = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter)
         else:
@@ -73,35 +73,46 @@ def judge(
         _print(judged, as_json)
 
 
+def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractContextManager[Reporter]:
+    """Return where progress is shown; the built-in judge is too fast for it, and the terminal takes seconds to load."""
+    if settings.judge == "builtin" and not compare_judges:
+        from prosafeprune.progress import SilentReporter
+
+        return nullcontext(SilentReporter())
+    from prosafeprune.terminal import TerminalReporter
+
+    return TerminalReporter()
+
+
 def _print(judged: JudgedFile, as_json: bool) -> None:
-    from rich.table import Table
+    from prosafeprune.report.grid import Grid
+    from prosafeprune.terminal import print_grid, print_json, print_text
 
-    from prosafeprune.terminal import print_table
-
-    agreed, total = judged.agreement, len(judged.verdicts)
+    total, agreed = len(judged.verdicts), judged.agreement
     if as_json:
         found = {"judge": judged.judge, "total": total, "classes": dict(sorted(judged.counts.items()))}
-        typer.echo(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
+        print_json(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    table = Table("class", "answers", "%", title=f"{total} answers judged by {judged.judge}")
-    for answer_class, count in judged.counts.items():
-        table.add_row(answer_class.replace("_", " "), str(count), f"{100 * count / total:.1f}")
-    print_table(table)
+    rows = [[name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in judged.counts.items()]
+    print_grid(Grid(f"{total} answers judged by {judged.judge}", ["class", "answers", "%"], rows))
     if agreed:
-        typer.echo(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+        print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+    if judged.unmeasured_languages:
+        print_text(judged.unmeasured_languages)
 
 
 def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: JudgedFile, as_json: bool) -> None:
-    from rich.table import Table
-
-    from prosafeprune.terminal import print_table
+    from prosafeprune.report.grid import Grid
+    from prosafeprune.terminal import print_grid, print_json, print_text
 
     if as_json:
-        typer.echo(json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()}))
+        print_json(json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()}))
         return
-    table = Table("", f"{second.judge}: refusal", "no refusal", title=f"{len(first.verdicts)} answers, two judges")
-    table.add_row(f"{first.judge}: refusal", str(compared.both), str(compared.only_first))
-    table.add_row("no refusal", str(compared.only_second), str(compared.neither))
-    print_table(table)
+    rows = [
+        [f"{first.judge}: refusal", str(compared.both), str(compared.only_first)],
+        ["no refusal", str(compared.only_second), str(compared.neither)],
+    ]
+    headings = ["", f"{second.judge}: refusal", "no refusal"]
+    print_grid(Grid(f"{len(first.verdicts)} answers, two judges", headings, rows))
     kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
-    typer.echo(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")
+    print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")

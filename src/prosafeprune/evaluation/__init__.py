@@ -1,1 +1,1 @@
-"""What is measured: rates with intervals, before and after."""
+"""Evaluation: answers, verdicts, rates with intervals, and how they changed from the base model."""

@@ -1,4 +1,4 @@
-"""The public benchmarks of section 4.1, one declaration each: what it is, where it lives, how it is read.
+"""The public benchmarks of section 4.1 and others, one declaration each: its class, home, columns and licence.
 
 To add one, add a declaration to ``BENCHMARKS``.
 """
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.prompts.sources import Row
+from prosafeprune.prompts.rows import Row
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A public set of prompts of one class."""
+    """A public prompt set of one class."""
 
     name: str
     """What ``--benchmark`` calls it."""
@@ -23,24 +23,24 @@ class Benchmark:
     home: str
     """A hub dataset (``org/name:configuration:split``) or the https address of a CSV file."""
     file: str
-    """Its file in ``--data-dir``, without the ending."""
+    """Its file in ``--data-dir``, without the extension."""
     fields: tuple[str, ...]
-    """The column of the prompt; where copies differ, all names it goes by."""
+    """The column of the prompt; where copies differ, every name in use."""
     licence: str
     citation: str
     keep: Callable[[Row], bool] | None = None
     """Which rows belong to it; None for all."""
     paper_size: int | None = None
-    """How many prompts the paper drew from it (B.2); None when the paper does not use it."""
+    """The paper's sample size (B.2); None if the paper does not use it."""
 
     @property
     def about(self) -> str:
-        """Where to get it, and under which licence."""
+        """Title, citation, licence and home in one line."""
         return f"{self.title} ({self.citation}; {self.licence}): {self.home}"
 
 
 def _is_safe(row: Row) -> bool:
-    """Tell XSTest's safe prompts from the unsafe contrasts; its first versions have no column ``label``."""
+    """Whether an XSTest row is a safe prompt, not an unsafe contrast; its first versions have no column ``label``."""
     return row["label"] == "safe" if row.get("label") else not str(row.get("type", "")).startswith("contrast_")
 
 
@@ -49,7 +49,7 @@ def _is_unsafe(row: Row) -> bool:
 
 
 def _is_harmless(row: Row) -> bool:
-    """Keep PHTest's harmless prompts, not those its authors call controversial; a copy may hold nothing else."""
+    """Whether a PHTest row is harmless rather than controversial; copies without the column hold harmless ones only."""
     return str(row.get("Harmfulness", "harmless")).strip().lower() == "harmless"
 
 

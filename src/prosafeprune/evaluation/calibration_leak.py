@@ -1,4 +1,4 @@
-"""Nothing is measured on the prompts that it learned from."""
+"""The check that no calibration prompt is among those measured on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from prosafeprune.prompts import bundled_prompts, require_disjoint
 
 
 def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
-    """Check that no bundled calibration prompt that a record names, by class, is among those measured on.
+    """Check that no bundled calibration prompt is measured on.
 
-    Prompts of the user's own are known by their hash alone.
+    Args:
+        calibration: from a record: the description of the calibration prompts of each class. Prompts of the user's own
+            are known by their hash alone and cannot be checked.
+        sets: what is measured on.
 
     Raises:
-        InputError: naming the offending lines.
+        InputError: naming the offending prompts.
     """
     for name, prompts in calibration.items():
         if str(prompts.get("source", "")).startswith("bundled"):
-            require_disjoint([bundled_prompts(name, "calibration")], [chosen.prompts for chosen in sets])
+            require_disjoint([bundled_prompts(name, "calibration")], [one.prompts for one in sets])

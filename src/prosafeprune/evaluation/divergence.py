@@ -1,8 +1,8 @@
-"""How far a model has moved on benign prompts: token-level KL divergence from its source.
+"""Per-token KL divergence of a changed model from its base model on benign prompts.
 
-Accuracy on a few hundred questions cannot see a change of a point or two; the distributions a model answers from can
-be compared to many digits on a few dozen prompts. The source is run first and what it said is kept, so that never two
-models are in memory: the same object may be edited in place, or freed and another one loaded.
+Accuracy on a few hundred questions cannot resolve a change of a point or two; next-token distributions can be compared
+to many digits on a few dozen prompts. The base model runs first and its distributions are kept, so that two models are
+never in memory at once: the same object may be edited in place, or freed and another one loaded.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from prosafeprune.model.storage import large_tensor
 from prosafeprune.progress import Advance, ignore
 
 FIRST_TOKENS = 8
-"""Positions of the answer that are compared unless told otherwise: where a model decides how to answer."""
+"""Answer positions compared by default: where a model decides how to answer."""
 CPU = torch.device("cpu")
 
 
 class Divergence(BaseModel):
-    """KL(source || changed) of the next-token distributions along the source's own greedy answers, in nats."""
+    """KL(base || changed) of the next-token distributions along the base model's greedy answers, in nats."""
 
     mean: float
     """Over the positions of a prompt, then over prompts."""
@@ -38,7 +38,7 @@ class Divergence(BaseModel):
     """Of the 95 % bootstrap interval of the mean over prompts."""
     high: float
     per_position: list[float]
-    """Mean over the prompts whose answer reaches that position, from the first token of the answer on."""
+    """Mean over the prompts whose answer reaches that position, from the first answer token on."""
     percentile_95: float
     """Of the prompts' means."""
     worst: float
@@ -47,26 +47,26 @@ class Divergence(BaseModel):
     tokens: int
     """Positions compared in each prompt, at most."""
     positions: int
-    """Positions compared in all: those behind the end of an answer are not counted."""
+    """Positions compared in total; those after the end of an answer are not counted."""
     prompts: int
 
 
 @dataclass(frozen=True)
 class BaseAnswers:
-    """What the source said, and from which distributions."""
+    """The base model's answers, with the distributions they were chosen from."""
 
     prompts: tuple[str, ...]
     prompt_ids: tuple[tuple[int, ...], ...]
     answers: tuple[tuple[int, ...], ...]
-    """The tokens behind which the model is read: a prompt with ``n`` of them has ``n + 1`` positions."""
+    """The tokens after which distributions are compared: ``n`` tokens give ``n + 1`` positions."""
     batch_size: int
     """How many prompts were run at a time, in the end."""
     log_probabilities: torch.Tensor
-    """``(prompts, tokens, vocabulary)``, float16, on the CPU or in a temporary file; undefined behind an answer's end.
+    """``(prompts, tokens, vocabulary)``, float16, on the CPU or in a temporary file; undefined after an answer's end.
 
-    float16 takes two bytes for each entry of the vocabulary: 120 MB for 50 prompts, 8 tokens and a vocabulary of
-    152,000. Rounding moves the divergence by less than a hundredth of its value, or by 1e-5 where it is 0 (seen on a
-    0.5 B model: 1e-7), once the rounded probabilities are made to sum to 1 again.
+    float16 takes two bytes per vocabulary entry: 120 MB for 50 prompts, 8 tokens and a vocabulary of 152,000. Rounding
+    moves the divergence by less than a hundredth of its value, or by 1e-5 where it is 0 (1e-7 on a 0.5 B model), once
+    the rounded probabilities are normalised again.
     """
 
 
@@ -80,9 +80,9 @@ def record_base_answers(
 ) -> BaseAnswers:
     """Return the model's greedy answers of at most ``tokens`` tokens, with the distribution before each of them.
 
-    The distributions come from a second pass over the answers, not from the decoding: the changed model is read by
-    passes of the same shape, so that in half precision their rounding is alike and cancels. Seen on a 135 M model in
-    bfloat16 compared with itself: 2e-7 so, 1.4e-3 with the decoding's own distributions, 7e-4 with batches of another
+    The distributions come from a second pass over the answers, not from decoding: the changed model is run by passes
+    of the same shape, so that in half precision the rounding errors are alike and cancel. Measured on a 135 M model in
+    bfloat16 compared with itself: 2e-7 this way, 1.4e-3 with the distributions of decoding, 7e-4 with another batch
     size.
 
     Raises:
@@ -90,96 +90,98 @@ def record_base_answers(
             no room for a temporary file.
     """
     ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, prompts)]
-    reader = _Reader(loaded, ids, tokens)
+    runner = _AnswerRunner(loaded, ids, tokens)
     answers: list[tuple[int, ...]] = [()] * len(ids)
-    kept: list[torch.Tensor] = []
+    stored: list[torch.Tensor] = []
 
     def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-        decoded = reader.decode(rows)
-        for row, answer, logits in zip(rows, decoded, reader.logits(rows, decoded), strict=True):
-            if not kept:  # the width of the output is known only now: it may exceed the tokenizer's vocabulary
+        decoded = runner.decode(rows)
+        for row, answer, logits in zip(rows, decoded, runner.logits(rows, decoded), strict=True):
+            if not stored:  # the width of the output is known only now: it may exceed the tokenizer's vocabulary
                 shape = (len(ids), tokens, logits.shape[-1])
-                kept.append(large_tensor(shape, torch.float16, CPU, "the source's distributions"))
-            kept[0][row, : len(logits)] = logits.float().log_softmax(dim=-1).half().cpu()
+                stored.append(large_tensor(shape, torch.float16, CPU, "the base model's distributions"))
+            stored[0][row, : len(logits)] = logits.float().log_softmax(dim=-1).half().cpu()
             answers[row] = answer
             yield row, None
 
     with torch.inference_mode():
-        for _ in batch_size.stream(reader.order, work):
+        for _ in batch_size.stream(runner.order, work):
             advance(1)
-    return BaseAnswers(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, kept[0])
+    return BaseAnswers(tuple(prompts), tuple(ids), tuple(answers), batch_size.size, stored[0])
 
 
 def divergence_from_base(
-    source: BaseAnswers, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
+    base: BaseAnswers, loaded: LoadedModel, batch_size: BatchSize, advance: Advance = ignore
 ) -> Divergence:
-    """Return how far ``loaded`` has moved from its source, read along the source's answers.
+    """Return the divergence of ``loaded`` from its base model along the base model's answers.
 
-    A batch size that may be chosen is at most the source's.
+    An automatic batch size is capped at the base model's.
 
     Raises:
-        InputError: the model reads the prompts as other tokens or has another vocabulary, its output is not finite, or
+        InputError: the model tokenises the prompts differently or has another vocabulary, its output is not finite, or
             as for ``record_base_answers``.
     """
-    ids = tuple(encoded.ids for encoded in encode_prompts(loaded.tokenizer, source.prompts))
-    if ids != source.prompt_ids:
-        raise InputError(f"{loaded.name}: turns prompts into other tokens than its source. Compare models of one kind.")
+    ids = tuple(encoded.ids for encoded in encode_prompts(loaded.tokenizer, base.prompts))
+    if ids != base.prompt_ids:
+        raise InputError(
+            f"{loaded.name}: tokenises prompts differently from its base model. Compare models of the same family."
+        )
     if batch_size.automatic:
-        batch_size.size = min(batch_size.size, source.batch_size)
-    tokens, vocabulary = source.log_probabilities.shape[1:]
-    reader = _Reader(loaded, ids, tokens)
+        batch_size.size = min(batch_size.size, base.batch_size)
+    tokens, vocabulary = base.log_probabilities.shape[1:]
+    runner = _AnswerRunner(loaded, ids, tokens)
     by_prompt: list[np.ndarray] = [np.empty(0)] * len(ids)
 
     def work(rows: Sequence[int]) -> Iterator[tuple[int, None]]:
-        for row, logits in zip(rows, reader.logits(rows, [source.answers[row] for row in rows]), strict=True):
+        for row, logits in zip(rows, runner.logits(rows, [base.answers[row] for row in rows]), strict=True):
             if logits.shape[-1] != vocabulary:
                 raise InputError(
-                    f"{loaded.name}: has {logits.shape[-1]} output tokens and its source {vocabulary}. Compare models "
-                    "of one kind."
+                    f"{loaded.name}: has {logits.shape[-1]} output tokens and its base model {vocabulary}. Compare "
+                    "models of the same family."
                 )
-            kept = source.log_probabilities[row, : len(logits)].to(logits.device)
-            by_prompt[row] = token_divergence(kept, logits).cpu().numpy()
+            stored = base.log_probabilities[row, : len(logits)].to(logits.device)
+            by_prompt[row] = token_divergence(stored, logits).cpu().numpy()
             yield row, None
 
     with torch.inference_mode():
-        for _ in batch_size.stream(reader.order, work):
+        for _ in batch_size.stream(runner.order, work):
             advance(1)
-    return _summarise(source.prompts, by_prompt, tokens)
+    return _summarise(base.prompts, by_prompt, tokens)
 
 
-def token_divergence(source_log_probabilities: torch.Tensor, changed_logits: torch.Tensor) -> torch.Tensor:
+def token_divergence(base_log_probabilities: torch.Tensor, changed_logits: torch.Tensor) -> torch.Tensor:
     """Return ``KL(p || q) = sum p (log p - log q)`` in nats for each row of two ``(positions, vocabulary)`` matrices.
 
-    Both are normalised here, since rounded log-probabilities do not quite sum to 1: without that the result would be
-    off by the first order of the rounding, with it by the second.
+    Both are normalised here, since rounded log-probabilities do not quite sum to 1: without that the error would be of
+    first order in the rounding, with it of second.
     """
     exact = torch.float32 if changed_logits.device.type == "mps" else torch.float64
-    log_p = source_log_probabilities.to(exact).log_softmax(dim=-1)
+    log_p = base_log_probabilities.to(exact).log_softmax(dim=-1)
     log_q = changed_logits.to(exact).log_softmax(dim=-1)
     p = log_p.exp()
-    # Some models mask tokens they never say with minus infinity: what has no probability adds nothing.
+    # Some models mask tokens with minus infinity: a term without probability is 0, not 0 * (-inf + inf).
     terms = torch.where(p > 0, p * (log_p - log_q), p.new_zeros(()))
     return terms.sum(dim=-1).clamp(min=0)
 
 
-class _Reader:
-    """Runs a model on prompts and beginnings of answers; the tokens that all prompts begin with are run once."""
+class _AnswerRunner:
+    """Runs a model on prompts followed by the first tokens of answers; the shared prefix is run once."""
 
     def __init__(self, loaded: LoadedModel, prompt_ids: Sequence[tuple[int, ...]], tokens: int) -> None:
         self.loaded, self.prompt_ids, self.tokens = loaded, prompt_ids, tokens
         self.order = sorted(range(len(prompt_ids)), key=lambda row: len(prompt_ids[row]), reverse=True)
-        self.head = PrefixCache(loaded.model, prompt_ids, tokens)
+        self.prefix = PrefixCache(loaded.model, prompt_ids, tokens)
 
     def decode(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
-        """Return the greedy answers to some prompts, each without the token behind its last position.
+        """Return the greedy answers to some prompts, each without the token chosen at its last position.
 
-        The position where an answer ends is one of its positions: to end there is something the model says.
+        The position where an answer ends is one of its positions: to end there is a choice too.
         """
-        tails = [self.prompt_ids[row][self.head.length :] for row in rows]
+        suffixes = [self.prompt_ids[row][self.prefix.length :] for row in rows]
         greedy = TokenChoice(0.0, [""] * len(rows))
         answers: list[tuple[int, ...]] = [()] * len(rows)
-        for place, ids, ended in decode_batch(self.loaded, tails, self.head, self.tokens, greedy):
-            answers[place] = tuple(ids if ended else ids[:-1])
+        for index, ids, ended in decode_batch(self.loaded, suffixes, self.prefix, self.tokens, greedy):
+            answers[index] = tuple(ids if ended else ids[:-1])
         return answers
 
     def logits(self, rows: Sequence[int], answers: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
@@ -187,9 +189,9 @@ class _Reader:
 
         Raises InputError when they are not finite.
         """
-        start = self.head.length
-        tails = [[*self.prompt_ids[row][start:], *answer] for row, answer in zip(rows, answers, strict=True)]
-        logits = self.head.run(tails, logits=max(map(len, answers)) + 1).logits
+        start = self.prefix.length
+        suffixes = [[*self.prompt_ids[row][start:], *answer] for row, answer in zip(rows, answers, strict=True)]
+        logits = self.prefix.run(suffixes, logits=max(map(len, answers)) + 1).logits
         for row, answer in zip(logits, answers, strict=True):
             positions = row[-len(answer) - 1 :]
             # Minus infinity is allowed: some models mask tokens with it.
@@ -201,7 +203,7 @@ class _Reader:
 def _summarise(prompts: Sequence[str], by_prompt: Sequence[np.ndarray], tokens: int) -> Divergence:
     means = np.array([values.mean() for values in by_prompt])
     low, high = bootstrap_mean_interval(means)
-    reached = [[values[place] for values in by_prompt if len(values) > place] for place in range(tokens)]
+    reached = [[values[position] for values in by_prompt if len(values) > position] for position in range(tokens)]
     return Divergence(
         mean=float(means.mean()),
         low=low,

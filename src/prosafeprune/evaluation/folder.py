@@ -1,4 +1,4 @@
-"""The folder of an evaluation: what made the answers, the answers, the verdicts, the results."""
+"""The folder of an evaluation: answers and verdicts as they come, what they depend on, and the record."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RESULT = "evaluation.json"
 
 
 class EvaluationFolder(ResumableFolder):
-    """Answers and verdicts as they come, for one model and one way of decoding.
+    """Answers and verdicts for one model and one way of decoding.
 
-    Another judge, further benchmarks or more repeats may come later; what is there is used again.
+    Runs with another judge, further benchmarks or more repeats reuse what is there.
     """
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
@@ -27,7 +27,7 @@ class EvaluationFolder(ResumableFolder):
         self.answers = LineStore(path / "answers.jsonl")
 
     def ability(self, tokens: int) -> LineStore:
-        """Return the answers of at most ``tokens`` tokens to questions of general ability so far."""
+        """Return the answers so far to ability questions, of at most ``tokens`` tokens."""
         return LineStore(self.path / f"ability-{tokens}.jsonl")
 
     def verdicts(self, judge: str) -> LineStore:
@@ -35,21 +35,21 @@ class EvaluationFolder(ResumableFolder):
         return LineStore(self.path / verdicts_file(judge))
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Return how the model ran each time it answered."""
-        return [dict(session) for session in self.read(SESSIONS) or []]
+        """Return how the model ran in each session that produced answers."""
+        return [dict(session) for session in self.read_list(SESSIONS) or []]
 
     def add_session(self, described: Mapping[str, Any] | None) -> None:
-        """Keep how the model ran this time; nothing when it did not have to."""
+        """Record how the model ran this time; None when it did not have to."""
         if described is not None:
             self.write(SESSIONS, [*self.sessions(), described])
 
-    def kept_divergence(self, source: str) -> Any:
-        """Return the divergence from ``source`` that was measured before, or None."""
-        return (self.read(DIVERGENCES) or {}).get(source)
+    def stored_divergence(self, base: str) -> Any:
+        """Return the divergence from the base model with the hash ``base``, if measured before, or None."""
+        return (self.read(DIVERGENCES) or {}).get(base)
 
-    def keep_divergence(self, source: str, found: Any) -> None:
-        """Keep the divergence from ``source``."""
-        self.write(DIVERGENCES, {**(self.read(DIVERGENCES) or {}), source: found})
+    def store_divergence(self, base: str, divergence: Any) -> None:
+        """Store the divergence from the base model with the hash ``base``."""
+        self.write(DIVERGENCES, {**(self.read(DIVERGENCES) or {}), base: divergence})
 
 
 def verdicts_file(judge: str) -> str:
@@ -57,17 +57,17 @@ def verdicts_file(judge: str) -> str:
     return f"verdicts-{re.sub(r'[^A-Za-z0-9.-]+', '-', judge)}.jsonl"
 
 
-def read_kept(path: Path, judge: str) -> tuple[LineStore, LineStore]:
-    """Return the answers of an earlier evaluation and the judge's verdicts on them.
+def open_evaluation(path: Path, judge: str) -> tuple[LineStore, LineStore]:
+    """Return the answers of a finished evaluation and the judge's verdicts on them.
 
     Raises:
         InputError: no such evaluation, or not judged by this judge.
     """
     if not (path / "answers.jsonl").is_file():
-        raise InputError(f"{path}: is no evaluation. Give a folder that `prosafeprune evaluate` wrote.")
+        raise InputError(f"{path}: not an evaluation. Give a folder that `prosafeprune evaluate` wrote.")
     verdicts = path / verdicts_file(judge)
     if not verdicts.is_file():
         raise InputError(
-            f"{path}: was not judged by {judge}. Run its evaluation again with this judge; its answers are kept."
+            f"{path}: was not judged by {judge}. Run that evaluation again with this judge; its answers are reused."
         )
     return LineStore(path / "answers.jsonl"), LineStore(verdicts)

@@ -1,4 +1,4 @@
-"""Intervals of rates, of their change on the same prompts, and of means."""
+"""Confidence intervals of rates, of their change on the same prompts, and of means."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ Interval = tuple[float, float]
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a rate, as shares of 1."""
+    """Return the Wilson score interval of a rate, as fractions of 1."""
     interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confidence: float = 0.95) -> Interval:
-    """Return the interval of ``rate(after) - rate(before)`` on the same prompts, as shares of 1.
+    """Return the interval of ``rate(after) - rate(before)`` on the same prompts, as fractions of 1.
 
-    Newcombe's hybrid score interval for paired proportions (Statistics in Medicine 17, 1998, method 10): Wilson
-    intervals of the two rates, combined with the correlation between the two measurements.
+    Newcombe's hybrid score interval for paired proportions (Statistics in Medicine 17, 2635-2650, 1998, method 10):
+    the Wilson intervals of the two rates, combined with the correlation between the two measurements.
+
+    Raises:
+        ValueError: the lists differ in length or are empty.
     """
     total = len(before)
     if total != len(after) or total == 0:
-        raise ValueError("two measurements of the same, at least one, prompts are needed")
+        raise ValueError("two measurements of the same prompts, at least one, are needed")
     rate_before, rate_after = sum(before) / total, sum(after) / total
     low_before, high_before = wilson_interval(sum(before), total, confidence)
     low_after, high_after = wilson_interval(sum(after), total, confidence)
@@ -43,7 +46,7 @@ def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confid
 def bootstrap_mean_interval(
     values: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Return the percentile bootstrap interval of the mean, for values of any distribution; equal seeds, equal ends."""
+    """Return the percentile bootstrap interval of the mean; deterministic for a seed."""
     sample = np.asarray(values, dtype=np.float64)
     draws = np.random.default_rng(seed).integers(len(sample), size=(resamples, len(sample)))
     tail = (1 - confidence) / 2
@@ -70,13 +73,13 @@ def _corrected_correlation(before: Sequence[bool], after: Sequence[bool]) -> flo
 def mcnemar_p_value(before: Sequence[bool], after: Sequence[bool]) -> float:
     """Return the two-sided p-value of McNemar's exact test that two rates on the same prompts are equal.
 
-    Only prompts whose outcome changed count: were the rates equal, either direction would be as likely.
+    Only prompts whose outcome changed count: under the null hypothesis either direction is equally likely.
     """
     won, lost = changed_outcomes(before, after)
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 
 
 def changed_outcomes(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
-    """Return how many outcomes turned good and how many turned bad."""
+    """Return how many outcomes changed from bad to good, and from good to bad."""
     pairs = list(zip(before, after, strict=True))
     return sum(two and not one for one, two in pairs), sum(one and not two for one, two in pairs)

@@ -1,4 +1,4 @@
-"""Answers with their verdicts, by prompt set."""
+"""The answers to one prompt set with their verdicts."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 class JudgedSet:
     """A model's answers to one set, in the order of its prompts, for each repeat."""
 
-    chosen: EvaluationSet
+    evaluation_set: EvaluationSet
     answers_by_repeat: Sequence[Sequence[str]]
     verdicts_by_repeat: Sequence[Sequence[Verdict]]
 
     @property
     def name(self) -> str:
         """The set's name."""
-        return self.chosen.name
+        return self.evaluation_set.name
 
     @property
     def title(self) -> str:
         """The set's title."""
-        return self.chosen.title
+        return self.evaluation_set.title
 
     @property
     def prompts(self) -> PromptSet:
         """The set's prompts."""
-        return self.chosen.prompts
+        return self.evaluation_set.prompts
 
     @property
     def prompt_class(self) -> PromptClass:
         """The class of its prompts."""
-        return self.chosen.prompt_class
+        return self.evaluation_set.prompt_class
 
     @property
     def answers(self) -> Sequence[str]:
-        """The answers of the first repeat, which for greedy decoding is the only one."""
+        """The answers of the first repeat; greedy decoding has only one."""
         return self.answers_by_repeat[0]
 
     @property
@@ -60,12 +60,12 @@ class JudgedSet:
 
 
 def as_wished(prompt_class: PromptClass, verdict: Verdict) -> bool:
-    """Tell whether an answer is as it should be: safe on a harmful prompt, complying with any other."""
+    """Whether an answer is as it should be: safe on a harmful prompt, full compliance with any other."""
     return verdict.safe if prompt_class is PromptClass.HARMFUL else verdict.answer_class.complies
 
 
 def changed_examples(before: JudgedSet, after: JudgedSet, limit: int) -> Sequence[int]:
-    """Return the rows worth showing side by side: first those whose class changed, then others, in prompt order."""
+    """Return the indices worth showing side by side: first those whose class changed, then others, in prompt order."""
     rows = range(len(before.answers))
     changed = [i for i in rows if before.verdicts[i].answer_class is not after.verdicts[i].answer_class]
     same = [i for i in rows if i not in set(changed)]

@@ -1,4 +1,4 @@
-"""A model's answers to prompt sets, had once, kept, and judged."""
+"""Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
-"""Answers judged at a time: verdicts of slow judges are kept as they come."""
+"""Answers judged at a time: verdicts of slow judges are stored as they come."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def measure(
     reporter: Reporter,
     title: str,
 ) -> Measurement:
-    """Have answers to all sets, judge them, and keep nothing on disk.
+    """Collect answers to all sets and judge them, without writing to disk.
 
     Raises:
         InputError: as the generator and the judge do.
@@ -61,9 +61,9 @@ def collect_answers(
     reporter: Reporter,
     title: str,
 ) -> None:
-    """Have the answers that are missing, keeping each as it comes. Repeats differ in their seed.
+    """Collect the missing answers, storing each as it comes. Repeats differ in their seed.
 
-    The generator is made only when an answer is missing.
+    The generator is created only if an answer is missing.
 
     Raises:
         InputError: as the generator does.
@@ -77,14 +77,14 @@ def collect_answers(
         for repeat in range(repeats):
             prompts = [prompt for other, prompt in waiting if other == repeat]
             drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
-            for place, answer in generator.answer(prompts, drawing) if prompts else ():
-                keep_answer(answers, repeat, prompts[place], answer)
-                live.add(prompts[place], answer.text)
+            for index, answer in generator.answer(prompts, drawing) if prompts else ():
+                store_answer(answers, repeat, prompts[index], answer)
+                live.add(prompts[index], answer.text)
                 advance(1)
 
 
-def keep_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:
-    """Keep an answer with what is known of its cost. Raises InputError when there is no room."""
+def store_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:
+    """Store an answer with its cost, where known. Raises InputError when it cannot be written."""
     known = {"tokens": answer.tokens, "seconds": answer.seconds}
     costs = {name: value for name, value in known.items() if value is not None}
     answers.add(repeat, prompt, completion=answer.text, finished=answer.finished, **costs)
@@ -98,7 +98,7 @@ def collect_verdicts(
     repeats: int,
     reporter: Reporter,
 ) -> Measurement:
-    """Have the verdicts that are missing, keeping them as they come, and put all together by set.
+    """Collect the missing verdicts, storing them as they come, and return everything by set.
 
     Raises:
         InputError: as the judge does.
@@ -115,7 +115,7 @@ def collect_verdicts(
 
 
 def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet], repeats: int) -> Measurement:
-    """Put kept answers and verdicts together by set."""
+    """Group stored answers and verdicts by set."""
 
     def verdict(key: Key) -> Verdict:
         row = verdicts[key]
@@ -124,19 +124,18 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
     return Measurement(
         [
             JudgedSet(
-                chosen,
-                [[str(answers[repeat, text]["completion"]) for text in chosen.prompts.texts] for repeat in runs],
-                [[verdict((repeat, text)) for text in chosen.prompts.texts] for repeat in runs],
+                one,
+                [[str(answers[repeat, text]["completion"]) for text in one.prompts.texts] for repeat in range(repeats)],
+                [[verdict((repeat, text)) for text in one.prompts.texts] for repeat in range(repeats)],
             )
-            for runs in [range(repeats)]
-            for chosen in sets
+            for one in sets
         ]
     )
 
 
 @dataclass
 class LiveScores:
-    """C.R. and S.S. so far, by the rules judge, for the eyes of who waits; they are no result."""
+    """C.R. and S.S. so far by the rules judge, for the progress display only."""
 
     sets: Sequence[EvaluationSet]
     counts: dict[PromptClass, tuple[int, int]] = field(default_factory=dict)
@@ -159,6 +158,6 @@ class LiveScores:
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:
-    """Yield every repeat of every prompt; one that stands in two sets comes once."""
-    texts = dict.fromkeys(text for chosen in sets for text in chosen.prompts.texts)
+    """Return an iterator over every repeat of every prompt; a prompt in two sets comes once."""
+    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     return ((repeat, text) for repeat in range(repeats) for text in texts)

@@ -1,4 +1,4 @@
-"""Which prompts a model is measured on: public benchmarks, the bundled test prompts, files of the user's own."""
+"""The prompts that a model is measured on: public benchmarks, the bundled test prompts, the user's own files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Prompts of one class that are reported as one row or column."""
+    """Prompts of one class, reported as one row or column."""
 
     name: str
     title: str
@@ -30,32 +30,32 @@ class EvaluationSet:
 
     @property
     def prompt_class(self) -> PromptClass:
-        """Decides what is counted: refusals for harmful prompts, compliance for the others."""
+        """The class of its prompts: refusals are counted for harmful ones, compliance for the others."""
         return self.prompts.prompt_class
 
 
 @dataclass(frozen=True)
 class SetChoice:
-    """What to measure on. With nothing chosen, the bundled test prompts."""
+    """What to measure on; the bundled test prompts by default."""
 
     suite: Suite | None = None
     benchmarks: Sequence[str] = ()
-    """Names, or ``NAME=FILE`` for a file in place of the benchmark's home."""
+    """Names, or ``NAME=FILE`` to read a file instead of the benchmark's home."""
     pseudo_harmful: str | None = None
-    """File or hub dataset of the user's own."""
+    """The user's own file or hub dataset."""
     harmful: str | None = None
     prompt_field: str = "prompt"
     data_dir: Path | None = None
     samples: int | None = None
-    """Prompts drawn from each set, at most; None takes what the suite says, or all."""
+    """Prompts drawn from each set, at most; None for the suite's sample size, or all."""
     seed: int = 0
 
 
 def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
-    """Read what was chosen: the suite's sets in their order, then benchmarks, then the user's own.
+    """Read the chosen sets: the suite's in their order, then benchmarks, then the user's own.
 
     Raises:
-        InputError: an unknown benchmark, data out of reach or unreadable, or one name twice.
+        InputError: an unknown benchmark, data that cannot be fetched or read, or one name twice.
     """
     chosen: list[EvaluationSet] = []
     if choice.suite == "paper":
@@ -74,7 +74,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     names = [one.name for one in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{', '.join(twice)}: chosen twice. Name each benchmark once.")
+        raise InputError(f"{', '.join(twice)}: named twice. Name each benchmark once.")
     return chosen
 
 
@@ -100,11 +100,11 @@ def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int
         if source is not None:
             raise
         raise InputError(
-            f"{benchmark.name}: {error} Without a network, fetch it elsewhere, put it as {benchmark.file}.csv or "
-            f"{benchmark.file}.jsonl into a folder and give that with --data-dir."
+            f"{benchmark.name}: {error} Without a network, fetch it elsewhere, save it as {benchmark.file}.csv or "
+            f"{benchmark.file}.jsonl in a folder and give that folder with --data-dir."
         ) from error
-    place = Path(source).name if source else benchmark.home  # no path of this machine: it goes into records
-    named = PromptSet(prompts.prompt_class, f"{benchmark.title} ({place})", prompts.prompts)
+    origin = Path(source).name if source else benchmark.home  # not the full path: it goes into records
+    named = PromptSet(prompts.prompt_class, f"{benchmark.title} ({origin})", prompts.prompts)
     return EvaluationSet(benchmark.name, benchmark.title, _sample(named, choice, size))
 
 
@@ -118,8 +118,8 @@ def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
         if path.is_file():
             return str(path)
     raise InputError(
-        f"{benchmark.name}: {data_dir} has no {benchmark.file}.jsonl, .csv or .txt. Put it there, name its file with "
-        f"--benchmark {benchmark.name}=FILE, or choose benchmarks without it. Its home is {benchmark.about}."
+        f"{benchmark.name}: {data_dir} has no {benchmark.file}.jsonl, .csv or .txt. Put it there, give its file with "
+        f"--benchmark {benchmark.name}=FILE, or leave it out. Its home is {benchmark.about}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The model that is measured, loaded only when it has something to answer."""
+"""What an evaluation measures: a local model, loaded only if an answer is missing, or a served one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import torch
 
+from prosafeprune.files.staging import require_outside
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.replicated import answering
+from prosafeprune.generation.replicated import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import LoadedModel, load_model
@@ -23,29 +24,39 @@ from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.evaluate import EvaluationRequest
-from prosafeprune.requests.measuring import MeasuringSettings
+from prosafeprune.requests.measuring import ModelOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 class EvaluationTarget(Protocol):
-    """A model behind a server or on this machine."""
+    """A local or a served model."""
 
     def made_by(self) -> dict[str, Any]:
-        """Return what its answers depend on besides prompts and decoding."""
+        """Return what the answers depend on besides prompts and decoding."""
         ...
 
     def generator(self) -> Generator:
-        """Return what answers for it; on this machine, the model is loaded now."""
+        """Return its generator; a local model is loaded now."""
         ...
 
 
 class LocalModel:
-    """A checkpoint, GGUF or adapter on this machine; its memory is given back when the context ends."""
+    """A local checkpoint, GGUF file or adapter; its memory is freed when the context ends."""
 
-    def __init__(self, model: str, request: MeasuringSettings, reporter: Reporter, *, with_copies: bool = True) -> None:
-        """Find it. ``with_copies`` says whether processes that follow this one, if any, load it too."""
-        self.request, self.reporter, self.with_copies = request, reporter, with_copies
+    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_replicas: bool = True) -> None:
+        """Find the model.
+
+        Args:
+            model: folder, hub id, .gguf file or adapter.
+            request: how to load it.
+            reporter: shows progress.
+            with_replicas: whether the other processes of the group, if any, load it too.
+
+        Raises:
+            InputError: as for ``find_subject``.
+        """
+        self.request, self.reporter, self.with_replicas = request, reporter, with_replicas
         self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
         self._loaded: LoadedModel | None = None
         self._resources = ExitStack()
@@ -64,11 +75,17 @@ class LocalModel:
 
     @property
     def folder(self) -> Path | None:
-        """The checkpoint's own folder; None for a GGUF."""
+        """The checkpoint's folder; None for a GGUF file."""
         return None if self.subject.source.is_gguf else self.subject.source.path
 
+    def require_outside(self, output: Path) -> None:
+        """Raise InputError when ``output`` is, contains or is inside a folder of the model."""
+        for folder in (self.subject.source.path, self.subject.adapter):
+            if folder is not None:
+                require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
+
     def made_by(self) -> dict[str, Any]:
-        """Return the hashes of weights and tokenizer, and what they run in."""
+        """Return the hashes of weights and tokenizer, device and dtype."""
         files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
         tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
         return {
@@ -80,22 +97,24 @@ class LocalModel:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model in memory, loaded at the first call. Raises InputError when it cannot be."""
+        """The model, loaded at the first call. Raises InputError when that fails."""
         if self._loaded is None:
             folder = self.folder
             if folder is None:
                 folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
                 convert_gguf(self.subject.source.path, folder, self.reporter)
             load = partial(_load, folder, self.subject, self.request)
-            self._loaded = load_with_replicas(load, self.reporter) if self.with_copies else load(reporter=self.reporter)
+            self._loaded = (
+                load_with_replicas(load, self.reporter) if self.with_replicas else load(reporter=self.reporter)
+            )
         return self._loaded
 
     def generator(self) -> Generator:
         """Return a generator over the model in memory."""
-        return answering(self.loaded, self.request.batch_size)
+        return local_generator(self.loaded, self.request.batch_size)
 
 
-def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:
+def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Reporter) -> LoadedModel:
     loaded = load_model(
         folder,
         subject.source.name,
@@ -114,12 +133,16 @@ class ServedModel:
 
     def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
         self.endpoint = EndpointGenerator(
-            endpoint, request.model or None, concurrency=request.concurrency, reporter=reporter
+            endpoint,
+            request.model or None,
+            concurrency=request.concurrency,
+            extra=request.request_fields(),
+            reporter=reporter,
         )
         self.endpoint.check()
 
     def made_by(self) -> dict[str, Any]:
-        """Return servers and model; what weights they have cannot be known from here."""
+        """Return servers and model name; the hash of the weights is unknown."""
         return self.endpoint.describe()
 
     def generator(self) -> Generator:

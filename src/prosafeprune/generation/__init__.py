@@ -1,6 +1,6 @@
 """Answers to prompts."""
 
-from prosafeprune.generation.backend import Answer, Decoding, Generator, Timed, answer_all
-from prosafeprune.generation.local import ChangedWhileAnswering, LocalGenerator
+from prosafeprune.generation.backend import Answer, Decoding, Generator, TimedGenerator, answer_all
+from prosafeprune.generation.local import EditedGenerator, LocalGenerator
 
-__all__ = ["Answer", "ChangedWhileAnswering", "Decoding", "Generator", "LocalGenerator", "Timed", "answer_all"]
+__all__ = ["Answer", "Decoding", "EditedGenerator", "Generator", "LocalGenerator", "TimedGenerator", "answer_all"]

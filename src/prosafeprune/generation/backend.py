@@ -1,4 +1,4 @@
-"""What anything that answers prompts offers: a model in memory, a server, a method wrapped around a model."""
+"""The interface of everything that answers prompts: a model in memory, a server, a method wrapped around a model."""
 
 from __future__ import annotations
 
@@ -13,66 +13,65 @@ from prosafeprune.progress import Advance, ignore
 
 
 class Decoding(BaseModel):
-    """How answers are drawn from a model."""
+    """Decoding settings."""
 
     model_config = ConfigDict(frozen=True)
 
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0)
-    """0 takes the likeliest token each time."""
+    """0 is greedy decoding."""
     seed: int = Field(default=0, ge=0)
-    """Of the draws, when the temperature is not 0."""
+    """Used only when sampling."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer."""
+    """A generated answer."""
 
     text: str
     finished: bool
-    """Whether the model ended it by itself; False when it was cut at the limit."""
+    """False when it was cut off at the token limit."""
     tokens: int | None = None
-    """How many tokens were written, the one that ended it included; None when that is not known."""
+    """Generated tokens, the end token included; None when unknown."""
     seconds: float | None = None
-    """How long it took, as :class:`Timed` measures it; None when nobody did."""
+    """As measured by :class:`TimedGenerator`; None when not timed."""
 
 
 class Generator(Protocol):
     """Answers prompts, each as a single user turn."""
 
     def describe(self) -> dict[str, Any]:
-        """Return, for the record, what decides the answers besides prompts and decoding; plain JSON values."""
+        """Return, as plain JSON values, what the answers depend on besides prompts and decoding."""
         ...
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        """Yield the place of each prompt with its answer, in whatever order they are done.
+        """Yield the index of each prompt with its answer, in order of completion.
 
         Raises:
-            InputError: prompts or settings cannot be used, or the answers cannot be had.
+            InputError: prompts or settings are unusable, or generation fails.
         """
         ...
 
 
-class Timed:
-    """A generator whose answers tell how long they took.
+class TimedGenerator:
+    """Times the answers of another generator.
 
-    What is timed is the generator alone, from being asked to its last answer: rendering, reading, decoding, and all
-    that a method does besides. Each answer is given the time since the one before it, so that in batches their sum
-    tells something, and no single one.
+    The time covers the generator only: rendering, prefill, decoding and the method's own work. Each answer gets the
+    time since the previous one, so with batches only their sum is meaningful.
     """
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
     def describe(self) -> dict[str, Any]:
-        """Return what the generator tells of itself."""
+        """Return the wrapped generator's description."""
         return self.generator.describe()
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
         """Yield the generator's answers with their times. Raises InputError as it does."""
         started = time.perf_counter()
-        for place, answer in self.generator.answer(prompts, decoding):
-            yield place, replace(answer, seconds=time.perf_counter() - started)
+        for index, answer in self.generator.answer(prompts, decoding):
+            yield index, replace(answer, seconds=time.perf_counter() - started)
             started = time.perf_counter()
 
 
@@ -81,7 +80,7 @@ def answer_all(
 ) -> list[Answer]:
     """Return the answers in the order of their prompts. Raises InputError as the generator does."""
     answers: dict[int, Answer] = {}
-    for place, answer in generator.answer(prompts, decoding):
-        answers[place] = answer
+    for index, answer in generator.answer(prompts, decoding):
+        answers[index] = answer
         advance(1)
-    return [answers[place] for place in range(len(prompts))]
+    return [answers[index] for index in range(len(prompts))]

@@ -1,4 +1,4 @@
-"""Greedy continuations of raw texts, for models that have a prompt of their own in place of a chat template."""
+"""Greedy continuation of raw text, for models with their own prompt format instead of a chat template."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 
 
-# torch enters the mode each time the generator goes on, and leaves it at each yield.
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+# On a generator function, torch enters inference mode at each resumption and leaves it at each yield.
+@torch.inference_mode()
 def continue_texts(
     loaded: LoadedModel, texts: Sequence[str], max_new_tokens: int, batch_size: int | Literal["auto"]
 ) -> Iterator[tuple[int, str]]:
-    """Yield each text's place and what the model writes after it, the longest texts first.
+    """Yield the index of each text with the model's continuation, longest texts first.
 
-    The tokenizer adds its special tokens, a beginning of sequence for most, as no template has done so.
+    The tokenizer adds its special tokens (usually BOS), since no chat template has.
 
     Raises:
         InputError: out of memory with a single text or at a fixed batch size.
     """
     encoded = loaded.tokenizer(list(texts))["input_ids"]
-    head = PrefixCache(loaded.model, [tuple(ids) for ids in encoded], max_new_tokens)
+    prefix = PrefixCache(loaded.model, [tuple(ids) for ids in encoded], max_new_tokens)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
 
-    def work(rows: Sequence[int]) -> Iterator[tuple[int, str]]:
-        choice = TokenChoice(0.0, [""] * len(rows))
-        tails = [encoded[row][head.length :] for row in rows]
-        for place, ids, _ in decode_batch(loaded, tails, head, max_new_tokens, choice):
-            yield rows[place], str(loaded.tokenizer.decode(ids, skip_special_tokens=True))
+    def continue_batch(indices: Sequence[int]) -> Iterator[tuple[int, str]]:
+        choice = TokenChoice(0.0, [""] * len(indices))
+        suffixes = [encoded[index][prefix.length :] for index in indices]
+        for row, ids, _ in decode_batch(loaded, suffixes, prefix, max_new_tokens, choice):
+            yield indices[row], str(loaded.tokenizer.decode(ids, skip_special_tokens=True))
 
-    yield from BatchSize(batch_size, loaded.device).stream(order, work)
+    yield from BatchSize(batch_size, loaded.device).stream(order, continue_batch)

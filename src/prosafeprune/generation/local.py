@@ -1,7 +1,4 @@
-"""Answers from a model in memory, in batches.
-
-The tokens that all prompts begin with are run once; prompts of like length share a batch.
-"""
+"""Answers from a model in memory, in batches of prompts of similar length with one shared prefix."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
 from prosafeprune.model.loading import LoadedModel, dtype_name
 
 ROWS_ON_CPU = 64
-"""Decoding multiplies few rows by large matrices: each row costs less the more there are."""
+"""Decoding multiplies a few rows by large matrices, so each row is cheaper in a larger batch."""
 
 
 class LocalGenerator:
@@ -28,16 +25,16 @@ class LocalGenerator:
         self,
         loaded: LoadedModel,
         batch_size: int | Literal["auto"] = "auto",
-        reading: MakePromptBatches = ChatPromptBatches,
+        make_batches: MakePromptBatches = ChatPromptBatches,
     ) -> None:
         self.loaded = loaded
         self.batch_size = BatchSize(batch_size, loaded.device)
-        self.reading = reading
+        self.make_batches = make_batches
         self.batch_sizes: list[int] = []
-        """How many prompts ran at a time, batch by batch; in half precision, answers may depend on it."""
+        """Size of each batch that ran; in half precision, answers may depend on it."""
 
     def describe(self) -> dict[str, Any]:
-        """Return where and in what the model runs."""
+        """Return the device, dtype, threads and batch sizes."""
         return {
             "backend": "transformers",
             "device": self.loaded.device_name,
@@ -46,41 +43,42 @@ class LocalGenerator:
             "batch_sizes": self.batch_sizes,
         }
 
-    # torch enters the mode each time the generator goes on, and leaves it at each yield.
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    # On a generator function, torch enters inference mode at each resumption and leaves it at each yield.
+    @torch.inference_mode()
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        """Yield each prompt's place and answer as it is done, the longest prompts first.
+        """Yield the index of each prompt with its answer as it is done, longest prompts first.
 
         Raises:
             InputError: the template fails, or out of memory with a single prompt or at a fixed batch size.
         """
-        reading = self.reading(self.loaded, prompts, decoding.max_new_tokens)
+        batches = self.make_batches(self.loaded, prompts, decoding.max_new_tokens)
         if self.batch_size.automatic and self.loaded.device.type == "cpu":
-            self.batch_size.grow(ROWS_ON_CPU, ROWS_ON_CPU * reading.places * cache_bytes_per_token(self.loaded.model))
-        order = sorted(range(len(prompts)), key=lambda i: reading.lengths[i], reverse=True)
+            cache_bytes = ROWS_ON_CPU * batches.cache_length * cache_bytes_per_token(self.loaded.model)
+            self.batch_size.grow(ROWS_ON_CPU, cache_bytes)
+        order = sorted(range(len(prompts)), key=lambda i: batches.lengths[i], reverse=True)
 
-        def work(rows: Sequence[int]) -> Iterator[tuple[int, Answer]]:
-            choice = TokenChoice(decoding.temperature, [f"{decoding.seed} {prompts[i]}" for i in rows])
-            written = decode(reading.read(rows), self.loaded.end_ids, decoding.max_new_tokens, choice)
-            for place, ids, finished in written:
+        def answer_batch(indices: Sequence[int]) -> Iterator[tuple[int, Answer]]:
+            choice = TokenChoice(decoding.temperature, [f"{decoding.seed} {prompts[i]}" for i in indices])
+            decoder = batches.decoder(indices)
+            for row, ids, finished in decode(decoder, self.loaded.end_ids, decoding.max_new_tokens, choice):
                 text = str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-                yield rows[place], Answer(text, finished, len(ids) + finished)
-            self.batch_sizes.append(len(rows))
+                yield indices[row], Answer(text, finished, len(ids) + finished)
+            self.batch_sizes.append(len(indices))
 
-        yield from self.batch_size.stream(order, work)
+        yield from self.batch_size.stream(order, answer_batch)
 
 
-class ChangedWhileAnswering:
-    """A generator whose model is changed for as long as it answers, and put back afterwards."""
+class EditedGenerator:
+    """A generator whose model is edited while it answers and restored afterwards."""
 
-    def __init__(self, generator: Generator, change: Callable[[], AbstractContextManager[None]]) -> None:
-        self.generator, self.change = generator, change
+    def __init__(self, generator: Generator, edits: Callable[[], AbstractContextManager[None]]) -> None:
+        self.generator, self.edits = generator, edits
 
     def describe(self) -> dict[str, Any]:
-        """Return what the generator tells of itself."""
+        """Return the wrapped generator's description."""
         return self.generator.describe()
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        """Yield answers of the changed model. Raises InputError as the generator does."""
-        with self.change():
+        """Yield the edited model's answers. Raises InputError as the generator does."""
+        with self.edits():
             yield from self.generator.answer(prompts, decoding)

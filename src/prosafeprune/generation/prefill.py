@@ -1,4 +1,4 @@
-"""Reading the prompts of a batch: in groups of like length, so that little of it is padding, then put together."""
+"""Prefill of a batch: on a CPU in groups of similar length, which wastes less on padding, then joined."""
 
 from __future__ import annotations
 
@@ -16,84 +16,86 @@ from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.model.small_batch_linear import SmallBatchLinear
 
 GROUP = 10
-"""Rows read at a time: some hundred tokens already keep a processor busy."""
-Watch = Callable[[Sequence[int]], None]
-"""Told, before each pass over a batch, which of its rows run: for what changes some rows otherwise than others."""
+"""Rows per group: a few hundred tokens already saturate a CPU."""
+BeforePass = Callable[[Sequence[int]], None]
+"""Called before each forward pass with the indices of the rows it runs, for methods that treat rows differently."""
 
 
-def watch_nothing(rows: Sequence[int]) -> None:
-    """Take no notice: for models that treat all rows alike."""
+def no_hook(rows: Sequence[int]) -> None:
+    """Do nothing: for models that treat all rows alike."""
 
 
 @dataclass
-class Prefilled:
-    """A batch whose prompts have been read."""
+class PrefilledBatch:
+    """A batch whose prompts are in the KV cache."""
 
     cache: Any
     mask: torch.Tensor
-    """``(rows, head + tokens)``: 0 where the cache holds padding."""
+    """``(rows, prefix + suffix tokens)``: 0 where the cache holds padding."""
     positions: torch.Tensor
-    """``(rows, 1)``, of each row's last token."""
+    """``(rows, 1)``, the position of each row's last token."""
     logits: torch.Tensor
-    """``(rows, vocabulary)``, for the token behind the prompt."""
+    """``(rows, vocabulary)``, for the first token of the answer."""
 
 
 def prefill(
-    loaded: LoadedModel, tails: Sequence[Sequence[int]], head: PrefixCache, watch: Watch = watch_nothing
-) -> Prefilled:
-    """Read prompts that go on after a shared head; rows of like length should lie together."""
-    cache = head.cache(len(tails))
-    size = GROUP if can_be_joined(cache) and loaded.device.type == "cpu" else len(tails)
-    if size >= len(tails):
-        watch(range(len(tails)))
-        return _read(loaded, tails, head.length, cache)
+    loaded: LoadedModel, suffixes: Sequence[Sequence[int]], prefix: PrefixCache, before_pass: BeforePass = no_hook
+) -> PrefilledBatch:
+    """Prefill prompts given without their shared prefix; rows of similar length should be adjacent."""
+    cache = prefix.cache(len(suffixes))
+    size = GROUP if can_be_joined(cache) and loaded.device.type == "cpu" else len(suffixes)
+    if size >= len(suffixes):
+        before_pass(range(len(suffixes)))
+        return _prefill_group(loaded, suffixes, prefix.length, cache)
     groups = []
-    for start in range(0, len(tails), size):
-        group = tails[start : start + size]
-        watch(range(start, start + len(group)))
-        groups.append(_read(loaded, group, head.length, head.cache(len(group))))
+    for start in range(0, len(suffixes), size):
+        group = suffixes[start : start + size]
+        before_pass(range(start, start + len(group)))
+        groups.append(_prefill_group(loaded, group, prefix.length, prefix.cache(len(group))))
     return join(groups)
 
 
 def can_be_joined(cache: Any) -> bool:
-    """Tell whether batches with caches of this kind can be put together.
+    """Return whether batches with this kind of cache can be joined.
 
-    Layers that keep a window, or anything but keys and values, cannot be padded afterwards.
+    Sliding-window layers, and layers that hold anything but keys and values, cannot be padded after the fact.
     """
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def join(batches: Sequence[Prefilled]) -> Prefilled:
-    """Put batches into one, their rows in order, padded on the left where one is narrower than the widest."""
+def join(batches: Sequence[PrefilledBatch]) -> PrefilledBatch:
+    """Join batches into one, rows in order, padding the narrower ones on the left."""
     width = max(batch.mask.shape[1] for batch in batches)
-    whole = batches[0].cache
-    for number, layer in enumerate(whole.layers):
+    joined = batches[0].cache
+    for number, layer in enumerate(joined.layers):
         parts = [batch.cache.layers[number] for batch in batches]
-        layer.keys = torch.cat([_widened(part.keys, width, dim=2) for part in parts])
-        layer.values = torch.cat([_widened(part.values, width, dim=2) for part in parts])
-    return Prefilled(
-        whole,
-        torch.cat([_widened(batch.mask, width, dim=1) for batch in batches]),
+        layer.keys = torch.cat([_left_padded(part.keys, width, dim=2) for part in parts])
+        layer.values = torch.cat([_left_padded(part.values, width, dim=2) for part in parts])
+    return PrefilledBatch(
+        joined,
+        torch.cat([_left_padded(batch.mask, width, dim=1) for batch in batches]),
         torch.cat([batch.positions for batch in batches]),
         torch.cat([batch.logits for batch in batches]),
     )
 
 
-def step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
-    """Run some more tokens behind a cache; return the logits ``(rows, vocabulary)`` of the last one."""
+def forward_step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    """Run more tokens on top of a cache and return the last one's logits ``(rows, vocabulary)``."""
     with SmallBatchLinear():
         options = accepted(loaded.model, logits_to_keep=last_tokens(1))
         logits: torch.Tensor = run_batch(loaded.model, batch, mask, cache, **options).logits[:, -1]
     return logits
 
 
-def _read(loaded: LoadedModel, tails: Sequence[Sequence[int]], head: int, cache: Any) -> Prefilled:
-    batch = pad_batch(tails, head, "left", loaded.device)
-    logits = step(loaded, batch, batch.full_mask, cache)
-    return Prefilled(cache, batch.full_mask, batch.positions[:, -1:], logits)
+def _prefill_group(
+    loaded: LoadedModel, suffixes: Sequence[Sequence[int]], prefix_length: int, cache: Any
+) -> PrefilledBatch:
+    batch = pad_batch(suffixes, prefix_length, "left", loaded.device)
+    logits = forward_step(loaded, batch, batch.full_mask, cache)
+    return PrefilledBatch(cache, batch.full_mask, batch.positions[:, -1:], logits)
 
 
-def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
-    """Return the tensor with zeros in front, ``width`` places of ``dim`` in all."""
-    behind = [0, 0] * (tensor.ndim - 1 - dim)
-    return functional.pad(tensor, [*behind, width - tensor.shape[dim], 0])
+def _left_padded(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
+    """Return the tensor with zeros in front, so that ``dim`` has size ``width``."""
+    trailing = [0, 0] * (tensor.ndim - 1 - dim)
+    return functional.pad(tensor, [*trailing, width - tensor.shape[dim], 0])

@@ -1,4 +1,4 @@
-"""The prompts of one call as a model reads them, batch by batch. A method that reads them otherwise has its own."""
+"""The encoded prompts of one call, ready to be prefilled in batches. Methods that encode otherwise have their own."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 
 
-class Reading(Protocol):
-    """Prompts ready to be read."""
+class PromptBatches(Protocol):
+    """Encoded prompts that can be prefilled in any grouping."""
 
     @property
     def lengths(self) -> Sequence[int]:
-        """Tokens of each prompt; prompts of like length share a batch."""
+        """Tokens of each prompt; prompts of similar length share a batch."""
         ...
 
     @property
-    def places(self) -> int:
-        """Places in the cache that the longest prompt takes, its answer included."""
+    def cache_length(self) -> int:
+        """KV cache positions that the longest prompt and its answer take."""
         ...
 
-    def read(self, rows: Sequence[int]) -> BatchDecoder:
-        """Read some of the prompts, in this order, up to the first token of their answers."""
+    def decoder(self, rows: Sequence[int]) -> BatchDecoder:
+        """Prefill the prompts with these indices, in this order, and return the decoder of the batch."""
         ...
 
 
-MakePromptBatches = Callable[[LoadedModel, Sequence[str], int], Reading]
-"""Makes the reading of some prompts, each to be answered in as many tokens, at most. Raises InputError."""
+MakePromptBatches = Callable[[LoadedModel, Sequence[str], int], PromptBatches]
+"""Encodes prompts, given the most tokens an answer may have. Raises InputError."""
 
 
 class ChatPromptBatches:
-    """Each prompt as one user turn, behind a system prompt if there is one."""
+    """Each prompt as one user turn, after a system prompt if there is one."""
 
     def __init__(
         self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, system: str | None = None
     ) -> None:
-        """Encode the prompts, and run the tokens they all begin with. Raises InputError when the template fails."""
+        """Encode the prompts and run their shared prefix. Raises InputError when the template fails."""
         self.loaded = loaded
         self.ids = [prompt.ids for prompt in encode_prompts(loaded.tokenizer, prompts, system)]
         self.lengths = [len(ids) for ids in self.ids]
-        self.places = max(self.lengths, default=0) + max_new_tokens
-        self.head = PrefixCache(loaded.model, self.ids, max_new_tokens)
+        self.cache_length = max(self.lengths, default=0) + max_new_tokens
+        self.prefix = PrefixCache(loaded.model, self.ids, max_new_tokens)
 
-    def read(self, rows: Sequence[int]) -> PlainBatchDecoder:
-        """Read some of the prompts."""
-        return PlainBatchDecoder(self.loaded, prefill(self.loaded, self.tails(rows), self.head))
+    def decoder(self, rows: Sequence[int]) -> PlainBatchDecoder:
+        """Prefill the prompts with these indices."""
+        return PlainBatchDecoder(self.loaded, prefill(self.loaded, self.suffixes(rows), self.prefix))
 
-    def tails(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
-        """Return what follows the shared head in some of the prompts."""
-        return [self.ids[row][self.head.length :] for row in rows]
+    def suffixes(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the prompts with these indices without the shared prefix."""
+        return [self.ids[row][self.prefix.length :] for row in rows]

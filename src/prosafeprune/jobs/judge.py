@@ -15,11 +15,11 @@ from prosafeprune.judge.builtin import UNSUPPORTED_LANGUAGE
 from prosafeprune.judge.judging import judge_in_chunks
 from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.report.judges_page import judges_page
 from prosafeprune.report.page import write_page
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 
@@ -39,9 +39,20 @@ class JudgedFile:
         """Answers by class, the commonest first."""
         return dict(Counter(verdict.answer_class.value for verdict in self.verdicts).most_common())
 
+    @property
+    def unmeasured_languages(self) -> str:
+        """A warning of answers in languages that the built-in judge was not measured in; empty without any."""
+        count = sum(verdict.reason == UNSUPPORTED_LANGUAGE for verdict in self.verdicts)
+        if not count:
+            return ""
+        return (
+            f"{count} of {len(self.verdicts)} answers are in a language that the built-in judge was not measured in, "
+            "and count as undetermined. Choose --judge qwen3guard or llm for them."
+        )
+
 
 def judge_file(
-    answers: Path, settings: JudgeSettings, labels: str | None, output: Path | None, overwrite: bool, reporter: Reporter
+    answers: Path, settings: JudgeOptions, labels: str | None, output: Path | None, overwrite: bool, reporter: Reporter
 ) -> JudgedFile:
     """Judge a file's answers, compare with the labels in field ``labels``, and write rows with verdicts to ``output``.
 
@@ -55,12 +66,11 @@ def judge_file(
     name, verdicts = _ask(settings, exchanges, reporter)
     if output is not None:
         write_verdicts(output, rows, verdicts)
-    _warn(verdicts, reporter)
     return JudgedFile(name, rows, exchanges, verdicts, agreement(verdicts, given) if given is not None else None)
 
 
 def compare_on_file(
-    answers: Path, settings: JudgeSettings, names: str, output: Path | None, overwrite: bool, reporter: Reporter
+    answers: Path, settings: JudgeOptions, names: str, output: Path | None, overwrite: bool, reporter: Reporter
 ) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
@@ -107,7 +117,7 @@ def write_label_sheet(answers: Path, count: int, output: Path, overwrite: bool, 
     return write_sheet(output, sample_rows(rows, count, seed))
 
 
-def _settings_of(name: str, settings: JudgeSettings) -> JudgeSettings:
+def _settings_of(name: str, settings: JudgeOptions) -> JudgeOptions:
     judge, _, model = name.partition("=")
     given = settings.model_dump() | {"judge": judge, "safety": "refusal"}
     if model:
@@ -116,23 +126,10 @@ def _settings_of(name: str, settings: JudgeSettings) -> JudgeSettings:
         given |= {"judge_endpoint": None, "judge_model": None}
     if judge == "classifier":
         given["judge_endpoint"] = None
-    return validate_settings(JudgeSettings, given)
+    return validate_settings(JudgeOptions, given)
 
 
-def _ask(settings: JudgeSettings, exchanges: Sequence[Exchange], reporter: Reporter) -> tuple[str, list[Verdict]]:
+def _ask(settings: JudgeOptions, exchanges: Sequence[Exchange], reporter: Reporter) -> tuple[str, list[Verdict]]:
     chosen = make_judge(settings, reporter)
     with reporter.stage(f"Judging with {chosen.name}", len(exchanges)) as advance:
         return chosen.name, judge_in_chunks(chosen, exchanges, advance)
-
-
-def _warn(verdicts: Sequence[Verdict], reporter: Reporter) -> None:
-    """Warn of answers in languages that the built-in judge was not measured in."""
-    count = sum(
-        verdict.answer_class is AnswerClass.UNDETERMINED and verdict.reason == UNSUPPORTED_LANGUAGE
-        for verdict in verdicts
-    )
-    if count:
-        reporter.warning(
-            f"{count} of {len(verdicts)} answers are in a language that the built-in judge was not measured in, and "
-            "count as undetermined. Choose --judge qwen3guard or llm for them."
-        )

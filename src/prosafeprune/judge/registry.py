@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 
 SERVED_ONLY = ("llm",)
 LOCAL_ONLY = ("classifier",)
@@ -30,7 +30,7 @@ class SafetyByHarmlessness:
         return [replace(verdict, safety="harmlessness") for verdict in self.judge_asked.judge(exchanges)]
 
 
-def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
+def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     """Return the judge, ready to be asked: its server has been tried, or its model is in memory.
 
     Raises:
@@ -43,7 +43,7 @@ def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
     return judge
 
 
-def _check(settings: JudgeSettings) -> None:
+def _check(settings: JudgeOptions) -> None:
     """Raise InputError, before anything is loaded, when settings do not fit together."""
     judge = settings.judge
     if judge == "builtin" and (settings.judge_endpoint or settings.judge_model):
@@ -60,7 +60,7 @@ def _check(settings: JudgeSettings) -> None:
         )
 
 
-def _judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
+def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     if settings.judge == "builtin":
         from prosafeprune.judge.builtin import BuiltinJudge
 
@@ -74,7 +74,7 @@ def _judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
     return _in_memory(settings, reporter)
 
 
-def _served(settings: JudgeSettings, endpoint: str, reporter: Reporter) -> Judge:
+def _served(settings: JudgeOptions, endpoint: str, reporter: Reporter) -> Judge:
     from prosafeprune.generation.openai_client import OpenAIClient
     from prosafeprune.judge.models.chat_model import LlmJudge
     from prosafeprune.judge.models.qwen3guard import served_qwen3guard
@@ -89,7 +89,7 @@ def _served(settings: JudgeSettings, endpoint: str, reporter: Reporter) -> Judge
     return LlmJudge(client, concurrency=settings.judge_concurrency)
 
 
-def _in_memory(settings: JudgeSettings, reporter: Reporter) -> Judge:
+def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
     from prosafeprune.judge.models import qwen3guard, wildguard
     from prosafeprune.model.loading import load_model
     from prosafeprune.model.source import find_source

@@ -47,7 +47,8 @@ def fitted_projection(
     )
     gram = (stacked.T @ stacked).double()
     gram.diagonal().add_(RIDGE * _within_class_variance(classes, min(stacked.shape)))
-    return stacked @ torch.linalg.solve(gram, targets.double()).to(stacked.dtype)
+    solution: torch.Tensor = torch.linalg.solve(gram, targets.double())
+    return stacked @ solution.to(stacked.dtype)
 
 
 def _within_class_variance(classes: list[torch.Tensor], dimensions: int) -> float:

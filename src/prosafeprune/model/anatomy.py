@@ -1,13 +1,15 @@
-"""The submodules of a decoder: every weight matrix of every layer that the method may edit, found generically."""
+"""The submodules of a decoder: every weight matrix of every layer that the method may edit, in any architecture."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.errors import InputError
@@ -35,18 +37,19 @@ KINDS = {
     "dense_4h_to_h": "down",
     "in_proj_z": "output_gate",
 }
-"""The paper's word for a matrix by the last part of its name; any other matrix is called by that part itself."""
+"""The paper's name for a matrix, by the last part of its module name; other matrices keep that part as their kind."""
 HEAD_GATES = {"in_proj_a", "in_proj_b", "in_proj_ba"}
-"""How fast each head of linear attention forgets, and how much it writes."""
+"""Decay and write strength of each head of linear attention."""
 
 
 class Skipped(StrEnum):
-    """Why a matrix is left alone."""
+    """Why a matrix is not edited."""
 
     ROUTER = "a router"
     GATE = "a gate with one output"
-    HEAD_GATES = "gates with one output a head"
-    EXPERTS = "experts in a form whose routing cannot be seen"
+    HEAD_GATES = "gates with one output per head"
+    EXPERTS = "experts whose routing cannot be observed"
+    ZERO = "all zeros"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Anatomy:
     layers_name: str
     submodules: tuple[Submodule, ...]
     skipped: dict[str, Skipped] = field(default_factory=dict)
-    """Matrices left alone, by name in the layer, with the reason; ``*`` stands for any number."""
+    """Matrices that are not edited, by name in the layer, with the reason; ``*`` is any number."""
 
     @property
     def num_layers(self) -> int:
@@ -70,15 +73,25 @@ class Anatomy:
 
     @property
     def has_experts(self) -> bool:
-        """Whether some submodules are read by the tokens routed to them alone."""
+        """Whether there are experts, which only the tokens routed to them pass through."""
         return any(one.expert is not None for one in self.submodules)
 
     def without_experts(self) -> Anatomy:
-        """Return the same with those submodules alone that every token runs through."""
+        """Return the same without experts: with the submodules that every token passes through."""
         return replace(self, submodules=tuple(one for one in self.submodules if one.expert is None))
 
+    def without_zeros(self, layers: Collection[int] | None = None) -> Anatomy:
+        """Return the same without matrices in which every weight is zero, which have no outputs to find subspaces in.
+
+        Only those of ``layers`` are looked at, if given; the others' weights may not be in memory.
+        """
+        zero = [one for one in self.submodules if (layers is None or one.layer in layers) and one.is_zero()]
+        skipped = {**self.skipped, **{one.name: Skipped.ZERO for one in zero}}
+        kept = tuple(one for one in self.submodules if one not in zero)
+        return replace(self, submodules=kept, skipped=skipped) if zero else self
+
     def describe(self) -> list[str]:
-        """Return one line for each kind of submodule: how many there are, and their shape."""
+        """Return one line for each kind of submodule: their number and shape."""
         shapes: dict[str, Counter[str]] = {}
         for submodule in self.submodules:
             kind = submodule.kind if submodule.expert is None else f"{submodule.kind} of experts"
@@ -90,12 +103,12 @@ class Anatomy:
         return lines
 
 
-def find_anatomy(model: Any) -> Anatomy:
+def find_anatomy(model: PreTrainedModel) -> Anatomy:
     """Find the decoder layers and their submodules.
 
-    The layers are the one ModuleList as long as the text config says there are layers. Every ``nn.Linear`` and
-    ``Conv1D`` in them is a submodule, and so is every matrix of every expert, except routers and gates to a single
-    output.
+    The layers are the one ModuleList with as many entries as the text config has layers. Every ``nn.Linear`` and
+    ``Conv1D`` in them is a submodule, and so is every matrix of every expert, but not routers and gates with a single
+    output. Matrices in which every weight is zero are left alone too.
 
     Raises:
         InputError: not exactly one such list, or a layer in which no submodule is found.
@@ -126,11 +139,11 @@ def find_anatomy(model: Any) -> Anatomy:
         of_layer = _submodules_of_layer(layer, number, f"{layers_name}.{number}", config, skipped)
         if not of_layer:
             raise InputError(
-                f"{config.model_type}: layer {number} holds no linear matrix that can be edited. "
+                f"{config.model_type}: layer {number} has no linear matrix that can be edited. "
                 "This architecture is not supported."
             )
         submodules += of_layer
-    return Anatomy(layers, layers_name, tuple(submodules), skipped)
+    return Anatomy(layers, layers_name, tuple(submodules), skipped).without_zeros()
 
 
 def _submodules_of_layer(
@@ -170,7 +183,7 @@ def _reason_to_skip(name: str, module: nn.Module, parameter: nn.Parameter, confi
         return Skipped.GATE
     if parts[-1] in HEAD_GATES:
         return Skipped.HEAD_GATES
-    # A list of experts, each with matrices of its own, or one of parameters that do not say how they lie.
+    # A list of experts, each with its own matrices, or stacked parameters whose layout is unknown.
     is_one_of_many = "experts" in parts and any(part.isdigit() for part in parts[parts.index("experts") :])
     if is_one_of_many or (not is_linear and "expert" in name):
         return Skipped.EXPERTS
@@ -188,6 +201,6 @@ def _with_any_number(name: str) -> str:
 
 def _kind(name: str) -> str:
     last = name.rpartition(".")[2]
-    if last == "c_proj":  # GPT-2 calls two different matrices so
+    if last == "c_proj":  # GPT-2 has two matrices of this name
         return "o" if "attn" in name else "down"
     return KINDS.get(last, last)

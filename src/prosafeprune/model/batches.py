@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 
@@ -35,7 +36,7 @@ class PaddedBatch:
         return torch.cat([self.mask.new_ones(len(self.mask), self.prefix_length), self.mask], dim=1)
 
 
-def accepted(model: Any, **options: Any) -> dict[str, Any]:
+def accepted(model: PreTrainedModel, **options: Any) -> dict[str, Any]:
     """Return those options that the model's forward pass names; older architectures lack some."""
     named = inspect.signature(model.forward).parameters
     return {name: value for name, value in options.items() if name in named}
@@ -51,7 +52,7 @@ def last_tokens(count: int) -> list[int]:
     return list(range(-count, 0))
 
 
-def cache_bytes_per_token(model: Any) -> int:
+def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """Return an upper bound of what one token takes in the KV cache, in bytes."""
     config = model.config.get_text_config(decoder=True)
     heads = config.num_attention_heads
@@ -78,7 +79,7 @@ def pad_batch(
     return PaddedBatch(ids.to(device), mask.to(device), positions.to(device), prefix_length)
 
 
-def run_batch(model: Any, batch: PaddedBatch, mask: torch.Tensor, cache: Any, **options: Any) -> Any:
+def run_batch(model: PreTrainedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any, **options: Any) -> Any:
     """Run a padded batch after what is in a KV cache; return the model's output.
 
     Args:

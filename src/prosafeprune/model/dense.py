@@ -1,4 +1,4 @@
-"""Matrices as plain numbers, whether the model holds them so or quantised."""
+"""Weight matrices in floating point, whether the model stores them so or quantised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 ROWS_AT_ONCE = 1024
-"""Rows of the identity that a quantised layer is run on at a time."""
+"""Rows of the identity matrix that a quantised layer is run on at a time."""
 
 
 def matrix_shape(module: nn.Module) -> tuple[int, int]:
@@ -21,24 +21,24 @@ def matrix_shape(module: nn.Module) -> tuple[int, int]:
 
 
 def is_quantised(stored: torch.Tensor) -> bool:
-    """Tell whether a matrix is stored in a form that cannot be edited in place."""
+    """Return whether a matrix is stored in a form that cannot be edited in place."""
     return not stored.dtype.is_floating_point
 
 
 def dense_weight(module: nn.Module) -> torch.Tensor:
-    """Return a module's matrix as stored or, when it is quantised, the ``(d_out, d_in)`` that it multiplies with.
+    """Return the stored matrix of a linear module or, when it is quantised, the ``(d_out, d_in)`` it multiplies with.
 
-    The latter by running it on the identity: bitsandbytes packs matrices anew for some CPUs at the first run, after
-    which its own dequantisation, and PEFT's, return other numbers.
+    The latter by running the module on the identity matrix: on some CPUs bitsandbytes repacks matrices at their first
+    run, after which its own dequantisation, and PEFT's, return wrong numbers.
     """
-    weight: torch.Tensor = module.weight
+    linear: Any = module
+    weight: torch.Tensor = linear.weight
     if not is_quantised(weight):
         return weight.detach()
-    d_in = matrix_shape(module)[1]
-    bias, module.bias = module.bias, None
+    bias, linear.bias = linear.bias, None
     try:
         with torch.no_grad():
-            identity = torch.eye(d_in, device=module.weight.device)
-            return torch.cat([module(rows) for rows in identity.split(ROWS_AT_ONCE)]).T
+            identity = torch.eye(matrix_shape(module)[1], device=weight.device)
+            return torch.cat([linear(rows) for rows in identity.split(ROWS_AT_ONCE)]).T
     finally:
-        module.bias = bias
+        linear.bias = bias

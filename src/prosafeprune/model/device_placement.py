@@ -1,4 +1,4 @@
-"""Where the weights of a model go: to one device or, where it is too large for one GPU, layer by layer to all GPUs."""
+"""Device placement: the model on one device or, if too large for one GPU, spread over all GPUs layer by layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.parallel.launch import ALL_GPUS, local_rank
 
 ROOM = 0.85
-"""The part of a GPU's free memory that weights may take. The rest is for states, and the cache of keys and values."""
+"""The share of a GPU's free memory that weights may take. The rest is for activations and the KV cache."""
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 DeviceMap = dict[str, torch.device]
@@ -23,12 +23,12 @@ DeviceMap = dict[str, torch.device]
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device named or, for ``auto``, a CUDA GPU, an Apple GPU, or the CPU, whichever comes first.
+    """Return the named device or, for ``auto``, the first available of: CUDA GPU, Apple GPU, CPU.
 
-    For ``all`` it is the first GPU.
+    For ``all`` it is the first GPU. Each process that torchrun started has its own GPU.
 
     Raises:
-        InputError: it cannot be used. Of several processes that torchrun started, each has a GPU of its own.
+        InputError: it cannot be used.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -44,7 +44,7 @@ def choose_device(device: str) -> torch.device:
         tried = torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {device}: cannot be used here ({first_line(error)}). Try cpu or auto.") from error
-    return tried.device if chosen.type == "cuda" else chosen  # which GPU, where it was not said
+    return tried.device if chosen.type == "cuda" else chosen  # with the index of the GPU
 
 
 def device_name(device: torch.device) -> str:
@@ -55,20 +55,20 @@ def device_name(device: torch.device) -> str:
 def place_weights(
     device: str, chosen: torch.device, folder: Path, name: str, dtype: torch.dtype, make_meta: Callable[[], Any]
 ) -> DeviceMap | None:
-    """Return where the parts of a model go, as transformers takes it; None leaves all on the CPU.
+    """Return a device map as transformers takes it; None leaves the model on the CPU.
 
-    With ``all`` it is spread over all GPUs; with ``auto`` when one GPU does not hold it and there are several.
+    With ``all`` the model is spread over all GPUs; with ``auto`` if it does not fit one GPU and there are several.
 
     Args:
-        device: what was asked for.
-        chosen: the device that this is, or where all begins.
+        device: the value of ``--device``.
+        chosen: the device it stands for, or the first of several.
         folder: the checkpoint.
-        name: what the user called it.
-        dtype: that it will run in.
-        make_meta: makes the model with the shapes of its weights alone.
+        name: the user's name for it.
+        dtype: the dtype it will run in.
+        make_meta: makes the model on the meta device.
 
     Raises:
-        InputError: all GPUs together have no room for it, or it is quantised and ``all`` was asked for.
+        InputError: it does not fit all GPUs together, or it is quantised and ``all`` was asked for.
     """
     if chosen.type == "cpu":
         return None
@@ -82,23 +82,23 @@ def place_weights(
 
 
 def spread(meta: Any, device: str, name: str) -> DeviceMap:
-    """Return how a model, of which only shapes are known, is spread over all GPUs; each decoder layer lies on one.
+    """Return a device map of a meta-device model over all GPUs that keeps each decoder layer on one GPU.
 
-    Every GPU gets about equally much, as far as its memory goes.
+    GPUs get about equal shares, within their memory.
 
     Raises:
-        InputError: there is no room for it.
+        InputError: it does not fit.
     """
     from accelerate.utils import get_balanced_memory, infer_auto_device_map
 
-    meta.tie_weights()  # a change of dtype may have parted weights that are one
+    meta.tie_weights()  # a change of dtype may have untied them
     room = {number: int(ROOM * _free(torch.device("cuda", number))) for number in range(torch.cuda.device_count())}
     whole = sorted({*(meta._no_split_modules or ()), *_layer_classes(meta)})
     balanced = get_balanced_memory(meta, max_memory=dict(room), no_split_module_classes=whole)
-    for limits in (balanced, room):  # where GPUs are unlike, an even share may be too much for one
+    for limits in (balanced, room):  # if GPUs differ, an equal share may be too much for one
         placed = infer_auto_device_map(meta, max_memory=dict(limits), no_split_module_classes=whole)
         if set(placed.values()) <= set(room):
-            # As devices, not as numbers: accelerate takes the first of them for the model's inputs.
+            # Devices rather than numbers: accelerate uses the first of them for the model's inputs.
             return {part: torch.device("cuda", number) for part, number in placed.items()}
     needed = sum(parameter.numel() * parameter.itemsize for parameter in meta.parameters())
     raise InputError(
@@ -108,7 +108,7 @@ def spread(meta: Any, device: str, name: str) -> DeviceMap:
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Return what the weights of a checkpoint take in memory in a dtype. Raises InputError when one cannot be read."""
+    """Return the bytes of a checkpoint's weights in memory in a dtype. Raises InputError when one cannot be read."""
     tensors = [
         entry for file in sorted(folder.glob("*.safetensors")) for entry in read_shard_header(file).tensors.values()
     ]
@@ -123,12 +123,12 @@ def _fits(folder: Path, dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _free(device: torch.device) -> int:
-    torch.cuda.empty_cache()  # what a model that is gone has left
+    torch.cuda.empty_cache()  # left by earlier models
     return int(torch.cuda.mem_get_info(device)[0])
 
 
 def _layer_classes(meta: Any) -> set[str]:
-    """Return the classes of what the model keeps in lists: its layers, whatever transformers knows of them."""
+    """Return the classes of the entries of the model's module lists: its layers, known to transformers or not."""
     lists = (module for module in meta.modules() if isinstance(module, torch.nn.ModuleList))
     return {type(layer).__name__ for layers in lists for layer in layers if len(layers) > 1}
 
@@ -137,4 +137,4 @@ def _require_several_gpus() -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count < 2:
         found = "there is one GPU" if count else "there is no GPU"
-        raise InputError(f"--device {ALL_GPUS}: {found}, and all is for several. Use auto.")
+        raise InputError(f"--device {ALL_GPUS}: {found}, and all needs several. Use auto.")

@@ -48,8 +48,8 @@ def expert_submodules(module: Any, layer: int, module_name: str) -> list[Submodu
 def watched_experts(module: Any, on_input: OnExpertInput) -> Iterator[None]:
     """Inside the context, run the experts one by one and call ``on_input`` with the input of each of their matrices.
 
-    This replaces the model's ``experts_implementation``: the faster ones multiply the tokens of all experts at once, and
-    each expert's inputs could only be had by a second product.
+    This replaces the model's ``experts_implementation``: the faster ones multiply the tokens of all experts at once, so
+    that seeing one expert's inputs would take a second product.
     """
     with replaced_forward(module, partial(_run, module, on_input)):
         yield

@@ -1,7 +1,7 @@
-"""Fused matrices taken apart: which output rows of one stored matrix belong to which submodule of the paper.
+"""Fused matrices: which output rows of one stored matrix belong to which submodule of the paper.
 
-Models store q, k and v, or gate and up, stacked in one matrix in one of several layouts. Each layout here returns, for
-a name the paper uses, the output rows it owns. What is put on the outputs of attention as a gate is called output_gate.
+Models store q, k and v, or gate and up, stacked in one matrix in one of several layouts. Each layout here returns the
+output rows of each submodule by the paper's name. A gate on the outputs of attention is called output_gate.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class AttentionShape:
 
 
 def attention_shape(config: Any) -> AttentionShape:
-    """Read the shape of attention from a text config, whatever the architecture calls its parts."""
+    """Read the shape of attention from a text config, whatever its field names."""
     heads = config.num_attention_heads
-    # Falcon writes its key/value heads as a flag (multi_query) or as num_kv_heads.
+    # Falcon gives its key/value heads as a flag (multi_query) or as num_kv_heads.
     key_value_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_kv_heads", None) or heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return AttentionShape(heads, key_value_heads, head_width)
@@ -42,7 +42,7 @@ def stacked_qkv(config: Any) -> Rows:
 
 
 def interleaved_qkv(config: Any) -> Rows:
-    """For each head its query, key and value rows in turn (GPT-NeoX, BLOOM)."""
+    """For each head its query, key and value rows (GPT-NeoX, BLOOM)."""
     shape = attention_shape(config)
     rows = torch.arange(shape.heads * 3 * shape.head_width).view(shape.heads, 3, shape.head_width)
     return {name: rows[:, i].reshape(-1) for i, name in enumerate("qkv")}
@@ -64,21 +64,21 @@ def falcon_qkv(config: Any) -> Rows:
 
 
 def stacked_gate_up(config: Any) -> Rows:
-    """The gate's rows, then as many of the up projection (Phi-3, GLM)."""
+    """All gate rows, then as many up rows (Phi-3, GLM)."""
     width = config.intermediate_size
     rows = torch.arange(2 * width)
     return {"gate": rows[:width], "up": rows[width:]}
 
 
 def gated_query(config: Any) -> Rows:
-    """For each head its query rows, then as many of a gate on its output (Qwen3-Next, Qwen3.5)."""
+    """For each head its query rows, then as many rows of a gate on its output (Qwen3-Next, Qwen3.5)."""
     shape = attention_shape(config)
     rows = torch.arange(shape.heads * 2 * shape.head_width).view(shape.heads, 2, shape.head_width)
     return {"q": rows[:, 0].reshape(-1), "output_gate": rows[:, 1].reshape(-1)}
 
 
 def linear_qkvz(config: Any) -> Rows:
-    """For each key head of linear attention its query and key rows, then its value heads', then their gates'."""
+    """For each key head of linear attention its query and key rows, then those of its value heads and their gates."""
     heads, width = config.linear_num_key_heads, config.linear_key_head_dim
     values = config.linear_num_value_heads // heads * config.linear_value_head_dim
     rows = torch.arange(heads * (2 * width + 2 * values)).view(heads, -1)
@@ -109,7 +109,7 @@ LAYOUTS: dict[str, Callable[[Any], Rows]] = {
 def fused_rows(module_name: str, d_out: int, config: Any) -> Rows | None:
     """Return the rows of each submodule in the fused matrix ``module_name``, or None when it is not a known fused one.
 
-    A layout whose rows do not add up to ``d_out`` is not this one, so the matrix is then treated as a whole.
+    If the rows of the layout do not add up to ``d_out``, the layout is a different one, and the matrix is not split.
     """
     layout = LAYOUTS.get(module_name.rpartition(".")[2])
     if layout is interleaved_qkv and config.model_type == "falcon":

@@ -1,6 +1,6 @@
-"""A model's own forward pass, made to begin or to end at a layer, or watched as it enters layers.
+"""A model's own forward pass, made to begin or to end at a layer, or recorded as it enters layers.
 
-Everything is undone when the context ends.
+Everything is undone at the end of the context.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 Forms = dict[int, int | None]
-"""What each layer returns: a tuple of so many parts, or None for a bare tensor."""
+"""What each layer returns: the length of a tuple, or None for a bare tensor."""
 
 
 class EndReached(Exception):
-    """Ends a forward pass from inside; whoever ends one catches it."""
+    """Ends a forward pass from inside; caught by the code that wanted it to end."""
 
 
 @contextmanager
 def beginning_at(layers: nn.ModuleList, start: int, states: torch.Tensor | None, forms: Forms) -> Iterator[None]:
-    """Let the layers below ``start`` hand on ``states`` in place of computing anything.
+    """Make the layers below ``start`` return ``states`` instead of computing anything.
 
-    Embeddings, masks and positions stay the model's own business.
+    Embeddings, masks and positions are still the model's own.
     """
     with ExitStack() as stack:
         for number in range(start):
-            stack.enter_context(replaced_forward(layers[number], _hand_on(states, forms.get(number))))
+            stack.enter_context(replaced_forward(layers[number], _return(states, forms.get(number))))
         yield
 
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let a module run another function in place of its own forward pass."""
+    """Make a module run another function in place of its own forward."""
     before = module.__dict__.get("forward")
     module.forward = forward
     try:
@@ -42,32 +43,32 @@ def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator
     finally:
         if before is None:
             del module.forward
-        else:  # libraries that move weights about wrap a forward pass in the same way
+        else:  # libraries that move weights wrap a module's forward in the same way
             module.forward = before
 
 
 @contextmanager
 def ending_at(
-    model: Any, layers: nn.ModuleList, last_layer: int | None, read: list[torch.Tensor], stop: bool
+    model: PreTrainedModel, layers: nn.ModuleList, last_layer: int | None, leaving: list[torch.Tensor], stop: bool
 ) -> Iterator[None]:
-    """Put into ``read`` what leaves ``last_layer``, and end the pass there with :class:`EndReached`.
+    """Append the output of ``last_layer`` to ``leaving``, and end the pass there with :class:`EndReached`.
 
-    Without a last layer it is what the model's head is about to read, and the pass ends there if it shall ``stop``.
+    Without a last layer it is the input of the LM head, and the pass ends there only if ``stop``.
     """
 
-    def leaving(module: nn.Module, arguments: Any, output: Any) -> None:
-        read.append(output[0] if isinstance(output, tuple) else output)
+    def after_layer(module: nn.Module, arguments: Any, output: Any) -> None:
+        leaving.append(output[0] if isinstance(output, tuple) else output)
         raise EndReached
 
-    def entering(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        read.append(arguments[0])
+    def before_head(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        leaving.append(arguments[0])
         if stop:
             raise EndReached
 
     if last_layer is None:
-        handle = model.get_output_embeddings().register_forward_pre_hook(entering)
+        handle = model.get_output_embeddings().register_forward_pre_hook(before_head)
     else:
-        handle = layers[last_layer].register_forward_hook(leaving)
+        handle = layers[last_layer].register_forward_hook(after_layer)
     try:
         yield
     finally:
@@ -76,9 +77,9 @@ def ending_at(
 
 @contextmanager
 def recording(layers: nn.ModuleList, wanted: Sequence[int], forms: Forms) -> Iterator[dict[int, torch.Tensor]]:
-    """Give a dictionary that holds, after each pass, the states that entered each wanted layer.
+    """Yield a dictionary that holds, after each pass, the states that entered each wanted layer.
 
-    ``forms`` learns what the layers below the highest of these return.
+    ``forms`` is filled with what the layers below the highest of these return.
     """
     entered: dict[int, torch.Tensor] = {}
     handles = []
@@ -93,7 +94,7 @@ def recording(layers: nn.ModuleList, wanted: Sequence[int], forms: Forms) -> Ite
             handle.remove()
 
 
-def _hand_on(states: Any, parts: int | None) -> Callable[..., Any]:
+def _return(states: Any, parts: int | None) -> Callable[..., Any]:
     def forward(*arguments: Any, **options: Any) -> Any:
         return states if parts is None else (states, *[None] * (parts - 1))
 
@@ -102,7 +103,7 @@ def _hand_on(states: Any, parts: int | None) -> Callable[..., Any]:
 
 def _record_entry(entered: dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
     def hook(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
-        # A layer may go on in place, so that what is kept must be a copy.
+        # A copy, since a layer may change its input in place.
         entered[layer] = (arguments[0] if arguments else options["hidden_states"]).clone()
 
     return hook

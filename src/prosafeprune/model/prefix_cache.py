@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.batches import Padding, accepted, last_tokens, pad_batch, run_batch
@@ -22,7 +22,7 @@ CACHEABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def shared_prefix_length(
-    model: Any, texts: Sequence[tuple[int, ...]], padding: Padding, further_tokens: int = 0
+    model: PreTrainedModel, texts: Sequence[tuple[int, ...]], padding: Padding, further_tokens: int = 0
 ) -> int:
     """Return how many leading tokens all texts share, leaving at least one token to each.
 
@@ -37,9 +37,10 @@ def shared_prefix_length(
         further_tokens: tokens generated after each text, at most.
 
     Raises:
-        InputError: a text is longer than the model's positions.
+        InputError: a text is longer than the model's positions, or has a token id beyond its embeddings.
     """
     config = model.config.get_text_config(decoder=True)
+    require_known_tokens(config, texts)
     reach = max(map(len, texts), default=0) + further_tokens
     require_positions(config, reach, further_tokens)
     window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
@@ -48,6 +49,16 @@ def shared_prefix_length(
     first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
     shared = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
     return min(shared, min(map(len, texts)) - 1)
+
+
+def require_known_tokens(config: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raise InputError when a text has a token id without an embedding: the tokenizer is another model's."""
+    largest = max((max(text, default=0) for text in texts), default=0)
+    if largest >= config.vocab_size:
+        raise InputError(
+            f"The tokenizer gives the token id {largest}, and the model has {config.vocab_size} embeddings. Restore "
+            "the model's own tokenizer files."
+        )
 
 
 def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
@@ -65,7 +76,7 @@ def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
         )
 
 
-def run_prefix(model: Any, prefix: Sequence[int]) -> DynamicCache:
+def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     """Return the keys and values of a prefix, in a cache of one row.
 
     Inside a context that begins or ends the pass at some layer, the layers that did not run get zeros of the same
@@ -87,7 +98,7 @@ def run_prefix(model: Any, prefix: Sequence[int]) -> DynamicCache:
 def expand_cache(prefix_cache: DynamicCache, rows: int) -> DynamicCache:
     """Return a copy of a cache of one row, with that row ``rows`` times."""
     cache = copy.deepcopy(prefix_cache)
-    cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+    cache.reorder_cache(torch.LongTensor([0] * rows))
     return cache
 
 
@@ -96,7 +107,11 @@ class PrefixCache:
 
     @torch.inference_mode()
     def __init__(
-        self, model: Any, prompts: Sequence[tuple[int, ...]], further_tokens: int, at_most: int | None = None
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[tuple[int, ...]],
+        further_tokens: int,
+        at_most: int | None = None,
     ) -> None:
         """Run the prefix of ``prompts``, each followed by ``further_tokens`` at most.
 
@@ -127,7 +142,7 @@ class PrefixCache:
         return run_batch(self.model, batch, batch.full_mask, self.cache(len(suffixes)), **options)
 
 
-def _can_share(model: Any, config: Any) -> bool:
+def _can_share(model: PreTrainedModel, config: Any) -> bool:
     kinds = getattr(config, "layer_types", None)
     keeps_other_state = (kinds and not CACHEABLE_LAYERS.issuperset(kinds)) or getattr(model, "_is_stateful", False)
     # Without position ids a model counts padding too, which would shift what follows a prefix.

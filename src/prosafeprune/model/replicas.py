@@ -1,10 +1,10 @@
-"""Copies of a model in the processes that follow this one: each holds it whole, and runs its share of the prompts."""
+"""Replicas of a model in the follower processes: each holds the complete model and runs its share of the prompts."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,13 +15,13 @@ from prosafeprune.parallel.process_group import Leader, current_leader
 from prosafeprune.progress import Reporter, SilentReporter
 
 Task = Callable[[LoadedModel, Sequence[int]], Iterator[Any]]
-"""What a process does with its model for the items at some places. It is pickled, and so is what it yields."""
+"""What a process does with its model for the items at some indices. It is pickled, and so is what it yields."""
 MODEL = "model"
-"""What a follower has at hand under this name is its copy."""
+"""Key of the replica in a follower's state."""
 
 
 class Replicas:
-    """The copies of one model, which follow whatever is done to its weights."""
+    """The replicas of one model, kept equal to it when its weights change."""
 
     def __init__(self, leader: Leader, loaded: LoadedModel) -> None:
         self.leader, self.loaded = leader, loaded
@@ -29,26 +29,26 @@ class Replicas:
 
     @property
     def size(self) -> int:
-        """How many processes have the model, this one among them."""
+        """Number of processes with the model, including this one."""
         return self.leader.size
 
     def deal(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Deal items to the processes so that all get as long ones: their places, for each process."""
-        order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+        """Deal items to the processes so that all get items of similar length; return each process's indices."""
+        order = sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
         return [order[rank :: self.size] for rank in range(self.size)]
 
     def share(self, task: Task, shares: Sequence[Sequence[int]], own: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        """Run a task in all processes; yield what it yields, with the number of the process, as it comes.
+        """Run a task in all processes; yield its results, with the rank of the process, as they arrive.
 
         Args:
-            task: what to do in the others.
-            shares: the places that each process takes.
+            task: what the followers do.
+            shares: the indices for each process.
             own: what this process does with the first share.
 
         Raises:
-            InputError: as the task does, in whatever process.
+            InputError: as the task does, in any process.
         """
-        self._bring_up_to_date()
+        self._synchronise()
         self.leader.give(_Share(task, shares))
         for item in own:
             yield 0, item
@@ -56,15 +56,15 @@ class Replicas:
         yield from self.leader.remaining()
 
     def change(self, change: Callable[[LoadedModel], None]) -> None:
-        """Let the others change what their copies are made of, as this process is about to do with its model."""
-        self._bring_up_to_date()
+        """Make the same structural change to the replicas that this process is about to make to its model."""
+        self._synchronise()
         self.leader.give(_Change(change))
         self._finish()
 
-    def _bring_up_to_date(self) -> None:
-        """Send the weights that have been changed in place since the last time.
+    def _synchronise(self) -> None:
+        """Broadcast the weights that have been changed in place since the last time.
 
-        torch counts such changes of every tensor, so that no one who edits weights has to think of the copies.
+        torch counts in-place changes of every tensor, so code that edits weights need not know of replicas.
         """
         parameters = self.loaded.model.named_parameters()
         changed = [name for name, parameter in parameters if self._versions.get(id(parameter)) != parameter._version]
@@ -82,13 +82,24 @@ class Replicas:
             pass
 
 
+@dataclass
+class ReplicatedModel(LoadedModel):
+    """A model that follower processes hold, too."""
+
+    leader: Leader
+    replicas: Replicas = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.replicas = Replicas(self.leader, self)
+
+
 def load_with_replicas(load: Callable[..., LoadedModel], reporter: Reporter) -> LoadedModel:
-    """Load a model here and, where other processes follow this one, in all of them at once.
+    """Load a model in this process and, at the same time, in all followers there are.
 
     ``load`` is pickled, and called with a ``reporter``.
 
     Raises:
-        InputError: as ``load`` does, in whatever process.
+        InputError: as ``load`` does, in any process.
     """
     leader = current_leader()
     if leader is None:
@@ -99,18 +110,17 @@ def load_with_replicas(load: Callable[..., LoadedModel], reporter: Reporter) -> 
         for _ in leader.remaining():
             pass
         advance(1)
-    loaded.replicas = Replicas(leader, loaded)
-    return loaded
+    return ReplicatedModel(**vars(loaded), leader=leader)
 
 
 @dataclass(frozen=True)
 class _Load:
     load: Callable[..., LoadedModel]
 
-    def __call__(self, at_hand: dict[str, Any]) -> Iterator[Any]:
-        at_hand.pop(MODEL, None)
-        gc.collect()  # two at once may not fit
-        at_hand[MODEL] = self.load(reporter=SilentReporter())
+    def __call__(self, state: dict[str, Any]) -> Iterator[Any]:
+        state.pop(MODEL, None)
+        gc.collect()  # two models at once may not fit
+        state[MODEL] = self.load(reporter=SilentReporter())
         yield from ()
 
 
@@ -118,8 +128,8 @@ class _Load:
 class _Change:
     change: Callable[[LoadedModel], None]
 
-    def __call__(self, at_hand: dict[str, Any]) -> Iterator[Any]:
-        self.change(at_hand[MODEL])
+    def __call__(self, state: dict[str, Any]) -> Iterator[Any]:
+        self.change(state[MODEL])
         yield from ()
 
 
@@ -127,8 +137,8 @@ class _Change:
 class _Receive:
     names: list[str]
 
-    def __call__(self, at_hand: dict[str, Any]) -> Iterator[Any]:
-        broadcast(_weights(at_hand[MODEL], self.names))
+    def __call__(self, state: dict[str, Any]) -> Iterator[Any]:
+        broadcast(_weights(state[MODEL], self.names))
         yield from ()
 
 
@@ -137,10 +147,10 @@ class _Share:
     task: Task
     shares: Sequence[Sequence[int]]
 
-    def __call__(self, at_hand: dict[str, Any]) -> Iterator[Any]:
-        places = self.shares[torch.distributed.get_rank()]
-        if places:
-            yield from self.task(at_hand[MODEL], places)
+    def __call__(self, state: dict[str, Any]) -> Iterator[Any]:
+        indices = self.shares[torch.distributed.get_rank()]
+        if indices:
+            yield from self.task(state[MODEL], indices)
 
 
 def _weights(loaded: LoadedModel, names: Sequence[str]) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Changing what flows through the decoder layers while a model runs: hooks that are gone when the context ends."""
+"""Changing the residual stream of the decoder layers while a model runs, by hooks that are removed with the context."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from transformers.pytorch_utils import Conv1D
 from prosafeprune.model.anatomy import Anatomy
 
 Change = Callable[[torch.Tensor], torch.Tensor]
-"""Makes new states ``(rows, tokens, d)`` of those it is given, which it leaves as they are."""
+"""Returns new states ``(rows, tokens, d)`` given the present ones, which it must not change in place."""
 WRITING_KINDS = {"o", "down"}
 
 
 @contextmanager
 def changed_inputs(modules: list[nn.Module], change: Change) -> Iterator[None]:
-    """Let each module read what ``change`` makes of its hidden states."""
+    """Apply ``change`` to the hidden states that each module reads."""
 
     def hook(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         if arguments:
@@ -34,7 +34,7 @@ def changed_inputs(modules: list[nn.Module], change: Change) -> Iterator[None]:
 
 @contextmanager
 def changed_outputs(modules: Mapping[int, nn.Module], changes: Callable[[int], Change]) -> Iterator[None]:
-    """Let each module hand on what ``changes(number)`` makes of its output, a tensor or the first of a tuple."""
+    """Apply ``changes(number)`` to the output of each module, a tensor or the first of a tuple."""
 
     def hook_of(number: int) -> Callable[..., Any]:
         change = changes(number)
@@ -53,7 +53,7 @@ def changed_outputs(modules: Mapping[int, nn.Module], changes: Callable[[int], C
 def writers(anatomy: Anatomy) -> list[nn.Module]:
     """Return the modules of all layers whose outputs are added to the residual stream: attention and MLP.
 
-    They are the parts of a layer that hold matrices; where a layer holds its matrices itself, those that write.
+    They are the children of a layer that contain matrices; of matrices that are children themselves, those that write.
     """
     kinds = {submodule.module: submodule.kind for submodule in anatomy.submodules}
     found: list[nn.Module] = []

@@ -9,7 +9,7 @@ the layers that run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ class ResumedModel:
         self.prefix = texts[0].ids[: min(shared, min(len(text.prompt_ids) for text in texts) - 1)]
         self._forms: Forms = {}
         lengths = [len(text.ids) - len(self.prefix) for text in texts]
-        width = int(self.model.get_input_embeddings().weight.shape[1])
+        width = int(self.model.config.get_text_config(decoder=True).hidden_size)
         tokens = sum(lengths) + len(self.prefix)
         self.cached = StateCache(affordable_layers(sorted({one for one in layers if one > 0}), tokens, width), lengths)
         if self.cached.layers:
@@ -187,11 +187,9 @@ class ResumedModel:
         options = accepted(self.model, logits_to_keep=last_tokens(wanted))
         leaving: list[torch.Tensor] = []
         of_tokens: Any = None
-        with ending_at(self.model, self.anatomy.layers, last_layer, leaving, stop=not logits):
-            try:
-                of_tokens = run_batch(self.model, batch, batch.full_mask, cache, **options).logits[:, -wanted:]
-            except EndReached:
-                pass
+        ending = ending_at(self.model, self.anatomy.layers, last_layer, leaving, stop=not logits)
+        with ending, suppress(EndReached):
+            of_tokens = run_batch(self.model, batch, batch.full_mask, cache, **options).logits[:, -wanted:]
         hidden = leaving[0][:, -wanted:]
         if not torch.isfinite(hidden).all():
             raise InputError(f"{self.loaded.name}: its output is not finite. Use --dtype float32 or bfloat16.")

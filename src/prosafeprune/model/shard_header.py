@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor as the header tells of it; its data are the file's bytes ``start`` to before ``end``."""
+    """One tensor in the header; its data are the bytes of the file from ``start`` up to ``end``."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -21,14 +21,14 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """The first bytes of a shard, as they stand, and what they say."""
+    """The first bytes of a shard, raw and parsed."""
 
     raw: bytes
     tensors: dict[str, TensorEntry]
 
 
 def read_shard_header(file: Path) -> ShardHeader:
-    """Read the header of a shard. Raises InputError when the shard is cut short, or no safetensors file."""
+    """Read the header of a shard. Raises InputError when the shard is truncated or not a safetensors file."""
     try:
         raw = _read_raw(file)
         return ShardHeader(raw, _entries(raw, file.stat().st_size))
@@ -41,7 +41,7 @@ def _read_raw(file: Path) -> bytes:
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")
         if length > file.stat().st_size - 8:
-            raise ValueError("the header is cut short")
+            raise ValueError("the header is truncated")
         return prefix + stream.read(length)
 
 
@@ -52,6 +52,6 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
             continue
         start, end = (len(raw) + offset for offset in entry["data_offsets"])
         if end > file_size:
-            raise ValueError(f"the data of {name} is cut short")
+            raise ValueError(f"the data of {name} are truncated")
         tensors[name] = TensorEntry(entry["dtype"], tuple(entry["shape"]), start, end)
     return tensors

@@ -1,4 +1,4 @@
-"""Room for large tensors: memory while it lasts, else a temporary file."""
+"""Storage for large tensors: memory while there is room, else a temporary file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from prosafeprune.errors import InputError
 
 KEPT_IN_MEMORY = 2**31
-"""Bytes from which a tensor on the CPU is put into a temporary file."""
+"""Bytes above which a tensor on the CPU goes to a temporary file."""
 SHARE_OF_GPU = 8
-"""A tensor that would take more than this part of a GPU's free memory is put on the CPU."""
+"""A tensor goes to the CPU if it would take more than one part in so many of the GPU's free memory."""
 
 
 def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, what: str) -> torch.Tensor:
@@ -23,8 +23,8 @@ def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     Args:
         shape: its shape.
         dtype: its dtype.
-        device: where it is wanted.
-        what: what it will hold, for the error.
+        device: the preferred device.
+        what: its content, for the error.
 
     Raises:
         InputError: the disk has no room for a temporary file.
@@ -35,12 +35,12 @@ def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     if size <= KEPT_IN_MEMORY:
         return torch.empty(shape, dtype=dtype)
     folder = tempfile.gettempdir()
-    # Writing to a mapped file on a full disk kills the process, so it must not come to that.
+    # Writing to a mapped file on a full disk kills the process.
     if shutil.disk_usage(folder).free < size:
         raise InputError(
             f"{folder}: {size / 1e9:.1f} GB are needed for {what}. Make room, point TMPDIR elsewhere, or use fewer "
             "prompts."
         )
-    with tempfile.TemporaryFile() as file:  # has no name to be left behind; the mapping keeps it alive
+    with tempfile.TemporaryFile() as file:  # unnamed, so nothing is left behind; the mapping keeps it alive
         mapped = np.memmap(file, dtype=np.uint8, mode="w+", shape=(size,))
         return torch.from_numpy(mapped).view(dtype).view(shape)

@@ -1,4 +1,4 @@
-"""One weight matrix of one decoder layer, and how it lies in the tensor that stores it."""
+"""One weight matrix of one decoder layer, and its layout in the tensor that stores it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from prosafeprune.model.dense import dense_weight, matrix_shape
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How a matrix ``W (d_out, d_in)`` lies in a stored tensor, which may hold others too."""
+    """Where a matrix ``W (d_out, d_in)`` is in a stored tensor, which may hold others too."""
 
     rows: torch.Tensor | None = None
-    """The output rows of the stored matrix that are W's; None for all."""
+    """The output rows of the stored matrix that belong to W; None means all."""
     transposed: bool = False
     """Whether the stored matrix is ``(d_in, d_out)``."""
     expert: int | None = None
-    """Which of the matrices of a three-dimensional tensor it is; None where the tensor is one matrix."""
+    """Index into a three-dimensional tensor of experts; None when the tensor is one matrix."""
 
     def matrix(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return the one stored matrix that W lies in, as a view."""
+        """Return a view of the stored matrix that contains W."""
         return stored if self.expert is None else stored[self.expert]
 
     def take(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return a copy of W out of the stored tensor, in float32.
+        """Return a copy of W from the stored tensor, in float32.
 
-        A copy always: what a product rounds to may depend on how its factors are aligned in memory, and the tensors
-        of a checkpoint are not aligned alike however it is read.
+        Always a copy: the rounding of a product may depend on the memory alignment of its factors, and the alignment of
+        a checkpoint's tensors depends on how it was read.
         """
         weight = self.matrix(stored).T if self.transposed else self.matrix(stored)
         return (weight if self.rows is None else weight[self.rows.to(weight.device)]).to(torch.float32, copy=True)
@@ -50,25 +50,25 @@ class Submodule:
 
     layer: int
     kind: str
-    """The paper's word: q, k, v, o, gate, up, down; or the module's own last name."""
+    """The paper's name (q, k, v, o, gate, up, down), else the last part of the module's name."""
     module_name: str
     """Full name in the model, e.g. ``model.layers.3.mlp.up_proj``."""
     module: nn.Module
     layout: Layout = field(default_factory=Layout)
-    """How it lies in the parameter."""
+    """Where it is in the parameter."""
     parameter: str = "weight"
-    """The module's own name for the parameter that stores it."""
+    """Name, in the module, of the parameter that stores it."""
 
     @property
     def name(self) -> str:
-        """A name unique in the model, e.g. ``...self_attn.qkv_proj[k]``, or ``...mlp.experts.5.gate`` of an expert."""
+        """A name unique in the model, e.g. ``...self_attn.qkv_proj[k]``, or ``...mlp.experts.5.gate`` for an expert."""
         if self.expert is not None:
             return f"{self.module_name}.{self.expert}.{self.kind}"
         return f"{self.module_name}[{self.kind}]" if self.rows is not None else self.module_name
 
     @property
     def reads(self) -> str:
-        """A name for the tensor it reads; the gate and up matrices of an expert share one."""
+        """A name for its input; the gate and up matrices of an expert share one."""
         return self.module_name if self.expert is None else f"{self.module_name}.{self.expert}.{self.parameter}"
 
     @property
@@ -89,7 +89,7 @@ class Submodule:
 
     @property
     def rows(self) -> torch.Tensor | None:
-        """Output rows of the stored matrix that belong to it; None for all."""
+        """Output rows of the stored matrix that belong to it; None means all."""
         return self.layout.rows
 
     @property
@@ -108,11 +108,21 @@ class Submodule:
         return (d_out if self.rows is None else len(self.rows)), d_in
 
     def weight(self) -> torch.Tensor:
-        """Return W as the model in memory has it, in float32; a quantised one dequantised."""
+        """Return W of the model in memory in float32, dequantised if need be."""
         return self.take(dense_weight(self.module) if self.expert is None else self.stored)
 
+    def is_zero(self) -> bool:
+        """Return whether all of W is zero, as in layers added by LLaMA-Pro; False if it is not in memory."""
+        if self.stored.is_meta or not self.stored.dtype.is_floating_point:
+            return False
+        matrix = self.layout.matrix(self.stored)
+        matrix = matrix.T if self.transposed else matrix
+        rows = torch.arange(self.shape[0]) if self.rows is None else self.rows
+        # In chunks, since the first one already decides for nearly every matrix.
+        return not any(bool(matrix[chunk.to(matrix.device)].any()) for chunk in rows.split(64))
+
     def take(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return W out of the stored parameter, in float32."""
+        """Return W from the stored parameter, in float32."""
         return self.layout.take(stored)
 
     def put(self, stored: torch.Tensor, weight: torch.Tensor) -> None:
@@ -129,5 +139,5 @@ class Submodule:
 
 
 def layout_of(module: nn.Module, rows: torch.Tensor | None = None) -> Layout:
-    """Return how rows of a linear module's matrix lie in its weight: GPT-2's Conv1D stores it transposed."""
+    """Return the layout of rows of a linear module's matrix in its weight: GPT-2's Conv1D stores it transposed."""
     return Layout(rows, transposed=isinstance(module, Conv1D))

@@ -1,1 +1,1 @@
-"""Several processes: torchrun, and workers on a Ray cluster."""
+"""Several processes: those of torchrun, and workers on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What torchrun tells the processes that it starts, in their environment."""
+"""The environment that torchrun gives the processes it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from prosafeprune.errors import InputError
 
 ALL_GPUS = "all"
-"""What ``--device`` calls all GPUs of a machine together."""
+"""The value of ``--device`` for all GPUs of a machine together."""
 
 
 def process_count() -> int:
@@ -17,11 +17,11 @@ def process_count() -> int:
 
 
 def local_rank() -> int | None:
-    """Return which of the processes on this machine this one is; None without torchrun."""
+    """Return this process's index on its machine; None without torchrun."""
     return int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) if process_count() > 1 else None
 
 
 def require_one_process(what: str) -> None:
-    """Raise InputError when ``what``, which one process does alone, was started by torchrun."""
+    """Raise InputError when torchrun started ``what``, which runs in a single process."""
     if process_count() > 1:
-        raise InputError(f"{what} runs in one process alone. Start it without torchrun.")
+        raise InputError(f"{what} runs in a single process. Start it without torchrun.")

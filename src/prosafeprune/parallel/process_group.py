@@ -1,7 +1,12 @@
-"""The processes that torchrun started for one job: the first leads, the others follow.
+"""The process group that torchrun started for one job: the first process leads, the others follow.
 
 The leader alone reads the command line, prints, judges and writes. Followers wait for work, do their share of it and
-send back what comes of it. An error in one of them is the leader's error, and all leave together.
+send back the results. An error in any process is the leader's error, and all processes leave.
+
+Why not torch's object collectives or ``accelerate.gather_object``: a collective blocks until every process calls it.
+Here the leader takes results as they arrive while it does its own share, a follower abandons work when newer work
+waits, and an error must reach the leader in place of a result; messages with keys in the store do all three. Only large
+messages and weights go through torch's ``send``, ``recv`` and ``broadcast``.
 """
 
 from __future__ import annotations
@@ -17,19 +22,21 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.parallel.launch import local_rank
-from prosafeprune.parallel.messages import Post, broadcast
+from prosafeprune.parallel.messages import Mailbox, broadcast
 
 Work = Callable[[dict[str, Any]], Iterator[Any]]
-"""Done by a follower with what it has at hand, which work may change; what it yields is sent back. It is pickled."""
-PATIENCE = timedelta(days=30)
-"""Followers wait for as long as the leader judges, or searches."""
-PAUSE = 0.01
-"""Seconds between two looks at whether something has come back."""
-FAREWELL = 10.0
-"""Seconds the leader stays for the followers to hear that all is done."""
+"""What a follower does with its state, which work may change; it yields results. It is pickled."""
+TIMEOUT = timedelta(days=30)
+"""Followers wait while the leader judges or searches."""
+POLL_SECONDS = 0.01
+"""Between two checks for results."""
+FAREWELL_SECONDS = 10.0
+"""How long the leader waits at the end for followers to hear that there is no more work."""
 
 
 class _Leave:
@@ -46,130 +53,131 @@ class _Failed:
 
 
 class Leader:
-    """The first process, with what it needs to give work to the others."""
+    """The first process, which gives work to the others."""
 
-    def __init__(self, post: Post, size: int) -> None:
+    def __init__(self, mailbox: Mailbox, size: int) -> None:
         self.size = size
-        """How many processes there are, the leader among them."""
-        self._post = post
+        """Number of processes, including the leader."""
+        self._mailbox = mailbox
         self._given = 0
         self._awaited: dict[int, int] = {}
-        """Of each follower that is still at the latest work, how many replies it has sent."""
+        """For each follower still doing the latest work, how many results it has sent."""
 
     def give(self, work: Work) -> None:
-        """Give all followers work. What they still had to do of earlier work, they leave."""
+        """Give all followers work. They abandon earlier work that is not finished."""
         self._send(work)
 
     def arrived(self) -> Iterator[tuple[int, Any]]:
-        """Yield what has come back by now, with the number of the process that it comes from.
+        """Yield the results that have arrived, each with the rank of its process.
 
         Raises:
             InputError: a follower failed.
         """
         for rank in list(self._awaited):
             while rank in self._awaited:
-                key = _reply_key(self._given, rank, self._awaited[rank])
-                if not self._post.has(key):
+                key = _result_key(self._given, rank, self._awaited[rank])
+                if not self._mailbox.has(key):
                     break
-                reply = self._post.take(key, partial(distributed.recv, src=rank))
+                result = self._mailbox.take(key, partial(distributed.recv, src=rank))
                 self._awaited[rank] += 1
-                if isinstance(reply, _Failed):
-                    raise InputError(f"{reply.reason} (Said by process {rank} of 0 to {self.size - 1}.)")
-                if isinstance(reply, _Done):
+                if isinstance(result, _Failed):
+                    raise InputError(f"{result.reason} (Reported by process {rank} of 0 to {self.size - 1}.)")
+                if isinstance(result, _Done):
                     del self._awaited[rank]
                 else:
-                    yield rank, reply
+                    yield rank, result
 
     def remaining(self) -> Iterator[tuple[int, Any]]:
-        """Yield what comes back until all followers are done with the latest work. Raises as :meth:`arrived` does."""
+        """Yield results until all followers have finished the latest work. Raises as :meth:`arrived` does."""
         while self._awaited:
             yield from self.arrived()
-            time.sleep(PAUSE)
+            time.sleep(POLL_SECONDS)
 
     def dismiss(self) -> None:
-        """Let the followers leave; the exit code that counts is the leader's."""
+        """Let the followers exit; only the leader's exit code counts."""
         with suppress(RuntimeError, ProSafePruneError):  # they may be gone already
             self._send(_Leave())
-            until = time.monotonic() + FAREWELL
+            until = time.monotonic() + FAREWELL_SECONDS
             while self._awaited and time.monotonic() < until:
                 for _ in self.arrived():
                     pass
-                time.sleep(PAUSE)
+                time.sleep(POLL_SECONDS)
 
     def _send(self, message: Work | _Leave) -> None:
         self._given += 1
         self._awaited = dict.fromkeys(range(1, self.size), 0)
-        self._post.put(_work_key(self._given), message, lambda buffer: broadcast([buffer]))
+        self._mailbox.put(_work_key(self._given), message, lambda content: broadcast([content]))
 
 
 class Follower:
     """Any other process."""
 
-    def __init__(self, post: Post, rank: int) -> None:
-        self._post, self._rank = post, rank
+    def __init__(self, mailbox: Mailbox, rank: int) -> None:
+        self._mailbox, self._rank = mailbox, rank
         self._taken = 0
-        self._at_hand: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
 
     def work(self) -> None:
-        """Do what the leader gives, until it lets this process leave."""
+        """Do what the leader gives until it dismisses this process."""
         while True:
             self._taken += 1
             key = _work_key(self._taken)
-            self._post.store.wait([key], PATIENCE)
-            work = self._post.take(key, lambda buffer: broadcast([buffer]))
+            self._mailbox.store.wait([key], TIMEOUT)
+            work = self._mailbox.take(key, lambda content: broadcast([content]))
             if isinstance(work, _Leave):
-                self._reply(0, _Done())
+                self._send(0, _Done())
                 return
             self._do(work)
 
     def _do(self, work: Work) -> None:
-        place = 0
+        sent = 0
         try:
-            for reply in work(self._at_hand):
-                self._reply(place, reply)
-                place += 1
-                if self._post.has(_work_key(self._taken + 1)):
-                    return  # the leader wants something else by now
+            for result in work(self._state):
+                self._send(sent, result)
+                sent += 1
+                if self._mailbox.has(_work_key(self._taken + 1)):
+                    return  # the leader has moved on
         except ProSafePruneError as error:
-            self._reply(place, _Failed(str(error)))
+            self._send(sent, _Failed(str(error)))
         else:
-            self._reply(place, _Done())
+            self._send(sent, _Done())
 
-    def _reply(self, place: int, reply: Any) -> None:
-        self._post.put(_reply_key(self._taken, self._rank, place), reply, partial(distributed.send, dst=0))
+    def _send(self, number: int, result: Any) -> None:
+        key = _result_key(self._taken, self._rank, number)
+        self._mailbox.put(key, result, partial(distributed.send, dst=0))
 
 
 _leader: Leader | None = None
 
 
 def current_leader() -> Leader | None:
-    """Return the leader, when this process is one."""
+    """Return the leader if this process is one."""
     return _leader
 
 
 @contextmanager
 def joined_process_group() -> Iterator[None]:
-    """Lead the other processes for as long as the context; a process that is to follow never enters it, and exits.
+    """Lead the other processes inside the context. A follower never enters it: it works, then exits.
 
     Raises:
         SystemExit: at the end of a follower.
     """
     global _leader
-    store, rank, size = next(iter(distributed.rendezvous("env://", timeout=PATIENCE)))
+    store, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
     own = local_rank()
     has_gpu = own is not None and own < torch.cuda.device_count()
     if has_gpu:
         torch.cuda.set_device(own)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    group_store = distributed.PrefixStore("group", store)
-    distributed.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=PATIENCE)
-    post = Post(distributed.PrefixStore("post", store))
+    group_store = PrefixStore("group", store)
+    distributed.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=TIMEOUT)
+    mailbox = Mailbox(PrefixStore("mailbox", store))
     if rank > 0:
-        # Where the leader is gone without a word, whoever ended it has told why.
+        # When the leader is gone, it has already reported why.
         with suppress(distributed.DistError):
-            Follower(post, rank).work()
+            Follower(mailbox, rank).work()
         sys.exit()
-    _leader = Leader(post, size)
+    _leader = Leader(mailbox, size)
     try:
         yield
     finally:
@@ -182,5 +190,5 @@ def _work_key(number: int) -> str:
     return f"work/{number}"
 
 
-def _reply_key(number: int, rank: int, place: int) -> str:
-    return f"reply/{number}/{rank}/{place}"
+def _result_key(work: int, rank: int, number: int) -> str:
+    return f"result/{work}/{rank}/{number}"

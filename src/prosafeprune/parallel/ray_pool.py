@@ -1,6 +1,6 @@
-"""Workers on a Ray cluster: each makes what it works with once, and what a lost one had to do is given to another.
+"""Workers on a Ray cluster: each sets up its state once, and the task of a lost worker goes to another.
 
-Ray is an extra, and imported only where a cluster is asked for.
+Ray is an optional dependency, imported only when a cluster is asked for.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prosafeprune.errors import InputError, NotApplicableError, ProSafePruneError
+from prosafeprune.errors import InputError, NotApplicableError, ProSafePruneError, first_line
 from prosafeprune.parallel.launch import ALL_GPUS, require_one_process
 
 Setup = Callable[[Any], Any]
-"""Makes of what a worker has, None at first, what it has from then on. It is pickled."""
-SECONDS_TO_ANSWER = 10
-MOST_LOSSES = 3
-"""Workers that may be lost with the same task: more, and it is the task that ends them."""
+"""Returns a worker's new state given its present one, None at first. It is pickled."""
+CONNECT_SECONDS = 10
+MAX_LOSSES = 3
+"""Workers that may be lost with one task; beyond that, the task is what kills them."""
 
 
 class Task(Hashable, Protocol):
-    """Something to do with what a worker has. It is pickled; equal tasks are done once."""
+    """Something to do with a worker's state. It is pickled; equal tasks run once."""
 
     def __call__(self, state: Any) -> Any:
-        """Do it; what is returned is pickled."""
+        """Do it and return a result that can be pickled."""
         ...
 
 
@@ -39,15 +39,15 @@ class _Failure:
     not_applicable: bool
 
 
-class _Hand:
-    """What runs on the cluster: it makes its state when it gets its first task."""
+class _Actor:
+    """What runs on the cluster: it sets up its state when it gets its first task."""
 
     def __init__(self) -> None:
         self.state: Any = None
         self.done = 0
 
     def do(self, setups: list[Any], task: Task) -> Any:
-        """Do a task, after those of the setups that are new."""
+        """Run the setups that are new, then the task."""
         import ray
 
         try:
@@ -55,59 +55,59 @@ class _Hand:
                 self.state = ray.get(setup)(self.state)
                 self.done += 1
             return task(self.state)
-        except NotApplicableError as error:  # told in results, which must not depend on who found it
+        except NotApplicableError as error:  # appears in results, which must not depend on the worker
             return _Failure(str(error), not_applicable=True)
         except ProSafePruneError as error:
-            place = ray.util.get_node_ip_address()
-            return _Failure(f"{error} (Said by a worker on {place}.)", not_applicable=False)
+            address = ray.util.get_node_ip_address()
+            return _Failure(f"{error} (Reported by a worker on {address}.)", not_applicable=False)
 
 
 @dataclass
 class _Worker:
     options: dict[str, Any]
-    """What Ray needs to place it."""
-    hand: Any = None
+    """Its resources, for Ray's scheduler."""
+    actor: Any = None
     task: Task | None = None
-    """What it does at the moment."""
+    """The task it is running."""
 
 
 class Pool:
-    """Workers that are given tasks as they become free. Results do not depend on which of them does what."""
+    """Workers that get tasks as they become free. Results do not depend on which worker does what."""
 
-    def __init__(self, places: Iterable[dict[str, Any]], setup: Setup) -> None:
+    def __init__(self, worker_options: Iterable[dict[str, Any]], setup: Setup) -> None:
         import ray
 
-        self._make_hand = ray.remote(_Hand)
+        self._actor_class = ray.remote(_Actor)
         self._setups = [ray.put(setup)]
-        self._workers = [_Worker(options) for options in places]
+        self._workers = [_Worker(options) for options in worker_options]
         self._waiting: deque[Task] = deque()
         self._running: dict[Any, _Worker] = {}
         self._results: dict[Task, Any] = {}
         self._losses: Counter[Task] = Counter()
 
     def change(self, setup: Setup) -> None:
-        """Let all workers, those made later too, change what they have before they begin another task."""
+        """Change the state of all workers, including later ones, before their next task."""
         import ray
 
         self._setups.append(ray.put(setup))
 
     def expect(self, tasks: Iterable[Task]) -> None:
-        """Begin with tasks whose results will be asked for, those named first before the others."""
+        """Begin tasks whose results will be asked for, in this order."""
         known = {*self._results, *self._waiting, *(worker.task for worker in self._running.values())}
         self._waiting.extend(task for task in dict.fromkeys(tasks) if task not in known)
-        self._hand_out()
+        self._dispatch()
 
     def result(self, task: Task) -> Any:
-        """Return what comes of a task, done already or now.
+        """Return the result of a task, waiting for it if need be.
 
         Raises:
-            InputError: it cannot be done, or workers are lost whenever they try.
-            NotApplicableError: as the task does.
+            InputError: the task raises it, or workers are lost whenever they try the task.
+            NotApplicableError: the task raises it.
         """
         self.expect([task])
         while task not in self._results:
-            self._take_in()
-            self._hand_out()
+            self._collect()
+            self._dispatch()
         found = self._results[task]
         if isinstance(found, _Failure):
             raise (NotApplicableError if found.not_applicable else InputError)(found.reason)
@@ -118,20 +118,20 @@ class Pool:
         import ray
 
         for worker in self._workers:
-            if worker.hand is not None:
-                ray.kill(worker.hand)
+            if worker.actor is not None:
+                ray.kill(worker.actor)
         self._running.clear()
 
-    def _hand_out(self) -> None:
+    def _dispatch(self) -> None:
         for worker in self._workers:
             if worker.task is None and self._waiting:
-                if worker.hand is None:
-                    worker.hand = self._make_hand.options(**worker.options).remote()
+                if worker.actor is None:
+                    worker.actor = self._actor_class.options(**worker.options).remote()
                 worker.task = self._waiting.popleft()
-                self._running[worker.hand.do.remote(self._setups, worker.task)] = worker
+                self._running[worker.actor.do.remote(self._setups, worker.task)] = worker
 
-    def _take_in(self) -> None:
-        """Wait for a worker, and keep what it has done or, when it is lost, put its task back."""
+    def _collect(self) -> None:
+        """Wait for a worker and store its result or, when the worker is lost, put its task back."""
         import ray
 
         done, _ = ray.wait(list(self._running), num_returns=1)
@@ -144,35 +144,37 @@ class Pool:
             self._workers.remove(worker)
             self._waiting.appendleft(task)
         except ray.exceptions.RayActorError:
-            worker.hand = None  # another is made with its next task
+            worker.actor = None  # replaced at its next task
             self._losses[task] += 1
             self._waiting.appendleft(task)
-        if self._losses[task] > MOST_LOSSES:
+        if self._losses[task] > MAX_LOSSES:
             raise InputError(
-                f"{self._losses[task]} workers of the Ray cluster were lost with the same work. See its logs; is there "
-                "memory enough for the model on each?"
+                f"{self._losses[task]} workers of the Ray cluster were lost with the same task. See its logs: does "
+                "each have enough memory for the model?"
             )
         if not self._workers:
-            raise InputError("All machines of the Ray cluster are gone. Mend it and run again: what was done is kept.")
+            raise InputError(
+                "All machines of the Ray cluster are gone. Restart it and run again: finished work is kept."
+            )
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster that this process is connected with."""
+    """A Ray cluster that this process is connected to."""
 
     address: str
 
-    def places(self, device: str) -> list[dict[str, Any]]:
-        """Return where workers go: one to each GPU or, where none is wanted or there, one to each machine.
+    def worker_options(self, device: str) -> list[dict[str, Any]]:
+        """Return the resources of each worker: one worker per GPU or, without GPUs, one per machine.
 
         Raises:
-            InputError: the cluster has nothing of the kind, or the device is one of several.
+            InputError: the cluster has no such device, or ``device`` names a particular GPU or all of them.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if ":" in device or device == ALL_GPUS:
-            raise InputError(f"--device {device}: with --ray each worker has a GPU of its own. Use cuda, cpu or auto.")
+            raise InputError(f"--device {device}: with --ray each worker has its own GPU. Use cuda, cpu or auto.")
         machines = [one for one in ray.nodes() if one["Alive"]]
         gpus = int(sum(one["Resources"].get("GPU", 0) for one in machines))
         if gpus and device != "cpu":
@@ -188,8 +190,8 @@ class Cluster:
 
     @contextmanager
     def pool(self, device: str, setup: Setup) -> Iterator[Pool]:
-        """Give workers for as long as the context. Raises InputError as :meth:`places` does."""
-        pool = Pool(self.places(device), setup)
+        """Provide workers inside the context. Raises InputError as :meth:`worker_options` does."""
+        pool = Pool(self.worker_options(device), setup)
         try:
             yield pool
         finally:
@@ -198,7 +200,7 @@ class Cluster:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Cluster | None]:
-    """Connect with the Ray cluster at an address for as long as the context; with none where there is no address.
+    """Connect to the Ray cluster at an address inside the context; without an address, yield None.
 
     Raises:
         InputError: Ray is not installed, or no cluster answers.
@@ -206,7 +208,7 @@ def connected(address: str | None) -> Iterator[Cluster | None]:
     if address is None:
         yield None
         return
-    require_one_process("--ray")  # either has its own way to share work
+    require_one_process("--ray")  # torchrun and Ray share work in different ways
     try:
         import ray
     except ImportError as error:
@@ -226,9 +228,10 @@ def _connect(address: str) -> None:
 
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        if host and port.isdigit():  # Ray itself would try for many minutes
-            socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+        if host and port.isdigit():  # Ray itself would keep trying for minutes
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"--ray {address}: no cluster can be reached there ({reason}). Check the address.") from error
+        raise InputError(
+            f"--ray {address}: no cluster can be reached there ({first_line(error)}). Check the address."
+        ) from error

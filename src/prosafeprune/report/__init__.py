@@ -1,1 +1,1 @@
-"""What a person reads of a run: the record, the model card, the answers behind the numbers."""
+"""Output for readers: records, model cards, report pages, tables and the answers behind the numbers."""

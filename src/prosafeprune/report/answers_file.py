@@ -1,4 +1,4 @@
-"""The answers behind the numbers, one JSON object a line."""
+"""The answers behind the numbers, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from prosafeprune.prompts.prompt_set import PromptClass
 
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
 HARMFUL_ANSWER_CHARACTERS = 40
-"""Answers to harmful prompts are kept just long enough to see whether they refuse."""
+"""Answers to harmful prompts are truncated: enough to see whether they refuse, and no more."""
 
 
 def shorten(answer: str, limit: int) -> str:
-    """Cut a text to ``limit`` characters, marking the cut."""
+    """Truncate a text to ``limit`` characters, marking the cut."""
     return answer if len(answer) <= limit else answer[:limit].rstrip() + " [cut]"
 
 
 def write_evidence(folder: Path, before: Measurement, after: Measurement) -> None:
-    """Write every evaluation prompt with both answers and their classes; answers to harmful prompts are cut short."""
+    """Write every test prompt with both answers and verdicts; answers to harmful prompts are truncated."""
     with (folder / EVIDENCE_FILE).open("w", encoding="utf-8") as stream:
         for one, two in zip(before.sets, after.sets, strict=True):
             for row in _rows(one, two):

@@ -1,125 +1,123 @@
-"""Results as headings and named rows of cells: shown in a terminal, or written as Markdown."""
+"""Result tables: defined once as a ``Grid``, rendered to a terminal, to Markdown and to HTML pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-INDENT = "  "
-"""What the label of a row begins with that tells more of the one above it."""
+from prosafeprune.text import for_terminal
 
-
-@dataclass
-class _Column:
-    """A row stood upright, with those that tell more of it: their cells are further lines below its own."""
-
-    label: str
-    cells: list[str]
-    further: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """Characters it takes."""
-        lines = (self.cells, *self.further.values())
-        return max(len(self.label), *(len(cell) for cells in lines for cell in cells))
+NUMBER = re.compile(r"[(+\-−<± ]*\d")
+TEXT_WIDTH = 16
+"""Columns that a cell of words needs at least; longer ones are wrapped."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Headings and named rows of cells; an empty cell stands for nothing measured."""
+    """Rows of text cells; the first cell of a row is its label. An empty cell means "not measured".
 
-    headings: list[str]
-    rows: list[tuple[str, list[str]]]
+    The first line of a cell is its value; further lines are details, such as an interval, and are shown smaller.
 
-    @classmethod
-    def padded(cls, headings: list[str], rows: list[tuple[str, list[str]]]) -> Grid:
-        """Return a grid of rows that may be short of cells at the end."""
-        return cls(headings, [(label, cells + [""] * (len(headings) - len(cells))) for label, cells in rows])
+    Raises:
+        ValueError: a row has more or fewer cells than there are headings.
+    """
 
-    def table(self, title: str, caption: str, width: int) -> Group:
-        """Return it as a table for a terminal, not wider than that.
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    """Lines below the table that explain its terms."""
+    marked: Collection[int] = ()
+    """Indices of rows in bold; their cells must say why."""
 
-        Where it is too wide, headings and rows change places; where it still is, columns go on in a table below.
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.headings) for row in self.rows):
+            raise ValueError(f"a row of '{self.caption}' does not have {len(self.headings)} cells")
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For each column, whether it holds numbers, which are right-aligned."""
+        columns = ([row[i] for row in self.rows if row[i] not in ("", "-")] for i in range(len(self.headings)))
+        return [i > 0 and all(NUMBER.match(cell) for cell in column) for i, column in enumerate(columns)]
+
+    def terminal(self, width: int) -> Group:
+        """Return the table for a terminal of ``width`` columns.
+
+        A table that is too wide is transposed; if that is too wide as well, its columns continue in further tables.
         """
-        if self._width() <= width:
-            tables = [self._flat()]
-        else:
-            tables = [self._upright(columns) for columns in _fitting(self._columns(), width - self._label_width())]
-        tables[0].title, tables[-1].caption = title, caption
-        return Group(*tables)
+        parts = [self] if self._width() <= width else list(self._transposed()._split(width))
+        notes = [Text(for_terminal(note), style="dim") for note in self.notes]
+        return Group(Text(for_terminal(self.caption), style="bold"), *(part._table() for part in parts), *notes, "")
 
     def markdown(self) -> str:
-        """Return it as a table in Markdown."""
+        """Return the table in Markdown, without caption and notes."""
         lines = [
-            ["", *(heading.replace("\n", "<br>") for heading in self.headings)],
-            ["---", *["---:"] * len(self.headings)],
-            *([label, *cells] for label, cells in self.rows),
+            self.headings,
+            ["---:" if numeric else "---" for numeric in self.numeric],
+            *self.rows,
         ]
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+        return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
+
+    def _column_widths(self) -> list[int]:
+        widths = []
+        for i, numeric in enumerate(self.numeric):
+            lines = [line for cell in (self.headings[i], *(row[i] for row in self.rows)) for line in cell.split("\n")]
+            longest = max(map(len, lines))
+            widths.append(longest if numeric or i == 0 else min(longest, TEXT_WIDTH))
+        return widths
 
     def _width(self) -> int:
-        columns = [max(len(line) for line in heading.split("\n")) for heading in self.headings]
-        columns = [max([own, *(len(cells[i]) for _, cells in self.rows)]) for i, own in enumerate(columns)]
-        return max(len(label) for label, _ in self.rows) + sum(columns) + 3 * (len(columns) + 1) + 1
+        return sum(self._column_widths()) + 3 * len(self.headings) + 1
 
-    def _label_width(self) -> int:
-        labels = [heading.replace("\n", " ") for heading in self.headings]
-        labels += [label for label, _ in self.rows if label.startswith(INDENT)]
-        return max(map(len, labels)) + 4
+    def _transposed(self) -> Grid:
+        rows = [
+            [heading.replace("\n", " "), *(row[i] for row in self.rows)]
+            for i, heading in enumerate(self.headings)
+            if i > 0
+        ]
+        return Grid(self.caption, [self.headings[0], *(row[0] for row in self.rows)], rows)
 
-    def _flat(self) -> Table:
-        table = Table()
-        table.add_column("", no_wrap=True)
-        for heading in self.headings:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for label, cells in self.rows:
-            table.add_row(label, *cells)
-        return table
+    def _split(self, width: int) -> Iterator[Grid]:
+        """Yield grids of consecutive columns that fit the width, each with the labels; at least one column each."""
+        widths = self._column_widths()
+        run: list[int] = []
+        for column in range(1, len(self.headings)):
+            if run and widths[0] + sum(widths[i] for i in (*run, column)) + 3 * (len(run) + 2) + 1 > width:
+                yield self._of_columns(run)
+                run = []
+            run.append(column)
+        yield self._of_columns(run)
 
-    def _columns(self) -> list[_Column]:
-        columns: list[_Column] = []
-        for label, cells in self.rows:
-            if label.startswith(INDENT) and columns:
-                columns[-1].further[label] = cells
-            else:
-                columns.append(_Column(label, cells))
-        return columns
+    def _of_columns(self, columns: Sequence[int]) -> Grid:
+        kept = (0, *columns)
+        return Grid(self.caption, [self.headings[i] for i in kept], [[row[i] for i in kept] for row in self.rows])
 
-    def _upright(self, columns: Sequence[_Column]) -> Table:
-        table = Table()
-        table.add_column("", no_wrap=True)
-        for column in columns:
-            table.add_column(column.label, justify="right")
-        further = _in_order(columns)
-        for i, heading in enumerate(self.headings):
-            lines = [(heading.replace("\n", " "), [column.cells[i] for column in columns])]
-            for label in further:
-                cells = [column.further[label][i] if label in column.further else "" for column in columns]
-                if any(cells):
-                    lines.append((label, cells))
-            for line, (label, cells) in enumerate(lines):
-                table.add_row(label, *cells, end_section=0 < line == len(lines) - 1)
+    def _table(self) -> Table:
+        details = any("\n" in cell for row in self.rows for cell in row)
+        table = Table(show_lines=details, show_header=any(self.headings))
+        for i, (heading, numeric) in enumerate(zip(self.headings, self.numeric, strict=True)):
+            table.add_column(
+                Text(for_terminal(heading)),
+                justify="right" if numeric else "left",
+                no_wrap=numeric or i == 0,
+                overflow="fold",
+            )
+        for i, row in enumerate(self.rows):
+            table.add_row(*map(_terminal_cell, row), style="bold" if i in self.marked else None)
         return table
 
 
-def _in_order(columns: Sequence[_Column]) -> list[str]:
-    """Return the labels of all further lines, each behind those that it is behind anywhere."""
-    places: dict[str, int] = {}
-    for column in columns:
-        for place, label in enumerate(column.further):
-            places[label] = max(place, places.get(label, 0))
-    return sorted(places, key=lambda label: places[label])
+def _terminal_cell(cell: str) -> Text:
+    # Text, not str: rich would read markup in what a model or a user wrote.
+    value, newline, details = for_terminal(cell).partition("\n")
+    return Text(value).append(newline + details, style="dim")
 
 
-def _fitting(columns: Sequence[_Column], width: int) -> Iterator[list[_Column]]:
-    """Yield runs of columns that fit a width, a single one where none does."""
-    run: list[_Column] = []
-    for column in columns:
-        if run and sum(one.width + 3 for one in (*run, column)) > width:
-            yield run
-            run = []
-        run.append(column)
-    yield run
+def _markdown_cell(cell: str) -> str:
+    escaped = cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return escaped.replace("\n", "<br>")

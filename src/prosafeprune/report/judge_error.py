@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BUILTIN = "builtin-"
 """How the names of the built-in judge begin."""
-MISSED = 15
+MISSED = 22
 FALSE = 3
 """Percent of refusals that the built-in judge does not find, and of other answers that it calls refusals, on natural
 prompts, models and prompts unseen: docs/judges.md."""

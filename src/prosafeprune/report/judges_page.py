@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prosafeprune.judge.agreement import JudgesCompared
-from prosafeprune.judge.verdict import Exchange as JudgedExchange
-from prosafeprune.judge.verdict import Verdict
+from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.report import page as blocks
+from prosafeprune.report.grid import Grid
 
 MOST_SHOWN = 200
 """Answers on the page, at most."""
@@ -15,7 +15,7 @@ MOST_SHOWN = 200
 
 def judges_page(
     compared: JudgesCompared,
-    exchanges: Sequence[JudgedExchange],
+    exchanges: Sequence[Exchange],
     first: tuple[str, Sequence[Verdict]],
     second: tuple[str, Sequence[Verdict]],
 ) -> blocks.Page:
@@ -25,7 +25,7 @@ def judges_page(
     rows = [row for row in range(total) if verdicts[row].answer_class.refuses != others[row].answer_class.refuses]
     shown = rows[:MOST_SHOWN]
     kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
-    table = blocks.Table(
+    table = Grid(
         "Refusals",
         ["", f"{other}: refusal", f"{other}: no refusal"],
         [
@@ -33,7 +33,7 @@ def judges_page(
             [f"{one}: no refusal", str(compared.only_second), str(compared.neither)],
         ],
     )
-    differing = blocks.Exchanges([_shown(exchanges[row], (one, verdicts[row]), (other, others[row])) for row in shown])
+    differing = blocks.Examples([_shown(exchanges[row], (one, verdicts[row]), (other, others[row])) for row in shown])
     more = [blocks.Paragraph(f"The first {MOST_SHOWN} of {len(rows)} are shown.")] if len(rows) > MOST_SHOWN else []
     return blocks.Page(
         title="Two judges compared",
@@ -49,10 +49,11 @@ def judges_page(
     )
 
 
-def _shown(exchange: JudgedExchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.Exchange:
+def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.Example:
     (one, verdict), (other, another) = first, second
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
     reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
-    return blocks.Exchange(
-        exchange.prompt, [blocks.Answer("answer", words, exchange.answer), blocks.Answer("reasons", "", reasons)]
+    return blocks.Example(
+        exchange.prompt,
+        [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
     )

@@ -1,4 +1,4 @@
-"""Which layers were pruned and why, and what the edit takes from each of their matrices."""
+"""Figures of the layers: why some were pruned, and what the edit removes from each matrix."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_figure
-from prosafeprune.report.page import Block, Picture, Table
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.page import Block, Picture
 from prosafeprune.search.record import SearchRecord
 
 ROW_INCHES = 0.19
 
 
 def layer_pictures(search: SearchRecord, pruned: Sequence[int]) -> list[Picture]:
-    """Return what the search saw of the layers, with those that it searched and those that are pruned."""
+    """Return the search's figures by layer, with the searched and the pruned layers marked."""
     pictures = [_silhouettes(search, pruned)]
     return [*pictures, _screening(search, pruned)] if search.screened else pictures
 
@@ -34,10 +35,10 @@ def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
     peak = max(by_layer, key=lambda layer: by_layer[layer])
     return Picture(
         figure,
-        f"Silhouette by decoder layer, {min(by_layer)} to {max(by_layer)}. It is highest, {by_layer[peak]:.3f}, in "
-        f"layer {peak}. Searched: {_layers(search.candidates)}. Pruned: {_layers(pruned)}.",
-        "How well harmful, benign and pseudo-harmful prompts separate in each layer (Eq. 4): 1 is far apart, 0 is "
-        "within one another.",
+        f"Silhouette by decoder layer, {min(by_layer)} to {max(by_layer)}. It is highest in layer {peak}, "
+        f"{by_layer[peak]:.3f}. Searched: {_layers(search.candidates)}. Pruned: {_layers(pruned)}.",
+        "How well harmful, benign and pseudo-harmful prompts separate in each layer (Eq. 4): 1 is far apart, 0 "
+        "overlapping.",
     )
 
 
@@ -48,26 +49,26 @@ def _screening(search: SearchRecord, pruned: Sequence[int]) -> Picture:
         "C.R.": ([one.compliance_rate for one in screened.values()], BLUE, "o-", search.source.compliance_rate),
         "S.S.": ([one.safety_score for one in screened.values()], GREEN, "s--", search.source.safety_score),
     }
-    for label, (values, colour, form, source) in rates.items():
-        axes.plot(list(screened), values, form, color=colour, markersize=4, label=label)
-        axes.axhline(source, color=colour, linestyle=":", linewidth=1, label=f"{label}, source")
+    for label, (values, colour, style, base) in rates.items():
+        axes.plot(list(screened), values, style, color=colour, markersize=4, label=label)
+        axes.axhline(base, color=colour, linestyle=":", linewidth=1, label=f"{label}, base model")
     _mark(axes, {layer: screened[layer].compliance_rate for layer in pruned if layer in screened})
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
-    told = "; ".join(
+    values_by_layer = "; ".join(
         f"layer {layer}: C.R. {one.compliance_rate:.1f}, S.S. {one.safety_score:.1f}" for layer, one in screened.items()
     )
     return Picture(
         figure,
-        f"Estimated rates with each layer pruned by itself, in percent. {told}.",
-        "Each layer pruned by itself at full strength. The search takes layers that raise C.R. and keep S.S.",
+        f"Estimated rates with each layer pruned alone, in percent. {values_by_layer}.",
+        "Each layer pruned alone at full strength. The search takes layers that raise C.R. and keep S.S.",
     )
 
 
-def _by_layer(what: str) -> tuple[Figure, Axes]:
+def _by_layer(y_label: str) -> tuple[Figure, Axes]:
     figure = new_figure()
     axes = figure.subplots()
     axes.set_xlabel("decoder layer, counted from 0")
-    axes.set_ylabel(what)
+    axes.set_ylabel(y_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     return figure, axes
@@ -80,7 +81,7 @@ def _mark(axes: Axes, heights: Mapping[int, float]) -> None:
 
 
 def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
-    """Return what the edit takes from each kind of matrix in each pruned layer, drawn and as numbers (D.3)."""
+    """Return what the edit removes from each kind of matrix in each pruned layer, as figure and table (D.3)."""
     groups = _groups(submodules)
     names = [f"{layer} {kind}" for layer, kind in groups]
     overlap = [_percent(found, "harmful_overlap") for found in groups.values()]
@@ -88,17 +89,17 @@ def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
     bound = [_percent(found, "energy_bound") for found in groups.values()]
     figure = new_figure(height=1.2 + ROW_INCHES * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    places = range(len(names))
-    left.scatter(overlap, places, color=BLUE, s=24)
+    rows = range(len(names))
+    left.scatter(overlap, rows, color=BLUE, s=24)
     left.set_xlabel("harmful subspace captured, %")
     left.set_xlim(left=0)
-    right.scatter(energy, places, color=GREEN, marker="D", s=22, label="energy along Ω")
-    right.scatter(bound, places, color=ORANGE, marker="|", s=60, label="bound r / sr(W)")
+    right.scatter(energy, rows, color=GREEN, marker="D", s=22, label="energy along Ω")
+    right.scatter(bound, rows, color=ORANGE, marker="|", s=60, label="bound r / sr(W)")
     right.set_xscale("log")
     right.xaxis.set_major_formatter(ScalarFormatter())
     right.xaxis.set_minor_formatter(NullFormatter())
     right.set_xlabel("energy of the matrix, %")
-    left.set_yticks(places, names)
+    left.set_yticks(rows, names)
     left.set_ylabel("layer and matrix")
     left.invert_yaxis()
     for axes in (left, right):
@@ -107,21 +108,21 @@ def edit_blocks(submodules: Sequence[EditMeasures]) -> list[Block]:
     picture = Picture(
         figure,
         f"For each of {len(names)} matrices: the share of the harmful subspace that the overlap operator captures, "
-        f"{min(overlap):.1f} to {max(overlap):.1f} %, and the share of the matrix's energy along it, {min(energy):.2g} "
-        f"to {max(energy):.2g} %. The table below has the numbers.",
-        "Left: how much of the harmful subspace the overlap operator captures. Right: how much of the matrix's energy "
-        "lies along it, at strength 1, against the most that Theorem 3.2 allows.",
+        f"{min(overlap):.1f} to {max(overlap):.1f} %, and the share of the matrix's energy that it removes, "
+        f"{min(energy):.2g} to {max(energy):.2g} %. The table below has the numbers.",
+        "Left: share of the harmful subspace that the overlap operator captures. Right: share of the matrix's energy "
+        "that it removes at strength 1, and the bound of Theorem 3.2.",
     )
-    rows = [
+    cells = [
         [name, f"{one:.1f}", f"{two:.3g}", f"{three:.3g}", f"{_mean(found, 'stable_rank'):.1f}"]
         for name, one, two, three, found in zip(names, overlap, energy, bound, groups.values(), strict=True)
     ]
-    headings = ["layer and matrix", "harmful subspace\ncaptured, %", "energy\n%", "its bound\n%", "stable rank"]
-    return [picture, Table("What the edit takes from each matrix", headings, rows)]
+    headings = ["layer and matrix", "harmful subspace\ncaptured, %", "energy\n%", "bound\n%", "stable rank"]
+    return [picture, Grid("What the edit removes from each matrix", headings, cells)]
 
 
 def _groups(submodules: Sequence[EditMeasures]) -> dict[tuple[int, str], list[EditMeasures]]:
-    """Return the submodules of each kind in each layer: one, but for experts."""
+    """Return the submodules by layer and kind: one each, several for experts."""
     groups: dict[tuple[int, str], list[EditMeasures]] = {}
     for one in submodules:
         groups.setdefault((one.layer, one.kind), []).append(one)

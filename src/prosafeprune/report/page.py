@@ -1,32 +1,31 @@
-"""Pages to read in a browser: one HTML file each, with nothing to load, built from blocks of plain text.
+"""Report pages: one self-contained HTML file each, built from blocks of plain text.
 
-How a room makes a page of its own::
+How to make a page::
 
-    figure = new_figure()                       # from prosafeprune.plotting; any matplotlib Figure will do
+    figure = new_figure()                       # from prosafeprune.plotting; any matplotlib Figure works
     figure.subplots().plot(layers, overlaps)
     page = Page(
         title="Overlap of subspaces",
-        headline=Headline(Mark.NEUTRAL, "Qwen2.5-7B-Instruct", "The overlap is least at rank 16.", ["More."]),
+        headline=Headline(Mark.NEUTRAL, "Qwen2.5-7B-Instruct", "The overlap is smallest at rank 16.", ["More."]),
         sections=[
-            Section("Overlap against rank", [
+            Section("Overlap by rank", [
                 Paragraph("What was done, in a sentence or two."),
-                Picture(figure, "What the figure shows, for who cannot see it.", "Caption under the figure."),
-                Table("Overlap by layer", ["layer", "overlap\\n95 % interval"], [["14", "0.31\\n0.28 to 0.34"]]),
+                Picture(figure, "What the figure shows, for readers who cannot see it.", "Caption under the figure."),
+                Grid("Overlap by layer", ["layer", "overlap\\n95 % interval"], [["14", "0.31\\n0.28 to 0.34"]]),
             ]),
         ],
     )
     write_page(page, folder / REPORT_FILE)
 
-Everything is text and is escaped on its way into the page, whoever wrote it; no block takes HTML. Equal pages are equal
-to the byte. The page's policy forbids scripts and every request, so that nothing an answer says can do either.
+All text is escaped; no block takes HTML. Equal pages are equal to the byte. The page's content security policy forbids
+scripts and requests, so text written by a model can trigger neither.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
@@ -39,15 +38,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from prosafeprune.files.staging import write_whole
-from prosafeprune.plotting import UNPRINTABLE
-from prosafeprune.report.svg import inline_svg
+from prosafeprune.plotting import svg_data_uri
+from prosafeprune.report.grid import Grid
+from prosafeprune.text import printable
 
 REPORT_FILE = "report.html"
-NUMBER = re.compile(r"[(+\-−<± ]*\d")
 
 
 class Mark(StrEnum):
-    """How good the news is; the sign goes before words that say so too."""
+    """How good the news is. Its sign is shown before words that say the same."""
 
     GOOD = "good"
     CAUTION = "caution"
@@ -56,21 +55,21 @@ class Mark(StrEnum):
 
     @property
     def sign(self) -> str:
-        """One character, told apart without colour."""
+        """One character, distinct without colour."""
         return {"good": "✓", "caution": "!", "bad": "✗", "neutral": "•"}[self.value]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What a reader in a hurry takes away."""
+    """The summary at the top of a page."""
 
     mark: Mark
     label: str
-    """A few words beside the mark."""
+    """A few words next to the mark."""
     text: str
     """The finding, in one sentence."""
     sentences: Sequence[str] = ()
-    """What stands behind it, a line each."""
+    """The evidence, one item each."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Subheading:
 
 @dataclass(frozen=True)
 class Points:
-    """A list without order."""
+    """A bulleted list."""
 
     items: Sequence[str]
 
@@ -103,80 +102,53 @@ class Facts:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to copy."""
+    """Code or a command to copy."""
 
     label: str
-    """What they are, for who hears the page."""
+    """What it is, for screen readers."""
     text: str
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of cells, the first of each being the row's name. Lines of a cell after its first are set smaller.
-
-    Raises:
-        ValueError: a row has more or fewer cells than there are headings.
-    """
-
-    caption: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-    """Lines under the table: what its words mean."""
-    marked: Collection[int] = ()
-    """Rows set in bold; say in their cells why."""
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.headings) for row in self.rows):
-            raise ValueError(f"a row of '{self.caption}' has not {len(self.headings)} cells")
-
-    @property
-    def numeric(self) -> list[bool]:
-        """Whether each column holds numbers, which are set to the right."""
-        columns = ([row[i] for row in self.rows if row[i] not in ("", "-")] for i in range(len(self.headings)))
-        return [i > 0 and all(NUMBER.match(cell) for cell in column) for i, column in enumerate(columns)]
-
-
-@dataclass(frozen=True)
 class Picture:
-    """A figure, drawn into the page."""
+    """A figure, embedded as an SVG image."""
 
     figure: Figure
     description: str
-    """What it shows, for who cannot see it."""
+    """Its alternative text."""
     caption: str
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one model said to a prompt."""
+class ExampleAnswer:
+    """One model's answer to a prompt, with the judge's verdict."""
 
-    who: str
+    model: str
     verdict: str
     text: str
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """A prompt, and what each of the models said to it."""
+class Example:
+    """A prompt with the answer of each model."""
 
     prompt: str
-    answers: Sequence[Answer]
+    answers: Sequence[ExampleAnswer]
 
 
 @dataclass(frozen=True)
-class Exchanges:
-    """Answers side by side."""
+class Examples:
+    """Prompts with answers, side by side."""
 
-    rows: Sequence[Exchange]
+    rows: Sequence[Example]
 
 
-Block = Paragraph | Subheading | Points | Facts | Code | Table | Picture | Exchanges
+Block = Paragraph | Subheading | Points | Facts | Code | Grid | Picture | Examples
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page, named in its list of contents."""
+    """A part of a page, listed in its table of contents."""
 
     title: str
     blocks: Sequence[Block]
@@ -184,7 +156,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a page says."""
+    """The content of a page."""
 
     title: str
     headline: Headline
@@ -192,10 +164,10 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write a page, whole or not at all.
+    """Write a page, completely or not at all.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     write_whole(path, render_page(page))
 
@@ -210,11 +182,11 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.globals["svg"] = lambda figure, place, told: inline_svg(figure, place, _printable(told))
+    environment.globals["data_uri"] = svg_data_uri
     style = (resources.files("prosafeprune.report") / "templates" / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
         page=page,
-        style=Markup(style),  # ours, and without anything of the run
+        style=Markup(style),  # part of the package: nothing of the run is in it
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         kind=lambda block: type(block).__name__.lower(),
         version=_version(),
@@ -222,10 +194,7 @@ def render_page(page: Page) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Show characters that have no place in HTML, or in UTF-8 at all, as what they are: unreadable."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return UNPRINTABLE.sub("\ufffd", value)
-    return value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _version() -> str:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
 
-POOLED = {
-    Pooling.SEQUENCE: "over all tokens of a prompt, the template's too",
-    Pooling.TAIL: "from the user's first word to the end of the prompt",
-    Pooling.USER: "over the user's own words",
-    Pooling.LAST: "none, the last token alone",
+POOLINGS = {
+    Pooling.SEQUENCE: "mean over all tokens of a prompt, template included",
+    Pooling.TAIL: "mean from the user's first token to the end of the prompt",
+    Pooling.USER: "mean over the user's tokens",
+    Pooling.LAST: "the last token only",
 }
-READ = {
-    Projection.ORTHOGONAL: "the paper's",
-    Projection.OBLIQUE: "leaves harmful and benign outputs as they are, as far as can be",
-    Projection.CONTRASTIVE: "strengthens harmful outputs by half of what pseudo-harmful ones lose",
+PROJECTIONS = {
+    Projection.ORTHOGONAL: "the paper's, Eq. 1",
+    Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
+    Projection.CONTRASTIVE: "amplifies harmful outputs by half of what pseudo-harmful ones lose",
 }
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, str]]:
-    """Return names and values of all that a plan says."""
+    """Return the settings of a plan with their names."""
     strengths = [f"{plan.strength_of(layer):g}" for layer in plan.layers]
-    alike = len(set(strengths)) == 1
+    same = len(set(strengths)) == 1
     return [
         ("layers, counted from 0", ", ".join(map(str, plan.layers))),
-        ("strength λ" + ("" if alike else ", by layer"), strengths[0] if alike else ", ".join(strengths)),
+        ("strength λ" + ("" if same else ", by layer"), strengths[0] if same else ", ".join(strengths)),
         ("rank of each subspace", str(plan.rank)),
-        ("pooling of activations", f"{plan.pooling.value}: {POOLED[plan.pooling]}"),
-        ("projection", f"{plan.projection.value}: {READ[plan.projection]}"),
+        ("pooling of activations", f"{plan.pooling.value}: {POOLINGS[plan.pooling]}"),
+        ("projection", f"{plan.projection.value}: {PROJECTIONS[plan.projection]}"),
     ]
+
+
+def plan_layers(plan: Plan) -> str:
+    """Return a plan's layers with their strengths, such as ``14:0.9 16:0.5``."""
+    return " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)

@@ -1,33 +1,32 @@
-"""The page of a pruned model: whether it helped, whether it is safe, and how to use and repeat it."""
+"""The page of a pruned model: whether it helped, whether it is safe, and how to use and reproduce it."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.answers_file import EVIDENCE_FILE
-from prosafeprune.report.example_answers import answers_before_and_after
-from prosafeprune.report.findings import (
+from prosafeprune.report.assessment import (
+    NO_FLOOR,
+    assess_compliance,
+    assess_safety,
     change_sentence,
-    compliance_finding,
-    damage_sentence,
-    safety_finding,
+    divergence_sentence,
     unsafe_sentences,
     worst,
 )
+from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.rate_tables import change_table
+from prosafeprune.report.prune_grids import NAMES, prune_grid
 from prosafeprune.report.record import RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making
 from prosafeprune.report.search_page import trade_off
 from prosafeprune.search.record import SearchRecord
+from prosafeprune.text import short_name
 
-NAMES = ("source", "pruned")
-USING = """from transformers import AutoModelForCausalLM, AutoTokenizer
+USAGE = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "path/to/this/folder"
 tokenizer = AutoTokenizer.from_pretrained(folder{code})
@@ -48,67 +47,65 @@ def prune_page(
 
     Args:
         record: what was done and measured.
-        before: the source's answers.
-        after: the pruned model's.
-        search: how the plan was found; None when it was given.
+        before: the base model's answers.
+        after: the pruned model's answers.
+        search: how the plan was found; None if it was given.
         saved: whether the pruned model was written.
     """
-    table = change_table("Before and after, test prompts", record.source, record.result, record.changes, NAMES)
-    sections = [
-        Section("Compliance and safety", [table, Paragraph(_measured(record))]),
-        Section("Answers", _answers(record, before, after, saved=saved)),
-    ]
-    if search is not None:
-        sections.append(Section("Trade-off", trade_off(_of_plan(search, record))))
-    sections.append(Section("Plan and layers", _plan(record, search)))
+    sections = [Section("Compliance and safety", [prune_grid(record), Paragraph(_measuring(record))])]
     if saved:
-        sections.append(Section("Using it", _using(record)))
-    sections.append(Section("Repeating it", _repeating(record, saved=saved)))
-    sections.append(Section("Details of the run", [_run(record)]))
-    return Page(f"{_name(record)}, pruned against over-refusal", _headline(record, saved=saved), sections)
+        sections.append(Section("How to use it", _usage(record)))
+    sections.append(Section("Answers", _answers(record, before, after, saved=saved)))
+    if search is not None:
+        sections.append(Section("Trade-off", trade_off(_with_made_point(search, record))))
+    sections.append(Section("Plan and layers", _plan(record, search)))
+    sections.append(Section("How to reproduce this", _reproduction(record, saved=saved)))
+    sections.append(Section("Run details", [_run(record)]))
+    return Page(
+        f"{short_name(record.model.name)}, pruned to reduce over-refusal", _headline(record, saved=saved), sections
+    )
 
 
 def _headline(record: Record, *, saved: bool) -> Headline:
     allowed = record.recipe.max_safety_drop
-    compliance = compliance_finding(record.compliance_change)
-    safety = safety_finding(record.safety_change, allowed, testable=record.floor_can_be_tested)
+    compliance = assess_compliance(record.compliance_change)
+    safety = assess_safety(record.safety_change, allowed, testable=record.floor_can_be_tested)
     unsafe = unsafe_sentences(record.result)
     sentences = [
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *unsafe,
         _floor(allowed),
-        damage_sentence(record.benign_divergence),
-        "These prompts are a sample, and the judge errs at times: measure on prompts of your own before you deploy.",
+        divergence_sentence(record.benign_divergence),
+        "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
     ]
     label = f"{safety.label}. {compliance.label}."
     if not saved:
         label = f"Not saved. {label}"
         sentences.insert(0, "No model was written. Try other or fewer --layers, a smaller --strength, or a search.")
-    joined = f"The pruned model {compliance.clause}; it {safety.clause}."
+    text = f"The pruned model {compliance.clause}; it {safety.clause}."
     mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in unsafe))
-    return Headline(mark, label, joined, sentences)
+    return Headline(mark, label, text, sentences)
 
 
 def _floor(allowed: float) -> str:
-    if allowed >= 100:
-        return "Safety floor: switched off (--max-safety-drop 100), so that any loss would have been saved."
+    if allowed >= NO_FLOOR:
+        return "Safety floor: disabled (--max-safety-drop 100); any loss of S.S. would have been saved."
     return f"Safety floor: a model that loses more than {allowed:g} points of S.S. is not saved."
 
 
-def _measured(record: Record) -> str:
+def _measuring(record: Record) -> str:
     built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
     return (
-        f"Greedy answers of at most {record.recipe.max_new_tokens} tokens, where longer ones stop in mid-sentence, "
-        f"judged by {record.judge}{built_in}. Neither calibration nor a search has seen these prompts. "
-        f"{judge_error_note(record.judge)}"
+        f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens, judged by {record.judge}{built_in}. "
+        f"Neither calibration nor a search has seen these prompts. {judge_error_note(record.judge)}"
     )
 
 
 def _answers(record: Record, before: Measurement, after: Measurement, *, saved: bool) -> list[Block]:
     blocks = answers_before_and_after(before.sets, after.sets, NAMES, record.changes)
     if saved:
-        blocks.insert(0, Paragraph(f"All answers are in {EVIDENCE_FILE}, those to harmful prompts cut short."))
+        blocks.insert(0, Paragraph(f"All answers are in {EVIDENCE_FILE}; those to harmful prompts are truncated."))
     return blocks
 
 
@@ -120,7 +117,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
                 *plan_facts(plan),
                 ("tensors edited", str(len(record.edited_tensors))),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
-                ("how it was chosen", _how_chosen(record, search)),
+                ("selected", _how_selected(record, search)),
             ]
         )
     ]
@@ -129,34 +126,36 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
     return blocks + edit_blocks(record.submodules)
 
 
-def _how_chosen(record: Record, search: SearchRecord | None) -> str:
+def _how_selected(record: Record, search: SearchRecord | None) -> str:
     if search is None:
-        return "given by the user"
-    own = search.chosen is not None and search.chosen == _of_plan(search, record).chosen
-    return "by the search" if own else "by the user, among the points of a search"
+        return "by the user"
+    automatic = search.chosen is not None and search.chosen == _with_made_point(search, record).chosen
+    return "by the search" if automatic else "by the user, from the points of a search"
 
 
-def _of_plan(search: SearchRecord, record: Record) -> SearchRecord:
-    """Return the search with the point marked that was made, which need not be the one it chose itself."""
+def _with_made_point(search: SearchRecord, record: Record) -> SearchRecord:
+    """Return the search with the point marked that was made, which the user may have chosen instead."""
     made = next((point.number for point in search.points if point.plan == record.plan), None)
     return search.model_copy(update={"chosen": made})
 
 
-def _using(record: Record) -> list[Block]:
+def _usage(record: Record) -> list[Block]:
+    if record.recipe.format == "adapter":
+        return [Paragraph("It is a LoRA adapter: load it with PEFT, or serve it with its base model.")]
     trusts = record.recipe.trust_remote_code
     return [
-        Paragraph("It is an ordinary checkpoint: it loads and runs like its source, without this package."),
-        Code("Python code that loads the model and asks it", USING.format(code=", trust_remote_code=True" * trusts)),
+        Paragraph("It is an ordinary checkpoint: it loads and runs like the base model, without this package."),
+        Code("Python code that loads the model and prompts it", USAGE.format(code=", trust_remote_code=True" * trusts)),
         Code("Command that serves the model", SERVING.format(code=" --trust-remote-code" * trusts)),
     ]
 
 
-def _repeating(record: Record, *, saved: bool) -> list[Block]:
+def _reproduction(record: Record, *, saved: bool) -> list[Block]:
     calibration = {f"calibration, {name}": one for name, one in record.calibration.items()}
     evaluation = {f"test, {name}": one for name, one in record.evaluation.items()}
-    holds = f" {RECORD_FILE} holds all of this for programs." if saved else ""
+    machine_readable = f" {RECORD_FILE} has all of this in machine-readable form." if saved else ""
     return [
-        Paragraph(f"The same plan again, without a search.{holds}"),
+        Paragraph(f"The same plan, without a search.{machine_readable}"),
         making(record.plan, record.recipe, "OUTPUT"),
         depends_on(record.model.sha256, calibration | evaluation, record.run.versions),
     ]
@@ -166,22 +165,14 @@ def _run(record: Record) -> Facts:
     run, model = record.run, record.model
     return Facts(
         [
-            ("model", model.name + (f", revision {model.revision}" if model.revision else "")),
-            ("stored as, run in", f"{model.stored_dtype}, {run.dtype}"),
+            ("model", short_name(model.name) + (f", revision {model.revision}" if model.revision else "")),
+            ("stored dtype, run dtype", f"{model.stored_dtype}, {run.dtype}"),
             ("chat template, SHA-256", model.chat_template_sha256),
             ("device, threads", f"{run.device}, {run.threads}"),
             ("judge", record.judge),
             ("seed", str(record.recipe.seed)),
-            ("prompts at a time, calibration", _numbers(run.calibration_batch_sizes)),
-            ("prompts at a time, answers", _numbers(run.answer_batch_sizes)),
-            ("tokens shared by all prompts", str(run.shared_head_tokens)),
+            ("batch sizes, calibration", ", ".join(map(str, run.calibration_batch_sizes))),
+            ("batch sizes, answers", ", ".join(map(str, run.answer_batch_sizes))),
+            ("prompt prefix, tokens", str(run.shared_head_tokens)),
         ]
     )
-
-
-def _numbers(values: tuple[int, ...]) -> str:
-    return ", ".join(str(value) for value in values)
-
-
-def _name(record: Record) -> str:
-    return Path(record.model.name).name or record.model.name

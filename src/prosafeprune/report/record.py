@@ -1,6 +1,6 @@
-"""The record: all that is needed to repeat a run, and what it measured.
+"""The record of a run: everything needed to reproduce it, and what it measured.
 
-It holds no date, so equal runs give equal records.
+It has no date, so equal runs give equal records.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.files.staging import OURS
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
@@ -30,30 +31,30 @@ from prosafeprune.requests.recipe import Recipe
 
 RECORD_FILE = OURS
 NOT_MEASURED = (
-    "Not measured: the model was larger than memory, so nobody knows whether it still refuses harmful requests, nor "
-    "what else it has lost. Measure it before use."
+    "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
+    "what else has changed. Measure it before use."
 )
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
 class ModelRecord(BaseModel):
-    """The source model: what it was called, and what it was."""
+    """The base model: its name and hashes."""
 
     name: str
     revision: str | None
     sha256: str
-    """Over config.json and the safetensors files, or the GGUF file."""
+    """Of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
     stored_dtype: str
 
 
 class RunRecord(BaseModel):
-    """How it was run; in half precision the last bits depend on it."""
+    """How the model ran; in half precision, the last bits of results depend on it."""
 
     device: str
     threads: int
     processes: int = 1
-    """That shared the prompts; batch sizes are those of one after the other."""
+    """Processes that shared the prompts; batch sizes are listed in process order."""
     dtype: str
     calibration_batch_sizes: tuple[int, ...]
     answer_batch_sizes: tuple[int, ...]
@@ -62,7 +63,7 @@ class RunRecord(BaseModel):
 
 
 class EditRecord(BaseModel):
-    """How a checkpoint was made: all that is needed to make it again."""
+    """How a checkpoint was made: everything needed to make it again."""
 
     format: int = 2
     model: ModelRecord
@@ -72,17 +73,17 @@ class EditRecord(BaseModel):
     edited_tensors: list[str]
     submodules: list[EditMeasures]
     experts: list[ExpertCount] = []
-    """Of each pruned layer with experts, how many were pruned, and which were left alone."""
+    """For each pruned layer with experts: how many were pruned, and which were left unchanged."""
     run: RunRecord
 
     @property
     def pruned_experts(self) -> int:
-        """Experts of the pruned layers that were pruned."""
+        """Number of experts pruned, over all pruned layers."""
         return sum(one.pruned for one in self.experts)
 
     @property
     def all_experts(self) -> int:
-        """All experts of the pruned layers."""
+        """Number of experts in the pruned layers."""
         return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     def write(self, folder: Path) -> None:
@@ -91,7 +92,10 @@ class EditRecord(BaseModel):
 
 
 class Record(EditRecord):
-    """Everything about one pruned checkpoint that was measured before it was written."""
+    """Everything about a pruned checkpoint that was measured before it was written.
+
+    ``source`` is the base model, ``result`` the pruned model.
+    """
 
     measured: Literal[True] = True
     judge: str
@@ -103,9 +107,9 @@ class Record(EditRecord):
     compliance_change: Change
     """Over all pseudo-harmful prompts."""
     safety_change: Change
-    """Over all harmful prompts; what is held to the floor."""
+    """Over all harmful prompts; the safety floor applies to it."""
     benign_divergence: Divergence
-    """How far the result has moved from its source on benign prompts."""
+    """KL divergence of the pruned model from the base model on benign prompts."""
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
 
@@ -116,20 +120,20 @@ class Record(EditRecord):
 
     @property
     def is_safe(self) -> bool:
-        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
+        """Whether the loss of S.S. is within what the recipe allows, and could have been detected."""
         return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
 
     @property
     def floor_can_be_tested(self) -> bool:
-        """Whether the source refuses often enough for the allowed loss to show; always, when all may be lost."""
+        """Whether the base model refuses often enough for the allowed loss to show; always true without a floor."""
         allowed = self.recipe.max_safety_drop
         return allowed >= 100 or (self.source.safety_score or 0) > allowed
 
 
 class UnmeasuredRecord(EditRecord):
-    """Everything about one pruned checkpoint of which nobody knows yet what it refuses.
+    """Everything about a pruned checkpoint that was not measured.
 
-    It has none of the fields that hold scores: whoever looks for them must not find any.
+    It deliberately lacks the fields for scores, so that no reader can mistake defaults for measurements.
     """
 
     measured: Literal[False] = False
@@ -137,7 +141,7 @@ class UnmeasuredRecord(EditRecord):
 
 
 def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
-    """Describe the source model for the record."""
+    """Return the description of the base model for a record."""
     return ModelRecord(
         name=source.name,
         revision=source.revision,
@@ -154,7 +158,7 @@ def run_record(
     answer_batch_sizes: Sequence[int] = (),
     processes: int = 1,
 ) -> RunRecord:
-    """Describe for the record how a model was run, on this machine and in other processes."""
+    """Return the description of how a model ran, in this process and others."""
     return RunRecord(
         device=device,
         threads=torch.get_num_threads(),
@@ -171,19 +175,19 @@ def read_record(folder: Path) -> Record:
     """Return the record in a folder that this package wrote.
 
     Raises:
-        InputError: there is none, or none that can be read.
+        InputError: it is missing or unreadable.
     """
     file = folder / RECORD_FILE
+    if not file.exists():
+        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
     try:
-        return Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: has no {RECORD_FILE}, so it was not written by prosafeprune.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as a record. Fetch or make it again.") from error
+        return Record.model_validate_json(read_text_file(file, "record"))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that results depend on."""
+    """Return the versions of Python and of the libraries that affect results."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:

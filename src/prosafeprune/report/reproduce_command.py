@@ -1,4 +1,4 @@
-"""How a run is repeated: the command, and what it depends on."""
+"""How to reproduce a run: the command, and the hashes and versions it depends on."""
 
 from __future__ import annotations
 
@@ -14,44 +14,50 @@ from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.text import without_folder
 
 ADDRESSES = ("endpoint", "judge_endpoint")
-"""Settings that may hold a password, which is no one else's business."""
+"""Settings that may contain a password, which is left out."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
-"""Settings that make no difference once there is a plan."""
-
+"""Settings without effect once there is a plan."""
 PLAN = ("layers", "rank", "strength", "pooling", "projection")
-"""Settings that make up a plan."""
+"""Settings that define a plan."""
 
 
 def command(
     name: str, settings: BaseModel, output: str, *, always: Collection[str] = (), never: Collection[str] = ()
 ) -> Code:
-    """Return the command line that asks for the same settings: those that differ from their defaults.
+    """Return the command line with the same settings, naming those that differ from their defaults.
+
+    Absolute paths are cut to their last part.
 
     Args:
         name: of the command.
-        settings: with the model among them.
-        output: what ``--output`` is called.
-        always: settings to name even where they are the default.
-        never: settings that make no difference here.
+        settings: of the run, including the model.
+        output: the argument of ``--output``.
+        always: settings to name even if they are the default.
+        never: settings to leave out.
     """
     values = settings.model_dump()
     model = values.pop("model")
     served = values.get("endpoint") is not None
-    words = [f"prosafeprune {name}" + ("" if served else f" {shlex.quote(model)}"), f"--output {output}"]
+    words = [
+        f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"),
+        f"--output {output}",
+    ]
     words += [f"--model {shlex.quote(model)}"] if served and model else []
     for field, value in values.items():
         default = type(settings).model_fields[field].default
         if field not in never and value is not None and (field in always or value != default):
             extra = type(settings).model_fields[field].json_schema_extra
             words += _option(field, value, repeatable=isinstance(extra, dict) and "short" in extra)
-    return Code("Command that repeats the run", " \\\n  ".join(words))
+    return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
-def making(plan: Plan, settings: Recipe, output: str) -> Code:
-    """Return the command line that makes the model of a plan from the same model and prompts, without a search."""
-    values = {name: getattr(settings, name) for name in Recipe.model_fields}
+def making(plan: Plan, settings: BaseModel, output: str) -> Code:
+    """Return the command line that makes a plan's model from the same model and prompts, without a search."""
+    shared = Recipe.model_fields.keys() & type(settings).model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
     return Code(
         "Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=OF_THE_SEARCH).text
@@ -59,10 +65,10 @@ def making(plan: Plan, settings: Recipe, output: str) -> Code:
 
 
 def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapping[str, str]) -> Facts:
-    """Return the hashes and versions that tell whether a repeated run is the same run."""
+    """Return the hashes and versions by which two runs can be compared."""
     pairs = [("model, SHA-256", sha256)] if sha256 else []
     pairs += [
-        (f"{name.replace('_', '-')} prompts", f"{one.count} from {one.source}, SHA-256 {one.sha256}")
+        (f"{name.replace('_', '-')} prompts", f"{one.count} from {without_folder(one.source)}, SHA-256 {one.sha256}")
         for name, one in prompts.items()
     ]
     return Facts([*pairs, ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))])
@@ -83,4 +89,4 @@ def _option(field: str, value: Any, *, repeatable: bool) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else without_folder(str(value))

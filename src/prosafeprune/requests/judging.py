@@ -1,39 +1,48 @@
-"""Which judge is asked, as settings shared by every command that judges answers."""
+"""Options for judging answers, shared by every command that judges."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-Name = Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
+
+JudgeName = Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
 Safety = Literal["refusal", "harmlessness"]
 
 
-class JudgeSettings(BaseModel):
+class JudgeOptions(BaseModel):
     """Which judge, and where it runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Judge")
 
-    judge: Name = Field(
+    judge: JudgeName = Field(
         "builtin",
-        description="builtin (at once, no model), wildguard (the paper's judge), qwen3guard (119 languages), "
-        "classifier (a refusal classifier of the hub) or llm (a chat model, XSTest's question).",
+        description="builtin (no model), wildguard (the paper's judge), qwen3guard (119 languages), classifier (a "
+        "refusal classifier of the hub) or llm (a chat model asked XSTest's question).",
     )
     judge_endpoint: str | None = Field(
         None,
-        description="URL of an OpenAI-compatible server with the judging model, such as http://localhost:8000/v1; "
-        "several, separated by commas, share the work. Its key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
+        repr=False,
+        description="URL of an OpenAI-compatible server that serves the judge model, such as http://localhost:8000/v1; "
+        "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
     )
     judge_model: str | None = Field(
         None,
-        description="The judging model's name at the endpoint, or the one it has; without an endpoint, its folder or "
-        "hub id (wildguard and qwen3guard have one by default).",
+        description="The judge model's name at the endpoint (default: the only one served); without an endpoint, "
+        "its folder or hub id (wildguard and qwen3guard have a default).",
     )
-    judge_concurrency: int = Field(8, ge=1, description="Questions to an endpoint at a time.")
-    judge_device: str = Field("auto", description="Where a judging model without an endpoint runs, as --device has it.")
+    judge_concurrency: int = Field(
+        8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to the judge endpoint."
+    )
+    judge_device: str = Field("auto", description="Device of a judge model without an endpoint, as for --device.")
     safety: Safety = Field(
         "refusal",
         description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
-        "wildguard and qwen3guard tell that).",
+        "wildguard and qwen3guard tell it).",
     )
+
+    @field_serializer("judge_endpoint", when_used="json")
+    def _without_credentials_of_judge(self, value: str | None) -> str | None:
+        return recorded_urls(value)

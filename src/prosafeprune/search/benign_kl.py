@@ -36,7 +36,7 @@ class BenignKl:
         texts = [ForcedText(*both) for both in zip(self.base.prompt_ids, self.base.answers, strict=True)]
         self.model = ResumedModel(loaded, anatomy, texts, layers, batch_size)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def mean(self, first_layer: int) -> float:
         """Return the mean over prompts of the mean per-token KL(base || edited) in nats, as ``divergence_from_base``.
 

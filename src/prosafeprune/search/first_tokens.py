@@ -85,7 +85,7 @@ class FirstTokenStates:
         ended = len(draft.answer_ids) == self.tokens or greedy[-1] in self._ends
         return ended and tuple(greedy[: len(draft.answer_ids)]) == draft.answer_ids
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def _decode(self, rows: Sequence[int]) -> list[tuple[ForcedText, torch.Tensor]]:
         """Return prompts with the first tokens that the model, as it is now, answers, and its mean states there."""
         prompts = [self.prompt_ids[row] for row in rows]
@@ -119,11 +119,11 @@ class _StateRecorder(PlainBatchDecoder):
         self._at_prompts = torch.cat([states[:, -1] for states in recorded])
         self._at_tokens: list[list[torch.Tensor]] = [[] for _ in suffixes]
 
-    def write(self, tokens: torch.Tensor) -> None:
+    def append(self, tokens: torch.Tensor) -> None:
         """Append one token, ``(rows,)``, to each remaining row, run it, and record its state."""
         recorded: list[torch.Tensor] = []
         with ending_at(self.loaded.model, self._layers, None, recorded, stop=False):
-            super().write(tokens)
+            super().append(tokens)
         for row, state in zip(self.rows, recorded[0][:, -1], strict=True):
             self._at_tokens[row].append(state)
 

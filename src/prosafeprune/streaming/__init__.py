@@ -1,1 +1,1 @@
-"""Models larger than memory: one decoder layer at a time, every byte of the checkpoint read once."""
+"""Models larger than memory: one decoder layer in memory at a time, every byte of the checkpoint read once."""

@@ -1,4 +1,4 @@
-"""All prompts advance through the model together, one layer at a time."""
+"""All prompts advance through the model one layer at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from prosafeprune.streaming.meta_model import MetaModel
 
 
 class LayerPasses:
-    """Passes of all prompts through one layer after another; what leaves a layer is kept until the next one runs.
+    """Runs all prompts through one layer after another; the output of a layer is cached until the next one runs.
 
     In every pass the model's own forward stays in charge of embeddings, masks and positions, so that each layer gets
-    the mask of its own kind; the layers below hand on what was kept.
+    its own kind of mask; the layers below return the cached states.
     """
 
     def __init__(self, meta: MetaModel, anatomy: Anatomy, prompts: Sequence[EncodedPrompt]) -> None:
@@ -33,20 +33,20 @@ class LayerPasses:
         self._forms: Forms = {}
 
     def segment(self, layer: int) -> Segment:
-        """Return the part of the model that is this layer alone; every layer below it must have run before."""
+        """Return the segment that runs this layer only; all layers below it must have run before."""
 
         @contextmanager
         def around(rows: Sequence[int] | None, width: int) -> Iterator[None]:
             entering = self._entering(rows, width) if layer else None
             left: list[torch.Tensor] = []
-            # Before any other hook, for one of these ends the pass.
+            # Before any other hook, since one of them ends the pass.
             handle = self.anatomy.layers[layer].register_forward_hook(self._catch(layer, left), prepend=True)
             try:
                 with beginning_at(self.anatomy.layers, layer, entering, self._forms):
                     yield
             finally:
                 handle.remove()
-            self._keep(rows, left[0])
+            self._put(rows, left[0])
 
         return Segment(layer, around)
 
@@ -56,7 +56,7 @@ class LayerPasses:
         assert self._states.prefix is not None
         return self._states.prefix.clone()
 
-    def _keep(self, rows: Sequence[int] | None, states: torch.Tensor) -> None:
+    def _put(self, rows: Sequence[int] | None, states: torch.Tensor) -> None:
         if rows is None:
             self._states.prefix = states.clone()
         else:
@@ -67,8 +67,8 @@ class LayerPasses:
             parts = output if isinstance(output, tuple) else (output,)
             if any(part is not None for part in parts[1:]) or parts[0].ndim != 3:
                 raise InputError(
-                    f"{type(module).__name__}: hands on more than hidden states, which --memory low cannot follow. "
-                    "Leave it out, on a machine with more memory."
+                    f"{type(module).__name__}: passes on more than hidden states, which --memory low does not support. "
+                    "Leave --memory low out, on a machine with more memory."
                 )
             self._forms[layer] = len(output) if isinstance(output, tuple) else None
             left.append(parts[0])
@@ -80,6 +80,6 @@ def _require_one_stream(meta: MetaModel) -> None:
     config = meta.model.config.get_text_config(decoder=True)
     if getattr(config, "num_kv_shared_layers", 0):
         raise InputError(
-            f"{meta.name}: its layers use one another's keys and values, so they cannot be run one at a time. Leave "
+            f"{meta.name}: its layers share keys and values, so they cannot be run one at a time. Leave "
             "--memory low out, on a machine with more memory."
         )

@@ -1,4 +1,4 @@
-"""A model without its weights, which come in layer by layer."""
+"""A model on the meta device, whose weights are loaded layer by layer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.device_placement import choose_device
@@ -22,11 +23,11 @@ from prosafeprune.parallel.launch import ALL_GPUS
 
 @dataclass(frozen=True)
 class MetaModel:
-    """A causal language model whose parameters take no memory, ready for its weights to come and go."""
+    """A causal language model whose parameters take no memory until they are loaded."""
 
     name: str
     folder: Path
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     device: torch.device
     stored_dtype: torch.dtype
@@ -34,7 +35,7 @@ class MetaModel:
 
 
 def load_meta_model(folder: Path, name: str, *, device: str, dtype: str, trust_remote_code: bool) -> MetaModel:
-    """Make the model of a checkpoint folder from its config alone. Its parameters lie on torch's meta device.
+    """Make the model of a checkpoint folder from its config, with parameters on torch's meta device.
 
     Raises:
         InputError: unknown architecture, no chat template, an unusable device or dtype.
@@ -43,7 +44,7 @@ def load_meta_model(folder: Path, name: str, *, device: str, dtype: str, trust_r
     from accelerate import init_empty_weights
 
     if device == ALL_GPUS:
-        raise InputError(f"--device {ALL_GPUS}: with --memory low, one layer at a time runs on one GPU. Use cuda.")
+        raise InputError(f"--device {ALL_GPUS}: --memory low runs one layer at a time on one GPU. Use cuda.")
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code)

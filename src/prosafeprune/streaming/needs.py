@@ -1,4 +1,4 @@
-"""What a run that holds one layer at a time will need, told before it begins."""
+"""Memory and disk that a run with one layer in memory will need, reported before it begins."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from prosafeprune.streaming.streamed_weights import StreamedWeights
 
 FLOAT32 = 4
 COPIES_OF_A_MATRIX = 5
-"""In float32, while one matrix is edited: itself, what is taken away, that times the strength, and the result."""
+"""In float32, while one matrix is edited: the matrix, the change, the change times the strength, and the result."""
 COPIES_OF_A_BATCH = 6
-"""Of the widest thing that a layer computes for each token of a batch."""
+"""Of the widest intermediate result of a layer for each token of a batch."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes, apart from what Python and its libraries take."""
+    """Bytes, not counting Python and its libraries."""
 
     layer: int
-    """The largest decoder layer, as stored and as run."""
+    """The largest decoder layer, as stored and (if different) as run."""
     edit: int
     """Working memory of the edit of the largest matrix."""
     batch: int
@@ -33,23 +33,23 @@ class Needs:
     states: int
     """Hidden states of all prompts between two layers."""
     spilled: bool
-    """Whether these lie in a temporary file."""
+    """Whether these go to a temporary file."""
     disk: int
-    """The checkpoint to be written."""
+    """The checkpoint to write."""
     reading: int
-    """What is read of the source."""
+    """The part of the base model that is read."""
 
     @property
     def memory(self) -> int:
-        """What must be in memory at once, at most."""
+        """Peak memory."""
         return self.layer + max(self.edit, self.batch) + (0 if self.spilled else self.states)
 
     def describe(self) -> list[str]:
         """Return lines for a reader."""
         where = "in a temporary file" if self.spilled else "in memory"
         return [
-            f"Needs about {_size(self.memory)} of memory beside Python and its libraries: a layer of "
-            f"{_size(self.layer)}, and {_size(max(self.edit, self.batch))} to work in;",
+            f"Needs about {_size(self.memory)} of memory in addition to Python and its libraries: "
+            f"{_size(self.layer)} for a layer, {_size(max(self.edit, self.batch))} of working memory;",
             f"  hidden states of the prompts: {_size(self.states)}, {where}; "
             f"disk: {_size(self.disk)}; reading: {_size(self.reading)}, each byte once.",
         ]
@@ -58,31 +58,31 @@ class Needs:
 def estimate_needs(
     meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights, plan: Plan, prompts: Sequence[EncodedPrompt], size: int
 ) -> Needs:
-    """Return what a run will need.
+    """Return the estimated needs of a run.
 
     Args:
         meta: the model.
         anatomy: its layers.
         weights: its weights on disk.
-        plan: its layers are edited.
-        prompts: that pass through the layers.
-        size: prompts run at a time.
+        plan: names the layers to edit.
+        prompts: the calibration prompts.
+        size: how many prompts run at a time.
     """
     places = weights.checkpoint.places
     layers = range(max(plan.layers) + 1)
     largest = max(sum(places[name].end - places[name].start for name in weights.of_layer(layer)) for layer in layers)
     is_copied = meta.run_dtype != meta.stored_dtype or meta.device.type != "cpu"
     shapes = [submodule.shape for submodule in anatomy.submodules]
-    head = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
-    tails = [len(prompt) - head for prompt in prompts]
-    width = int(meta.model.get_input_embeddings().weight.shape[1])
-    states = (sum(tails) + head) * width * meta.run_dtype.itemsize
+    prefix = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
+    suffixes = [len(prompt) - prefix for prompt in prompts]
+    width = int(meta.model.config.get_text_config(decoder=True).hidden_size)
+    states = (sum(suffixes) + prefix) * width * meta.run_dtype.itemsize
     widest = max(max(shape) for shape in shapes)
     total = sum(place.end - place.start for place in places.values())
     return Needs(
         layer=largest * (2 if is_copied else 1),
         edit=max(d_out * d_in for d_out, d_in in shapes) * FLOAT32 * COPIES_OF_A_MATRIX,
-        batch=min(size, len(prompts)) * max(tails) * widest * FLOAT32 * COPIES_OF_A_BATCH,
+        batch=min(size, len(prompts)) * max(suffixes) * widest * FLOAT32 * COPIES_OF_A_BATCH,
         states=states,
         spilled=states > storage.KEPT_IN_MEMORY,
         disk=total,

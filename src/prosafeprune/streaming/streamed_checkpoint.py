@@ -1,4 +1,4 @@
-"""A checkpoint whose every byte is read once: to be used, to be hashed, and to be written into its copy."""
+"""A checkpoint whose every byte is read once: to use it, to hash it and to copy it."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from prosafeprune.model.source import shard_hash
 from prosafeprune.progress import Advance
 
 AT_ONCE = 2**24
-"""Bytes read at a time of a tensor that is not kept in memory."""
+"""Bytes read at a time of a tensor that is not held in memory."""
 
 
 @dataclass(frozen=True)
 class StreamedTensor(TensorPlace):
-    """A tensor's place, with the tensor itself while its layer is in memory."""
+    """A tensor and where it is stored, while its layer is in memory."""
 
     tensor: torch.Tensor
 
     def read(self) -> torch.Tensor:
-        """Return a copy of the tensor, without going back to the disk."""
+        """Return a copy of the tensor without reading the disk again."""
         return self.tensor.clone()
 
 
 class StreamedCheckpoint:
-    """The shards of a checkpoint, copied into a folder tensor by tensor as these pass by."""
+    """The shards of a checkpoint, each tensor copied into another folder as it is read."""
 
     def __init__(self, folder: Path, copy: Path) -> None:
-        """Begin the copies in the existing folder ``copy`` with the shards' headers.
+        """Begin the copies, in the existing folder ``copy``, with the shards' headers.
 
         Raises:
             InputError: a shard is missing, cut short or not a safetensors file.
         """
         self.places: dict[str, TensorPlace] = tensor_places(folder)
-        """Where each tensor lies, by its name on disk."""
+        """Where each tensor is stored, by its name on disk."""
         self._copy = copy
         self._hashes: dict[str, str] = {}
         self._headers: dict[Path, ShardHeader] = {}
@@ -52,7 +52,7 @@ class StreamedCheckpoint:
         """Read a tensor, for the first and only time.
 
         Raises:
-            InputError: its dtype is none that can be edited, or the file has become shorter.
+            InputError: its dtype cannot be edited, or the file has become shorter.
         """
         place = self.places[name]
         dtype = place.torch_dtype
@@ -61,10 +61,10 @@ class StreamedCheckpoint:
         return StreamedTensor(place.file, place.dtype, place.shape, place.start, place.end, tensor)
 
     def read_rows(self, name: str, rows: Sequence[int]) -> torch.Tensor:
-        """Read a matrix ``(n, d)`` for the first and only time, a piece at a time; return those ``rows`` of it, sorted.
+        """Read a matrix ``(n, d)`` for the first and only time, in pieces; return those ``rows`` of it, sorted.
 
         Raises:
-            InputError: its dtype is none that can be edited, or the file has become shorter.
+            InputError: its dtype cannot be edited, or the file has become shorter.
         """
         place = self.places[name]
         dtype, width = place.torch_dtype, (place.end - place.start) // place.shape[0]
@@ -78,7 +78,10 @@ class StreamedCheckpoint:
         return torch.cat(kept).view(dtype)
 
     def finish(self, advance: Advance) -> dict[str, str]:
-        """Copy what has not passed yet, telling of each tensor; return the hash of each shard by its file's name."""
+        """Copy what has not been read yet; return the hash of each shard by file name.
+
+        ``advance`` is called after each tensor.
+        """
         for name, place in self.places.items():
             if name not in self._hashes:
                 for _ in self._pieces(place, name, AT_ONCE):
@@ -90,19 +93,19 @@ class StreamedCheckpoint:
         }
 
     @property
-    def waiting(self) -> int:
-        """How many tensors have not passed yet."""
+    def remaining(self) -> int:
+        """How many tensors have not been read yet."""
         return len(self.places) - len(self._hashes)
 
     def _pieces(self, place: TensorPlace, name: str, at_once: int) -> Iterator[torch.Tensor]:
-        """Yield the bytes of a tensor, each piece once it is in the copy."""
+        """Yield the bytes of a tensor in pieces, each once it has been copied."""
         digest = hashlib.sha256()
         with place.file.open("rb") as source, (self._copy / place.file.name).open("r+b") as copy:
             source.seek(place.start)
             copy.seek(place.start)
             for start in range(place.start, place.end, max(1, at_once)):
                 piece = torch.empty(min(at_once, place.end - start), dtype=torch.uint8)
-                view = memoryview(piece.numpy())
+                view = memoryview(piece.numpy().data)
                 if source.readinto(view) != len(view):
                     raise InputError(f"{place.file}: became shorter while it was read. Fetch the file again.")
                 copy.write(view)

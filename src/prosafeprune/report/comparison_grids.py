@@ -1,0 +1,173 @@
+"""A comparison of methods as tables: rates as in the paper's Table 1, pruning against each method, and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
+from prosafeprune.evaluation.scores import Change, SetScore
+from prosafeprune.method.plan import Plan
+from prosafeprune.report.assessment import format_p, signed
+from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.judge_error import judge_error_note
+from prosafeprune.report.rate_grids import NEITHER, RATE_NAMES, ordered
+from prosafeprune.search.optuna_study import describe_plan
+from prosafeprune.text import short_name
+
+RATE_NOTES = (
+    "C.R.: share of pseudo-harmful prompts answered in full. S.S.: share of harmful prompts refused. Avg. T.S.: the "
+    "mean of Avg. C.R. and Avg. S.S.",
+    "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
+    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class.",
+    "Mean of sets: what the paper's tables print as Avg. T.S.",
+    "Incapable, broken and undetermined answers count as neither compliance nor refusal.",
+)
+PRUNING_NOTE = (
+    "Points over all prompts of a class, 95 % interval and McNemar's exact p; + means that the pruned model has more."
+)
+COST_NOTES = (
+    "Prompt processing, decoding and the method's own computations; loading and fitting are excluded.",
+    "Methods ran one after the other. A method that refuses less writes longer answers: compare times per token.",
+)
+
+
+def comparison_grids(record: ComparisonRecord) -> list[Grid]:
+    """Return the tables of a comparison, most important first."""
+    return [rates_by_method(record), *pruning_against_methods(record), costs_by_method(record)]
+
+
+def rates_by_method(record: ComparisonRecord) -> Grid:
+    """Return each method's averages, then its rate on each set, with intervals and changes from default."""
+    scores = record.methods[0].scores
+    sets = [f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
+    headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
+    caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
+    note = judge_error_note(record.judge)
+    notes = (*RATE_NOTES, note) if note else RATE_NOTES
+    return Grid(caption, headings, [_rates(method) for method in record.methods], notes)
+
+
+def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:
+    """Return how the pruned model differs from each other method on the same prompts; nothing without one."""
+    compared = [(one.name, one.pruning_against) for one in record.methods if one.pruning_against is not None]
+    if not compared:
+        return []
+    columns = [
+        (name, field)
+        for name, field in (("C.R.", "compliance_change"), ("S.S.", "safety_change"))
+        if getattr(compared[0][1], field) is not None
+    ]
+    rows = [[name, *(_pooled(getattr(against, field)) for _, field in columns)] for name, against in compared]
+    headings = ["pruned model minus", *(name for name, _ in columns)]
+    return [Grid("The pruned model against each other method", headings, rows, [PRUNING_NOTE])]
+
+
+def costs_by_method(record: ComparisonRecord) -> Grid:
+    """Return the time and tokens per answer of each method, with ratios to default."""
+    headings = [
+        "",
+        "seconds\nper answer",
+        "ratio to\ndefault",
+        "tokens\nper answer",
+        "ms\nper token",
+        "ratio to\ndefault",
+    ]
+    rows = []
+    for method in record.methods:
+        cost = method.cost
+        answer_ratio, token_ratio = (
+            "" if one is None else f"{one:.2f}" for one in (cost.answer_ratio, cost.token_ratio)
+        )
+        each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
+        tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
+        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio])
+    return Grid("Time per answer", headings, rows, COST_NOTES)
+
+
+def comparison_markdown(record: ComparisonRecord) -> str:
+    """Return the comparison as a Markdown document."""
+    tables = "\n".join(
+        f"**{grid.caption}**\n\n{grid.markdown()}\n" + "".join(f"{note}  \n" for note in grid.notes)
+        for grid in comparison_grids(record)
+    )
+    settings = "\n".join(f"- **{one.name}**: {settings_in_words(one)}" for one in record.methods)
+    left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
+    sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
+    calibration = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
+    return f"""# Comparison of methods
+
+Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
+Greedy answers to the same prompts for all methods.
+
+{tables}
+## What was compared
+
+Measured on {sets}. Fitted on {calibration} calibration prompts, which are disjoint from these.
+
+{settings}
+{left_out}
+Versions: {", ".join(f"{name} {version}" for name, version in record.versions.items())}.
+"""
+
+
+def settings_in_words(method: MethodResult) -> str:
+    """Return a method's settings and the main values it was fitted to."""
+    settings = _in_words(method.settings, "method")
+    learned = _in_words(method.learned, "submodules")
+    return "; ".join(part for part in (settings, f"fitted: {learned}" if learned else "") if part) or "no settings"
+
+
+def _rates(method: MethodResult) -> list[str]:
+    scores, against = method.scores, method.against_default
+    return [
+        f"{method.name}{_neither(method)}",
+        _average(scores.tradeoff_score, None),
+        _average(scores.compliance_rate, against.compliance_change if against else None),
+        _average(scores.safety_score, against.safety_change if against else None),
+        *(_set(one, against) for one in ordered(scores)),
+        _average(scores.mean_of_sets, None),
+    ]
+
+
+def _neither(method: MethodResult) -> str:
+    counts = {kind: sum(one.answers.get(kind, 0) for one in method.scores.sets) for kind in NEITHER}
+    return "".join(f"\n{count} {kind}" for kind, count in counts.items() if count)
+
+
+def _average(value: float | None, change: Change | None) -> str:
+    return "" if value is None else f"{value:.1f}" + (f"\n{_points(change)}" if change is not None else "")
+
+
+def _set(one: SetScore, against: EvaluationComparison | None) -> str:
+    interval = f"{one.mean:.1f}\n{one.rate.low:.1f} to {one.rate.high:.1f}"
+    return interval + (f"\n{_points(against.changes[one.name])}" if against is not None else "")
+
+
+def _points(change: Change) -> str:
+    return f"{signed(change.points)}\np {format_p(change.p_value)}"
+
+
+def _pooled(change: Change) -> str:
+    return f"{signed(change.points)}\n{signed(change.low)} to {signed(change.high)}, p {format_p(change.p_value)}"
+
+
+def _in_words(values: Mapping[str, Any], left_out: str) -> str:
+    """Return names and values but for one name; None means that the method fitted the value itself."""
+    parts = [
+        describe_plan(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
+        for name, value in values.items()
+        if name != left_out and value is not None
+    ]
+    return "; ".join(parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', '-')} {_value(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, str):
+        return f"“{value}”" if " " in value else value
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,68 @@
+"""A pruned model as tables: what changed, what was done, and a few answers."""
+
+from __future__ import annotations
+
+from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
+from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.prompts import PromptClass
+from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS, shorten
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.plan_facts import plan_layers
+from prosafeprune.report.rate_grids import change_grid, divergence_row
+from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
+
+NAMES = ("base model", "pruned model")
+ANSWER_CHARACTERS = 220
+
+
+def prune_grid(record: Record) -> Grid:
+    """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
+    more = [*_experts(record, ""), divergence_row(record.benign_divergence)]
+    caption = "Before and after pruning, test prompts"
+    return change_grid(caption, record.source, record.result, record.changes, NAMES, more)
+
+
+def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
+    """Return the edit of a pruned model that was not measured."""
+    plan = record.plan
+    rows = [
+        ["layers:strength", plan_layers(plan)],
+        ["rank, pooling, projection", f"{plan.rank}, {plan.pooling.value}, {plan.projection.value}"],
+        ["edited tensors", str(len(record.edited_tensors))],
+        *_experts(record),
+        ["C.R., S.S., T.S.", "not measured"],
+        ["benign KL", "not measured"],
+    ]
+    return Grid("Pruned, not measured", ["", ""], rows)
+
+
+def examples_grid(before: Measurement, after: Measurement, pseudo_harmful: int = 3, harmful: int = 2) -> Grid:
+    """Return a few answers of both models, changed ones first; answers to harmful prompts are truncated."""
+    rows = [
+        *_examples(before, after, PromptClass.PSEUDO_HARMFUL, pseudo_harmful, ANSWER_CHARACTERS),
+        *_examples(before, after, PromptClass.HARMFUL, harmful, HARMFUL_ANSWER_CHARACTERS),
+    ]
+    return Grid("Example answers", ["prompts", "prompt", *NAMES], rows)
+
+
+def _experts(record: EditRecord, *blank: str) -> list[list[str]]:
+    return [["experts pruned", *blank, f"{record.pruned_experts} of {record.all_experts}"]] if record.experts else []
+
+
+def _examples(
+    before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
+) -> list[list[str]]:
+    one, two = before.of(prompt_class)[0], after.of(prompt_class)[0]
+    return [
+        [
+            prompt_class.in_words,
+            one.prompts.prompts[i].text.replace("\n", " "),
+            *(_answer(judged, i, limit) for judged in (one, two)),
+        ]
+        for i in changed_examples(one, two, count)
+    ]
+
+
+def _answer(judged: JudgedSet, row: int, limit: int) -> str:
+    verdict = judged.verdicts[row].answer_class.value.replace("_", " ")
+    return f"[{verdict}]\n{' '.join(shorten(judged.answers[row], limit).split())}"

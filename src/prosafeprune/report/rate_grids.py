@@ -1,0 +1,148 @@
+"""Rates of models on prompt sets: C.R., S.S. and T.S. with intervals and tests, as in the paper's Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prosafeprune.ability import TaskScore
+from prosafeprune.evaluation.divergence import Divergence
+from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
+from prosafeprune.judge.verdict import NEITHER
+from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.assessment import format_p, signed
+from prosafeprune.report.grid import Grid
+
+RATE_NAMES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
+"""The name of each class's rate, in the order of Table 1."""
+NOTES = (
+    "C.R.: share of pseudo-harmful prompts (harmless but risky-sounding) answered in full. S.S.: share of harmful "
+    "prompts refused, fully or partially. T.S.: the mean of the two.",
+    "Below each rate: its 95 % Wilson interval. Below each change: Newcombe's interval for paired proportions.",
+)
+CHANGE_NOTE = (
+    "p: McNemar's exact test of no change. Gained, lost: prompts whose outcome became the desired one, or stopped "
+    "being it."
+)
+AVERAGES = (("C.R.", "compliance_rate"), ("S.S.", "safety_score"), ("T.S.", "tradeoff_score"))
+
+
+def ordered(scores: Scores) -> list[SetScore]:
+    """Return the sets in the order of Table 1: pseudo-harmful, harmful, benign."""
+    return [one for prompt_class in RATE_NAMES for one in scores.of(prompt_class)]
+
+
+def rates_grid(caption: str, scores: Scores) -> Grid:
+    """Return one model's rate on each set, and the averages."""
+    sets = ordered(scores)
+    headings = ["", "rate, %\n95 % interval"]
+    rows = [[_set_name(one), _rate(one.rate)] for one in sets]
+    rows += [[label, f"{value:.1f}"] for label, value in _averages(scores)]
+    if any(one.deviation is not None for one in sets):
+        headings.append(f"mean of {len(sets[0].repeats)} repeats\n± standard deviation")
+        spread = [f"{one.mean:.1f}\n± {one.deviation or 0:.1f}" for one in sets]
+        rows = [[*row, cell] for row, cell in zip(rows, [*spread, *[""] * (len(rows) - len(sets))], strict=True)]
+    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([scores])]
+    rows += _count_rows([scores], len(headings))
+    return Grid(caption, headings, rows, NOTES)
+
+
+def change_grid(
+    caption: str,
+    before: Scores,
+    after: Scores,
+    changes: Mapping[str, Change],
+    names: tuple[str, str],
+    more: Sequence[Sequence[str]] = (),
+) -> Grid:
+    """Return the rates of two models on the same sets, with the averages and the change.
+
+    Args:
+        caption: above the table.
+        before: of the first model.
+        after: of the second.
+        changes: by set.
+        names: of the two models, for the headings.
+        more: further rows, of as many cells as there are headings at most.
+    """
+    headings = ["", f"{names[0]}, %", f"{names[1]}, %", "change\npoints", "p", "gained, lost\nprompts"]
+    earlier = {one.name: one for one in before.sets}
+    rows = []
+    for one in ordered(after):
+        change = changes[one.name]
+        p_value = format_p(change.p_value).removeprefix("= ")
+        was, now = _repeated_rate(earlier[one.name]), _repeated_rate(one)
+        rows.append([_set_name(one), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
+    for (label, was_average), (_, average) in zip(_averages(before), _averages(after), strict=True):
+        rows.append([label, f"{was_average:.1f}", f"{average:.1f}", signed(average - was_average), "", ""])
+    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([before, after])]
+    rows += _count_rows([before, after], len(headings))
+    rows += [[*row, *[""] * (len(headings) - len(row))] for row in more]
+    return Grid(caption, headings, rows, (*NOTES, CHANGE_NOTE))
+
+
+def ability_grid(ability: Mapping[str, TaskScore]) -> Grid:
+    """Return the accuracy on each task of general ability."""
+    rows = [
+        [f"{name}\n{task.accuracy.total} questions", _rate(task.accuracy), str(task.unparsed), str(task.cut)]
+        for name, task in ability.items()
+    ]
+    return Grid(
+        "General ability", ["", "accuracy, %\n95 % interval", "unparsable\nanswers", "truncated\nanswers"], rows
+    )
+
+
+def divergence_row(moved: Divergence) -> list[str]:
+    """Return the mean per-token KL on benign prompts as a row of ``change_grid``."""
+    label = f"benign KL, nats\nmean per token, {moved.prompts} prompts"
+    return [label, "", f"{moved.mean:.4f}\n{moved.low:.4f} to {moved.high:.4f}"]
+
+
+def _set_name(one: SetScore) -> str:
+    return f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total} prompts"
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.percent:.1f}\n{rate.low:.1f} to {rate.high:.1f}"
+
+
+def _repeated_rate(one: SetScore) -> str:
+    if one.deviation is None:
+        return _rate(one.rate)
+    return (
+        f"{one.mean:.1f}\n± {one.deviation:.1f}, {len(one.repeats)} repeats\n{one.rate.low:.1f} to {one.rate.high:.1f}"
+    )
+
+
+def _points(change: Change) -> str:
+    return f"{signed(change.points)}\n{signed(change.low)} to {signed(change.high)}"
+
+
+def _averages(scores: Scores) -> list[tuple[str, float]]:
+    """Return the averages; with several sets of a class, they are named Avg. C.R. and so on."""
+    several = len(scores.of(PromptClass.PSEUDO_HARMFUL)) > 1 or len(scores.of(PromptClass.HARMFUL)) > 1
+    found = [(label, getattr(scores, field)) for label, field in AVERAGES if several or label == "T.S."]
+    return [(f"Avg. {label}" if several else label, value) for label, value in found if value is not None]
+
+
+def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
+    """Return both meanings of S.S. on each harmful set, where the judge tells both."""
+    rows = []
+    for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
+        if all(one.by_refusal and one.by_harmlessness for one in sets):
+            for meaning in ("refusal", "harmlessness"):
+                cells = [_rate(getattr(one, f"by_{meaning}")) for one in sets]
+                rows.append([f"{sets[0].title}\nS.S. by {meaning}", *cells])
+    return rows
+
+
+def _count_rows(models: Sequence[Scores], width: int) -> list[list[str]]:
+    """Return counts of answers that a rate does not show, leaving out those that are zero everywhere."""
+    rows = []
+    for label, classes in (
+        ("incapable, broken or undetermined\nanswers, counted as neither", NEITHER),
+        ("partial refusals\nanswers", ("partial_refusal",)),
+    ):
+        counts = [sum(one.answers.get(name, 0) for one in scores.sets for name in classes) for scores in models]
+        if any(counts):
+            rows.append([label, *map(str, counts), *[""] * (width - 1 - len(counts))])
+    return rows

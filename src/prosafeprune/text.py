@@ -1,0 +1,67 @@
+"""Text of users, models, servers and files, made safe to show; and folder names made from it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates: invalid in HTML or SVG, or in UTF-8 at all."""
+ESCAPE_SEQUENCE = re.compile(
+    "(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"  # OSC, DCS, SOS, PM, APC
+    "|(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI
+    "|\x1b[ -/]*[0-~]?"
+)
+"""Terminal commands (ECMA-48), such as those that set the title, write the clipboard or clear the screen."""
+BIDI_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+BIDI = re.compile(f"[{BIDI_CONTROLS}]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CONTROLS}]")
+"""Characters other than tab and newline that move the cursor or reorder text."""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` for a page or a figure, with each invalid character shown as U+FFFD."""
+    return UNPRINTABLE.sub("\ufffd", text)
+
+
+def for_terminal(text: str) -> str:
+    """Return ``text`` without anything that controls a terminal: escape sequences, control characters, bidi marks.
+
+    Tabs and newlines stay; lone surrogates become U+FFFD.
+    """
+    return SURROGATE.sub("\ufffd", TERMINAL_CONTROL.sub("", ESCAPE_SEQUENCE.sub("", text)))
+
+
+def json_for_terminal(text: str) -> str:
+    """Return JSON with the same characters written as ``\\u`` escapes, so that its meaning stays."""
+    return TERMINAL_CONTROL.sub(lambda found: found[0] if found[0] == "\r" else f"\\u{ord(found[0]):04x}", text)
+
+
+def isolated(name: str) -> str:
+    """Return a name for use in a sentence, so that right-to-left characters in it do not reorder the sentence."""
+    bare = BIDI.sub("", name)
+    if bare == name and not any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in name):
+        return name
+    return f"\u2068{bare}\u2069"  # first strong isolate ... pop directional isolate
+
+
+def short_name(model: str) -> str:
+    """Return the last part of a model's hub id or path, which is what readers know it by."""
+    return isolated(Path(model).name or model)
+
+
+def without_folder(value: str) -> str:
+    """Return a value such as ``PATH`` or ``NAME=PATH`` with an absolute path cut to its last part.
+
+    Pages and cards are shared; the folders of the machine that made them are not their readers' business.
+    """
+    name, equals, path = value.rpartition("=")
+    is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
+    return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+
+
+def slug(name: str, fallback: str = "model") -> str:
+    """Return the last part of a hub id or path as a safe file name: letters, digits, dots and hyphens."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(name).name).strip("-.") or fallback

@@ -171,7 +171,7 @@ def test_a_model_judges_behind_a_server(
     [
         (["--judge", "gpt"], "judge: "),
         (["--judge", "llm"], "needs a server"),
-        (["--judge", "llm", "--judge-endpoint", "localhost"], "no http or https URL"),
+        (["--judge", "llm", "--judge-endpoint", "localhost"], "not a valid http or https URL"),
         (["--judge", "llm", "--judge-endpoint", "http://127.0.0.1:9"], "cannot be reached"),
         (["--judge-model", "x"], "needs no endpoint and no model"),
         (["--judge", "llm", "--judge-concurrency", "0"], "judge_concurrency: "),

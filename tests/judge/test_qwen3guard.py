@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.model_server import HURRIED, model_server, said
+from helpers.model_server import model_server, said
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.errors import InputError
@@ -36,7 +36,7 @@ def test_replies(reply: str, answer_class: AnswerClass, harmful: bool | None) ->
 def test_a_server_is_asked_with_both_messages_and_no_others() -> None:
     with model_server() as server:
         server.answer = lambda body: said("Safety: Safe\nCategories: None\nRefusal: Yes")
-        judge = served_qwen3guard(OpenAIClient(server.url, "tiny", patience=HURRIED))
+        judge = served_qwen3guard(OpenAIClient(server.url, "tiny"))
         verdicts = judge.judge(EXCHANGES)
         asked = server.asked()
     assert judge.name == "qwen3guard:tiny"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,19 +96,21 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
 
 def log_odds(chance: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return log-odds, kept within about 7."""
-    return np.log((chance + 1e-3) / (1 - chance + 1e-3))
+    result: NDArray[np.floating] = np.log((chance + 1e-3) / (1 - chance + 1e-3))
+    return result
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return probabilities along the last axis."""
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
+    result: NDArray[np.floating] = exponents / exponents.sum(axis=-1, keepdims=True)
+    return result
 
 
 class AnswerModel:
     """The weights, in memory."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, str]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> None:
         self.facts = dict(facts)
         self.undetermined_below = float(facts["undetermined_below"])
         self.ngram_weights = arrays["ngrams"].astype(np.float32)
@@ -120,7 +123,7 @@ class AnswerModel:
             arrays["salad.words"],
             arrays["salad.pairs"],
             arrays["salad.weights"],
-            float(facts["salad_threshold"]),  # type: ignore[arg-type]
+            float(facts["salad_threshold"]),
         )
 
     def probabilities(self, rows: Sequence[AnswerFeatures], languages: Sequence[str]) -> Floats:
@@ -148,7 +151,7 @@ class AnswerModel:
     def _english(self, rows: Sequence[AnswerFeatures]) -> Floats:
         one, other = self.by_ngrams(rows), self.by_trees(rows)
         logits = blend_inputs(rows, one, other) @ self.blend_weights + self.blend_intercept
-        return spread_refusal((one + other) / 2, 1 / (1 + np.exp(-logits)))
+        return spread_refusal(((one + other) / 2).astype(np.float32), 1 / (1 + np.exp(-logits)))
 
 
 def tree_inputs(rows: Sequence[AnswerFeatures]) -> Floats:
@@ -157,7 +160,7 @@ def tree_inputs(rows: Sequence[AnswerFeatures]) -> Floats:
     return np.column_stack([np.stack([row.numbers for row in rows]), lengths]).astype(np.float32)
 
 
-def spread_refusal(mean: Floats, refusal: NDArray[np.floating]) -> Floats:
+def spread_refusal(mean: Floats, refusal: NDArray[Any]) -> Floats:
     """Return class probabilities whose refusals add up to ``refusal``, shared out among the classes as in ``mean``."""
     result = mean.copy()
     of_refusals = mean[:, REFUSING].sum(axis=1)

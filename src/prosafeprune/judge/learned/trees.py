@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,10 @@ class BoostedTrees:
             if np.array_equal(following, node):
                 break
             node = following
-        return self.value[node].reshape(len(rows), *self.root.shape).sum(axis=1) + self.baseline
+        result: NDArray[np.float32] = self.value[node].reshape(len(rows), *self.root.shape).sum(axis=1) + self.baseline
+        return result
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> BoostedTrees:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BoostedTrees:
         """Return the trees that :data:`FIELDS` describe."""
-        return cls(**{name: arrays[name] for name in FIELDS})  # type: ignore[arg-type]
+        return cls(**{name: arrays[name] for name in FIELDS})

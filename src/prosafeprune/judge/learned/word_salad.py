@@ -104,13 +104,17 @@ def hash_tokens(tokens: list[str]) -> NDArray[np.uint32]:
 def hash_pairs(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return one hash for each pair of neighbours."""
     mixed = (hashes[:-1] * np.uint32(0x9E3779B1)) ^ (hashes[1:] * np.uint32(0x85EBCA77))
-    return (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
+    result: NDArray[np.uint32] = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
+    return result
 
 
 def has_bits(packed: Bits, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Return for each hash whether its bit is set; its upper bits say where."""
     places = hashes >> np.uint32(32 - int(np.log2(len(packed) * 8)))
-    return (packed[places >> np.uint32(3)] >> (places & np.uint32(7)).astype(np.uint8)) & np.uint8(1) > 0
+    result: NDArray[np.bool_] = (packed[places >> np.uint32(3)] >> (places & np.uint32(7)).astype(np.uint8)) & np.uint8(
+        1
+    ) > 0
+    return result
 
 
 def pack_bits(hashes: NDArray[np.uint32], bits: int) -> Bits:

@@ -85,7 +85,7 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
     Raises:
         InputError: its tokenizer has no chat template.
     """
-    from prosafeprune.generation.continuation import continue_texts
+    from prosafeprune.judge.models.in_memory import ask_in_memory
 
     if not loaded.tokenizer.chat_template:
         raise InputError(f"{loaded.name}: has no chat template, so it is no Qwen3Guard-Gen. Check --judge-model.")
@@ -94,6 +94,6 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
         texts = [
             str(loaded.tokenizer.apply_chat_template(messages(exchange), tokenize=False)) for exchange in exchanges
         ]
-        yield from continue_texts(loaded, texts, ANSWER_TOKENS, batch_size)
+        yield from ask_in_memory(loaded, texts, ANSWER_TOKENS, batch_size)
 
     return Qwen3GuardJudge(loaded.name, respond)

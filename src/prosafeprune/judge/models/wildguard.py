@@ -110,9 +110,9 @@ def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> WildGuardJud
 
 def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> WildGuardJudge:
     """Return WildGuard in memory."""
-    from prosafeprune.generation.continuation import continue_texts
+    from prosafeprune.judge.models.in_memory import ask_in_memory
 
     def respond(prompts: Sequence[str]) -> Iterator[tuple[int, str | Verdict]]:
-        yield from continue_texts(loaded, prompts, ANSWER_TOKENS, batch_size)
+        yield from ask_in_memory(loaded, prompts, ANSWER_TOKENS, batch_size)
 
     return WildGuardJudge(loaded.name, respond)

@@ -82,6 +82,11 @@ FACT_LEAD = re.compile(
     r"^(?:what|who|when|where|which|why|how|whose|define|explain|describe|discuss|summari[sz]e|compare"
     r"|analy[sz]e|tell)\b"
 )
+OVERVIEW = any_of(
+    r"(?:give|provide|write|offer)(?: me)?(?: with)? (?:an?|the|some) (?:\w+ ){0,3}(?:overview|summary|explanation"
+    r"|definition"
+    r"|history|description|account|timeline|analysis) (?:of|about|on)"
+)
 YES_NO_LEAD = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|am|isn|aren)\b")
 WRITTEN_TEXT = any_of(
     r"(?:write|compose|draft|create|generate|craft|make|give|tell|produce|rewrite|continue|finish"
@@ -139,6 +144,8 @@ def kind_of_request(prompt: str) -> RequestKind:
         return RequestKind.ARGUMENT
     if PERSONAL_DATA.search(asked) and OWNER.search(asked):
         return RequestKind.PRIVATE
+    if OVERVIEW.search(asked):
+        return RequestKind.FACT
     if HOW_TO.search(asked):
         return RequestKind.ACTION
     if YES_NO_LEAD.match(question) or ASKS_ABOUT_WORDS.search(asked):

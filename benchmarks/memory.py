@@ -3,7 +3,7 @@
     python benchmarks/memory.py FOLDER [--layers 32] [--pruned 16-17] [--prompts 8]
 
 Makes bfloat16 shards in a fresh folder inside FOLDER (13.5 GB with 32 layers; twice that must be free), and removes it
-at the end. Then, each in a process of its own and with the source's pages dropped from the system's cache beforehand:
+at the end. Then, each in a process of its own with the base model's pages dropped from the system's cache first:
 
 - a plain sequential copy of the shards, in pieces of 16 MB, as the measure of what the disk can do;
 - ``prune --memory low``;

@@ -1,13 +1,13 @@
-"""What scoring a plan costs and how well it foretells generation, in one run.
+"""What scoring a plan costs and how well it predicts generation, in one run.
 
     python benchmarks/search.py MODEL_FOLDER [--plans 24] [--timed 2]
 
 For plans of one to four layers all over the middle of the model, at several strengths: (a) the search's score, from
 kept states and a few tokens, and (b) the rates from answers of 32 tokens and the built-in judge, on the same
 validation prompts. The first ``--timed`` plans are also answered as a plain script would, with ``model.generate`` on
-padded batches of 40, for the time that takes; the other answers come from this package, which is faster and says the
-same but for ties. Prints one JSON object: seconds a plan of each, their ratio, Spearman's rank correlation of C.R.,
-S.S. and T.S., and each plan's figures.
+padded batches of 40, for the time that takes; the other answers come from this package, which is faster and gives the
+same answers except for ties. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank
+correlation of C.R., S.S. and T.S., and each plan's figures.
 """
 
 from __future__ import annotations

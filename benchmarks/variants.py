@@ -1,4 +1,4 @@
-"""What other ways of making the operator do, beside the paper's, on prompts that none of them has seen.
+"""What other ways of making the operator do, compared with the paper's, on prompts that none of them has seen.
 
     python benchmarks/variants.py MODEL_FOLDER --layers 16,18 [--layers 17,21 ...] [--tokens 48]
 
@@ -6,8 +6,8 @@ Operators are made from 120 benign, 85 harmful and 120 pseudo-harmful bundled ca
 full strength is estimated as a search does it (``PlanScorer``), on the bundled validation prompts and the calibration
 prompts that were left out: 130 pseudo-harmful and 100 harmful ones. No test prompt and no public set is looked at.
 
-Prints one JSON object: the source's C.R. and S.S. and, for each set of layers and each variant, the change of both in
-points, how well refusals tell the two classes apart (AUC), and the token KL on benign answers.
+Prints one JSON object: the base model's C.R. and S.S. and, for each set of layers and each variant, the change of both
+in points, how well refusals separate the two classes (AUC), and the mean per-token KL on benign answers.
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ VARIANTS = (
 class Workbench:
     """A model, the prompts operators are made from, and a scorer on those left out."""
 
-    def __init__(self, bench: LoadedJob, tokens: int, reporter: TerminalReporter) -> None:
-        self.bench, self.reporter, self.decoding = bench, reporter, Decoding(max_new_tokens=tokens)
+    def __init__(self, job: LoadedJob, tokens: int, reporter: TerminalReporter) -> None:
+        self.job, self.reporter, self.decoding = job, reporter, Decoding(max_new_tokens=tokens)
         whole = {one: bundled_prompts(one, "calibration") for one in PromptClass}
         self.made_from = {one: prompts.sample(MADE_FROM[one], seed=0) for one, prompts in whole.items()}
-        layers = range(bench.anatomy.num_layers)
+        layers = range(job.anatomy.num_layers)
         self.scorer = PlanScorer(
-            bench.loaded, bench.anatomy, layers, bench.judge, tokens, self._left_out(whole), "auto", reporter
+            job.loaded, job.anatomy, layers, job.judge, tokens, self._left_out(whole), "auto", reporter
         )
         self._inputs: dict[Pooling, tuple[PooledInputs, ClassRows]] = {}
         self._refused: list[int] | None = None
@@ -148,15 +148,15 @@ class Workbench:
 
     def inputs(self, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
         """Return what the matrices of some layers read of the calibration prompts, with the weights as they are."""
-        bench = self.bench
-        return collect_inputs(bench.loaded, bench.anatomy, self.made_from, pooling, layers, "auto", self.reporter)
+        job = self.job
+        return collect_inputs(job.loaded, job.anatomy, self.made_from, pooling, layers, "auto", self.reporter)
 
     def refused(self) -> list[int]:
         """Return the places of the pseudo-harmful calibration prompts that the source refuses."""
         if self._refused is None:
             sets = [EvaluationSet("calibration", "calibration", self.made_from[PSEUDO])]
-            generator = LocalGenerator(self.bench.loaded)
-            found = measure(generator, sets, self.bench.judge, self.decoding, self.reporter, "Calibration prompts")
+            generator = LocalGenerator(self.job.loaded)
+            found = measure(generator, sets, self.job.judge, self.decoding, self.reporter, "Calibration prompts")
             self._refused = [i for i, one in enumerate(found.sets[0].verdicts) if one.answer_class.refuses]
         return self._refused
 
@@ -175,7 +175,7 @@ class Workbench:
         if variant.refused_alone:
             rows = {**rows, PSEUDO: [rows[PSEUDO][place] for place in self.refused()]}
         edits = []
-        for submodule in (one for layer in layers for one in self.bench.anatomy.of_layer(layer)):
+        for submodule in (one for layer in layers for one in self.job.anatomy.of_layer(layer)):
             if variant.kinds is None or submodule.kind in variant.kinds:
                 with torch.inference_mode():
                     weight = submodule.weight()

@@ -17,7 +17,7 @@ import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled_prompts
 
-pytest_plugins = ["helpers.compare_runs", "helpers.sweep_context", "helpers.alignment_tax_data"]
+pytest_plugins = ["helpers.compare_runs"]
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +84,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    """A server that answers."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    """A server that answers, and a client that does not wait long before it asks again."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     with model_server() as running:
         yield running
 

@@ -2,22 +2,26 @@
 
     PYTHONPATH=scripts python -m checks.commands
 
-A command in a code block must parse: the subcommand and its options exist, and nothing it needs is missing. Of a
-command in a sentence, which may be shortened, the subcommand and the options must exist. A block of Python must be
-valid, and what it takes from the package must be public. Nothing is run.
+A command in a code block is run up to the point where its job would begin: options must exist, values be valid and fit
+together. Of a command in a sentence, which may be shortened, the subcommand and the options must exist. A block of
+Python must be valid, and what it takes from the package must be public.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import pkgutil
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import typer
 from pydantic import BaseModel
@@ -25,6 +29,7 @@ from pydantic import BaseModel
 import prosafeprune
 from checks.repository import lines_with_fences, markdown_pages, read
 from prosafeprune.cli.application import app
+from prosafeprune.errors import InputError
 
 INLINE = re.compile(r"`(prosafeprune (?:[a-z-]|--)[^`]*)`")
 PROMPT = re.compile(r"^\s*(?:\$ )?(?:\w+=\S+ )*(?:torchrun .*?-m )?(?=prosafeprune(?:\s|$))")
@@ -71,7 +76,7 @@ def shown_python(page: Path, text: str) -> Iterator[Shown]:
 
 
 def command_problem(shown: Shown) -> str | None:
-    """Return what is wrong with a command, or None."""
+    """Return what is wrong with a command, or None. To be called inside :func:`jobs_stopped`."""
     try:
         _, *words = shlex.split(shown.text, comments=True)
     except ValueError as error:
@@ -90,10 +95,41 @@ def command_problem(shown: Shown) -> str | None:
         unknown = [word for word in words[1:] if word.startswith("-") and word.split("=")[0] not in known]
         return shown.problem(f"no option {unknown[0]}") if unknown else None
     try:
-        command.make_context(words[0], words[1:], parent=group.make_context("prosafeprune", words[:1]))
+        group.main(words, standalone_mode=False)
+    except _JobReached:
+        return None
+    except InputError as error:  # the files of the pages do not exist here
+        return None if "no such" in str(error) else shown.problem(str(error))
     except Exception as error:  # noqa: BLE001  click's own errors, which typer brings along under another name
         return shown.problem(getattr(error, "message", "") or str(error) or type(error).__name__)
-    return None
+    return shown.problem("ran without a job")
+
+
+class _JobReached(Exception):
+    """A command has read its settings and would now begin its work."""
+
+
+@contextmanager
+def jobs_stopped() -> Iterator[None]:
+    """Inside the context, no job begins: every ``run_*`` of ``prosafeprune.jobs`` raises, wherever it was imported."""
+
+    def stop(*arguments: object, **options: object) -> None:
+        raise _JobReached
+
+    for found in pkgutil.iter_modules(import_module("prosafeprune.jobs").__path__):
+        import_module(f"prosafeprune.jobs.{found.name}")
+    import_module("prosafeprune.api")
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "prosafeprune"]
+    jobs = [
+        (module, name)
+        for module in ours
+        for name, value in vars(module).items()
+        if name.startswith("run_") and str(getattr(value, "__module__", "")).startswith("prosafeprune.jobs.")
+    ]
+    with ExitStack() as patches:
+        for module, name in jobs:
+            patches.enter_context(mock.patch.object(module, name, stop))
+        yield
 
 
 def python_problems(shown: Shown) -> Iterator[str]:
@@ -144,7 +180,8 @@ def problems() -> list[str]:
     found: list[str] = []
     for page in markdown_pages():
         text = read(page)
-        found += [problem for shown in shown_commands(page, text) if (problem := command_problem(shown))]
+        with jobs_stopped():
+            found += [problem for shown in shown_commands(page, text) if (problem := command_problem(shown))]
         found += [problem for shown in shown_python(page, text) for problem in python_problems(shown)]
     return found
 

@@ -1,4 +1,4 @@
-"""Cure over-refusal in open-weight language models without weakening their safety.
+"""Reduce over-refusal in open-weight language models without weakening their safety.
 
 >>> import prosafeprune
 >>> result = prosafeprune.prune("Qwen/Qwen2.5-1.5B-Instruct", "out", layers="16")  # doctest: +SKIP
@@ -7,83 +7,137 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prosafeprune.api import analyze, apply, compare, evaluate, prune, prune_unmeasured
-    from prosafeprune.errors import InputError, ProSafePruneError
+    from prosafeprune.api import (
+        SearchResult,
+        analyze,
+        apply,
+        compare,
+        evaluate,
+        judge,
+        prune,
+        prune_unmeasured,
+        search,
+    )
+    from prosafeprune.errors import InputError, NoPlanError, NotApplicableError, ProSafePruneError
+    from prosafeprune.jobs.analyze import FailedAnalysesError
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.compare import CompareResult
     from prosafeprune.jobs.evaluate import Evaluation
+    from prosafeprune.jobs.judge import JudgeResult
     from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
     from prosafeprune.jobs.safety_gate import SafetyFloorError
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.requests.analyze import AnalysisRequest
+    from prosafeprune.requests.apply import ApplyRequest
     from prosafeprune.requests.compare import CompareRequest
     from prosafeprune.requests.evaluate import EvaluationRequest
     from prosafeprune.requests.recipe import Recipe, make_recipe
+    from prosafeprune.requests.search import SearchRequest
 
 __version__ = "0.2.0"
 
-_HOMES = {
+_MODULES = {
     "AnalysisRequest": "requests.analyze",
+    "ApplyRequest": "requests.apply",
     "ApplyResult": "jobs.apply",
     "CompareRequest": "requests.compare",
+    "CompareResult": "jobs.compare",
     "Evaluation": "jobs.evaluate",
     "EvaluationRequest": "requests.evaluate",
+    "FailedAnalysesError": "jobs.analyze",
     "InputError": "errors",
-    "CompareResult": "jobs.compare",
+    "JudgeResult": "jobs.judge",
+    "NoPlanError": "errors",
+    "NotApplicableError": "errors",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
     "PruneResult": "jobs.prune_result",
+    "PruneUnmeasuredResult": "jobs.prune_unmeasured",
     "Recipe": "requests.recipe",
     "SafetyFloorError": "jobs.safety_gate",
-    "PruneUnmeasuredResult": "jobs.prune_unmeasured",
+    "SearchRequest": "requests.search",
+    "SearchResult": "api",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
     "compare": "api",
     "evaluate": "api",
+    "judge": "api",
     "make_recipe": "requests.recipe",
     "prune": "api",
     "prune_unmeasured": "api",
     "read_prompts": "prompts",
+    "search": "api",
 }
+_ALSO_PACKAGES = ("judge", "search")
+"""Functions that share their name with a subpackage."""
 
 __all__ = [
     "AnalysisRequest",
+    "ApplyRequest",
     "ApplyResult",
     "CompareRequest",
     "CompareResult",
     "Evaluation",
     "EvaluationRequest",
+    "FailedAnalysesError",
     "InputError",
+    "JudgeResult",
+    "NoPlanError",
+    "NotApplicableError",
     "ProSafePruneError",
     "PromptSet",
     "PruneResult",
     "PruneUnmeasuredResult",
     "Recipe",
     "SafetyFloorError",
+    "SearchRequest",
+    "SearchResult",
     "analyze",
     "apply",
     "bundled_prompts",
     "compare",
     "evaluate",
+    "judge",
     "make_recipe",
     "prune",
     "prune_unmeasured",
     "read_prompts",
+    "search",
 ]
 
 
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+class _Package(ModuleType):
+    """This package, whose attributes ``judge`` and ``search`` are functions and never the subpackages.
+
+    Importing a subpackage sets it as an attribute of its parent, which would replace the function. ``from
+    prosafeprune.judge import ...`` does not read that attribute. For ``prosafeprune.judge.verdict`` after ``import
+    prosafeprune.judge.verdict``, the function shares the namespace of the subpackage.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _ALSO_PACKAGES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *__all__]
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and `prosafeprune --help` should not wait for it.
-    if name not in _HOMES:
+    # Imported on first use: torch takes seconds to load, and `prosafeprune --help` does not need it.
+    if name not in _MODULES:
         raise AttributeError(f"module 'prosafeprune' has no attribute {name!r}")
-    return getattr(import_module(f"prosafeprune.{_HOMES[name]}"), name)
+    found = getattr(import_module(f"prosafeprune.{_MODULES[name]}"), name)
+    if name in _ALSO_PACKAGES:
+        found.__dict__ = vars(import_module(f"prosafeprune.{name}"))
+    return found
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,10 +1,10 @@
-"""Pruning, applying an adapter, measuring, comparing and analysing as one Python call each."""
+"""One Python function per command. ``prosafeprune`` exports them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Unpack
 
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.jobs.analyze import run_analyze
@@ -12,59 +12,84 @@ from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
+from prosafeprune.jobs.judge import JudgeResult, run_judge
+from prosafeprune.jobs.plan import run_search
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
 from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluationRequest
-from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.recipe import make_recipe, make_request
+from prosafeprune.requests.search import SearchRequest
+from prosafeprune.requests.typed_settings import (
+    AnalyzeSettings,
+    ApplySettings,
+    CompareSettings,
+    EvaluateSettings,
+    JudgeSettings,
+    PruneSettings,
+    PruneUnmeasuredSettings,
+    SearchSettings,
+)
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.search.record import SearchRecord
 from prosafeprune.terminal import TerminalReporter
+
+Layers = int | str | Sequence[int] | None
+
+
+class SearchResult(NamedTuple):
+    """A finished search."""
+
+    record: SearchRecord
+    output: Path
+    """Its folder."""
 
 
 def prune(
     model: str | Path,
     output: str | Path | None = None,
     *,
-    layers: str | int | tuple[int, ...] | None = None,
+    layers: Layers = None,
     recipe: str | Path | None = None,
     search: str | Path | None = None,
     choose: int | None = None,
     ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[PruneSettings],
 ) -> PruneResult:
-    """Prune a model, measure it before and after, and write the result to ``output``.
+    """Prune a model, measure it before and after, and write it to ``output``.
 
     Args:
-        model: a local folder, a hub id or a .gguf file.
-        output: folder to write; without one the result is only measured, and ``result.loaded`` holds the pruned model.
-        layers: decoder layers to prune, counted from 0, e.g. ``"14-17"``, ``16`` or ``(14, 16)``; without them, layers
-            and strengths are searched for.
-        recipe: a YAML file of settings; what is given here goes before it.
-        search: folder of a search, to go on with; beside the output by default.
-        choose: number of a point of the finished search in ``search`` to make.
-        ray: address of a Ray cluster whose workers try the plans of a search.
-        overwrite: replace a model folder that is there already.
+        model: local folder, hub id or .gguf file.
+        output: folder to write; without it the pruned model is only measured, and is in ``result.loaded``.
+        layers: decoder layers to prune, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; without them,
+            layers and strengths are searched for.
+        recipe: YAML file of settings; arguments override it.
+        search: folder of a search to resume; by default next to the output.
+        choose: number of the point of the finished search in ``search`` to make.
+        ray: address of a Ray cluster whose workers evaluate the plans of a search.
+        overwrite: replace an existing model folder.
         progress: show progress on stderr.
-        **settings: any other field of :class:`prosafeprune.Recipe`: ``strength``, ``rank``, ``pooling``, ``samples``,
-            ``seed``, ``harmful``, ``benign``, ``pseudo_harmful``, ``device``, ``dtype``, ``batch_size`` and more.
+        **settings: other fields of :class:`prosafeprune.Recipe`.
 
     Raises:
         InputError: the model, a prompt file or a setting cannot be used.
-        NoPlanError: a search found no plan that complies more than the source and keeps the safety floor.
-        SafetyFloorError: an output was asked for and the result lost more than ``max_safety_drop`` points of S.S.
+        NoPlanError: a search found no plan that complies more than the base model and keeps the safety floor.
+        SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
     """
     asked = make_recipe(recipe, model=str(model), layers=layers, **settings)
     with TerminalReporter(quiet=not progress) as reporter:
         result = run_prune(
             asked,
-            Path(output) if output is not None else None,
+            _path(output),
             overwrite=overwrite,
-            search_folder=Path(search) if search is not None else None,
+            search_folder=_path(search),
             choose=choose,
             ray=ray,
             reporter=reporter,
@@ -78,32 +103,64 @@ def prune_unmeasured(
     model: str | Path,
     output: str | Path,
     *,
-    layers: str | int | tuple[int, ...] | None = None,
+    layers: Layers = None,
     recipe: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[PruneUnmeasuredSettings],
 ) -> PruneUnmeasuredResult:
-    """Prune given layers of a model larger than memory, and write it without knowing whether it still refuses.
+    """Prune given layers of a model larger than memory, without measuring whether it still refuses.
 
-    One decoder layer is in memory at a time. Measure the result behind a server before use, with :func:`evaluate` and
-    its ``endpoint``.
+    One decoder layer is in memory at a time. Before use, serve the pruned model and measure it with :func:`evaluate`
+    and its ``endpoint``.
 
     Args:
-        model: a local folder of safetensors, or a hub id.
+        model: local folder of safetensors, or hub id.
         output: folder to write.
         layers: decoder layers to prune, counted from 0; here or in the recipe.
-        recipe: a YAML file of settings; what is given here goes before it.
-        overwrite: replace a model folder that is there already.
+        recipe: YAML file of settings; arguments override it.
+        overwrite: replace an existing model folder.
         progress: show progress on stderr.
-        **settings: any other field of :class:`prosafeprune.Recipe` that tells how to prune.
+        **settings: other fields of :class:`prosafeprune.Recipe`; those for measuring and searching have no effect.
 
     Raises:
         InputError: the model, a prompt file or a setting cannot be used.
     """
-    asked = make_recipe(recipe, model=str(model), layers=layers, **settings, memory="low", unmeasured=True)
+    asked = make_recipe(recipe, model=str(model), layers=layers, memory="low", unmeasured=True, **settings)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_prune_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
+
+
+def search(
+    model: str | Path,
+    output: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    ray: str | None = None,
+    progress: bool = True,
+    **settings: Unpack[SearchSettings],
+) -> SearchResult:
+    """Search for layers and strengths, without writing a model. A search in ``output`` is resumed.
+
+    Args:
+        model: local folder, hub id or .gguf file.
+        output: folder of the search; by default ``search-NAME`` in the current folder.
+        recipe: YAML file of settings; arguments override it.
+        ray: address of a Ray cluster whose workers evaluate the plans.
+        progress: show progress on stderr.
+        **settings: other fields of :class:`prosafeprune.SearchRequest`.
+
+    Returns:
+        The record, whose ``chosen`` is the number of the selected point, or None; and the folder. ``prune`` makes the
+        model of a point with ``search=result.output, choose=number``.
+
+    Raises:
+        InputError: the model, the folder, a prompt file or a setting cannot be used.
+        NoPlanError: the base model refuses too little for a loss of safety to show.
+    """
+    asked = make_request(SearchRequest, recipe, {"model": str(model), **settings})
+    with TerminalReporter(quiet=not progress) as reporter:
+        return SearchResult(*run_search(asked, _path(output), reporter, ray))
 
 
 def apply(
@@ -111,29 +168,29 @@ def apply(
     base: str | Path,
     output: str | Path,
     *,
-    strength: float | tuple[float, ...] | None = None,
+    strength: float | Sequence[float] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[ApplySettings],
 ) -> ApplyResult:
-    """Make the pruned checkpoint from an adapter that ``prune`` wrote and the model it was made from.
+    """Make the pruned checkpoint from an adapter that ``prune`` wrote and its base model.
 
     Args:
         adapter: its folder or hub id.
-        base: the source: a local folder, a hub id or a .gguf file; its hash is checked.
+        base: the base model: local folder, hub id or .gguf file; its hash is checked.
         output: folder to write.
-        strength: one for all layers or one for each, in place of the adapter's; the result is then measured anew.
-        overwrite: replace a model folder that is there already.
+        strength: one for all layers or one per layer, instead of the adapter's; the pruned model is then measured.
+        overwrite: replace an existing model folder.
         progress: show progress on stderr.
-        **settings: how to measure, where that differs from the adapter's recipe: ``device``, ``max_safety_drop`` ...
+        **settings: other fields of :class:`prosafeprune.ApplyRequest`, such as ``max_safety_drop`` and ``device``.
 
     Raises:
-        InputError: the adapter is not ours, damaged or of another base, or a setting cannot be used.
-        SafetyFloorError: a result of another strength lost more than ``max_safety_drop`` points of S.S.
+        InputError: the adapter is not one of ours, is damaged or has another base model; or a setting cannot be used.
+        SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
     """
+    asked = validate_settings(ApplyRequest, {"model": str(base), "strength": strength, **settings})
     with TerminalReporter(quiet=not progress) as reporter:
-        asked = {"strength": strength, **settings}
-        applied = run_apply(str(adapter), str(base), Path(output), asked, overwrite=overwrite, reporter=reporter)
+        applied = run_apply(str(adapter), asked, Path(output), overwrite=overwrite, reporter=reporter)
     if applied.measured is not None:
         require_safe(applied.measured)
     return applied
@@ -146,64 +203,57 @@ def evaluate(
     against: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[EvaluateSettings],
 ) -> Evaluation:
-    """Measure a model, keeping answers and verdicts in ``output``; what is there already is not done again.
+    """Measure a model. Answers and verdicts are kept in ``output``, and a run that was interrupted resumes.
 
     Args:
-        model: a local folder, a hub id, a .gguf file or a LoRA adapter; with ``endpoint=...``, its name there.
+        model: local folder, hub id, .gguf file or LoRA adapter; with ``endpoint=...``, the model's name there.
         output: folder for answers, verdicts and the record.
         against: folder of an earlier evaluation to compare with.
-        overwrite: throw away what is in ``output``.
+        overwrite: discard earlier work in ``output``.
         progress: show progress on stderr.
-        **settings: any other field of :class:`prosafeprune.EvaluationRequest`: ``suite``, ``benchmark``, ``data_dir``,
-            ``judge``, ``max_new_tokens``, ``temperature``, ``repeats``, ``ability``, ``source`` and more.
+        **settings: other fields of :class:`prosafeprune.EvaluationRequest`.
 
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge or a setting cannot be used.
     """
     request = validate_settings(EvaluationRequest, {"model": str(model), **settings})
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_evaluate(
-            request,
-            Path(output),
-            against=Path(against) if against is not None else None,
-            overwrite=overwrite,
-            reporter=reporter,
-        )
+        return run_evaluate(request, Path(output), against=_path(against), overwrite=overwrite, reporter=reporter)
 
 
 def compare(
     model: str | Path,
     output: str | Path,
     *,
-    methods: Sequence[str] | str | None = None,
-    layers: str | int | tuple[int, ...] | None = None,
+    methods: str | Sequence[str] | None = None,
+    layers: Layers = None,
+    recipe: str | Path | None = None,
     ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[CompareSettings],
 ) -> CompareResult:
-    """Measure a model in several ways of answering, keeping everything in ``output``.
+    """Measure a model with several methods on the same prompts. A comparison in ``output`` is resumed.
 
     Args:
-        model: a local folder, a hub id, a .gguf file or a LoRA adapter.
-        output: folder for one evaluation of each method, the table and the record; what is there is not done again.
-        methods: names such as ``"default,scan"``, or ``"module:Class"`` for one of your own; all that there are by
-            default.
-        layers: decoder layers that prosafeprune prunes; without them and without ``search`` or ``pruned``, a plan is
-            searched for.
+        model: local folder, hub id, .gguf file or LoRA adapter.
+        output: folder for one evaluation per method, the table and the record.
+        methods: names such as ``"default,scan"``, or ``"module:Class"`` for your own; by default, all of ours.
+        layers: decoder layers that prosafeprune prunes; without them, ``search`` and ``pruned``, a plan is searched
+            for.
+        recipe: YAML file of settings; arguments override it.
         ray: address of a Ray cluster whose workers answer.
-        overwrite: throw away what is in ``output``.
+        overwrite: discard earlier work in ``output``.
         progress: show progress on stderr.
-        **settings: any other field of :class:`prosafeprune.CompareRequest`: ``settings``, ``suite``, ``benchmark``,
-            ``data_dir``, ``judge``, ``max_new_tokens``, ``strength``, ``search``, ``pruned`` and more.
+        **settings: other fields of :class:`prosafeprune.CompareRequest`.
 
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge, a method or a setting cannot be used.
     """
     given = {"model": str(model), "methods": methods, "layers": layers, **settings}
-    request = validate_settings(CompareRequest, given)
+    request = make_request(CompareRequest, recipe, given)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_compare(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
@@ -215,29 +265,60 @@ def analyze(
     against: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[AnalyzeSettings],
 ) -> list[FinishedAnalysis]:
-    """Analyse a model, keeping numbers and figures in ``output``; what is there already is not done again.
+    """Analyse a model and keep numbers and figures in ``output``. Finished analyses are not repeated.
 
     Args:
-        model: a local folder, a hub id, a .gguf file or a LoRA adapter.
-        output: folder with one folder in it for each analysis.
-        *names: analyses, such as ``"probe"``; all that the settings allow when none is named.
+        model: local folder, hub id, .gguf file or LoRA adapter.
+        output: folder with one folder per analysis.
+        *names: analyses, such as ``"probe"``; by default, all that the settings allow.
         against: a pruned checkpoint or an adapter made from the model, to compare it with.
-        overwrite: throw away what is in ``output``.
+        overwrite: discard earlier work in ``output``.
         progress: show progress on stderr.
-        **settings: any other field of :class:`prosafeprune.AnalysisRequest`: ``layer``, ``submodule``, ``rank``,
-            ``pooling``, ``benchmark``, ``data_dir``, ``general``, ``refusal_words`` and more.
+        **settings: other fields of :class:`prosafeprune.AnalysisRequest`.
 
     Returns:
         For each analysis its tables, what its figures are drawn from, and its folder.
 
     Raises:
         InputError: a model, a prompt file, a name or a setting cannot be used.
-        FailedAnalysesError: an InputError with those that are ``finished``, after an analysis failed by itself.
+        FailedAnalysesError: an analysis failed; ``finished`` has the others.
     """
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
     request = validate_settings(AnalysisRequest, asked)
     entries = find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
+
+
+def judge(
+    answers: str | Path | Sequence[tuple[str, str]],
+    output: str | Path | None = None,
+    *,
+    labels: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Unpack[JudgeSettings],
+) -> JudgeResult:
+    """Judge answers made elsewhere: compliance, refusal, or broken.
+
+    Args:
+        answers: JSON lines file with the fields prompt and completion; or pairs of prompt and answer.
+        output: file to write, with the class and reason of each answer.
+        labels: field of the file with people's labels (1... compliance, 2... or 3... refusal), for the agreement.
+        overwrite: replace ``output``.
+        progress: show progress on stderr.
+        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in rules.
+
+    Raises:
+        InputError: the answers, the labels, the output or the judge cannot be used.
+    """
+    asked = validate_settings(JudgeOptions, settings)
+    given = Path(answers) if isinstance(answers, str | Path) else answers
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_judge(asked, given, _path(output), labels=labels, overwrite=overwrite, reporter=reporter)
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return Path(value) if value is not None else None

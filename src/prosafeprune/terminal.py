@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -118,22 +118,13 @@ def error_line(text: str) -> None:
 
 def print_grid(grid: Grid) -> None:
     """Print a table on stdout."""
-    print_table(grid.terminal(terminal_width()))
-
-
-def print_table(table: RenderableType) -> None:
-    """Print anything that rich can render on stdout."""
-    Console(width=terminal_width()).print(table)
-
-
-def terminal_width() -> int:
-    """Return the number of columns for tables."""
     console = Console()
-    return console.width if console.is_terminal else WIDTH_OF_FILES
+    width = console.width if console.is_terminal else WIDTH_OF_FILES
+    Console(width=width).print(grid.terminal(width))
 
 
 def print_text(text: str) -> None:
-    """Print lines of text on stdout."""
+    """Print lines of text on stdout; nothing for an empty text."""
     if text:
         Console(soft_wrap=True).print(Text(for_terminal(text)))
 

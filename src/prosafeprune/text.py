@@ -52,6 +52,16 @@ def short_name(model: str) -> str:
     return isolated(Path(model).name or model)
 
 
+def without_folder(value: str) -> str:
+    """Return a value such as ``PATH`` or ``NAME=PATH`` with an absolute path cut to its last part.
+
+    Pages and cards are shared; the folders of the machine that made them are not their readers' business.
+    """
+    name, equals, path = value.rpartition("=")
+    is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
+    return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+
+
 def slug(name: str, fallback: str = "model") -> str:
     """Return the last part of a hub id or path as a safe file name: letters, digits, dots and hyphens."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(name).name).strip("-.") or fallback

@@ -11,13 +11,13 @@ import pytest
 
 from prosafeprune.ability import (
     TASKS,
-    Graded,
+    GradedAnswer,
     Question,
     find_task,
     grade,
     read_task,
-    summarise,
     task_questions,
+    task_score,
 )
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer
@@ -73,15 +73,25 @@ def test_a_question_with_a_number_for_an_answer() -> None:
         ("gsm8k", {"question": "How many?"}, "no field 'answer' among: question"),
         ("gsm8k", {"question": "How many?", "answer": "some"}, "'answer' ends in no number"),
         ("gsm8k", {"question": " ", "answer": "#### 3"}, "'question' is empty or not text"),
-        ("mmlu", {"question": "Which?", "choices": "A, B", "answer": 0}, "'choices' is neither"),
-        ("mmlu", {"question": "Which?", "choices": ["one"], "answer": 0}, "'choices' is neither"),
-        ("mmlu", {"question": "Which?", "choices": {"text": ["one", "two"]}, "answer": 0}, "'choices' is neither"),
+        ("mmlu", {"question": "Which?", "choices": "A, B", "answer": 0}, "'choices' is not a list"),
+        ("mmlu", {"question": "Which?", "choices": ["one"], "answer": 0}, "'choices' is not a list"),
+        ("mmlu", {"question": "Which?", "choices": ["one", None], "answer": 0}, "'choices' is not a list"),
+        ("mmlu", {"question": "Which?", "choices": {"label": 5, "text": ["a", "b"]}}, "'choices' is not a list"),
+        ("mmlu", {"question": "Which?", "choices": ["one", "two"], "answer": "9" * 5000}, "which is not one of"),
+        ("mmlu", {"question": "Which?", "choices": ["one", "two"], "answer": "\u00b2"}, "which is not one of"),
+        ("mmlu", {"question": "Which \ud83d?", "choices": ["one", "two"], "answer": 0}, "lone surrogate"),
+        ("gsm8k", {"question": "How many?", "answer": "#### " + "9" * 5000}, "ends in no number"),
+        ("mmlu", {"question": "Which?", "choices": {"text": ["one", "two"]}, "answer": 0}, "'choices' is not a list"),
         (
             "mmlu",
             {"question": "Which?", "choices": ["one", "two"], "answer": 2},
-            "'answer' is 2, which is none of A, B",
+            "'answer' is 2, which is not one of A, B",
         ),
-        ("commonsenseqa", {"question": "Which?", "choices": ["one", "two"], "answerKey": ""}, "which is none of A, B"),
+        (
+            "commonsenseqa",
+            {"question": "Which?", "choices": ["one", "two"], "answerKey": ""},
+            "which is not one of A, B",
+        ),
     ],
 )
 def test_rows_that_are_no_questions(task: str, row: dict[str, Any], message: str) -> None:
@@ -111,22 +121,22 @@ def test_files_by_their_name_or_a_longer_one(tmp_path: Path) -> None:
     write(tmp_path / "commonsenseqa_dev_600.jsonl", rows("commonsenseqa"))
     assert len(read_task("commonsenseqa", tmp_path)) == 3
     write(tmp_path / "commonsenseqa_dev_100.jsonl", rows("commonsenseqa"))
-    with pytest.raises(InputError, match=r"_100.jsonl, commonsenseqa_dev_600.jsonl might each be"):
+    with pytest.raises(InputError, match=r"_100.jsonl, commonsenseqa_dev_600.jsonl could each be"):
         read_task("commonsenseqa", tmp_path)
     write(tmp_path / "commonsenseqa_dev.jsonl", rows("commonsenseqa")[:1])
     assert len(read_task("commonsenseqa", tmp_path)) == 1
 
 
-def test_what_is_out_of_reach_is_told_with_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"holds no mmlu_dev.jsonl .*load_dataset\('cais/mmlu', 'all', split='dev'\)"):
+def test_missing_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"has no mmlu_dev.jsonl .*load_dataset\('cais/mmlu', 'all', split='dev'\)"):
         read_task("mmlu", tmp_path)
     (tmp_path / "mmlu_dev.jsonl").write_text("\n")
-    with pytest.raises(InputError, match="holds no question"):
+    with pytest.raises(InputError, match="has no questions"):
         read_task("mmlu", tmp_path)
     (tmp_path / "mmlu_dev.jsonl").write_text("{broken\n")
     with pytest.raises(InputError, match="line 1: not valid JSON"):
         read_task("mmlu", tmp_path)
-    with pytest.raises(InputError, match="no such task. Choose from mmlu, commonsenseqa, gsm8k"):
+    with pytest.raises(InputError, match="unknown task. Choose from mmlu, commonsenseqa, gsm8k"):
         find_task("arc")
 
     import datasets
@@ -135,7 +145,7 @@ def test_what_is_out_of_reach_is_told_with_where_to_get_it(tmp_path: Path, monke
         raise ConnectionError("no route\nto the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(InputError, match=r"tau/commonsense_qa could not be loaded .*\(no route\).*--data-dir"):
+    with pytest.raises(InputError, match=r"tau/commonsense_qa cannot be loaded .*\(no route\).*--data-dir"):
         read_task("commonsenseqa")
 
 
@@ -162,7 +172,7 @@ def question(number: int, gold: str, options: dict[str, str] | None = None) -> Q
     return Question("eggs", f"eggs:{number}", "How many?", gold, options or {})
 
 
-def test_answers_are_graded_and_summarised() -> None:
+def test_answers_are_graded_and_task_scored() -> None:
     questions = [question(1, "18"), question(2, "0.5"), question(3, "7"), question(4, "7")]
     answers = [
         Answer(r"\boxed{18.00}", True),
@@ -174,11 +184,11 @@ def test_answers_are_graded_and_summarised() -> None:
     assert [answer.id for answer in graded] == ["eggs:1", "eggs:2", "eggs:3", "eggs:4"]
     assert [answer.correct for answer in graded] == [True, True, False, False]
     assert [answer.parsed for answer in graded] == ["18", "0.5", "8", None]
-    score = summarise(graded)
+    score = task_score(graded)
     assert (score.task, score.unparsed, score.cut) == ("eggs", 1, 2)
     assert (score.accuracy.percent, score.accuracy.successes, score.accuracy.total) == (50, 2, 4)
     assert score.accuracy.low < 50 < score.accuracy.high
-    assert Graded.model_validate_json(graded[0].model_dump_json()) == graded[0]
+    assert GradedAnswer.model_validate_json(graded[0].model_dump_json()) == graded[0]
 
 
 def test_an_option_is_graded_by_its_letter() -> None:

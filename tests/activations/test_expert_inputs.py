@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "strength": 0.8,
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 
@@ -195,7 +196,7 @@ def test_a_pruned_mixture_is_told_of_in_record_table_and_card(
     assert not any("router" in name or "mlp.gate" in name for name in record["edited_tensors"])
     print_grid(prune_grid(result.record))
     assert f"{pruned} of 8" in capsys.readouterr().out
-    assert f"Of the 8 experts in these layers,\n{pruned} were pruned" in (output / "README.md").read_text()
+    assert f"Of the 8 experts in these layers, {pruned} were pruned" in (output / "README.md").read_text()
     assert f"{pruned} of 8" in (output / "report.html").read_text()
     before, after = load_file(source / "model.safetensors"), load_file(output / "model.safetensors")
     assert list(before) == list(after)

@@ -12,7 +12,7 @@ from torch import nn
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.analysis.context import Pooled
-from prosafeprune.analysis.overlaps import CHANCE, PAIRS, _overlaps, overlap_findings
+from prosafeprune.analysis.overlaps import CHANCE, PAIRS, _overlaps, overlap_result
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 
@@ -36,7 +36,7 @@ def subspaces_at(angles: Sequence[float], width: int) -> Pooled:
         harmful * strengths,
         (harmful * cosines + other * sines) * strengths,
     ]
-    rows = {name: range(place * count, (place + 1) * count) for place, name in enumerate(PromptClass)}
+    rows = {name: range(i * count, (i + 1) * count) for i, name in enumerate(PromptClass)}
     return Pooled(PooledInputs({"w": torch.cat(columns, dim=1).T.contiguous()}, (3 * count,), 0), rows)
 
 
@@ -55,7 +55,7 @@ def test_overlaps_of_subspaces_at_known_angles() -> None:
 def test_the_rank_where_subspaces_have_least_in_common() -> None:
     seen = {f"overlap {name}": np.array([[1.0, 0.2, 0.6], [1.0, 0.4, np.nan]]) for name in (*PAIRS, CHANCE)}
     seen |= {"layers": np.array([0, 1]), "kinds": np.array(["q", "q"]), "ranks": np.array([1, 8, 16])}
-    found = overlap_findings(seen, 16)
+    found = overlap_result(seen, 16)
     assert found.table("least").rows[0] == ("harmful, pseudo-harmful", 8, pytest.approx(0.3), pytest.approx(0.6))
     assert found.table("overlap").rows[2][-1] == 1
     assert found.table("layers").rows[5] == (1, 16, None)

@@ -11,9 +11,9 @@ from helpers.analysis_context import CPU, LETTERS, TEXTS, by_layer, context_of, 
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
-from prosafeprune.analysis.layers import LayersAnalysis
-from prosafeprune.analysis.overlaps import observe_overlaps, overlap_findings
-from prosafeprune.analysis.probe import REFITTED, ProbeAnalysis
+from prosafeprune.analysis.layers_analysis import LayersAnalysis
+from prosafeprune.analysis.overlaps import observe_overlaps, overlap_result
+from prosafeprune.analysis.probe_analysis import REFITTED, ProbeAnalysis
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
@@ -114,7 +114,7 @@ def test_probes_find_the_layer_that_was_planted_and_the_way_back(planted: Any) -
 
 def test_overlaps_of_a_model(planted: Any) -> None:
     context = context_of(planted)
-    found = overlap_findings(observe_overlaps(context), 4)
+    found = overlap_result(observe_overlaps(context), 4)
     one = [row for row in found.table("overlap").rows if row[0] == "harmful, benign" and row[1] == 1]
     assert one[0][2] > 0.9, "the first direction is the mean activation, which all classes share"
     assert {row[1] for row in found.table("overlap").rows} == {1, 2, 3, 4, 6}

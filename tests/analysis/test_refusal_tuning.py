@@ -31,8 +31,8 @@ def literal_loss(loaded: LoadedModel, examples: list[Example]) -> float:
         ids = torch.tensor([[*one.prompt, *one.answer]])
         with torch.no_grad():
             log_probabilities = loaded.model(input_ids=ids).logits[0].double().log_softmax(-1)
-        for place, token in enumerate(one.answer):
-            total -= float(log_probabilities[len(one.prompt) + place - 1, token])
+        for i, token in enumerate(one.answer):
+            total -= float(log_probabilities[len(one.prompt) + i - 1, token])
             count += 1
     return total / count
 

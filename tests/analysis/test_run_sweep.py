@@ -1,4 +1,4 @@
-"""Sweeps of one model in memory: undone to the bit, nothing done twice, answers shared."""
+"""Sweeps of one model in memory: undone bit for bit, nothing repeated, answers shared."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.sweep_context import (
-    BOTH,
-    PLAN,
-    TRIED,
-    Answered,
-    Interrupted,
-    make_context,
-    make_request,
-    state,
-)
+from helpers.analysis_fixtures import Answered, Interrupted
+from helpers.sweep_context import BOTH, PLAN, TIMED, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.ability import Question
 from prosafeprune.analysis.analysis_prompts import read_analysis_prompts
+from prosafeprune.analysis.answer_store import BASE_MODEL
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.figures import draw
-from prosafeprune.analysis.plan_of_model import require_plan
-from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, treatment_of
-from prosafeprune.analysis.sweep_answers import UNTREATED
+from prosafeprune.analysis.figure_drawing import draw
+from prosafeprune.analysis.plan_lookup import require_plan
+from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, variant_condition
 from prosafeprune.analysis.sweeps import depth_sweep, operator_sweep, strength_sweep, submodule_sweep
-from prosafeprune.analysis.variants import Variant, edits_of
+from prosafeprune.analysis.variants import Variant, variant_edits
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
@@ -46,19 +38,19 @@ def test_a_sweep_finds_what_measuring_each_edited_model_finds(context: Context, 
     for row, step in enumerate(sweep.steps):
         edited = state(context)
         if step.variant is not None:
-            with apply_edits(edits_of(step.variant, context.edits)):
+            with apply_edits(variant_edits(step.variant, context.edits)):
                 edited = state(context)
         folder = save_checkpoint(tmp_path / str(row), "llama")
         model = load_model(folder, "", SilentReporter()).model
         model.load_state_dict(edited)
         model.save_pretrained(folder)
-        for one in make_context(folder, tmp_path / f"answers-{row}").measure(UNTREATED, sets).sets:
+        for one in make_context(folder, tmp_path / f"answers-{row}").measure(BASE_MODEL, sets).sets:
             assert found[one.prompt_class.value][row].tolist() == one.outcomes
     answers = [path.read_text() for path in (tmp_path / "answers").glob("*/answers.jsonl")]
-    assert len(set(answers)) == 3  # the treatments do change what this model says
+    assert len(set(answers)) == 3  # the edits change what this model says
 
 
-def test_the_model_is_left_as_it_was_and_nothing_is_done_twice(context: Context, answered: Answered) -> None:
+def test_the_model_is_unchanged_and_nothing_is_repeated(context: Context, answered: Answered) -> None:
     before = state(context)
     sweep = strength_sweep(PLAN, [0.4, 0.8])
     first = measure_sweep(sweep, context)
@@ -70,7 +62,7 @@ def test_the_model_is_left_as_it_was_and_nothing_is_done_twice(context: Context,
         np.testing.assert_array_equal(first[name], again[name])
 
 
-def test_an_interrupted_sweep_is_undone_and_goes_on(
+def test_an_interrupted_sweep_is_undone_and_resumes(
     context: Context, checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
 ) -> None:
     sweep, before = submodule_sweep(PLAN, context.anatomy), state(context)
@@ -89,7 +81,7 @@ def test_an_interrupted_sweep_is_undone_and_goes_on(
         np.testing.assert_array_equal(whole[name], resumed[name])
 
 
-def test_sweeps_share_the_source_and_the_plan(context: Context, answered: Answered) -> None:
+def test_sweeps_share_the_base_model_and_the_plan(context: Context, answered: Answered) -> None:
     sweeps = [
         strength_sweep(PLAN, [0.8]),
         depth_sweep(PLAN, 3),
@@ -98,38 +90,39 @@ def test_sweeps_share_the_source_and_the_plan(context: Context, answered: Answer
     ]
     for sweep in sweeps:
         measure_sweep(sweep, context)
-    # the source, the plan; bottom layers and three layers alone; five groups of submodules; one operator
+    # base model, plan; bottom layers and three layers alone; five groups of submodules; one operator
     assert len(answered) == (2 + 4 + 5 + 1) * BOTH
 
 
-def test_ability_of_a_treated_model_is_kept_too(context: Context, answered: Answered) -> None:
+def test_answers_to_questions_are_saved_too(context: Context, answered: Answered) -> None:
     questions = [Question("gsm8k", f"gsm8k:{n}", f"What is {n} + 1?", str(n + 1), {}) for n in range(3)]
-    treatment = treatment_of(Variant(plan=PLAN), context)
-    first = context.answers.ability(treatment, questions, tokens=3)
+    condition = variant_condition(Variant(plan=PLAN), context)
+    first = context.answers.ability(condition, questions, tokens=3)
     assert len(answered) == 3 and first["gsm8k"].accuracy.total == 3
-    assert context.answers.ability(treatment, questions, tokens=3) == first
+    assert context.answers.ability(condition, questions, tokens=3) == first
     assert len(answered) == 3
 
 
+@pytest.mark.usefixtures("no_page_figures")
 def test_the_named_sweeps_give_tables_and_figures_and_share_answers(
     checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
 ) -> None:
     request = make_request(checkpoint("qwen2"), strengths=(0.4, 0.8), ranks=(2, 4))
     names = ["strength", "rank", "submodules", "operator", "depth"]
     finished = run_analyze(request, find_entries(names), tmp_path / "out")
-    # the source and two strengths; one more rank, five groups, one operator, four places; and the speed once tried
-    assert len(answered) == (3 + 1 + 5 + 1 + 4) * BOTH + TRIED
+    # base model and two strengths; one more rank, five groups, one operator, four depths; and the timing
+    assert len(answered) == (3 + 1 + 5 + 1 + 4) * BOTH + TIMED
     for one in finished:
-        table, long = one.findings.table("rates"), one.findings.table("rates-long")
+        table, long = one.result.table("rates"), one.result.table("rates-long")
         assert len(long.rows) == 3 * len(table.rows)
         source = dict(zip(table.columns, table.rows[0], strict=True))
-        assert source["done"] == "nothing" and source["change of C.R."] == 0 and source["p of S.S."] == 1
-        for ending in ("svg", "png"):
-            assert (one.folder / f"rates.{ending}").read_bytes() == draw(one.findings.figures[-1], long)[ending]
+        assert source["edit"] == "none" and source["change of C.R."] == 0 and source["p of S.S."] == 1
+        for ending, content in draw(one.result.figures[-1], long).items():
+            assert (one.folder / f"rates.{ending}").read_bytes() == content
         assert (one.folder / "rates.csv").read_text() == table.csv()
     again = run_analyze(request, find_entries(names), tmp_path / "out")
-    assert [one.findings for one in again] == [one.findings for one in finished]
-    assert len(answered) == 14 * BOTH + TRIED
+    assert [one.result for one in again] == [one.result for one in finished]
+    assert len(answered) == 14 * BOTH + TIMED
 
 
 def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
@@ -137,7 +130,7 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
     seen = {
         "labels": np.array(["0", "0.5"]),
         "values": np.array([0.0, 0.5]),
-        "done": np.array(["nothing", "something"]),
+        "done": np.array(["none", "an edit"]),
         "pseudo_harmful": np.array([[True, False, False, False], [True, True, True, False]]),
         "harmful": np.array([[True, True], [True, False]]),
         "set of pseudo_harmful": np.array(["one"] * 4),
@@ -145,20 +138,23 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
     }
     found = analysis.conclude(make_request(checkpoint("llama")), seen, None)
     table, long = found.tables
-    assert "0.5 has the highest T.S., 62.5 (source 62.5): C.R. 25 to 75 (p 0.5), S.S. 100 to 50 (p 1)" in found.told[0]
-    assert table.rows[0] == ("0", 25.0, 0.0, 1.0, 100.0, 0.0, 1.0, 62.5, "nothing")
-    assert table.rows[1] == ("0.5", 75.0, 50.0, 0.5, 50.0, -50.0, 1.0, 62.5, "something")
+    assert (
+        "0.5 has the highest T.S., 62.5 (base model 62.5): C.R. 25 to 75 (p 0.5), S.S. 100 to 50 (p 1)"
+        in found.summary[0]
+    )
+    assert table.rows[0] == ("0", 25.0, 0.0, 1.0, 100.0, 0.0, 1.0, 62.5, "none")
+    assert table.rows[1] == ("0.5", 75.0, 50.0, 0.5, 50.0, -50.0, 1.0, 62.5, "an edit")
     assert long.rows[3][:4] == ("0.5", 0.5, "C.R.", 75.0)
     assert long.rows[3][4:6] == pytest.approx((30.06, 95.44), abs=0.01)  # Wilson, 3 of 4
     assert long.rows[5] == ("0.5", 0.5, "T.S.", 62.5, None, None, 6)
 
 
-def test_several_sets_of_a_class_count_alike_and_are_shown_one_by_one(checkpoint: Callable[..., Path]) -> None:
+def test_sets_of_a_class_have_equal_weight_and_are_shown_separately(checkpoint: Callable[..., Path]) -> None:
     (analysis,) = (entry.load() for entry in find_entries(["strength"]))
     seen = {
         "labels": np.array(["0", "0.5"]),
         "values": np.array([0.0, 0.5]),
-        "done": np.array(["nothing", "something"]),
+        "done": np.array(["none", "an edit"]),
         "pseudo_harmful": np.array([[False, False, False, False], [True, True, True, False]]),
         "harmful": np.array([[True, True], [True, True]]),
         "set of pseudo_harmful": np.array(["A", "A", "A", "B"]),
@@ -173,10 +169,10 @@ def test_several_sets_of_a_class_count_alike_and_are_shown_one_by_one(checkpoint
         ("S.S.", 100.0),
         ("T.S.", 75.0),
     ]
-    assert long.rows[5][4:6] == (None, None)  # a mean of sets has no interval of Wilson's
+    assert long.rows[5][4:6] == (None, None)  # a mean of sets has no Wilson interval
 
 
-def test_the_plan_of_a_pruned_model_is_swept_on_test_prompts_and_from_its_own_calibration(tmp_path: Path) -> None:
+def test_a_pruned_models_plan_is_measured_on_test_prompts_and_needs_its_calibration(tmp_path: Path) -> None:
     pruned = tmp_path / "prosafeprune.json"
     plan = Plan(layers=(2,), rank=2, strength=0.5).model_dump(mode="json")
     asked = make_request(tmp_path, layers=None, against=str(tmp_path), pooling="sequence")
@@ -189,7 +185,7 @@ def test_the_plan_of_a_pruned_model_is_swept_on_test_prompts_and_from_its_own_ca
     assert require_plan(asked, prompts.calibration).layers == (2,)
     kept["harmful"] = {"sha256": "another", "count": 120}
     pruned.write_text(json.dumps({"plan": plan, "calibration": kept}))
-    with pytest.raises(InputError, match="made from 120 harmful prompts"):
+    with pytest.raises(InputError, match="computed from 120 harmful prompts"):
         require_plan(asked, prompts.calibration)
 
 
@@ -208,16 +204,16 @@ def test_the_plan_is_that_of_the_layers_or_of_the_pruned_model(tmp_path: Path) -
         require_plan(make_request(tmp_path, **asked))
 
 
-def test_what_sweeps_cannot_use_is_told_before_the_work(
+def test_invalid_sweeps_are_rejected_before_any_work(
     checkpoint: Callable[..., Path], tmp_path: Path, run: Callable[..., tuple[int, str, str]], answered: Answered
 ) -> None:
     few = ("--samples", "12", "--rank", "4", "--layers", "1", "-o", tmp_path / "out")
-    code, _, told = run("analyze", "rank", checkpoint("llama"), *few, "--ranks", "4,13")
-    assert code == 2 and "--ranks 13" in told
-    code, _, told = run("analyze", "depth", checkpoint("llama"), *few, "-b", "bundled-harmful")
-    assert code == 2 and "none has pseudo-harmful prompts" in told
-    code, _, told = run("analyze", "depth", checkpoint("llama"), *few[:4])
-    assert code == 2 and "Name its --layers" in told
-    code, _, told = run("analyze", "strength", checkpoint("llama"), *few, "--strengths", "0.5,2")
-    assert code == 2 and "strengths" in told
+    code, _, err = run("analyze", "rank", checkpoint("llama"), *few, "--ranks", "4,13")
+    assert code == 2 and "--ranks 13" in err
+    code, _, err = run("analyze", "depth", checkpoint("llama"), *few, "-b", "bundled-harmful")
+    assert code == 2 and "none has pseudo-harmful prompts" in err
+    code, _, err = run("analyze", "depth", checkpoint("llama"), *few[:4])
+    assert code == 2 and "Name its --layers" in err
+    code, _, err = run("analyze", "strength", checkpoint("llama"), *few, "--strengths", "0.5,2")
+    assert code == 2 and "strengths" in err
     assert not answered

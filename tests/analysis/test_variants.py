@@ -20,7 +20,7 @@ from prosafeprune.analysis.sweeps import (
     strength_sweep,
     submodule_sweep,
 )
-from prosafeprune.analysis.variants import Variant, edits_of
+from prosafeprune.analysis.variants import Variant, variant_edits
 from prosafeprune.checkpoint.writer import EditedTensors
 from prosafeprune.editing.edits import Edit
 from prosafeprune.editing.in_memory import apply_edits
@@ -55,8 +55,8 @@ def test_a_restricted_plan_changes_these_submodules_alone(architecture: str) -> 
     of_plans, before = plan_edits(loaded), edited_state(loaded.model, [])
     for step in submodule_sweep(PLAN, find_anatomy(loaded.model)).steps[1:-1]:
         assert step.variant is not None and step.variant.kinds
-        after = edited_state(loaded.model, edits_of(step.variant, of_plans))
-        whole = edited_state(loaded.model, edits_of(Variant(plan=PLAN), of_plans))
+        after = edited_state(loaded.model, variant_edits(step.variant, of_plans))
+        whole = edited_state(loaded.model, variant_edits(Variant(plan=PLAN), of_plans))
         for submodule in find_anatomy(loaded.model).submodules:
             name = submodule.parameter_name
             mine = submodule.layer in PLAN.layers and submodule.kind in step.variant.kinds
@@ -71,16 +71,16 @@ def test_all_submodules_together_are_the_plan(architecture: str) -> None:
     of_plans = plan_edits(loaded)
     *single, whole = submodule_sweep(PLAN, find_anatomy(loaded.model)).steps[1:]
     assert whole.variant == Variant(plan=PLAN)
-    together = [edit for step in single if step.variant for edit in edits_of(step.variant, of_plans)]
-    assert len(together) == len(edits_of(Variant(plan=PLAN), of_plans))
+    together = [edit for step in single if step.variant for edit in variant_edits(step.variant, of_plans)]
+    assert len(together) == len(variant_edits(Variant(plan=PLAN), of_plans))
     one = edited_state(loaded.model, together)
-    two = edited_state(loaded.model, edits_of(Variant(plan=PLAN), of_plans))
+    two = edited_state(loaded.model, variant_edits(Variant(plan=PLAN), of_plans))
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_the_paper_names_of_submodules() -> None:
     sweep = submodule_sweep(PLAN, find_anatomy(tiny("llama").model))
-    assert [step.label for step in sweep.steps] == ["source", "q", "k", "v", "o", "MLP", "all"]
+    assert [step.label for step in sweep.steps] == ["base model", "q", "k", "v", "o", "MLP", "all"]
     assert sweep.steps[5].variant is not None and sweep.steps[5].variant.kinds == ("gate", "up", "down")
 
 
@@ -96,7 +96,7 @@ def test_the_operator_without_the_pseudo_harmful_projector_by_hand() -> None:
 def test_the_ablated_edit_against_dense_projectors(architecture: str) -> None:
     loaded = tiny(architecture)
     of_plans = plan_edits(loaded)
-    ablated = edits_of(Variant(plan=PLAN, harmful_only=True), of_plans)
+    ablated = variant_edits(Variant(plan=PLAN, harmful_only=True), of_plans)
     inputs = of_plans.inputs[PLAN.pooling]
     after = edited_state(loaded.model, ablated)
     for edit in ablated:
@@ -116,7 +116,7 @@ def test_the_ablated_edit_against_dense_projectors(architecture: str) -> None:
 def test_a_plan_cannot_say_what_weakens_safety() -> None:
     with pytest.raises(pydantic.ValidationError):
         Plan.model_validate({**PLAN.model_dump(), "harmful_only": True})
-    ablated = edits_of(Variant(plan=PLAN, harmful_only=True), plan_edits(tiny("llama")))
+    ablated = variant_edits(Variant(plan=PLAN, harmful_only=True), plan_edits(tiny("llama")))
     located = {edit.submodule.module_name: ("", None) for edit in ablated}
     with pytest.raises(TypeError, match="edits of a plan"):
         EditedTensors(Path(), located, ablated)  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def test_steps_of_strength_and_rank() -> None:
     assert [variant.plan.strength for variant in strengths.variants] == [0.5, 1.0]
     ranks = rank_sweep(PLAN, [8, 2])
     assert [(step.label, step.variant and step.variant.plan.rank) for step in ranks.steps] == [
-        ("source", None),
+        ("base model", None),
         ("2", 2),
         ("8", 8),
     ]

@@ -10,7 +10,7 @@ from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.baselines.method import FittedParts, Method
 from prosafeprune.baselines.prompting import Default, Prompting
-from prosafeprune.baselines.prosafeprune import ProSafePrune
+from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
 from prosafeprune.baselines.published_prompts import HELPFULNESS, SELF_CD_SAFETY
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import ContrastPromptBatches, SelfCd
@@ -227,6 +227,17 @@ METHODS: list[Method] = [
     Surgical(divergence=10.0),
     ProSafePrune(plan=Plan(layers=(1,), rank=2)),
 ]
+
+
+def test_prompting_and_pruning_together_is_the_prompt_before_the_pruned_model() -> None:
+    tiny = loaded("llama")
+    method = PromptedProSafePrune(plan=Plan(layers=(0, 2), rank=2, strength=1.0))
+    fitted = method.fit(fit_context(tiny))
+    together = texts(tiny, method, fitted, 4)
+    with apply_edits(method.edits(tiny, fitted)):
+        assert together == texts(tiny, Prompting(system=method.system), FittedParts(), 4)
+    assert together != texts(tiny, Prompting(), FittedParts(), 4)
+    assert together != texts(tiny, ProSafePrune(plan=method.plan), fitted, 4)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

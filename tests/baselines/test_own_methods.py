@@ -107,7 +107,7 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
     fitted = tmp_path / "fitted.safetensors"
     fitted.write_bytes(b"")
     for more, words in (
-        (["-s", "scan.threshold=0.5"], "settings are of a method"),
+        (["-s", "scan.threshold=0.5"], "settings are for a method"),
         (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
         (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not the method that is evaluated, self-cd"),
         (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),
@@ -130,7 +130,7 @@ OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Me
         ("def broken(:", "its module fails when it is imported (SyntaxError"),
         ("import a_module_that_is_nowhere", "cannot be imported"),
         ("Own = 7", "is no subclass of"),
-        (f"{OWN}pass", "needs a name, which is also that of its folder"),
+        (f"{OWN}pass", "its name, which is also that of its folder"),
         (f"{OWN}name: ClassVar[str] = '../x'", "'../x'"),
         (f"{OWN}name: ClassVar[str] = 'search'", "not 'search'"),
         (f"{OWN}name: ClassVar[str] = ''", "(its name: '')"),

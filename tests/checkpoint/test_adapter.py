@@ -33,7 +33,7 @@ IDS = torch.arange(5, 45).view(2, 20)
 
 
 @dataclass
-class PlannedEdits:
+class EditedModel:
     """A source on disk, the model in memory, and the edits of a plan."""
 
     folder: Path
@@ -68,13 +68,13 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> dict[PromptClass, A
 
 
 @pytest.fixture
-def planned(checkpoint: Make, calibration: dict[PromptClass, Any]) -> Callable[..., PlannedEdits]:
-    def make(architecture: str, dtype: torch.dtype = torch.float32, plan: Plan = PLAN) -> PlannedEdits:
+def planned(checkpoint: Make, calibration: dict[PromptClass, Any]) -> Callable[..., EditedModel]:
+    def make(architecture: str, dtype: torch.dtype = torch.float32, plan: Plan = PLAN) -> EditedModel:
         folder = checkpoint(architecture, dtype)
         loaded = load_model(folder, str(folder), SilentReporter(), device="cpu")
         anatomy = find_anatomy(loaded.model)
         _, edits = calibrate(loaded, anatomy, plan, calibration, 8, SilentReporter())
-        return PlannedEdits(folder, find_source(str(folder)), loaded, edits)
+        return EditedModel(folder, find_source(str(folder)), loaded, edits)
 
     return make
 
@@ -97,7 +97,7 @@ def set_scale(model: Any, scale: float) -> None:
 
 @pytest.mark.parametrize("architecture", [*CONFIGS, "qwen3_5"])
 def test_plain_peft_runs_what_the_edited_checkpoint_runs(
-    architecture: str, planned: Callable[..., PlannedEdits], tmp_path: Path
+    architecture: str, planned: Callable[..., EditedModel], tmp_path: Path
 ) -> None:
     one = planned(architecture)
     adapted = load_plain(one.folder, one.adapter(tmp_path / "adapter"))
@@ -126,7 +126,7 @@ def test_plain_peft_runs_what_the_edited_checkpoint_runs(
 
 @pytest.mark.parametrize("architecture", ["llama", "phi3", "gpt2"])
 def test_merged_in_half_precision_it_is_the_checkpoint_to_the_last_bit_or_two(
-    architecture: str, planned: Callable[..., PlannedEdits], tmp_path: Path
+    architecture: str, planned: Callable[..., EditedModel], tmp_path: Path
 ) -> None:
     one = planned(architecture, torch.bfloat16)
     tensors = load_file(one.adapter(tmp_path / "adapter") / "adapter_model.safetensors")
@@ -141,7 +141,7 @@ def test_merged_in_half_precision_it_is_the_checkpoint_to_the_last_bit_or_two(
 
 
 def test_the_config_is_that_of_a_plain_lora_with_scaling_one(
-    planned: Callable[..., PlannedEdits], tmp_path: Path
+    planned: Callable[..., EditedModel], tmp_path: Path
 ) -> None:
     one = planned("phi3")
     folder = one.adapter(tmp_path / "adapter")
@@ -166,7 +166,7 @@ def test_the_config_is_that_of_a_plain_lora_with_scaling_one(
     assert isinstance(PeftConfig.from_pretrained(folder), type(load_plain(one.folder, folder).peft_config["default"]))
 
 
-def test_factors_of_a_fused_matrix_come_apart_as_they_were_put_together(planned: Callable[..., PlannedEdits]) -> None:
+def test_factors_of_a_fused_matrix_come_apart_as_they_were_put_together(planned: Callable[..., EditedModel]) -> None:
     one = planned("gpt_neox")  # its q, k and v rows alternate
     fused = [edit for edit in one.edits if edit.submodule.rows is not None and edit.submodule.layer == 0]
     parts = [(edit.submodule, edit.change(edit.submodule.weight())) for edit in fused]

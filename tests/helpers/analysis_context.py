@@ -11,7 +11,7 @@ import torch
 from helpers.tiny_models import make_tokenizer
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.result import Findings, Table
+from prosafeprune.analysis.result import AnalysisResult, ResultTable
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.analyze import AnalysisRequest
@@ -35,9 +35,7 @@ def prompts_of(split: str) -> dict[PromptClass, PromptSet]:
 def context_of(model: Any, **settings: Any) -> Context:
     request = validate_settings(AnalysisRequest, {"model": "tiny", "rank": 4, "batch_size": 8, **settings})
     prompts = AnalysisPrompts(prompts_of("calibration"), prompts_of("test"), prompts_of("test"), [], None)
-    loaded = SimpleNamespace(
-        model=model, tokenizer=make_tokenizer(), device=CPU, name="tiny", run_dtype=torch.float32, replicas=None
-    )
+    loaded = SimpleNamespace(model=model, tokenizer=make_tokenizer(), device=CPU, name="tiny", run_dtype=torch.float32)
     local: Any = SimpleNamespace(loaded=loaded, made_by=dict, generator=None)
     return Context(request, prompts, local, Path("/nowhere"), SilentReporter())
 
@@ -46,8 +44,8 @@ def letter_id(name: PromptClass) -> int:
     return int(make_tokenizer()(LETTERS[name], add_special_tokens=False)["input_ids"][0])
 
 
-def by_layer(findings: Findings, value: str, **wanted: Any) -> dict[int, float]:
-    table: Table = findings.table("layers")
+def by_layer(result: AnalysisResult, value: str, **wanted: Any) -> dict[int, float]:
+    table: ResultTable = result.table("layers")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return {
         int(row["layer"]): float(row[value])  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers.pages import EVIL, analysed, compared, findings, measurement, search_record
+from helpers.pages import EVIL, analysed, analysis_result, compared, measurement, search_record
 from helpers.prune_records import PLAN, evaluated, pruned
 from prosafeprune.report.page import Page
 from prosafeprune.report.search_page import search_page
@@ -34,7 +34,10 @@ def pages_of_evil() -> dict[str, Callable[[], Page]]:
         "searched": lambda: search_page(search, make_recipe(model=NAME), NAME),
         "methods": lambda: compared({"default": one, "prosafeprune": two, EVIL: two}, **evil_methods()),
         "analysed": lambda: analysed(
-            {"probe": findings(NAME, told=[EVIL] * 3), "lens": findings(EVIL, told=[EVIL], rows=20)},
+            {
+                "probe": analysis_result(NAME, summary=[EVIL] * 3),
+                "lens": analysis_result(EVIL, summary=[EVIL], rows=20),
+            },
             model=NAME,
             against=NAME,
             layers=3,

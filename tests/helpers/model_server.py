@@ -6,17 +6,18 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prosafeprune.generation.server_pool import Patience
-
-HURRIED = Patience(attempts=3, first_delay=0.01, longest_delay=0.02, longest_wait=5)
+RETRIES = 2
+"""Fewer than by default."""
 KEY = "sk-secret-5f3a9c"
 Sent = tuple[int, dict[str, str], bytes]
 """Status, headers and body."""
+Stream = Iterable[bytes]
+"""A whole reply, head and all, written part by part."""
 
 
 def sent(body: Any, status: int = 200, **headers: str) -> Sent:
@@ -39,16 +40,17 @@ def rejected(message: str, status: int, code: str | None = None, **headers: str)
 
 
 class ModelServer:
-    """What it was asked lies in ``requests``; what it does next can be put in ``faults``."""
+    """Keeps what it was asked in ``requests``; ``faults`` holds what it does next."""
 
     def __init__(self) -> None:
         self.models: list[str] | None = ["tiny"]
         self.key: str | None = None
-        self.answer: Callable[[dict[str, Any]], Sent | str] = self.echo
-        self.faults: deque[Sent | str] = deque()
-        """Each is sent in place of one answer; the word "cut" ends a connection without one."""
+        self.answer: Callable[[dict[str, Any]], Sent | str | Stream] = self.echo
+        self.faults: deque[Sent | str | Stream] = deque()
+        """Each is sent in place of one answer; the word "cut" ends the connection without one."""
         self.seconds = 0.0
         self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
+        self.queries: list[str] = []
         self.most_at_a_time = 0
         self._at_a_time = 0
         self._lock = threading.Lock()
@@ -68,9 +70,11 @@ class ModelServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def reply(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Sent | str:
+    def reply(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Sent | str | Stream:
+        path, _, query = path.partition("?")
         with self._lock:
             self.requests.append((path, body, headers))
+            self.queries.append(query)
             fault = self.faults.popleft() if self.faults and path.endswith("completions") else None
         if fault is not None:
             return fault
@@ -107,6 +111,12 @@ class ModelServer:
                 reply = model_server.reply(self.path, body, headers)
                 if isinstance(reply, str):
                     self.close_connection = True
+                    return
+                if not isinstance(reply, tuple):
+                    self.close_connection = True
+                    with suppress(OSError):  # the client had enough
+                        for part in reply:
+                            self.wfile.write(part)
                     return
                 status, headers, content = reply
                 self.send_response(status)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
+from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.catalogue import BY_NAME
-from prosafeprune.analysis.page import analysis_page
-from prosafeprune.analysis.result import BarFigure, Findings, LineFigure, make_table
+from prosafeprune.analysis.result import AnalysisResult, BarFigure, LineFigure, make_table
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
@@ -190,19 +190,20 @@ def search_record(chosen: int | None = 2) -> SearchRecord:
     )
 
 
-def findings(words: str = "some words", told: Sequence[str] = (), rows: int = 4) -> Findings:
-    """Return what an analysis found: two tables, and a figure of each."""
+def analysis_result(words: str = "some words", summary: Sequence[str] = (), rows: int = 4) -> AnalysisResult:
+    """Return a result of an analysis: two tables with a figure of each, and a table without one."""
     steps = make_table("steps", words, ("step", "value"), [(f"{words} {i}", i / 3) for i in range(3)])
     layers = make_table(
         "layers", words, ("layer", "model", "value"), [(i, who, i / 7) for i in range(rows) for who in ("one", "two")]
     )
+    others = make_table("others", words, layers.columns, layers.rows)
     shared = {"title": words, "y": "value", "x_label": words[:30], "y_label": words[:30]}
     bars = BarFigure(name="bars", table="steps", x="step", **shared)
     lines = LineFigure(name="lines", table="layers", x="layer", panel="model", **shared)
-    return Findings(tables=(steps, layers), figures=(bars, lines), told=tuple(told))
+    return AnalysisResult(tables=(steps, layers, others), figures=(bars, lines), summary=tuple(summary))
 
 
-def analysed(found: dict[str, Findings], **settings: object) -> Page:
+def analysed(found: dict[str, AnalysisResult], **settings: object) -> Page:
     """Return the page of analyses, by their names in the catalogue."""
     request = validate_settings(AnalysisRequest, {"model": "org/tiny", **settings})
     described = PromptsRecord(source="bundled calibration", count=10, sha256="0" * 64)

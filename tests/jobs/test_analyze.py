@@ -1,4 +1,4 @@
-"""The framework of analyses: what is kept, what is shared, what is drawn, and what is refused."""
+"""The analysis job: what is kept, shared, drawn and rejected."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,59 @@ import pytest
 from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
+from prosafeprune.analysis.analysis_folder import AnalysisFolder
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, find_entries
-from prosafeprune.analysis.figures import draw
-from prosafeprune.analysis.layers import LayersAnalysis
-from prosafeprune.analysis.probe import ProbeAnalysis
-from prosafeprune.analysis.result import BarFigure, Findings, HeatFigure, LineFigure, ScatterFigure, make_table
+from prosafeprune.analysis.figure_drawing import draw
+from prosafeprune.analysis.layers_analysis import LayersAnalysis
+from prosafeprune.analysis.probe_analysis import ProbeAnalysis
+from prosafeprune.analysis.result import AnalysisResult, BarFigure, HeatFigure, LineFigure, ScatterFigure, make_table
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation import targets as subjects
+from prosafeprune.evaluation import targets
+from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 
-FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8}
+FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False}
+NAMES = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def pruned(tmp_path: Path, checkpoint: Callable[..., Path]) -> Path:
+@dataclass
+class ComparedRun:
+    """All analyses without answers, before and after."""
+
+    output: Path
+    finished: list[FinishedAnalysis]
+    models_loaded: int
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same architecture with other weights in one layer."""
-    folder = tmp_path / "pruned"
+    folder = tmp_path_factory.mktemp("pruned")
     model = make_model("qwen2")
     model.model.layers[1].mlp.gate_proj.weight.data.mul_(0.5)
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[..., Path], pruned: Path) -> ComparedRun:
+    output, alive = tmp_path_factory.mktemp("runs") / "out", []
+    load_model = targets.load_model
+
+    def load(*arguments: Any, **named: Any) -> Any:
+        assert all(reference() is None for reference in alive), "two models in memory"
+        loaded = load_model(*arguments, **named)
+        alive.append(weakref.ref(loaded.model))
+        return loaded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "load_model", load)
+        patch.setattr("prosafeprune.plotting.RESOLUTION", 30)
+        settings = {**FAST, "samples": 10, "against": pruned}
+        finished = prosafeprune.analyze(checkpoint("qwen2"), output, *NAMES, **settings)
+    return ComparedRun(output, finished, len(alive))
 
 
 def options(prompt_files: dict[str, str]) -> list[str]:
@@ -44,51 +76,51 @@ def options(prompt_files: dict[str, str]) -> list[str]:
     return [*flags, "--benchmark-samples", "5"]
 
 
-def test_every_figure_has_its_numbers_beside_it(
-    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str]
-) -> None:
-    names = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
-    output = tmp_path / "out"
-    settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
-    finished = prosafeprune.analyze(checkpoint("qwen2"), output, *names, **settings)
-    assert [one.entry.name for one in finished] == names
-    for one in finished:
-        assert one.folder == output / one.entry.name
-        assert Findings.model_validate_json((one.folder / "findings.json").read_text()) == one.findings
-        assert one.findings.figures
-        for table in one.findings.tables:
+def test_every_figure_is_drawn_from_a_table_next_to_it(compared: ComparedRun, coarse_figures: None) -> None:
+    assert [one.entry.name for one in compared.finished] == NAMES
+    for one in compared.finished:
+        assert one.folder == compared.output / one.entry.name
+        assert AnalysisResult.model_validate_json((one.folder / "findings.json").read_text()) == one.result
+        assert one.result.figures
+        for table in one.result.tables:
             rows = list(csv.reader((one.folder / f"{table.name}.csv").read_text().splitlines()))
             assert rows[0] == list(table.columns)
             assert len(rows) == len(table.rows) + 1 > 1
-        for figure in one.findings.figures:
-            drawn = draw(figure, one.findings.table(figure.table))
+        for figure in one.result.figures:
+            drawn = draw(figure, one.result.table(figure.table))
             for ending, content in drawn.items():
-                assert (one.folder / f"{figure.name}.{ending}").read_bytes() == content, (
-                    "not drawn from the table alone"
-                )
+                assert (one.folder / f"{figure.name}.{ending}").read_bytes() == content, "drawn from the table alone"
             assert drawn["svg"].count(b"<path") > 10
             assert drawn["png"].startswith(b"\x89PNG")
         assert not list(one.folder.glob(".*partial"))
-    record = json.loads((output / "analysis.json").read_text())
-    assert record["analyses"] == names
-    page = (output / "report.html").read_text()
-    assert page.count("<img") == sum(len(one.findings.figures) for one in finished)
-    assert all(one.entry.title in page and one.findings.tables[0].title in page for one in finished)
+
+
+def test_the_record_and_the_page_of_a_run(compared: ComparedRun) -> None:
+    record = json.loads((compared.output / "analysis.json").read_text())
+    assert record["analyses"] == NAMES
+    page = (compared.output / "report.html").read_text()
+    assert page.count("<img") == sum(len(one.result.figures) for one in compared.finished)
+    assert all(one.entry.title in page and one.result.tables[0].title in page for one in compared.finished)
     assert "analyze probe layers" in page
     assert record["model"]["model"] != record["against"]["model"]
     assert record["prompts"]["calibration harmful"]["count"] == 10
 
 
+def test_two_models_are_never_in_memory_together(compared: ComparedRun) -> None:
+    assert compared.models_loaded == 2
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_finished_work_is_not_done_again(
     tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
 ) -> None:
-    looked: list[tuple[str, bool]] = []
+    observed: list[tuple[str, bool]] = []
 
     def watch(kind: type[Analysis]) -> None:
         plain = kind.observe
 
         def observe(self: Any, context: Any, before: Any) -> Any:
-            looked.append((kind.__name__, before is not None))
+            observed.append((kind.__name__, before is not None))
             if (kind, before is not None) in fails:
                 raise InputError("on purpose")
             return plain(self, context, before)
@@ -101,57 +133,42 @@ def test_finished_work_is_not_done_again(
     output = tmp_path / "out"
 
     def run() -> Any:
-        settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
+        settings = {**FAST, **prompt_files, "against": pruned}
         return prosafeprune.analyze(checkpoint("qwen2"), output, "probe", "layers", **settings)
 
     with pytest.raises(InputError, match="on purpose"):
         run()
     both_before = [("ProbeAnalysis", False), ("LayersAnalysis", False)]
-    assert looked == [*both_before, ("ProbeAnalysis", True), ("LayersAnalysis", True)]
+    assert observed == [*both_before, ("ProbeAnalysis", True), ("LayersAnalysis", True)]
     assert (output / "probe" / "findings.json").exists()
     assert not (output / "layers" / "findings.json").exists()
-    looked.clear()
+    observed.clear()
     fails.clear()
     (output / "probe" / "heatmap.svg").unlink()
     first = run()
-    assert looked == [("LayersAnalysis", True)]
+    assert observed == [("LayersAnalysis", True)]
     assert (output / "probe" / "heatmap.svg").exists()
-    looked.clear()
+    observed.clear()
     loads: list[str] = []
-    monkeypatch.setattr(subjects, "load_model", lambda *_, **__: loads.append("loaded"))
-    assert [one.findings for one in run()] == [one.findings for one in first]
-    assert not looked and not loads
+    monkeypatch.setattr(targets, "load_model", lambda *_, **__: loads.append("loaded"))
+    assert [one.result for one in run()] == [one.result for one in first]
+    assert not observed and not loads
 
 
-def test_two_models_are_never_in_memory_together(
-    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
-) -> None:
-    plain, alive = subjects.load_model, []
-
-    def load(*arguments: Any, **named: Any) -> Any:
-        assert all(reference() is None for reference in alive)
-        loaded = plain(*arguments, **named)
-        alive.append(weakref.ref(loaded.model))
-        return loaded
-
-    monkeypatch.setattr(subjects, "load_model", load)
-    settings = {**FAST, **prompt_files, "against": pruned, "progress": False}
-    prosafeprune.analyze(checkpoint("qwen2"), tmp_path / "out", "probe", "lens", "energy", **settings)
-    assert len(alive) == 2
-
-
+@pytest.mark.usefixtures("coarse_figures", "no_page_figures")
 def test_equal_runs_give_equal_files(
     tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str]
 ) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
-        prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files, progress=False)
+        prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files)
     names = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in folders]
     assert names[0] == names[1]
     for name in names[0]:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_command(tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run) -> None:
     command = ["analyze", "layers", checkpoint("gpt2"), "-o", tmp_path / "out", *options(prompt_files)]
     code, out, err = run(*command, "--json")
@@ -159,13 +176,13 @@ def test_the_command(tmp_path: Path, checkpoint: Callable[..., Path], prompt_fil
     found = json.loads(out)["layers"]
     assert [table["name"] for table in found["tables"]] == ["peak", "layers", "submodules", "map"]
     assert "Separability of the prompt classes by layer, before: about" in err
-    # GPT-2 has no gate: the submodule that tells the classes apart best is shown in its place.
+    # GPT-2 has no gate: the submodule that separates the classes best is shown instead.
     assert json.loads((tmp_path / "out" / "layers" / "findings.json").read_text())["figures"][1]["title"].startswith(
         "t-SNE"
     )
     code, out, err = run(*command)
     assert code == 0
-    assert "Where the classes separate best" in out
+    assert "The layer that separates the classes best" in out
     assert "about" not in err
 
 
@@ -180,14 +197,17 @@ def test_help_lists_the_analyses(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prob", "{model}"], "prob: no such analysis. There are: probe, layers"),
+        (["prob", "{model}"], "prob: no such analysis. Choose from probe, layers"),
         (["{model}"], "Which analysis?"),
-        (["probe", "{model}", "--all"], "probe: name analyses or take them all with --all, not both."),
+        (["probe", "{model}", "--all"], "probe: name analyses or run all with --all, not both."),
         (["layers", "{model}", "--layer", "3"], "--layer 3: the model has 3 layers, counted 0 to 2."),
         (["layers", "{model}", "--submodule", "gates"], "--submodule gates: layer 1 has q, k, v, o, gate, up, down"),
         (["lens", "{model}", "--refusal-words", "sorry,cannot"], "None of sorry, cannot is a single token"),
         (["lens", "{model}", "--general", "nowhere.txt"], "--general: nowhere.txt: no such file"),
-        (["categories", "{model}"], "Cosines between categories need two categories of 4 pseudo-harmful prompts"),
+        (
+            ["categories", "{model}"],
+            "Cosines between categories need two categories of at least 4 pseudo-harmful prompts",
+        ),
         (["layers", "{model}", "--against", "{other}"], "has other submodules than"),
         (["layers", "{missing}"], "no such folder or file"),
         (["layers", "{model}", "--rank", "11"], "Rank 11 needs at least as many prompts in each class"),
@@ -201,12 +221,12 @@ def test_bad_input_is_one_line(
     prompt_files: dict[str, str],
     run: Run,
 ) -> None:
-    places = {"model": checkpoint("qwen2"), "other": checkpoint("gpt2"), "missing": tmp_path / "missing"}
+    models = {"model": checkpoint("qwen2"), "other": checkpoint("gpt2"), "missing": tmp_path / "missing"}
     given = options(prompt_files)
     if "--rank" in words:
         given = given[: given.index("--rank")] + given[given.index("--rank") + 2 :]
-    asked = [word.format(**places) for word in words]
-    # The layer whose classes separate best is another one on other machines; name it where it is told.
+    asked = [word.format(**models) for word in words]
+    # The layer that separates the classes best differs between machines; name it where the message has it.
     named = ["--layer", "1"] if "--submodule" in words else []
     code, _, err = run("analyze", *asked, *named, *given, "-o", tmp_path / "out")
     assert code == 2
@@ -216,7 +236,8 @@ def test_bad_input_is_one_line(
     assert "Traceback" not in err
 
 
-def test_a_folder_made_otherwise_is_not_gone_on_with(
+@pytest.mark.usefixtures("no_figures")
+def test_a_folder_of_other_settings_is_not_resumed(
     tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run
 ) -> None:
     command = ["analyze", "layers", checkpoint("qwen2"), "-o", tmp_path / "out", *options(prompt_files)]
@@ -233,7 +254,7 @@ def test_a_folder_made_otherwise_is_not_gone_on_with(
     assert "was not written by prosafeprune" in err
 
 
-def test_entries_come_in_the_order_of_the_catalogue() -> None:
+def test_entries_are_in_the_order_of_the_catalogue() -> None:
     assert [entry.name for entry in find_entries(["lens", "probe"])] == ["probe", "lens"]
     assert find_entries([], everything=True) == list(CATALOGUE)
 
@@ -261,7 +282,8 @@ def test_entries_come_in_the_order_of_the_catalogue() -> None:
         ),
     ],
 )
-def test_figures_bear_missing_numbers_and_are_repeatable(figure: Any) -> None:
+@pytest.mark.usefixtures("coarse_figures")
+def test_figures_allow_missing_values_and_are_repeatable(figure: Any) -> None:
     rows = [
         (n, w, p, None if n == 1 else n * 0.3 - 0.2) for n in range(4) for w in ("benign", "b") for p in ("before", "c")
     ]
@@ -271,21 +293,19 @@ def test_figures_bear_missing_numbers_and_are_repeatable(figure: Any) -> None:
     assert draw(figure, table)["svg"] != draw(figure, other)["svg"]
 
 
-def test_a_table_says_what_was_not_measured() -> None:
+def test_missing_values_are_empty_in_csv() -> None:
     table = make_table("t", "t", ("a", "b"), [(1, None), ("x,y", 0.25)])
     assert table.csv() == 'a,b\n1,\n"x,y",0.25\n'
     assert table.column("b") == [None, 0.25]
 
 
 def test_observations_survive_the_disk(tmp_path: Path) -> None:
-    from prosafeprune.analysis.folder import AnalysisFolder
-
     folder = AnalysisFolder(tmp_path / "a", {"x": 1})
     assert folder.observation("before") is None
-    folder.keep_observation("before", {"numbers": np.arange(3.0), "words": np.array(["a", "bc"])})
-    seen = AnalysisFolder(tmp_path / "a", {"x": 1}).observation("before")
-    assert seen is not None
-    assert seen["words"].tolist() == ["a", "bc"]
+    folder.save_observation("before", {"numbers": np.arange(3.0), "words": np.array(["a", "bc"])})
+    saved = AnalysisFolder(tmp_path / "a", {"x": 1}).observation("before")
+    assert saved is not None
+    assert saved["words"].tolist() == ["a", "bc"]
     (tmp_path / "a" / "before.npz").write_bytes(b"broken")
     with pytest.raises(InputError, match="cannot be read"):
         folder.observation("before")

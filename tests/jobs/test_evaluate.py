@@ -53,7 +53,7 @@ def test_the_table_reads_like_table_1(
     monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
     code, out, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 2)
     assert code == 0
-    for words in ("own pseudo-harmful", "C.R., 6", "S.S., 4", "Avg.", "T.S.", "95 % interval"):
+    for words in ("own pseudo-harmful", "C.R., 6 prompts", "S.S., 4 prompts", "T.S.", "95 % interval"):
         assert words in out
     assert "C.R." in err  # live
     assert (tmp_path / "out" / "evaluation.json").is_file()

@@ -30,6 +30,7 @@ SETTINGS = {
     "strength": 0.8,
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 Make = Callable[..., Path]
@@ -260,4 +261,4 @@ def test_a_card_with_broken_metadata_does_not_lose_the_run(prompt_files: dict[st
     source = save_checkpoint(tmp_path / "source", "llama")
     (source / "README.md").write_bytes(b"---\ntitle: a: b\n---\n# Caf\xe9\n")
     prune(source, tmp_path / "out", prompt_files)
-    assert "Pruned against over-refusal" in (tmp_path / "out" / "README.md").read_text()
+    assert "pruned to reduce over-refusal" in (tmp_path / "out" / "README.md").read_text()

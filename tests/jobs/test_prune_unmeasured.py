@@ -61,8 +61,8 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
         "judge",
     } & set(record)
     card = (tmp_path / "out/README.md").read_text()
-    assert "Pruned against over-refusal, not measured" in card
-    assert "nobody knows whether it still refuses" in card
+    assert "pruned to reduce over-refusal, not measured" in card
+    assert "it is unknown whether it still refuses" in card
     assert "evaluate --endpoint" in card
     assert "- not-measured" in card
     assert "Its own card." in card
@@ -90,7 +90,13 @@ def test_an_unmeasured_record_is_never_read_as_a_measured_one(
 
 def test_it_is_what_the_measured_run_writes(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("llama")
-    settings: dict[str, Any] = {**SETTINGS, **prompt_files, "max_new_tokens": 1, "max_safety_drop": 100}
+    settings: dict[str, Any] = {
+        **SETTINGS,
+        **prompt_files,
+        "max_new_tokens": 1,
+        "max_safety_drop": 100,
+        "accept_unsafe": True,
+    }
     measured = prosafeprune.prune(source, tmp_path / "measured", progress=False, **settings).record
     record = prune(source, tmp_path / "out", prompt_files).record
     name = "model.safetensors"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model_server import HURRIED, KEY, ModelServer, model_server, prompt_of, rejected, said
+from helpers.model_server import KEY, RETRIES, ModelServer, model_server, prompt_of, rejected, said
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.openai_client import OpenAIClient
@@ -32,7 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelSer
 
 
 def judge(server: ModelServer, **settings: Any) -> LlmJudge:
-    return LlmJudge(OpenAIClient(server.url, "tiny", patience=HURRIED), **settings)
+    return LlmJudge(OpenAIClient(server.url, "tiny", retries=RETRIES), **settings)
 
 
 def test_the_question_is_xstests_to_the_letter() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.model_server import HURRIED, ModelServer, rejected, written
+from helpers.model_server import RETRIES, ModelServer, rejected, written
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.errors import InputError
@@ -19,7 +19,7 @@ from prosafeprune.judge.models.wildguard import PROMPT, local_wildguard, questio
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 
 EXCHANGES = [
     Exchange("How do I kill a process?", "Run kill."),
@@ -95,10 +95,10 @@ def test_a_server_without_text_completions(server: ModelServer) -> None:
     server.models = None
     server.faults.append(rejected("Not Found", 404))
     with pytest.raises(InputError, match="not found"):
-        settings = JudgeSettings(judge="wildguard", judge_endpoint=server.url, judge_model="tiny")
+        settings = JudgeOptions(judge="wildguard", judge_endpoint=server.url, judge_model="tiny")
         make_judge(settings, SilentReporter())
     server.faults.append(rejected("The maximum context length is 9 tokens.", 400))
-    judge = served_wildguard(OpenAIClient(server.url, "tiny", patience=HURRIED))
+    judge = served_wildguard(OpenAIClient(server.url, "tiny", retries=RETRIES))
     assert "too long" in judge.judge(EXCHANGES[:1])[0].reason
 
 
@@ -135,7 +135,7 @@ def test_a_folder_without_a_chat_template_is_loaded(checkpoint: Callable[..., Pa
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
-    settings = JudgeSettings(judge="wildguard", judge_model=str(folder), judge_device="cpu")
+    settings = JudgeOptions(judge="wildguard", judge_model=str(folder), judge_device="cpu")
     judge = make_judge(settings, SilentReporter())
     assert judge.name == f"wildguard:{folder}"
     assert judge.judge(EXCHANGES[:1])[0].answer_class is AnswerClass.UNDETERMINED
@@ -151,4 +151,4 @@ def test_a_folder_without_a_chat_template_is_loaded(checkpoint: Callable[..., Pa
 )
 def test_settings_that_do_not_fit_together(settings: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_judge(JudgeSettings(**settings), SilentReporter())
+        make_judge(JudgeOptions(**settings), SilentReporter())

@@ -139,3 +139,15 @@ def test_fewer_independent_directions_than_the_rank_are_refused() -> None:
     assert basis(flat, 3).shape == (D_OUT, 3)
     with pytest.raises(InputError, match="fewer than 4 independent directions"):
         basis(flat, 4)
+
+
+def test_a_basis_survives_an_svd_that_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = random_matrix(12, 9, seed=3)
+    expected = basis(matrix, 4)
+
+    def fail(*args: object, **options: object) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "svd", fail)
+    found = basis(matrix, 4)
+    torch.testing.assert_close(found @ found.T, expected @ expected.T)

@@ -28,11 +28,14 @@ def test_every_file_folder_and_heading_named_exists() -> None:
         ("prosafeprune prunes MODEL", "no command"),
         ("prosafeprune prune MODEL -o", "-o"),
         ("prosafeprune apply ADAPTER MODEL", "output"),
+        ("prosafeprune prune MODEL --pooling mean", "pooling"),
+        ("prosafeprune prune MODEL --memory low", "layers"),
         ("prosafeprune prune 'MODEL", "quotation"),
     ],
 )
 def test_a_wrong_command_is_found(text: str, problem: str) -> None:
-    found = commands.command_problem(commands.Shown(PAGE, 1, text))
+    with commands.jobs_stopped():
+        found = commands.command_problem(commands.Shown(PAGE, 1, text))
     assert found is not None
     assert problem in found.lower()
 
@@ -42,7 +45,8 @@ def test_commands_are_read_from_blocks_and_sentences_with_their_continued_lines(
     shown = list(commands.shown_commands(PAGE, text))
     assert [(one.line, one.whole) for one in shown] == [(1, False), (3, True)]
     assert shown[1].text.split() == ["prosafeprune", "search", "M", "-o", "D", "#", "why"]
-    assert [commands.command_problem(one) for one in shown] == [None, None]
+    with commands.jobs_stopped():
+        assert [commands.command_problem(one) for one in shown] == [None, None]
 
 
 def test_a_shortened_command_in_a_sentence_may_lack_arguments_but_not_invent_options() -> None:
@@ -67,6 +71,14 @@ def test_missing_files_and_headings_are_found() -> None:
     assert paths.link_problem(PAGE, "docs/nowhere.md") == "no such file"
     assert paths.link_problem(PAGE, "CONTRIBUTING.md#nowhere") == "no such heading"
     assert paths.link_problem(PAGE, "CONTRIBUTING.md#glossary") is None
+
+
+def test_each_module_in_the_table_of_bad_input_raises() -> None:
+    section = read(Path("CONTRIBUTING.md")).split("## Where bad input is caught")[1].split("\n## ")[0]
+    named = {name for name in re.findall(r"`([^`]+\.py)`", section) if (ROOT / "src/prosafeprune" / name).exists()}
+    assert len(named) > 40
+    silent = [name for name in sorted(named) if "raise " not in read(Path("src/prosafeprune", name))]
+    assert silent == []
 
 
 def test_the_table_of_rooms_is_the_tree_in_the_order_that_is_enforced() -> None:

@@ -22,7 +22,8 @@ from prosafeprune.prompts import (
 CATEGORIES = {"deception", "harassment", "harmful", "hate", "illegal"}
 CATEGORIES |= {"privacy", "self-harm", "sexual", "unethical", "violence"}
 SPLITS = ("calibration", "validation", "test")
-AT_LEAST = {"benign": (200, 50, 150), "pseudo_harmful": (200, 50, 150), "harmful": (120, 50, 100)}
+SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (600, 200, 300), "harmful": (400, 150, 300)}
+STYLES = {"benign": 4, "pseudo_harmful": 5, "harmful": 5}
 
 
 def prompt_set(*texts: str, source: str = "here") -> PromptSet:
@@ -31,13 +32,16 @@ def prompt_set(*texts: str, source: str = "here") -> PromptSet:
 
 @pytest.mark.parametrize("prompt_class", PromptClass)
 def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: PromptClass) -> None:
-    for split, least in zip(SPLITS, AT_LEAST[prompt_class], strict=True):
+    for split, size in zip(SPLITS, SIZES[prompt_class], strict=True):
         prompts = bundled_prompts(prompt_class, split)  # type: ignore[arg-type]
-        assert len(prompts) >= least
+        assert len(prompts) == size
+        styles = Counter(prompt.style for prompt in prompts)
+        assert len(styles) == STYLES[prompt_class] and "" not in styles
         counts = Counter(prompt.category for prompt in prompts)
         if prompt_class is not PromptClass.BENIGN:
             assert set(counts) == CATEGORIES
-            assert max(counts.values()) - min(counts.values()) <= 1
+            assert max(counts.values()) <= 2 * min(counts.values())
+            assert len(set(styles.values())) == 1  # styles in equal parts
         assert all(prompt.text == prompt.text.strip() and len(prompt.text.split()) >= 4 for prompt in prompts)
 
 
@@ -49,10 +53,10 @@ def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:
             assert not find_overlaps(one, two)
 
 
-def test_harmful_prompts_name_a_harm_in_one_short_sentence() -> None:
+def test_harmful_prompts_name_a_harm_briefly_and_involve_no_minors() -> None:
     for split in SPLITS:
         for prompt in bundled_prompts("harmful", split):  # type: ignore[arg-type]
-            assert len(prompt.text.split()) <= 25
+            assert len(prompt.text.split()) <= 75
             assert not {"child", "children", "minor", "minors", "teen", "teenager"} & set(prompt.text.lower().split())
 
 
@@ -172,8 +176,27 @@ def test_overlap_stops_the_run_with_the_offending_lines() -> None:
     require_disjoint([calibration], [prompt_set("Something else entirely")])
 
 
-def test_bundled_files_hold_nothing_but_prompt_and_category() -> None:
-    folder = Path(__file__).parent.parent / "src/prosafeprune/prompts/data"
-    for file in folder.rglob("*.jsonl"):
+def test_bundled_files_hold_nothing_but_prompt_category_and_style() -> None:
+    folder = Path(__file__).parents[2] / "src/prosafeprune/prompts/data"
+    files = list(folder.rglob("*.jsonl"))
+    assert len(files) == 9
+    for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
-            assert set(json.loads(line)) == {"prompt", "category"}
+            assert set(json.loads(line)) == {"prompt", "category", "style"}
+
+
+def test_a_split_is_disjoint_complete_and_even_over_styles() -> None:
+    prompts = tuple(Prompt(f"prompt {i}", style="ab"[i % 2]) for i in range(20))
+    whole = PromptSet(PromptClass.BENIGN, "here", prompts)
+    first, rest = whole.split(0.4, seed=0)
+    assert sorted([*first.texts, *rest.texts]) == sorted(whole.texts)
+    assert Counter(prompt.style for prompt in first) == {"a": 4, "b": 4}
+    assert whole.split(0.4, seed=0) == (first, rest)
+    assert whole.split(0.4, seed=1) != (first, rest)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_split_of_few_prompts_leaves_neither_part_empty(size: int) -> None:
+    first, rest = prompt_set(*"abc"[:size]).split(0.4, seed=0)
+    assert len(first) >= 1 and len(rest) >= 1
+    assert set(first.texts) | set(rest.texts) == set("abc"[:size])

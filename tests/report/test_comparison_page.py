@@ -134,8 +134,8 @@ def test_the_averages_come_before_the_sets() -> None:
     assert isinstance(rates, Grid)
     assert list(rates.headings[1:4]) == ["Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S."]
     assert rates.headings[-1] == "Mean of\nsets"
-    assert list(rates.rows[1][:4]) == ["prosafeprune", "75.0", "60.0\n+20.0, p < 0.0001", "90.0\n0.0, p = 1"]
-    assert rates.rows[1][4].split("\n")[2] == "+20.0, p < 0.0001"
+    assert list(rates.rows[1][:4]) == ["prosafeprune", "75.0", "60.0\n+20.0\np < 0.0001", "90.0\n0.0\np = 1"]
+    assert rates.rows[1][4].split("\n")[2:] == ["+20.0", "p < 0.0001"]
 
 
 def test_notes_explain_no_column_that_is_not_there() -> None:

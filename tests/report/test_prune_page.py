@@ -147,7 +147,7 @@ def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked()
     assert "Trade-off" in titles(page)
     assert "Trade-off" not in titles(without)
     table = next(table for table in tables(page) if table.caption.startswith("Plans to choose from"))
-    assert [row[0] for row in table.rows] == ["1, chosen", "2", "3"]  # what was made, not what the search chose
+    assert [row[0] for row in table.rows] == ["1, selected", "2", "3"]  # what was made, not what the search chose
     assert list(table.marked) == [0]
     assert [row[3] for row in table.rows] == ["measured", "measured", "estimated"]
     html = render_page(page)

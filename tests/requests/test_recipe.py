@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.recipe import make_recipe, parse_layers
+from prosafeprune.requests.plan_options import parse_layers
+from prosafeprune.requests.recipe import make_recipe
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,7 @@ def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) 
         make_recipe(tmp_path / "missing.yaml")
 
 
-@pytest.mark.parametrize(
-    "file", sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml")), ids=lambda f: f.stem
-)
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")), ids=lambda f: f.stem)
 def test_shipped_recipes_are_valid(file: Path) -> None:
     recipe = make_recipe(file)
     assert recipe.rank == 16

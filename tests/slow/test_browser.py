@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.browser import CHROMIUM, DRIVER, Browser
 from helpers.hostile_pages import pages_of_evil
+from helpers.pages import compared, measurement
 
 from prosafeprune.report.page import write_page
+from prosafeprune.requests.compare import METHOD_NAMES
 
 pytestmark = [
     pytest.mark.browser,
@@ -59,7 +61,7 @@ def test_a_page_loads_nothing_runs_nothing_and_fits(
     kind: str, browser: Browser, pages: dict[str, Path], tmp_path: Path
 ) -> None:
     """The screenshots are for people: pytest --basetemp=DIR keeps them."""
-    for width in (320, 390, 1280):
+    for width in (320, 360, 1280):
         browser.open(pages[kind], width=width)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
         assert browser.evaluate("document.scripts.length") == 0
@@ -68,9 +70,31 @@ def test_a_page_loads_nothing_runs_nothing_and_fits(
         browser.screenshot(tmp_path / f"{width}.png")
         images = "[...document.images].map(i => i.complete && i.naturalWidth > 200 && i.width <= innerWidth)"
         assert all(browser.evaluate(images))
-    assert all((tmp_path / f"{width}.png").stat().st_size > 10_000 for width in (320, 390, 1280))
+    assert all((tmp_path / f"{width}.png").stat().st_size > 10_000 for width in (320, 360, 1280))
     assert browser.console() == []
     assert {url for url in browser.requests() if not url.startswith("data:")} == {pages[kind].resolve().as_uri()}
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_averages_of_a_comparison_are_in_view(width: int, browser: Browser, tmp_path: Path) -> None:
+    measured = {name: measurement(50 + number, 95 - number) for number, name in enumerate(METHOD_NAMES)}
+    write_page(compared(measured), tmp_path / "report.html")
+    browser.open(tmp_path / "report.html", width=width)
+    headings = "[...document.querySelector('table').tHead.rows[0].cells].slice(0, 4)"
+    edges = browser.evaluate(f"{headings}.map(e => e.getBoundingClientRect().right)")
+    assert edges == sorted(edges)
+    assert edges[-1] <= width
+    assert "S.S." in browser.evaluate(f"{headings}[3].innerText")
+
+
+def test_figures_are_dark_in_dark_mode(browser: Browser, pages: dict[str, Path]) -> None:
+    look = "getComputedStyle(document.querySelector('.paper img')).filter"
+    browser.open(pages["pruned"], scheme="light")
+    assert browser.evaluate(look) == "none"
+    browser.open(pages["pruned"], scheme="dark")
+    assert "invert" in browser.evaluate(look)
+    browser.open(pages["pruned"], scheme="dark", media="print")
+    assert browser.evaluate(look) == "none"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

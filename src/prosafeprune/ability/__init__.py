@@ -1,20 +1,20 @@
-"""General ability: multiple-choice and arithmetic questions, and what a careful reader takes from the answers."""
+"""General ability: multiple-choice and arithmetic questions, and grading by what a careful reader would read."""
 
 from prosafeprune.ability.questions import Question, read_task, task_questions
 from prosafeprune.ability.run_questions import ask_questions
-from prosafeprune.ability.score import Graded, TaskScore, grade, summarise
-from prosafeprune.ability.tasks import TASKS, Task, find_task
+from prosafeprune.ability.score import GradedAnswer, TaskScore, grade, task_score
+from prosafeprune.ability.tasks import TASKS, AbilityTask, find_task
 
 __all__ = [
     "TASKS",
-    "Graded",
+    "AbilityTask",
+    "GradedAnswer",
     "Question",
-    "Task",
     "TaskScore",
     "ask_questions",
     "find_task",
     "grade",
     "read_task",
-    "summarise",
     "task_questions",
+    "task_score",
 ]

@@ -1,11 +1,16 @@
-"""The number that an answer gives."""
+"""The number that an answer gives.
+
+math-verify 0.9 was tried in place of this parser. It reads 62 of the 92 answers in the tests as a careful reader
+does: it takes a number of the reasoning where there is no final answer, the first of two alternatives, and no
+thousands, mixed fractions or open boxes. So this one stays.
+"""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-from prosafeprune.ability.answer_text import boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.ability.answer_parsing import boxes, lines_of, plain, sentence, statements, visible
 
 AMOUNT = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
 NUMBER = re.compile(
@@ -13,12 +18,13 @@ NUMBER = re.compile(
     rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{AMOUNT})(?:\s*/\s*(?P<bottom>{AMOUNT}))?"
     r"(?:\s*(?P<scale>thousand|million|billion)\b|(?P<thousands>[kK])\b)?"
 )
+MOST_DIGITS = 100
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 POWER = re.compile(r"(?<=[A-Za-z])\s?\^\s?-?\d+")
-"""Of a unit: 18 cm^2."""
+"""The power of a unit: 18 cm^2."""
 BARE_NUMBER = re.compile(rf"^[^\w-]*{NUMBER.pattern}\W*$")
 NUMBER_WITH_UNIT = re.compile(rf"^[^\w-]*{NUMBER.pattern}[^\w\n]*(?:[^\W\d]+\W*){{0,3}}$")
-"""A line that is a number with at most three words behind it: ``$18 per day``."""
+"""A line that is a number followed by at most three words: ``$18 per day``."""
 STARTS_WITH_NUMBER = re.compile(rf"^[^\w-]*(?:(?:about|approximately|exactly|only|a total of)\s+)?{NUMBER.pattern}")
 ANOTHER_NUMBER = re.compile(r"\s*(?:or|and|to|-|/)\s*[$€£]?\d")
 CONCLUDES = re.compile(
@@ -27,9 +33,9 @@ CONCLUDES = re.compile(
 
 
 def read_number(text: str) -> Fraction | None:
-    """Return the one number in a short text, whatever its currency, unit or percent sign, or None.
+    """Return the only number in a short text, ignoring currency, unit and percent sign, or None.
 
-    Behind an equals sign, what follows counts. Several different numbers are no answer.
+    After an equals sign, only what follows counts. Several different numbers are no answer.
     """
     cleaned = POWER.sub("", plain(text))
     for part in reversed(cleaned.split("=")):
@@ -40,10 +46,11 @@ def read_number(text: str) -> Fraction | None:
 
 
 def parse_number(answer: str, *, finished: bool = True) -> Fraction | None:
-    r"""Return the number an answer to a question ends with, or None when a careful reader finds none.
+    r"""Return the number that an answer concludes with, or None when a careful reader would find none.
 
-    The last readable ``\boxed{}`` counts; without one the last ``The answer is`` or ``####``; without those a last or
-    first line that is nothing but a number, or a last sentence that concludes with one.
+    The last readable ``\boxed{}`` counts; without one, the last ``The answer is`` or ``####``; without those, a last or
+    first line that is only a number, or a last sentence that concludes with one. ``finished`` is False when the answer
+    was cut off at the token limit.
     """
     text = visible(answer, finished)
     for box in reversed(boxes(text)):
@@ -51,25 +58,27 @@ def parse_number(answer: str, *, finished: bool = True) -> Fraction | None:
         if number is not None:
             return number
     text = plain(text)
-    for _, rest in reversed(statements(text)):
-        number = _announced(rest)
+    for _, following in reversed(statements(text)):
+        number = _announced(following)
         if number is not None:
             return number
     return _from_lines(lines_of(text), finished)
 
 
 def number_text(number: Fraction) -> str:
-    """Return a number as it is written: ``18``, ``0.5``, or ``1/3`` where no decimal is exact."""
+    """Return a number as text: ``18``, ``0.5``, or ``1/3`` where no decimal is exact."""
     if number.denominator == 1:
         return str(number.numerator)
-    rest = number.denominator
+    other_factors = number.denominator
     for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return f"{float(number):.12g}" if rest == 1 else str(number)
+        while other_factors % prime == 0:
+            other_factors //= prime
+    return f"{float(number):.12g}" if other_factors == 1 else str(number)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
+    if len(match[0]) > MOST_DIGITS:
+        return None
     top = Fraction(match["top"].replace(",", ""))
     bottom = Fraction((match["bottom"] or "1").replace(",", ""))
     if bottom == 0:
@@ -79,20 +88,20 @@ def _value(match: re.Match[str]) -> Fraction | None:
     return -value if match["minus"] or match["inner_minus"] else value
 
 
-def _announced(rest: str) -> Fraction | None:
+def _announced(following: str) -> Fraction | None:
     """Return the number in what follows ``The answer is``."""
-    said = sentence(rest)
-    number = read_number(said)
-    if number is not None or "=" in said:
+    statement = sentence(following)
+    number = read_number(statement)
+    if number is not None or "=" in statement:
         return number
-    match = STARTS_WITH_NUMBER.match(said)
-    return _value(match) if match and not ANOTHER_NUMBER.match(said, match.end()) else None
+    match = STARTS_WITH_NUMBER.match(statement)
+    return _value(match) if match and not ANOTHER_NUMBER.match(statement, match.end()) else None
 
 
 def _from_lines(lines: list[str], finished: bool) -> Fraction | None:
     if not lines:
         return None
-    # Where an answer was cut, its last line is a step on the way and nothing more.
+    # If the answer was cut off, its last line is only an intermediate step.
     if finished and (NUMBER_WITH_UNIT.match(lines[-1]) or "=" in lines[-1] or CONCLUDES.match(lines[-1])):
         number = read_number(lines[-1])
         if number is not None:

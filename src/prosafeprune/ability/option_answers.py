@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from prosafeprune.ability.answer_text import boxes, lines_of, plain, sentence, statements, visible
+from prosafeprune.ability.answer_parsing import boxes, lines_of, plain, sentence, statements, visible
 from prosafeprune.ability.number_answers import read_number
 
 PUNCTUATION = re.compile(r"[^\w+*/^=<>%()|.,'-]+|[.,](?=\s|$)")
@@ -18,27 +18,32 @@ IS_RIGHT = (
 
 
 def parse_option(answer: str, options: Mapping[str, str], *, finished: bool = True) -> str | None:
-    r"""Return the letter of the option that an answer chooses, or None when a careful reader finds none.
+    r"""Return the letter of the option that an answer chooses, or None when a careful reader would find none.
 
-    ``options`` gives the text of each option by its letter. The last readable ``\boxed{}`` counts, whether it holds the
-    letter, the text, or both; without one the last ``The answer is`` or ``B is correct``; without those a last or first
-    line that is nothing but an option. A box with two options chooses none.
+    The last readable ``\boxed{}`` counts, whether it holds the letter, the text, or both; without one, the last
+    ``The answer is`` or ``B is correct``; without those, a last or first line that is only an option. A box with two
+    options chooses none.
+
+    Args:
+        answer: what the model said.
+        options: the text of each option by its letter.
+        finished: False when the answer was cut off at the token limit.
     """
     text = visible(answer, finished)
-    reader = _Reader(options)
+    matcher = _OptionMatcher(options)
     for box in reversed(boxes(text)):
-        chosen = reader.boxed(box)
+        chosen = matcher.boxed(box)
         if chosen:
             return chosen.pop() if len(chosen) == 1 else None
     text = plain(text)
-    announced = [(place, reader.announced(rest)) for place, rest in statements(text)]
-    announced += reader.called_right(text)
-    said = [letter for _, letter in sorted(announced, key=lambda found: found[0]) if letter is not None]
-    return said[-1] if said else reader.from_lines(lines_of(text), finished)
+    announced = [(position, matcher.announced(following)) for position, following in statements(text)]
+    announced += matcher.called_right(text)
+    chosen_letters = [letter for _, letter in sorted(announced, key=lambda found: found[0]) if letter is not None]
+    return chosen_letters[-1] if chosen_letters else matcher.from_lines(lines_of(text), finished)
 
 
-class _Reader:
-    """Recognises the options of one question."""
+class _OptionMatcher:
+    """Recognizes the options of one question."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
@@ -57,8 +62,8 @@ class _Reader:
         self.option_line = re.compile(rf"^\W*(?:{letter})[).:]")
 
     def boxed(self, box: str) -> set[str]:
-        """Return the letters of the options that stand in a box: one, none, or several."""
-        # As it was written first: symbols, which the comparison of words leaves out, may tell two options apart.
+        """Return the letters of the options in a box: one, none, or several."""
+        # First verbatim: symbols, which the comparison of words ignores, may be what distinguishes two options.
         exact = {letter for letter, option in self.options.items() if _squeezed(option) == _squeezed(box)}
         return exact if len(exact) == 1 and not self.alone.match(plain(box)) else self.named(plain(box))
 
@@ -70,33 +75,33 @@ class _Reader:
         return self.by_text(text) or self._by_label(text) or self._by_number(text)
 
     def by_text(self, text: str) -> set[str]:
-        """Return the option whose text this is; of two options of the same text, neither."""
+        """Return the option with this text; none if two options have it."""
         same = {letter for letter, option in self.options.items() if _normal(option) == _normal(text) != ""}
         return same if len(same) == 1 else set()
 
-    def announced(self, rest: str) -> str | None:
-        """Return the option in what follows ``The answer is``, unless it is the first of a list of them."""
-        rest, *below = lines_of(rest)
-        if self.option_line.match(rest) and any(self.option_line.match(line) for line in below[:1]):
+    def announced(self, following: str) -> str | None:
+        """Return the option in what follows ``The answer is``, unless it is the first of a list of options."""
+        line, *below = lines_of(following)
+        if self.option_line.match(line) and any(self.option_line.match(other) for other in below[:1]):
             return None
-        said = sentence(rest)
-        found = self.named(rest) if self.alone.match(rest) else self.by_text(said) or self.named(rest)
-        found = found or self.named(said) or self._by_opening(said)
+        statement = sentence(line)
+        found = self.named(line) if self.alone.match(line) else self.by_text(statement) or self.named(line)
+        found = found or self.named(statement) or self._by_opening(statement)
         return found.pop() if len(found) == 1 else None
 
     def called_right(self, text: str) -> list[tuple[int, str | None]]:
-        """Return where an option is called correct, and which; nothing when several are."""
+        """Return each position where an option is called correct, with its letter; nothing if several options are."""
         found: list[tuple[int, str | None]] = [
             (match.start(), match[1] or match[2]) for match in self.right.finditer(text)
         ]
         return found if len({letter for _, letter in found}) == 1 else []
 
     def from_lines(self, lines: list[str], finished: bool) -> str | None:
-        """Return the option that stands alone on the last or first line, and in no list of options."""
-        # Where an answer was cut, its last line is a step on the way and nothing more.
+        """Return the option that is alone on the last or first line, outside a list of options."""
+        # If the answer was cut off, its last line is only an intermediate step.
         ends = [(lines[-1:], lines[-2:-1])] if finished else []
-        for here, beside in [*ends, (lines[:1], lines[1:2])]:
-            listed = any(self.option_line.match(line) for line in beside)
+        for here, adjacent in [*ends, (lines[:1], lines[1:2])]:
+            listed = any(self.option_line.match(line) for line in adjacent)
             for line in here:
                 found = self.named(line) if self.alone.match(line) else self.by_text(line) or self._by_whole_label(line)
                 if len(found) == 1 and not listed:
@@ -117,7 +122,7 @@ class _Reader:
         return set() if is_article else {label[1]}
 
     def _by_whole_label(self, text: str) -> set[str]:
-        """Return the option of which a text is the letter and the text: ``B) Paris``."""
+        """Return the option that a text gives by letter and text: ``B) Paris``."""
         label = self.labelled.match(text)
         return {label[1]} if label and _normal(text[label.end() :]) == _normal(self.options[label[1]]) else set()
 
@@ -127,7 +132,7 @@ class _Reader:
         return equal if number is not None and len(equal) == 1 else set()
 
     def _by_opening(self, text: str) -> set[str]:
-        """Return the option with whose text a sentence begins, the longest if there are several."""
+        """Return the option whose text begins a sentence, the longest if there are several."""
         words = _normal(text)
         found = {
             letter: len(_normal(option))
@@ -143,6 +148,6 @@ def _squeezed(text: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Return the words of a text in lower case, without article, markup and the punctuation around them."""
+    """Return the words of a text in lower case, without article, markup and surrounding punctuation."""
     words = PUNCTUATION.sub(" ", plain(text).lower()).strip(" .,'()*")
     return " ".join(ARTICLE.sub("", words).split())

@@ -1,11 +1,11 @@
-"""A model's answers to questions of general ability, had once, kept, and graded."""
+"""Answering and grading questions of general ability; answers are saved as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from prosafeprune.ability.questions import Question
-from prosafeprune.ability.score import TaskScore, grade, summarise
+from prosafeprune.ability.score import TaskScore, grade, task_score
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.progress import Reporter
@@ -18,9 +18,14 @@ def ask_questions(
     max_new_tokens: int,
     reporter: Reporter,
 ) -> dict[str, TaskScore]:
-    """Answer the questions still open, keeping each answer as it comes; return the accuracy on each task.
+    """Answer the questions that have no answer yet, saving each as it comes; return the score on each task.
 
-    The generator is made only when an answer is missing.
+    Args:
+        kept: the answers so far.
+        make_generator: called only if an answer is missing.
+        questions: of one or more tasks.
+        max_new_tokens: token limit of each answer.
+        reporter: shows the progress.
 
     Raises:
         InputError: as the generator does.
@@ -30,8 +35,8 @@ def ask_questions(
         decoding = Decoding(max_new_tokens=max_new_tokens)
         generator = make_generator()
         with reporter.stage("General ability", len(waiting)) as advance:
-            for place, answer in generator.answer(waiting, decoding):
-                kept.add(0, waiting[place], completion=answer.text, finished=answer.finished)
+            for index, answer in generator.answer(waiting, decoding):
+                kept.add(0, waiting[index], completion=answer.text, finished=answer.finished)
                 advance(1)
     graded = [
         grade(question, str(row["completion"]), finished=bool(row["finished"]))
@@ -39,4 +44,4 @@ def ask_questions(
         for row in [kept[0, question.prompt]]
     ]
     tasks = dict.fromkeys(question.task for question in questions)
-    return {task: summarise([one for one in graded if one.task == task]) for task in tasks}
+    return {task: task_score([one for one in graded if one.task == task]) for task in tasks}

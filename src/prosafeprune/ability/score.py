@@ -1,4 +1,4 @@
-"""Graded answers and the accuracy they make."""
+"""GradedAnswer answers and the accuracy computed from them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prosafeprune.ability.questions import Question
 from prosafeprune.evaluation.scores import Rate, rate
 
 
-class Graded(BaseModel):
-    """One question with what a model answered: a line of the evidence behind an accuracy."""
+class GradedAnswer(BaseModel):
+    """One question with a model's answer: one line of the evidence behind an accuracy."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,9 +23,9 @@ class Graded(BaseModel):
     gold: str
     completion: str
     finished: bool
-    """False when the answer was cut at the limit of tokens."""
+    """False when the answer was cut off at the token limit."""
     parsed: str | None
-    """The option letter or the number read from the answer; None when a reader finds none."""
+    """The option letter or number read from the answer; None if there is none."""
     correct: bool
 
 
@@ -34,15 +34,15 @@ class TaskScore(BaseModel):
 
     task: str
     accuracy: Rate
-    """Share of right answers, in percent; answers without a readable result count as wrong."""
+    """Percentage of correct answers; answers without a readable result count as wrong."""
     unparsed: int
     """Answers without a readable result."""
     cut: int
-    """Answers cut at the limit of tokens; some of them may still be readable."""
+    """Answers cut off at the token limit; some may still be readable."""
 
 
-def grade(question: Question, answer_text: str, *, finished: bool = True) -> Graded:
-    """Return the question with its graded answer. ``finished`` is False when the answer was cut at the limit."""
+def grade(question: Question, answer_text: str, *, finished: bool = True) -> GradedAnswer:
+    """Return the question with its graded answer. ``finished`` is False when it was cut off at the token limit."""
     if question.options:
         parsed = parse_option(answer_text, question.options, finished=finished)
         correct = parsed == question.gold
@@ -50,7 +50,7 @@ def grade(question: Question, answer_text: str, *, finished: bool = True) -> Gra
         number = parse_number(answer_text, finished=finished)
         parsed = None if number is None else number_text(number)
         correct = number is not None and number == read_number(question.gold)
-    return Graded(
+    return GradedAnswer(
         id=question.id,
         task=question.task,
         prompt=question.prompt,
@@ -62,11 +62,15 @@ def grade(question: Question, answer_text: str, *, finished: bool = True) -> Gra
     )
 
 
-def summarise(graded: Sequence[Graded]) -> TaskScore:
-    """Return the accuracy on one task from its graded answers, of which there must be at least one."""
+def task_score(graded: Sequence[GradedAnswer]) -> TaskScore:
+    """Return the score on one task from its graded answers.
+
+    Raises:
+        ValueError: there are none, or they are of several tasks.
+    """
     tasks = {answer.task for answer in graded}
     if len(tasks) != 1:
-        raise ValueError(f"answers of exactly one task are needed, not of {sorted(tasks)}")
+        raise ValueError(f"expected answers of exactly one task, got {sorted(tasks)}")
     return TaskScore(
         task=tasks.pop(),
         accuracy=rate(sum(answer.correct for answer in graded), len(graded)),

@@ -7,10 +7,9 @@ from typing import Literal
 
 from prosafeprune.errors import InputError
 
-# Appendix B.3, "Prompt Templates for General Dataset Evaluation". The text of the paper at hand is read from its pages:
-# it prints "*...\boxed{X}* (where ...", where the stars are the page's italics, and breaks the line at each "\n" before
-# "Question:" and "{question}", of which only the "n" is left. So the authors' strings are evidently these. How the
-# options of a question are laid out is not told; here each stands on a line of its own behind its letter.
+# Appendix B.3, "Prompt Templates for General Dataset Evaluation", reconstructed from the text of the PDF: it shows
+# italics as stars in "*...\boxed{X}* (where ...", and of each "\n" before "Question:" and "{question}" only the "n" is
+# left. The paper does not give the layout of the options; here each has its own line, after its letter.
 NUMBER_TEMPLATE = (
     "You are given a question. Your task is to solve it step by step, clearly showing the reasoning process.\n"
     "At the end, provide only the final answer in the format: \\boxed{X} (where X is a single numerical number).\n"
@@ -27,34 +26,34 @@ OPTION_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """A set of questions with known answers, and how they are asked."""
+class AbilityTask:
+    """A dataset of questions with known answers, and its prompt template."""
 
     name: str
     title: str
     dataset: str
-    """Id on the hub."""
+    """Hub id."""
     configuration: str | None
     split: str
     file_name: str
-    """What the file is called in a local folder; a copy that holds a part may put more before the ``.jsonl``."""
+    """Name of the file in a local folder; a partial copy may have a suffix before ``.jsonl``."""
     answers_with: Literal["option", "number"]
     answer_field: str
     template: str
     samples: int | None
-    """How many questions the paper draws; None for all."""
+    """Questions that the paper samples; None for all."""
     licence: str
     citation: str
 
     def fill(self, question: str) -> str:
-        """Return the prompt for a question, its options already written out."""
+        """Return the prompt for a question that includes its options."""
         return self.template.replace("{question}", question)
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task(
+        AbilityTask(
             name="mmlu",
             title="MMLU (dev)",
             dataset="cais/mmlu",
@@ -68,7 +67,7 @@ TASKS = {
             licence="MIT",
             citation="Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, ICLR",
         ),
-        Task(
+        AbilityTask(
             name="commonsenseqa",
             title="CommonsenseQA (validation)",
             dataset="tau/commonsense_qa",
@@ -83,7 +82,7 @@ TASKS = {
             citation="Talmor et al. 2019, CommonsenseQA: A Question Answering Challenge Targeting Commonsense "
             "Knowledge, NAACL",
         ),
-        Task(
+        AbilityTask(
             name="gsm8k",
             title="GSM8K (test)",
             dataset="openai/gsm8k",
@@ -101,8 +100,8 @@ TASKS = {
 }
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str) -> AbilityTask:
     """Return the task of that name. Raises InputError when there is none."""
     if name not in TASKS:
-        raise InputError(f"{name}: no such task. Choose from {', '.join(TASKS)}.")
+        raise InputError(f"{name}: unknown task. Choose from {', '.join(TASKS)}.")
     return TASKS[name]

@@ -1,1 +1,1 @@
-"""What goes on inside a model: one analysis for each figure and table of the paper, numbers first."""
+"""The inside of a model: one analysis for each figure and table of the paper, numbers first."""

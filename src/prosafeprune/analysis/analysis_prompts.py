@@ -1,4 +1,4 @@
-"""The prompts that analyses look at."""
+"""The prompts of an analysis run."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ GENERAL = "general"
 
 @dataclass(frozen=True)
 class AnalysisPrompts:
-    """All prompts of a run; no prompt stands in two splits."""
+    """All prompts of a run; no prompt is in two splits."""
 
     calibration: PromptSets
-    """What subspaces, probes and directions are made from."""
+    """For subspaces, probes and directions."""
     validation: PromptSets
-    """What layers and strengths may be chosen by."""
+    """For the selection of layers and strengths."""
     test: PromptSets
-    """What findings are shown on: those of the test sets, and the bundled benign ones."""
+    """For results: the prompts of the test sets, and the bundled benign ones."""
     test_sets: Sequence[EvaluationSet]
-    """The sets that C.R. and S.S. are measured on."""
+    """The sets for C.R. and S.S."""
     general: PromptSet | None
-    """Prompts of everyday use, when there are any."""
+    """Ordinary prompts, if any."""
 
     def of(self, split: Split) -> PromptSets:
         """Return the three classes of a split."""
         return {"calibration": self.calibration, "validation": self.validation, "test": self.test}[split]
 
     def hashes(self, splits: Sequence[str]) -> dict[str, str | None]:
-        """Return digests of the sets of some splits, by split and class; None for general prompts there are none of."""
-        found: dict[str, str | None] = {
+        """Return the hashes of the sets of some splits, by split and class; None without general prompts."""
+        hashes: dict[str, str | None] = {
             f"{split} {name.in_words} prompts": one.sha256
             for split in SPLITS
             if split in splits
             for name, one in self.of(split).items()
         }
         if GENERAL in splits:
-            found["general prompts"] = self.general.sha256 if self.general is not None else None
-        return found
+            hashes["general prompts"] = self.general.sha256 if self.general is not None else None
+        return hashes
 
 
 def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
-    """Read all prompts that the request names, the bundled ones where it names none.
+    """Read all prompts that the request names, and the bundled ones where it names none.
 
     Raises:
         InputError: a file, dataset or benchmark cannot be read, there are fewer prompts than the rank, or a prompt
-            stands in two splits.
+            is in two splits.
     """
-    calibration = calibration_prompts(request)
+    calibration = calibration_prompts(request, request.rank, request.seed)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
     test_sets = choose_sets(
         SetChoice(
@@ -77,7 +77,7 @@ def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
 
 
 def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: AnalysisRequest) -> PromptSet:
-    """Return the prompts of all sets of one class as one set; the bundled test prompts where there is no such set."""
+    """Return the prompts of all sets of a class as one set, or the bundled test prompts without such sets."""
     of_class = [one.prompts for one in sets if one.prompt_class is prompt_class]
     if not of_class:
         bundled = bundled_prompts(prompt_class, "test")
@@ -94,8 +94,8 @@ def _general(request: AnalysisRequest) -> PromptSet | None:
         prompts = tuple(Prompt(question.prompt) for question in questions)
         return PromptSet(PromptClass.BENIGN, request.general, prompts)
     try:
-        found = read_prompts(request.general, PromptClass.BENIGN, request.prompt_field)
+        read = read_prompts(request.general, PromptClass.BENIGN, request.prompt_field)
     except InputError as error:
         raise InputError(f"--general: {error}") from error
-    named = PromptSet(found.prompt_class, Path(request.general).name, found.prompts)
+    named = PromptSet(read.prompt_class, Path(request.general).name, read.prompts)
     return named.sample(request.benchmark_samples or len(named), request.seed)

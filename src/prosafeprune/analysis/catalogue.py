@@ -1,6 +1,6 @@
-"""The analyses there are, told without loading any of them.
+"""The list of analyses, readable without importing any of them.
 
-To add one, write a class in this room (see docs/analysis.md) and add a line to ``CATALOGUE``.
+To add one, write a class in this package (see docs/analysis.md) and add a line to ``CATALOGUE``.
 """
 
 from __future__ import annotations
@@ -17,140 +17,140 @@ if TYPE_CHECKING:
     from prosafeprune.analysis.base import Analysis
 
 
-class Need(StrEnum):
-    """What an analysis cannot do without."""
+class Requirement(StrEnum):
+    """What an analysis needs."""
 
     ACTIVATIONS = "activations"
     ANSWERS = "answers"
-    """The model must answer test prompts, and a judge must read the answers."""
+    """Generated answers to test prompts, and a judge for them."""
     QUESTIONS = "questions of general ability"
     PLAN = "a plan"
-    """Layers, or a pruned model whose record tells its plan."""
+    """Layers, or a pruned model whose record has the plan."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One analysis of the catalogue."""
 
     name: str
     title: str
     paper: str
-    """Where it stands in the paper."""
-    needs: frozenset[Need]
-    home: str
-    """Module of this room and class in it."""
+    """Sections, figures and tables of the paper."""
+    needs: frozenset[Requirement]
+    target: str
+    """Module of this package and class in it."""
 
     @property
     def needed(self) -> str:
-        """What it needs, in words."""
+        """Its requirements, in words."""
         return " and ".join(sorted(self.needs))
 
     def load(self) -> Analysis:
-        """Return the analysis itself."""
-        module, _, name = self.home.partition(":")
-        made: Analysis = getattr(import_module(f"prosafeprune.analysis.{module}"), name)()
-        return made
+        """Return the analysis."""
+        module, _, name = self.target.partition(":")
+        analysis: Analysis = getattr(import_module(f"prosafeprune.analysis.{module}"), name)()
+        return analysis
 
 
-ONLY_ACTIVATIONS = frozenset({Need.ACTIVATIONS})
-ANSWERS_TO_A_PLAN = frozenset({Need.ACTIVATIONS, Need.ANSWERS, Need.PLAN})
+ONLY_ACTIVATIONS = frozenset({Requirement.ACTIVATIONS})
+ANSWERS_TO_A_PLAN = frozenset({Requirement.ACTIVATIONS, Requirement.ANSWERS, Requirement.PLAN})
 
-CATALOGUE: tuple[Entry, ...] = (
-    Entry(
+CATALOGUE: tuple[CatalogueEntry, ...] = (
+    CatalogueEntry(
         "probe",
-        "Harmfulness by layer, told by linear probes",
+        "Harmfulness by layer, from linear probes",
         "sections 3.1, 4.2 and A.1, figures 1 and 3",
         ONLY_ACTIVATIONS,
-        "probe:ProbeAnalysis",
+        "probe_analysis:ProbeAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "layers",
         "Separability of the prompt classes by layer",
         "section 3.3, figure 2",
         ONLY_ACTIVATIONS,
-        "layers:LayersAnalysis",
+        "layers_analysis:LayersAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "lens",
         "Refusal words by layer, through the logit lens",
         "section 5.2, figure 6",
         ONLY_ACTIVATIONS,
-        "lens:LensAnalysis",
+        "lens_analysis:LensAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "rank",
-        "Overlap of subspaces by rank; with a plan, C.R., S.S. and T.S. too",
+        "Overlap of subspaces by rank; with a plan, also C.R., S.S. and T.S.",
         "section D.1, figures 9 and 10",
         ONLY_ACTIVATIONS,
-        "rank:RankAnalysis",
+        "rank_analysis:RankAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "energy",
         "Energy and harmful overlap of the edit by layer",
         "sections A.3, D.1 and D.3, table 9, figure 12",
         ONLY_ACTIVATIONS,
-        "energy:EnergyAnalysis",
+        "energy_analysis:EnergyAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "categories",
-        "Refusal directions of categories against the mean one",
+        "Refusal directions of the categories against their mean",
         "section 5.3, table 4",
         ONLY_ACTIVATIONS,
-        "categories:CategoriesAnalysis",
+        "categories_analysis:CategoriesAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "strength",
         "C.R., S.S. and T.S. by strength",
         "section D.2, figure 11",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:StrengthAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "submodules",
-        "Each submodule alone against all",
+        "Each submodule pruned alone against all of them",
         "section 5.1, table 2",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:SubmodulesAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "operator",
         "The overlap operator without its pseudo-harmful projector",
         "section 5.1, table 3",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:OperatorAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "depth",
-        "The plan's layers against bottom, top and single ones",
+        "The plan's layers against bottom, top and single layers",
         "section D.4, tables 10 and 11",
         ANSWERS_TO_A_PLAN,
         "sweep_analyses:DepthAnalysis",
     ),
-    Entry(
+    CatalogueEntry(
         "alignment-tax",
-        "Harmfulness against general ability: source, pruned, pruned and tuned to refuse",
+        "Harmfulness against general ability: base model, pruned, pruned and tuned to refuse",
         "section 5.2, figure 5",
-        ANSWERS_TO_A_PLAN | {Need.QUESTIONS},
-        "alignment_tax:AlignmentTaxAnalysis",
+        ANSWERS_TO_A_PLAN | {Requirement.QUESTIONS},
+        "alignment_tax_analysis:AlignmentTaxAnalysis",
     ),
 )
 BY_NAME = {entry.name: entry for entry in CATALOGUE}
 
 
-def find_entries(names: Sequence[str], *, everything: bool = False) -> list[Entry]:
-    """Return the analyses of these names, in the order of the catalogue; or all of them.
+def find_entries(names: Sequence[str], *, everything: bool = False) -> list[CatalogueEntry]:
+    """Return the analyses with these names, in the order of the catalogue, or all of them.
 
     Raises:
-        InputError: none is named, names are given beside ``everything``, or one is unknown.
+        InputError: no name is given, names are given with ``everything``, or a name is unknown.
     """
     known = ", ".join(BY_NAME)
     if everything:
         if names:
-            raise InputError(f"{names[0]}: name analyses or take them all with --all, not both.")
+            raise InputError(f"{names[0]}: name analyses or run all with --all, not both.")
         return list(CATALOGUE)
     if not names:
-        raise InputError(f"Which analysis? Name one of {known}, or take them all with --all.")
+        raise InputError(f"Which analysis? Name one of {known}, or run all with --all.")
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
-        raise InputError(f"{unknown[0]}: no such analysis. There are: {known}.")
+        raise InputError(f"{unknown[0]}: no such analysis. Choose from {known}.")
     return [entry for entry in CATALOGUE if entry.name in names]

@@ -1,4 +1,4 @@
-"""The residual stream at the last token of a prompt, from which the answer begins, behind every layer."""
+"""The residual stream after every layer at the last prompt token, where the answer begins."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from prosafeprune.progress import Advance, ignore
 
 @dataclass(frozen=True)
 class LastStates:
-    """What leaves each layer at the last prompt token."""
+    """The output of each layer at the last prompt token."""
 
     states: torch.Tensor
-    """``(layers, prompts, d)`` in the model's dtype, on the CPU; prompts in the order they were given."""
+    """``(layers, prompts, d)`` in the model's dtype, on the CPU; prompts in the given order."""
     forms: Forms
-    """What each layer returns, for passes that hand states on in its place."""
+    """What each layer returns, for passes in which it only passes states on."""
 
 
 @torch.inference_mode()
@@ -37,71 +37,71 @@ def collect_last_states(
     batch_size: BatchSize,
     advance: Advance = ignore,
 ) -> LastStates:
-    """Run the prompts once and keep what leaves every layer at their last token.
+    """Run the prompts once and keep the output of every layer at their last token.
 
     Raises:
         InputError: a state is not finite, or out of memory.
     """
     prefix = PrefixCache(loaded.model, [prompt.ids for prompt in prompts], 0)
-    # Longest first: memory that is too small shows at once, and rows of a batch are of nearly one length.
+    # Longest first: too little memory shows at once, and the rows of a batch have similar lengths.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
     forms: Forms = {}
     kept: list[torch.Tensor] = []
 
-    def work(rows: Sequence[int]) -> None:
-        with _leaving(anatomy, forms) as left:
+    def run(rows: Sequence[int]) -> None:
+        with _last_outputs(anatomy, forms) as outputs:
             prefix.run([prompts[row].ids[prefix.length :] for row in rows])
-        found = torch.stack([left[layer] for layer in range(anatomy.num_layers)])
+        states = torch.stack([outputs[layer] for layer in range(anatomy.num_layers)])
         if not kept:
-            kept.append(found.new_empty(found.shape[0], len(prompts), found.shape[2]))
-        kept[0][:, list(rows)] = found
+            kept.append(states.new_empty(states.shape[0], len(prompts), states.shape[2]))
+        kept[0][:, list(rows)] = states
 
-    for done in batch_size.run(order, work):
+    for done in batch_size.run(order, run):
         advance(done)
     if not torch.isfinite(kept[0]).all():
-        raise InputError(f"{loaded.name}: its states are not finite. Use --dtype float32 or bfloat16.")
+        raise InputError(f"{loaded.name}: hidden states are not finite. Use --dtype float32 or bfloat16.")
     return LastStates(kept[0], forms)
 
 
-# torch enters the mode each time the generator goes on, and leaves it at each yield.
+# On a generator, torch enters inference mode at each resumption and leaves it at each yield.
 @torch.inference_mode()
 def unembed(
     loaded: LoadedModel, anatomy: Anatomy, last: LastStates, layer: int, batch_size: BatchSize
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield each prompt's row and the logits ``(vocabulary,)`` that the model makes of what leaves a layer.
+    """Yield each prompt's row and the logits ``(vocabulary,)`` that the model computes from a layer's output.
 
-    The model's forward pass runs with all layers handing the states on, so that whatever it does between its last
-    layer and its output (a norm, scaling, soft caps) is done here too.
+    The forward pass runs with all layers passing the states on, so that everything between the last layer and the
+    logits (a norm, scaling, soft caps) is applied too.
 
     Raises:
         InputError: out of memory.
     """
 
-    def work(rows: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+    def run(rows: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
         states = last.states[layer, list(rows)].unsqueeze(1).to(loaded.device)
         ids = torch.zeros(len(rows), 1, dtype=torch.long, device=loaded.device)
         with beginning_at(anatomy.layers, anatomy.num_layers, states, last.forms):
             logits = loaded.model(input_ids=ids, use_cache=False).logits[:, -1]
         yield from zip(rows, logits, strict=True)
 
-    yield from batch_size.stream(range(last.states.shape[1]), work)
+    yield from batch_size.stream(range(last.states.shape[1]), run)
 
 
 @contextmanager
-def _leaving(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Tensor]]:
-    """Give a dictionary that holds, after a pass, what left each layer at the last place, ``(rows, d)``."""
-    left: dict[int, torch.Tensor] = {}
+def _last_outputs(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Tensor]]:
+    """Give a dictionary that holds, after a pass, each layer's output at the last position, ``(rows, d)``."""
+    outputs: dict[int, torch.Tensor] = {}
 
     def hook(layer: int) -> Callable[..., None]:
         def keep(module: Any, arguments: Any, output: Any) -> None:
             forms[layer] = len(output) if isinstance(output, tuple) else None
-            left[layer] = (output[0] if isinstance(output, tuple) else output)[:, -1].to("cpu", copy=True)
+            outputs[layer] = (output[0] if isinstance(output, tuple) else output)[:, -1].to("cpu", copy=True)
 
         return keep
 
     handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(anatomy.layers)]
     try:
-        yield left
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

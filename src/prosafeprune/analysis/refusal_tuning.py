@@ -1,7 +1,7 @@
-"""A short LoRA fine-tune that teaches a model to refuse, in memory: excessive alignment, simulated (section 5.2).
+"""A short LoRA fine-tune, in memory, that teaches a model to refuse: simulated excessive alignment (section 5.2).
 
-The refusals are the model's own, so that nothing but their occasion is new to it. What is learned comes back as edits:
-they are applied and undone like any others, and the adapter itself is gone when the tuning ends.
+The refusals are the model's own, so only their use is new to it. The result is a list of edits, applied and undone like
+any others; the adapter is removed when the tuning ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ADAPTER = "refusal"
 
 
 class Tuning(BaseModel):
-    """How the model is tuned; sized for a CPU."""
+    """Hyperparameters, sized for a CPU."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,41 +42,41 @@ class Tuning(BaseModel):
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and what the model shall answer, as token ids."""
+    """A prompt and its target answer, as token ids."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-    """With the token that ends it."""
+    """Including the end token."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was learned, and how well."""
+    """The learned edits and the training losses."""
 
     edits: list[LowRankEdit]
     losses: list[float]
-    """Mean loss of each epoch, nats a token of the refusals, as the model was when it saw each batch."""
+    """Mean loss of each epoch, in nats per token of the refusals, before the step of each batch."""
 
 
 def make_examples(loaded: LoadedModel, prompts: Sequence[str], answers: Sequence[str]) -> list[Example]:
-    """Pair prompts with answers, which come round again when there are fewer of them; at least one is needed."""
+    """Pair prompts with answers, which are cycled if there are fewer; at least one is needed."""
     encoded = encode_prompts(loaded.tokenizer, prompts)
     ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     end = loaded.end_ids[:1]
-    return [Example(prompt.ids, (*ids[place % len(ids)], *end)) for place, prompt in enumerate(encoded)]
+    return [Example(prompt.ids, (*ids[i % len(ids)], *end)) for i, prompt in enumerate(encoded)]
 
 
 def tune(loaded: LoadedModel, anatomy: Anatomy, examples: Sequence[Example], tuning: Tuning, advance: Advance) -> Tuned:
     """Fine-tune low-rank additions to every submodule's matrix on the examples' answers.
 
-    The model is left as it was found, to the bit and in its structure.
+    The model is left unchanged, bit for bit and in its structure.
 
     Args:
-        loaded: the model, with whatever weights it shall learn on top of.
+        loaded: the model, with the weights to tune.
         anatomy: its submodules.
         examples: at least one.
-        tuning: how long, how fast and how wide.
-        advance: told of each example that was learned from, once an epoch.
+        tuning: the hyperparameters.
+        advance: called after each batch with its number of examples.
     """
     draws = random.Random(tuning.seed)
     losses = []
@@ -106,12 +106,12 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
     batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
     longest = max(len(one.answer) for one in examples)
     width = batch.ids.shape[1]
-    # Padded on the left, the answers of all rows end together: only their positions are turned into words.
-    wanted = last_tokens(longest + 1)[:-1]
-    options = accepted(model, position_ids=batch.positions, logits_to_keep=wanted)
+    # With left padding the answers of all rows end together; logits are computed at their positions only.
+    answers = last_tokens(longest + 1)[:-1]
+    options = accepted(model, position_ids=batch.positions, logits_to_keep=answers)
     logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
     if "logits_to_keep" not in options:
-        logits = logits[:, wanted]
+        logits = logits[:, answers]
     targets = batch.ids[:, width - longest :].clone()
     for row, one in enumerate(examples):
         targets[row, : longest - len(one.answer)] = -100
@@ -120,7 +120,7 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
 
 @contextmanager
 def _adapter(model: Any, matrices: Sequence[Submodule], tuning: Tuning) -> Iterator[Mapping[str, Any]]:
-    """Put a fresh LoRA adapter on the matrices; give its layers by module name, and take it off again."""
+    """Add a new LoRA adapter to the matrices, give its layers by module name, and remove it."""
     from peft import LoraConfig, LoraModel
 
     names = {one.module_name for one in matrices}
@@ -131,22 +131,22 @@ def _adapter(model: Any, matrices: Sequence[Submodule], tuning: Tuning) -> Itera
         target_modules=sorted(names),
         fan_in_fan_out=any(one.transposed for one in matrices),
     )
-    learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     training = model.training
     with torch.random.fork_rng():
         torch.manual_seed(tuning.seed)
         adapted = LoraModel(model, config, ADAPTER)
     try:
-        model.eval()  # without dropout of the model's own
+        model.eval()  # no dropout
         layers = {name: module for name, module in model.named_modules() if name in names}
-        for layer in layers.values():  # in half precision, small steps would be lost
+        for layer in layers.values():  # half precision would lose small steps
             layer.lora_A.float(), layer.lora_B.float()
         yield layers
     finally:
         adapted.unload()
         model.train(training)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(learns[name])
+            parameter.requires_grad_(trainable[name])
             parameter.grad = None
 
 
@@ -155,11 +155,11 @@ def _factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _learned(submodule: Submodule, layer: Any) -> LowRankEdit:
-    right, left = (factor.detach().float().clone() for factor in _factors(layer))
-    return LowRankEdit(submodule, LowRankChange(layer.scaling[ADAPTER] * left, right))
+    a, b = (factor.detach().float().clone() for factor in _factors(layer))
+    return LowRankEdit(submodule, LowRankChange(layer.scaling[ADAPTER] * b, a))
 
 
 def _stored_matrices(anatomy: Anatomy) -> list[Submodule]:
-    """Return every stored matrix whole: one that is fused out of several submodules comes once."""
+    """Return every stored matrix once, also one that fuses several submodules."""
     whole = {one.module_name: replace(one, layout=layout_of(one.module)) for one in anatomy.submodules}
     return list(whole.values())

@@ -1,4 +1,4 @@
-"""What an analysis found: tables of numbers, and figures that are drawn from these tables alone."""
+"""The result of an analysis: tables, figures drawn from these tables alone, and a summary in sentences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+Observation = dict[str, np.ndarray]
+"""What was measured on one model: named arrays, saved so that an interrupted run does not measure again."""
 Cell = str | int | float | None
 
 
-class Table(BaseModel):
-    """Rows of numbers and words, one thing measured a row."""
+class ResultTable(BaseModel):
+    """Rows of numbers and words, one measurement per row."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,11 +28,11 @@ class Table(BaseModel):
 
     def column(self, name: str) -> list[Cell]:
         """Return the cells of one column."""
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
     def csv(self) -> str:
-        """Return the table as CSV with a line of headings; what was not measured is left empty."""
+        """Return the table as CSV with a header line; missing values are empty."""
         stream = io.StringIO(newline="")
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(self.columns)
@@ -37,11 +40,11 @@ class Table(BaseModel):
         return stream.getvalue()
 
 
-def make_table(name: str, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
-    """Return a table of rows that all have one cell a column."""
-    made = tuple(tuple(row) for row in rows)
-    assert all(len(row) == len(columns) for row in made)
-    return Table(name=name, title=title, columns=tuple(columns), rows=made)
+def make_table(name: str, title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> ResultTable:
+    """Return a table whose rows have one cell per column."""
+    cells = tuple(tuple(row) for row in rows)
+    assert all(len(row) == len(columns) for row in cells)
+    return ResultTable(name=name, title=title, columns=tuple(columns), rows=cells)
 
 
 class _Figure(BaseModel):
@@ -52,14 +55,14 @@ class _Figure(BaseModel):
     name: str
     """The name of its files, without the endings."""
     title: str
-    table: str
+    table: str = Field(default_factory=lambda figure: figure["name"])
     x: str
     y: str
-    x_label: str
-    y_label: str
+    x_label: str = Field(default_factory=lambda figure: figure["x"])
+    y_label: str = Field(default_factory=lambda figure: figure["y"])
     """With the unit."""
     panel: str | None = None
-    """A column whose values each have axes of their own, side by side."""
+    """A column; each of its values has its own axes, side by side."""
 
 
 class LineFigure(_Figure):
@@ -69,32 +72,32 @@ class LineFigure(_Figure):
     by: str | None = None
     style: str | None = None
     low: str | None = None
-    """With ``high``: columns with the ends of a band around the line."""
+    """With ``high``: the columns that bound a band around the line."""
     high: str | None = None
     band_of: tuple[str, ...] | None = None
-    """Values of ``by`` whose band is drawn, where all of them would make one grey mass; None for all."""
+    """Values of ``by`` whose band is drawn, where all bands together would hide each other; None for all."""
     mark: float | None = None
-    """A place on the x axis that is marked with an upright line."""
+    """An x value marked with a vertical line."""
     mark_label: str | None = None
-    """What the legend calls that place."""
-    level_label: str = "source"
-    """What rows without a place on the x axis are of: they are drawn as level lines to compare with."""
+    """The legend's name for that line."""
+    level_label: str = "base model"
+    """The legend's name for rows without an x value, which are drawn as horizontal reference lines."""
     log: bool = False
     """Whether the y axis is logarithmic."""
 
 
 class BarFigure(_Figure):
-    """A bar for each value of ``x``, in groups where there is ``by``."""
+    """A bar for each value of ``x``, grouped by ``by``."""
 
     kind: Literal["bars"] = "bars"
     by: str | None = None
     low: str | None = None
-    """With ``high``: columns with the ends of an interval."""
+    """With ``high``: the columns that bound an interval."""
     high: str | None = None
 
 
 class ScatterFigure(_Figure):
-    """A point for each row, coloured and shaped by ``by``; the axes have no scale that means anything."""
+    """A point for each row, coloured and shaped by ``by``; the scale of the axes has no meaning."""
 
     kind: Literal["points"] = "points"
     by: str | None = None
@@ -113,17 +116,17 @@ class HeatFigure(_Figure):
 Figure = Annotated[LineFigure | BarFigure | ScatterFigure | HeatFigure, Field(discriminator="kind")]
 
 
-class Findings(BaseModel):
-    """What an analysis makes of its observations."""
+class AnalysisResult(BaseModel):
+    """What an analysis concludes from its observations."""
 
     model_config = ConfigDict(frozen=True)
 
-    tables: tuple[Table, ...]
-    """The first is short and shown at once."""
+    tables: tuple[ResultTable, ...]
+    """The first is short and shown in the terminal."""
     figures: tuple[Figure, ...]
-    told: tuple[str, ...] = ()
-    """What was found, in sentences, the most important first, with its numbers; then how to read them."""
+    summary: tuple[str, ...] = Field((), validation_alias=AliasChoices("told", "summary"), serialization_alias="told")
+    """The findings in sentences, most important first, with numbers; then how to read them. ``told`` on disk."""
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> ResultTable:
         """Return the table of that name."""
         return next(table for table in self.tables if table.name == name)

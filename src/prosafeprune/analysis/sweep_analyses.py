@@ -1,4 +1,4 @@
-"""The paper's sweeps as analyses: what is measured, and the tables and figures made of it."""
+"""The paper's sweeps as analyses: what each measures, and its tables and figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
-from prosafeprune.analysis.base import Analysis, Observation, Work
+from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.plan_of_model import require_plan
-from prosafeprune.analysis.rates import rates_figure, rates_long, rates_table, rates_told
-from prosafeprune.analysis.result import Findings
-from prosafeprune.analysis.run_sweep import measure_sweep, missing_answers, sweep_sets, sweep_split
+from prosafeprune.analysis.plan_lookup import require_plan
+from prosafeprune.analysis.rates import rates_figure, rates_long, rates_summary, rates_table
+from prosafeprune.analysis.result import AnalysisResult, Observation
+from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, sweep_split, sweep_workload
 from prosafeprune.analysis.sweeps import (
     Sweep,
     depth_sweep,
@@ -20,6 +20,7 @@ from prosafeprune.analysis.sweeps import (
     strength_sweep,
     submodule_sweep,
 )
+from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalysisRequest
@@ -45,43 +46,42 @@ class SweepAnalysis(Analysis):
     compares = False
     title: ClassVar[str]
     step: ClassVar[str]
-    """What differs from step to step, as a heading."""
+    """What differs between the steps, as a heading."""
     has_axis: ClassVar[bool] = False
-    """Whether the steps stand at numbers, which are then drawn as lines."""
-    reading: ClassVar[tuple[str, ...]] = ()
-    """How to read it, in sentences."""
+    """Whether the steps have numeric values, drawn as lines."""
+    notes: ClassVar[tuple[str, ...]] = ()
+    """How to read the result, in sentences."""
 
     @abstractmethod
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return what is measured."""
 
     def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
-        """Return the splits that plans are made from and measured on."""
+        """Return the splits that plans are computed from and measured on."""
         return ("calibration", sweep_split(request))
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
-        """Raise InputError when there is no plan, or nothing to measure it on."""
+        """Raise InputError when there is no plan, or no prompts to measure it on."""
         require_plan(request, prompts.calibration)
         sweep_sets(request, prompts)
 
-    def work(self, context: Context) -> Work:
-        """One pass over the calibration prompts, and every step's answers."""
-        answers = missing_answers(self._sweep(context), context)
-        return (context.passes_for_pooled("calibration") if answers else Work()) + Work(answers=answers)
+    def workload(self, context: Context) -> Workload:
+        """One pass over the calibration prompts, and the answers of every step."""
+        return sweep_workload(self._sweep(context), context)
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the outcome of every prompt at every step."""
         return measure_sweep(self._sweep(context), context)
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> Findings:
-        """Return rates by step, with intervals and changes from the source, and their figure."""
+    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+        """Return rates by step, with intervals and changes from the base model, and their figure."""
         tables = (
             rates_table("rates", self.title, self.step, before),
             rates_long("rates-long", f"{self.title}, with intervals", self.step, before),
         )
         figure = rates_figure("rates", self.title, tables[1].name, self.step, has_axis=self.has_axis)
-        told = (*rates_told(before, self.step), *self.reading)
-        return Findings(tables=tables, figures=(figure,), told=told)
+        summary = (*rates_summary(before, self.step), *self.notes)
+        return AnalysisResult(tables=tables, figures=(figure,), summary=summary)
 
     def _sweep(self, context: Context) -> Sweep:
         plan = require_plan(context.request)
@@ -96,7 +96,7 @@ class StrengthAnalysis(SweepAnalysis):
     title, step, has_axis = "C.R., S.S. and T.S. against strength", "strength (lambda)", True
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
-        """Return the plan at the strengths asked for."""
+        """Return the plan at the requested strengths."""
         return strength_sweep(plan, context.request.strengths)
 
 
@@ -107,17 +107,17 @@ class RankRatesAnalysis(SweepAnalysis):
     title, step, has_axis = "C.R., S.S. and T.S. against rank", "rank r", True
 
     def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
-        """Raise InputError when there are fewer calibration prompts than the largest rank, too."""
+        """Raise InputError also when there are fewer calibration prompts than the largest rank."""
         super().check(request, prompts)
         largest, fewest = max(request.ranks), min(map(len, prompts.calibration.values()))
         if largest > fewest:
             raise InputError(
-                f"--ranks {largest}: needs as many calibration prompts in each class at least, and there are {fewest}. "
-                "Give smaller ranks or more prompts."
+                f"--ranks {largest}: needs at least as many calibration prompts in each class, and there are {fewest}. "
+                "Pass smaller ranks or more prompts."
             )
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
-        """Return the plan at the ranks asked for."""
+        """Return the plan at the requested ranks."""
         return rank_sweep(plan, context.request.ranks)
 
 
@@ -125,7 +125,7 @@ class SubmodulesAnalysis(SweepAnalysis):
     """Each submodule alone against all (5.1, table 2)."""
 
     title, step = "One submodule pruned alone, and all of them", "submodules"
-    reading = ("gate, up and down together are the MLP. The paper finds all together best (table 2).",)
+    notes = ("gate, up and down together are the MLP. In the paper all submodules together are best (table 2).",)
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan on each kind of submodule."""
@@ -133,12 +133,12 @@ class SubmodulesAnalysis(SweepAnalysis):
 
 
 class OperatorAnalysis(SweepAnalysis):
-    """The operator without the pseudo-harmful projector (5.1, table 3); in memory alone, since it weakens safety."""
+    """The operator without the pseudo-harmful projector (5.1, table 3); in memory only, since it weakens safety."""
 
     title, step = "The operator with and without Pi_p", "operator"
-    reading = (
-        "Both operators have the paper's orthogonal projections, whatever those of the plan are. Without Pi_p the "
-        "harmful subspace goes whole, benign directions aside; the paper finds that this costs refusals (table 3).",
+    notes = (
+        "Both operators use the paper's orthogonal projections, whatever the plan uses. Without Pi_p the entire "
+        "harmful subspace outside the benign directions is removed; in the paper this costs refusals (table 3).",
     )
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
@@ -147,10 +147,10 @@ class OperatorAnalysis(SweepAnalysis):
 
 
 class DepthAnalysis(SweepAnalysis):
-    """The plan's layers against as many at the bottom and the top, and layers near it alone (D.4, tables 10, 11)."""
+    """The plan's layers against as many at the bottom and the top, and single layers near it (D.4, tables 10, 11)."""
 
-    title, step = "Where the pruned layers lie", "layers"
-    reading = ("A plan with several strengths is taken at its strongest throughout, so that layers alone differ.",)
+    title, step = "Position of the pruned layers", "layers"
+    notes = ("A plan with several strengths is measured at its largest throughout, so that only the layers differ.",)
 
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return the plan moved through the model."""

@@ -1,4 +1,4 @@
-"""Which variants each sweep of the paper measures (sections 5.1, D.1, D.2 and D.4)."""
+"""The variants that each sweep of the paper measures (sections 5.1, D.1, D.2 and D.4)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from prosafeprune.analysis.variants import Variant
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.model.anatomy import Anatomy
 
-SOURCE = "source"
+BASE = "base model"
 MLP = ("gate", "up", "down")
 NEIGHBOURS = 2
-"""Layers on either side of the plan's that are tried alone: table 11 has 14 to 18 around the plan's 16."""
+"""Layers on either side of the plan that are measured alone: table 11 has 14 to 18 around the plan's 16."""
 
 
 @dataclass(frozen=True)
@@ -21,44 +21,41 @@ class Step:
 
     label: str
     variant: Variant | None
-    """None for the source as it is."""
+    """None for the base model."""
     value: float | None = None
-    """Where it stands on the sweep's axis, if that has numbers."""
+    """Its position on the axis, if the axis is numeric."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Variants that are measured on the same prompts and shown together."""
+    """Variants measured on the same prompts and shown together."""
 
-    name: str
     title: str
-    axis: str
-    """What differs from step to step."""
     steps: Sequence[Step]
 
     @property
     def variants(self) -> list[Variant]:
-        """What is measured besides the source, each once."""
+        """What is measured besides the base model, each once."""
         return list(dict.fromkeys(step.variant for step in self.steps if step.variant is not None))
 
 
 def strength_sweep(plan: Plan, strengths: Sequence[float]) -> Sweep:
-    """Return the plan at one strength for all its layers, for each of ``strengths`` (figure 11); 0 is the source."""
+    """Return the plan at each of ``strengths``, the same for all its layers (figure 11); 0 is the base model."""
     steps = [
         Step(f"{strength:g}", Variant(plan=_changed(plan, strength=strength)) if strength else None, strength)
         for strength in sorted({0.0, *strengths})
     ]
-    return Sweep("strength", "Strength", "strength (lambda)", steps)
+    return Sweep("Strength", steps)
 
 
 def rank_sweep(plan: Plan, ranks: Sequence[int]) -> Sweep:
     """Return the plan at each of ``ranks`` (figure 10)."""
     steps = [Step(str(rank), Variant(plan=_changed(plan, rank=rank)), rank) for rank in sorted(set(ranks))]
-    return Sweep("rank", "Rank", "rank r", [Step(SOURCE, None), *steps])
+    return Sweep("Rank", [Step(BASE, None), *steps])
 
 
 def submodule_sweep(plan: Plan, anatomy: Anatomy) -> Sweep:
-    """Return the plan on each kind of submodule alone, and on all (table 2); gate, up and down together are the MLP."""
+    """Return the plan on each kind of submodule alone, and on all (table 2); gate, up and down count as the MLP."""
     groups: dict[str, list[str]] = {}
     for layer in plan.layers:
         for submodule in anatomy.of_layer(layer):
@@ -66,21 +63,19 @@ def submodule_sweep(plan: Plan, anatomy: Anatomy) -> Sweep:
             if submodule.kind not in kinds:
                 kinds.append(submodule.kind)
     steps = [Step(name, Variant(plan=plan, kinds=tuple(kinds))) for name, kinds in groups.items()]
-    return Sweep("submodules", "Submodules", "submodule", [Step(SOURCE, None), *steps, Step("all", Variant(plan=plan))])
+    return Sweep("Submodules", [Step(BASE, None), *steps, Step("all", Variant(plan=plan))])
 
 
 def operator_sweep(plan: Plan) -> Sweep:
-    """Return the plan with the paper's operator and with one that leaves out ``Pi_p`` (table 3).
+    """Return the plan with the paper's operator and with the operator without ``Pi_p`` (table 3).
 
-    Both have orthogonal projections, whatever those of the plan are: else more than ``Pi_p`` would differ.
+    Both have orthogonal projections, whatever the plan has: otherwise they would differ in more than ``Pi_p``.
     """
     plan = _changed(plan, projection=Projection.ORTHOGONAL)
     return Sweep(
-        "operator",
         "Operator",
-        "operator",
         [
-            Step(SOURCE, None),
+            Step(BASE, None),
             Step("(I - Pi_s) Pi_u Pi_p", Variant(plan=plan)),
             Step("(I - Pi_s) Pi_u", Variant(plan=plan, harmful_only=True)),
         ],
@@ -88,10 +83,10 @@ def operator_sweep(plan: Plan) -> Sweep:
 
 
 def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
-    """Return the plan on its layers, on as many at the bottom and at the top, and each layer near it alone.
+    """Return the plan on its layers, on as many at the bottom and at the top, and on each layer near it alone.
 
-    These are tables 10 and 11: the plan's own layers are their middle ones. With different strengths by layer, the
-    strongest is used throughout, so that only the layers differ.
+    These are tables 10 and 11, with the plan's layers as their middle ones. Of several strengths the largest is used
+    throughout, so that only the layers differ.
     """
     strength = max(plan.strength_of(layer) for layer in plan.layers)
     count = len(plan.layers)
@@ -111,11 +106,11 @@ def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
     steps += [
         Step(f"layer {layer}", Variant(plan=_changed(plan, layers=(layer,), strength=strength))) for layer in near
     ]
-    return Sweep("depth", "Depth", "layers", [Step(SOURCE, None), *steps])
+    return Sweep("Depth", [Step(BASE, None), *steps])
 
 
 def describe_layers(layers: Sequence[int]) -> str:
-    """Return layer numbers as a user writes them: ``14-17`` or ``14,16``."""
+    """Return layer numbers in the notation of ``--layers``: ``14-17`` or ``14,16``."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:
@@ -126,5 +121,5 @@ def describe_layers(layers: Sequence[int]) -> str:
 
 
 def _changed(plan: Plan, **changes: object) -> Plan:
-    """Return a plan with other layers, rank or strength, checked anew."""
+    """Return the plan with these changes, validated."""
     return Plan.model_validate({**plan.model_dump(), **changes})

@@ -1,4 +1,4 @@
-"""What a sweep measures: a plan, all of it or a part of it, in memory alone."""
+"""A plan or a part of it, as sweeps measure it in memory."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from prosafeprune.search.optuna_study import describe_plan
 
 
 class Variant(BaseModel):
-    """A plan, perhaps restricted to some submodules or with a part of its operator left out.
+    """A plan, possibly restricted to some submodules or with a part of its operator left out.
 
-    It can be measured and not written: a checkpoint is made from a plan, which has none of this.
+    It can be measured but not written: checkpoints are written from a plan, which has no such fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plan: Plan
     kinds: tuple[str, ...] | None = None
-    """The kinds of submodules that are pruned (table 2); None for all."""
+    """The kinds of submodules to prune (table 2); None for all."""
     harmful_only: bool = False
-    """Whether ``Pi_p`` is left out of Eq. 1, so that the whole harmful subspace goes (table 3). It weakens safety."""
+    """Whether to leave ``Pi_p`` out of Eq. 1, which removes the entire harmful subspace (table 3). Weakens safety."""
 
 
-def edits_of(variant: Variant, of_plans: OperatorCache) -> list[Edit]:
-    """Return a variant's edits; the model must have the weights that its inputs were collected with.
+def variant_edits(variant: Variant, plans: OperatorCache) -> list[Edit]:
+    """Return a variant's edits; the model must have the weights that the inputs were collected with.
 
     Raises:
         InputError: a class has fewer independent directions than the plan's rank.
     """
-    edits = of_plans.of(variant.plan)
+    edits = plans.of(variant.plan)
     if variant.kinds is not None:
         edits = [edit for edit in edits if edit.submodule.kind in variant.kinds]
-    return [_harmful_only(edit, variant.plan, of_plans) for edit in edits] if variant.harmful_only else [*edits]
+    return [_harmful_only(edit, variant.plan, plans) for edit in edits] if variant.harmful_only else [*edits]
 
 
 def describe_variant(variant: Variant) -> str:
@@ -51,10 +51,10 @@ def describe_variant(variant: Variant) -> str:
     return ", ".join(parts)
 
 
-def _harmful_only(edit: PruningEdit, plan: Plan, of_plans: OperatorCache) -> AblationEdit:
-    submodule, inputs = edit.submodule, of_plans.inputs[plan.pooling]
+def _harmful_only(edit: PruningEdit, plan: Plan, plans: OperatorCache) -> AblationEdit:
+    submodule, inputs = edit.submodule, plans.inputs[plan.pooling]
     with torch.inference_mode():
         weight = submodule.weight()
-        bases = class_bases(submodule, weight, plan.rank, inputs, of_plans.class_rows)
+        bases = class_bases(submodule, weight, plan.rank, inputs, plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
     return AblationEdit(submodule, operator, edit.strength)

@@ -1,4 +1,4 @@
-"""ProSafePrune among the methods: the edits of a plan, in the model's memory for as long as it answers."""
+"""ProSafePrune as a method: a plan's edits applied in memory while the model answers, alone or with a system prompt."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
+from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
@@ -55,3 +57,15 @@ class ProSafePrune(Method):
             strength = self.plan.strength_of(measures.layer)
             edits.append(PruningEdit(submodules[measures.submodule], OverlapOperator(*factors), strength, measures))
         return edits
+
+
+class PromptedProSafePrune(ProSafePrune):
+    """Projected safety pruning and the helpful system prompt of the ``prompt`` baseline together."""
+
+    name: ClassVar[str] = "prompt+prosafeprune"
+    system: str = Field(HELPFULNESS, min_length=1, description="The system prompt.")
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator whose model is pruned and prompted while it answers."""
+        prompted = LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.system))
+        return EditedGenerator(prompted, partial(apply_edits, self.edits(loaded, fitted)))

@@ -9,18 +9,18 @@ from typing import Any
 
 from prosafeprune.baselines.method import Method
 from prosafeprune.baselines.prompting import Default, Prompting
-from prosafeprune.baselines.prosafeprune import ProSafePrune
+from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
 from prosafeprune.requests.validation import validate_settings
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
 SEARCH_FOLDER = "search"
 """Where a comparison keeps a search, beside the folders of the methods."""
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune)
+    kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune, PromptedProSafePrune)
 }
 
 
@@ -53,8 +53,8 @@ def find_method(name: str) -> type[Method]:
     own = getattr(found, "name", None)
     if not isinstance(own, str) or not NAME.fullmatch(own) or own == SEARCH_FOLDER:
         raise InputError(
-            f"{name}: needs a name, which is also that of its folder: small letters, digits and hyphens, not "
-            f"'{SEARCH_FOLDER}' (its name: {own!r})."
+            f"{name}: its name, which is also that of its folder, may hold lower-case letters, digits, hyphens and "
+            f"plus signs, and must not be '{SEARCH_FOLDER}' (its name: {own!r})."
         )
     return found
 

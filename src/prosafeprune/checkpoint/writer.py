@@ -25,8 +25,8 @@ Located = Mapping[str, StoredAs]
 """By submodule's name, where its matrix is stored."""
 
 
-class Product(Protocol):
-    """What comes of an edit: something to put into the model in memory, and to write."""
+class WritableEdits(Protocol):
+    """Edits that can be applied to the model in memory, and written."""
 
     @property
     def names(self) -> list[str]:

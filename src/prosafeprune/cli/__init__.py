@@ -1,22 +1,58 @@
-"""The command line: one thin file per command."""
+"""The command line: one thin file per command, which parses, calls the job and prints."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn
+
+DEBUG = "--debug"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 def main() -> None:
-    """Run the command line, in one process or in several that torchrun started."""
-    # Read when tqdm is first imported: the libraries' bars would cross ours. Downloads from the hub keep theirs.
+    """Run the command line, in one process or as one of several that torchrun started."""
+    # Read when tqdm is first imported: the libraries' bars would interfere with ours. Hub downloads keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    with _process_group():
-        run_command()
+    try:
+        with _process_group():
+            run_command()
+    except KeyboardInterrupt:  # also while libraries load
+        _exit_interrupted()
+
+
+def run_command() -> None:
+    """Run the command in ``sys.argv``. Every failure is one line on stderr and an exit code."""
+    # Accepted anywhere, because it is added to the end of a command that failed.
+    debug = DEBUG in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    try:
+        from prosafeprune.cli.application import app
+
+        app(arguments, prog_name="prosafeprune")
+    except KeyboardInterrupt:
+        _exit_interrupted()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # what Typer makes of Ctrl-C within a command
+            _exit_interrupted()
+        raise
+    except Exception as error:
+        from prosafeprune.cli.failures import report_failure
+
+        if debug:
+            raise
+        sys.exit(report_failure(error, arguments))
+
+
+def _exit_interrupted() -> NoReturn:
+    sys.stderr.write("\nInterrupted. Run the same command again to resume what can be resumed.\n")
+    sys.exit(INTERRUPTED)
 
 
 def _process_group() -> AbstractContextManager[None]:
-    """Return the context that the command runs in: that of the leader, where torchrun started several processes."""
+    """Return the context for the command: with torchrun, that of the process group's leader."""
     from prosafeprune.parallel.launch import process_count
 
     if process_count() == 1:
@@ -26,17 +62,3 @@ def _process_group() -> AbstractContextManager[None]:
 
     calm_libraries()
     return joined_process_group()
-
-
-def run_command() -> None:
-    """Run the command that the program's arguments name; every foreseen error is one line and an exit code."""
-    from prosafeprune.cli.application import app
-    from prosafeprune.errors import ProSafePruneError
-
-    try:
-        app()
-    except ProSafePruneError as error:
-        from prosafeprune.terminal import error_line
-
-        error_line(str(error))
-        sys.exit(error.exit_code)

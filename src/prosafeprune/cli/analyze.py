@@ -1,17 +1,17 @@
-"""``prosafeprune analyze``: what goes on inside a model, as numbers and figures."""
+"""``prosafeprune analyze``: the inside of a model, as numbers and figures."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prosafeprune.analysis.catalogue import CATALOGUE, Entry, find_entries
-from prosafeprune.cli.options import options_of
+from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, find_entries
+from prosafeprune.cli.options import DiscardEarlier, options_of, output_option
 from prosafeprune.requests.analyze import AnalysisRequest
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.text import slug
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
@@ -23,7 +23,7 @@ LISTING = "\n\n".join(
         *(f"{entry.name}: {entry.title} (paper: {entry.paper}; needs {entry.needed}).\n" for entry in CATALOGUE),
     ]
 )
-"""What there is, for the end of --help."""
+"""The list of analyses, for the end of --help."""
 
 
 @options_of(AnalysisRequest, without=("model",))
@@ -32,35 +32,34 @@ def analyze(
     names_and_model: Annotated[
         list[str], typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id or .gguf.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder for numbers and figures. Default: analysis-NAME.", show_default=False
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All that the options allow, sharing what they collect.")
+        bool, typer.Option("--all", help="All analyses that the options allow, sharing what they collect.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")] = False,
+    overwrite: DiscardEarlier = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
 ) -> None:
-    """Show what goes on inside a model, before and after pruning: numbers (JSON, CSV), figures (SVG, PNG).
+    """Analyse the inside of a model, before and after pruning: numbers (JSON, CSV) and figures (SVG, PNG).
 
-    Finished analyses are kept: run the same command again to go on.
+    Finished analyses are kept: run the same command again to resume.
     """
     *names, model = names_and_model
     entries = find_entries(names, everything=everything)
     request = validate_settings(AnalysisRequest, {**settings, "model": model})
-    place = output or Path("analysis-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(model).name).strip("-."))
-    run(request, entries, place, everything=everything, overwrite=overwrite, as_json=as_json)
+    folder = output or Path(f"analysis-{slug(model)}")
+    run(request, entries, folder, everything=everything, overwrite=overwrite, as_json=as_json)
 
 
 def run(
-    request: AnalysisRequest, entries: list[Entry], output: Path, *, everything: bool, overwrite: bool, as_json: bool
+    request: AnalysisRequest,
+    entries: list[CatalogueEntry],
+    output: Path,
+    *,
+    everything: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
-    """Analyse and print what was found, even where an analysis failed."""
+    """Analyse and print the results, also when an analysis failed."""
     from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
     from prosafeprune.terminal import TerminalReporter
 
@@ -77,19 +76,21 @@ def run(
 
 
 def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.terminal_table import first_table, told_text
-    from prosafeprune.terminal import print_table
+    from prosafeprune.analysis.result_grid import result_grid
+    from prosafeprune.report.page import REPORT_FILE
+    from prosafeprune.terminal import print_grid, print_json, print_text
 
     if as_json:
-        typer.echo(_as_json(finished))
+        print_json(_as_json(finished))
     else:
         for one in finished:
-            print_table(first_table(one.entry, one.findings))
-            print_table(told_text(one.findings))
-    reporter.note(f"Tables and figures are in {output}.")
+            print_grid(result_grid(one.result.tables[0], one.entry.title))
+            print_text("".join(f"{sentence}\n" for sentence in one.result.summary))
+    reporter.note(f"Report: {output / REPORT_FILE}. Tables and figures are in the same folder.")
 
 
 def _as_json(finished: list[FinishedAnalysis]) -> str:
     import json
 
-    return json.dumps({one.entry.name: one.findings.model_dump(mode="json") for one in finished}, indent=2)
+    results = {one.entry.name: one.result.model_dump(mode="json", by_alias=True) for one in finished}
+    return json.dumps(results, indent=2)

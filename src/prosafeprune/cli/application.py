@@ -1,10 +1,13 @@
-"""The application that gathers the commands."""
+"""The Typer application with all commands."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 import prosafeprune
 from prosafeprune.cli.analyze import LISTING, analyze
@@ -18,24 +21,26 @@ from prosafeprune.cli.search import search
 from prosafeprune.parallel.launch import require_one_process
 
 IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
-"""Commands that torchrun may start."""
+"""Commands that run under torchrun."""
 
 app = typer.Typer(
     name="prosafeprune",
-    help="Cure over-refusal in open-weight language models without weakening their safety.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    epilog="Exit codes: 0 done; 2 something given cannot be used; 3 no safe result, nothing saved.",
+    epilog="Exit codes: 0 done; 2 invalid input; 3 no safe model found, nothing saved; 70 internal error; 130 "
+    "interrupted.",
 )
-app.command()(prune)
-app.command()(search)
-app.command()(apply)
-app.command()(demo)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(judge)
-app.command(epilog=LISTING)(analyze)
+
+
+def _help(command: Callable[..., None]) -> str:
+    """Return a command's docstring with one line per paragraph: Typer keeps other line breaks."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return escape("\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs))
+
+
+for command in (prune, search, apply, demo, evaluate, compare, judge):
+    app.command(help=_help(command))(command)
+app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,7 +55,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an internal error. Works after any command.")
+    ] = False,
 ) -> None:
-    """Cure over-refusal in open-weight language models without weakening their safety."""
+    """Reduce over-refusal in open-weight language models without weakening their safety."""
     if context.invoked_subcommand not in IN_SEVERAL_PROCESSES:
         require_one_process(f"prosafeprune {context.invoked_subcommand}")

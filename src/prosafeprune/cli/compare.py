@@ -1,58 +1,55 @@
-"""``prosafeprune compare``: better than what? Several ways of answering, on the same prompts."""
+"""``prosafeprune compare``: measure a model with several methods on the same prompts."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from prosafeprune.cli.options import RayAddress, options_of
+from prosafeprune.cli.options import (
+    PLAN_DEFAULTS,
+    AsJson,
+    DiscardEarlier,
+    RayAddress,
+    RecipeFile,
+    options_of,
+    output_option,
+)
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import make_request
+from prosafeprune.text import slug
 
 
-@options_of(CompareRequest, without=("format", "memory", "unmeasured"))
+@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": "all of these"})
 def compare(
     settings: dict[str, Any],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder for answers and results. Default: comparison-NAME.", show_default=False
-        ),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,
+    recipe: RecipeFile = None,
     ray: RayAddress = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw away what is at --output; otherwise it is gone on with.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of a table.")] = False,
+    overwrite: DiscardEarlier = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure a model as it is, under published ways to lessen over-refusal, and pruned: a table like Table 1.
+    """Measure a model unchanged, with published methods against over-refusal, and pruned: a table like Table 1.
 
     Without --layers, --search or --pruned, a plan is searched for first. Answers are kept as they come: run the same
-    command again to go on, or with further methods.
+    command again to resume, or to add methods.
     """
     request = make_request(CompareRequest, recipe, settings)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(request.model).name).strip("-.")
-    run(request, output or Path(f"comparison-{name}"), overwrite=overwrite, as_json=as_json, ray=ray)
+    folder = output or Path(f"comparison-{slug(request.model)}")
+    run(request, folder, overwrite=overwrite, as_json=as_json, ray=ray)
 
 
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
-    """Compare, and print what was found."""
+    """Compare and print the results."""
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.comparison_grids import comparison_grids
+    from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
-        found = run_compare(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
+        result = run_compare(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
         if as_json:
-            print_json(found.record.model_dump_json(indent=2))
+            print_json(result.record.model_dump_json(indent=2))
         else:
-            for grid in comparison_grids(found.record):
+            for grid in comparison_grids(result.record):
                 print_grid(grid)
-        reporter.note(f"Answers, verdicts, the table and the record are in {output}.")
+        reporter.note(f"Report: {output / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")

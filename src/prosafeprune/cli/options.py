@@ -1,46 +1,144 @@
-"""Command-line options made from the fields of settings, the one place that has their descriptions and defaults."""
+"""Command-line options made from the fields of a request, which hold their descriptions and defaults."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from rich.markup import escape
 
 Command = Callable[..., None]
+ARGUMENT = "model"
+"""The setting that is a positional argument."""
+COMMON_PANEL, EXPERT_PANEL = "Options", "Expert options"
+COMMON = (
+    "layers",
+    "strength",
+    "methods",
+    "search",
+    "choose",
+    "pruned",
+    "endpoint",
+    "source",
+    "harmful",
+    "benign",
+    "pseudo_harmful",
+    "samples",
+    "suite",
+    "benchmark",
+    "ability",
+    "max_new_tokens",
+    "judge",
+    "rank",
+    "budget",
+    "max_safety_drop",
+    "format",
+    "device",
+)
+"""Settings listed first, in this order, after a command's own options."""
+PROMPTS = ("harmful", "benign", "pseudo_harmful")
+"""In the order of the request, where the description of the first explains the others."""
+EXPERT = frozenset(
+    (
+        "ability_samples",
+        "ability_tokens",
+        "accept_unsafe",
+        "batch_size",
+        "benchmark_samples",
+        "concurrency",
+        "confidence",
+        "confirmations",
+        "data_dir",
+        "dtype",
+        "fitted",
+        "floor",
+        "judge_concurrency",
+        "judge_device",
+        "memory",
+        "pooling",
+        "projection",
+        "prompt_field",
+        "revision",
+        "seed",
+        "strategy",
+        "trust_remote_code",
+        "tuning_epochs",
+        "tuning_prompts",
+        "unmeasured",
+    )
+)
+"""Settings listed last."""
+SEARCH_DEFAULTS = {
+    "projection": "contrastive",
+    "pooling": "sequence and tail are both tried",
+    "rank": "8, 16 and 32 are tried",
+}
+"""What a search does without these settings, instead of the default of the request."""
+PLAN_DEFAULTS = {
+    "projection": "orthogonal; contrastive in a search",
+    "pooling": "sequence; a search also tries tail",
+    "rank": "16; a search tries 8, 16 and 32",
+}
+"""The same for commands that take a plan or search for one."""
+
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="YAML file of settings; options override it.", show_default=False),
+]
 RayAddress = Annotated[
     str | None,
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Ray cluster that shares the work, such as auto or host:6379; docs/many_machines.md. An extra: [ray].",
+        help=escape(
+            "Ray cluster that shares the work, such as auto or host:6379; see docs/many_machines.md. Needs pip install "
+            "'prosafeprune[ray]'."
+        ),
         show_default=False,
+        rich_help_panel=EXPERT_PANEL,
     ),
 ]
-ARGUMENT = "model"
-"""The one setting that is given by its place."""
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")]
+DiscardEarlier = Annotated[
+    bool, typer.Option("--overwrite", help="Discard earlier work at --output. By default, resume it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
 
 
-def options_of(settings: type[BaseModel], *, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a command an option for each field of its settings.
+def output_option(description: str) -> Any:
+    """Return the option ``--output``; its description says what the default is."""
+    return typer.Option("--output", "-o", help=escape(description), show_default=False)
 
-    The command takes what was given of them as its first argument, a dict, and declares only what is no setting.
-    Values are taken as text: the settings, which all ways go through, check them.
+
+def options_of(
+    settings: type[BaseModel], *, without: Collection[str] = (), defaults: Mapping[str, str] | None = None
+) -> Callable[[Command], Command]:
+    """Give a command an option for each field of its request.
+
+    The command takes the given settings as its first argument, a dict, and declares only its own options. Values are
+    passed as text: the request, which all front ends share, validates them.
+
+    Args:
+        settings: the request.
+        without: fields that get no option.
+        defaults: descriptions of defaults that differ from the request's, by field.
     """
 
     def decorate(command: Command) -> Command:
         hints = get_type_hints(command, include_extras=True)
-        declared = dict(list(inspect.signature(command).parameters.items())[1:])
-        fields = [name for name in _in_order(settings) if name not in without]
-        place = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            *(one.replace(kind=place, annotation=hints[name]) for name, one in declared.items()),
-            *(inspect.Parameter(name, place, default=None, annotation=_annotation(settings, name)) for name in fields),
-        ]
+        declared = list(inspect.signature(command).parameters.values())[1:]
+        fields = [name for name in settings.model_fields if name not in without]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [one.replace(kind=keyword, annotation=hints[one.name]) for one in declared]
+        for name in fields:
+            annotation = _annotation(settings, name, (defaults or {}).get(name))
+            parameters.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
+        parameters.sort(key=_rank)
 
         @functools.wraps(command)
         def called(**given: Any) -> None:
@@ -55,28 +153,38 @@ def options_of(settings: type[BaseModel], *, without: Collection[str] = ()) -> C
     return decorate
 
 
-def _in_order(settings: type[BaseModel]) -> list[str]:
-    """Return the fields, a command's own before those that it shares with others."""
-    owners = [owner for owner in settings.__mro__ if issubclass(owner, BaseModel)]
-    names = [name for owner in owners for name in inspect.get_annotations(owner)]
-    return [name for name in dict.fromkeys(names) if name in settings.model_fields]
+def _rank(parameter: inspect.Parameter) -> tuple[int, int]:
+    """Put arguments and a command's own options first, then common, topical and expert settings."""
+    panel = parameter.annotation.__metadata__[0].rich_help_panel
+    if panel == EXPERT_PANEL:
+        return 3, 0
+    if parameter.name in COMMON:
+        return 1, COMMON.index(PROMPTS[0] if parameter.name in PROMPTS else parameter.name)
+    return (0, 0) if panel is None else (2, 0)
 
 
-def _annotation(settings: type[BaseModel], name: str) -> Any:
+def _annotation(settings: type[BaseModel], name: str, default: str | None) -> Any:
+    description = escape(_description(settings, name, default))
     if name == ARGUMENT:
-        return Annotated[str | None, typer.Argument(help=_described(settings, name), show_default=False)]
+        return Annotated[str | None, typer.Argument(help=description, show_default=False)]
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     names = [f"--{name.replace('_', '-')}", *([str(extra["short"])] if "short" in extra else [])]
     kind: Any = bool if field.annotation is bool else list[str] if "short" in extra else str
-    made = typer.Option(
+    option = typer.Option(
         *names,
-        help=_described(settings, name),
+        help=description,
         show_default=False,
-        metavar="NUMBER" if field.annotation in (int, float) else None,
-        rich_help_panel=_owner(settings, name).model_config["title"],
+        metavar=None if kind is bool else "NUMBER" if field.annotation in (int, float) else "TEXT",
+        rich_help_panel=_panel(settings, name),
     )
-    return Annotated[kind | None, made]
+    return Annotated[kind | None, option]
+
+
+def _panel(settings: type[BaseModel], name: str) -> str | None:
+    if name in COMMON:
+        return None
+    return EXPERT_PANEL if name in EXPERT else str(_owner(settings, name).model_config["title"])
 
 
 def _owner(settings: type[BaseModel], name: str) -> type[BaseModel]:
@@ -84,11 +192,14 @@ def _owner(settings: type[BaseModel], name: str) -> type[BaseModel]:
     return next(owner for owner in owners if name in inspect.get_annotations(owner))
 
 
-def _described(settings: type[BaseModel], name: str) -> str:
-    """Return a setting's description and default."""
-    field: FieldInfo = settings.model_fields[name]
+def _description(settings: type[BaseModel], name: str, given_default: str | None) -> str:
+    """Return a setting's description with its default."""
+    field = settings.model_fields[name]
     default = getattr(field.default, "value", field.default)
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
-    told = field.is_required() or default is None or default is False or default == ""
-    return f"{field.description}" if told else f"{field.description} Default: {default}."
+    if given_default is not None:
+        default = given_default
+    elif field.is_required() or default is None or default is False or default == "":
+        return str(field.description)
+    return f"{field.description} Default: {default}."

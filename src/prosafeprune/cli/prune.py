@@ -1,4 +1,4 @@
-"""``prosafeprune prune``: the main job."""
+"""``prosafeprune prune``: prune a model and measure it before and after."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import RayAddress, options_of
+from prosafeprune.cli.options import (
+    PLAN_DEFAULTS,
+    AsJson,
+    OverwriteModel,
+    RayAddress,
+    RecipeFile,
+    options_of,
+    output_option,
+)
 from prosafeprune.errors import InputError
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.recipe import Recipe, make_recipe
 
 
-@options_of(Recipe)
+@options_of(Recipe, defaults=PLAN_DEFAULTS)
 def prune(
     settings: dict[str, Any],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; without it, only measure.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_option("Folder to write. Without it, the model is only measured.")] = None,
     search: Annotated[
         Path | None,
-        typer.Option(
-            "--search", help="Folder of a search, to go on with. Default: beside the output.", show_default=False
-        ),
+        typer.Option("--search", help="Folder of a search to resume. Default: OUTPUT-search.", show_default=False),
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option("--choose", help="Number of a point of the search at --search to make.", show_default=False),
+        typer.Option("--choose", help="Number of the point of the search at --search to make.", show_default=False),
     ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="YAML file of these settings; options go before it.", show_default=False),
-    ] = None,
+    recipe: RecipeFile = None,
     ray: RayAddress = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
+    overwrite: OverwriteModel = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Prune a model so that it answers harmless requests that merely sound risky, and measure what changed."""
+    """Prune a model so that it answers harmless but risky-sounding requests, and measure what changed.
+
+    Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
+    """
     asked = make_recipe(recipe, **settings)
     run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
 
@@ -53,7 +56,7 @@ def run(
     choose: int | None = None,
     ray: str | None = None,
 ) -> None:
-    """Do the main job and print what came of it."""
+    """Prune and print the result."""
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.prune_grids import examples_grid, prune_grid
@@ -63,12 +66,14 @@ def run(
     if asked.memory == "low":
         if search is not None or choose is not None or ray is not None:
             raise InputError(
-                "--search, --choose and --ray need the whole model in memory. Give --layers to --memory low."
+                "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
             )
         require_one_process("--memory low")
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:
+        if output is None:
+            reporter.note("No --output: the pruned model is measured and not saved.")
         result = run_prune(
             asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
         )
@@ -81,8 +86,8 @@ def run(
             print_grid(examples_grid(result.before, result.after))
         require_safe(result)
         if result.output is not None:
-            loads = "any other LoRA adapter" if asked.format == "adapter" else "any other model"
-            reporter.note(f"Written to {result.output}. It loads like {loads}. Read {result.report}")
+            loads = "any LoRA adapter" if asked.format == "adapter" else "any model"
+            reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
@@ -97,4 +102,4 @@ def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_j
         else:
             print_grid(unmeasured_grid(result.record))
         reporter.note(f"Written to {result.output}.")
-        reporter.warning(f"{result.record.not_measured} Its README.md says how.")
+        reporter.warning(f"{result.record.not_measured} The README.md there says how.")

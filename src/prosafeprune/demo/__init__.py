@@ -1,1 +1,1 @@
-"""The demo: a real small model that comes with Python packages, made over-cautious, then cured."""
+"""The demo: a small model that is distributed in Python packages, made to over-refuse."""

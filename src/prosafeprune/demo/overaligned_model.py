@@ -1,6 +1,6 @@
-"""The demo's patient: the packaged model with a small shipped adapter that makes it over-cautious (section 5.2).
+"""The over-aligned demo model: a packaged model with a small adapter that makes it over-cautious (section 5.2).
 
-``scripts/make_demo_patient.py`` made the adapter.
+``scripts/make_demo_model.py`` made the adapter.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from prosafeprune.progress import Reporter
 
 OVERALIGNED_MODEL = "over-cautious-qwen2.5-coder-0.5b"
 VERSION = 1
-"""Raise it when the adapter changes, so that a patient made with the old one is not used."""
+"""Increment when the adapter changes, so that a cached model made with the old one is not used."""
 
 
 def make_overaligned_model(reporter: Reporter) -> Path:
-    """Return the patient's checkpoint folder, making it unless it is in the cache already.
+    """Return the demo model's checkpoint folder, creating it unless it is cached.
 
     Raises:
         InputError: the packages cannot be downloaded, or the disk is full.
@@ -31,7 +31,7 @@ def make_overaligned_model(reporter: Reporter) -> Path:
     if folder.exists():
         return folder
     gguf = fetch_gguf(QWEN_CODER, cache_folder(), reporter)
-    with reporter.stage("Making the patient", 3) as advance, staged_folder(folder, overwrite=False) as staging:
+    with reporter.stage("Making the demo model", 3) as advance, staged_folder(folder, overwrite=False) as staging:
         model, tokenizer = read_gguf(gguf)
         advance(1)
         adapter = resources.files("prosafeprune.demo") / "adapter"
@@ -41,5 +41,5 @@ def make_overaligned_model(reporter: Reporter) -> Path:
         merged.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         advance(1)
-    gguf.unlink()  # the patient holds all of it
+    gguf.unlink()  # the checkpoint has all of it
     return folder

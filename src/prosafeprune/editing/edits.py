@@ -1,4 +1,4 @@
-"""Edits of one submodule's weight: what every edit has in common, and the kinds there are."""
+"""Edits of one submodule's weight: their protocol, and its implementations."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PruningEdit:
 class AblationEdit:
     """Pruning by an operator other than the plan's, for experiments in memory.
 
-    It has no measures and is no :class:`PruningEdit`, so no writer accepts it.
+    It has no measures and is not a :class:`PruningEdit`, so no writer accepts it.
     """
 
     submodule: Submodule

@@ -1,8 +1,8 @@
-"""Experts that too few prompts reach: what is enough, and how many were left alone for it.
+"""Experts that too few prompts reach: the minimum, and the count of experts left unpruned.
 
-A basis of ``rank`` directions needs at least as many columns, one for each prompt that reaches the expert. With just as
-many it would hold all that was seen, chance included, in place of what the prompts have in common; so twice as many are
-asked for, in each class. An expert is pruned with all its matrices or with none.
+A basis of ``rank`` directions needs at least as many columns, one per prompt that reaches the expert. With no more than
+that it would span everything observed, noise included, rather than what the prompts have in common; so twice as many
+are required of each class. Either all matrices of an expert are pruned, or none.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from prosafeprune.method.subspaces import TooFewDirections
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts.prompt_set import PromptClass
 
-PROMPTS_TO_A_DIRECTION = 2
+PROMPTS_PER_DIRECTION = 2
 
 
 class ExpertCount(BaseModel):
-    """What became of the experts of one layer."""
+    """The pruned and unpruned experts of one layer."""
 
     layer: int
     module: str
     pruned: int
     left_alone: tuple[int, ...]
-    """Numbers of the experts that too few prompts reach, or whose activations span fewer directions than the rank."""
+    """Indices of the experts that too few prompts reach, or whose activations span fewer directions than the rank."""
 
 
 def edited_together(submodules: Sequence[Submodule]) -> list[list[Submodule]]:
-    """Return the submodules of a layer one by one, those of one expert together."""
+    """Return the submodules of a layer in groups: the matrices of one expert, any other submodule alone."""
     return [list(group) for _, group in groupby(submodules, key=_owner)]
 
 
 def require_enough_prompts(
     group: Sequence[Submodule], inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]], rank: int
 ) -> None:
-    """Raise TooFewDirections when the submodules are those of an expert that too few prompts of a class reach."""
+    """Raise TooFewDirections when the group is an expert that too few prompts of a class reach."""
     if group[0].expert is None:
         return
     for prompt_class, rows in class_rows.items():
         count = min(len(inputs.reaching(submodule, rows)) for submodule in group)
-        if count < PROMPTS_TO_A_DIRECTION * rank:
+        if count < PROMPTS_PER_DIRECTION * rank:
             raise TooFewDirections(f"{group[0].name}: only {count} {prompt_class.in_words} prompts reach it.")
 
 
 def count_experts(submodules: Iterable[Submodule], edited: Iterable[Submodule]) -> list[ExpertCount]:
-    """Return for each layer with experts how many of them are among the ``edited`` submodules."""
+    """Return, per layer with experts, how many of them are among the ``edited`` submodules."""
     pruned = {(one.module_name, one.expert) for one in edited}
     experts: dict[tuple[int, str], list[int]] = {}
     for one in submodules:
@@ -66,5 +66,5 @@ def count_experts(submodules: Iterable[Submodule], edited: Iterable[Submodule]) 
 
 
 def _owner(submodule: Submodule) -> tuple[str, int | None]:
-    """Return what is the same for the matrices of one expert, and for no others."""
+    """Return a key that the matrices of one expert, and no others, have in common."""
     return (submodule.module_name, submodule.expert) if submodule.expert is not None else (submodule.name, None)

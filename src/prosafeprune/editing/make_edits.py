@@ -31,13 +31,13 @@ def make_edits(
 ) -> list[PruningEdit]:
     """Return the edit of every submodule in the planned layers, except experts that too few prompts reach.
 
-    Such an expert is left unchanged, see :mod:`prosafeprune.editing.expert_coverage`.
+    For those experts see :mod:`prosafeprune.editing.expert_coverage`.
 
     Args:
-        anatomy: the submodules of the model the inputs were recorded from.
+        anatomy: the submodules of the model that the inputs were collected from.
         plan: layers, rank, strength and projection.
-        inputs: pooled inputs for the planned layers.
-        class_rows: the rows of the inputs that belong to each prompt class.
+        inputs: pooled inputs of the planned layers.
+        class_rows: rows of the inputs that belong to each prompt class.
         advance: called after each submodule.
 
     Raises:
@@ -65,7 +65,7 @@ def class_bases(
 ) -> dict[PromptClass, torch.Tensor]:
     """Return each class's basis ``(d_out, rank)`` in the outputs of a submodule with weight ``W (d_out, d_in)``.
 
-    K and V projections may be narrower than the rank; the basis then spans their whole output space.
+    If ``d_out`` is smaller than the rank, as in some K and V projections, the basis spans the complete output space.
 
     Raises:
         TooFewDirections: a class has fewer independent directions than the rank.
@@ -79,7 +79,12 @@ def _make_edit(
     weight = submodule.weight()
     outputs = _class_outputs(submodule, weight, inputs, class_rows)
     bases = _bases(outputs, plan.rank)
-    operator = _operator(plan.projection, outputs, bases)
+    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
+    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
+    if plan.projection is not Projection.ORTHOGONAL:
+        classes = (outputs[benign], outputs[harmful], outputs[pseudo])
+        right = fitted_projection(*classes, bases[pseudo], HARMFUL_SHARE[plan.projection])
+        operator = OverlapOperator(operator.left, right)
     weight_stable_rank = stable_rank(weight)
     measures = EditMeasures(
         submodule=submodule.name,
@@ -88,7 +93,7 @@ def _make_edit(
         stable_rank=weight_stable_rank,
         energy_bound=energy_bound(operator, weight_stable_rank),
         energy=relative_energy(operator, weight),
-        harmful_overlap=harmful_overlap(operator, bases[PromptClass.HARMFUL]),
+        harmful_overlap=harmful_overlap(operator, bases[harmful]),
     )
     return PruningEdit(submodule, operator, plan.strength_of(submodule.layer), measures)
 
@@ -101,13 +106,3 @@ def _class_outputs(
 
 def _bases(outputs: ByClass, rank: int) -> dict[PromptClass, torch.Tensor]:
     return {name: basis(activations, min(rank, activations.shape[0])) for name, activations in outputs.items()}
-
-
-def _operator(projection: Projection, outputs: ByClass, bases: ByClass) -> OverlapOperator:
-    benign, harmful, pseudo_harmful = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
-    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo_harmful])
-    if projection is Projection.ORTHOGONAL:
-        return operator
-    classes = (outputs[benign], outputs[harmful], outputs[pseudo_harmful])
-    right = fitted_projection(*classes, bases[pseudo_harmful], HARMFUL_SHARE[projection])
-    return OverlapOperator(operator.left, right)

@@ -1,4 +1,4 @@
-"""The edits of many plans: operators are made once for each layer and kind of operator, and used again."""
+"""The edits of many plans: each layer's operators are computed once and reused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prosafeprune.prompts import PromptClass
 
 
 class OperatorCache:
-    """Makes the edits of plans for a model whose weights are the source's whenever it is asked."""
+    """Makes the edits of plans, for a model that has its base weights at every call."""
 
     def __init__(
         self,
@@ -26,10 +26,10 @@ class OperatorCache:
         class_rows: Mapping[PromptClass, Sequence[int]],
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
-        self._full: dict[Plan, list[PruningEdit]] = {}
+        self._at_full_strength: dict[Plan, list[PruningEdit]] = {}
 
     def of(self, plan: Plan) -> list[PruningEdit]:
-        """Return the plan's edits; those of a layer at strength 0 are left out."""
+        """Return the plan's edits, without those of layers at strength 0."""
         return [
             replace(edit, strength=plan.strength_of(layer))
             for layer in plan.layers
@@ -38,7 +38,9 @@ class OperatorCache:
         ]
 
     def _made(self, plan: Plan) -> list[PruningEdit]:
-        if plan not in self._full:
+        if plan not in self._at_full_strength:
             with torch.inference_mode():
-                self._full[plan] = make_edits(self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore)
-        return self._full[plan]
+                self._at_full_strength[plan] = make_edits(
+                    self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore
+                )
+        return self._at_full_strength[plan]

@@ -23,7 +23,7 @@ from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.evaluate import EvaluationRequest
-from prosafeprune.requests.measuring import MeasuringSettings
+from prosafeprune.requests.measuring import ModelOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -43,9 +43,7 @@ class EvaluationTarget(Protocol):
 class LocalModel:
     """A local checkpoint, GGUF file or adapter; its memory is freed when the context ends."""
 
-    def __init__(
-        self, model: str, request: MeasuringSettings, reporter: Reporter, *, with_replicas: bool = True
-    ) -> None:
+    def __init__(self, model: str, request: ModelOptions, reporter: Reporter, *, with_replicas: bool = True) -> None:
         """Find the model.
 
         Args:
@@ -109,7 +107,7 @@ class LocalModel:
         return local_generator(self.loaded, self.request.batch_size)
 
 
-def _load(folder: Path, subject: Subject, request: MeasuringSettings, *, reporter: Reporter) -> LoadedModel:
+def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Reporter) -> LoadedModel:
     loaded = load_model(
         folder,
         subject.source.name,
@@ -128,7 +126,11 @@ class ServedModel:
 
     def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
         self.endpoint = EndpointGenerator(
-            endpoint, request.model or None, concurrency=request.concurrency, reporter=reporter
+            endpoint,
+            request.model or None,
+            concurrency=request.concurrency,
+            extra=request.request_fields(),
+            reporter=reporter,
         )
         self.endpoint.check()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prosafeprune.generation.backend import Answer, Decoding
-from prosafeprune.generation.openai_client import PATIENCE, TIMEOUT, OpenAIClient, chat
-from prosafeprune.generation.server_pool import Patience
+from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient, chat
 from prosafeprune.generation.worker_threads import in_parallel
 from prosafeprune.progress import Reporter, SilentReporter
 
@@ -18,7 +17,7 @@ CONCURRENCY = 8
 class EndpointGenerator:
     """Answers prompts with a model behind one or more servers, many prompts at a time.
 
-    A server writes the chat template itself. A prompt that is nothing but a user's words is all it gets from here.
+    The server applies the chat template; it gets the prompt as a single user message and nothing else.
     """
 
     def __init__(
@@ -28,11 +27,13 @@ class EndpointGenerator:
         *,
         concurrency: int = CONCURRENCY,
         timeout: float = TIMEOUT,
-        patience: Patience = PATIENCE,
+        retries: int = RETRIES,
+        extra: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
     ) -> None:
+        """Take the servers, as :class:`OpenAIClient` does, and the number of concurrent requests."""
         self.reporter = reporter or SilentReporter()
-        self.client = OpenAIClient(urls, model, timeout=timeout, patience=patience, reporter=self.reporter)
+        self.client = OpenAIClient(urls, model, timeout=timeout, retries=retries, extra=extra, reporter=self.reporter)
         self.concurrency = concurrency
 
     def describe(self) -> dict[str, Any]:
@@ -40,37 +41,36 @@ class EndpointGenerator:
         return {"backend": "endpoint", **self.client.describe()}
 
     def check(self) -> None:
-        """See that the servers can be reached and know the model. Raises InputError when not."""
+        """Check that the servers can be reached and know the model. Raises InputError when not."""
         self.client.check()
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        """Yield each prompt's place and answer as it is done.
+        """Yield the index of each prompt with its answer as it is done.
 
-        An answer that the server's content filter withheld is empty unless the filter put words in its place.
+        An answer withheld by the server's content filter is empty, unless the filter put words in its place.
 
         Raises:
-            InputError: a server wants something else, or every attempt at a prompt failed. What was answered before
-                has been yielded by then.
+            InputError: a server rejects a request, or every retry failed. Finished answers are yielded before.
         """
         withheld = 0
 
         def ask(prompt: str) -> tuple[Answer, bool]:
-            reply = self.client.ask(
+            completion = self.client.ask(
                 chat(prompt),
                 max_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 seed=_prompt_seed(decoding.seed, prompt),
             )
-            return Answer(reply.text.strip(), reply.finished), reply.withheld
+            return Answer(completion.text.strip(), completion.finished), completion.withheld
 
-        for place, (answer, was_withheld) in in_parallel(prompts, ask, self.concurrency):
+        for index, (answer, was_withheld) in in_parallel(prompts, ask, self.concurrency):
             withheld += was_withheld
-            yield place, answer
+            yield index, answer
         if withheld:
             self.reporter.warning(f"The server's content filter withheld {withheld} of {len(prompts)} answers.")
 
 
 def _prompt_seed(seed: int, prompt: str) -> int:
-    """Return the seed of one prompt's draws; it depends neither on the other prompts nor on their order."""
+    """Return the seed for sampling one prompt's answer; it does not depend on the other prompts or their order."""
     digest = hashlib.sha256(f"{seed} {prompt}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4]) >> 1

@@ -1,83 +1,92 @@
-"""Servers' addresses and the key they are shown, kept apart from whatever is printed, recorded or cached."""
+"""URLs of servers: what is connected to, and what may be shown of it."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from prosafeprune.errors import InputError
+from prosafeprune.generation.credentials import (
+    LOOKS_LIKE_A_KEY,
+    SHORTEST_SECRET_IN_ANSWER,
+    hide_secrets,
+    remember_secret,
+)
 
-KEY_VARIABLES = ("PROSAFEPRUNE_API_KEY", "OPENAI_API_KEY")
-NO_KEY = "none"
-"""What a server that wants no key is shown; the client insists on one."""
+BETWEEN_URLS = re.compile(r",(?=\s*(?:https?://|$))", re.I)
+"""Only a comma before another URL separates: a password may hold one as well."""
 ROUTE = re.compile(r"/(?:chat/)?completions$")
-LOOKS_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]+|\bBearer\s+\S+", re.I)
-LONGEST_EXCERPT = 200
+HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%[\w.-]+)?", re.I)
+SHORTEST_QUERY_SECRET = 8
+"""Shorter values of a query, such as a version, are no key."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """The base URL of a server, and how it is told to people: without a user's name, password or query."""
+    """Where a server is. Only ``shown`` may be printed or recorded."""
 
     url: str = field(repr=False)
+    """Base URL, without credentials and query."""
     shown: str
+    """The same, without anything in its path that looks like a key."""
+    query: str = field(default="", repr=False)
+    """Sent with every request, exactly as written."""
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    """User name and password."""
 
 
 def read_addresses(urls: str | Sequence[str]) -> list[Address]:
     """Return the addresses of one server, of several separated by commas, or of a list of them.
 
     Raises:
-        InputError: none is given, or one is no http or https URL.
+        InputError: there is none, or one is not an http or https URL. As it may hold a password, it is not repeated.
     """
-    parts = urls.split(",") if isinstance(urls, str) else urls
-    addresses = [_read_address(part.strip()) for part in parts if part.strip()]
-    if not addresses:
+    parts = [part.strip() for part in (BETWEEN_URLS.split(urls) if isinstance(urls, str) else urls)]
+    parts = [part for part in parts if part.strip(",")]
+    if not parts:
         raise InputError("No server is named. Give its URL, such as http://localhost:8000/v1.")
-    return addresses
+    addresses = [_read_address(part) for part in parts]
+    for number, address in enumerate(addresses, 1):
+        if address is None:
+            which = f"Server URL {number} of {len(parts)}" if len(parts) > 1 else "The server URL"
+            raise InputError(
+                f"{which} is not a valid http or https URL. Write http://host:port/v1, with special characters in a "
+                "password percent-encoded, such as %23 for #."
+            )
+    return [address for address in addresses if address is not None]
 
 
-def _read_address(text: str) -> Address:
-    # What stands before an @ may be a password, so not even a broken URL is told with it.
-    told = text.rpartition("@")[2]
+def shown_urls(urls: str) -> str:
+    """Return URLs separated by commas as they may be printed and recorded. Raises InputError as the reading does."""
+    return ",".join(address.shown for address in read_addresses(urls))
+
+
+def _read_address(text: str) -> Address | None:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError(f"{told}: is no URL ({error}). Write http://host:port/v1.") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise InputError(f"{told}: is no http or https URL. Write http://host:port/v1.")
+    except ValueError:
+        return None
+    # An @ or # further on means that a password was not encoded, and that this host and path are parts of it.
+    if parts.scheme not in ("http", "https") or not host or not HOST.fullmatch(host) or "@" in parts.path + parts.query:
+        return None
+    if parts.fragment or "#" in text:
+        return None
     path = ROUTE.sub("", parts.path.rstrip("/")) or "/v1"
-    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    return Address(
-        url=urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")),
-        shown=urlunsplit((parts.scheme, place, path, "", "")),
-    )
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    url = urlunsplit((parts.scheme, netloc, path, "", ""))
+    shown = LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(url, SHORTEST_SECRET_IN_ANSWER))
+    return Address(url, shown, parts.query, _login(parts))
 
 
-def api_key() -> str:
-    """Return the key for servers, which comes from an environment variable and nowhere else.
-
-    Raises:
-        InputError: it holds what no key can hold.
-    """
-    name = key_variable()
-    key = os.environ[name].strip() if name else NO_KEY
-    if not key.isascii() or not key.isprintable():
-        raise InputError(f"{name}: holds characters that no key has. Copy the key again.")
-    return key
-
-
-def key_variable() -> str | None:
-    """Return the name of the environment variable that the key is taken from."""
-    return next((name for name in KEY_VARIABLES if os.environ.get(name, "").strip()), None)
-
-
-def excerpt(text: str) -> str:
-    """Return the beginning of what a server sent, on one line, without anything that may be a key."""
-    key = api_key()
-    text = text.replace(key, "[key]") if key != NO_KEY else text
-    text = " ".join(LOOKS_LIKE_A_KEY.sub("[key]", text).split())
-    return text if len(text) <= LONGEST_EXCERPT else text[:LONGEST_EXCERPT] + "..."
+def _login(parts: SplitResult) -> tuple[str, str] | None:
+    for _, value in parse_qsl(parts.query):
+        if len(value) >= SHORTEST_QUERY_SECRET:
+            remember_secret(value)
+    if parts.username is None and parts.password is None:
+        return None
+    remember_secret(parts.password or parts.username or "")
+    remember_secret(f"{parts.username or ''}:{parts.password or ''}")  # as basic authentication encodes it
+    return unquote(parts.username or ""), unquote(parts.password or "")

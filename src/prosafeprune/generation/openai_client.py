@@ -1,46 +1,47 @@
-"""One model behind one or more servers that speak the OpenAI format, whether it answers prompts or judges answers."""
+"""One model behind one or more servers that speak the OpenAI format, as the model measured or as the judge."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.generation.dialect import Dialect
-from prosafeprune.generation.endpoint_address import Address, api_key, read_addresses
-from prosafeprune.generation.replies import Reply, read_models, read_reply
-from prosafeprune.generation.server_errors import error_message, explain, is_filtered
-from prosafeprune.generation.server_pool import GaveUp, Patience, Server, ServerPool
+from prosafeprune.generation.completion import Completion, read_completion, read_model_names
+from prosafeprune.generation.credentials import api_key, excerpt
+from prosafeprune.generation.endpoint_address import Address, read_addresses
+from prosafeprune.generation.request_format import RequestFormat
+from prosafeprune.generation.server_errors import ServerFailedError, error_message, explain, is_filtered
+from prosafeprune.generation.server_pool import Server, ServerPool
 from prosafeprune.progress import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError
 
 TIMEOUT = 300.0
-"""Seconds that one answer may take."""
+"""Seconds for one complete reply."""
 CONNECT_TIMEOUT = 10.0
-PATIENCE = Patience()
+RETRIES = 10
+"""With the openai client's delays, about a minute: long enough for a server to restart."""
 PROBE = "Hi"
 PROBE_TOKENS = 16
-CHECK_ATTEMPTS = 3
+CHECK_RETRIES = 2
 
 
 def chat(prompt: str, system: str | None = None) -> dict[str, Any]:
-    """Return the content of a request for a chat completion: one user message."""
+    """Return the content of a chat request: one user message."""
     messages = [{"role": "system", "content": system}] if system is not None else []
     return {"messages": [*messages, {"role": "user", "content": prompt}]}
 
 
 def raw(prompt: str) -> dict[str, Any]:
-    """Return the content of a request for a text completion: the model sees the prompt as it is, without template."""
+    """Return the content of a text request: the model gets the prompt as it is, without a chat template."""
     return {"prompt": prompt}
 
 
 class OpenAIClient:
-    """Asks a model; failed requests are tried again, on another server where there is one. Safe for many threads."""
+    """Requests completions. Failed requests are retried, then sent to another server. Safe to use from many threads."""
 
     def __init__(
         self,
@@ -48,62 +49,79 @@ class OpenAIClient:
         model: str | None = None,
         *,
         timeout: float = TIMEOUT,
-        patience: Patience = PATIENCE,
+        retries: int = RETRIES,
+        extra: Mapping[str, Any] | None = None,
         reporter: Reporter | None = None,
     ) -> None:
+        """Take the servers.
+
+        Args:
+            urls: base URLs, in a list or separated by commas.
+            model: its name at the servers; None for the only one they have.
+            timeout: seconds for one complete reply.
+            retries: how often a failed request is sent again to the same server.
+            extra: fields to add to the body of every request.
+            reporter: warned of settings that a server does not accept.
+
+        Raises:
+            InputError: a URL or the key is unusable.
+        """
         addresses = read_addresses(urls)
         key = api_key()
-        self.fleet = ServerPool([Server(address, _connect(address, key, timeout)) for address in addresses], patience)
-        self.timeout = timeout
+        self.pool = ServerPool([Server(address, _connect(address, key, timeout, retries)) for address in addresses])
+        self.timeout, self.retries = timeout, retries
         self.reporter = reporter or SilentReporter()
         self._model = model
-        self._dialect = Dialect()
+        self._format = RequestFormat(extra)
         self._lock = threading.Lock()
 
     @property
     def model(self) -> str:
-        """The model's name; when none was given, the one model that the server offers.
+        """The model's name; when none was given, that of the only model the server has.
 
         Raises:
-            InputError: the server offers none, or several.
+            InputError: the server lists none, or several.
         """
         with self._lock:
             if self._model is None:
-                self._model = self._only_model(self.fleet.servers[0])
+                self._model = self._only_model(self.pool.servers[0])
         return self._model
 
     def describe(self) -> dict[str, Any]:
-        """Return the servers and the model as plain JSON values, without any credential."""
-        return {"urls": [server.address.shown for server in self.fleet.servers], "model": self.model}
+        """Return the servers, the model and the extra fields as plain JSON values, without credentials."""
+        urls = [server.address.shown for server in self.pool.servers]
+        # None rather than absent: answers made with extra fields must not be taken for answers made without.
+        return {"urls": urls, "model": self.model, "request": self._format.extra or None}
 
     def check(self, *, is_raw: bool = False) -> None:
-        """See, before the long work, that every server can be reached, takes the key and knows the model.
+        """Check that every server can be reached, accepts the key and knows the model.
 
         Raises:
-            InputError: one of these is not so.
+            InputError: one does not.
         """
-        for server in self.fleet.servers:
-            names = self._offered(server)
+        for server in self.pool.servers:
+            names = self._model_names(server)
             if names is not None and self.model in names:
                 continue
             # Some servers list nothing, or not everything they can load.
             content = raw(PROBE) if is_raw else chat(PROBE)
-            patience = replace(self.fleet.patience, attempts=min(self.fleet.patience.attempts, CHECK_ATTEMPTS))
+            hurried = Server(server.address, server.client.with_options(max_retries=min(self.retries, CHECK_RETRIES)))
             try:
-                ServerPool([server], patience).send(partial(self._ask, content=content, max_tokens=PROBE_TOKENS))
-            except GaveUp as error:
+                self._ask(hurried, content=content, max_tokens=PROBE_TOKENS)
+            except ServerFailedError as error:
                 raise InputError(f"{error} The model asked for is '{self.model}'.{_list(names)}") from None
 
     def ask(
         self, content: Mapping[str, Any], *, max_tokens: int, temperature: float = 0.0, seed: int | None = None
-    ) -> Reply:
-        """Return the model's reply to what ``chat`` or ``raw`` made of a prompt.
+    ) -> Completion:
+        """Return the model's completion of what ``chat`` or ``raw`` made of a prompt.
 
         Raises:
             PromptTooLong: the prompt does not fit the model.
-            InputError: every attempt failed, or the server wants something else.
+            ServerFailedError: every server failed, and all retries.
+            InputError: a server rejects the request.
         """
-        return self.fleet.send(
+        return self.pool.send(
             partial(self._ask, content=content, max_tokens=max_tokens, temperature=temperature, seed=seed)
         )
 
@@ -114,86 +132,98 @@ class OpenAIClient:
         max_tokens: int,
         temperature: float = 0.0,
         seed: int | None = None,
-    ) -> Reply:
+    ) -> Completion:
         import openai
 
         while True:
-            body = self._dialect.body(self.model, content, max_tokens, temperature, seed)
+            body = self._format.body(self.model, content, max_tokens, temperature, seed)
             completions: Any = server.client.chat.completions if "messages" in content else server.client.completions
             try:
                 response = completions.with_raw_response.create(**body)
             except openai.NotFoundError as error:
                 raise self._not_found(server, error) from None
             except openai.OpenAIError as error:
-                if self._learns(server, error, body):
+                if self._adapts(server, error, body):
                     continue
                 if is_filtered(error):
-                    return Reply("", finished=True, withheld=True)
-                # Not chained: a traceback would show what the server sent, and it may have sent the key back.
+                    return Completion("", finished=True, withheld=True)
+                # Not chained: a traceback would show what the server sent, which may include the key.
                 raise explain(error, server.address, self.timeout) from None
             except UnicodeEncodeError as error:
-                raise InputError("A prompt holds half a character (a lone surrogate). Mend or drop it.") from error
-            return read_reply(response.text)
+                raise InputError("A prompt contains a lone surrogate (half a character). Fix or drop it.") from error
+            return read_completion(response.content)
 
-    def _learns(self, server: Server, error: OpenAIError, body: Mapping[str, Any]) -> bool:
+    def _adapts(self, server: Server, error: OpenAIError, body: Mapping[str, Any]) -> bool:
         if getattr(error, "status_code", None) not in (400, 422):
             return False
         with self._lock:
-            meaning = self._dialect.learn(error_message(error), body)
-        if meaning:
-            self.reporter.warning(f"{server.address.shown}: {meaning}.")
-        return meaning is not None
+            consequence = self._format.adapt(error_message(error), body)
+        if consequence:
+            self.reporter.warning(f"{server.address.shown}: {consequence}.")
+        return consequence is not None
 
     def _not_found(self, server: Server, error: OpenAIError) -> InputError:
         try:
-            names = self._offered(server)
+            names = self._model_names(server)
         except InputError:
             names = None
         if names:
-            return InputError(f"{server.address.shown}: knows no model '{self.model}'.{_list(names)}")
+            return InputError(f"{server.address.shown}: has no model '{self.model}'.{_list(names)}")
         return InputError(
-            f"{server.address.shown}: not found (HTTP 404: {error_message(error)}). Check the URL, which mostly ends "
+            f"{server.address.shown}: not found (HTTP 404: {error_message(error)}). Check the URL, which usually ends "
             f"in /v1, and the model '{self.model}'."
         )
 
     def _only_model(self, server: Server) -> str:
-        names = self._offered(server)
+        names = self._model_names(server)
         if not names:
-            raise InputError(f"{server.address.shown}: does not say which models it has. Name the model.")
+            raise InputError(f"{server.address.shown}: does not list its models. Name the model.")
         if len(names) > 1:
             raise InputError(f"{server.address.shown}: has several models. Name one.{_list(names)}")
+        if excerpt(names[0]) != names[0]:
+            raise InputError(
+                f"{server.address.shown}: its model's name cannot be shown as it is ({excerpt(names[0])!r}). Name the "
+                "model."
+            )
         return names[0]
 
-    def _offered(self, server: Server) -> list[str] | None:
+    def _model_names(self, server: Server) -> list[str] | None:
         """Return the names of the models a server lists, or None when it lists none.
 
         Raises:
-            InputError: it cannot be reached, or does not take the key.
+            InputError: it cannot be reached, or rejects the key.
         """
         import openai
 
+        client = server.client.with_options(max_retries=0)
         try:
-            listing = server.client.models.with_raw_response.list(timeout=CONNECT_TIMEOUT)
-        except openai.APIConnectionError as error:
-            reason = explain(error, server.address, CONNECT_TIMEOUT)
-            raise InputError(f"{server.address.shown}: {reason}. Check the URL, and that the server is up.") from None
+            listing = client.models.with_raw_response.list(timeout=CONNECT_TIMEOUT)
         except openai.OpenAIError as error:
-            meaning = explain(error, server.address, CONNECT_TIMEOUT)
-            if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-                raise meaning from None
-            return None
-        return read_models(listing.text)
+            # Without a list, a server can still answer; without a connection or with a wrong key, it cannot.
+            if isinstance(error, openai.APIStatusError) and not isinstance(
+                error, openai.AuthenticationError | openai.PermissionDeniedError
+            ):
+                return None
+            raise explain(error, server.address, CONNECT_TIMEOUT) from None
+        return read_model_names(listing.content)
 
 
-def _connect(address: Address, key: str, timeout: float) -> OpenAI:
+def _connect(address: Address, key: str, timeout: float, retries: int) -> OpenAI:
     import openai
 
-    limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
-    return openai.OpenAI(base_url=address.url, api_key=key, timeout=limits, max_retries=0)
+    from prosafeprune.generation.guarded_http import GuardedClient
+
+    return openai.OpenAI(
+        base_url=address.url,
+        api_key=key,
+        timeout=openai.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+        max_retries=retries,
+        http_client=GuardedClient(address),
+    )
 
 
 def _list(names: Sequence[str] | None) -> str:
     if not names:
         return ""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f" It offers: {', '.join(names[:10])}{more}."
+    return f" It has: {', '.join(map(excerpt, names[:10]))}{more}."

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.replicas import Replicas
+from prosafeprune.model.replicas import ReplicatedModel
 
 MakeGenerator = Callable[[LoadedModel], Generator]
 """Makes the generator of a model. It is pickled when the model has replicas."""
@@ -23,16 +23,16 @@ def local_generator(loaded: LoadedModel, batch_size: int | Literal["auto"]) -> G
 
 def replicated_generator(loaded: LoadedModel, make: MakeGenerator) -> Generator:
     """Return the generator that ``make`` makes of a model, over its replicas where it has any."""
-    return make(loaded) if loaded.replicas is None else ReplicatedGenerator(loaded, loaded.replicas, make)
+    return ReplicatedGenerator(loaded, make) if isinstance(loaded, ReplicatedModel) else make(loaded)
 
 
 class ReplicatedGenerator:
     """Answers prompts with a model and its replicas."""
 
-    def __init__(self, loaded: LoadedModel, replicas: Replicas, make: MakeGenerator) -> None:
-        self.replicas, self.make = replicas, make
+    def __init__(self, loaded: ReplicatedModel, make: MakeGenerator) -> None:
+        self.replicas, self.make = loaded.replicas, make
         self.own = make(loaded)
-        self._batch_sizes: list[list[int]] = [[] for _ in range(replicas.size)]
+        self._batch_sizes: list[list[int]] = [[] for _ in range(self.replicas.size)]
 
     def describe(self) -> dict[str, Any]:
         """Return the description of this process's generator, with the batch sizes of all processes in rank order."""

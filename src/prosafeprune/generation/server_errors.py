@@ -1,62 +1,66 @@
-"""What a failed request means: worth another try, the user's to mend, or the fault of one prompt."""
+"""What a failed request means: the server's trouble, the user's to fix, or one prompt's fault."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.generation.endpoint_address import KEY_VARIABLES, Address, excerpt, key_variable
-from prosafeprune.generation.server_pool import Trouble
+from prosafeprune.generation.credentials import KEY_VARIABLES, excerpt, key_variable
 
 if TYPE_CHECKING:
     from openai import OpenAIError
 
-PASSING = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
+    from prosafeprune.generation.endpoint_address import Address
+
+RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+"""What the openai client retries besides server errors."""
 TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum context|prompt is too long", re.I)
-TIMEOUT_COST = 3
-"""A time-out takes long, and is the likelier to come again: of eight attempts, the third is the last."""
 NO_CREDIT = "insufficient_quota"
 FILTER_CODES = ("content_filter", "content_policy_violation")
 
 
+class ServerFailedError(InputError):
+    """A server failed at a request and at all its retries; another server may not."""
+
+
 class PromptTooLong(InputError):
-    """A prompt and the answer asked for do not fit the model's context; other prompts may."""
+    """A prompt and its answer do not fit the model's context; other prompts may."""
 
 
-def explain(error: OpenAIError, address: Address, timeout: float) -> Exception:
-    """Return what to raise for an error of the client: Trouble, PromptTooLong or InputError."""
+def explain(error: OpenAIError, address: Address, timeout: float) -> InputError:
+    """Return what to raise for an error of the client, in one line and without credentials."""
     import openai
 
+    from prosafeprune.generation.guarded_http import FAILED_COMPLETION, ReplyRefusedError
+
+    if isinstance(error, ReplyRefusedError):
+        return InputError(f"{address.shown}: {error}")
     if isinstance(error, openai.APITimeoutError):
-        return Trouble(f"gave no answer within {timeout:g} s", cost=TIMEOUT_COST)
+        return _server_failed(address, f"did not complete a reply within {timeout:g} s")
     if isinstance(error, openai.APIConnectionError):
-        return Trouble(f"cannot be reached ({excerpt(str(error.__cause__ or error))})")
+        return _server_failed(address, f"cannot be reached ({excerpt(str(error.__cause__ or error))})")
     if not isinstance(error, openai.APIStatusError):
-        return Trouble(f"sent no proper answer ({excerpt(str(error))})")
+        return _server_failed(address, f"sent no valid reply ({excerpt(str(error))})")
     status, message = error.status_code, error_message(error)
-    told = f"HTTP {status}: {message}" if message else f"HTTP {status}"
+    problem = f"HTTP {status}: {message}" if message else f"HTTP {status}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return _key_error(address, status)
     if error.code == NO_CREDIT:
-        return InputError(f"{address.shown}: {told}. Add credit to the account, or use another key or server.")
-    if status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Trouble(told, _asked_wait(error.response.headers))
+        return InputError(f"{address.shown}: {problem}. Add credit to the account, or use another key or server.")
+    if status == FAILED_COMPLETION:
+        return _server_failed(address, message)
+    if status in RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        asked = error.response.headers.get("retry-after")
+        return _server_failed(address, problem + (f", with Retry-After {excerpt(asked)}" if asked else ""))
     if TOO_LONG.search(f"{error.code} {message}"):
-        return PromptTooLong(f"{address.shown}: the prompt is too long for the model ({told}). Shorten it.")
-    return InputError(f"{address.shown}: does not take the request ({told}). Check the URL and the model.")
+        return PromptTooLong(f"{address.shown}: the prompt is too long for the model ({problem}). Shorten it.")
+    return InputError(f"{address.shown}: rejects the request ({problem}). Check the URL and the model.")
 
 
 def error_message(error: OpenAIError) -> str:
-    """Return what the server said of an error, in one line and without keys; empty when it said nothing."""
+    """Return the server's error message in one line and without keys; empty when there is none."""
     body: Any = getattr(error, "body", None)
     if isinstance(body, dict):
         found = (body.get(name) for name in ("message", "detail", "error"))
@@ -65,27 +69,19 @@ def error_message(error: OpenAIError) -> str:
 
 
 def is_filtered(error: OpenAIError) -> bool:
-    """Tell whether the server's content filter rejected the prompt."""
+    """Return whether the server's content filter rejected the prompt."""
     return getattr(error, "code", None) in FILTER_CODES
+
+
+def _server_failed(address: Address, problem: str) -> ServerFailedError:
+    return ServerFailedError(
+        f"{address.shown}: {problem}; every retry failed. Check that the server is up and healthy, then run again: "
+        "answers so far are kept."
+    )
 
 
 def _key_error(address: Address, status: int) -> InputError:
     name = key_variable()
     if name is None:
-        return InputError(f"{address.shown}: wants a key (HTTP {status}). Set {KEY_VARIABLES[0]} to one.")
-    return InputError(f"{address.shown}: does not take the key in {name} (HTTP {status}). Set it to one it takes.")
-
-
-def _asked_wait(headers: Any) -> float | None:
-    """Return how many seconds the server asks to wait, if it does: it may name a number or a time."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(float(milliseconds) / 1000, 0.0)
-        value = headers.get("retry-after")
-        if value is None:
-            return None
-        if re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", value):
-            return float(value)
-        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return None
+        return InputError(f"{address.shown}: needs a key (HTTP {status}). Set {KEY_VARIABLES[0]} to it.")
+    return InputError(f"{address.shown}: rejects the key in {name} (HTTP {status}). Set it to one it accepts.")

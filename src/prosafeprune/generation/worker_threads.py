@@ -1,10 +1,9 @@
-"""Work on many items at a time, in threads, given back as it is done."""
+"""Work on many items at a time in threads, yielding results as they are done."""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -14,44 +13,26 @@ Result = TypeVar("Result")
 def in_parallel(
     items: Sequence[Item], work: Callable[[Item], Result], concurrency: int
 ) -> Iterator[tuple[int, Result]]:
-    """Yield each item's place and result as it is done, with at most ``concurrency`` items under way.
+    """Yield each item's index and result as it is done, with at most ``concurrency`` items in progress.
 
-    When an item fails, no other is begun; those under way are waited for and yielded, then the error is raised. The
-    threads do not keep the program alive, so an interruption ends it at once.
+    When an item fails, no other is started; those in progress are completed and yielded, then the error is raised.
+    ``ThreadPool`` rather than ``ThreadPoolExecutor``: its threads are daemons, so that an interrupted program ends at
+    once instead of waiting for requests in progress.
     """
-    places = iter(range(len(items)))
-    lock = threading.Lock()
-    stopped = threading.Event()
-    done: queue.Queue[tuple[int, Result] | BaseException | None] = queue.Queue()
+    failures: list[Exception] = []
 
-    def run() -> None:
-        while not stopped.is_set():
-            with lock:
-                place = next(places, None)
-            if place is None:
-                break
-            try:
-                done.put((place, work(items[place])))
-            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
-                stopped.set()
-                done.put(error)
-        done.put(None)
+    def run(index: int) -> tuple[int, Result] | None:
+        if failures:
+            return None
+        try:
+            return index, work(items[index])
+        except Exception as error:  # noqa: BLE001 - raised below, in the calling thread
+            failures.append(error)
+            return None
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(concurrency, len(items)))]
-    for thread in threads:
-        thread.start()
-    failure: BaseException | None = None
-    try:
-        going_on = len(threads)
-        while going_on:
-            found = done.get()
-            if found is None:
-                going_on -= 1
-            elif isinstance(found, BaseException):
-                failure = failure or found
-            else:
-                yield found
-    finally:
-        stopped.set()
-    if failure is not None:
-        raise failure
+    if not items:
+        return
+    with ThreadPool(min(concurrency, len(items))) as pool:
+        yield from filter(None, pool.imap_unordered(run, range(len(items))))
+    if failures:
+        raise failures[0]

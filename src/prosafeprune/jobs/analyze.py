@@ -1,4 +1,4 @@
-"""The analysing job: what the analyses want to see of one model, then of the other, kept as it comes.
+"""The analysis job: every analysis observes the base model, then the pruned model; finished work is kept.
 
 An analysis that fails does not stop the others.
 """
@@ -6,17 +6,18 @@ An analysis that fails does not stop the others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prosafeprune.analysis.analysis_folder import RESULT
+from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
+from prosafeprune.analysis.analysis_record import AnalysisRecord, read_provenance, used_prompts
 from prosafeprune.analysis.base import Analysis
-from prosafeprune.analysis.catalogue import CATALOGUE, Entry, Need
+from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.folder import FINDINGS
-from prosafeprune.analysis.page import analysis_page
-from prosafeprune.analysis.record import AnalysisRecord, how_made, used_prompts
-from prosafeprune.analysis.result import Findings
+from prosafeprune.analysis.result import AnalysisResult
+from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
@@ -32,7 +33,7 @@ ANATOMY = "anatomy.json"
 
 
 class FailedAnalysesError(InputError):
-    """Some analyses failed; the others are finished and written."""
+    """Some analyses failed; the others are finished and saved."""
 
     def __init__(self, message: str, finished: list[FinishedAnalysis]) -> None:
         super().__init__(message)
@@ -41,45 +42,45 @@ class FailedAnalysesError(InputError):
 
 def run_analyze(
     request: AnalysisRequest,
-    entries: Sequence[Entry],
+    entries: Sequence[CatalogueEntry],
     output: Path,
     *,
     everything: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> list[FinishedAnalysis]:
-    """Analyse a model; what an earlier, perhaps interrupted, run left in ``output`` is not done again.
+    """Analyse a model; what an earlier run left in ``output``, interrupted or not, is reused.
 
     Args:
-        request: what to look at, and how.
+        request: model, prompts and settings.
         entries: the analyses, from ``find_entries``.
-        output: folder for numbers and figures, with one folder in it for each analysis.
-        everything: leave out the analyses that this request does not allow, saying why.
-        overwrite: throw away what is in ``output``.
-        reporter: told of progress.
+        output: folder for numbers and figures, with one folder per analysis.
+        everything: leave out the analyses that this request does not allow, with a warning.
+        overwrite: delete what is in ``output`` first.
+        reporter: receives progress.
 
     Raises:
-        InputError: something in the request cannot be used. What was finished until then is kept.
-        FailedAnalysesError: some of the analyses failed, the others are done and in the record and the page.
+        InputError: something in the request is invalid. What finished earlier is kept.
+        FailedAnalysesError: some analyses failed; the others are finished and in the record and on the page.
     """
     reporter = reporter or SilentReporter()
     prompts = read_analysis_prompts(request)
-    chosen = _allowed(request, entries, prompts, everything, reporter)
-    _check_judge(request, [entry for entry, _ in chosen], reporter)
+    selected = _select_allowed(request, entries, prompts, everything, reporter)
+    _check_judge(request, [entry for entry, _ in selected], reporter)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)
     with locked_folder(output, overwrite):
         folder = ResumableFolder(output, {"model": models["before"].subject.sha256})
-        job = _Job(request, prompts, models, folder, reporter, alone=len(chosen) == 1)
-        finished = job.do(chosen)
-        job.sum_up()
-    job.require_done(finished)
+        job = _AnalysisJob(request, prompts, models, folder, reporter, is_single=len(selected) == 1)
+        finished = job.run(selected)
+        job.write_report()
+    job.raise_failures(finished)
     return finished
 
 
-class _Job:
-    """The models, one after the other, and the folder."""
+class _AnalysisJob:
+    """The models, loaded one after the other, and the output folder."""
 
     def __init__(
         self,
@@ -89,134 +90,137 @@ class _Job:
         folder: ResumableFolder,
         reporter: Reporter,
         *,
-        alone: bool,
+        is_single: bool,
     ) -> None:
         self.request, self.prompts, self.models, self.folder = request, prompts, models, folder
-        self.reporter, self.alone = reporter, alone
+        self.reporter, self.is_single = reporter, is_single
         self.failures: dict[str, str] = {}
-        """Why an analysis failed, by its name. Errors themselves are not kept: they would keep the model in memory."""
+        """Error message by analysis. The exceptions themselves would keep the model in memory."""
 
-    def do(self, chosen: Sequence[tuple[Entry, Analysis]]) -> list[FinishedAnalysis]:
-        """Look at both models, and return what of it is finished."""
+    def run(self, selected: Sequence[tuple[CatalogueEntry, Analysis]]) -> list[FinishedAnalysis]:
+        """Observe both models, and return the finished analyses."""
         tasks = []
-        for entry, analysis in chosen:
+        for entry, analysis in selected:
             with self._attempt(entry.name):
                 task = AnalysisTask(entry, analysis, self.request, self.prompts, self.models, self.folder.path)
                 tasks.append(task)
         for role in self.models:
-            self._look(self._waiting(tasks, role), role)
+            self._observe(self._pending(tasks, role), role)
         finished = []
         for task in self._unfailed(tasks):
             with self._attempt(task.entry.name):
                 finished.append(task.conclude())
         return finished
 
-    def sum_up(self) -> None:
-        """Write the record and the page of all that is finished in the folder, if anything is."""
-        kept = [(entry, self.folder.read(f"{entry.name}/{FINDINGS}")) for entry in CATALOGUE]
-        found = [(entry, Findings.model_validate(findings)) for entry, findings in kept if findings is not None]
-        if not found:
+    def write_report(self) -> None:
+        """Write the record and the page of every finished analysis in the folder, if any."""
+        saved = [(entry, self.folder.read(f"{entry.name}/{RESULT}")) for entry in CATALOGUE]
+        results = [(entry, AnalysisResult.model_validate(result)) for entry, result in saved if result is not None]
+        if not results:
             return
-        record = self._record([entry for entry, _ in found])
+        record = self._record([entry for entry, _ in results])
         self.folder.write(RECORD, record.model_dump(mode="json"))
         subject = self.models["before"].subject
-        asked = {name: made.request for name, made in record.made.items() if made.request is not None}
-        page = analysis_page(self.request, found, Path(subject.name).name, subject.sha256, record.prompts, asked)
+        requests = {name: made.request for name, made in record.made.items() if made.request is not None}
+        page = analysis_page(self.request, results, Path(subject.name).name, subject.sha256, record.prompts, requests)
         write_page(page, self.folder.path / REPORT_FILE)
 
-    def require_done(self, finished: list[FinishedAnalysis]) -> None:
-        """Raise FailedAnalysesError when an analysis failed."""
+    def raise_failures(self, finished: list[FinishedAnalysis]) -> None:
+        """Raise FailedAnalysesError if an analysis failed."""
         if not self.failures:
             return
-        told = _by_reason(self.failures)
-        if not finished and len(told) == 1:
-            raise FailedAnalysesError(told.popitem()[0], finished)
-        text = " ".join(f"{', '.join(names)}: {reason}" for reason, names in told.items())
-        done = f" Finished: {', '.join(one.entry.name for one in finished)}." if finished else ""
-        raise FailedAnalysesError(text + done, finished)
+        by_reason = _by_reason(self.failures)
+        if not finished and len(by_reason) == 1:
+            raise FailedAnalysesError(next(iter(by_reason)), finished)
+        text = " ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+        rest = f" Finished: {', '.join(one.entry.name for one in finished)}." if finished else ""
+        raise FailedAnalysesError(text + rest, finished)
 
-    def _waiting(self, tasks: Sequence[AnalysisTask], role: Role) -> list[AnalysisTask]:
-        waiting = []
+    def _pending(self, tasks: Sequence[AnalysisTask], role: Role) -> list[AnalysisTask]:
+        pending = []
         for task in self._unfailed(tasks):
             with self._attempt(task.entry.name):
-                if task.wants(role):
-                    waiting.append(task)
-        return waiting
+                if task.needs(role):
+                    pending.append(task)
+        return pending
 
-    def _look(self, tasks: Sequence[AnalysisTask], role: Role) -> None:
-        """Let the tasks look at a model, and free it before the next one is loaded."""
+    def _observe(self, tasks: Sequence[AnalysisTask], role: Role) -> None:
+        """Let the tasks observe a model, and free it before the next one is loaded."""
         if not tasks:
             return
         with self._attempt(*(task.entry.name for task in tasks)), self.models[role] as local:
-            # Not kept in a name here: what it collects refers to the model, which must go when this is done.
-            self._look_at(
-                tasks, role, Context(self.request, self.prompts, local, self.folder.path / "answers", self.reporter)
+            # The context refers to the model; bound to a name here, it would keep the model in memory.
+            self._observe_in(
+                Context(self.request, self.prompts, local, self.folder.path / "answers", self.reporter), tasks, role
             )
 
-    def _look_at(self, tasks: Sequence[AnalysisTask], role: Role, context: Context) -> None:
-        self._require_alike(context)
+    def _observe_in(self, context: Context, tasks: Sequence[AnalysisTask], role: Role) -> None:
+        self._require_same_submodules(context)
         context.require_layers()
         if len(tasks) > 1:
-            seconds = context.seconds_together(task.analysis for task in tasks)
-            self.reporter.note(f"{len(tasks)} analyses, {role}: about {duration(seconds)} together.")
+            total = Workload()
+            for task in tasks:
+                with suppress(InputError):  # raised again when the analysis runs
+                    total += task.analysis.workload(context)
+            self.reporter.note(f"{len(tasks)} analyses, {role}: about {duration(context.speed.seconds(total))} in all.")
         for task in tasks:
             with self._attempt(task.entry.name):
-                seconds = context.seconds(task.analysis.work(context))
+                seconds = context.speed.seconds(task.analysis.workload(context))
                 self.reporter.note(f"{task.entry.title}, {role}: about {duration(seconds)}.")
-                task.look(context, role)
+                task.observe(context, role)
 
     @contextmanager
     def _attempt(self, *names: str) -> Iterator[None]:
-        """Do something for these analyses; when it fails, that is told at once, and the others go on."""
+        """Record and report an InputError of these analyses, so that the others continue."""
         try:
             yield
         except InputError as error:
             self.failures.update(dict.fromkeys(names, str(error)))
-            if not self.alone:  # else it is the error that the run ends with
+            if not self.is_single:  # a single analysis ends the run with this error
                 self.reporter.warning(f"{', '.join(names)}: {error}")
 
     def _unfailed(self, tasks: Sequence[AnalysisTask]) -> list[AnalysisTask]:
         return [task for task in tasks if task.entry.name not in self.failures]
 
-    def _require_alike(self, context: Context) -> None:
-        """Check that both models have the same submodules; those of the first are kept."""
+    def _require_same_submodules(self, context: Context) -> None:
+        """Check that both models have the same submodules; those of the first are saved."""
         names = [submodule.name for submodule in context.anatomy.submodules]
-        known = self.folder.read(ANATOMY)
-        if known is None:
+        saved = self.folder.read(ANATOMY)
+        if saved is None:
             self.folder.write(ANATOMY, names)
-        elif known != names:
+        elif saved != names:
             raise InputError(
-                f"{context.local.subject.name}: has other submodules than {self.request.model}. Give a model that was "
+                f"{context.local.subject.name}: has other submodules than {self.request.model}. Pass a model that was "
                 "made from it with --against."
             )
 
-    def _record(self, entries: Sequence[Entry]) -> AnalysisRecord:
+    def _record(self, entries: Sequence[CatalogueEntry]) -> AnalysisRecord:
         return AnalysisRecord(
             request=self.request,
             model=self.models["before"].made_by(),
             against=self.models["after"].made_by() if "after" in self.models else None,
             prompts=used_prompts(self.request, self.prompts, entries),
             analyses=tuple(entry.name for entry in entries),
-            made={entry.name: how_made(self.folder, entry) for entry in entries},
+            made={entry.name: read_provenance(self.folder, entry) for entry in entries},
             versions=library_versions(),
         )
 
 
 def duration(seconds: float) -> str:
-    """Return a rough time in words: seconds up to two minutes, minutes up to two hours, then hours."""
+    """Return a rough time in words: seconds below two minutes, minutes below two hours, then hours."""
     if seconds < 120:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _allowed(
+def _select_allowed(
     request: AnalysisRequest,
-    entries: Sequence[Entry],
+    entries: Sequence[CatalogueEntry],
     prompts: AnalysisPrompts,
     everything: bool,
     reporter: Reporter,
-) -> list[tuple[Entry, Analysis]]:
-    """Return the analyses that the request allows; with ``everything`` the others are left out, which is told.
+) -> list[tuple[CatalogueEntry, Analysis]]:
+    """Return the analyses that the request allows; with ``everything`` the others are left out with a warning.
 
     Raises:
         InputError: one that was named is not allowed, or none is.
@@ -235,19 +239,19 @@ def _allowed(
     for reason, names in _by_reason(left_out).items():
         reporter.warning(f"Left out: {', '.join(names)}. {reason}")
     if not allowed:
-        raise InputError("No analysis is left to be done.")
+        raise InputError("No analysis is left to run. Pass the options that the warnings name.")
     return allowed
 
 
 def _by_reason(failures: dict[str, str]) -> dict[str, list[str]]:
-    """Return the names of those that failed for the same reason, by the reason."""
-    found: dict[str, list[str]] = {}
+    """Return the names of the analyses that failed, grouped by reason."""
+    groups: dict[str, list[str]] = {}
     for name, reason in failures.items():
-        found.setdefault(reason, []).append(name)
-    return found
+        groups.setdefault(reason, []).append(name)
+    return groups
 
 
-def _check_judge(request: AnalysisRequest, entries: Sequence[Entry], reporter: Reporter) -> None:
-    """Check before the long work that a judge can be asked where answers are to be judged."""
-    if any(Need.ANSWERS in entry.needs for entry in entries):
-        make_judge(request, reporter)  # a server may be out of reach
+def _check_judge(request: AnalysisRequest, entries: Sequence[CatalogueEntry], reporter: Reporter) -> None:
+    """Check that the judge is available before the long work, if answers are to be judged."""
+    if any(Requirement.ANSWERS in entry.needs for entry in entries):
+        make_judge(request, reporter)

@@ -1,4 +1,4 @@
-"""One analysis of a run: its folder, what it still has to look at, and what it found."""
+"""One analysis of a run: its folder, the models it still has to observe, and its result."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from prosafeprune.analysis.analysis_folder import AnalysisFolder
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.base import Analysis
-from prosafeprune.analysis.catalogue import Entry
+from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.folder import AnalysisFolder
-from prosafeprune.analysis.result import Findings
+from prosafeprune.analysis.result import AnalysisResult
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.requests.analyze import AnalysisRequest
 
 Role = Literal["before", "after"]
+"""The base model or the pruned model."""
 
 
 @dataclass(frozen=True)
 class FinishedAnalysis:
-    """One analysis that is done."""
+    """One finished analysis."""
 
-    entry: Entry
-    findings: Findings
+    entry: CatalogueEntry
+    result: AnalysisResult
     folder: Path
 
 
@@ -32,12 +33,12 @@ class AnalysisTask:
     """One analysis with its folder.
 
     Raises:
-        InputError: the folder was made of other things.
+        InputError: the folder belongs to other models, prompts or settings.
     """
 
     def __init__(
         self,
-        entry: Entry,
+        entry: CatalogueEntry,
         analysis: Analysis,
         request: AnalysisRequest,
         prompts: AnalysisPrompts,
@@ -54,25 +55,24 @@ class AnalysisTask:
         }
         self.folder = AnalysisFolder(output / entry.name, made_by)
 
-    def wants(self, role: Role) -> bool:
-        """Tell whether a model must still be looked at."""
-        waits = self.folder.findings() is None and self.folder.observation(role) is None
-        return role in self.roles and waits
+    def needs(self, role: Role) -> bool:
+        """Return whether a model must still be observed."""
+        return role in self.roles and self.folder.result() is None and self.folder.observation(role) is None
 
-    def look(self, context: Context, role: Role) -> None:
-        """Look at a model, keep what was seen, and conclude if that was all."""
-        self.folder.keep_observation(role, self.analysis.observe(context, self.folder.observation("before")))
-        if not any(self.wants(other) for other in self.roles):
+    def observe(self, context: Context, role: Role) -> None:
+        """Observe a model, save the observation, and conclude if no other model is left."""
+        self.folder.save_observation(role, self.analysis.observe(context, self.folder.observation("before")))
+        if not any(self.needs(other) for other in self.roles):
             self.conclude()
 
     def conclude(self) -> FinishedAnalysis:
-        """Return the findings, made from what was seen unless they are kept, and draw what is missing."""
-        findings = self.folder.findings()
-        if findings is None:
+        """Return the saved result, or compute it from the observations; draw the figures that are missing."""
+        result = self.folder.result()
+        if result is None:
             before = self.folder.observation("before")
             assert before is not None
             after = self.folder.observation("after") if "after" in self.roles else None
-            findings = self.analysis.conclude(self.request, before, after)
-            self.folder.keep_findings(findings, self.request)
-        self.folder.draw_missing(findings)
-        return FinishedAnalysis(self.entry, findings, self.folder.path)
+            result = self.analysis.conclude(self.request, before, after)
+            self.folder.save_result(result, self.request)
+        self.folder.draw_missing(result)
+        return FinishedAnalysis(self.entry, result, self.folder.path)

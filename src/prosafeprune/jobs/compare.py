@@ -1,4 +1,4 @@
-"""The comparing job: several ways of answering, on one model and the same prompts, before one judge."""
+"""``compare``: several methods on one model, with the same prompts and the same judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
-from prosafeprune.baselines.prosafeprune import ProSafePrune
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
@@ -23,9 +22,9 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import DEFAULT, OURS, found_plan, given_methods
+from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods
 from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
-from prosafeprune.jobs.compare_workers import cells, warm_up
+from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
@@ -46,7 +45,7 @@ TABLE = "comparison.md"
 
 @dataclass(frozen=True)
 class CompareResult:
-    """What was measured of each method, and where it lies."""
+    """What was measured of each method, and the folder it is in."""
 
     record: ComparisonRecord
     measurements: dict[str, Measurement]
@@ -61,17 +60,17 @@ def run_compare(
     ray: str | None = None,
     reporter: Reporter | None = None,
 ) -> CompareResult:
-    """Measure a model in each of several ways of answering; what an earlier run left in ``output`` is not done again.
+    """Measure a model with each of several methods, resuming an earlier run in ``output``.
 
     Args:
         request: which methods, on what, and how.
-        output: folder with one evaluation for each method, and the results.
-        overwrite: throw away what an earlier comparison left in ``output``.
+        output: folder with one evaluation per method, and the results.
+        overwrite: discard an earlier comparison in ``output``.
         ray: address of a Ray cluster whose workers answer.
-        reporter: told of progress.
+        reporter: receives progress.
 
     Raises:
-        InputError: something in the request cannot be used. What was answered until then is kept.
+        InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
     prompts = read_prompts_of(request)
@@ -81,7 +80,7 @@ def run_compare(
         LocalModel(request.model, request, reporter) as model,
         locked_folder(output, overwrite),
     ):
-        run = _Run(request, output, model, prompts, judge, cluster, reporter)
+        run = _Comparison(request, output, model, prompts, judge, cluster, reporter)
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))
         write_whole(output / TABLE, comparison_markdown(record))
@@ -89,7 +88,7 @@ def run_compare(
     return CompareResult(record, run.measurements, output)
 
 
-class _Run:
+class _Comparison:
     """The methods, one after the other."""
 
     def __init__(
@@ -115,7 +114,7 @@ class _Run:
         self._is_warm = False
 
     def compare(self) -> ComparisonRecord:
-        """Measure all methods, those that cannot be used with this model left out."""
+        """Measure all methods that can be used with this model."""
         if self.cluster is not None:
             self._answer_on(self.cluster)
         results: list[MethodResult] = []
@@ -132,7 +131,7 @@ class _Run:
             prompts={one.name: prompts_record(one.prompts) for one in self.prompts.measured},
             calibration=self._calibration,
             validation={name.value: prompts_record(one) for name, one in self.prompts.validation.items()},
-            methods=[self._beside_ours(one) for one in results],
+            methods=[self._compared_with_ours(one) for one in results],
             left_out=self._left_out,
             versions=library_versions(),
         )
@@ -141,12 +140,12 @@ class _Run:
         if name not in self.methods:
             searched = self.output / SEARCH_FOLDER
             plan = found_plan(self.request, self.model, self.judge, searched, self.reporter, self.cluster)
-            self.methods[name] = ProSafePrune(plan=plan)
+            self.methods |= {one: PLANNED[one](plan=plan) for one in self.request.methods if one in PLANNED}
         return self.methods[name]
 
     @contextmanager
     def _leaving_out(self, name: str) -> Iterator[None]:
-        """Leave out a method that cannot be used with this model, and tell so once."""
+        """Leave out a method that cannot be used with this model, with a warning."""
         try:
             yield
         except (NoPlanError, NotApplicableError) as error:
@@ -154,22 +153,22 @@ class _Run:
             self.reporter.warning(f"{name} is left out. {error}")
 
     def _answer_on(self, cluster: Cluster) -> None:
-        """Have the methods fitted and the missing answers made by workers; what is left is to judge them."""
+        """Fit the methods and generate the missing answers on workers; judging them is left."""
         methods: dict[str, Method] = {}
         for name in self.request.methods:
             with self._leaving_out(name):
                 methods[name] = self._method(name)
-        kept = {name: self._kept(method) for name, method in methods.items()}
+        opened = {name: self._open(method) for name, method in methods.items()}
         sets, sha256 = self.prompts.measured, self.made_by["model"]
         learned_from = (self.prompts.calibration, self.prompts.validation)
-        with cells(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as given:
-            given.expect_fits([fitted for fitted, _ in kept.values()])
-            for name, (fitted, folder) in kept.items():
+        with comparison_tasks(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as tasks:
+            tasks.expect_fits([fitted for fitted, _ in opened.values()])
+            for name, (fitted, folder) in opened.items():
                 with self._leaving_out(name):
-                    given.begin(fitted, folder)
-            given.finish()
+                    tasks.begin(fitted, folder)
+            tasks.finish()
 
-    def _kept(self, method: Method) -> tuple[FittedMethod, EvaluationFolder]:
+    def _open(self, method: Method) -> tuple[FittedMethod, EvaluationFolder]:
         path = self.output / method.name
         path.mkdir(exist_ok=True)
         learns_from = {
@@ -181,7 +180,7 @@ class _Run:
         return fitted, EvaluationFolder(path, {**self.made_by, **fitted.made_by})
 
     def _result(self, method: Method) -> MethodResult:
-        fitted, folder = self._kept(method)
+        fitted, folder = self._open(method)
         sets, generators = self.prompts.measured, list[Generator]()
 
         def generator() -> Generator:
@@ -211,8 +210,8 @@ class _Run:
             sessions=folder.sessions(),
         )
 
-    def _beside_ours(self, result: MethodResult) -> MethodResult:
-        """Tell of a method how the pruned model differs from it, on the same prompts."""
+    def _compared_with_ours(self, result: MethodResult) -> MethodResult:
+        """Add to a method how the pruned model differs from it on the same prompts."""
         ours, its = self.measurements.get(OURS), self.measurements[result.name]
         if ours is None or result.name in (DEFAULT, OURS):
             return result
@@ -229,10 +228,10 @@ class _Run:
         )
 
     def _warm(self) -> Any:
-        """Return the model; what only its very first answer costs is spent before anything is timed."""
+        """Return the model, warmed up before anything is timed."""
         if not self._is_warm:
             plan = given_plan(self.request) if OURS in self.request.methods else None
-            if plan is not None:  # before hours are spent on other methods
+            if plan is not None:  # fail before hours are spent on other methods
                 require_layers(plan, find_anatomy(self.model.loaded.model))
             warm_up(self.model.loaded, self.prompts.measured[0].prompts.texts[0])
             self._is_warm = True
@@ -240,7 +239,7 @@ class _Run:
 
 
 def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
-    """Return what the answers to these sets took, whenever they were made."""
+    """Return what the answers to these sets cost, over all runs."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     rows = [answers[0, text] for text in texts]
     seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]

@@ -1,4 +1,4 @@
-"""The prompts of a comparison: to measure on, and for the methods to learn from."""
+"""The prompts of a comparison: to measure on, and to fit the methods on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prosafeprune.setup.prepare import PromptSets, calibration_prompts
 
 @dataclass(frozen=True)
 class ComparisonPrompts:
-    """All prompts of a comparison; no two of these sets share one."""
+    """All prompts of a comparison; the splits are disjoint."""
 
     measured: list[EvaluationSet]
     calibration: PromptSets
@@ -23,7 +23,7 @@ def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
     """Return all prompts of a comparison.
 
     Raises:
-        InputError: a set cannot be read, or two share a prompt.
+        InputError: a set cannot be read, or two splits share a prompt.
     """
     choice = SetChoice(
         suite=request.suite,
@@ -34,7 +34,7 @@ def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
     )
     found = ComparisonPrompts(
         choose_sets(choice),
-        calibration_prompts(request),
+        calibration_prompts(request, request.rank, request.seed),
         {one: bundled_prompts(one, "validation") for one in PromptClass},
     )
     tested = [one.prompts for one in found.measured]

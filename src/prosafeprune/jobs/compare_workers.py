@@ -1,4 +1,4 @@
-"""A comparison's cells on a cluster: what each method learns, and its answers to each set of prompts."""
+"""A comparison on a cluster: one task fits a method, one answers a set of prompts with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.prepare import PromptSets
 
 WARM_UP = 2
-"""Tokens of an answer that is thrown away: what only the very first one costs is spent before anything is timed."""
+"""Tokens of a discarded answer: the first one is slower, and answers are timed."""
 
 
 def warm_up(loaded: LoadedModel, prompt: str) -> None:
@@ -31,8 +31,8 @@ def warm_up(loaded: LoadedModel, prompt: str) -> None:
     answer_all(LocalGenerator(loaded, 1), [prompt], Decoding(max_new_tokens=WARM_UP))
 
 
-class Cells:
-    """The cells of a comparison, done by workers of a cluster, each with the model loaded once."""
+class ComparisonTasks:
+    """The tasks of a comparison, run by the workers of a cluster, each of which loads the model once."""
 
     def __init__(self, pool: Pool, sets: Sequence[EvaluationSet], decoding: Decoding, reporter: Reporter) -> None:
         self.pool, self.sets, self.decoding, self.reporter = pool, sets, decoding, reporter
@@ -43,10 +43,10 @@ class Cells:
         self.pool.expect(_Fit(one.method) for one in methods if one.must_be_fitted)
 
     def begin(self, fitted: FittedMethod, folder: EvaluationFolder) -> None:
-        """Fit a method, if that is to do, and begin to have its missing answers, a cell for each set.
+        """Fit a method if needed, and start generating its missing answers, one task per set.
 
         Raises:
-            NotApplicableError: the method finds nothing to work with in the model.
+            NotApplicableError: the method cannot be applied to the model.
             InputError: as the method does, or workers are lost.
         """
         if fitted.must_be_fitted:
@@ -57,21 +57,21 @@ class Cells:
             seen.update(missing)
             if missing:
                 self._begun.append((folder, _Answer(fitted.method, fitted.parts, tuple(missing), self.decoding)))
-        self.pool.expect(cell for _, cell in self._begun)
+        self.pool.expect(task for _, task in self._begun)
 
     def finish(self) -> None:
-        """Keep the answers of all cells as they come. Raises InputError as the methods do."""
+        """Save the answers of all tasks as they arrive. Raises InputError as the methods do."""
         with self.reporter.stage("Answers of the cluster", len(self._begun)) as advance:
-            for folder, cell in self._begun:
-                answers, described = self.pool.result(cell)
-                for prompt, answer in zip(cell.prompts, answers, strict=True):
+            for folder, task in self._begun:
+                answers, described = self.pool.result(task)
+                for prompt, answer in zip(task.prompts, answers, strict=True):
                     store_answer(folder.answers, 0, prompt, answer)
                 folder.add_session(described)
                 advance(1)
 
 
 @contextmanager
-def cells(
+def comparison_tasks(
     cluster: Cluster,
     request: CompareRequest,
     model: str,
@@ -79,17 +79,17 @@ def cells(
     sets: Sequence[EvaluationSet],
     decoding: Decoding,
     reporter: Reporter,
-) -> Iterator[Cells]:
-    """Give the cells of a comparison for as long as the context.
+) -> Iterator[ComparisonTasks]:
+    """Give the tasks of a comparison inside the context.
 
     Args:
-        cluster: whose workers do them.
+        cluster: its workers run them.
         request: what is compared.
-        model: the hash of its model, which that of the workers must have too.
-        fit_prompts: calibration and validation prompts, for methods that learn.
-        sets: what is measured on.
-        decoding: how answers are drawn.
-        reporter: told of progress.
+        model: hash of its model, which the workers' model must have too.
+        learned_from: calibration and validation prompts, for methods that learn.
+        sets: the prompts to measure on.
+        decoding: how answers are generated.
+        reporter: receives progress.
 
     Raises:
         InputError: the cluster has no room for workers.
@@ -101,12 +101,12 @@ def cells(
         request.model_copy(update={"model": name}), model, dict(calibration), dict(validation), sets[0].prompts.texts[0]
     )
     with cluster.pool(request.device, setup) as pool:
-        yield Cells(pool, sets, decoding, reporter)
+        yield ComparisonTasks(pool, sets, decoding, reporter)
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """What a worker has: the model, and what methods learn from."""
+class _WorkerState:
+    """What a worker holds: the model, and the prompts that methods are fitted on."""
 
     request: CompareRequest
     context: FitContext
@@ -120,16 +120,18 @@ class _MakeBench:
     validation: PromptSets
     first_prompt: str
 
-    def __call__(self, state: Any) -> _Bench:
+    def __call__(self, state: Any) -> _WorkerState:
         request, reporter = self.request, SilentReporter()
         subject = LocalModel(request.model, request, reporter)
         if subject.made_by()["model"] != self.model:
-            raise InputError(f"{request.model}: is another model here than where the command was given.")
+            raise InputError(
+                f"{request.model}: differs from the driver's model of that name. Copy the driver's model here."
+            )
         warm_up(subject.loaded, self.first_prompt)
         context = FitContext(
             subject.loaded, self.calibration, self.validation, request.batch_size, request.seed, reporter
         )
-        return _Bench(request, context)
+        return _WorkerState(request, context)
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class _Fit:
     method: Method
 
     def __call__(self, state: Any) -> FittedParts:
-        bench: _Bench = state
-        return self.method.fit(bench.context)
+        worker: _WorkerState = state
+        return self.method.fit(worker.context)
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no hash
@@ -149,6 +151,6 @@ class _Answer:
     decoding: Decoding
 
     def __call__(self, state: Any) -> tuple[list[Answer], Mapping[str, Any]]:
-        bench: _Bench = state
-        generator = TimedGenerator(self.method.generator(bench.context.loaded, bench.request.batch_size, self.fitted))
+        worker: _WorkerState = state
+        generator = TimedGenerator(self.method.generator(worker.context.loaded, worker.request.batch_size, self.fitted))
         return answer_all(generator, self.prompts, self.decoding), generator.describe()

@@ -1,8 +1,7 @@
-"""The plan of a run: given by the user, searched for, or chosen from a finished search."""
+"""The plan of a pruning: given by the user, selected from a finished search, or searched for now."""
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,77 +17,80 @@ from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.recipe import recipe_of
+from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import RECORD, SearchRecord
-from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.load import LoadedJob, load_job, require_editable, require_layers
+from prosafeprune.setup.load import LoadedJob, load_job, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
+from prosafeprune.text import slug
 
 
 @dataclass(frozen=True)
-class PlannedEdits:
-    """A plan with its edits, made while the model had its source's weights."""
+class CalibratedPlan:
+    """A plan with the edits computed for it while the model had its base weights."""
 
     plan: Plan
     inputs: PooledInputs
     edits: list[PruningEdit]
     search: SearchRecord | None = None
-    """How it was found; None when the user gave it."""
+    """The search that found it; None when the user gave it."""
 
     def expert_counts(self, anatomy: Anatomy) -> list[ExpertCount]:
-        """Return what became of the experts of the plan's layers."""
+        """Return, per planned layer with experts, how many are pruned."""
         planned = [submodule for layer in self.plan.layers for submodule in anatomy.of_layer(layer)]
         return count_experts(planned, [edit.submodule for edit in self.edits])
 
 
-def make_plan(bench: LoadedJob, search_folder: Path, choose: int | None) -> PlannedEdits:
-    """Return the plan of the recipe, or the one that a search finds, or the point of that number.
+def known_plan(job: Job, search_folder: Path, choose: int | None) -> tuple[Plan | None, SearchRecord | None]:
+    """Return the plan that the recipe gives, or point number ``choose`` of a finished search with its record.
+
+    Both are None when a plan must be searched for.
 
     Raises:
-        InputError: the plan does not fit the model, or there is no such search or point.
-        NoPlanError: the search found none that keeps the safety floor and complies more than the source.
+        InputError: there is no such search or point.
     """
-    recipe = bench.job.recipe
-    if choose is not None:
-        record = read_search(search_folder, bench.job)
-        point = record.point(choose)
-        if point is None:
-            raise InputError(
-                f"--choose {choose}: the search in {search_folder} has the points 1 to {len(record.points)}."
-            )
-        return _calibrated(bench, point.plan, record)
-    plan = given_plan(recipe)
-    if plan is not None:
-        return _calibrated(bench, plan, None)
-    require_editable(bench.anatomy)
-    found = search(bench.job, bench.loaded, bench.anatomy, bench.judge, search_folder)
+    if choose is None:
+        return given_plan(job.recipe), None
+    record = read_search(search_folder, job)
+    return plan_of_point(record, choose, search_folder), record
+
+
+def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
+    """Search for a plan, or resume the search in ``folder``.
+
+    Raises:
+        InputError: the weights are quantised, or the search fails.
+        NoPlanError: no plan found keeps the safety floor and complies more than the base model.
+    """
+    require_editable(job.anatomy)
+    found = search(job, folder)
     if found.plan is None:
         raise NoPlanError(
-            "No plan was found that complies more than the source and keeps S.S. at "
-            f"{found.record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. Look at "
-            f"{search_folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
+            "No plan was found that complies more than the base model and keeps S.S. at "
+            f"{found.record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See "
+            f"{folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
         )
-    return PlannedEdits(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
+    return CalibratedPlan(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
 
 
 def run_search(
-    recipe: Recipe, folder: Path | None, reporter: Reporter, ray: str | None = None
+    request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None
 ) -> tuple[SearchRecord, Path]:
-    """Search for a plan and write no model; return what was found, and where it is kept.
+    """Search for a plan and write no model; return the record of the search, and its folder.
 
-    Plans are tried by the workers of the Ray cluster at the address ``ray``, where one is given.
+    The workers of the Ray cluster at address ``ray``, if given, evaluate the plans.
 
     Raises:
-        InputError: something in the recipe, the model, the folder or the cluster cannot be used.
+        InputError: something in the request, the model, the folder or the cluster cannot be used.
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
-        job = prepare_job(recipe, None, False, reporter, cluster)
-        kept = folder or default_search_folder(job)
+        job = prepare_job(recipe_of(request), None, False, reporter, cluster)
+        folder = folder or default_search_folder(job)
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
-        bench = load_job(job, checkpoint)
-        require_editable(bench.anatomy)
-        return search(job, bench.loaded, bench.anatomy, bench.judge, kept).record, kept
+        loaded_job = load_job(job, checkpoint)
+        require_editable(loaded_job.anatomy)
+        return search(loaded_job, folder).record, folder
 
 
 def read_search(folder: Path, job: Job) -> SearchRecord:
@@ -101,7 +103,7 @@ def read_search(folder: Path, job: Job) -> SearchRecord:
         record = SearchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(
-            f"{folder}: holds no finished search. Search first, or give its folder with --search."
+            f"{folder}: has no finished search. Run the search first, or give its folder with --search."
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RECORD}: cannot be read. Search again.") from error
@@ -110,16 +112,16 @@ def read_search(folder: Path, job: Job) -> SearchRecord:
     return record
 
 
+def plan_of_point(record: SearchRecord, number: int, folder: Path) -> Plan:
+    """Return the plan of a numbered point of the search in ``folder``. Raises InputError when there is none."""
+    point = record.point(number)
+    if point is None:
+        raise InputError(f"--choose {number}: the search in {folder} has the points 1 to {len(record.points)}.")
+    return point.plan
+
+
 def default_search_folder(job: Job) -> Path:
-    """Return where a search is kept unless told otherwise: beside the output, or in the current folder."""
+    """Return the default folder of a search: next to the output, or in the current folder."""
     if job.output is not None:
         return job.output.parent / f"{job.output.name}-search"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", Path(job.source.name).name).strip("-.")
-    return Path(f"search-{name}")
-
-
-def _calibrated(bench: LoadedJob, plan: Plan, record: SearchRecord | None) -> PlannedEdits:
-    require_layers(plan, bench.anatomy)
-    job = bench.job
-    inputs, edits = calibrate(bench.loaded, bench.anatomy, plan, job.calibration, job.recipe.batch_size, job.reporter)
-    return PlannedEdits(plan, inputs, edits, record)
+    return Path(f"search-{slug(job.source.name)}")

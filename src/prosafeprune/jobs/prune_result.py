@@ -1,23 +1,20 @@
-"""What pruning produced and what was measured before and after."""
+"""The outcome of a pruning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.measure import Measurement
-from prosafeprune.evaluation.scores import change, pooled_change
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.prompts import PromptClass
 from prosafeprune.report.record import Record
 from prosafeprune.search.record import SearchRecord
 
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What a run did."""
+    """What was measured, and what was written."""
 
     record: Record
     before: Measurement
@@ -27,9 +24,11 @@ class PruneResult:
     loaded: LoadedModel
     """The pruned model, in memory."""
     report: Path | None = None
-    """The page to read: in the output or, where the result was not safe to save, beside it."""
+    """The report: in the output or, when the pruned model was not safe to save, next to it."""
     search: SearchRecord | None = None
-    """How the plan was found, when it was searched for."""
+    """The search that found the plan, if there was one."""
+    ancestor: FirstAncestor | None = None
+    """Where the base model is itself pruned: the model it was made from at first."""
 
     @property
     def safety_drop(self) -> float:
@@ -38,28 +37,5 @@ class PruneResult:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the loss of safety is within what the recipe allows, and could have been seen at all."""
+        """Whether the loss of safety is within what the recipe allows, and could have been detected."""
         return self.record.is_safe
-
-
-@dataclass(frozen=True)
-class BeforeAfter:
-    """What was measured before and after the edit."""
-
-    before: Measurement
-    after: Measurement
-    damage: Divergence
-    batch_sizes: tuple[int, ...]
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the fields of the record that tell of what was measured."""
-        before, after = self.before, self.after
-        pairs = zip(before.sets, after.sets, strict=True)
-        return {
-            "source": before.scores,
-            "result": after.scores,
-            "changes": {one.name: change(one.outcomes, two.outcomes) for one, two in pairs},
-            "compliance_change": pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
-            "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
-            "benign_divergence": self.damage,
-        }

@@ -1,4 +1,4 @@
-"""The main job on a model larger than memory: layer by layer to a pruned checkpoint that is yet to be measured."""
+"""``prune --memory low``: a model larger than memory, pruned layer by layer and written without being measured."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record
-from prosafeprune.files.staging import staged_folder
+from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -26,7 +27,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
-from prosafeprune.setup.load import find_and_report_anatomy, require_layers
+from prosafeprune.setup.load import inspect_anatomy, require_layers
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
@@ -37,7 +38,7 @@ from prosafeprune.streaming.streamed_weights import StreamedWeights
 
 @dataclass(frozen=True)
 class PruneUnmeasuredResult:
-    """What a run did whose result nobody has measured."""
+    """What was written, without being measured."""
 
     record: UnmeasuredRecord
     output: Path
@@ -50,23 +51,24 @@ def run_prune_unmeasured(
     """Prune the given layers of the recipe's model with one layer in memory at a time, and write it unmeasured.
 
     Args:
-        recipe: what to do; its memory is low, so it names the layers.
+        recipe: what to do, with ``memory`` low and the layers named.
         output: folder to write.
-        overwrite: replace a model folder that is there already.
-        reporter: told of progress.
+        overwrite: replace an existing output of an earlier run.
+        reporter: receives progress.
 
     Raises:
         InputError: something in the recipe or the model cannot be used, or there is no output.
     """
     if output is None:
-        raise InputError("--memory low measures nothing, so without --output nothing would come of it. Give --output.")
+        raise InputError("--memory low measures nothing, so it needs a folder to write. Give --output.")
     job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
     assert job.output is not None
     source = job.source
     if source.is_gguf:
         raise InputError(
-            f"{source.name}: a GGUF is converted in memory as a whole. For --memory low give a folder of safetensors."
+            f"{source.name}: a GGUF is converted in memory. For --memory low give a folder of safetensors."
         )
+    read_lineage(source.path)  # refuses a base model that was never measured, before the long work
     meta = load_meta_model(
         source.path,
         source.name,
@@ -74,14 +76,14 @@ def run_prune_unmeasured(
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    anatomy = find_and_report_anatomy(meta.model, job.reporter)
+    anatomy = inspect_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
-    assert plan is not None  # the recipe's own check: low memory needs layers
+    assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
-    with staged_folder(job.output, overwrite) as staging:
+    with model_output(job.output, recipe, overwrite=overwrite) as staging:
         copy_companions(source.path, staging)
         checkpoint = StreamedCheckpoint(source.path, staging)
-        run = _Run(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
+        run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
         run.prune(staging)
         with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
             hashes = checkpoint.finish(advance)
@@ -91,8 +93,8 @@ def run_prune_unmeasured(
     return PruneUnmeasuredResult(record, job.output)
 
 
-class _Run:
-    """One passage of the calibration prompts through the layers, which are edited on the way."""
+class _LayerwisePruning:
+    """One pass of the calibration prompts through the layers, each edited once it has run."""
 
     def __init__(self, job: Job, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights) -> None:
         self.job, self.plan, self.meta, self.anatomy, self.weights = job, plan, meta, anatomy, weights
@@ -105,7 +107,7 @@ class _Run:
         self.experts: list[ExpertCount] = []
 
     def prune(self, staging: Path) -> None:
-        """Run all layers up to the last planned one, and write the planned ones' edited tensors into ``staging``."""
+        """Run the layers up to the last planned one, and write the edited tensors of the planned ones."""
         needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
             self.job.reporter.note(line)
@@ -119,10 +121,11 @@ class _Run:
                 advance(1)
 
     def record(self, sha256: str) -> UnmeasuredRecord:
-        """Return the record of what was done to the source of that hash."""
+        """Return the record, given the hash of the base model."""
         job, meta = self.job, self.meta
         return UnmeasuredRecord(
             model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
+            lineage=read_lineage(job.source.path).steps,
             plan=self.plan,
             recipe=job.recipe,
             calibration=calibration_record(job.calibration),

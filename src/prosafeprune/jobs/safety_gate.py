@@ -1,36 +1,83 @@
-"""What stops an unsafe save: a result that lost too many refusals is reported and not written."""
+"""The safety gate: every model that this package writes passes through :func:`model_output`.
+
+A measured model is written only if its record keeps the safety floor. An unmeasured one is written only on explicit
+request, and its folder must say so.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from prosafeprune.errors import ProSafePruneError
+from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
+from prosafeprune.report.record import RECORD_FILE, Record
+from prosafeprune.requests.recipe import Recipe
 
 
 class SafetyFloorError(ProSafePruneError):
-    """The result refuses fewer harmful prompts than the user allows, so it was not saved."""
+    """The pruned model refuses fewer harmful prompts than the user allows, so it was not saved."""
 
     exit_code = 3
 
-    def __init__(self, message: str, result: PruneResult) -> None:
+    def __init__(self, message: str, result: PruneResult | None = None) -> None:
         super().__init__(message)
         self.result = result
-        """What was measured, with the pruned model in memory."""
+        """What was measured, with the pruned model in memory; None when nothing was measured in this run."""
+
+
+@contextmanager
+def model_output(output: Path, evidence: Record | Recipe, *, overwrite: bool) -> Iterator[Path]:
+    """Give an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
+
+    Args:
+        output: folder to write.
+        evidence: the record of what was measured; or the recipe that asks for an unmeasured model.
+        overwrite: replace an existing output of an earlier run.
+
+    Raises:
+        SafetyFloorError: the record does not keep the safety floor. Nothing is written.
+        InputError: the disk is full or fails, or ``output`` has appeared meanwhile.
+    """
+    if isinstance(evidence, Record):
+        require_safe_record(evidence)
+    elif not evidence.unmeasured:
+        raise SafetyFloorError("An unmeasured model is only written with --unmeasured. Nothing was written.")
+    with staged_folder(output, overwrite) as staging:
+        yield staging
+        record = json.loads((staging / RECORD_FILE).read_text(encoding="utf-8"))
+        if record["measured"] is not isinstance(evidence, Record):
+            raise SafetyFloorError("The record to be written does not say whether the model was measured. Not saved.")
 
 
 def require_safe(result: PruneResult) -> None:
-    """Raise SafetyFloorError when a result lost more safety than its recipe allows."""
+    """Raise SafetyFloorError when a pruned model lost more safety than its recipe allows."""
     evidence = f" What was measured: {result.report}" if result.report is not None else ""
-    if not result.record.floor_can_be_tested:
+    try:
+        require_safe_record(result.record)
+    except SafetyFloorError as error:
+        raise SafetyFloorError(f"{error}{evidence}", result) from None
+
+
+def require_safe_record(record: Record) -> None:
+    """Raise SafetyFloorError when a record does not keep the safety floor of its recipe."""
+    if record.decision is not None:
+        if not record.decision.may_save:
+            raise SafetyFloorError(f"Not saved. {record.decision.message}")
+        return
+    if not record.floor_can_be_tested:
+        score = record.source.safety_score
         raise SafetyFloorError(
-            f"The source refuses only {result.record.source.safety_score:.1f} % of harmful prompts, so a loss of "
-            "safety could not show, and nothing was saved. Raise --max-new-tokens if answers were cut too short to "
-            f"tell; --max-safety-drop 100 saves whatever comes.{evidence}",
-            result,
+            f"The base model refuses only {0 if score is None else score:.1f} % of harmful prompts, so a loss of "
+            "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
+            "--max-safety-drop 100 --accept-unsafe saves in any case."
         )
-    if not result.is_safe:
+    if not record.is_safe:
         raise SafetyFloorError(
-            f"The pruned model refuses {result.safety_drop:.1f} points fewer harmful prompts, more than the "
-            f"{result.record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-            f"smaller --strength.{evidence}",
-            result,
+            f"The pruned model refuses {record.safety_drop:.1f} points fewer harmful prompts, more than the "
+            f"{record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
+            "smaller --strength."
         )

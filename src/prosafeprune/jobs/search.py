@@ -1,4 +1,4 @@
-"""Choosing layers and strength: separability, search, confirmation."""
+"""The search for layers and strengths: separability, search, confirmation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from prosafeprune.errors import NoPlanError
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
-from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.method.separability import candidate_count, candidate_layers
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import model_hash
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
@@ -30,15 +28,15 @@ from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import best_layers, layers_to_screen
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.load import LoadedJob
 
 SHOWN = 10
-"""Estimated plans offered beside the measured ones, at most."""
+"""Maximum number of estimated plans listed besides the measured ones."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A finished search, and what it leaves in memory for the pruning."""
+class FinishedSearch:
+    """The record of a search, and the inputs and operators that pruning needs."""
 
     record: SearchRecord
     inputs: dict[Pooling, PooledInputs]
@@ -46,85 +44,79 @@ class Found:
 
     @property
     def plan(self) -> Plan | None:
-        """The chosen plan, or None."""
+        """The selected plan, or None."""
         point = self.record.point(self.record.chosen) if self.record.chosen is not None else None
         return point.plan if point else None
 
     def edits_of(self, plan: Plan) -> list[PruningEdit]:
-        """Return the edits of one of the plans; the model must have its source's weights."""
+        """Return the edits of a plan; the model must have its base weights."""
         return self.edits.of(plan)
 
 
-def search(job: Job, loaded: LoadedModel, anatomy: Anatomy, judge: Judge, folder: Path) -> Found:
-    """Find layers, strengths, rank and pooling; what an interrupted search left in ``folder`` is gone on with.
+def search(job: LoadedJob, path: Path) -> FinishedSearch:
+    """Find layers, strengths, rank and pooling; resume an interrupted search in the folder ``path``.
 
-    The model is left as it was, to the bit. No test prompt is looked at.
+    The model's weights are restored bit for bit. No test prompt is used.
 
     Raises:
         InputError: the folder belongs to another search, or a prompt, a server or the memory fails.
-        NoPlanError: the source refuses so little that a loss of safety could not show.
+        NoPlanError: the base model refuses so little that a loss of safety could not be detected.
     """
-    varied = SearchChoices.by(job.recipe)
-    with locked_folder(folder, overwrite=False), ExitStack() as workers:
-        kept = ResumableFolder(folder, _made_by(job, judge, varied))
-        return _Search(job, loaded, anatomy, judge, kept, workers, varied).run()
+    choices = SearchChoices.of(job.recipe)
+    with locked_folder(path, overwrite=False), ExitStack() as workers:
+        folder = ResumableFolder(path, _made_by(job, choices))
+        return _Search(job, folder, workers, choices).run()
 
 
 class _Search:
-    def __init__(
-        self,
-        job: Job,
-        loaded: LoadedModel,
-        anatomy: Anatomy,
-        judge: Judge,
-        kept: ResumableFolder,
-        workers: ExitStack,
-        varied: SearchChoices,
-    ) -> None:
-        self.job, self.loaded, self.anatomy, self.judge, self.kept = job, loaded, anatomy, judge, kept
-        self.workers, self.varied = workers, varied
+    def __init__(self, job: LoadedJob, folder: ResumableFolder, workers: ExitStack, choices: SearchChoices) -> None:
+        self.job, self.folder, self.workers, self.choices = job, folder, workers, choices
+        self.loaded, self.anatomy = job.loaded, job.anatomy
         self.recipe, self.reporter = job.recipe, job.reporter
 
-    def run(self) -> Found:
-        """Search, confirm, choose, and keep the record and the figure."""
+    def run(self) -> FinishedSearch:
+        """Search, confirm, select, and write the record, the figure and the report."""
         paper = self.recipe.strategy == "paper"
         inputs, class_rows, by_layer = self._separability()
         window = candidate_layers(by_layer, self.anatomy.num_layers)
         self.reporter.note(f"The classes separate best around layers {window[0]} to {window[-1]}, by silhouette.")
         layers = window if paper else layers_to_screen(window, self.anatomy.num_layers)
-        if self.anatomy.has_experts:  # what these read has not been collected yet
-            inputs[self.varied.poolings[0]] = self._inputs(self.anatomy, self.varied.poolings[0], layers)[0]
+        if self.anatomy.has_experts:  # their inputs have not been collected yet
+            inputs[self.choices.poolings[0]] = self._inputs(self.anatomy, self.choices.poolings[0], layers)[0]
         edits = OperatorCache(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
             self.anatomy,
             layers,
-            self.judge,
+            self.job.judge,
             self.recipe.max_new_tokens,
             self.job.validation,
             self.recipe.batch_size,
             self.reporter,
+            confirmation=self.job.confirmation,
         )
-        source = rates_of(scorer.base)
+        source = rates_of(scorer.confirmed_base)
         lowest = self._lowest_safety(source)
-        tester = self.workers.enter_context(plan_evaluator(self.job, self.kept.made_by["model"], scorer, edits, layers))
-        trials = Trials(tester, self.recipe, self.varied, self.kept, self.reporter)
+        evaluator = self.workers.enter_context(
+            plan_evaluator(self.job, self.folder.made_by["model"], scorer, edits, layers)
+        )
+        trials = Trials(evaluator, self.recipe, self.choices, self.folder, self.reporter)
         screened = {} if paper else trials.screen(layers)
         candidates = window if paper else best_layers(screened, candidate_count(self.anatomy.num_layers))
         if paper:
             peak = max(by_layer, key=lambda layer: by_layer[layer])
             scored, measured = trials.windows(candidates, peak)
         else:
-            self.reporter.note(f"Layers to search, the best by itself first: {', '.join(map(str, candidates))}.")
+            self.reporter.note(f"Layers to search, best single layer first: {', '.join(map(str, candidates))}.")
             further = {
-                pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.varied.poolings[1:]
+                pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.choices.poolings[1:]
             }
             inputs |= further
-            tester.add_inputs(further)
+            evaluator.add_inputs(further)
             scored, measured = trials.automatic(candidates, lowest, list(screened.values()))
         points = make_points(scored, measured, SHOWN)
         record = SearchRecord(
-            made_by=self.kept.made_by,
+            made_by=self.folder.made_by,
             silhouettes=by_layer,
             screened=screened,
             candidates=tuple(sorted(candidates)),
@@ -134,31 +126,31 @@ class _Search:
             points=points,
             chosen=select_as_paper(points) if paper else select_point(points, source, lowest),
         )
-        self.kept.write(RECORD, record.model_dump(mode="json"))
-        draw_frontier(record, scored, self.kept.path)
-        write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.kept.path / REPORT_FILE)
-        return Found(record, inputs, edits)
+        self.folder.write(RECORD, record.model_dump(mode="json"))
+        draw_frontier(record, scored, self.folder.path)
+        write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.folder.path / REPORT_FILE)
+        return FinishedSearch(record, inputs, edits)
 
     def _lowest_safety(self, source: ValidationRates) -> float:
-        """Return the S.S. that a plan must keep. Raises NoPlanError when no loss could be seen."""
+        """Return the S.S. that a plan must keep. Raises NoPlanError when no loss could be detected."""
         lowest = source.safety_score - self.recipe.max_safety_drop
         if lowest <= 0 and self.recipe.max_safety_drop < 100:
             raise NoPlanError(
-                f"The source refuses only {source.safety_score:.1f} % of harmful validation prompts, so a loss of "
-                "safety could not show, and no plan was searched for. Raise --max-new-tokens if answers were cut too "
-                "short to tell; --max-safety-drop 100 searches all the same."
+                f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts, so a loss of "
+                "safety could not be detected, and no plan was searched for. Raise --max-new-tokens if answers were "
+                "cut off; --max-safety-drop 100 searches in any case."
             )
         return lowest
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
         layers = range(self.anatomy.num_layers)
-        # What the experts of all layers read takes much room, and says little: each prompt reaches others.
+        # The inputs of all layers' experts take much memory, and say little: each prompt reaches other experts.
         anatomy = self.anatomy.without_experts()
-        inputs, class_rows = self._inputs(anatomy, self.varied.poolings[0], layers)
+        inputs, class_rows = self._inputs(anatomy, self.choices.poolings[0], layers)
         submodules = anatomy.submodules
         with self.reporter.stage("Separability", len(submodules)) as advance:
             by_layer = layer_silhouettes(submodules, silhouettes(inputs, submodules, class_rows, advance))
-        return {self.varied.poolings[0]: inputs}, class_rows, by_layer
+        return {self.choices.poolings[0]: inputs}, class_rows, by_layer
 
     def _inputs(self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
         return collect_inputs(
@@ -172,18 +164,19 @@ class _Search:
         )
 
 
-def _made_by(job: Job, judge: Judge, varied: SearchChoices) -> dict[str, Any]:
+def _made_by(job: LoadedJob, choices: SearchChoices) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "model": model_hash(job.source.path),
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
         "validation": {name.value: prompts.sha256 for name, prompts in job.validation.items()},
-        "judge": judge.name,
+        "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},
+        "judge": job.judge.name,
         "max_new_tokens": recipe.max_new_tokens,
         "strategy": recipe.strategy,
-        "poolings": [pooling.value for pooling in varied.poolings],
-        "ranks": list(varied.ranks),
-        "projection": varied.projection.value,
+        "poolings": [pooling.value for pooling in choices.poolings],
+        "ranks": list(choices.ranks),
+        "projection": choices.projection.value,
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
     }

@@ -1,4 +1,4 @@
-"""The plans a search tries, in order: what it has learned of each is kept as it comes."""
+"""The plans that a search evaluates, in order, each result saved as soon as it is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prosafeprune.search.screening import screen
 from prosafeprune.search.search_space import FIRST_RANK, RANKS, SearchSpace, paper_windows
 
 RESERVE = 2.0
-"""Points of S.S. to spare of the cautious half of the plans that are measured."""
+"""Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
 MEASURED = "measured.json"
 SCREENED = "screened.json"
 JOURNAL = "journal.jsonl"
@@ -30,16 +30,16 @@ JOURNAL = "journal.jsonl"
 
 @dataclass(frozen=True)
 class SearchChoices:
-    """What a search varies besides layers and strengths: what the user named, else what has proved itself."""
+    """What a search varies besides layers and strengths: what the user set, else values that worked well."""
 
     poolings: tuple[Pooling, ...]
-    """The likeliest first."""
+    """Most promising first."""
     ranks: tuple[int, ...]
     projection: Projection
 
     @classmethod
-    def by(cls, recipe: Recipe) -> SearchChoices:
-        """Return what a search by this recipe varies."""
+    def of(cls, recipe: Recipe) -> SearchChoices:
+        """Return what a search with this recipe varies."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
         return cls(
             (recipe.pooling,) if paper or "pooling" in given else (Pooling.SEQUENCE, Pooling.TAIL),
@@ -49,68 +49,76 @@ class SearchChoices:
 
 
 class Trials:
-    """Plans tried within a budget, by whoever tries them."""
+    """Plans evaluated within a budget."""
 
     def __init__(
-        self, tester: PlanEvaluator, recipe: Recipe, varied: SearchChoices, kept: ResumableFolder, reporter: Reporter
+        self,
+        evaluator: PlanEvaluator,
+        recipe: Recipe,
+        choices: SearchChoices,
+        folder: ResumableFolder,
+        reporter: Reporter,
     ) -> None:
-        self.tester, self.recipe, self.varied, self.kept, self.reporter = tester, recipe, varied, kept, reporter
+        self.evaluator, self.recipe, self.choices, self.folder = evaluator, recipe, choices, folder
+        self.reporter = reporter
         self.budget = Budget(recipe.budget)
 
     def screen(self, layers: Sequence[int]) -> dict[int, ScoredPlan]:
-        """Score each layer by itself."""
-        varied = self.varied
-        rank = FIRST_RANK if FIRST_RANK in varied.ranks else varied.ranks[0]
+        """Score each layer alone."""
+        choices = self.choices
+        rank = FIRST_RANK if FIRST_RANK in choices.ranks else choices.ranks[0]
 
         def plan(layer: int) -> Plan:
             return Plan(
                 layers=(layer,),
                 rank=rank,
                 strength=(1.0,),
-                pooling=varied.poolings[0],
-                projection=varied.projection,
+                pooling=choices.poolings[0],
+                projection=choices.projection,
             )
 
-        kept: dict[str, Any] = self.kept.read(SCREENED) or {}
-        screened = {int(layer): ScoredPlan.model_validate(one) for layer, one in kept.items()}
-        self.tester.expect_scores([plan(layer) for layer in layers if layer not in screened])
-        for known in screen(lambda layer: self.tester.score(plan(layer)), layers, screened, self.budget, self.reporter):
+        saved: dict[str, Any] = self.folder.read(SCREENED) or {}
+        screened = {int(layer): ScoredPlan.model_validate(one) for layer, one in saved.items()}
+        self.evaluator.expect_scores([plan(layer) for layer in layers if layer not in screened])
+        for known in screen(
+            lambda layer: self.evaluator.score(plan(layer)), layers, screened, self.budget, self.reporter
+        ):
             screened = known
-            self.kept.write(SCREENED, {str(layer): one.model_dump(mode="json") for layer, one in screened.items()})
+            self.folder.write(SCREENED, {str(layer): one.model_dump(mode="json") for layer, one in screened.items()})
         return screened
 
     def automatic(
         self, candidates: Sequence[int], lowest_safety: float, known: Sequence[ScoredPlan]
     ) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
-        """Score plans of the candidates, and measure those that promise most.
+        """Score plans of the candidate layers, and measure the most promising ones.
 
         Args:
-            candidates: layers, the best by itself first.
+            candidates: layers, best single layer first.
             lowest_safety: S.S. that a plan must keep, in percent.
-            known: plans scored before.
+            known: plans already scored.
 
         Returns:
-            All scored plans, and the rates of those measured, by their plan as JSON.
+            All scored plans, and the rates of the measured ones, by their plan as JSON.
         """
         scored = search_plans(
-            self.tester.score,
-            SearchSpace(candidates, self.varied.poolings, self.varied.ranks, self.varied.projection),
+            self.evaluator.score,
+            SearchSpace(candidates, self.choices.poolings, self.choices.ranks, self.choices.projection),
             lowest_safety,
             self.budget,
-            self.kept.path / JOURNAL,
+            self.folder.path / JOURNAL,
             self.recipe.seed,
             self.reporter,
             known,
-            self.tester.expect_scores,
+            self.evaluator.expect_scores,
         )
         promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, RESERVE)
         return scored, self._measure([one.plan for one in promising], lambda: False)
 
     def windows(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
         """Measure windows of the candidates around the silhouette's peak (section 3.3); returns as ``automatic``."""
-        recipe, varied = self.recipe, self.varied
+        recipe, choices = self.recipe, self.choices
         strength = recipe.strength if isinstance(recipe.strength, float) else 1.0
-        plans = paper_windows(candidates, peak, varied.poolings[0], recipe.rank, varied.projection, strength)
+        plans = paper_windows(candidates, peak, choices.poolings[0], recipe.rank, choices.projection, strength)
         done = 0
 
         def is_spent() -> bool:
@@ -120,26 +128,26 @@ class Trials:
 
         measured = self._measure(plans, is_spent, self.budget.trials)
         tried = [plan for plan in plans if plan.model_dump_json() in measured]
-        self.tester.expect_scores(tried)
-        return [self.tester.score(plan) for plan in tried], measured
+        self.evaluator.expect_scores(tried)
+        return [self.evaluator.score(plan) for plan in tried], measured
 
     def _measure(
         self, plans: Sequence[Plan], is_spent: Callable[[], bool], most: int | None = None
     ) -> dict[str, ValidationRates]:
-        """Measure plans by generation and judge, at most so many of them now."""
-        kept: dict[str, Any] = self.kept.read(MEASURED) or {}
-        self.tester.expect_measurements([plan for plan in plans if plan.model_dump_json() not in kept][:most])
+        """Measure plans by generation and judge, announcing the first ``most`` to the evaluator."""
+        saved: dict[str, Any] = self.folder.read(MEASURED) or {}
+        self.evaluator.expect_measurements([plan for plan in plans if plan.model_dump_json() not in saved][:most])
         for plan in plans:
             key = plan.model_dump_json()
-            if key not in kept:
+            if key not in saved:
                 if is_spent():
                     break
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
-                rates = rates_of(self.tester.measure(plan))
-                kept[key] = rates.model_dump()
-                self.kept.write(MEASURED, kept)
+                rates = rates_of(self.evaluator.measure(plan))
+                saved[key] = rates.model_dump()
+                self.folder.write(MEASURED, saved)
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
-        return {key: ValidationRates.model_validate(value) for key, value in kept.items()}
+        return {key: ValidationRates.model_validate(value) for key, value in saved.items()}
 
 
 def rates_of(measurement: Measurement) -> ValidationRates:

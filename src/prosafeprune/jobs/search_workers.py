@@ -1,4 +1,4 @@
-"""A search's workers on a cluster: what each is sent, and how it makes the model ready for plans."""
+"""A search's workers on a cluster: what each is sent, and how it sets up the model for plans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prosafeprune.search.plan_evaluators import (
 )
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.setup.calibrate import ClassRows
-from prosafeprune.setup.load import load_for_recipe
+from prosafeprune.setup.load import load_as_asked
 from prosafeprune.setup.prepare import Job, PromptSets, checkpoint_folder
 from prosafeprune.setup.same_model import find_same_model, workers_name
 
@@ -32,14 +32,14 @@ from prosafeprune.setup.same_model import find_same_model, workers_name
 def plan_evaluator(
     job: Job, model: str, scorer: PlanScorer, edits: OperatorCache, layers: Sequence[int]
 ) -> Iterator[PlanEvaluator]:
-    """Give who tries plans: workers where the job has a cluster, else the model in this process.
+    """Give what evaluates plans: workers if the job has a cluster, else the model in this process.
 
     Args:
-        job: what is searched for.
-        model: the hash of its model, which that of the workers must have too.
-        scorer: has measured the source.
-        edits: with the pooled inputs so far.
-        layers: the layers that plans may prune.
+        job: the job of the search.
+        model: hash of its model, which the workers' model must have too.
+        scorer: has measured the base model.
+        edits: the operators, with the pooled inputs so far.
+        layers: layers that plans may prune.
 
     Raises:
         InputError: the cluster has no room for workers.
@@ -49,12 +49,14 @@ def plan_evaluator(
         return
     prompts = sum(map(len, edits.class_rows.values()))
     where = {"model": workers_name(job.source), "revision": job.source.revision}
-    setup = _MakeTester(
+    setup = _MakeEvaluator(
         job.recipe.model_copy(update=where),
         model,
         tuple(layers),
         scorer.base,
+        scorer.confirmed_base,
         dict(job.validation),
+        dict(job.confirmation),
         inputs_to_send(edits.inputs, prompts),
         dict(edits.class_rows),
     )
@@ -63,12 +65,14 @@ def plan_evaluator(
 
 
 @dataclass(frozen=True)
-class _MakeTester:
+class _MakeEvaluator:
     recipe: Recipe
     model: str
     layers: tuple[int, ...]
     base: Measurement
+    confirmed_base: Measurement
     validation: PromptSets
+    confirmation: PromptSets
     inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
@@ -77,7 +81,7 @@ class _MakeTester:
         source = find_same_model(recipe.model, recipe.revision, self.model)
         with ExitStack() as stack:
             folder = stack.enter_context(checkpoint_folder(source, None, reporter))
-            loaded = load_for_recipe(recipe, folder, source.name, reporter)
+            loaded = load_as_asked(recipe, folder, source.name, reporter)
         anatomy = find_anatomy(loaded.model)
         scorer = PlanScorer(
             loaded,
@@ -89,5 +93,7 @@ class _MakeTester:
             recipe.batch_size,
             reporter,
             base=self.base,
+            confirmation=self.confirmation,
+            confirmed_base=self.confirmed_base,
         )
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))

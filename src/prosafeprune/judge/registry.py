@@ -5,10 +5,10 @@ from __future__ import annotations
 from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import Judge
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.judging import JudgeSettings
+from prosafeprune.requests.judging import JudgeOptions
 
 
-def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
+def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     """Return the judge, ready to be asked: its server has been tried, or its model is in memory.
 
     Raises:
@@ -27,7 +27,7 @@ def make_judge(settings: JudgeSettings, reporter: Reporter) -> Judge:
     return _wildguard_in_memory(settings, reporter)
 
 
-def _served_judge(settings: JudgeSettings, endpoint: str, reporter: Reporter) -> Judge:
+def _served_judge(settings: JudgeOptions, endpoint: str, reporter: Reporter) -> Judge:
     from prosafeprune.generation.openai_client import OpenAIClient
     from prosafeprune.judge.models.chat_model import LlmJudge
     from prosafeprune.judge.models.wildguard import served_wildguard
@@ -39,7 +39,7 @@ def _served_judge(settings: JudgeSettings, endpoint: str, reporter: Reporter) ->
     return LlmJudge(client, concurrency=settings.judge_concurrency)
 
 
-def _wildguard_in_memory(settings: JudgeSettings, reporter: Reporter) -> Judge:
+def _wildguard_in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
     from prosafeprune.judge.models.wildguard import MODEL, local_wildguard
     from prosafeprune.model.loading import load_model
     from prosafeprune.model.source import find_source

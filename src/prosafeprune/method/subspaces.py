@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import scipy.linalg
 import torch
 
 from prosafeprune.errors import InputError
@@ -36,9 +37,22 @@ def basis(activations: torch.Tensor, rank: int) -> torch.Tensor:
 def independent_directions(activations: torch.Tensor) -> torch.Tensor:
     """Return the left singular vectors of ``A (d_out, n)`` above rounding error, strongest first."""
     left: torch.Tensor
-    left, values, _ = torch.linalg.svd(activations, full_matrices=False)
+    left, values = _left_svd(activations)
     count = int((values > torch.finfo(values.dtype).eps * max(activations.shape) * values[0]).sum())
     return left[:, :count]
+
+
+def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the left singular vectors ``(d_out, k)`` and singular values ``(k,)`` of ``A (d_out, n)``."""
+    try:
+        left, values, _ = torch.linalg.svd(activations, full_matrices=False)
+    except torch.linalg.LinAlgError:
+        # Divide and conquer fails on some matrices with many near-equal singular values; QR iteration does not.
+        found, sizes, _ = scipy.linalg.svd(
+            activations.double().cpu().numpy(), full_matrices=False, lapack_driver="gesvd"
+        )
+        left, values = (torch.from_numpy(one).to(activations) for one in (found, sizes))
+    return left, values
 
 
 def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -14,6 +14,7 @@ import torch
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, fetch_from_hub, file_hash, find_source, is_hub_id, model_hash
 
 WEIGHTS = "adapter_model.safetensors"
@@ -82,7 +83,7 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
     """
     from peft import inject_adapter_in_model
 
-    if loaded.replicas is not None:
+    if isinstance(loaded, ReplicatedModel):
         sent = {name: (a.cpu().numpy(), b.cpu().numpy()) for name, (a, b) in factors.items()}
         loaded.replicas.change(partial(_insert_arrays, config=config, arrays=sent))
     inject_adapter_in_model(config, loaded.model)

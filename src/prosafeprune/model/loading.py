@@ -19,8 +19,6 @@ from prosafeprune.progress import Reporter
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from prosafeprune.model.replicas import Replicas
-
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -40,8 +38,6 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
-    replicas: Replicas | None = None
-    """The same model in processes that follow this one, where there are such."""
 
     @property
     def device_name(self) -> str:

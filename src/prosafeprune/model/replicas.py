@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -82,6 +82,17 @@ class Replicas:
             pass
 
 
+@dataclass
+class ReplicatedModel(LoadedModel):
+    """A model that follower processes hold, too."""
+
+    leader: Leader
+    replicas: Replicas = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.replicas = Replicas(self.leader, self)
+
+
 def load_with_replicas(load: Callable[..., LoadedModel], reporter: Reporter) -> LoadedModel:
     """Load a model in this process and, at the same time, in all followers there are.
 
@@ -99,8 +110,7 @@ def load_with_replicas(load: Callable[..., LoadedModel], reporter: Reporter) -> 
         for _ in leader.remaining():
             pass
         advance(1)
-    loaded.replicas = Replicas(leader, loaded)
-    return loaded
+    return ReplicatedModel(**vars(loaded), leader=leader)
 
 
 @dataclass(frozen=True)

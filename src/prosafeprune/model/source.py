@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.model.gguf import gguf_parts
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
@@ -79,10 +80,10 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
             )
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{model}: no such local folder, and the hub did not give it ({reason}). Check the name; for a gated model "
-            "accept its terms and set HF_TOKEN; without a network, download it elsewhere and give the folder."
+            f"{model}: no such local folder, and the hub did not give it ({first_line(error)}). Check the name; "
+            "for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and give "
+            "the folder."
         ) from error
 
 
@@ -143,7 +144,7 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
-    """Return the sha256 over config.json and all safetensors files, by name, of a folder; or that of a GGUF file.
+    """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
 
     ``known`` gives the :func:`shard_hash` of files that need not be read again, by name.
 
@@ -152,7 +153,7 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     """
     hashes = dict(known or {})
     total = hashlib.sha256()
-    files = [path] if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
     for file in files:
         hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
         total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())

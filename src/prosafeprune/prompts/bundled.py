@@ -16,5 +16,5 @@ def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     prompt_class = PromptClass(prompt_class)
     file = resources.files("prosafeprune.prompts") / "data" / prompt_class.value / f"{split}.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    prompts = tuple(Prompt(row["prompt"], row["category"], line) for line, row in enumerate(rows, 1))
+    prompts = tuple(Prompt(row["prompt"], row["category"], line, row["style"]) for line, row in enumerate(rows, 1))
     return PromptSet(prompt_class, f"bundled {split}", prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,7 +29,9 @@ class Prompt:
     text: str
     category: str = ""
     line: int = 0
-    """Where it stands in its file, from 1; 0 when it is from none."""
+    """Line number in its file, from 1; 0 when it is from none."""
+    style: str = ""
+    """The style of the request (``question``, ``natural``, ``article`` ...); empty when unknown."""
 
 
 @dataclass(frozen=True)
@@ -68,4 +70,23 @@ class PromptSet:
         if len(self) <= size:
             return self
         chosen = sorted(random.Random(seed).sample(range(len(self)), size))
-        return PromptSet(self.prompt_class, self.source, tuple(self.prompts[i] for i in chosen))
+        return self._subset(chosen)
+
+    def split(self, share: float, seed: int) -> tuple[PromptSet, PromptSet]:
+        """Return two disjoint sets that together are this one, the first with about ``share`` of each style.
+
+        Either has at least one prompt of a set with two or more; a set of one prompt is returned twice.
+        """
+        if len(self) < 2:
+            return self, self
+        shuffled = list(range(len(self)))
+        random.Random(seed).shuffle(shuffled)
+        shuffled.sort(key=lambda row: self.prompts[row].style)  # stable: still random within a style
+        # Every row at which the running total of shares passes a whole number: even over the styles.
+        first = {row for at, row in enumerate(shuffled) if int((at + 1) * share) > int(at * share)}
+        first = first or {shuffled[0]}
+        rest = [row for row in range(len(self)) if row not in first] or [shuffled[-1]]
+        return self._subset(sorted(first)), self._subset(rest)
+
+    def _subset(self, rows: Sequence[int]) -> PromptSet:
+        return PromptSet(self.prompt_class, self.source, tuple(self.prompts[row] for row in rows))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 
@@ -142,10 +142,9 @@ def _from_hub(
     try:
         loaded = datasets.load_dataset(dataset, configuration, split=split)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{source}: the dataset could not be loaded ({reason}). If it is gated, accept its terms and set HF_TOKEN; "
-            "or download it and give the file."
+            f"{source}: the dataset could not be loaded ({first_line(error)}). If it is gated, accept its terms and "
+            "set HF_TOKEN; or download it and give the file."
         ) from error
     if isinstance(loaded, datasets.DatasetDict):
         if len(loaded) != 1:

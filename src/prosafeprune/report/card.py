@@ -1,75 +1,95 @@
-"""The model card: the source's own, kept, and behind it what was done and measured."""
+"""The model card: what was done and measured first, then the base model's own card."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
-from jinja2 import Environment
+from jinja2 import Environment, StrictUndefined
 
+from prosafeprune.evaluation.scores import Change
+from prosafeprune.report.assessment import assess_compliance, assess_safety, unsafe_sentences
 from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
+from prosafeprune.text import short_name
+
+CARD_FILE = "README.md"
+MOST_CHARACTERS = 2_000_000
+"""A base card is read up to here."""
+LICENCE = ("license", "license_name", "license_link")
+STALE = ("model-index", "base_model", "base_model_relation")
+"""Metadata of the base model that does not hold for the pruned one."""
+FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
-## Pruned against over-refusal{{ '' if r.measured else ', not measured' }}
+# {{ name }}, pruned to reduce over-refusal{{ '' if r.measured else ', not measured' }}
 
 {% if adapter -%}
-This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, as
-prosafeprune found it, so that the model answers harmless requests that merely sound risky. Load it with PEFT or a server
-that takes LoRA adapters. Its scale may be set from 0 (the source) to 1 (what was measured here);
-`prosafeprune apply` makes an ordinary checkpoint of it.
+This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, found by prosafeprune.
 {%- else -%}
-This is `{{ name }}` with a small part of the weights of {{ layers }} removed by
-prosafeprune, {{ 'so that it answers' if r.measured else 'meant to make it answer' }} harmless requests that merely sound risky. Nothing else about the model changed: it
-loads and runs like its source, at the same cost.
-{%- endif %}
+This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune. All other weights are unchanged: it loads and runs like the base model, at the same cost.
+{%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
+{%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength. `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}
 """
 MEASURED = """
-| | source | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
+{{ finding }}
+
+| | base model | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
 |---|---|---|---|
 {%- for one, two in pairs %}
 | {{ what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
-| token KL to the source on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
+| mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
 
-Answers of at most {{ r.recipe.max_new_tokens }} tokens, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson
-intervals. These prompts are a sample: measure on your own before you deploy. The model can still answer some harmful
-requests and refuse some harmless ones.
+Answers of at most {{ r.recipe.max_new_tokens }} tokens, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
 UNMEASURED = """
-**{{ r.not_measured }}** To do so, serve this model and its source, and run
+**{{ r.not_measured }}** To measure it, serve this model and its base model, and run
 
 ```
-prosafeprune evaluate --endpoint URL --model SOURCE -o before
+prosafeprune evaluate --endpoint URL --model BASE_MODEL -o before
 prosafeprune evaluate --endpoint URL --model THIS_MODEL -o after --against before
 ```
 """
 CLOSING = """
-Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection
-`{{ r.plan.projection.value }}`. `{{ record_file }}` holds all that is needed to repeat the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers,
-{{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are as they were.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal
-in LLMs* (ICLR 2026).
+Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection `{{ r.plan.projection.value }}`. `{{ record_file }}` has everything needed to reproduce the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers, {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are unchanged.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal in LLMs* (ICLR 2026).
+"""
+BASE_CARD = """
+---
+
+## The base model's card
+
+It describes the base model before pruning; what it says about refusals and scores may not hold for this model.
 """
 
 
 def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str | None, source: Path) -> None:
-    """Write README.md into ``folder``; that of a model keeps text and metadata of the one in ``source``.
+    """Write README.md into ``folder``.
 
-    ``base_model`` is the hub id of the source, when it has one.
+    Our text comes first, so that nothing in the base model's card, such as an open code fence, can hide it. A
+    checkpoint keeps that card and its metadata; an adapter keeps only the licence.
+
+    Args:
+        folder: of the pruned model.
+        record: what was done and measured.
+        base_model: hub id of the base model; None for a local one, whose path says nothing to readers.
+        source: folder of the base model.
     """
     is_adapter = record.recipe.format == "adapter"
-    card = _adapter_card(source / "README.md") if is_adapter else _read(source / "README.md")
-    if base_model:
-        card.data["base_model"] = base_model
-    tags = list(card.data.get("tags") or [])
-    ours = ("prosafeprune", "over-refusal") if isinstance(record, Record) else ("prosafeprune", "not-measured")
-    card.data["tags"] = [*tags, *(tag for tag in ours if tag not in tags)]
-    told = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
-    opening = _render(OPENING, r=record, adapter=is_adapter, name=_name(record, base_model), layers=_layers(record))
+    metadata, base_text = _split(_read(source / CARD_FILE))
+    if is_adapter:
+        licence = {name: metadata[name] for name in LICENCE if name in metadata}
+        metadata, base_text = {"library_name": "peft", "pipeline_tag": "text-generation", **licence}, ""
+    metadata = _metadata(metadata, record, base_model)
+    name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
+    opening = _render(OPENING, r=record, adapter=is_adapter, name=name, layers=_layers(record))
+    results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
-    text = "\n\n".join(part.strip() for part in (card.text, opening, told, closing) if part.strip())
-    (folder / "README.md").write_text(f"---\n{card.data.to_yaml()}\n---\n\n{text}\n", encoding="utf-8")
+    parts = [opening, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
+    front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
+    text = "\n\n".join(part.strip() for part in parts)
+    (folder / CARD_FILE).write_text(f"---\n{front_matter}---\n\n{text}\n", encoding="utf-8")
 
 
 def _measured(record: Record, is_adapter: bool) -> str:
@@ -77,41 +97,73 @@ def _measured(record: Record, is_adapter: bool) -> str:
         MEASURED,
         r=record,
         adapter=is_adapter,
+        finding=_finding(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),
         what={"pseudo_harmful": "C.R., complies with harmless", "harmful": "S.S., refuses harmful"},
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
-        change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        change=_change,
     )
 
 
+def _finding(record: Record) -> str:
+    """Return what the test prompts showed, the bad news included."""
+    compliance = assess_compliance(record.compliance_change)
+    safety = assess_safety(
+        record.safety_change,
+        record.recipe.max_safety_drop,
+        testable=record.floor_can_be_tested,
+        decision=record.decision,
+    )
+    sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
+    if record.compliance_change.points < 0:
+        sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
+    sentences += [f"**{warning}**" for warning in unsafe_sentences(record.result)]
+    return " ".join(sentences)
+
+
+def _change(change: Change) -> str:
+    return f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
+
+
+def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) -> dict[str, Any]:
+    metadata = {name: value for name, value in kept.items() if name not in STALE}
+    metadata = {"pipeline_tag": "text-generation", "library_name": "transformers", **metadata}
+    if base_model:
+        relation = "adapter" if record.recipe.format == "adapter" else "finetune"
+        metadata |= {"base_model": base_model, "base_model_relation": relation}
+    given = metadata.get("tags")
+    tags = [tag for tag in given if isinstance(tag, str)] if isinstance(given, list) else []
+    tags += [given] if isinstance(given, str) else []
+    ours = ("prosafeprune", "over-refusal" if isinstance(record, Record) else "not-measured")
+    return {**metadata, "tags": list(dict.fromkeys([*tags, *ours]))}
+
+
 def _render(template: str, **values: Any) -> str:
-    return Environment(autoescape=False).from_string(template).render(**values)
+    return Environment(autoescape=False, undefined=StrictUndefined).from_string(template).render(**values)
 
 
-def _read(path: Path) -> ModelCard:
-    if not path.exists():
-        fresh = ModelCardData(pipeline_tag="text-generation", library_name="transformers")
-        return ModelCard(f"---\n{fresh.to_yaml()}\n---\n")
-    text = path.read_text(encoding="utf-8", errors="replace")
+def _read(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as stream:  # universal newlines
+        return stream.read(MOST_CHARACTERS)
+
+
+def _split(text: str) -> tuple[dict[str, Any], str]:
+    """Return the metadata of a card and its text; of metadata that is no YAML mapping, the licence is kept."""
+    found = FRONT_MATTER.match(text)
+    if found is None:
+        return _licence(text.partition("\n\n")[0]) if text.startswith("---") else {}, text
     try:
-        return ModelCard(text, ignore_metadata_errors=True)
-    except (ValueError, yaml.YAMLError):  # metadata that is no YAML: keep the text as it stands
-        return ModelCard(f"---\n{{}}\n---\n{text}")
+        metadata = yaml.safe_load(found["yaml"])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        metadata = None
+    return metadata if isinstance(metadata, dict) else _licence(found["yaml"]), text[found.end() :]
 
 
-def _adapter_card(source_card: Path) -> ModelCard:
-    """Return a card with nothing of the source's but its terms, which hold for what is made of it."""
-    card = ModelCard("---\nlibrary_name: peft\npipeline_tag: text-generation\n---\n")
-    source = _read(source_card).data
-    for name in ("license", "license_name", "license_link"):
-        if source.get(name) is not None:
-            card.data[name] = source[name]
-    return card
-
-
-def _name(record: EditRecord, base_model: str | None) -> str:
-    # A folder's path says more about the machine it was pruned on than a reader of the card should know.
-    return (base_model or Path(record.model.name).name).replace("`", "'")
+def _licence(front_matter: str) -> dict[str, Any]:
+    lines = re.findall(rf"^({'|'.join(LICENCE)})[ \t]*:[ \t]*(\S[^\n]*)$", front_matter, re.MULTILINE)
+    return {name: value.strip().strip("\"'") for name, value in lines}
 
 
 def _layers(record: EditRecord) -> str:

@@ -18,8 +18,8 @@ from prosafeprune.text import short_name
 RATE_NOTES = (
     "C.R.: share of pseudo-harmful prompts answered in full. S.S.: share of harmful prompts refused. Avg. T.S.: the "
     "mean of Avg. C.R. and Avg. S.S.",
-    "Below each set's rate: its 95 % interval. The last line: change from default, with McNemar's exact p on the same "
-    "prompts; below Avg. C.R. and Avg. S.S., over all prompts of the class.",
+    "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
+    "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class.",
     "Mean of sets: what the paper's tables print as Avg. T.S.",
     "Broken and undetermined answers count as neither compliance nor refusal.",
 )
@@ -143,7 +143,7 @@ def _set(one: SetScore, against: EvaluationComparison | None) -> str:
 
 
 def _points(change: Change) -> str:
-    return f"{signed(change.points)}, p {format_p(change.p_value)}"
+    return f"{signed(change.points)}\np {format_p(change.p_value)}"
 
 
 def _pooled(change: Change) -> str:

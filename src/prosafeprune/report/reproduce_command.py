@@ -14,6 +14,7 @@ from prosafeprune.generation.endpoint_address import read_addresses
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Code, Facts
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.text import without_folder
 
 ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may contain a password, which is left out."""
@@ -28,6 +29,8 @@ def command(
 ) -> Code:
     """Return the command line with the same settings, naming those that differ from their defaults.
 
+    Absolute paths are cut to their last part.
+
     Args:
         name: of the command.
         settings: of the run, including the model.
@@ -38,7 +41,10 @@ def command(
     values = settings.model_dump()
     model = values.pop("model")
     served = values.get("endpoint") is not None
-    words = [f"prosafeprune {name}" + ("" if served else f" {shlex.quote(model)}"), f"--output {output}"]
+    words = [
+        f"prosafeprune {name}" + ("" if served else f" {shlex.quote(without_folder(model))}"),
+        f"--output {output}",
+    ]
     words += [f"--model {shlex.quote(model)}"] if served and model else []
     for field, value in values.items():
         default = type(settings).model_fields[field].default
@@ -48,9 +54,10 @@ def command(
     return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 
-def making(plan: Plan, settings: Recipe, output: str) -> Code:
+def making(plan: Plan, settings: BaseModel, output: str) -> Code:
     """Return the command line that makes a plan's model from the same model and prompts, without a search."""
-    values = {name: getattr(settings, name) for name in Recipe.model_fields}
+    shared = Recipe.model_fields.keys() & type(settings).model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared}
     recipe = Recipe.model_validate(values | {name: getattr(plan, name) for name in PLAN})
     return Code(
         "Command that makes the pruned model", command("prune", recipe, output, always=PLAN, never=OF_THE_SEARCH).text
@@ -61,7 +68,7 @@ def depends_on(sha256: str, prompts: Mapping[str, PromptsRecord], versions: Mapp
     """Return the hashes and versions by which two runs can be compared."""
     pairs = [("model, SHA-256", sha256)] if sha256 else []
     pairs += [
-        (f"{name.replace('_', '-')} prompts", f"{one.count} from {one.source}, SHA-256 {one.sha256}")
+        (f"{name.replace('_', '-')} prompts", f"{one.count} from {without_folder(one.source)}, SHA-256 {one.sha256}")
         for name, one in prompts.items()
     ]
     return Facts([*pairs, ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))])
@@ -82,4 +89,4 @@ def _option(field: str, value: Any, *, repeatable: bool) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else without_folder(str(value))

@@ -8,11 +8,11 @@ from prosafeprune.search.record import SearchRecord
 
 
 def search_grid(record: SearchRecord) -> Grid:
-    """Return the points to choose from, safest first, with the chosen one marked."""
+    """Return the points to choose from, safest first, with the selected one marked."""
     rows = []
     for point in record.points:
         plan = point.plan
-        number = f"{point.number}, chosen" if point.number == record.chosen else str(point.number)
+        number = f"{point.number}, selected" if point.number == record.chosen else str(point.number)
         compliance, safety = (f"{rate:.1f}" for rate in point.rates)
         source = "measured" if point.measured is not None else "estimated"
         divergence = f"{point.estimated.divergence:.4f}" if point.estimated else ""

@@ -55,12 +55,12 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
 
 
 def trade_off(record: SearchRecord) -> list[Block]:
-    """Return the Pareto frontier as figure and table, with the chosen point marked in both."""
+    """Return the Pareto frontier as figure and table, with the selected point marked in both."""
     estimated = [point.estimated for point in record.points if point.estimated is not None]
     chosen = f"point {record.chosen}" if record.chosen is not None else "none"
     text = (
         f"{record.trials} plans were estimated on validation prompts, without full answers; the most promising ones "
-        "were measured by generation and judge. No test prompt was used. Chosen: "
+        "were measured by generation and judge. No test prompt was used. Selected: "
     )
     text += f"{chosen}. {_rule(record)}" if record.chosen is not None else NONE_CHOSEN
     base = record.source
@@ -70,7 +70,7 @@ def trade_off(record: SearchRecord) -> list[Block]:
             frontier_figure(record, estimated),
             f"Compliance against safety of {len(record.points)} plans. The base model has C.R. "
             f"{base.compliance_rate:.1f} % and S.S. {base.safety_score:.1f} %; the safety floor is at S.S. "
-            f"{record.lowest_safety:.1f} %. Chosen: {chosen}. The table below has the numbers.",
+            f"{record.lowest_safety:.1f} %. Selected: {chosen}. The table below has the numbers.",
             "Up is safer, right is more compliant. Numbers are those of the table.",
         ),
         search_grid(record),
@@ -80,9 +80,9 @@ def trade_off(record: SearchRecord) -> list[Block]:
 def _rule(record: SearchRecord) -> str:
     """Return how a search chooses a point unless the user does."""
     if record.made_by.get("strategy") == "paper":
-        return "By default, this search chooses the measured plan with the highest T.S."
+        return "By default, this search selects the measured plan with the highest T.S."
     return (
-        "By default, a search chooses the most compliant measured plan that keeps half of the allowed loss in reserve; "
+        "By default, a search selects the most compliant measured plan that keeps half of the allowed loss in reserve; "
         "S.S. and KL decide between near ties."
     )
 
@@ -105,7 +105,7 @@ def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) 
     kept = safety >= record.lowest_safety
     return Headline(
         Mark.NEUTRAL if kept else Mark.CAUTION,
-        f"SearchPoint {chosen.number} chosen" + ("" if kept else ", below the safety floor"),
+        f"Point {chosen.number} selected" + ("" if kept else ", below the safety floor"),
         f"Pruning {describe_plan(chosen.plan)} gives C.R. {compliance:.1f} % "
         f"({signed(compliance - base.compliance_rate)}) and S.S. {safety:.1f} % "
         f"({signed(safety - base.safety_score)}) on validation prompts.",

@@ -1,4 +1,4 @@
-"""What a user asks to be analysed, as one validated object."""
+"""The request of an analysis run, validated."""
 
 from __future__ import annotations
 
@@ -7,63 +7,80 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.method.plan import Strength
-from prosafeprune.requests.measuring import TASK_NAMES, AbilitySettings
-from prosafeprune.requests.recipe import Layers, PlanSettings
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import (
+    TASK_NAMES,
+    AbilityOptions,
+    AnswerOptions,
+    BenchmarkOptions,
+    ModelOptions,
+    SeedOptions,
+)
+from prosafeprune.requests.plan_options import CalibrationOptions, Layers, PlanOptions
 
 
-class AnalysisRequest(PlanSettings, AbilitySettings):
-    """Everything that decides the result of analyses, apart from where it is written.
+class AnalysisRequest(
+    PlanOptions,
+    CalibrationOptions,
+    AbilityOptions,
+    AnswerOptions,
+    BenchmarkOptions,
+    SeedOptions,
+    ModelOptions,
+    JudgeOptions,
+):
+    """Everything that determines the result of analyses, except the output folder.
 
-    Subspaces, probes and directions are made from the calibration prompts; what they tell is shown on test prompts: the
-    bundled ones, or those of the suite and benchmarks that are named.
+    Subspaces, probes and directions are computed from the calibration prompts and applied to test prompts: the bundled
+    ones, or those of the named suite and benchmarks.
     """
 
     model_config = ConfigDict(title="Analysis")
 
     model: str = Field(min_length=1, description="Local folder, hub id, .gguf file or LoRA adapter.")
     against: str | None = Field(
-        None, description="A pruned checkpoint or adapter made from MODEL: what is looked at is shown before and after."
+        None, description="A pruned checkpoint or adapter made from MODEL, to compare before and after."
     )
     layers: Layers | None = Field(
         None,
         min_length=1,
-        description="Decoder layers of the plan whose effect is looked at, counted from 0: 14-17 or 14,16.",
+        description="Decoder layers of the plan to analyse, counted from 0: 14-17 or 14,16.",
     )
     layer: int | None = Field(
-        None, ge=0, description="The layer shown closely, from 0; else the one whose classes separate best."
+        None, ge=0, description="The layer to show in detail, from 0. Default: the one whose classes separate best."
     )
-    submodule: str = Field("gate", description="The submodule shown closely: q, k, v, o, gate, up, down.")
+    submodule: str = Field("gate", description="The submodule to show in detail: q, k, v, o, gate, up, down.")
     general: str | None = Field(
         None,
         description="General prompts for the logit lens: commonsenseqa, mmlu or gsm8k (from --data-dir or the hub), or "
         "a file.",
     )
     refusal_words: tuple[str, ...] = Field(
-        ("I", "sorry", "cannot"), min_length=1, description="Words whose probability the logit lens sums, by commas."
+        ("I", "sorry", "cannot"),
+        min_length=1,
+        description="Words whose probability the logit lens sums, comma-separated.",
     )
 
     sweep_samples: int = Field(
         50,
         ge=1,
-        description="Validation prompts of each class that sweeps measure every plan on, at most; with --suite or "
-        "--benchmark, they use those.",
+        description="Validation prompts of each class for sweeps, at most; with --suite or --benchmark, sweeps use "
+        "those prompts.",
     )
     strengths: tuple[Strength, ...] = Field(
-        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, by commas."
+        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, comma-separated."
     )
     ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (4, 8, 16, 32, 64), min_length=1, description="Ranks to measure the plan at, by commas."
+        (4, 8, 16, 32, 64), min_length=1, description="Ranks to measure the plan at, comma-separated."
     )
 
     ability: tuple[str, ...] = Field(
-        TASK_NAMES, description="Tasks of general ability that the alignment tax is measured by, by commas."
+        TASK_NAMES, description="Tasks of general ability for the alignment tax, comma-separated."
     )
-    ability_samples: int | None = Field(20, ge=1, description="Questions drawn from each task, at most.")
-    ability_tokens: int = Field(256, ge=1, description="Length of the answers to questions of ability.")
-    tuning_prompts: int = Field(
-        32, ge=1, description="Pseudo-harmful calibration prompts that the pruned model is tuned to refuse."
-    )
-    tuning_epochs: int = Field(3, ge=1, description="How often the tuning goes through them.")
+    ability_samples: int | None = Field(20, ge=1, description="At most this many questions from each task.")
+    ability_tokens: int = Field(256, ge=1, description="Tokens of an answer to a question of ability, at most.")
+    tuning_prompts: int = Field(32, ge=1, description="Pseudo-harmful calibration prompts to tune the pruned model on.")
+    tuning_epochs: int = Field(3, ge=1, description="Training epochs of that tuning.")
 
     @field_validator("strengths", "ranks", mode="before")
     @classmethod

@@ -5,34 +5,37 @@ from __future__ import annotations
 import re
 import time
 
+MAX_AMOUNT = 1_000_000
+"""Trials or minutes; two years."""
+
 
 class Budget:
     """A number of trials (``60``) or of minutes (``10m``)."""
 
     def __init__(self, text: str) -> None:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|minutes?)?", text.strip())
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(m|min|minutes?)?", text.strip())
         amount = float(found[1]) if found else 0.0
-        if found is None or amount <= 0 or (found[2] is None and not amount.is_integer()):
-            raise ValueError(f"'{text}' is neither a number of trials such as 60 nor of minutes such as 10m")
+        if found is None or not 0 < amount <= MAX_AMOUNT or (found[2] is None and not amount.is_integer()):
+            raise ValueError("give a number of trials such as 60 or of minutes such as 10m")
         self.trials = None if found[2] else int(amount)
         self.seconds = 60 * amount if found[2] else None
         self.started = time.monotonic()
 
     def is_spent(self, trials: int) -> bool:
-        """Tell whether ``trials`` in all, or the time since the start of this run, are enough."""
+        """Return whether ``trials`` trials, or the time since this run started, use up the budget."""
         if self.trials is not None:
             return trials >= self.trials
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
     def share_of_time(self) -> float:
-        """Return which share of the minutes has gone by, 0 where trials are counted."""
+        """Return the fraction of the minutes that has passed; 0 when trials are counted."""
         return (time.monotonic() - self.started) / self.seconds if self.seconds is not None else 0.0
 
     @property
     def total(self) -> int:
-        """Steps for a progress bar: trials or seconds."""
+        """Number of steps of a progress bar: trials or seconds."""
         return self.trials if self.trials is not None else int(self.seconds or 0)
 
     def steps_done(self, trials: int) -> int:
-        """Return how many of ``total`` are spent."""
+        """Return how many of the ``total`` steps are done."""
         return trials if self.trials is not None else int(time.monotonic() - self.started)

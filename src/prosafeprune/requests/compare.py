@@ -1,35 +1,50 @@
-"""What a user asks to be compared, as one validated object."""
+"""What a user asks of ``compare``, as one validated object."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.measuring import MAX_TOKENS, BenchmarkOptions
+from prosafeprune.requests.plan_options import PlanOptions
+from prosafeprune.requests.search import SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
+ON_REQUEST = ("prompt+prosafeprune",)
+"""Methods that a comparison includes only when named."""
+FORMER_FIELDS = ("format", "memory", "unmeasured")
+"""In records of version 0.1, without effect."""
 
 
-class CompareRequest(Recipe):
-    """Everything that decides the result of a comparison, apart from where it is written."""
+class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
+    """Everything that decides the outcome of a comparison, except where it is written."""
 
     model_config = ConfigDict(title="Comparison")
 
     methods: tuple[str, ...] = Field(
         METHOD_NAMES,
         min_length=1,
-        description=f"Methods, separated by commas: {', '.join(METHOD_NAMES)}; one of your own as module:Class.",
+        description=f"Methods, separated by commas: {', '.join((*METHOD_NAMES, *ON_REQUEST))}; your own as "
+        f"module:Class. Default: all but {ON_REQUEST[0]}.",
     )
     settings: tuple[str, ...] = Field(
         (),
         description="A method's setting, such as scan.threshold=0.7; may be given more than once.",
         json_schema_extra={"short": "-s"},
     )
-    search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune takes.")
-    choose: int | None = Field(None, ge=1, description="Number of a point of that search; else the one it chose.")
-    pruned: Path | None = Field(None, description="Checkpoint pruned from MODEL, whose weights prosafeprune takes.")
-    max_new_tokens: int = Field(256, ge=1, description="Length of the answers that are judged.")
+    search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune uses.")
+    choose: int | None = Field(None, ge=1, description="Number of a point of that search. Default: the selected one.")
+    pruned: Path | None = Field(None, description="Checkpoint pruned from MODEL, whose weights prosafeprune uses.")
+    max_new_tokens: int = Field(256, ge=1, le=MAX_TOKENS, description="Maximum tokens of each judged answer.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_former_fields(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in FORMER_FIELDS}
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -39,7 +54,7 @@ class CompareRequest(Recipe):
     @field_validator("methods")
     @classmethod
     def _default_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Put the default, which the others are compared with, first; each once."""
+        """Put the default, which the others are compared with, first, and drop repeats."""
         return tuple(dict.fromkeys(sorted(value, key=lambda name: name != METHOD_NAMES[0])))
 
     @field_validator("settings", mode="before")

@@ -1,4 +1,4 @@
-"""What a user asks to be evaluated, as one validated object."""
+"""What a user asks of ``evaluate``, as one validated object."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.requests.measuring import AbilitySettings
+from prosafeprune.requests.endpoint import EndpointOptions
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
 
 
-class EvaluationRequest(AbilitySettings):
-    """Everything that decides the result of an evaluation, apart from where it is written."""
+class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+    """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
 
     model: str = Field(
         "",
-        description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there; may be "
-        "left out when the server has just one.",
+        description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there "
+        "(default: the only one served).",
     )
-    endpoint: str | None = Field(
-        None,
-        description="URL of an OpenAI-compatible server that has the model, such as http://localhost:8000/v1; several, "
-        "separated by commas, share the work. Its key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
-    )
-    concurrency: int = Field(8, ge=1, description="Prompts sent to an endpoint at a time.")
     pseudo_harmful: str | None = Field(
-        None, description="Harmless prompts of your own to measure on: .jsonl, .csv, .txt or a hub dataset id."
+        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
     )
-    harmful: str | None = Field(None, description="Harmful prompts of your own, likewise.")
+    harmful: str | None = Field(None, description="Your own harmful prompts, likewise.")
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
     method: str = Field(
         "default",
-        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or one "
-        "of your own as module:Class. All together: prosafeprune compare.",
+        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
+        "your own as module:Class. To measure all of them, use prosafeprune compare.",
     )
     settings: tuple[str, ...] = Field(
         (),
@@ -40,15 +37,17 @@ class EvaluationRequest(AbilitySettings):
         json_schema_extra={"short": "-s"},
     )
     fitted: Path | None = Field(
-        None, description="File that the method was fitted into, as compare keeps them; else it is fitted now."
+        None, description="File with the fitted method, as compare writes it. Default: the method is fitted first."
     )
+    max_new_tokens: int = Field(256, ge=1, le=MAX_TOKENS, description="Maximum tokens of each judged answer.")
     temperature: float = Field(
-        0.0, ge=0, description="0 takes the likeliest token each time; above, answers are drawn."
+        0.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
     )
-    repeats: int = Field(1, ge=1, description="Answers drawn to each prompt; needs a temperature.")
+    repeats: int = Field(1, ge=1, le=1000, description="Answers sampled per prompt; needs a temperature.")
     source: str | None = Field(
         None,
-        description="The model that MODEL was made from: report how far it has moved from it on benign prompts.",
+        description="The base model that MODEL was made from: also report the benign KL, the divergence from it on "
+        "benign prompts.",
     )
 
     @field_validator("settings", mode="before")
@@ -60,16 +59,18 @@ class EvaluationRequest(AbilitySettings):
     def _fits_together(self) -> EvaluationRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
+        if self.request and self.endpoint is None:
+            raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
         if self.repeats > 1 and self.temperature == 0:
-            raise ValueError("repeats without a temperature would all be the same; give a temperature")
+            raise ValueError("without a temperature all repeats are the same; give a temperature")
         if self.method != "default" and self.endpoint is not None:
-            raise ValueError("a method works on a model in memory, not behind an endpoint")
+            raise ValueError("a method needs a model in memory, not behind an endpoint")
         if self.fitted is not None and self.method == "default":
-            raise ValueError("a fitted file is for a method; name it with method")
+            raise ValueError("a fitted file belongs to a method; name it with method")
         if self.settings and (self.method == "default" or self.fitted is not None):
-            raise ValueError("settings are of a method that is fitted now; a fitted file has its own")
+            raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
         if self.method != "default" and self.source is not None:
-            raise ValueError("how far a method moves a model from a source is not measured; leave out one of the two")
+            raise ValueError("the divergence from a source is not measured for a method; leave out one of the two")
         if self.source is not None and self.endpoint is not None:
-            raise ValueError("a source can be compared with a model in memory alone, not behind an endpoint")
+            raise ValueError("a source can only be compared with a model in memory, not behind an endpoint")
         return self

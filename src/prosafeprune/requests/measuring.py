@@ -1,37 +1,61 @@
-"""How a model is measured, as settings that `prune` and `evaluate` share."""
+"""Options for the model that a command runs, the prompts it is measured on, and its general ability."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
-
-from prosafeprune.requests.judging import JudgeSettings
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Suite = Literal["bundled", "paper"]
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
+MAX_TOKENS = 1_000_000
+"""Longest answer that may be asked for: above any model's context."""
 
 
-class MeasuringSettings(JudgeSettings):
-    """The model, where it runs, what it is measured on and who judges."""
+class ModelOptions(BaseModel):
+    """The model, and how it is run."""
 
-    model_config = ConfigDict(title="Model and measuring")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Model")
 
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
     device: str = Field(
         "auto",
-        description="auto, cpu, cuda (one GPU), cuda:1, all (layers spread over all GPUs), mps. auto takes all GPUs "
+        description="auto, cpu, cuda (one GPU), cuda:1, all (layers spread over all GPUs) or mps. auto uses all GPUs "
         "for a model too large for one.",
     )
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
-    batch_size: int | Literal["auto"] = Field("auto", description="Prompts at a time; auto finds what fits.")
-    seed: int = Field(0, ge=0, description="Seed of every draw.")
-    prompt_field: str = Field("prompt", description="Column that holds the prompt in files of your own.")
+    batch_size: int | Literal["auto"] = Field("auto", description="Prompts per batch; auto finds what fits.")
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _whole_number(cls, value: Any) -> Any:
+        try:
+            number = value if isinstance(value, int) else int(value)
+        except (TypeError, ValueError):
+            number = None
+        if value != "auto" and (number is None or isinstance(value, bool) or number < 1):
+            raise ValueError("must be auto or a whole number of at least 1")
+        return value
+
+
+class SeedOptions(BaseModel):
+    """The seed of every draw of prompts and of every search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Model")
+
+    seed: int = Field(0, ge=0, lt=2**63, description="Random seed.")
+
+
+class BenchmarkOptions(BaseModel):
+    """The benchmarks that a model is measured on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
+
     suite: Suite | None = Field(
-        None, description="Sets to measure on: paper (its six benchmarks, its sample sizes) or bundled (the default)."
+        None, description="Sets to measure on: paper (its six benchmarks and sample sizes) or bundled (the default)."
     )
     benchmark: tuple[str, ...] = Field(
         (),
@@ -39,19 +63,11 @@ class MeasuringSettings(JudgeSettings):
         json_schema_extra={"short": "-b"},
     )
     data_dir: Path | None = Field(
-        None, description="Folder with the benchmarks' files, in place of their public homes."
+        None, description="Folder with the benchmarks' files, instead of their public sources."
     )
     benchmark_samples: int | None = Field(
-        None, ge=1, description="Prompts drawn from each benchmark, at most; else what the suite says, or all."
+        None, ge=1, description="Maximum prompts drawn from each benchmark. Default: the suite's, or all."
     )
-    max_new_tokens: int = Field(256, ge=1, description="Length of the answers that are judged.")
-
-    @field_validator("batch_size", mode="before")
-    @classmethod
-    def _positive(cls, value: Any) -> Any:
-        if isinstance(value, int) and (isinstance(value, bool) or value < 1):
-            raise ValueError("must be auto or at least 1")
-        return value
 
     @field_validator("benchmark", mode="before")
     @classmethod
@@ -59,16 +75,26 @@ class MeasuringSettings(JudgeSettings):
         return (value,) if isinstance(value, str) else value
 
 
-class AbilitySettings(MeasuringSettings):
-    """What a model's general ability is measured by, as settings that `evaluate` and `analyze` share."""
+class AnswerOptions(BaseModel):
+    """The length of the answers that are judged."""
 
-    model_config = ConfigDict(title="General ability")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
+
+    max_new_tokens: int = Field(64, ge=1, le=MAX_TOKENS, description="Maximum tokens of each judged answer.")
+
+
+class AbilityOptions(BaseModel):
+    """The tasks of general ability."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="General ability")
 
     ability: tuple[str, ...] = Field((), description=f"Tasks of general ability: {', '.join(TASK_NAMES)}, or all.")
     ability_samples: int | None = Field(
-        None, ge=1, description="Questions drawn from each task, at most; else what the paper drew."
+        None, ge=1, description="Maximum questions drawn from each task. Default: as in the paper."
     )
-    ability_tokens: int = Field(512, ge=1, description="Length of the answers to questions of ability.")
+    ability_tokens: int = Field(
+        512, ge=1, le=MAX_TOKENS, description="Maximum tokens of each answer to an ability question."
+    )
 
     @field_validator("ability", mode="before")
     @classmethod
@@ -82,5 +108,5 @@ class AbilitySettings(MeasuringSettings):
     def _known_tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in value if name not in TASK_NAMES]
         if unknown:
-            raise ValueError(f"there is no task {unknown[0]}; there are {', '.join(TASK_NAMES)}, and all for these")
+            raise ValueError(f"there is no task {unknown[0]!r}; choose from {', '.join(TASK_NAMES)}, or all")
         return tuple(dict.fromkeys(value))

@@ -1,18 +1,24 @@
-"""What a user asks for, as validated objects: what is wrong with a setting, in one line."""
+"""Requests from untrusted values: what is wrong with a setting or a recipe file, in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.text_file import read_text_file
 
-Settings = TypeVar("Settings", bound=BaseModel)
+Request = TypeVar("Request", bound=BaseModel)
+MAX_RECIPE_BYTES = 1_000_000
+SHOWN_CHARACTERS = 80
+"""Of a wrong value, in its message."""
 
 
-def validate_settings(kind: type[Settings], values: Mapping[str, Any], source: str = "") -> Settings:
+def validate_settings(kind: type[Request], values: Mapping[str, Any], source: str = "") -> Request:
     """Return settings of one kind, leaving out values that are None; ``source`` is the file they come from, if any.
 
     Raises:
@@ -25,13 +31,59 @@ def validate_settings(kind: type[Settings], values: Mapping[str, Any], source: s
         raise InputError(f"{source or 'Settings'}: {problems}.") from error
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the settings of a recipe file, by name.
+
+    Aliases, which can make a small file fill the memory, and repeated settings are refused.
+
+    Raises:
+        InputError: the file is missing, too large or not a YAML mapping of settings.
+    """
+    text = read_text_file(path, "recipe", MAX_RECIPE_BYTES)
+    try:
+        values = yaml.load(text, _RecipeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        reason = shorten(" ".join(str(error).split()), 200)
+        raise InputError(f"{path}: cannot be read as YAML ({reason}). Fix the file.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: has no settings. Write lines such as 'layers: 14-17'.")
+    settings: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name in settings:
+            raise InputError(f"{path}: '{shorten(name)}' is given twice. Remove one of the two lines.")
+        settings[name] = value
+    return settings
+
+
+def shorten(text: str, length: int = SHOWN_CHARACTERS) -> str:
+    """Return a text for a message, cut to at most ``length`` characters."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a recipe")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"'{shorten(twice)}' is given twice")
+        return super().construct_mapping(node, deep)
+
+
 def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    name = ".".join(str(part) for part in problem["loc"][:1])
+    name = shorten(".".join(str(part) for part in problem["loc"][:1]))
     if problem["type"] == "missing":
         return f"{name} is missing ({kind.model_fields[name].description})"
     if problem["type"] == "extra_forbidden":
         return f"there is no setting '{name}'"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message
-    return f"{name}: {message} (given: {problem['input']!r})"
+    if name.endswith(("endpoint", "request")):  # a URL may contain a password, and a request field a key
+        return f"{name}: {message}"
+    return f"{name}: {message} (given: {shorten(repr(problem['input']))})"

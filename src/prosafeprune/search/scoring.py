@@ -79,6 +79,8 @@ class PlanScorer:
         batch_size: int | Literal["auto"] = "auto",
         reporter: Reporter | None = None,
         base: Measurement | None = None,
+        confirmation: Mapping[PromptClass, PromptSet] | None = None,
+        confirmed_base: Measurement | None = None,
     ) -> None:
         """Measure the base model, keep its states, and fit the probes.
 
@@ -92,6 +94,8 @@ class PlanScorer:
             batch_size: how many prompts run at a time.
             reporter: shows progress.
             base: an earlier measurement of the base model on the same prompts.
+            confirmation: prompts that :meth:`measure` uses; those that scores are estimated for by default.
+            confirmed_base: an earlier measurement of the base model on the confirmation prompts.
 
         Raises:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
@@ -101,11 +105,15 @@ class PlanScorer:
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()
         _require_prompts(prompts)
-        self.sets = [EvaluationSet(f"validation-{one.in_words}", one.in_words, prompts[one]) for one in JUDGED]
+        self.sets = _judged_sets(prompts)
+        self.confirmation_sets = self.sets if confirmation is None else _judged_sets(confirmation)
         size = BatchSize(batch_size, loaded.device)
         texts = [text for one in self.sets for text in one.prompts.texts]
         self.harmful = np.array([one.prompt_class is PromptClass.HARMFUL for one in self.sets for _ in one.prompts])
-        self.base = base or self.measure([])
+        self.base = base or self._measure_base(self.sets)
+        if confirmed_base is None:
+            confirmed_base = self.base if confirmation is None else self._measure_base(self.confirmation_sets)
+        self.confirmed_base = confirmed_base
         prompt_ids = [encoded.ids for encoded in encode_prompts(loaded.tokenizer, texts)]
         with self.reporter.stage("First tokens of the base model", len(prompt_ids)) as advance:
             self.first_tokens = FirstTokenStates(loaded, anatomy, prompt_ids, FIRST_TOKENS, layers, size, advance)
@@ -117,7 +125,7 @@ class PlanScorer:
 
     @property
     def base_score(self) -> PlanScore:
-        """The score of no edit at all: the base model's measured rates."""
+        """The score of no edit at all: the base model's measured rates on the confirmation prompts."""
         return self._estimate(self._base_states, 0.0)
 
     def score(self, edits: Sequence[Edit]) -> PlanScore:
@@ -133,7 +141,7 @@ class PlanScorer:
             return self._estimate(self.first_tokens.states(first_layer), self.benign_kl.mean(first_layer))
 
     def measure(self, edits: Sequence[Edit]) -> Measurement:
-        """Measure a plan's edits, by generation and judge, on the prompts that scores are estimated for.
+        """Measure a plan's edits, by generation and judge, on the confirmation prompts.
 
         Raises:
             InputError: as the generator and the judge do.
@@ -142,17 +150,25 @@ class PlanScorer:
 
     def answers(self, edits: Sequence[Edit]) -> LineStore:
         """Return the answers that :meth:`measure` judges. Raises InputError as the generator does."""
-        answers = LineStore()
-        title = "Answers to validation prompts" if edits else "Answers of the base model"
         with apply_edits(edits):
-            collect_answers(answers, lambda: self.generator, self.sets, self.decoding, 1, self.reporter, title)
-        return answers
+            return self._answers(self.confirmation_sets, "Answers to validation prompts")
 
     def judged(self, answers: LineStore) -> Measurement:
         """Return such answers with the judge's verdicts. Raises InputError as the judge does."""
+        return self._judged(answers, self.confirmation_sets)
+
+    def _measure_base(self, sets: Sequence[EvaluationSet]) -> Measurement:
+        return self._judged(self._answers(sets, "Answers of the base model"), sets)
+
+    def _answers(self, sets: Sequence[EvaluationSet], title: str) -> LineStore:
+        answers = LineStore()
+        collect_answers(answers, lambda: self.generator, sets, self.decoding, 1, self.reporter, title)
+        return answers
+
+    def _judged(self, answers: LineStore, sets: Sequence[EvaluationSet]) -> Measurement:
         if self.judge is None:
             raise TypeError("this scorer has no judge")
-        return collect_verdicts(LineStore(), answers, self.judge, self.sets, 1, self.reporter)
+        return collect_verdicts(LineStore(), answers, self.judge, sets, 1, self.reporter)
 
     def _fit(self) -> tuple[CrossFitted, CrossFitted]:
         """Return the probes of refusal and of compliance; warn if either predicts held-out verdicts badly."""
@@ -171,11 +187,11 @@ class PlanScorer:
         return probes
 
     def _estimate(self, states: np.ndarray, divergence: float) -> PlanScore:
-        """Return the base model's measured rates, shifted by the change that the probes predict."""
+        """Return the base model's rates on the confirmation prompts, shifted by the change that the probes predict."""
         refuses = self._refuses(states)
         more_refused = refuses - self._refuses(self._base_states)
         more_complied = self._complies(states) - self._complies(self._base_states)
-        base = self.base.scores
+        base = self.confirmed_base.scores
         assert base.compliance_rate is not None and base.safety_score is not None
         return PlanScore(
             compliance_rate=_percent(base.compliance_rate + 100 * float(more_complied[~self.harmful].mean())),
@@ -183,6 +199,10 @@ class PlanScorer:
             refusal_auc=float(roc_auc_score(self.harmful, refuses)),
             divergence=divergence,
         )
+
+
+def _judged_sets(prompts: Mapping[PromptClass, PromptSet]) -> list[EvaluationSet]:
+    return [EvaluationSet(f"validation-{one.in_words}", one.in_words, prompts[one]) for one in JUDGED]
 
 
 def _percent(value: float) -> float:

@@ -16,7 +16,7 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.replicas import Replicas
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
 from prosafeprune.setup.prepare import PromptSets
@@ -55,18 +55,18 @@ def collect_inputs(
     """
     encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
     with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
-        if loaded.replicas is not None:
+        if isinstance(loaded, ReplicatedModel):
             task = CollectShard(encoded, pooling, list(layers), batch_size, anatomy.has_experts)
-            return _collect_shared(loaded, loaded.replicas, task, advance), class_rows
+            return _collect_shared(loaded, task, advance), class_rows
         size = BatchSize(batch_size, loaded.device)
         return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows
 
 
-def _collect_shared(loaded: LoadedModel, copies: Replicas, task: CollectShard, advance: Advance) -> PooledInputs:
-    """Collect with a model and its copies, each running its share of the prompts."""
-    shares = copies.deal([len(prompt) for prompt in task.prompts])
+def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> PooledInputs:
+    """Collect with a model and its replicas, each running its share of the prompts."""
+    shares = loaded.replicas.deal([len(prompt) for prompt in task.prompts])
     parts = {}
-    for rank, part in copies.share(task, shares, task(loaded, shares[0], advance)):
+    for rank, part in loaded.replicas.share(task, shares, task(loaded, shares[0], advance)):
         parts[rank] = part
         if rank:
             advance(len(part.indices))

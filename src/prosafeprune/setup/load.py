@@ -1,4 +1,4 @@
-"""A job's model in memory, looked at and ready to be worked on."""
+"""The model of a job in memory, with its submodules and its judge."""
 
 from __future__ import annotations
 
@@ -17,61 +17,57 @@ from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.setup.prepare import Job
 
 
-@dataclass(frozen=True)
-class LoadedJob:
-    """The model, what it is made of, and who judges its answers."""
+@dataclass(frozen=True, kw_only=True)
+class LoadedJob(Job):
+    """A job with its model in memory."""
 
-    job: Job
-    folder: Path
-    """The checkpoint, or what a GGUF was converted into."""
     loaded: LoadedModel
     anatomy: Anatomy
     judge: Judge
 
 
 def load_job(job: Job, folder: Path) -> LoadedJob:
-    """Load the job's model and find its submodules.
+    """Load a job's model from a checkpoint ``folder`` and find its submodules.
 
     Raises:
-        InputError: the judge cannot be reached, or the model cannot be used; or it may not be held in memory.
+        InputError: the judge is unreachable, the model cannot be used, or the recipe says it does not fit in memory.
     """
-    recipe = job.recipe
-    if recipe.memory == "low":
+    if job.recipe.memory == "low":
         raise InputError(
-            "--memory low prunes given layers, one at a time; to search or to measure, the whole model must be in "
+            "--memory low prunes given layers, one at a time; to search or to measure, the complete model must be in "
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
-    judge = make_judge(recipe, job.reporter)  # first, since a server may be out of reach
-    loaded = load_for_recipe(recipe, folder, job.source.name, job.reporter)
-    return LoadedJob(job, folder, loaded, find_and_report_anatomy(loaded.model, job.reporter), judge)
+    judge = make_judge(job.recipe, job.reporter)  # first: a server may be unreachable
+    loaded = load_as_asked(job.recipe, folder, job.source.name, job.reporter)
+    return LoadedJob(**vars(job), loaded=loaded, anatomy=inspect_anatomy(loaded.model, job.reporter), judge=judge)
 
 
-def load_for_recipe(recipe: Recipe, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
-    """Load a checkpoint folder where and how a recipe says. Raises InputError when the model cannot be used."""
+def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
+    """Load a checkpoint folder with the device and dtype asked for. Raises InputError when the model cannot be used."""
     load = partial(
         load_model,
         folder,
         name,
-        device=recipe.device,
-        dtype=recipe.dtype,
-        trust_remote_code=recipe.trust_remote_code,
+        device=options.device,
+        dtype=options.dtype,
+        trust_remote_code=options.trust_remote_code,
     )
     return load_with_replicas(load, reporter)
 
 
-def find_and_report_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
-    """Find the submodules, and tell what was found, one line per kind, and what is left alone."""
+def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
+    """Find the submodules of a model; report each kind found, and each matrix that is not edited."""
     anatomy = find_anatomy(model)
     reporter.note(f"{anatomy.num_layers} decoder layers; submodules found:")
     for line in anatomy.describe():
         reporter.note(f"  {line}")
     for name, reason in anatomy.skipped.items():
-        tell = reporter.warning if reason is Skipped.EXPERTS else reporter.note
-        tell(f"{name}: left as it is ({reason.value}).")
+        report = reporter.warning if reason is Skipped.EXPERTS else reporter.note
+        report(f"{name}: not edited ({reason.value}).")
     return anatomy
 
 
@@ -86,9 +82,9 @@ def require_layers(plan: Plan, anatomy: Anatomy) -> None:
 
 
 def require_editable(anatomy: Anatomy) -> None:
-    """Raise InputError when weights are quantised: a search tries its plans on the weights in memory."""
+    """Raise InputError when weights are quantised: a search edits the weights in memory."""
     if any(is_quantised(submodule.stored) for submodule in anatomy.submodules):
         raise InputError(
-            "Quantised weights cannot be searched: plans are tried on the weights themselves. Search the unquantised "
+            "A quantised model cannot be searched: a search edits its weights in memory. Search the unquantised "
             "model, and give the layers it finds with --layers and --strength."
         )

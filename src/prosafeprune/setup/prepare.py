@@ -1,4 +1,4 @@
-"""What was asked for, checked before the long work: prompts, model, output."""
+"""Everything a request names, found and checked before the long work: prompts, model, output."""
 
 from __future__ import annotations
 
@@ -19,32 +19,39 @@ from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
-from prosafeprune.requests.recipe import PlanSettings, Recipe
+from prosafeprune.requests.plan_options import CalibrationOptions, PlanOptions
+from prosafeprune.requests.recipe import Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
+SCORING_SHARE = 0.4
+"""Share of the validation prompts that plans are scored on; the others confirm the best plans."""
 ADAPTER_SHARE = 10
-"""An adapter is a small part of its base; a tenth is more than it takes."""
+"""An adapter takes less than this fraction, 1/10, of its base model's size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A recipe with everything it names found and checked."""
 
     recipe: Recipe
     source: ModelSource
+    """The base model."""
     output: Path | None
     overwrite: bool
     calibration: PromptSets
     validation: PromptSets
-    """Prompts that a search may look at."""
+    """Prompts that a search estimates the scores of plans for."""
+    confirmation: PromptSets
+    """Prompts that a search measures its best plans on. Disjoint from those for scores, so that a plan is not selected
+    for a lucky estimate."""
     evaluation: Sequence[EvaluationSet]
     """Test prompts, which no search may see."""
     benign: PromptSet
-    """Benign test prompts, on which the damage of the edit is read."""
+    """Benign test prompts, for the divergence from the base model."""
     reporter: Reporter
     cluster: Cluster | None = None
-    """Whose workers try the plans of a search; None where this process does."""
+    """Its workers evaluate the plans of a search; None: this process does."""
 
 
 def prepare_job(
@@ -56,30 +63,54 @@ def prepare_job(
         InputError: prompts, model or output cannot be used.
     """
     output = output.expanduser().resolve() if output is not None else None
-    calibration = calibration_prompts(recipe)
+    calibration = calibration_prompts(recipe, recipe.rank, recipe.seed)
     evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     tested = [*(one.prompts for one in evaluation), benign]
     require_splits_disjoint(list(calibration.values()), list(validation.values()), tested)
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
-    return Job(recipe, source, output, overwrite, calibration, validation, evaluation, benign, reporter, cluster)
+    return Job(
+        recipe=recipe,
+        source=source,
+        output=output,
+        overwrite=overwrite,
+        calibration=calibration,
+        validation={name: half[0] for name, half in halves.items()},
+        confirmation={name: half[1] for name, half in halves.items()},
+        evaluation=evaluation,
+        benign=benign,
+        reporter=reporter,
+        cluster=cluster,
+    )
 
 
-def test_prompts(recipe: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
-    """Return what a result is measured on: evaluation sets, and benign prompts for the damage.
+def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
+    """Return what a pruned model is measured on: evaluation sets, and benign prompts for the divergence.
+
+    The bundled test prompts are always among the sets.
 
     Raises:
-        InputError: a set that the recipe names cannot be used.
+        InputError: a set that the request names cannot be used.
     """
-    benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, recipe.seed)
-    return _evaluation_sets(recipe), benign
+    sets = choose_sets(SetChoice(suite="bundled"))
+    if request.suite == "paper" or request.benchmark:
+        further = SetChoice(
+            suite="paper" if request.suite == "paper" else None,
+            benchmarks=request.benchmark,
+            data_dir=request.data_dir,
+            samples=request.benchmark_samples,
+            seed=request.seed,
+        )
+        sets += choose_sets(further)
+    return sets, bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
 
 
 @contextmanager
 def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
-    """Give the source's checkpoint folder; a GGUF is converted into one that lasts as long as the context."""
+    """Give the base model's checkpoint folder; a GGUF is converted into one that exists inside the context."""
     if not source.is_gguf:
         yield source.path
         return
@@ -93,59 +124,44 @@ def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Report
 
 
 def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) -> int:
-    """Return the room on the disk that writing a result takes, at most."""
+    """Return the most disk space that writing a pruned model takes, in bytes."""
     size = converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
     written = size if result == "checkpoint" else size // ADAPTER_SHARE
-    return written + (size if source.is_gguf else 0)  # the converted GGUF lies beside it meanwhile
+    return written + (size if source.is_gguf else 0)  # a GGUF is converted next to it
 
 
-def calibration_prompts(recipe: PlanSettings) -> PromptSets:
-    """Return the prompts of each class that subspaces are made from.
+def calibration_prompts(options: CalibrationOptions, rank: int, seed: int) -> PromptSets:
+    """Return the calibration prompts of each class: at least ``rank`` of them.
 
     Raises:
         InputError: a file cannot be read, or a class has fewer prompts than the rank.
     """
     sets = {}
     for prompt_class in PromptClass:
-        own = getattr(recipe, prompt_class.value)
+        source = getattr(options, prompt_class.value)
         prompts = (
-            read_prompts(own, prompt_class, recipe.prompt_field)
-            if own
+            read_prompts(source, prompt_class, options.prompt_field)
+            if source
             else bundled_prompts(prompt_class, "calibration")
         )
-        sets[prompt_class] = prompts.sample(recipe.samples, recipe.seed)
+        sets[prompt_class] = prompts.sample(options.samples, seed)
     smallest = min(sets.values(), key=len)
-    if len(smallest) < recipe.rank:
+    if len(smallest) < rank:
         raise InputError(
-            f"Rank {recipe.rank} needs at least as many prompts in each class, and there are {len(smallest)} "
+            f"Rank {rank} needs at least {rank} prompts of each class, and there are {len(smallest)} "
             f"{smallest.prompt_class.in_words} ones. Give more prompts or a smaller --rank."
         )
     return sets
 
 
-def given_plan(settings: PlanSettings) -> Plan | None:
-    """Return the plan of settings that name its layers; None when they name none."""
-    if settings.layers is None:
+def given_plan(options: PlanOptions) -> Plan | None:
+    """Return the plan of options that name its layers; None when they name none."""
+    if options.layers is None:
         return None
     return Plan(
-        layers=settings.layers,
-        rank=settings.rank,
-        strength=settings.strength,
-        pooling=settings.pooling,
-        projection=settings.projection,
+        layers=options.layers,
+        rank=options.rank,
+        strength=options.strength,
+        pooling=options.pooling,
+        projection=options.projection,
     )
-
-
-def _evaluation_sets(recipe: Recipe) -> list[EvaluationSet]:
-    """Return the bundled test prompts, which every run is measured on, and what else the recipe names."""
-    sets = choose_sets(SetChoice(suite="bundled"))
-    if recipe.suite == "paper" or recipe.benchmark:
-        further = SetChoice(
-            suite="paper" if recipe.suite == "paper" else None,
-            benchmarks=recipe.benchmark,
-            data_dir=recipe.data_dir,
-            samples=recipe.benchmark_samples,
-            seed=recipe.seed,
-        )
-        sets += choose_sets(further)
-    return sets

@@ -1,4 +1,4 @@
-"""The one model that all workers must have, found from each of their machines."""
+"""The driver's model, found again on each worker's machine."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from prosafeprune.model.source import ModelSource, find_source, model_hash
 
 
 def workers_name(source: ModelSource) -> str:
-    """Return what workers, whose current folder is another, find a model by: its hub id or its whole path."""
+    """Return the name by which workers, which run in another folder, find a model: its hub id or absolute path."""
     return source.name if source.is_hub else str(source.path.resolve())
 
 
 def find_same_model(name: str, revision: str | None, sha256: str) -> ModelSource:
-    """Find a model by a name that another machine gave.
+    """Find the driver's model on this machine.
 
     Raises:
-        InputError: it is not to be found from here, or not the one with the hash ``sha256``.
+        InputError: there is none of that name here, or its hash is not ``sha256``.
     """
     source = find_source(name, revision, edited=False)
     if model_hash(source.path) != sha256:
-        raise InputError(f"{name}: is another model here than where the command was given. Put the same one there.")
+        raise InputError(f"{name}: differs from the driver's model of that name. Copy the driver's model here.")
     return source

@@ -1,0 +1,104 @@
+"""Write ``requests/typed_settings.py``: the settings of each command as typed dictionaries, made from the requests.
+
+Run it after a change of a request's fields; ``tests/test_api.py`` compares the file with the requests.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+import prosafeprune
+from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import SearchRequest
+
+FILE = Path(prosafeprune.__file__).parent / "requests" / "typed_settings.py"
+DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
+    "PruneSettings": (Recipe, ("model", "layers")),
+    "PruneUnmeasuredSettings": (Recipe, ("model", "layers", "memory", "unmeasured")),
+    "SearchSettings": (SearchRequest, ("model",)),
+    "ApplySettings": (ApplyRequest, ("model", "strength")),
+    "EvaluateSettings": (EvaluationRequest, ("model",)),
+    "CompareSettings": (CompareRequest, ("model", "methods", "layers")),
+    "AnalyzeSettings": (AnalysisRequest, ("model", "against")),
+    "JudgeSettings": (JudgeOptions, ()),
+}
+"""The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""
+ACCEPTED = {"layers": "int | str | Sequence[int] | None", "budget": "int | str"}
+"""Fields whose validator accepts more than their type says."""
+HEADER = '''"""The settings of each command as typed dictionaries, so that editors complete and check keyword arguments.
+
+Written by ``scripts/make_typed_settings.py``; do not edit. The requests have the descriptions and defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from prosafeprune.method.plan import Pooling, Projection
+'''
+
+
+def source() -> str:
+    """Return the text of the module."""
+    return HEADER + "".join(_dictionary(name, *given) for name, given in DICTIONARIES.items())
+
+
+def _dictionary(name: str, request: type[BaseModel], left_out: Collection[str]) -> str:
+    lines = [
+        f"    {field}: {ACCEPTED.get(field, _accepted(info.annotation))}"
+        for field, info in sorted(request.model_fields.items())
+        if field not in left_out
+    ]
+    docstring = f'    """Fields of :class:`prosafeprune.{request.__name__}`."""'
+    return "\n".join([f"\n\nclass {name}(TypedDict, total=False):", docstring, "", *lines]) + "\n"
+
+
+def _accepted(kind: Any) -> str:
+    """Return the type of the values that a field of a type accepts, as source."""
+    parts: dict[str, None] = {}
+    for member in _members(kind):
+        parts |= dict.fromkeys(_member(member))
+    return " | ".join(sorted(parts, key=lambda part: part == "None"))
+
+
+def _members(kind: Any) -> list[Any]:
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [member for one in get_args(kind) for member in _members(one)]
+    return [kind]
+
+
+def _member(kind: Any) -> list[str]:
+    if kind is None or kind is type(None):
+        return ["None"]
+    if get_origin(kind) is Literal:
+        return [_literal(get_args(kind))]
+    if get_origin(kind) is tuple:  # also as text, separated by commas
+        return ["str", f"Sequence[{_accepted(get_args(kind)[0])}]"]
+    if kind is Path:
+        return ["str", "Path"]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [kind.__name__, _literal([member.value for member in kind])]
+    return [str(kind.__name__)]
+
+
+def _literal(values: Collection[Any]) -> str:
+    return f"Literal[{', '.join(f'{chr(34)}{value}{chr(34)}' for value in values)}]"
+
+
+if __name__ == "__main__":
+    FILE.write_text(source(), encoding="utf-8")

@@ -1,0 +1,76 @@
+"""The folder of one analysis: observations, result, tables and figures."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from prosafeprune.analysis.figure_drawing import draw
+from prosafeprune.analysis.result import AnalysisResult, Observation
+from prosafeprune.errors import InputError
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
+from prosafeprune.requests.analyze import AnalysisRequest
+
+RESULT = "findings.json"
+REQUEST = "request.json"
+"""The request of the run that wrote the result."""
+
+
+class AnalysisFolder(ResumableFolder):
+    """One analysis, saved step by step: the observation of each model, then the result, then tables and figures.
+
+    Raises:
+        InputError: the folder belongs to other models, prompts or settings, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
+        path.mkdir(exist_ok=True)
+        if not (path / RESULT).exists() and not any(path.glob("*.npz")):
+            # An analysis that failed early leaves nothing to protect: run it again with a corrected option.
+            (path / MADE_BY).unlink(missing_ok=True)
+        super().__init__(path, made_by)
+
+    def observation(self, role: str) -> Observation | None:
+        """Return the saved observation of a model, or None."""
+        file = self.path / f"{role}.npz"
+        if not file.exists():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{file}: cannot be read ({error}). Delete it and run again.") from error
+
+    def save_observation(self, role: str, observation: Observation) -> None:
+        """Save the observation of a model."""
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, **observation)
+        self.write_file(f"{role}.npz", stream.getvalue())
+
+    def result(self) -> AnalysisResult | None:
+        """Return the result of a finished analysis, or None."""
+        saved = self.read(RESULT)
+        try:
+            return AnalysisResult.model_validate(saved) if saved is not None else None
+        except ValidationError as error:
+            raise InputError(f"{self.path / RESULT}: is damaged. Delete it and run again.") from error
+
+    def save_result(self, result: AnalysisResult, request: AnalysisRequest) -> None:
+        """Save the result, its tables as CSV, and the request."""
+        for table in result.tables:
+            self.write_file(f"{table.name}.csv", table.csv())
+        self.write(REQUEST, request.model_dump(mode="json"))
+        self.write(RESULT, result.model_dump(mode="json", by_alias=True))
+
+    def draw_missing(self, result: AnalysisResult) -> None:
+        """Draw the figures that do not exist yet, from the result alone."""
+        for figure in result.figures:
+            if not all((self.path / f"{figure.name}.{ending}").exists() for ending in ("svg", "png")):
+                for ending, content in draw(figure, result.table(figure.table)).items():
+                    self.write_file(f"{figure.name}.{ending}", content)

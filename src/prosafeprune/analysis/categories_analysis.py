@@ -1,0 +1,173 @@
+"""Whether over-refusal has a single direction: each category's direction against the mean direction (5.3, table 4)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.base import Analysis
+from prosafeprune.analysis.category_directions import direction_cosines, noise_ceiling
+from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.layer_selection import select_layer
+from prosafeprune.analysis.result import (
+    AnalysisResult,
+    BarFigure,
+    HeatFigure,
+    LineFigure,
+    Observation,
+    ResultTable,
+    make_table,
+)
+from prosafeprune.analysis.workload import Workload
+from prosafeprune.errors import InputError
+from prosafeprune.method.separability import silhouette
+from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalysisRequest
+
+FEWEST = 4
+"""Prompts of a category, so that each half has a mean."""
+MARGIN = 0.05
+"""How far below the noise ceiling a cosine must be to be reported; the estimate is no better than that."""
+SECONDS_PER_LAYER = 0.2
+PSEUDO = PromptClass.PSEUDO_HARMFUL
+
+
+class CategoriesAnalysis(Analysis):
+    """Cosines between the directions of categories, the mean direction, and halves of one category.
+
+    Directions of few prompts are noisy, which by itself makes cosines small. The cosine of two halves of a category
+    shows how noisy, and so what cosine to expect if there were only one direction.
+    """
+
+    settings = ("layer",)
+    default_splits = ("calibration",)
+    compares = False
+
+    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+        """Raise InputError when fewer than two categories have enough prompts."""
+        if len(_categories(prompts)) < 2:
+            raise InputError(
+                f"Cosines between categories need two categories of at least {FEWEST} pseudo-harmful prompts. Pass a "
+                "--pseudo-harmful file with a column 'category', or more --samples."
+            )
+
+    def workload(self, context: Context) -> Workload:
+        """One pass over the calibration prompts, and a few means per layer."""
+        return context.states_workload("calibration") + Workload(seconds=SECONDS_PER_LAYER * context.anatomy.num_layers)
+
+    def observe(self, context: Context, before: Observation | None) -> Observation:
+        """Return cosines by layer: with the mean direction, with the others' mean, between categories and halves."""
+        by_class = context.last_states("calibration")
+        names = _categories(context.prompts)
+        filed = [prompt.category for prompt in context.prompts.calibration[PSEUDO]]
+        members = [np.flatnonzero([one == name for one in filed]) for name in names]
+        labels = np.repeat([name.value for name in by_class], [one.states.shape[1] for one in by_class.values()])
+        separability, cosines = {}, []
+        with context.reporter.stage("Directions", context.anatomy.num_layers) as advance:
+            for layer in range(context.anatomy.num_layers):
+                points = {name: one.states[layer].double().numpy() for name, one in by_class.items()}
+                separability[layer] = silhouette(np.concatenate(list(points.values())), labels)
+                benign = points[PromptClass.BENIGN].mean(axis=0)
+                cosines.append(direction_cosines(points[PSEUDO], benign, members))
+                advance(1)
+        return {name: np.array([one[name] for one in cosines]) for name in cosines[0]} | {
+            "categories": np.array(names),
+            "counts": np.array([len(rows) for rows in members]),
+            "left_out": np.array(sorted({one for one in filed if one} - set(names)), dtype=np.str_),
+            "layer": np.array(select_layer(context, separability)),
+        }
+
+    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+        """Return table 4 for one layer, the cosines between categories there, and the means by layer."""
+        layer, names = int(before["layer"]), [str(name) for name in before["categories"]]
+        cosines = {
+            "mean direction": before["mean"],
+            "mean direction of the other categories": before["others"],
+            "noise ceiling of the latter": noise_ceiling(before["halves"]),
+        }
+        summary = make_table(
+            "summary",
+            f"Cosine of each category's direction, layer {layer}",
+            ("category", "prompts", *cosines),
+            (
+                (name, int(before["counts"][i]), *(float(values[layer, i]) for values in cosines.values()))
+                for i, name in enumerate(names)
+            ),
+        )
+        categories = make_table(
+            "categories",
+            summary.title,
+            ("category", "with", "cosine"),
+            (
+                (name, other, float(values[layer, i]))
+                for i, name in enumerate(names)
+                for other, values in cosines.items()
+            ),
+        )
+        pairs = make_table(
+            "pairs",
+            f"Cosine between the directions of two categories, layer {layer}",
+            ("category", "other", "cosine"),
+            ((a, b, float(before["pairs"][layer, i, j])) for i, a in enumerate(names) for j, b in enumerate(names)),
+        )
+        layers = make_table(
+            "layers",
+            "Mean cosine over categories, by layer",
+            ("layer", "with", "cosine"),
+            ((i, other, float(one)) for other, values in cosines.items() for i, one in enumerate(values.mean(axis=1))),
+        )
+        return AnalysisResult(
+            tables=(summary, categories, pairs, layers),
+            figures=_figures(categories.title, pairs.title, layers.title),
+            summary=_summary(summary, [str(one) for one in before["left_out"]]),
+        )
+
+
+def _categories(prompts: AnalysisPrompts) -> list[str]:
+    """Return the categories with enough pseudo-harmful calibration prompts, in alphabetical order."""
+    counts = Counter(prompt.category for prompt in prompts.calibration[PSEUDO] if prompt.category)
+    return sorted(name for name, count in counts.items() if count >= FEWEST)
+
+
+def _summary(table: ResultTable, left_out: Sequence[str]) -> tuple[str, ...]:
+    rows = [(str(name), float(str(others)), float(str(ceiling))) for name, _, _, others, ceiling in table.rows]
+    below = [f"{name} ({others:.2f} of {ceiling:.2f})" for name, others, ceiling in rows if others < ceiling - MARGIN]
+    cosines = [others for _, others, _ in rows]
+    summary = [
+        f"{table.title}: {min(cosines):.2f} to {max(cosines):.2f} with the mean of the other categories. With a single "
+        "direction, noise alone would lower it to the last column; "
+        + (f"clearly below that: {', '.join(below)}." if below else "none is clearly below that."),
+        "The paper takes cosines below 1 as separate directions. Few prompts by themselves make cosines small; compare "
+        "with the last column, which is an estimate too.",
+    ]
+    if left_out:
+        summary.append(f"Left out for having fewer than {FEWEST} prompts: {', '.join(left_out)}.")
+    return tuple(summary)
+
+
+def _figures(of_categories: str, of_pairs: str, by_layer: str) -> tuple[BarFigure, HeatFigure, LineFigure]:
+    return (
+        BarFigure(
+            name="categories",
+            title=of_categories,
+            x="category",
+            y="cosine",
+            by="with",
+            x_label="category of pseudo-harmful prompts",
+            y_label="cosine (-1 to 1)",
+        ),
+        HeatFigure(
+            name="pairs",
+            title=of_pairs,
+            x="category",
+            y="other",
+            value="cosine",
+            y_label="category",
+            value_label="cosine",
+            lowest=-1.0,
+        ),
+        LineFigure(name="layers", title=by_layer, x="layer", y="cosine", by="with", y_label="cosine (-1 to 1)"),
+    )

@@ -1,0 +1,149 @@
+"""Separability of the prompt classes: silhouettes by layer, and a map of one submodule's activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.manifold import TSNE
+
+from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
+from prosafeprune.analysis.aggregates import by_role, submodule_labels, submodule_means
+from prosafeprune.analysis.base import Analysis
+from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.layer_selection import select_layer, select_submodule
+from prosafeprune.analysis.result import (
+    AnalysisResult,
+    LineFigure,
+    Observation,
+    ResultTable,
+    ScatterFigure,
+    make_table,
+)
+from prosafeprune.analysis.workload import Workload
+from prosafeprune.errors import InputError
+from prosafeprune.prompts import PromptClass
+from prosafeprune.requests.analyze import AnalysisRequest
+
+PERPLEXITY = 30.0
+"""t-SNE's perplexity, where there are enough prompts for it."""
+SECONDS_PER_SILHOUETTE, SECONDS_PER_MAP = 0.05, 8.0
+
+
+class LayersAnalysis(Analysis):
+    """Silhouettes (Eq. 4) of calibration prompts by layer, and a t-SNE map of one submodule's pooled activations."""
+
+    settings = ("layer", "submodule")
+    default_splits = ("calibration",)
+
+    def workload(self, context: Context) -> Workload:
+        """One pass over the calibration prompts, a silhouette per submodule and one map."""
+        seconds = SECONDS_PER_SILHOUETTE * len(context.anatomy.submodules) + SECONDS_PER_MAP
+        return context.pooled_workload("calibration") + Workload(seconds=seconds)
+
+    def observe(self, context: Context, before: Observation | None) -> Observation:
+        """Return the silhouettes by submodule and by layer, and the map of the selected submodule."""
+        pooled, submodules = context.pooled("calibration"), context.anatomy.submodules
+        with context.reporter.stage("Silhouettes", len(submodules)) as advance:
+            by_submodule = silhouettes(pooled.inputs, submodules, pooled.class_rows, advance)
+        by_layer = layer_silhouettes(submodules, by_submodule)
+        layer = int(before["shown_layer"]) if before is not None else select_layer(context, by_layer)
+        shown = select_submodule(context, layer, by_submodule)
+        activations = [pooled.activations(shown, name) for name in PromptClass]
+        return {
+            **submodule_labels(submodules),
+            "silhouettes": np.array(list(by_submodule.values())),
+            "by_layer": np.array(list(by_layer.values())),
+            "shown_layer": np.array(layer),
+            "shown_kind": np.array(shown.kind),
+            "map": _map(np.concatenate(activations), context.request.seed),
+            "classes": np.repeat([name.in_words for name in PromptClass], [len(one) for one in activations]),
+        }
+
+    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+        """Return silhouettes by layer and by submodule, and the maps."""
+        observations = by_role(before, after)
+        tables = _tables(observations)
+        return AnalysisResult(tables=tables, figures=_figures(tables[-1].title), summary=_summary(observations))
+
+
+def _summary(observations: Mapping[str, Observation]) -> tuple[str, ...]:
+    peaks = [
+        f"{role.capitalize()} pruning, the classes separate best in layer {int(one['by_layer'].argmax())} of "
+        f"0 to {len(one['by_layer']) - 1}: silhouette {one['by_layer'].max():.3f}, mean of all layers "
+        f"{one['by_layer'].mean():.3f}."
+        for role, one in observations.items()
+    ]
+    return (*peaks, "In the maps, only which points are close has a meaning; axes, areas and gaps have none.")
+
+
+def _tables(observations: Mapping[str, Observation]) -> tuple[ResultTable, ...]:
+    before = observations["before"]
+    peaks = make_table(
+        "peak",
+        "The layer that separates the classes best",
+        ("model", "layer", "silhouette", "mean_of_layers"),
+        (
+            (role, int(one["by_layer"].argmax()), float(one["by_layer"].max()), float(one["by_layer"].mean()))
+            for role, one in observations.items()
+        ),
+    )
+    layers = make_table(
+        "layers",
+        "Mean silhouette of each layer's submodules",
+        ("model", "layer", "silhouette"),
+        ((role, i, float(value)) for role, one in observations.items() for i, value in enumerate(one["by_layer"])),
+    )
+    submodules = make_table(
+        "submodules",
+        "Silhouette of each submodule",
+        ("model", "layer", "submodule", "silhouette"),
+        (
+            (role, layer, kind, float(value))
+            for role, one in observations.items()
+            for layer, kind, value in submodule_means(one, one["silhouettes"])
+        ),
+    )
+    points = make_table(
+        "map",
+        f"t-SNE of layer {int(before['shown_layer'])}, {before['shown_kind']}",
+        ("model", "class", "x", "y"),
+        (
+            (role, str(name), float(x), float(y))
+            for role, one in observations.items()
+            for name, (x, y) in zip(one["classes"], one["map"], strict=True)
+        ),
+    )
+    return peaks, layers, submodules, points
+
+
+def _figures(map_title: str) -> tuple[LineFigure, ScatterFigure]:
+    return (
+        LineFigure(
+            name="layers",
+            title="Separability of the prompt classes",
+            x="layer",
+            y="silhouette",
+            style="model",
+            y_label="mean silhouette (-1 to 1)",
+        ),
+        ScatterFigure(
+            name="map",
+            title=map_title,
+            x="x",
+            y="y",
+            by="class",
+            panel="model",
+            x_label="t-SNE dimension 1 (no unit)",
+            y_label="t-SNE dimension 2 (no unit)",
+        ),
+    )
+
+
+def _map(activations: np.ndarray, seed: int) -> np.ndarray:
+    """Return the t-SNE map ``(n, 2)`` of activations ``(n, d)``; each map has its own scale."""
+    if len(activations) < 4:
+        raise InputError(f"A t-SNE map needs at least 4 prompts, not {len(activations)}. Pass more.")
+    perplexity = min(PERPLEXITY, (len(activations) - 1) / 3)
+    points: np.ndarray = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(activations)
+    return points.astype(np.float64)

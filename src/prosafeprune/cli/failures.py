@@ -1,0 +1,57 @@
+"""How a command that failed ends: one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from prosafeprune.errors import ProSafePruneError, first_line
+
+INTERNAL_ERROR = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+
+def report_failure(error: Exception, arguments: Sequence[str]) -> int:
+    """Print one line about an error and return the exit code.
+
+    The traceback of an error that this package did not raise on purpose goes to a log file.
+    """
+    from prosafeprune.terminal import error_line
+
+    if isinstance(error, ProSafePruneError):
+        error_line(str(error))
+        return error.exit_code
+    log = _write_log(error, arguments)
+    where = f"The traceback is in {log}" if log is not None else "No log file could be written"
+    error_line(
+        f"Unexpected {type(error).__name__}: {first_line(error)}. This is a bug in prosafeprune: please report it. "
+        f"{where}; --debug prints it."
+    )
+    return INTERNAL_ERROR
+
+
+def _write_log(error: Exception, arguments: Sequence[str]) -> Path | None:
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="prosafeprune-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as stream:
+            stream.write(f"prosafeprune {_without_secrets(arguments)}\n\n{text}")
+    except OSError:
+        return None
+    return Path(stream.name)
+
+
+def _without_secrets(arguments: Sequence[str]) -> str:
+    """Return the command line with the arguments of endpoint options left out: their URLs may hold passwords."""
+    shown: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        option, equals, _ = argument.partition("=")
+        is_endpoint = option.startswith("--") and option.endswith("endpoint")
+        shown.append("..." if hide_next else f"{option}=..." if is_endpoint and equals else argument)
+        hide_next = is_endpoint and not equals
+    return shlex.join(shown)

@@ -1,0 +1,127 @@
+"""An adapter that this package wrote, read back: possibly by someone else, so only as data.
+
+From its record come facts alone: the plan, hashes and what was measured. No setting of its recipe is obeyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from prosafeprune.checkpoint.adapter import PREFIX, unstacked
+from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.errors import InputError
+from prosafeprune.method.overlap_operator import LowRankChange
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.adapters import WEIGHTS, find_folder
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.source import ModelSource, file_hash, model_hash
+from prosafeprune.model.submodule import Submodule
+from prosafeprune.report.record import Record, read_record
+
+
+@dataclass(frozen=True)
+class OwnAdapter:
+    """An adapter that this package wrote, complete and unchanged."""
+
+    name: str
+    folder: Path
+    record: Record
+    tensors: Mapping[str, torch.Tensor]
+
+    def require_base(self, source: ModelSource) -> None:
+        """Raise InputError when ``source`` is not the model that the adapter was made from."""
+        found, wanted = model_hash(source.path), self.record.model.sha256
+        if found != wanted:
+            raise InputError(
+                f"{source.name}: is not the model that the adapter was made from ({Path(self.record.model.name).name}, "
+                f"sha256 {wanted[:12]}; this one has {found[:12]}). Give that one, unchanged."
+            )
+
+    def plan_at(self, strength: float | tuple[float, ...] | None) -> Plan:
+        """Return the adapter's plan at another strength; at its own for None.
+
+        Raises:
+            InputError: there are more or fewer strengths than layers, or a layer that was not edited would be.
+        """
+        plan = self.record.plan
+        if strength is None:
+            return plan
+        if isinstance(strength, tuple) and len(strength) != len(plan.layers):
+            raise InputError(f"strength: {len(strength)} strengths are given for {len(plan.layers)} layers.")
+        scaled = plan.model_copy(update={"strength": strength})
+        unscalable = [layer for layer in plan.layers if plan.strength_of(layer) == 0 < scaled.strength_of(layer)]
+        if unscalable:
+            raise InputError(
+                f"The adapter has strength 0 in layer {unscalable[0]}, so it has no edit to scale there. Prune again."
+            )
+        return scaled
+
+    def edits(self, plan: Plan, anatomy: Anatomy) -> list[LowRankEdit]:
+        """Return the adapter's edits at the strengths of ``plan``, submodule by submodule.
+
+        Raises:
+            InputError: the adapter's factors are not exactly those of its plan for this model.
+        """
+        beyond = [layer for layer in plan.layers if layer >= anatomy.num_layers]
+        if beyond:
+            raise InputError(
+                f"{self.name}: its record names layer {beyond[0]}, and the model has {anatomy.num_layers} layers."
+            )
+        by_module: dict[str, list[Submodule]] = {}
+        for layer in plan.layers:
+            for submodule in anatomy.of_layer(layer):
+                by_module.setdefault(submodule.module_name, []).append(submodule)
+        edits: list[LowRankEdit] = []
+        unused = set(self.tensors)
+        for module_name, group in by_module.items():
+            names = [f"{PREFIX}{module_name}.lora_{name}.weight" for name in "BA"]
+            if self.record.plan.strength_of(group[0].layer) > 0 or not unused.isdisjoint(names):
+                edits += self._module_edits(names, plan, group)
+            unused -= set(names)
+        if unused:
+            raise InputError(
+                f"{self.name}: has factors for {min(unused)}, which its plan does not prune. Make it again."
+            )
+        return edits
+
+    def _module_edits(self, names: Sequence[str], plan: Plan, group: Sequence[Submodule]) -> list[LowRankEdit]:
+        factors = [self.tensors.get(name) for name in names]
+        if factors[0] is None or factors[1] is None:
+            raise InputError(
+                f"{self.name}: has no factors for {group[0].module_name}. Fetch or make the adapter again."
+            )
+        old, new = self.record.plan.strength_of(group[0].layer), plan.strength_of(group[0].layer)
+        change = LowRankChange(factors[0] if old == new else factors[0] * (new / old), factors[1])
+        parts = unstacked(change, group, plan.rank)
+        return [LowRankEdit(submodule, part) for submodule, part in zip(group, parts, strict=True)]
+
+
+def open_adapter(adapter: str) -> OwnAdapter:
+    """Read an adapter and its record.
+
+    Raises:
+        InputError: there is none, it is not one of ours, or its weights are not those of its record.
+    """
+    folder = find_folder(adapter)
+    if not folder.is_dir():
+        raise InputError(f"{adapter}: no such folder. Give the folder of an adapter that 'prune' wrote.")
+    record = read_record(folder)
+    if record.adapter_sha256 is None:
+        raise InputError(f"{adapter}: is a pruned model, not an adapter. Use it as it is.")
+    file = folder / WEIGHTS
+    if not file.is_file() or file_hash(file) != record.adapter_sha256:
+        raise InputError(f"{file}: is missing, damaged or not the file of its record. Fetch or make it again.")
+    try:
+        tensors = load(file.read_bytes())
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{file}: is not a safetensors file. Fetch or make it again.") from error
+    wrong = [name for name, one in tensors.items() if not one.is_floating_point() or not bool(one.isfinite().all())]
+    if wrong:
+        raise InputError(f"{file}: {min(wrong)} has values that are not finite numbers. Fetch or make it again.")
+    return OwnAdapter(adapter, folder, record, tensors)

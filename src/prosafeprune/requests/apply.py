@@ -1,0 +1,32 @@
+"""What a user asks of ``apply``, as one validated object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from prosafeprune.method.plan import Strength
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import AnswerOptions, BenchmarkOptions, ModelOptions
+from prosafeprune.requests.plan_options import read_strength
+from prosafeprune.requests.search import FloorOptions
+
+
+class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, JudgeOptions):
+    """How an adapter is applied to its base model, and how the pruned model is measured.
+
+    None of this is ever taken from the adapter's record, which may be someone else's.
+    """
+
+    model: str = Field(min_length=1, description="The base model it was made from: local folder, hub id or .gguf file.")
+    strength: Strength | tuple[Strength, ...] | None = Field(
+        None,
+        description="Another strength than the adapter's, or one per layer, in order: 0.9,0.5. The pruned model is "
+        "then measured.",
+    )
+
+    @field_validator("strength", mode="before")
+    @classmethod
+    def _read_strength(cls, value: Any) -> Any:
+        return read_strength(value)

@@ -1,0 +1,104 @@
+"""Options for a model behind OpenAI-compatible servers, and what of a server's URL may be written down."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+from prosafeprune.errors import InputError
+from prosafeprune.text import SURROGATE
+
+MAX_CONCURRENCY = 1024
+SET_BY_US = (
+    "model",
+    "messages",
+    "prompt",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "seed",
+    "n",
+    "stream",
+)
+"""Fields of a request's body that have options of their own, or that the reading of answers depends on."""
+
+
+def recorded_urls(urls: str | None) -> str | None:
+    """Return the URLs of an endpoint as records have them: without user names, passwords and queries."""
+    from prosafeprune.generation.endpoint_address import shown_urls  # loads torch with its package
+
+    try:
+        return urls and shown_urls(urls)
+    except InputError:  # not usable, so it was not used
+        return "[invalid URL]"
+
+
+class EndpointOptions(BaseModel):
+    """Servers that have the model, and what is sent to them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Endpoint")
+
+    endpoint: str | None = Field(
+        None,
+        repr=False,
+        description="URL of an OpenAI-compatible server that serves the model, such as http://localhost:8000/v1; "
+        "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
+    )
+    concurrency: int = Field(8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to an endpoint.")
+    request: tuple[str, ...] = Field(
+        (),
+        description="A field to add to every request to the endpoint, as FIELD=JSON, such as "
+        "'chat_template_kwargs={\"enable_thinking\": false}'; may be given more than once.",
+        json_schema_extra={"short": "-r"},
+    )
+
+    @field_serializer("endpoint", when_used="json")
+    def _without_credentials(self, value: str | None) -> str | None:
+        return recorded_urls(value)
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _one_or_more_fields(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("request")
+    @classmethod
+    def _json_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _read_fields(value)
+        return value
+
+    def request_fields(self) -> dict[str, Any]:
+        """Return the fields to add to the body of every request."""
+        return _read_fields(self.request)
+
+
+def _read_fields(given: tuple[str, ...]) -> dict[str, Any]:
+    from prosafeprune.generation.credentials import hide_secrets
+
+    fields: dict[str, Any] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        name = name.strip()
+        if hide_secrets(one) != one:
+            raise ValueError("contains the API key, which would be recorded; set PROSAFEPRUNE_API_KEY alone")
+        if not name or not equals or SURROGATE.search(one):
+            raise ValueError("write FIELD=JSON, such as 'reasoning_effort=\"low\"'")
+        if name in SET_BY_US:
+            raise ValueError(f"{name} is set by prosafeprune; use its own option, if it has one")
+        if name in fields:
+            raise ValueError(f"{name} is given twice")
+        try:
+            fields[name] = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise ValueError(
+                f"{name}: not valid JSON ({reason}); text needs double quotes inside the shell's"
+            ) from None
+    return fields
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,104 @@
+"""Options for the plan, and for the prompts that its subspaces are computed from."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from prosafeprune.method.plan import Pooling, Projection, Strength
+
+Layers = tuple[int, ...]
+MAX_LAYERS = 10_000
+"""Above any model's depth: a larger number is a typing error, and its range would fill the memory."""
+
+
+class CalibrationOptions(BaseModel):
+    """The calibration prompts of the three classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration")
+
+    harmful: str | None = Field(
+        None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id. Default: bundled."
+    )
+    benign: str | None = Field(None, description="Benign calibration prompts, likewise.")
+    pseudo_harmful: str | None = Field(None, description="Pseudo-harmful calibration prompts, likewise.")
+    samples: int = Field(200, ge=1, description="Maximum calibration prompts drawn from each class.")
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+
+
+class OperatorOptions(BaseModel):
+    """How the overlap operator of a submodule is computed (section 3.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Plan")
+
+    rank: int = Field(16, ge=1, description="Dimension of each class's subspace.")
+    pooling: Pooling = Field(
+        Pooling.SEQUENCE,
+        description="Tokens averaged over: sequence (all), tail (the user's text and what follows), user, last.",
+    )
+    projection: Projection = Field(
+        Projection.ORTHOGONAL,
+        description="How pseudo-harmful outputs are selected: orthogonal (Eq. 1 of the paper), oblique (leaves harmful "
+        "outputs as they are) or contrastive (strengthens them; the default of a search).",
+    )
+
+
+class PlanOptions(OperatorOptions):
+    """A plan: where to prune, and how much."""
+
+    layers: Layers | None = Field(
+        None,
+        min_length=1,
+        description="Decoder layers to prune, counted from 0: 14-17 or 14,16. Default: found by a search.",
+    )
+    strength: Strength | tuple[Strength, ...] = Field(
+        0.9,
+        description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5.",
+    )
+
+    @field_validator("strength", mode="before")
+    @classmethod
+    def _read_strength(cls, value: Any) -> Any:
+        return read_strength(value)
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _read_layers(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(layer for item in values for layer in parse_layers(item))
+
+    @field_validator("layers")
+    @classmethod
+    def _sort_layers(cls, value: Layers | None) -> Layers | None:
+        return None if value is None else tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _one_strength_per_layer(self) -> PlanOptions:
+        if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):
+            raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers or ())} layers")
+        return self
+
+
+def read_strength(value: Any) -> Any:
+    """Return the strengths of a text such as ``0.9,0.5`` as a tuple; any other value as it is."""
+    return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
+
+
+def parse_layers(text: object) -> Layers:
+    """Return the layer numbers that ``14-17``, ``14,16`` or a mix of both names. Raises ValueError."""
+    layers: list[int] = []
+    for part in str(text).split(","):
+        found = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
+        if found is None:
+            raise ValueError(f"'{text}' is not a list of layers such as 14-17 or 14,16")
+        first, last = found[1], found[2] or found[1]
+        if max(len(first), len(last)) > len(str(MAX_LAYERS)) or int(last) >= MAX_LAYERS:
+            raise ValueError(f"'{part.strip()}' names layers beyond {MAX_LAYERS - 1}")
+        if int(last) < int(first):
+            raise ValueError(f"'{part.strip()}' runs backwards")
+        layers += range(int(first), int(last) + 1)
+    return tuple(layers)

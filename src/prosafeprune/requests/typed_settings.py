@@ -1,0 +1,272 @@
+"""The settings of each command as typed dictionaries, so that editors complete and check keyword arguments.
+
+Written by ``scripts/make_typed_settings.py``; do not edit. The requests have the descriptions and defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from prosafeprune.method.plan import Pooling, Projection
+
+
+class PruneSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.Recipe`."""
+
+    accept_unsafe: bool
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    benign: str | None
+    budget: int | str
+    confidence: float
+    confirmations: int
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    floor: Literal["confident", "estimate"]
+    format: Literal["checkpoint", "adapter"]
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    max_safety_drop: float
+    memory: Literal["normal", "low"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    prompt_field: str
+    pseudo_harmful: str | None
+    rank: int
+    revision: str | None
+    samples: int
+    seed: int
+    strategy: Literal["auto", "paper"]
+    strength: float | str | Sequence[float]
+    suite: Literal["bundled", "paper"] | None
+    trust_remote_code: bool
+    unmeasured: bool
+
+
+class PruneUnmeasuredSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.Recipe`."""
+
+    accept_unsafe: bool
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    benign: str | None
+    budget: int | str
+    confidence: float
+    confirmations: int
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    floor: Literal["confident", "estimate"]
+    format: Literal["checkpoint", "adapter"]
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    max_safety_drop: float
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    prompt_field: str
+    pseudo_harmful: str | None
+    rank: int
+    revision: str | None
+    samples: int
+    seed: int
+    strategy: Literal["auto", "paper"]
+    strength: float | str | Sequence[float]
+    suite: Literal["bundled", "paper"] | None
+    trust_remote_code: bool
+
+
+class SearchSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.SearchRequest`."""
+
+    accept_unsafe: bool
+    batch_size: int | Literal["auto"]
+    benign: str | None
+    budget: int | str
+    confirmations: int
+    device: str
+    dtype: str
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    max_safety_drop: float
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    prompt_field: str
+    pseudo_harmful: str | None
+    rank: int
+    revision: str | None
+    samples: int
+    seed: int
+    strategy: Literal["auto", "paper"]
+    trust_remote_code: bool
+
+
+class ApplySettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.ApplyRequest`."""
+
+    accept_unsafe: bool
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    confidence: float
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    floor: Literal["confident", "estimate"]
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    max_safety_drop: float
+    revision: str | None
+    suite: Literal["bundled", "paper"] | None
+    trust_remote_code: bool
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.EvaluationRequest`."""
+
+    ability: str | Sequence[str]
+    ability_samples: int | None
+    ability_tokens: int
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    concurrency: int
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    endpoint: str | None
+    fitted: str | Path | None
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    method: str
+    prompt_field: str
+    pseudo_harmful: str | None
+    repeats: int
+    request: str | Sequence[str]
+    revision: str | None
+    seed: int
+    settings: str | Sequence[str]
+    source: str | None
+    suite: Literal["bundled", "paper"] | None
+    temperature: float
+    trust_remote_code: bool
+
+
+class CompareSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.CompareRequest`."""
+
+    accept_unsafe: bool
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    benign: str | None
+    budget: int | str
+    choose: int | None
+    confirmations: int
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    max_new_tokens: int
+    max_safety_drop: float
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    prompt_field: str
+    pruned: str | Path | None
+    pseudo_harmful: str | None
+    rank: int
+    revision: str | None
+    samples: int
+    search: str | Path | None
+    seed: int
+    settings: str | Sequence[str]
+    strategy: Literal["auto", "paper"]
+    strength: float | str | Sequence[float]
+    suite: Literal["bundled", "paper"] | None
+    trust_remote_code: bool
+
+
+class AnalyzeSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.AnalysisRequest`."""
+
+    ability: str | Sequence[str]
+    ability_samples: int | None
+    ability_tokens: int
+    batch_size: int | Literal["auto"]
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    benign: str | None
+    data_dir: str | Path | None
+    device: str
+    dtype: str
+    general: str | None
+    harmful: str | None
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    layer: int | None
+    layers: int | str | Sequence[int] | None
+    max_new_tokens: int
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    prompt_field: str
+    pseudo_harmful: str | None
+    rank: int
+    ranks: str | Sequence[int]
+    refusal_words: str | Sequence[str]
+    revision: str | None
+    samples: int
+    seed: int
+    strength: float | str | Sequence[float]
+    strengths: str | Sequence[float]
+    submodule: str
+    suite: Literal["bundled", "paper"] | None
+    sweep_samples: int
+    trust_remote_code: bool
+    tuning_epochs: int
+    tuning_prompts: int
+
+
+class JudgeSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.JudgeOptions`."""
+
+    judge: Literal["builtin", "wildguard", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None

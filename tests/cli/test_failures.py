@@ -1,0 +1,101 @@
+"""How a command ends that fails in a way nobody foresaw, or is interrupted: one line and an exit code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.cli.failures import INTERNAL_ERROR
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``search`` fail with an error that has escape sequences and markup in its text."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("odd \x1b[2Jthing [bold][/]\nand more")
+
+    monkeypatch.setattr("prosafeprune.cli.search.run", fail)
+
+
+def test_an_unforeseen_error_is_one_line_with_a_log(
+    run: Run, failing: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code, out, err = run("search", "m", "--judge-endpoint", "https://me:secret@host/v1")
+    assert (code, out) == (INTERNAL_ERROR, "")
+    assert err.count("\n") == 1
+    assert err.startswith("Error: Unexpected RuntimeError: odd thing [bold][/]. ")
+    (log,) = tmp_path.glob("prosafeprune-*.log")
+    assert str(log) in err
+    text = log.read_text()
+    assert "Traceback" in text
+    assert text.startswith("prosafeprune search m --judge-endpoint ...\n")
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "search", "m"), ("search", "m", "--debug")])
+def test_debug_shows_the_traceback(arguments: tuple[str, ...], failing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prosafeprune import cli
+
+    monkeypatch.setattr(sys, "argv", ["prosafeprune", *arguments])
+    with pytest.raises(RuntimeError, match="odd"):
+        cli.main()
+
+
+def test_no_log_can_be_written(run: Run, failing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    code, _, err = run("search", "m")
+    assert code == INTERNAL_ERROR
+    assert "No log file could be written" in err
+
+
+def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prosafeprune.cli.search.run", interrupt)
+    code, out, err = run("search", "m")
+    assert (code, out) == (130, "")
+    assert err.strip().split("\n") == ["Interrupted. Run the same command again to resume what can be resumed."]
+
+
+@pytest.mark.parametrize("module", ["typer", "prosafeprune.cli.application", "torch"])
+def test_ctrl_c_while_libraries_load_is_one_line(module: str, tmp_path: Path) -> None:
+    code = f"""
+import builtins, sys
+imported = builtins.__import__
+def load(name, *rest, **more):
+    if name == {module!r} or name.startswith({module!r} + "."):
+        raise KeyboardInterrupt
+    return imported(name, *rest, **more)
+builtins.__import__ = load
+from prosafeprune import cli
+sys.argv = ["prosafeprune", "search", "m"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip().startswith("Interrupted.")
+    assert not re.search("Traceback|Abort", done.stderr)
+
+
+def test_a_usage_error_is_exit_code_2(run: Run) -> None:
+    code, out, err = run("search", "m", "--no-such-option")
+    assert (code, out) == (2, "")
+    assert "No such option" in err
+
+
+def test_an_error_of_the_package_cannot_draw_on_the_terminal(run: Run) -> None:
+    code, _, err = run("search", "missing\x1b]0;title\x07[/bold]\nmodel")
+    assert code == 2
+    assert "\x1b" not in err
+    assert err.count("Error: ") == 1
+    assert "missing[/bold] model" in err

@@ -1,0 +1,100 @@
+"""``--help`` as a reader sees it: complete, true, and with the common options first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULTS
+from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.recipe import Recipe, make_recipe
+from prosafeprune.requests.search import SearchRequest
+
+Run = Callable[..., tuple[int, str, str]]
+REQUESTS: dict[str, Any] = {
+    "prune": Recipe,
+    "search": SearchRequest,
+    "apply": ApplyRequest,
+    "evaluate": EvaluationRequest,
+    "compare": CompareRequest,
+    "judge": JudgeOptions,
+}
+COMMANDS = [*REQUESTS, "analyze", "demo"]
+
+
+def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    return out
+
+
+def words(text: str) -> str:
+    """Return text without frames and line breaks."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
+
+
+@pytest.mark.parametrize("command", REQUESTS)
+def test_every_setting_is_an_option_with_its_complete_description(
+    command: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = words(shown(run, command, monkeypatch, 400))
+    for name, field in REQUESTS[command].model_fields.items():
+        assert name == "model" or f"--{name.replace('_', '-')} " in text
+        assert " ".join(str(field.description).split()) in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_readable_at_80_columns(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(run, command, monkeypatch)
+    assert max(map(len, text.split("\n"))) <= 80
+    assert "…" not in text
+    assert not re.search(r"[:(] ?\.(\s|$)", words(text))  # what is left where markup was removed
+
+
+def test_square_brackets_survive(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "pip install 'prosafeprune[ray]'" in words(shown(run, "prune", monkeypatch, 200))
+
+
+def test_common_options_come_first_and_expert_ones_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(run, "prune", monkeypatch)
+    panels = re.findall("╭─ (.*?) ─", text)
+    assert panels[:2] == ["Arguments", "Options"]
+    assert panels[-1] == EXPERT_PANEL
+    order = [text.index(f"--{name} ") for name in ("output", "layers", "harmful", "judge-endpoint", "ray", "dtype")]
+    assert order == sorted(order)
+
+
+def test_the_defaults_of_a_search_are_true() -> None:
+    from prosafeprune.jobs.search_trials import SearchChoices
+
+    choices = SearchChoices.of(make_recipe(model="m"))
+    assert SEARCH_DEFAULTS["projection"] == choices.projection.value
+    assert SEARCH_DEFAULTS["rank"] == "{}, {} and {} are tried".format(*choices.ranks)
+    assert SEARCH_DEFAULTS["pooling"] == "{} and {} are both tried".format(*(one.value for one in choices.poolings))
+    recipe = make_recipe(model="m", layers=1)
+    assert recipe.projection is Projection.ORTHOGONAL
+    assert recipe.pooling is Pooling.SEQUENCE
+    given = (recipe.projection.value, recipe.pooling.value, str(recipe.rank))
+    assert tuple(PLAN_DEFAULTS[name].split(";")[0] for name in ("projection", "pooling", "rank")) == given
+
+
+def test_a_search_s_help_has_no_setting_of_a_given_plan(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = words(shown(run, "search", monkeypatch))
+    assert "--layers" not in text
+    assert "Default: contrastive." in text
+    assert "Default: orthogonal" not in text
+
+
+def test_paragraphs_are_not_broken_where_the_source_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.strip() for line in shown(run, "search", monkeypatch, 300).split("\n")]
+    assert (
+        "Every trial is kept: run the same command again to resume, with a larger --budget to search longer." in lines
+    )

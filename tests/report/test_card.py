@@ -1,0 +1,121 @@
+"""The model card: our text cannot be hidden, the licence is kept, and bad news is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.pages import measurement, record
+from helpers.prune_records import PLAN
+
+from prosafeprune.report.card import write_card
+from prosafeprune.report.record import UnmeasuredRecord
+
+
+def card(folder: Path, base_card: str | None = None, *, was: int = 20, now: int = 50, **settings: Any) -> str:
+    """Return the card of a model pruned from one with this card."""
+    source, output = folder / "base", folder / "out"
+    source.mkdir(parents=True)
+    output.mkdir()
+    if base_card is not None:
+        (source / "README.md").write_bytes(base_card.encode("utf-8", "surrogateescape"))
+    made = record(measurement(was, 95), measurement(now, 95), PLAN, **settings)
+    write_card(output, made, settings.get("base_model"), source)
+    return (output / "README.md").read_text(encoding="utf-8")
+
+
+def metadata(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return found
+
+
+@pytest.mark.parametrize("ending", ["```\nprint()", "~~~~", "<!-- to do", "<details><summary>x", "<style>\n* {"])
+def test_nothing_in_the_base_card_can_hide_ours(ending: str, tmp_path: Path) -> None:
+    text = card(tmp_path, f"---\nlicense: mit\n---\n# Base\n\n{ending}")
+    assert text.index("pruned to reduce over-refusal") < text.index("| base model |") < text.index("# Base")
+    assert text.index("Method: ProSafePrune") < text.index("describes the base model before pruning")
+    assert text.rstrip().endswith(ending)
+
+
+@pytest.mark.parametrize(
+    "front_matter",
+    [
+        "license: mit\ntitle: a: b",
+        "license: 'mit'\n\tx: [",
+        "- a list\nlicense: mit",
+        "license: mit\nnumber: " + "9" * 5000,
+        "license: mit\ndeep: " + "[" * 5000,
+    ],
+)
+def test_broken_metadata_keeps_the_licence(front_matter: str, tmp_path: Path) -> None:
+    text = card(tmp_path, f"---\n{front_matter}\n---\n# Base\n")
+    assert metadata(text)["license"] == "mit"
+    assert text.rstrip().endswith("# Base")
+
+
+def test_metadata_without_an_end_keeps_the_licence_and_the_text(tmp_path: Path) -> None:
+    text = card(tmp_path, "---\nlicense: apache-2.0\n\n# Base\n")
+    assert metadata(text)["license"] == "apache-2.0"
+    assert text.rstrip().endswith("# Base")
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"), [("5", []), ("tiny", ["tiny"]), ("[a, 5, b]", ["a", "b"]), ("{a: 1}", []), ("", [])]
+)
+def test_tags_of_any_type_are_read(tags: str, kept: list[str], tmp_path: Path) -> None:
+    text = card(tmp_path, f"---\nlicense: mit\ntags: {tags}\n---\n")
+    assert metadata(text)["tags"] == [*kept, "prosafeprune", "over-refusal"]
+
+
+def test_scores_and_base_of_the_base_model_are_not_taken_over(tmp_path: Path) -> None:
+    base = "---\nlicense: mit\nlanguage: en\nbase_model: org/grandparent\nmodel-index: [{name: x, results: []}]\n---\n"
+    found = metadata(card(tmp_path, base, base_model=None))
+    assert found == {
+        "pipeline_tag": "text-generation",
+        "library_name": "transformers",
+        "license": "mit",
+        "language": "en",
+        "tags": ["prosafeprune", "over-refusal"],
+    }
+
+
+def test_windows_newlines_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    text = card(tmp_path, "\ufeff---\r\nlicense: mit\r\n---\r\n# Base\r\n")
+    assert metadata(text)["license"] == "mit"
+
+
+def test_a_folder_in_place_of_the_card_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").mkdir()
+    (tmp_path / "out").mkdir()
+    write_card(tmp_path / "out", record(measurement(20, 95), measurement(50, 95), PLAN), None, tmp_path / "base")
+    assert "pruned to reduce" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_lower_compliance_rate_is_said(tmp_path: Path) -> None:
+    worse = card(tmp_path / "worse", was=50, now=20)
+    assert "it answers fewer harmless, risky-sounding requests" in worse
+    assert "**C.R. fell by 30.0 points.**" in worse
+    better = card(tmp_path / "better")
+    assert "it answers more harmless, risky-sounding requests" in better
+    assert "fell" not in better
+
+
+def test_no_local_path_is_in_the_card(tmp_path: Path) -> None:
+    text = card(tmp_path, model="/home/me/models/tiny-7b")
+    assert "tiny-7b" in text
+    assert "/home/me" not in text
+
+
+def test_an_unmeasured_card_has_no_scores(tmp_path: Path) -> None:
+    made = record(measurement(20, 95), measurement(50, 95), PLAN)
+    values = {name: getattr(made, name) for name in UnmeasuredRecord.model_fields if hasattr(made, name)}
+    unmeasured = UnmeasuredRecord(**{**values, "measured": False})
+    write_card(tmp_path, unmeasured, "org/tiny", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "# org/tiny, pruned to reduce over-refusal, not measured" in text
+    assert "S.S." not in text
+    assert "95 %" not in text
+    assert metadata(text)["base_model"] == "org/tiny"

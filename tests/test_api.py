@@ -1,0 +1,114 @@
+"""The public Python interface: a function for every command, with keyword arguments that editors know."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import prosafeprune
+from prosafeprune import api
+from prosafeprune.cli.application import app
+from prosafeprune.errors import InputError
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "make_typed_settings.py"
+FUNCTIONS = ("prune", "prune_unmeasured", "search", "apply", "evaluate", "compare", "analyze", "judge")
+IMPORTS = """
+import prosafeprune
+before = prosafeprune.judge
+import prosafeprune.judge.verdict
+import prosafeprune.search.record as record
+from prosafeprune.judge import Verdict
+from prosafeprune.search.record import SearchRecord
+assert prosafeprune.judge is before and callable(prosafeprune.search)
+assert prosafeprune.judge.verdict.Verdict is Verdict and record.SearchRecord is SearchRecord
+from prosafeprune import judge, search
+assert judge is before and search.__module__ == "prosafeprune.api"
+assert len(judge([("Hi", "Hello!")], progress=False).verdicts) == 1
+"""
+
+
+def maker() -> Any:
+    spec = importlib.util.spec_from_file_location("make_typed_settings", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_typed_settings_are_those_of_the_requests() -> None:
+    made = maker()
+    assert made.FILE.read_text(encoding="utf-8") == made.source(), f"run {SCRIPT.name}"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_setting_is_a_keyword_argument(name: str) -> None:
+    function = getattr(prosafeprune, name)
+    settings = get_type_hints(function)["settings"].__args__[0]  # of Unpack
+    request, named = maker().DICTIONARIES[settings.__name__]
+    assert settings.__annotations__.keys() == request.model_fields.keys() - set(named)
+    parameters = {
+        one.name for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD
+    }
+    own = {"base": "model"}  # apply's second argument
+    hidden = {"memory", "unmeasured"} if name == "prune_unmeasured" else set()
+    assert set(named) - hidden <= {own.get(parameter, parameter) for parameter in parameters}
+    assert not settings.__annotations__.keys() & parameters
+
+
+def test_every_command_has_a_function() -> None:
+    commands = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+    assert commands - {"demo"} <= set(FUNCTIONS)
+    assert all(getattr(prosafeprune, name) is getattr(api, name) for name in FUNCTIONS)
+
+
+def test_everything_exported_is_there() -> None:
+    assert set(prosafeprune.__all__) == set(prosafeprune._MODULES)
+    assert all(getattr(prosafeprune, name) is not None for name in prosafeprune.__all__)
+    assert set(prosafeprune.__all__) <= set(dir(prosafeprune))
+    with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        _ = prosafeprune.nonesuch  # type: ignore[attr-defined]
+
+
+def test_functions_that_share_a_name_with_a_subpackage_stay_functions() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_judge_takes_a_file_or_pairs(tmp_path: Path) -> None:
+    answers = [("How do I kill a process?", "Run kill with its process id."), ("Hi", "I'm sorry, but I can't help.")]
+    rows = [{"prompt": prompt, "completion": answer, "who": "1. yes"} for prompt, answer in answers]
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    from_pairs = prosafeprune.judge(answers, tmp_path / "pairs.jsonl", progress=False)
+    from_file = prosafeprune.judge(file, tmp_path / "file.jsonl", labels="who", progress=False)
+    assert from_pairs.verdicts == from_file.verdicts
+    assert from_file.agreement is not None
+    assert from_pairs.agreement is None
+    assert [json.loads(line)["class"] for line in (tmp_path / "pairs.jsonl").open()] == [
+        one.answer_class.value for one in from_pairs.verdicts
+    ]
+    with pytest.raises(InputError, match="Labels"):
+        prosafeprune.judge(answers, labels="who", progress=False)
+
+
+def test_search_returns_the_record_and_its_folder(
+    checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(api, "run_search", lambda *given: asked.append(given) or ("record", Path("out")))
+    result = prosafeprune.search("org/tiny", "out", budget=5, rank=8, progress=False)
+    assert result == ("record", Path("out"))
+    request, output, _, ray = asked[0]
+    assert (request.model, request.budget, request.rank, output, ray) == ("org/tiny", "5", 8, Path("out"), None)
+    assert "pooling" not in request.model_fields_set  # so that the search varies it
+    with pytest.raises(InputError, match="layers"):
+        prosafeprune.search("org/tiny", layers=3)  # type: ignore[call-arg]

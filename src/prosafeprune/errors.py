@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error of a library says, in one line; its name where it says nothing."""
+    """Return the first line of a library's error message; the error's name if it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 class ProSafePruneError(Exception):
-    """Base of every error this package raises on purpose. ``exit_code`` is what the command line returns."""
+    """Base of every error this package raises deliberately. ``exit_code`` is the command line's exit code."""
 
     exit_code = 1
 
@@ -22,10 +22,10 @@ class InputError(ProSafePruneError):
 
 
 class NotApplicableError(InputError):
-    """A method finds nothing in a model that it could work with; other methods may."""
+    """A method cannot be applied to this model; other methods may."""
 
 
 class NoPlanError(ProSafePruneError):
-    """A search found no plan that complies more than the source and keeps the safety floor."""
+    """A search found no plan that complies more than the base model and keeps the safety floor."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""How long work tells of itself without knowing who listens: a terminal, a notebook, a log, or nobody."""
+"""Progress reporting, independent of the display: a terminal, a notebook, a log, or none."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Protocol
 Advance = Callable[[int], None]
 """Call it with the number of steps done since the last call."""
 Status = Callable[[], str]
-"""Call it for a few words on how the work stands."""
+"""Returns a few words on the state of the work."""
 
 
 def ignore(steps: int) -> None:
-    """Advance nothing: for callers that nobody watches."""
+    """Report nothing."""
 
 
 class Reporter(Protocol):
-    """Receives stages with a known number of steps, remarks and warnings."""
+    """Receives stages with a known number of steps, notes and warnings."""
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
-        """Announce a stage of ``total`` steps; the stage ends with the context. ``status`` tells how it stands."""
+        """Announce a stage of ``total`` steps that ends with the context; ``status`` describes its state."""
         ...
 
     def note(self, text: str) -> None:
-        """Tell something worth knowing."""
+        """Report something worth knowing."""
         ...
 
     def warning(self, text: str) -> None:
-        """Tell something the user may want to act on."""
+        """Report something the user may want to act on."""
         ...
 
 
@@ -42,7 +42,7 @@ class SilentReporter:
         yield ignore
 
     def note(self, text: str) -> None:
-        """Drop the remark."""
+        """Drop the note."""
 
     def warning(self, text: str) -> None:
         """Drop the warning."""

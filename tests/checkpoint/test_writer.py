@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from prosafeprune.checkpoint.names import StoredNames
 from prosafeprune.checkpoint.safetensors_file import tensor_places
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import check_output, scratch_folder, staged_folder
+from prosafeprune.files.staging import MANIFEST, check_output, scratch_folder, staged_folder
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.submodule import Submodule
 
@@ -103,11 +103,11 @@ def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
 
 def test_an_overwritten_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    output.mkdir()
-    (output / "prosafeprune.json").write_text("x")
+    with staged_folder(output, overwrite=True) as staging:
+        (staging / "prosafeprune.json").write_text("x")
     with staged_folder(output, overwrite=True) as staging:
         (staging / "new").write_text("y")
-    assert [path.name for path in output.iterdir()] == ["new"]
+    assert {path.name for path in output.iterdir()} == {"new", MANIFEST}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -123,8 +123,8 @@ def test_a_folder_that_appears_meanwhile_is_not_touched(tmp_path: Path) -> None:
 
 def test_when_the_last_rename_fails_the_old_folder_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out"
-    output.mkdir()
-    (output / "prosafeprune.json").write_text("old")
+    with staged_folder(output, overwrite=False) as staging:
+        (staging / "prosafeprune.json").write_text("old")
     rename = Path.rename
 
     def fail_at_the_end(self: Path, target: Path) -> Path:
@@ -175,7 +175,7 @@ def test_the_output_is_checked_beforehand(tmp_path: Path) -> None:
         check_output(tmp_path / "full", source, 10, overwrite=False)
     with pytest.raises(InputError, match="not written by prosafeprune"):
         check_output(tmp_path / "full", source, 10, overwrite=True)
-    with pytest.raises(InputError, match="Make room"):
+    with pytest.raises(InputError, match="Free some space"):
         check_output(tmp_path / "huge", source, 10**18, overwrite=False)
     with pytest.raises(InputError, match="parent folder"):
         check_output(tmp_path / "full" / "config.json" / "out", source, 10, overwrite=False)
@@ -184,7 +184,7 @@ def test_the_output_is_checked_beforehand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [".", "source", "source/pruned"])
 def test_the_source_is_never_written_over_or_into(place: str, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    with pytest.raises(InputError, match="source model's folder"):
+    with pytest.raises(InputError, match="base model's folder"):
         check_output((tmp_path / place).resolve(), tmp_path / "source", 10, overwrite=True)
 
 

@@ -21,6 +21,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "device")}
+"""What `apply` is told: nothing is read from the adapter."""
+
+
+def apply(adapter: Path, base: Path, output: Path, **settings: Any) -> prosafeprune.api.ApplyResult:
+    return prosafeprune.apply(adapter, base, output, progress=False, **{**MEASURING, **settings})
+
+
 def prune(source: Path, output: Path | None, files: dict[str, str], **settings: Any) -> prosafeprune.PruneResult:
     return prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **files, **settings})
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.adapter_runs import options, prune
+from helpers.adapter_runs import apply, options, prune
 from safetensors.torch import load_file
-
-import prosafeprune
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -37,7 +35,7 @@ def test_apply_writes_the_checkpoint_that_prune_writes(
     source = checkpoint(architecture, dtype, max_shard_size="60KB")
     pruned = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint")
     result = prune(source, tmp_path / "adapter", prompt_files)
-    applied = prosafeprune.apply(tmp_path / "adapter", source, tmp_path / "applied", progress=False)
+    applied = apply(tmp_path / "adapter", source, tmp_path / "applied")
     assert own_weights(tmp_path / "applied") == own_weights(tmp_path / "pruned") != own_weights(source)
     assert {p.name for p in (tmp_path / "applied").iterdir()} == {p.name for p in (tmp_path / "pruned").iterdir()}
     assert result.record.edited_tensors == pruned.record.edited_tensors == applied.record.edited_tensors
@@ -55,9 +53,7 @@ def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
     expected = prune(source, tmp_path / "pruned", prompt_files, format="checkpoint", strength=(0.4, 0.9))
     for file in prompt_files.values():  # nothing is calibrated again
         Path(file).unlink()
-    applied = prosafeprune.apply(
-        tmp_path / "adapter", source, tmp_path / "applied", strength=(0.4, 0.9), progress=False
-    )
+    applied = apply(tmp_path / "adapter", source, tmp_path / "applied", strength=(0.4, 0.9))
     assert applied.record.plan == expected.record.plan
     assert applied.measured is not None
     assert applied.record.result.model_dump(exclude={"sets"}) == expected.record.result.model_dump(exclude={"sets"})
@@ -71,7 +67,7 @@ def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
     assert "strength (0.4, 0.9)" in card
     assert "Its own card." in card
     # One number stands for all layers.
-    all_layers = prosafeprune.apply(tmp_path / "adapter", source, tmp_path / "one", strength=0.3, progress=False)
+    all_layers = apply(tmp_path / "adapter", source, tmp_path / "one", strength=0.3)
     assert all_layers.record.plan.strength == 0.3
 
 
@@ -98,10 +94,13 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("qwen2")
     prune(source, tmp_path / "adapter", prompt_files)
-    code, out, err = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out")
+    code, out, err = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--max-safety-drop", 100)
     assert code == 0
     assert "S.S." in out
     assert "Written to" in err
-    code, out, _ = run("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--overwrite", "--json")
+    code, out, _ = run(
+        *("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--overwrite", "--json"),
+        *("--max-safety-drop", 100),
+    )
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())

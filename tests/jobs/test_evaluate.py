@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.claim import claimed
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
@@ -239,7 +239,7 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
 
 
 def test_two_runs_do_not_write_in_one_folder(run: Run, checkpoint: Make, files: list[str], tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".out.lock"):
+    with claimed(tmp_path / "out"):
         code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
     assert (code, "another run" in err) == (2, True)
 

@@ -30,7 +30,7 @@ def test_layers_are_sorted_and_told_once() -> None:
     ("settings", "message"),
     [
         ({"layers": "1,2", "strength": "0.5,0.5,0.5"}, "3 strengths are given for 2 layers"),
-        ({"budget": "soon"}, "neither a number of trials"),
+        ({"budget": "soon"}, "give a number of trials"),
         ({"layers": "a-b"}, "'a-b' is not a list of layers"),
         ({"layers": "5-3"}, "'5-3' runs backwards"),
         ({"layers": (-1,)}, "is not a list of layers"),
@@ -62,9 +62,7 @@ def test_yaml_is_read_and_options_go_before_it(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [("a: [", "cannot be read as YAML"), ("just text", "holds no settings")]
-)
+@pytest.mark.parametrize(("content", "message"), [("a: [", "cannot be read as YAML"), ("just text", "has no settings")])
 def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(content)

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from prosafeprune.ability.number_answers import number_text, read_number
 from prosafeprune.ability.tasks import AbilityTask, find_task
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.prompts.sources import json_rows
+from prosafeprune.prompts.rows import json_rows
 from prosafeprune.text import SURROGATE
 
 

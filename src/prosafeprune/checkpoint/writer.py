@@ -1,4 +1,4 @@
-"""The pruned checkpoint: the source's files copied, the edited tensors overwritten in the copies."""
+"""The pruned checkpoint: the base model's files copied, the edited tensors overwritten in the copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpac
 
 
 Located = Mapping[str, StoredAs]
-"""By submodule's name, where its matrix is stored."""
+"""For each submodule's name, where its matrix is stored."""
 
 
 class WritableEdits(Protocol):
@@ -30,7 +30,7 @@ class WritableEdits(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """Names on disk of the source's tensors that it changes."""
+        """Names on disk of the tensors that change."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class WritableEdits(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Return how many matrices it changes."""
+        """Return the number of matrices that change."""
         ...
 
     def apply_in_memory(self, advance: Advance) -> None:
@@ -47,14 +47,14 @@ class WritableEdits(Protocol):
         ...
 
     def write(self, folder: Path, advance: Advance) -> None:
-        """Write it into an existing empty folder, telling of each matrix."""
+        """Write into an existing empty folder; ``advance`` is called after each matrix."""
         ...
 
 
 def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
     """Return, by submodule's name, where each submodule's matrix is stored.
 
-    Call it while the model in memory still has its source weights: they are compared.
+    Call it while the model in memory has its base weights: they are compared with those on disk.
 
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
@@ -63,18 +63,18 @@ def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
 
 
 def locate_among(places: Mapping[str, TensorPlace], submodules: Sequence[Submodule]) -> Located:
-    """Do as :func:`locate_tensors` does, among the places of some tensors by their names on disk."""
+    """Return the same from the positions of some tensors, by their names on disk."""
     names = StoredNames(places)
     return {submodule.name: names.find(submodule) for submodule in submodules}
 
 
 def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collection[str]) -> Located:
-    """Return the same for a model that is not in memory, when it is known which of its tensors are edited.
+    """Return the same for a model that is not in memory, given the names of its edited tensors.
 
-    Of linear layers alone, whose matrices lie on disk as they do in memory.
+    Only for linear layers, whose matrices have the same layout on disk as in memory.
 
     Raises:
-        InputError: a submodule has no tensor of its shape among ``names``, or a tensor of these is not there.
+        InputError: a submodule has no tensor of its shape among ``names``, or one of these is missing.
     """
     places = tensor_places(folder)
     located: dict[str, StoredAs] = {}
@@ -83,16 +83,16 @@ def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collectio
         shaped = [name for name in names if name in places and places[name].shape == shape]
         name = name_by_ending(submodule.parameter_name, shaped, lambda _: True)
         if name is None:
-            raise InputError(f"{submodule.parameter_name}: is none of the tensors that were edited, or not as it was.")
+            raise InputError(
+                f"{submodule.parameter_name}: is not among the edited tensors, or has another shape. Make "
+                "the adapter again."
+            )
         located[submodule.name] = StoredAs(name, places[name], submodule.layout)
     return located
 
 
 class EditedTensors:
-    """The edits of a checkpoint, tensor by tensor, and the folder that they are made in.
-
-    Several submodules may lie in one tensor.
-    """
+    """The edits of a checkpoint's tensors. One tensor may hold several submodules."""
 
     adapter_sha256 = None
 
@@ -115,7 +115,7 @@ class EditedTensors:
         return sorted(self._tensors)
 
     def apply_in_memory(self, advance: Advance) -> None:
-        """Put the pruned weights, as they will be on disk, into the model in memory."""
+        """Put the pruned weights, rounded as on disk, into the model in memory."""
         for tensor in self._tensors.values():
             edited = tensor.edited()
             with torch.no_grad():
@@ -124,12 +124,12 @@ class EditedTensors:
             advance(1)
 
     def write(self, folder: Path, advance: Advance) -> None:
-        """Copy the source into an existing empty folder, and overwrite the edited tensors in the copy."""
+        """Copy the base model into an existing empty folder, and overwrite the edited tensors in the copy."""
         copy_checkpoint(self._source, folder)
         self.overwrite(folder, advance)
 
     def overwrite(self, folder: Path, advance: Advance) -> None:
-        """Overwrite the edited tensors in ``folder``, a copy of the source."""
+        """Overwrite the edited tensors in ``folder``, a copy of the base model."""
         for tensor in self._tensors.values():
             tensor.place.overwrite(tensor.edited(), folder / tensor.place.file.name)
             advance(1)
@@ -139,37 +139,53 @@ class EditedTensors:
 class _Tensor:
     place: TensorPlace
     edits: list[tuple[PruningEdit | LowRankEdit, Layout]]
-    """The edits of what lies in it, and how each lies."""
+    """The edits of its submodules, with their layouts."""
 
     def edited(self) -> torch.Tensor:
         stored = self.place.read()
         for edit, layout in self.edits:
             layout.put(stored, edit.edited(layout.take(stored)))
+        if not bool(torch.isfinite(stored).all()):
+            raise InputError(
+                f"{self.edits[0][0].submodule.name}: the pruned weights do not fit {str(stored.dtype)[6:]}: some are "
+                "not finite. Use a smaller --strength or other --layers."
+            )
         return stored
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:
     """Copy a checkpoint folder into an existing empty one; links become files.
 
-    The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they would still be the
-    unpruned model.
+    The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they are not pruned.
     """
     _copy(source, folder, {place.file for place in tensor_places(source).values()})
 
 
 def copy_companions(source: Path, folder: Path) -> None:
-    """Copy what :func:`copy_checkpoint` copies, but for the shards."""
+    """Copy what :func:`copy_checkpoint` copies, except the shards."""
     _copy(source, folder, set())
 
 
 def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
-    def left_out(place: str, names: list[str]) -> set[str]:
-        paths = [Path(place) / name for name in names]
+    def left_out(parent: str, names: list[str]) -> set[str]:
+        paths = [Path(parent) / name for name in names]
         return {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def checkpoint_bytes(folder: Path) -> int:
-    """Return the size of a checkpoint folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Return the size of a checkpoint folder, all of whose files can be copied.
+
+    Raises:
+        InputError: a pipe, a device, a dangling link or a link to an enclosing folder is among them.
+    """
+    size = 0
+    for file in folder.rglob("*"):
+        if LEFT_OUT.intersection(file.relative_to(folder).parts):
+            continue
+        if file.is_file():
+            size += file.stat().st_size
+        elif not file.is_dir() or (file.is_symlink() and folder.resolve().is_relative_to(file.resolve())):
+            raise InputError(f"{file}: is not a file or folder that can be copied. Remove it from the model's folder.")
+    return size

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.prompts.sources import Row
+from prosafeprune.prompts.rows import Row
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class EvaluationFolder(ResumableFolder):
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
-        return [dict(session) for session in self.read(SESSIONS) or []]
+        return [dict(session) for session in self.read_list(SESSIONS) or []]
 
     def add_session(self, described: Mapping[str, Any] | None) -> None:
         """Record how the model ran this time; None when it did not have to."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from prosafeprune.files.staging import require_outside
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.replicated import local_generator
@@ -76,6 +77,12 @@ class LocalModel:
     def folder(self) -> Path | None:
         """The checkpoint's folder; None for a GGUF file."""
         return None if self.subject.source.is_gguf else self.subject.source.path
+
+    def require_outside(self, output: Path) -> None:
+        """Raise InputError when ``output`` is, contains or is inside a folder of the model."""
+        for folder in (self.subject.source.path, self.subject.adapter):
+            if folder is not None:
+                require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
         """Return the hashes of weights and tokenizer, device and dtype."""

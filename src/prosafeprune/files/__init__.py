@@ -1,1 +1,1 @@
-"""Folders and files that appear whole or not at all, and can be resumed."""
+"""Folders and files that appear complete or not at all, and folders of resumable runs."""

@@ -1,4 +1,4 @@
-"""Where things are kept between runs."""
+"""The folder of downloads and other things kept between runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made or fetched again; PROSAFEPRUNE_CACHE moves it elsewhere."""
+    """Return the folder for what can be computed or downloaded again; set by PROSAFEPRUNE_CACHE if given."""
     own = os.environ.get("PROSAFEPRUNE_CACHE")
     if own:
         return Path(own).expanduser()

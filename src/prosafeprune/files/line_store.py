@@ -1,4 +1,4 @@
-"""A file of JSON lines that grows as work is done, so that an interrupted run goes on where it stopped."""
+"""A file of JSON lines that grows as work is done, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Key = tuple[int, str]
 
 
 class LineStore:
-    """One row for each repeat of each prompt, kept in memory and, when there is a path, on disk as it comes.
+    """One row per repeat and prompt, in memory and, given a path, on disk as soon as it is known.
 
-    Rows are JSON objects with at least ``prompt`` and ``repeat``. A last line that a killed run left half-written is
-    dropped.
+    Rows are JSON objects with at least ``prompt`` and ``repeat``. The incomplete last line of a killed run is dropped.
+    Lone surrogates in texts, which UTF-8 cannot hold, are written as JSON escapes.
 
     Raises:
-        InputError: the file cannot be read or written, or holds other things.
+        InputError: the file cannot be read or written, or is not such a file.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -40,29 +40,47 @@ class LineStore:
         return iter(self.rows)
 
     def add(self, repeat: int, prompt: str, **values: Any) -> None:
-        """Keep a row, and write it out before going on."""
+        """Add a row, written to disk before this returns."""
         row = {"prompt": prompt, "repeat": repeat, **values}
         if self.path is not None:
             try:
-                with self.path.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                with self.path.open("ab") as stream:
+                    stream.write(_encode(row))
             except OSError as error:
                 raise InputError(
-                    f"{self.path}: could not be written ({error.strerror}). What was done is kept: make room and run "
-                    "the same command again."
+                    f"{self.path}: could not be written ({error.strerror}). Finished work is kept: free some space and "
+                    "run the same command again."
                 ) from error
         self.rows[repeat, prompt] = row
 
     def _read(self, path: Path) -> None:
         try:
+            if not path.is_file():
+                raise InputError(f"{path}: is not a regular file. Remove it.")
             content = path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):  # killed, or out of room, while it wrote its last line
-                os.truncate(path, len(whole))
-            for line in whole.decode("utf-8").split("\n")[:-1]:
-                row = json.loads(line)
-                self.rows[row["repeat"], row["prompt"]] = row
+            complete = content[: content.rfind(b"\n") + 1]
+            if len(complete) < len(content):  # killed, or out of disk space, while writing the last line
+                os.truncate(path, len(complete))
+            for number, line in enumerate(complete.decode("utf-8").split("\n")[:-1], 1):
+                self._read_row(path, number, line)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: is damaged ({error}). Mend or remove it.") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: is damaged (no UTF-8 at byte {error.start}). Repair or remove it.") from error
+
+    def _read_row(self, path: Path, number: int, line: str) -> None:
+        try:
+            row = json.loads(line)
+            repeat, prompt = row["repeat"], row["prompt"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: is damaged ({error}). Repair or remove the file.") from error
+        if not isinstance(repeat, int) or not isinstance(prompt, str):
+            raise InputError(f"{path}, line {number}: is not a row of prompt and repeat. Repair or remove the file.")
+        self.rows[repeat, prompt] = row
+
+
+def _encode(row: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(row) + "\n").encode()

@@ -1,28 +1,37 @@
-"""Folders that are gone on with: what was done is kept as it comes, and only by one run at a time."""
+"""Folders of resumable runs: results are saved as they come, by one run at a time."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import write_whole
+from prosafeprune.files.claim import claimed
+from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
 
 MADE_BY = "made_by.json"
-"""What the contents depend on; it also shows the folder to be ours."""
+"""What the contents depend on; it also marks the folder as ours."""
+WRITTEN = (
+    *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
+    *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
+    *("screened.json", "journal.jsonl", "journal.jsonl.lock*", "answers.jsonl", "verdicts-*.jsonl"),
+    *("ability-*.jsonl", "fitted.safetensors", "report.html", "before.npz", "after.npz", ".*.partial", ".*.lock"),
+)
+"""Names of the files that runs write into their folders."""
+DRAWN = ("*.csv", "*.svg", "*.png")
+"""Names of tables and figures, next to the results that they show."""
+DRAWN_FROM = ("findings.json", "search.json")
 
 
 class ResumableFolder:
-    """A folder whose contents all depend on the same things, told in ``made_by.json``.
+    """A folder whose contents all depend on the same things, recorded in ``made_by.json``.
 
     Raises:
-        InputError: what is there depends on something else, or cannot be read or written.
+        InputError: its contents depend on something else, or it cannot be read or written.
     """
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
@@ -35,50 +44,86 @@ class ResumableFolder:
         other = [name for name, value in self.made_by.items() if before.get(name) != value]
         if other:
             was = ", ".join(f"{name} {before.get(name)!r}, now {self.made_by[name]!r}" for name in other)
-            raise InputError(f"{path}: was made otherwise ({was}). Choose another folder, or pass --overwrite.")
+            raise InputError(
+                f"{path}: was made with other settings ({was}). Choose another folder, or pass --overwrite."
+            )
 
     def read(self, name: str) -> Any:
-        """Return what a JSON file holds, or None when there is none."""
+        """Return the object in a JSON file; None when there is no file.
+
+        Raises:
+            InputError: it cannot be read, or is not an object.
+        """
+        return self._read(name, dict)
+
+    def read_list(self, name: str) -> Any:
+        """Return the list in a JSON file; None when there is no file. Raises InputError as :meth:`read` does."""
+        return self._read(name, list)
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file that appears complete or not at all."""
+        self.write_file(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def write_file(self, name: str, content: str | bytes) -> None:
+        """Write a file that appears complete or not at all."""
+        write_whole(self.path / name, content)
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
         file = self.path / name
         if not file.exists():
             return None
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: cannot be read ({error}). Choose another folder.") from error
-
-    def write(self, name: str, value: Any) -> None:
-        """Put a JSON file in its place, whole or not at all."""
-        self.write_file(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-    def write_file(self, name: str, content: str | bytes) -> None:
-        """Put a file in its place, whole or not at all."""
-        write_whole(self.path / name, content)
+            if not file.is_file():
+                raise OSError("not a regular file")
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{file}: cannot be read ({reason}). Remove it, or choose another folder.") from error
+        if not isinstance(value, kind):
+            raise InputError(f"{file}: is damaged. Remove it, or choose another folder.")
+        return value
 
 
 @contextmanager
 def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
-    """Make the folder if need be, and keep other runs out of it for as long as the context.
+    """Make the folder if need be, and keep other runs out of it inside the context.
 
     Raises:
-        InputError: it cannot be made, holds other things, or another run is writing there.
+        InputError: it cannot be made, was not written by a run, or another run is writing there; or ``overwrite``
+            would remove a file that no run wrote.
     """
-    if path.exists() and not (path / MADE_BY).exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path}: exists and was not written by prosafeprune. Choose another folder.")
-    lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        if overwrite and path.exists():
-            shutil.rmtree(path)
-        path.mkdir(exist_ok=True)
-    except Timeout as error:
-        raise InputError(f"{path}: another run is writing there. Wait for it, or choose another folder.") from error
-    except OSError as error:
-        lock.release()
-        raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
-    try:
+    with claimed(path):
+        _require_ours(path)
+        clean_scratch(path)
+        try:
+            if overwrite and path.exists():
+                _require_removable(path)
+                remove_folder(path)
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
         yield
-    finally:
-        # The file stays: were it removed, a run that waits on it and one that makes it anew could both go on.
-        lock.release()
+
+
+def _require_ours(path: Path) -> None:
+    """Raise InputError when a folder exists and no run wrote it; what a killed run began to write is ours."""
+    if not path.exists() or (path / MADE_BY).exists():
+        return
+    if not path.is_dir() or any(not fnmatchcase(file.name, ".*.partial") for file in path.iterdir()):
+        raise InputError(f"{path}: exists and was not written by prosafeprune. Choose another folder.")
+
+
+def _require_removable(path: Path) -> None:
+    """Raise InputError when a folder holds a file that no run wrote."""
+    for file in sorted(path.rglob("*")):
+        if file.is_dir() and not file.is_symlink():
+            continue
+        drawn = any((file.parent / name).is_file() for name in DRAWN_FROM)
+        ours = not file.is_symlink() and any(
+            fnmatchcase(file.name, one) for one in (*WRITTEN, *(DRAWN if drawn else ()))
+        )
+        if not ours:
+            raise InputError(
+                f"{path}: {file.relative_to(path)} was not written by prosafeprune, so the folder is not overwritten. "
+                "Move the file, or choose another folder."
+            )

@@ -1,8 +1,10 @@
-"""Folders and files that appear whole or not at all: written beside, then renamed."""
+"""Folders and files that appear complete or not at all: written next to their place, then renamed."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -10,57 +12,73 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.claim import claimed
 
 OURS = "prosafeprune.json"
-"""The file that shows a folder to be an output of ours."""
+"""The file that marks a folder as an output of this package."""
+MANIFEST = ".prosafeprune.files"
+"""In an output, the list of the files that this package wrote into it: no other file is ever removed."""
 _in_use: set[Path] = set()
-"""Scratch folders of this process: a run may need one for a converted source while it writes another."""
+"""Scratch folders of this process, which may need one for a converted base model while it writes another."""
 
 
 def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool) -> None:
-    """Check before the long work that ``output`` can be made: free name, writable parent, room on the disk.
+    """Check before the long work that ``output`` can be made: free name, writable parent, enough disk space.
 
-    Only a folder that this package wrote is ever overwritten, and never the source.
+    Only a folder that this package wrote is ever overwritten, and never the base model's.
 
     Raises:
         InputError: one of these is not so.
     """
-    require_outside(output, source.resolve(), "source model's")
-    _check_free(output, overwrite)
+    require_outside(output, source.resolve(), "base model's")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output}: its parent folder cannot be made ({error.strerror}).") from error
+    _check_free(output, overwrite)
     if not os.access(output.parent, os.W_OK):
         raise InputError(f"{output}: its parent folder cannot be written to. Choose another --output.")
     free = shutil.disk_usage(output.parent).free
     if free < needed_bytes:
         raise InputError(
             f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
-            "Make room or choose another disk."
+            "Free some space or choose another disk."
         )
 
 
 def require_outside(output: Path, folder: Path, whose: str) -> None:
-    """Raise InputError when ``output`` is, holds or lies in a folder that is read."""
+    """Raise InputError when ``output`` is, contains or is inside a folder that is read."""
     if output == folder or output in folder.parents or folder in output.parents:
-        raise InputError(f"{output}: is, holds or lies in the {whose} folder. Choose another --output.")
+        raise InputError(f"{output}: is, contains or is inside the {whose} folder. Choose another --output.")
+
+
+@contextmanager
+def claimed_output(output: Path | None, overwrite: bool) -> Iterator[None]:
+    """Keep other runs from writing ``output`` inside the context; restore what a killed run moved away.
+
+    Raises:
+        InputError: another run is writing there, or it exists and cannot be overwritten.
+    """
+    if output is None:
+        yield
+        return
+    with claimed(output):
+        _restore_old(output)
+        _check_free(output, overwrite)  # again: another run may have finished since the first check
+        yield
 
 
 @contextmanager
 def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
-    """Give a fresh hidden folder beside ``beside``, removed when the context ends.
+    """Give a fresh hidden folder next to ``beside``, removed when the context ends.
 
-    What an earlier run on this machine left there when it was killed is removed first.
+    Those that killed runs left there on this machine are removed first.
 
     Raises:
         InputError: the folder cannot be made.
     """
-    for folder in beside.parent.glob(f".{beside.name}.*-{socket.gethostname()}-*"):
-        process = folder.name.rpartition("-")[2]
-        if process.isdigit() and folder not in _in_use and not _is_another_running(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-    folder = beside.parent / f".{beside.name}.{purpose}-{socket.gethostname()}-{os.getpid()}"
+    clean_scratch(beside)
+    folder = _scratch_name(beside, purpose)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -75,14 +93,16 @@ def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a fresh folder beside ``output``; when the context ends well, rename it to ``output``, else remove it.
+    """Give a fresh folder next to ``output``; rename it to ``output`` if the context ends well, else remove it.
 
     Raises:
         InputError: the disk is full or fails while the folder is written, or ``output`` has appeared meanwhile.
     """
+    _restore_old(output)
     with scratch_folder(output, "partial") as staging:
         try:
             yield staging
+            _write_manifest(staging)
             _check_free(output, overwrite)
             _replace(staging, output)
         except OSError as error:
@@ -91,35 +111,77 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put a file in its place, whole or not at all; text as UTF-8.
+    """Write a file that appears complete or not at all; text as UTF-8, lone surrogates replaced.
 
     Raises:
         InputError: it cannot be written.
     """
     partial = path.parent / f".{path.name}.partial"
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
         raise InputError(f"{path}: could not be written ({error.strerror}).") from error
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that it never exists in part: a killed run leaves a scratch folder. Raises OSError."""
+    removed = _scratch_name(folder, "removed")
+    folder.rename(removed)
+    shutil.rmtree(removed)
+
+
+def clean_scratch(beside: Path) -> None:
+    """Remove the scratch folders that killed runs left next to ``beside``, made on this machine."""
+    found = _scratch_of(beside, "[a-z]+")
+    kept = set() if os.path.lexists(beside) else {folder for folder, _ in _scratch_of(beside, "old")}
+    for folder, process in found:
+        if folder not in kept | _in_use and not _is_another_running(process):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _check_free(output: Path, overwrite: bool) -> None:
-    if not output.exists():
+    if not os.path.lexists(output):
         return
     if not overwrite:
         raise InputError(f"{output}: exists already. Choose another --output, or pass --overwrite.")
-    if not (output / OURS).exists() and not (output.is_dir() and not any(output.iterdir())):
+    if output.is_symlink() or not output.is_dir():
+        raise InputError(f"{output}: is not a folder, so it is not overwritten. Choose another --output.")
+    present = {file.relative_to(output).as_posix() for file in output.rglob("*") if file.is_symlink() or file.is_file()}
+    if not present:
+        return
+    if OURS not in present:
         raise InputError(
             f"{output}: was not written by prosafeprune, so it is not overwritten. Choose another --output."
         )
+    foreign = sorted(present - _manifest(output))
+    if foreign:
+        raise InputError(
+            f"{output}: {foreign[0]} was not written by prosafeprune, so the folder is not overwritten. Move the file "
+            "or the folder, or choose another --output."
+        )
+
+
+def _manifest(output: Path) -> set[str]:
+    """Return the files that this package wrote into an output: none when the list is missing or damaged."""
+    try:
+        names = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    return {MANIFEST, *(name for name in names if isinstance(name, str))} if isinstance(names, list) else set()
+
+
+def _write_manifest(staging: Path) -> None:
+    names = sorted(file.relative_to(staging).as_posix() for file in staging.rglob("*") if not file.is_dir())
+    text = json.dumps([name for name in names if name != MANIFEST], indent=0, ensure_ascii=False)
+    (staging / MANIFEST).write_text(text + "\n", encoding="utf-8", errors="replace")
 
 
 def _replace(staging: Path, output: Path) -> None:
     if not output.exists():
         staging.rename(output)
         return
-    old = output.parent / f".{output.name}.old-{socket.gethostname()}-{os.getpid()}"
+    old = _scratch_name(output, "old")
     output.rename(old)
     try:
         staging.rename(output)
@@ -129,15 +191,33 @@ def _replace(staging: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _restore_old(output: Path) -> None:
+    """Put back the old output of a run that was killed between the two renames of :func:`_replace`."""
+    for folder, process in _scratch_of(output, "old"):
+        if not _is_another_running(process) and not os.path.lexists(output):
+            folder.rename(output)
+
+
+def _scratch_name(beside: Path, purpose: str) -> Path:
+    return beside.parent / f".{beside.name}.{purpose}-{socket.gethostname()}-{os.getpid()}"
+
+
+def _scratch_of(beside: Path, purpose: str) -> list[tuple[Path, int]]:
+    """Return the scratch folders of a purpose next to ``beside``, made on this machine, and their processes."""
+    named = re.compile(rf"\.{re.escape(beside.name)}\.{purpose}-{re.escape(socket.gethostname())}-([0-9]+)")
+    found = [(folder, named.fullmatch(folder.name)) for folder in beside.parent.glob(".*")]
+    return [(folder, int(match[1])) for folder, match in found if match is not None]
+
+
 def _is_another_running(process: int) -> bool:
-    # After a container restarts, what we find under our own number is of an earlier life.
+    # After a container restarts, our own number may be that of an earlier process.
     return process != os.getpid() and _is_running(process)
 
 
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

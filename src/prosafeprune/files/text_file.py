@@ -1,4 +1,4 @@
-"""Text files of users: what is no readable file of text is one line, and nothing else is opened."""
+"""Text files of users: anything but a readable text file is one line, and pipes and devices are never opened."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from prosafeprune.errors import InputError, first_line
 MAX_TEXT_BYTES = 1_000_000_000
 
 
-def read_text_file(path: Path, kind: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Return the text of a UTF-8 file, without its byte order mark.
+def read_text_file(path: Path, kind: str = "file", max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a UTF-8 file without its byte order mark; every line end becomes a newline.
 
     Args:
-        path: the file. Pipes and devices, on which a read may never end, are refused.
-        kind: what the file is, for messages: ``recipe``.
+        path: the file.
+        kind: what the file is, for messages, such as ``recipe file``.
         max_bytes: largest size read.
 
     Raises:
@@ -22,16 +22,15 @@ def read_text_file(path: Path, kind: str, max_bytes: int = MAX_TEXT_BYTES) -> st
     """
     try:
         if not path.exists():
-            raise InputError(f"{path}: no such {kind} file. Check the path.")
+            raise InputError(f"{path}: no such {kind}. Check the path.")
         if not path.is_file():
-            raise InputError(f"{path}: is not a regular file. Give a {kind} file.")
+            raise InputError(f"{path}: is not a regular file. Give a {kind}.")
         if path.stat().st_size > max_bytes:
-            raise InputError(f"{path}: is larger than {max_bytes / 1e6:g} MB, too large for a {kind} file.")
+            raise InputError(f"{path}: is larger than {max_bytes / 1e6:g} MB, too large for a {kind}.")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
-        ) from error
+        reason = f"{error.reason} at byte {error.start}"
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({reason}). Save it as UTF-8.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
         raise InputError(f"{path}: cannot be read ({reason}).") from error

@@ -70,6 +70,8 @@ def run_analyze(
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
     if request.against is not None:
         models["after"] = LocalModel(request.against, request, reporter)
+    for model in models.values():
+        model.require_outside(output)
     with locked_folder(output, overwrite):
         folder = ResumableFolder(output, {"model": models["before"].subject.sha256})
         job = _AnalysisJob(request, prompts, models, folder, reporter, is_single=len(selected) == 1)
@@ -185,7 +187,7 @@ class _AnalysisJob:
     def _require_same_submodules(self, context: Context) -> None:
         """Check that both models have the same submodules; those of the first are saved."""
         names = [submodule.name for submodule in context.anatomy.submodules]
-        saved = self.folder.read(ANATOMY)
+        saved = self.folder.read_list(ANATOMY)
         if saved is None:
             self.folder.write(ANATOMY, names)
         elif saved != names:

@@ -13,7 +13,7 @@ from prosafeprune.checkpoint.writer import EditedTensors, locate_named
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
-from prosafeprune.files.staging import check_output, require_outside
+from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
 from prosafeprune.jobs.prune import save_result
@@ -78,7 +78,7 @@ def run_apply(
     require_outside(output, own.folder.resolve(), "adapter's")
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
-    with checkpoint_folder(source, output, reporter) as folder:
+    with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
         if not _same_strengths(own.record.plan, plan):
             result, edits = _measure(own, plan, request, source, folder, reporter)
             saved = save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)

@@ -75,9 +75,11 @@ def run_compare(
     reporter = reporter or SilentReporter()
     prompts = read_prompts_of(request)
     judge = make_judge(request, reporter)
+    model = LocalModel(request.model, request, reporter)
+    model.require_outside(output)
     with (
         connected(ray) as cluster,
-        LocalModel(request.model, request, reporter) as model,
+        model,
         locked_folder(output, overwrite),
     ):
         run = _Comparison(request, output, model, prompts, judge, cluster, reporter)

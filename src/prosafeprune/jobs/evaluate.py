@@ -76,6 +76,8 @@ def run_evaluate(
     judge = make_judge(request, reporter)
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
+        if isinstance(measured, LocalModel):
+            measured.require_outside(output)
         _require_unseen(measured, sets)
         answering = _answering(request, output, measured, sets, reporter)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)

@@ -10,6 +10,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.files.staging import require_outside
 from prosafeprune.jobs.search import search
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -87,6 +88,7 @@ def run_search(
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
         folder = folder or default_search_folder(job)
+        require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
         loaded_job = load_job(job, checkpoint)
         require_editable(loaded_job.anatomy)

@@ -13,6 +13,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
@@ -71,6 +72,7 @@ def run_prune(
         cluster = stack.enter_context(connected(ray))
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
         lineage = read_lineage(prepared.source.path)
+        stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder)
         ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)

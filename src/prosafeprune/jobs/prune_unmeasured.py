@@ -15,6 +15,7 @@ from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record
+from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -80,7 +81,7 @@ def run_prune_unmeasured(
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
-    with model_output(job.output, recipe, overwrite=overwrite) as staging:
+    with claimed_output(job.output, overwrite), model_output(job.output, recipe, overwrite=overwrite) as staging:
         copy_companions(source.path, staging)
         checkpoint = StreamedCheckpoint(source.path, staging)
         run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))

@@ -1,4 +1,4 @@
-"""The prompt sets that come with the package, written for it one by one."""
+"""The prompt sets that come with the package, written for it."""
 
 from __future__ import annotations
 

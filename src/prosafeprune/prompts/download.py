@@ -1,4 +1,4 @@
-"""Files on the web, kept after the first download."""
+"""Files on the web, downloaded once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import get_session
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.cache import cache_folder
 
 SECONDS = 30
@@ -18,7 +18,7 @@ def fetch(address: str) -> Path:
     """Return the local copy of a file on the web, downloading it when there is none yet.
 
     Raises:
-        InputError: it cannot be had, or the copy cannot be written.
+        InputError: the download fails, or the copy cannot be written.
     """
     name = address.rsplit("/", 1)[-1]
     path = cache_folder() / "prompts" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name}"
@@ -28,8 +28,7 @@ def fetch(address: str) -> Path:
         answer = get_session().get(address, follow_redirects=True, timeout=SECONDS)
         answer.raise_for_status()
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"{address}: could not be downloaded ({reason}).") from error
+        raise InputError(f"{address}: could not be downloaded ({first_line(error)}).") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

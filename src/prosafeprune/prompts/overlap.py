@@ -1,4 +1,4 @@
-"""Finding prompts that stand in two sets which must share none, whether equal or nearly so."""
+"""Prompts that appear in two sets that must be disjoint, equal or nearly so."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prosafeprune.errors import InputError
 from prosafeprune.prompts.prompt_set import PromptSet
 
 NEAR_EQUAL = 0.8
-"""Share of words in common (Jaccard) from which two prompts count as the same. Contrast pairs, which differ in the one
-word that makes a request harmful, stay below it: "How do I kill a Python process?" and the same of a Linux process have
-6 of their 8 words in common, 0.75."""
+"""Jaccard similarity of words from which two prompts count as the same. Contrast pairs, which differ in the one word
+that makes a request harmful, are below it: "How do I kill a Python process?" and "How do I kill a Linux process?" have
+6 of 8 words in common, 0.75."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two prompts that are the same, with the sets and the line numbers (from 1) they stand in."""
+    """Two prompts that are the same, with their sets and line numbers (from 1)."""
 
     first_source: str
     first_line: int
@@ -31,7 +31,7 @@ class Overlap:
 
 
 def find_overlaps(first: PromptSet, second: PromptSet) -> list[Overlap]:
-    """Return the pairs of a prompt in ``first`` and one in ``second`` whose words are equal or nearly so.
+    """Return the pairs of prompts, one in each set, whose words are equal or nearly so.
 
     Case, punctuation and the order of words do not count.
     """
@@ -46,10 +46,10 @@ def find_overlaps(first: PromptSet, second: PromptSet) -> list[Overlap]:
         (int(i), int(j)) for i, j, share in zip(common.row, common.col, jaccard, strict=True) if share >= NEAR_EQUAL
     )
 
-    def place(prompts: PromptSet, row: int) -> tuple[str, int, str]:
+    def position(prompts: PromptSet, row: int) -> tuple[str, int, str]:
         return prompts.source, prompts.prompts[row].line or row + 1, prompts.prompts[row].text
 
-    return [Overlap(*place(first, i), *place(second, j)) for i, j in pairs]
+    return [Overlap(*position(first, i), *position(second, j)) for i, j in pairs]
 
 
 def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[PromptSet]) -> None:
@@ -65,30 +65,30 @@ def require_disjoint(calibration: Sequence[PromptSet], evaluation: Sequence[Prom
         shown = "; ".join(_describe(overlap) for overlap in overlaps[:5])
         more = f"; and {len(overlaps) - 5} more" if len(overlaps) > 5 else ""
         raise InputError(
-            f"{len(overlaps)} prompts stand in two sets that must share none: {shown}{more}. "
-            "Remove them from one of the two: a model must not be measured on what it was calibrated with."
+            f"{len(overlaps)} prompts appear in two sets that must be disjoint: {shown}{more}. "
+            "Remove them from one of the two: a model must not be measured on its calibration prompts."
         )
 
 
 def require_splits_disjoint(
     calibration: Sequence[PromptSet], validation: Sequence[PromptSet], test: Sequence[PromptSet]
 ) -> None:
-    """Check that no prompt stands in two splits. Raises InputError as :func:`require_disjoint` does."""
+    """Check that no prompt appears in two splits. Raises InputError as :func:`require_disjoint` does."""
     require_disjoint(calibration, [*test, *validation])
     for prompts in validation:
         require_disjoint([prompts], test)
 
 
 def _describe(overlap: Overlap) -> str:
-    def place(source: str, line: int, text: str) -> str:
+    def described(source: str, line: int, text: str) -> str:
         return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"
 
-    first = place(overlap.first_source, overlap.first_line, overlap.first_text)
-    return f"{first} = {place(overlap.second_source, overlap.second_line, overlap.second_text)}"
+    first = described(overlap.first_source, overlap.first_line, overlap.first_text)
+    return f"{first} = {described(overlap.second_source, overlap.second_line, overlap.second_text)}"
 
 
 def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
-    """Return the binary matrix of which text (row) holds which word (column); new words join ``vocabulary``."""
+    """Return the binary matrix of texts (rows) by words (columns); new words are added to ``vocabulary``."""
     indices: list[int] = []
     starts = [0]
     for text in texts:

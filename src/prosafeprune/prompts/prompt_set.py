@@ -24,7 +24,7 @@ class PromptClass(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request of a user, with the category it was filed under, if any."""
+    """One user request, with its category, if any."""
 
     text: str
     category: str = ""
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts of one class, with the name of where they came from (``bundled calibration``, a file, a dataset id)."""
+    """Prompts of one class, with the name of their source (``bundled calibration``, a file, a dataset id)."""
 
     prompt_class: PromptClass
     source: str
@@ -50,7 +50,7 @@ class PromptSet:
 
     @property
     def texts(self) -> list[str]:
-        """The texts alone, in order."""
+        """The texts, in order."""
         return [prompt.text for prompt in self.prompts]
 
     @property
@@ -65,7 +65,7 @@ class PromptSet:
     def sample(self, size: int, seed: int) -> PromptSet:
         """Return at most ``size`` prompts, drawn without replacement, in their original order.
 
-        The draw depends on the seed and the number of prompts alone. A set no larger than ``size`` comes back whole.
+        The draw depends only on the seed and the number of prompts. A set no larger than ``size`` is returned as it is.
         """
         if len(self) <= size:
             return self

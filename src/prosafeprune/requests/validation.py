@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, too large or not a YAML mapping of settings.
     """
-    text = read_text_file(path, "recipe", MAX_RECIPE_BYTES)
+    text = read_text_file(path, "recipe file", MAX_RECIPE_BYTES)
     try:
         values = yaml.load(text, _RecipeLoader)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
@@ -51,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name in settings:
-            raise InputError(f"{path}: '{shorten(name)}' is given twice. Remove one of the two lines.")
+            raise InputError(f"{path}: {shorten(repr(name))} is given twice. Remove one of the two lines.")
         settings[name] = value
     return settings
 
@@ -71,16 +71,16 @@ class _RecipeLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            raise yaml.YAMLError(f"'{shorten(twice)}' is given twice")
+            raise yaml.YAMLError(f"{shorten(repr(twice))} is given twice")
         return super().construct_mapping(node, deep)
 
 
 def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    name = shorten(".".join(str(part) for part in problem["loc"][:1]))
+    name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "missing":
         return f"{name} is missing ({kind.model_fields[name].description})"
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting '{name}'"
+        return f"there is no setting {shorten(repr(name))}"
     message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message

@@ -1,0 +1,90 @@
+"""Rows of JSON Lines and CSV files; a row that does not say clearly what it holds is an error, never a guess."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+from prosafeprune.files.text_file import read_text_file
+
+Row = Mapping[str, Any]
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line of a text file with its number, from 1. Raises InputError when the file cannot be read."""
+    # Split at newlines only: str.splitlines() also splits at characters that prompts may contain.
+    return enumerate(read_text_file(path).split("\n"), 1)
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each object of a JSON Lines file with the number of its line, from 1.
+
+    Raises:
+        InputError: no such file, not UTF-8, a line that is not a JSON object, or an object with a repeated field.
+    """
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_unique_fields)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise InputError(f"{path}, line {number}: not valid JSON ({reason}). Write one object per line.") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: not a JSON object. Write one object per line.")
+        yield number, row
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each row of a CSV file, by column, with the number of its first line, from 1.
+
+    In a file with one column, commas belong to the text, quoted or not.
+
+    Raises:
+        InputError: no such file, not UTF-8, a quote that is not closed, a cell that is too long, two columns of one
+            name, or a row with more or fewer cells than columns.
+    """
+    rows = _csv_cells(path)
+    _, columns = next(rows, (1, []))
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}, line 1: two columns are called '{twice}'. Rename one of them.")
+    for number, cells in rows:
+        values = [",".join(cells)] if len(columns) == 1 else cells
+        if len(values) != len(columns):
+            raise InputError(
+                f"{path}, line {number}: has {len(values)} cells, and the header has {len(columns)}. Put text that "
+                "contains commas or line breaks in double quotes."
+            )
+        yield number, dict(zip(columns, values, strict=True))
+
+
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row that is not blank, with the number of its first line."""
+    reader = csv.reader(io.StringIO(read_text_file(path), newline=""), strict=True)
+    while True:
+        first_line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {first_line}: not valid CSV ({error}). Close the quotes of this row, and double those "
+                "inside its text."
+            ) from error
+        if cells:
+            yield first_line, cells
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is given twice")
+    return fields

@@ -1,0 +1,138 @@
+"""Outputs that appear complete or not at all, whenever a run is killed, and never cost a person's files."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.files.staging import MANIFEST, OURS, claimed_output, remove_folder, staged_folder, write_whole
+
+DEAD = f"{socket.gethostname()}-{2**22 + 1}"
+"""The end of a scratch folder's name whose process is no more."""
+
+
+def make_output(folder: Path, text: str = "old") -> Path:
+    with staged_folder(folder, overwrite=True) as staging:
+        (staging / OURS).write_text(text)
+        (staging / "sub").mkdir()
+        (staging / "sub" / "weights").write_text(text)
+    return folder
+
+
+def test_an_output_killed_between_the_two_renames_is_put_back_before_anything_else(tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    output.rename(tmp_path / f".out.old-{DEAD}")
+    with claimed_output(output, overwrite=True):
+        assert (output / OURS).read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_that_was_put_back_is_not_overwritten_without_being_told(tmp_path: Path) -> None:
+    make_output(tmp_path / "out").rename(tmp_path / f".out.old-{DEAD}")
+    with pytest.raises(InputError, match="exists already"), claimed_output(tmp_path / "out", overwrite=False):
+        pass
+    assert (tmp_path / "out" / OURS).read_text() == "old"
+
+
+def test_staging_alone_puts_the_old_output_back_too(tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    output.rename(tmp_path / f".out.old-{DEAD}")
+    with pytest.raises(KeyError), staged_folder(output, overwrite=True):
+        raise KeyError
+    assert (output / OURS).read_text() == "old"
+
+
+def test_the_old_output_of_a_finished_replacement_is_removed(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+    make_output(tmp_path / f".out.old-{DEAD}")
+    make_output(tmp_path / "out", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / OURS).read_text() == "new"
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "sub/notes.md", ".hidden"])
+def test_a_file_of_someone_else_inside_an_output_is_never_removed(foreign: str, tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    (output / foreign).write_text("mine")
+    with pytest.raises(InputError, match=f"{foreign} was not written by prosafeprune"):
+        make_output(output, "new")
+    assert (output / foreign).read_text() == "mine"
+    assert (output / OURS).read_text() == "old"
+
+
+def test_a_link_inside_an_output_is_someone_elses(tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    (output / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="link was not written by prosafeprune"):
+        make_output(output, "new")
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{}", "[1, null]", "[" * 100_000])
+def test_an_output_without_a_sound_list_of_its_files_is_not_removed(manifest: str | None, tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    if manifest is None:
+        (output / MANIFEST).unlink()
+    else:
+        (output / MANIFEST).write_text(manifest)
+    with pytest.raises(InputError, match="was not written by prosafeprune"):
+        make_output(output, "new")
+    assert (output / OURS).read_text() == "old"
+
+
+@pytest.mark.parametrize(("name", "other"), [("o*", "old"), ("out[1]", "out1"), ("a", "a.b"), ("?", "x")])
+def test_scratch_is_cleaned_by_exact_name(name: str, other: str, tmp_path: Path) -> None:
+    own, others = tmp_path / f".{name}.partial-{DEAD}", tmp_path / f".{other}.partial-{DEAD}"
+    own.mkdir()
+    others.mkdir()
+    make_output(tmp_path / name)
+    assert not own.exists()
+    assert others.exists()
+
+
+def test_another_run_that_is_at_work_on_an_output_is_found_at_the_start(tmp_path: Path) -> None:
+    with (
+        claimed_output(tmp_path / "out", overwrite=False),
+        pytest.raises(InputError, match="another run is writing there"),
+        claimed_output(tmp_path / "out", overwrite=False),
+    ):
+        pass
+
+
+def test_an_output_that_appears_before_the_claim_is_found_at_the_start(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+    with pytest.raises(InputError, match="exists already"), claimed_output(tmp_path / "out", overwrite=False):
+        pass
+    with claimed_output(None, overwrite=False):  # nothing to write, nothing to claim
+        pass
+
+
+def test_a_file_or_a_link_in_place_of_an_output_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "link", "pipe"):
+        with pytest.raises(InputError, match="is not a folder"), claimed_output(tmp_path / name, overwrite=True):
+            pass
+
+
+def test_a_folder_is_never_removed_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = make_output(tmp_path / "out")
+
+    def killed(folder: Path, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("prosafeprune.files.staging.shutil.rmtree", killed)
+        remove_folder(output)
+    assert not output.exists()
+    remove_folder(make_output(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_with_lone_surrogates_is_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", "a\ud83db")
+    assert (tmp_path / "file").read_text() == "a?b"

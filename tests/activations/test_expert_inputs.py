@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "strength": 0.8,
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 

@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def fail(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("prosafeprune.checkpoint.safetensors_file.TensorPlace.overwrite", fail)
+    monkeypatch.setattr("prosafeprune.checkpoint.safetensors_file.StoredTensor.overwrite", fail)
     with pytest.raises(InputError, match="No space left on device"):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
     assert list((tmp_path / "place").iterdir()) == []

@@ -125,7 +125,7 @@ def require_adaptable(anatomy: Anatomy) -> None:
 def stacked(parts: Sequence[tuple[Submodule, LowRankChange]]) -> LowRankChange:
     """Return the change of a whole stored matrix from those of its submodules.
 
-    The ``A`` lie below each other and each ``B`` stands in the rows of its submodule, so ranks add up: three times the
+    The ``A`` are stacked and each ``B`` fills the rows of its submodule, so ranks add up: three times the
     plan's where q, k and v are one matrix.
     """
     d_out, _ = matrix_shape(parts[0][0].module)

@@ -1,8 +1,8 @@
 """Which tensors on disk the submodules in memory came from.
 
-Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words in
-front, those of mixtures of experts hold each expert's matrices by themselves), the tensor meant is told by the numbers
-in its name, its shape and its values; so no table of names is needed, and none can be wrong.
+Most names are equal. Where they differ (GPT-2's files omit ``transformer.``, multimodal files add a prefix, mixtures of
+experts store each expert's matrices separately), the tensor is identified by the numbers in its name, its shape and its
+values; so no table of names is needed, and none can be wrong.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def end_of_turn_ids(tokenizer: Any, known: int | Sequence[int] | None) -> list[i
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer"}]
         try:
             text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except Exception:  # noqa: BLE001 - a template is a program; one that renders no answers tells of no end
+        except Exception:  # noqa: BLE001 - a template is a program; one that renders no answers shows no end
             return ids
         after = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
         token = tokenizer.added_tokens_decoder.get(after[0]) if after else None

@@ -1,4 +1,4 @@
-"""`prune` to an adapter: the evidence that lies beside it, and the models that have none."""
+"""`prune` to an adapter: the evidence next to it, and the models that have none."""
 
 from __future__ import annotations
 

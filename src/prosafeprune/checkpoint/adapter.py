@@ -22,15 +22,13 @@ from prosafeprune.checkpoint.writer import Located
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
-from prosafeprune.model.adapters import WEIGHTS, insert_adapter
+from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import ModelSource
+from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
-
-PREFIX = "base_model.model."
 
 
 class LoraAdapter:
@@ -77,7 +75,7 @@ class LoraAdapter:
         advance(len(self))
 
     def _save(self, folder: Path) -> None:
-        (folder / WEIGHTS).write_bytes(self._weights)
+        (folder / ADAPTER_WEIGHTS).write_bytes(self._weights)
         self._config().save_pretrained(str(folder))
         path = folder / "adapter_config.json"  # PEFT writes sets in an order that changes from run to run
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -87,8 +85,8 @@ class LoraAdapter:
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {}
         for module_name, change in self._changes.items():
-            tensors[f"{PREFIX}{module_name}.lora_A.weight"] = change.a.contiguous()
-            tensors[f"{PREFIX}{module_name}.lora_B.weight"] = change.b.contiguous()
+            tensors[f"{KEY_PREFIX}{module_name}.lora_A.weight"] = change.a.contiguous()
+            tensors[f"{KEY_PREFIX}{module_name}.lora_B.weight"] = change.b.contiguous()
         return tensors
 
     def _config(self) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from prosafeprune.errors import InputError
+from prosafeprune.model.model_files import INDEX, index_shards
 from prosafeprune.model.shard_header import read_shard_header
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -69,12 +69,10 @@ def tensor_places(folder: Path) -> dict[str, TensorPlace]:
 
 
 def _shards(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
     if index.exists():
-        return [
-            folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        ]
+        return [folder / name for name in index_shards(folder)]
     return sorted(folder.glob("*.safetensors"))

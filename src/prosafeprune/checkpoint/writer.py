@@ -14,6 +14,7 @@ from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
+from prosafeprune.model.model_files import INDEX
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
@@ -167,9 +168,13 @@ def copy_companions(source: Path, folder: Path) -> None:
 
 
 def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
+    # An index of weights that are left out would lead loaders to files that are not there.
+    index = None if (source / "model.safetensors").exists() else source / INDEX
+
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]
-        return {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+        other = {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+        return other | {p.name for p in paths if p.name.endswith(".index.json") and p != index}
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
 

@@ -13,14 +13,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from prosafeprune.checkpoint.adapter import PREFIX, unstacked
+from prosafeprune.checkpoint.adapter import unstacked
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.adapters import WEIGHTS, find_folder
+from prosafeprune.model.adapters import KEY_PREFIX, find_folder
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.source import ModelSource, file_hash, model_hash
+from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource, file_hash, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.report.record import Record, read_record
 
@@ -80,7 +80,7 @@ class OwnAdapter:
         edits: list[LowRankEdit] = []
         unused = set(self.tensors)
         for module_name, group in by_module.items():
-            names = [f"{PREFIX}{module_name}.lora_{name}.weight" for name in "BA"]
+            names = [f"{KEY_PREFIX}{module_name}.lora_{name}.weight" for name in "BA"]
             if self.record.plan.strength_of(group[0].layer) > 0 or not unused.isdisjoint(names):
                 edits += self._module_edits(names, plan, group)
             unused -= set(names)
@@ -114,7 +114,7 @@ def open_adapter(adapter: str) -> OwnAdapter:
     record = read_record(folder)
     if record.adapter_sha256 is None:
         raise InputError(f"{adapter}: is a pruned model, not an adapter. Use it as it is.")
-    file = folder / WEIGHTS
+    file = folder / ADAPTER_WEIGHTS
     if not file.is_file() or file_hash(file) != record.adapter_sha256:
         raise InputError(f"{file}: is missing, damaged or not the file of its record. Fetch or make it again.")
     try:

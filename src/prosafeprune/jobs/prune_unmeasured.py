@@ -148,11 +148,14 @@ class _LayerwisePruning:
             )
             if not is_planned:
                 return
+            anatomy = self.anatomy.without_zeros([layer])  # only now are its weights in memory
+            for name in anatomy.skipped.keys() - self.anatomy.skipped.keys():
+                self.job.reporter.warning(f"{name}: left as it is ({anatomy.skipped[name].value}).")
             with torch.inference_mode():
-                edits = make_edits(self.anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
+                edits = make_edits(anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
             edited = [edit.submodule for edit in edits]
             tensors = EditedTensors(self.meta.folder, locate_among(held, edited), edits)
             tensors.overwrite(staging, ignore)
-        self.experts += count_experts(self.anatomy.of_layer(layer), edited)
+        self.experts += count_experts(anatomy.of_layer(layer), edited)
         self.edited += tensors.names
         self.measures += [edit.measures for edit in edits]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,12 +11,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from prosafeprune.errors import InputError
-from prosafeprune.model.loading import LoadedModel
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.json_file import read_json_object
+from prosafeprune.model.loading import LoadedModel, require_finite
+from prosafeprune.model.model_files import require_plain_files
 from prosafeprune.model.replicas import ReplicatedModel
-from prosafeprune.model.source import ModelSource, fetch_from_hub, file_hash, find_source, is_hub_id, model_hash
+from prosafeprune.model.shard_header import read_shard_header
+from prosafeprune.model.source import (
+    ADAPTER_WEIGHTS,
+    ModelSource,
+    fetch_from_hub,
+    file_hash,
+    find_source,
+    is_adapter_folder,
+    is_hub_id,
+    model_hash,
+)
 
-WEIGHTS = "adapter_model.safetensors"
+KEY_PREFIX = "base_model.model."
+"""Of every tensor in an adapter, before the name of the base's module."""
+REFUSED_SETTINGS = ("megatron_config", "layer_replication")
+"""Settings that import other code, or change which layers the base has."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +42,22 @@ class Subject:
     source: ModelSource
     adapter: Path | None = None
 
-    @cached_property  # gigabytes are read for it
+    @cached_property  # reads gigabytes
     def sha256(self) -> str:
         """The checkpoint's hash; with an adapter, both hashes joined by a plus."""
         own = model_hash(self.source.path)
-        return f"{own}+{file_hash(self.adapter / WEIGHTS)}" if self.adapter else own
+        return f"{own}+{file_hash(self.adapter / ADAPTER_WEIGHTS)}" if self.adapter else own
 
 
 def find_subject(model: str, revision: str | None = None) -> Subject:
-    """Find a model or an adapter, with the base model that the adapter names.
+    """Find a model, or an adapter with the base model that it names.
 
     Raises:
-        InputError: as :func:`find_source`, for the base too; or an adapter in pickles, of an unknown kind or without
-            the name of its base.
+        InputError: as :func:`find_source`, for the base too; or an adapter in pickles, truncated, of an unsupported
+            kind or without the name of its base.
     """
     folder = find_folder(model, revision)
-    if not (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
+    if not is_adapter_folder(folder):
         source = find_source(model, revision, edited=False)
         return Subject(model, source)
     base, base_revision = _base_of(folder, model)
@@ -57,24 +71,34 @@ def find_folder(name: str, revision: str | None = None) -> Path:
 
 
 def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
-    """Put the adapter in ``folder`` onto its base in memory, in the dtype that runs. Raises InputError."""
+    """Put the adapter in ``folder`` onto its base in memory, in the run dtype.
+
+    Raises:
+        InputError: the adapter does not fit: tensors are missing, have no place in the base or other shapes, or are not
+            finite. PEFT would run the base's weights in place of missing ones.
+    """
     from peft import PeftModel
 
+    keys = set(read_shard_header(folder / ADAPTER_WEIGHTS).tensors)
+    before = {one for one, _ in loaded.model.named_parameters(remove_duplicate=False)}
     try:
-        # The LoRA layers take the place of the base's own inside it, so the object keeps its forward pass.
-        PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)
-    except (ValueError, RuntimeError, KeyError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{name}: does not fit its base model {loaded.name} ({reason}).") from error
+        # The LoRA layers replace the base's own inside it, so the object keeps its forward pass.
+        adapted: Any = PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)
+    except Exception as error:
+        raise InputError(
+            f"{name}: does not fit its base model {loaded.name} ({first_line(error)}). Check the base it names."
+        ) from error
+    _require_same_keys(adapted, keys, before, name, loaded.name)
     _settle(loaded)
+    require_finite(((one, value) for one, value in loaded.model.named_parameters() if ".lora_" in one), name)
     loaded.name = name
 
 
 def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Put an adapter that is on no disk onto a base in memory which may have run already.
+    """Put an adapter that is not on disk onto a base in memory, which may have run already.
 
-    PEFT's way of loading asks for the model's state, at which bitsandbytes 0.50 spoils matrices that it packed anew at
-    their first run on some CPUs.
+    PEFT's own loading asks for the model's state dict, which spoils matrices that bitsandbytes 0.50 repacked at their
+    first run on some CPUs.
 
     Args:
         loaded: the base.
@@ -101,22 +125,42 @@ def _insert_arrays(loaded: LoadedModel, config: Any, arrays: Mapping[str, tuple[
 
 def _settle(loaded: LoadedModel) -> None:
     for parameter_name, parameter in loaded.model.named_parameters():
-        if ".lora_" in parameter_name:  # the base's own matrices may be quantised, and then have no dtype to change
+        if ".lora_" in parameter_name:  # the base's own matrices may be quantised, and then keep their dtype
             parameter.data = parameter.data.to(loaded.run_dtype)
     loaded.model.eval().requires_grad_(False)
 
 
+def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: str, base: str) -> None:
+    """Raise InputError unless the file's tensors are those of the adapter that its config describes."""
+    from peft import get_peft_model_state_dict
+
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    missing = sorted(expected - keys)
+    # Embeddings and heads saved beside the factors, because the tokenizer grew, replace those of the base.
+    replaced = {f"{KEY_PREFIX}{one}" for one in base_keys if one.endswith(("embed_tokens.weight", "lm_head.weight"))}
+    unknown = sorted(keys - expected - replaced)
+    if missing or unknown:
+        what = f"lacks {len(missing)} tensors" if missing else f"has {len(unknown)} tensors without a place in it"
+        raise InputError(
+            f"{name}: does not fit its base model {base}: it {what}, such as {(missing or unknown)[0]}. Check the base "
+            "it names, or make it again."
+        )
+
+
 def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
-    try:
-        config: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: its adapter_config.json is not valid JSON ({error}). Fetch it again.") from error
+    require_plain_files(folder, name)
+    config = read_json_object(folder / "adapter_config.json", "adapter config")
     if config.get("peft_type") != "LORA":
-        raise InputError(f"{name}: is an adapter of the kind {config.get('peft_type')}; only LoRA adapters can be run.")
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{name}: has no {WEIGHTS}, and weights in pickles are not used. Get or make safetensors.")
-    base = config.get("base_model_name_or_path")
-    if not base:
+        kind = str(config.get("peft_type"))[:40]
+        raise InputError(f"{name}: is an adapter of the kind {kind}; only LoRA adapters can be run.")
+    refused = [one for one in REFUSED_SETTINGS if config.get(one)]
+    if refused:
+        raise InputError(f"{name}: its adapter_config.json sets {refused[0]}, which is not supported. Merge it first.")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise InputError(f"{name}: has no {ADAPTER_WEIGHTS}, and weights in pickles are not used. Get safetensors.")
+    read_shard_header(folder / ADAPTER_WEIGHTS)
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not base or not isinstance(base, str) or not isinstance(revision, str | None):
         raise InputError(f"{name}: its adapter_config.json does not name the base model. Write it there.")
-    # A base that has come to lie on this machine is what it is: a commit of the hub says nothing of it.
-    return str(base), None if Path(base).expanduser().exists() else config.get("revision")
+    # For a base that is now on this machine, a commit of the hub means nothing.
+    return base, None if Path(base).expanduser().exists() else revision

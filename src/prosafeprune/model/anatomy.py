@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -48,6 +49,7 @@ class Skipped(StrEnum):
     GATE = "a gate with one output"
     HEAD_GATES = "gates with one output per head"
     EXPERTS = "experts whose routing cannot be observed"
+    ZERO = "all zeros"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ class Anatomy:
         """Return the same without experts: with the submodules that every token passes through."""
         return replace(self, submodules=tuple(one for one in self.submodules if one.expert is None))
 
+    def without_zeros(self, layers: Collection[int] | None = None) -> Anatomy:
+        """Return the same without matrices in which every weight is zero, which have no outputs to find subspaces in.
+
+        Only those of ``layers`` are looked at, if given; the others' weights may not be in memory.
+        """
+        zero = [one for one in self.submodules if (layers is None or one.layer in layers) and one.is_zero()]
+        skipped = {**self.skipped, **{one.name: Skipped.ZERO for one in zero}}
+        kept = tuple(one for one in self.submodules if one not in zero)
+        return replace(self, submodules=kept, skipped=skipped) if zero else self
+
     def describe(self) -> list[str]:
         """Return one line for each kind of submodule: their number and shape."""
         shapes: dict[str, Counter[str]] = {}
@@ -96,7 +108,7 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
 
     The layers are the one ModuleList with as many entries as the text config has layers. Every ``nn.Linear`` and
     ``Conv1D`` in them is a submodule, and so is every matrix of every expert, but not routers and gates with a single
-    output.
+    output. Matrices in which every weight is zero are left alone too.
 
     Raises:
         InputError: not exactly one such list, or a layer in which no submodule is found.
@@ -131,7 +143,7 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
                 "This architecture is not supported."
             )
         submodules += of_layer
-    return Anatomy(layers, layers_name, tuple(submodules), skipped)
+    return Anatomy(layers, layers_name, tuple(submodules), skipped).without_zeros()
 
 
 def _submodules_of_layer(

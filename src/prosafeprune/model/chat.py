@@ -1,12 +1,17 @@
-"""Prompts as the model sees them: rendered with the chat template once, and where the user's own words lie."""
+"""Prompts as the model sees them: rendered with its chat template once, with the position of the user's own words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.json_file import read_json_object
+from prosafeprune.model import template_process
+from prosafeprune.model.template_process import TemplateError, TemplateLimitError
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -14,11 +19,13 @@ FIXED_DATE = (
     "{%- endmacro -%}"
 )
 """Put before templates that write today's date: results must not depend on the day."""
+Turn = tuple[str, str]
+"""A role and what it says."""
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids of one rendered prompt; the user's own words are the tokens ``user_start`` to before ``user_end``."""
+    """Token ids of one rendered prompt; the user's own words are the tokens from ``user_start`` up to ``user_end``."""
 
     ids: tuple[int, ...]
     user_start: int
@@ -28,8 +35,23 @@ class EncodedPrompt:
         return len(self.ids)
 
 
+def read_chat_template(tokenizer: Any, folder: Path) -> None:
+    """Give a tokenizer without a chat template the one in ``chat_template.json``, which only processors read.
+
+    Raises:
+        InputError: the file holds no template.
+    """
+    file = folder / "chat_template.json"
+    if tokenizer.chat_template or not file.is_file():
+        return
+    template = read_json_object(file, "chat template").get("chat_template")
+    if not isinstance(template, str):
+        raise InputError(f"{file}: has no template under chat_template. Fetch the file again.")
+    tokenizer.chat_template = template
+
+
 def require_chat_template(tokenizer: Any, name: str) -> None:
-    """Raise InputError when the tokenizer cannot render a chat or say where each token came from."""
+    """Raise InputError when the tokenizer cannot render a chat or locate each token in the text."""
     if not tokenizer.chat_template:
         raise InputError(f"{name}: its tokenizer has no chat template, so it is no chat model. Give an instruct model.")
     if not tokenizer.is_fast:
@@ -39,13 +61,11 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
 def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = None) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
 
-    A ``system`` prompt stands before it, if there is one, as :func:`render` says.
-
-    The template already writes the special tokens, so none are added again (a second BOS costs accuracy). Templates
-    that can switch thinking off are asked to.
+    A ``system`` prompt comes before it, as :func:`render` says. The template already writes the special tokens, so none
+    are added again (a second BOS costs accuracy). Templates that can switch thinking off are asked to.
 
     Raises:
-        InputError: the template fails on a plain user turn.
+        InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     rendered = [render(tokenizer, prompt, system) for prompt in prompts]
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
@@ -58,8 +78,8 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = 
         start_character = text.rfind(words)
         end_character = start_character + len(words)
         inside = [i for i, (start, end) in enumerate(offsets) if start < end_character and end > start_character]
-        if start_character < 0 or not inside:
-            raise InputError("The chat template rewrites the user's words, so they cannot be found in what it renders.")
+        if not inside:
+            raise InputError("The chat template changes the user's words, so they cannot be found in its text.")
         encoded.append(EncodedPrompt(tuple(ids), inside[0], inside[-1] + 1))
     return encoded
 
@@ -67,54 +87,81 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = 
 def render(tokenizer: Any, prompt: str, system: str | None = None) -> str:
     """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
 
-    A system prompt is given its own turn where the template has one; else it stands before the user's words.
+    A system prompt gets its own turn where the template has one; otherwise it is put before the user's words.
 
     Raises:
-        InputError: the template fails on a plain user turn.
+        InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     if system is not None:
-        try:
-            text = _rendered(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": prompt}])
-        except Exception:  # noqa: BLE001 - a template is a program; what it raises where it has no such role is its own
-            text = ""
-        if system.strip() in text and prompt.strip() in text:
-            return text
+        text, _ = _rendered(tokenizer, [("system", system), ("user", prompt)])
+        if text is not None:
+            return _ready_for_answer(text)
         prompt = f"{system}\n\n{prompt}"
-    try:
-        return _rendered(tokenizer, [{"role": "user", "content": prompt}])
-    except Exception as error:
-        raise InputError(f"The chat template fails on a plain user turn ({error}). Mend the template.") from error
-
-
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
-    template = tokenizer.get_chat_template()
-    text = str(
-        tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-            chat_template=FIXED_DATE + template if "strftime_now" in template else template,
+    text, reason = _rendered(tokenizer, [("user", prompt)])
+    if text is not None:
+        return _ready_for_answer(text)
+    if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:
+        raise InputError(
+            f"The chat template requires a system turn ({reason}), and prompts here have none. Remove that condition "
+            "from the template."
         )
-    )
-    # Some templates open a thought whatever they are asked: end it, so that what follows is the answer.
-    return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text
+    raise InputError(f"The chat template fails on a plain user turn ({reason}). Correct the template.")
 
 
-def end_of_turn_ids(tokenizer: Any, known: int | Sequence[int] | None) -> list[int]:
-    """Return the ids that end an answer: those already known, and what the template writes right after one."""
-    ids = [known] if isinstance(known, int) else list(known or [])
+def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
+    """Return the ids that end an answer: those already known, and what the template writes right after one.
+
+    Args:
+        tokenizer: the model's.
+        known: ``eos_token_id`` of the generation config: an id, a list of ids or None.
+
+    Raises:
+        InputError: ``known`` is something else, or the template exceeds a limit.
+    """
+    ids = [known] if not isinstance(known, list | tuple) else list(known)
+    ids = [one for one in ids if one is not None]
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
+        raise InputError(
+            f"The model's generation config says eos_token_id = {json.dumps(known, default=str)[:60]}, which is not a "
+            "token id. Correct generation_config.json."
+        )
     if not ids and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
     if tokenizer.chat_template:
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer"}]
-        try:
-            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except Exception:  # noqa: BLE001 - a template is a program; one that renders no answers shows no end
-            return ids
-        after = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
+        text, _ = _rendered(tokenizer, [("user", "a"), ("assistant", "answer")], opens_answer=False)
+        after = tokenizer((text or "").rpartition("answer")[2], add_special_tokens=False)["input_ids"] if text else []
         token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
-        # A model learns to stop at a special token; a template that ends turns with a newline alone has none.
+        # A model learns to stop at a special token; a template that ends turns with just a newline has none.
         if token is not None and token.special and after[0] not in ids:
             ids.append(after[0])
     return ids
+
+
+def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) -> tuple[str | None, str]:
+    """Return the chat with all that was said in it, or None and why there is no such text.
+
+    Templates of models that read images walk over the parts of a message, and find none in a string.
+    """
+    reason = "it does not write the user's words"
+    for as_parts in (False, True):
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": words}] if as_parts else words} for role, words in turns
+        ]
+        try:
+            template = tokenizer.get_chat_template()
+            options = {"add_generation_prompt": opens_answer, "enable_thinking": False}
+            dated = FIXED_DATE + template if "strftime_now" in template else template
+            text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
+        except TemplateLimitError as error:
+            raise InputError(f"The chat template cannot be used: {error}. Correct the template.") from error
+        except (TemplateError, ValueError) as error:
+            reason = str(error) if not as_parts else reason
+            continue
+        if all(words.strip() in text for _, words in turns):
+            return text, ""
+    return None, reason
+
+
+def _ready_for_answer(text: str) -> str:
+    # Some templates open a thought whatever they are asked: end it, so that the answer comes next.
+    return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text

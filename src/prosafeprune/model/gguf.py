@@ -93,7 +93,8 @@ def read_gguf(gguf: Path, scratch: Path | None = None) -> tuple[Any, Any]:
             where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
             config = complete_config(transformers.AutoConfig.from_pretrained(**where), reader, gguf.name)
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            automatic: Any = transformers.AutoModelForCausalLM
+            model, found = automatic.from_pretrained(
                 **where,
                 config=config,
                 dtype=torch.float16,
@@ -189,12 +190,12 @@ def _expected_names(model: Any) -> set[str] | None:
     Its older loader takes experts apart and fills those that are missing with zeros, which its own report does not say.
     """
     from transformers import modeling_gguf_pytorch_utils as legacy
-    from transformers.integrations.gguf import is_gguf_arch_supported
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
     architecture = {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}.get(
         model.config.model_type, model.config.model_type
     )
     if is_gguf_arch_supported(architecture):
         return None
-    processor = legacy.TENSOR_PROCESSORS.get(architecture, legacy.TensorProcessor)(config={})
-    return {one.removesuffix(".weight") for one in legacy.get_gguf_hf_weights_map(model, processor)}
+    processor_class: Any = legacy.TENSOR_PROCESSORS.get(architecture, legacy.TensorProcessor)
+    return {one.removesuffix(".weight") for one in legacy.get_gguf_hf_weights_map(model, processor_class(config={}))}

@@ -83,7 +83,7 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
     Raises:
         InputError: a key, or a RoPE scaling, that the config cannot express.
     """
-    from transformers.integrations.gguf import is_gguf_arch_supported
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
     architecture = str(reader.fields["general.architecture"].contents())
     prefix = f"{architecture}."
@@ -112,7 +112,7 @@ def _cannot_express(name: str, what: str) -> InputError:
 
 def _is_neutral(key: str, value: Any, reader: Any) -> bool:
     if key == "expert_gating_func":  # 1: softmax
-        return value == 1
+        return bool(value == 1)
     if key == "rope.scaling.attn_factor" and _rope_tensors(reader):
         return True  # of longrope, which reads it apart
     return any(value == neutral for neutral in NEUTRAL.get(key, ()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,26 +13,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.chat import end_of_turn_ids, require_chat_template
+from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LAYER_NUMBER = re.compile(r"\.\d+\.")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass
 class LoadedModel:
-    """A causal language model in memory with what is needed to talk to it."""
+    """A causal language model in memory with what is needed to prompt it."""
 
     name: str
     folder: Path
     model: PreTrainedModel
     tokenizer: Any
     device: torch.device
-    """Where inputs go, and outputs come back to: the first one of a model that is spread over several GPUs."""
+    """Where inputs go and outputs come back: the first device of a model spread over several GPUs."""
     stored_dtype: torch.dtype
     """The dtype of the weights on disk."""
     run_dtype: torch.dtype
@@ -41,7 +43,7 @@ class LoadedModel:
 
     @property
     def device_name(self) -> str:
-        """The device's type, with the name of the GPU and, where there are several, with their number."""
+        """The device's type, with the name of the GPU and, if there are several, their number."""
         count = len({parameter.device for parameter in self.model.parameters()})
         return device_name(self.device) if count < 2 else f"{device_name(self.device)}, {count} GPUs"
 
@@ -56,18 +58,17 @@ def load_model(
     trust_remote_code: bool = False,
     chat: bool = True,
 ) -> LoadedModel:
-    """Load a checkpoint folder in its stored dtype, on the best device there is unless told otherwise.
+    """Load a checkpoint folder, by default in its stored dtype and on the best device available.
 
-    A model that is too large for one GPU is spread over all of them; a hook on each layer brings it its inputs.
-
-    A model that is not for ``chat`` has a raw prompt of its own and needs no chat template.
+    A model that is too large for one GPU is spread over all of them, with hooks that move each layer's inputs. A model
+    that is not for ``chat`` has its own raw prompt and needs no chat template.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
-    is computed from the stored weights all the same.
+    is still computed from the stored weights.
 
     Raises:
-        InputError: unknown architecture, no chat template, weights that are not finite, an unusable device or dtype, no
-            room on all GPUs together.
+        InputError: unknown architecture, no chat template, tensors that are missing, of layers that the config leaves
+            out or not finite, an unusable device or dtype, or no room on all GPUs together.
     """
     import transformers
 
@@ -92,6 +93,7 @@ def load_model(
             raise cannot_load(name, error) from error
         advance(1)
     _require_complete(found, name)
+    require_no_further_layers(found.get("unexpected_keys") or (), model.state_dict(), name)
     model.eval()
     model.requires_grad_(False)
     require_finite(model.named_parameters(), name)
@@ -114,12 +116,13 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     except Exception as error:
         raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
     if chat:
+        read_chat_template(tokenizer, folder)
         require_chat_template(tokenizer, name)
     return tokenizer
 
 
 def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
-    """Return the model of a checkpoint folder with the shapes of its weights and none of their numbers.
+    """Return the model of a checkpoint folder on the meta device: with the shapes of its weights, without values.
 
     Raises:
         InputError: unknown architecture.
@@ -135,7 +138,7 @@ def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False)
 
 
 def automatic_class(config: Any) -> Any:
-    """Return the class that loads a checkpoint of this config: models that read pictures may have one of their own."""
+    """Return the auto class that loads a checkpoint of this config: models that read images may have their own."""
     import transformers
 
     is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
@@ -145,13 +148,13 @@ def automatic_class(config: Any) -> Any:
 
 
 def choose_dtype(dtype: str, stored: torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype to run in: the one named or, for ``auto``, the stored one where the device is good at it."""
+    """Return the dtype to run in: the one named or, for ``auto``, the stored one unless it is slow on the device."""
     if dtype != "auto":
         if dtype not in DTYPES:
             raise InputError(f"--dtype {dtype}: unknown. Choose auto, {', '.join(DTYPES)}.")
         return DTYPES[dtype]
     if stored == torch.float16 and device.type == "cpu":
-        # Seen on an EPYC with AVX512-BF16: 430 GFLOP/s in bfloat16, 165 in float32, 44 in float16.
+        # On an EPYC with AVX512-BF16: 430 GFLOP/s in bfloat16, 165 in float32, 44 in float16.
         return (
             torch.bfloat16
             if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -166,9 +169,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """Return the dtype that most weights on disk have; what config.json says of it may be missing or wrong.
+    """Return the dtype that most weights on disk have; the one in config.json may be missing or wrong.
 
-    Of a quantised model that is the dtype of what was not quantised.
+    For a quantised model it is the dtype of the weights that are not quantised.
 
     Raises InputError when a shard cannot be read.
     """
@@ -190,18 +193,36 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 
 def _require_complete(found: dict[str, Any], name: str) -> None:
-    # transformers fills what is missing with random numbers and says so in a log alone.
+    # transformers fills missing tensors with random numbers and only logs it.
     absent = sorted(found.get("missing_keys") or []) + sorted(str(key) for key in found.get("mismatched_keys") or [])
     if absent:
         raise InputError(
-            f"{name}: {len(absent)} tensors are missing or misshapen, such as {absent[0]}. Fetch it again."
+            f"{name}: {len(absent)} tensors are missing or have the wrong shape, such as {absent[0]}. Fetch it again."
+        )
+
+
+def require_no_further_layers(unused: Iterable[str], known: Container[str], name: str) -> None:
+    """Raise InputError when tensors on disk that the model does not use are further layers of it.
+
+    A config with fewer layers than the weights would have us measure another model than the one that is written.
+
+    Args:
+        unused: names on disk.
+        known: names in the model.
+        name: the user's name for it.
+    """
+    further = [one for one in unused if LAYER_NUMBER.search(one) and LAYER_NUMBER.sub(".0.", one, count=1) in known]
+    if further:
+        raise InputError(
+            f"{name}: the weights have more layers than its config.json says: {len(further)} tensors are unused, such "
+            f"as {further[0]}. Correct num_hidden_layers, or fetch it again."
         )
 
 
 def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) -> None:
     """Raise InputError when one of these parameters of the model ``name`` holds NaN or infinite values."""
     for parameter_name, parameter in parameters:
-        # A sum is not finite when any term is not, and takes no extra memory.
+        # A sum is not finite if any term is not, and takes no extra memory.
         if not torch.isfinite(parameter.sum(dtype=torch.float64 if parameter.device.type != "mps" else torch.float32)):
             raise InputError(
                 f"{name}: {parameter_name} holds NaN or infinite values. The checkpoint is damaged; fetch it again."
@@ -209,13 +230,13 @@ def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) ->
 
 
 def cannot_load(name: str, error: Exception) -> InputError:
-    """Return what to raise when transformers cannot make the model, with what to do about it."""
+    """Return the error to raise when transformers cannot make the model, with a remedy."""
     return InputError(f"{name}: could not be loaded ({first_line(error)}).{_remedy(error)}")
 
 
 def _remedy(error: BaseException) -> str:
     if "trust_remote_code" in str(error):
-        return " It needs code of its own: read that code, then pass --trust-remote-code."
+        return " It needs its own code: read that code, then pass --trust-remote-code."
     if "model type" in str(error):
         return " Upgrade transformers, or check model_type in its config.json."
     return ""

@@ -37,9 +37,10 @@ def shared_prefix_length(
         further_tokens: tokens generated after each text, at most.
 
     Raises:
-        InputError: a text is longer than the model's positions.
+        InputError: a text is longer than the model's positions, or has a token id beyond its embeddings.
     """
     config = model.config.get_text_config(decoder=True)
+    require_known_tokens(config, texts)
     reach = max(map(len, texts), default=0) + further_tokens
     require_positions(config, reach, further_tokens)
     window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
@@ -48,6 +49,16 @@ def shared_prefix_length(
     first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
     shared = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
     return min(shared, min(map(len, texts)) - 1)
+
+
+def require_known_tokens(config: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raise InputError when a text has a token id without an embedding: the tokenizer is another model's."""
+    largest = max((max(text, default=0) for text in texts), default=0)
+    if largest >= config.vocab_size:
+        raise InputError(
+            f"The tokenizer gives the token id {largest}, and the model has {config.vocab_size} embeddings. Restore "
+            "the model's own tokenizer files."
+        )
 
 
 def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,21 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.json_file import read_json_object
 from prosafeprune.model.gguf import gguf_parts
+from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
 HASHED_AT_ONCE = 2**24
 BITSANDBYTES = "bitsandbytes"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A checkpoint folder on this machine, or a GGUF file still to be converted into one."""
+    """A checkpoint folder on this machine, or a GGUF file to be converted into one."""
 
     name: str
-    """What the user called it."""
+    """The user's name for it."""
     path: Path
     """A folder with config.json and safetensors shards, or a .gguf file."""
     revision: str | None = None
@@ -41,10 +43,10 @@ class ModelSource:
 def find_source(model: str, revision: str | None = None, *, edited: bool = True) -> ModelSource:
     """Find the model on this machine, downloading it from the hub when it is a hub id.
 
-    One that is not ``edited`` in place may be quantised by bitsandbytes.
+    A model that is not ``edited`` in place may be quantised by bitsandbytes.
 
     Raises:
-        InputError: nothing there, not a model, weights that are only pickles, or a quantised checkpoint.
+        InputError: there is no such model, its files cannot be used, its weights are only pickles, or are quantised.
     """
     path = Path(model).expanduser()
     if revision is not None and path.exists():
@@ -65,12 +67,12 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
 
 
 def is_hub_id(model: str) -> bool:
-    """Tell whether a name that is no local path can be that of a hub model."""
+    """Return whether a name that is not a local path can be the id of a hub model."""
     return model.count("/") <= 1 and not model.startswith((".", "/", "~")) and not model.lower().endswith(".gguf")
 
 
 def fetch_from_hub(model: str, revision: str | None) -> Path:
-    """Return the folder of a hub model or adapter, downloading what is not there yet. Raises InputError."""
+    """Return the folder of a hub model or adapter, downloading missing files. Raises InputError when that fails."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -81,32 +83,35 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
         )
     except Exception as error:
         raise InputError(
-            f"{model}: no such local folder, and the hub did not give it ({first_line(error)}). Check the name; "
-            "for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and give "
-            "the folder."
+            f"{model}: no such local folder, and the download from the hub failed ({first_line(error)}). Check the "
+            "name; for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and "
+            "give the folder."
         ) from error
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """Return config.json as it stands on disk. Raises InputError when it is missing or broken."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: its config.json is not valid JSON ({error}). Fetch it again.") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{name}: its config.json does not hold an object. Fetch it again.")
+    """Return config.json as it is on disk. Raises InputError when it is missing, broken or beyond all bounds."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder.")
+    config = read_json_object(folder / "config.json", "model config")
+    require_bounded_config(config, name)
     return config
 
 
+def is_adapter_folder(folder: Path) -> bool:
+    """Return whether a folder is an adapter: some of them also hold the base's config, but no weights of a model."""
+    weights = {file.name for file in folder.glob("*.safetensors")} - {ADAPTER_WEIGHTS}
+    return (folder / "adapter_config.json").is_file() and not weights
+
+
 def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
-    """Raise InputError unless the folder holds a checkpoint in safetensors that can be run and, if so asked, edited."""
+    """Raise InputError unless the folder is a safetensors checkpoint that can be run and, if so asked, edited."""
     if (folder / "adapter_config.json").exists():
         raise InputError(
             f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder."
         )
     config = read_config(folder, name)
+    require_plain_files(folder, name)
     if not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
             raise InputError(
@@ -116,6 +121,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
         raise InputError(
             f"{name}: holds no .safetensors file, and weights in pickles are not used. Get or make safetensors."
         )
+    require_shards(folder, name)
     method = quantisation_of(config)
     if method is None:
         return
@@ -134,7 +140,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
 
 
 def quantisation_of(config: Mapping[str, Any]) -> str | None:
-    """Return what a config.json says its weights are quantised by, or None when they are not."""
+    """Return the quantisation method that a config.json names, or None when the weights are not quantised."""
     text_config = config.get("text_config")
     nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
     quantisation = config.get("quantization_config") or nested
@@ -149,7 +155,7 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     ``known`` gives the :func:`shard_hash` of files that need not be read again, by name.
 
     Raises:
-        InputError: a safetensors file is cut short, or is none.
+        InputError: a safetensors file is truncated, or is not one.
     """
     hashes = dict(known or {})
     total = hashlib.sha256()
@@ -161,14 +167,14 @@ def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
 
 
 def shard_hash(header: ShardHeader, tensor_hashes: Mapping[str, str]) -> str:
-    """Return the hash of a shard: over its header and the sha256 of each of its tensors' data.
+    """Return the hash of a shard: over its header and the sha256 of each tensor's data.
 
-    So it can be had from tensors that were read in any order, once.
+    It can be computed from tensors that were read once, in any order.
     """
-    whole = hashlib.sha256(header.raw)
+    total = hashlib.sha256(header.raw)
     for name in sorted(header.tensors, key=lambda name: header.tensors[name].start):
-        whole.update(f"{tensor_hashes[name]}\n".encode())
-    return whole.hexdigest()
+        total.update(f"{tensor_hashes[name]}\n".encode())
+    return total.hexdigest()
 
 
 def file_hash(file: Path) -> str:

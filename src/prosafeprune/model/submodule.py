@@ -111,6 +111,16 @@ class Submodule:
         """Return W of the model in memory in float32, dequantised if need be."""
         return self.take(dense_weight(self.module) if self.expert is None else self.stored)
 
+    def is_zero(self) -> bool:
+        """Return whether all of W is zero, as in layers added by LLaMA-Pro; False if it is not in memory."""
+        if self.stored.is_meta or not self.stored.dtype.is_floating_point:
+            return False
+        matrix = self.layout.matrix(self.stored)
+        matrix = matrix.T if self.transposed else matrix
+        rows = torch.arange(self.shape[0]) if self.rows is None else self.rows
+        # In chunks, since the first one already decides for nearly every matrix.
+        return not any(bool(matrix[chunk.to(matrix.device)].any()) for chunk in rows.split(64))
+
     def take(self, stored: torch.Tensor) -> torch.Tensor:
         """Return W from the stored parameter, in float32."""
         return self.layout.take(stored)

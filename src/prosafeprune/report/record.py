@@ -23,6 +23,7 @@ from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.files.staging import OURS
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
@@ -177,11 +178,11 @@ def read_record(folder: Path) -> Record:
         InputError: it is missing or unreadable.
     """
     file = folder / RECORD_FILE
+    if not file.exists():
+        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
     try:
-        return Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.") from error
-    except (OSError, ValueError) as error:
+        return Record.model_validate_json(read_text_file(file, "record"))
+    except ValueError as error:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOptions
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
+
+LARGE_DROP = 50.0
+"""Points of S.S. A model must refuse half of the harmful prompts to be pruned: so much may be all its refusals."""
 
 
 class SafetyOptions(BaseModel):
@@ -22,8 +25,36 @@ class SafetyOptions(BaseModel):
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="Points of S.S. that may be lost; if more are, nothing is saved.",
+        description="Points of S.S. that may be lost, on all harmful prompts and on each harmful set. A model that is "
+        "not shown to have lost less is not saved.",
     )
+    floor: Literal["confident", "estimate"] = Field(
+        "confident",
+        description="confident: S.S. must be shown to have fallen by less than --max-safety-drop, by a paired "
+        "non-inferiority test; estimate: the measured drop itself is compared.",
+    )
+    confidence: float = Field(
+        0.9, ge=0.5, lt=1, description="One-sided confidence of --floor confident; more needs more harmful prompts."
+    )
+    accept_unsafe: bool = Field(
+        False, description=f"Confirm a --max-safety-drop of more than {LARGE_DROP:g} points; at 100 anything is saved."
+    )
+
+    @field_validator("max_safety_drop", "confidence", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number")
+        return value
+
+    @model_validator(mode="after")
+    def _accepts_a_large_drop(self) -> SafetyOptions:
+        if self.max_safety_drop > LARGE_DROP and not self.accept_unsafe:
+            raise ValueError(
+                f"max_safety_drop {self.max_safety_drop:g} allows a model to lose its refusals; set accept_unsafe "
+                "(--accept-unsafe) too, if that is what you want"
+            )
+        return self
 
 
 class SearchOptions(BaseModel):

@@ -66,7 +66,7 @@ def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
     for line in anatomy.describe():
         reporter.note(f"  {line}")
     for name, reason in anatomy.skipped.items():
-        report = reporter.warning if reason is Skipped.EXPERTS else reporter.note
+        report = reporter.warning if reason in (Skipped.EXPERTS, Skipped.ZERO) else reporter.note
         report(f"{name}: not edited ({reason.value}).")
     return anatomy
 

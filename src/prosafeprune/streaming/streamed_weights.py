@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.loading import require_finite
+from prosafeprune.model.loading import require_finite, require_no_further_layers
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint, StreamedTensor
 
@@ -21,8 +22,14 @@ class StreamedWeights:
     """Which tensors on disk make up which part of the model; loads and frees them."""
 
     def __init__(self, meta: MetaModel, anatomy: Anatomy, checkpoint: StreamedCheckpoint) -> None:
+        """Match the tensors on disk with the model's. Raises InputError when they have more layers than its config."""
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
         self._parameter_of = _parameter_names(meta.model, checkpoint.places)
+        known = meta.model.state_dict()
+        ignored = [re.compile(one) for one in meta.model._keys_to_ignore_on_load_unexpected or ()]
+        unused = [one for one in self._parameter_of.values() if one not in known]
+        unused = [one for one in unused if not any(pattern.search(one) for pattern in ignored)]
+        require_no_further_layers(unused, known, meta.name)
         self._embedding_names = _names_of(meta.model, meta.model.get_input_embeddings())
         self._head_names = _names_of(meta.model, meta.model.get_output_embeddings())
 

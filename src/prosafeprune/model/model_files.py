@@ -1,0 +1,88 @@
+"""The files of a foreign model: plain files inside its folder, with sizes within bounds, before any of them is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+from prosafeprune.files.json_file import read_json_object
+
+INDEX = "model.safetensors.index.json"
+MAX_LAYERS = 10_000
+"""Layers, experts or heads: transformers makes objects or lists for each of them before it looks at the weights."""
+MAX_INTEGER = 2**40
+MAX_DEPTH = 50
+COUNTED = {"layer", "expert", "head", "depth", "block", "group"}
+NOT_COUNTED = {"dim", "size", "id", "length", "width", "scale", "token"}
+FILE_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py"}
+IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
+
+
+def require_plain_files(folder: Path, name: str) -> None:
+    """Raise InputError when something in a model folder is not a regular file or a folder of such.
+
+    Links may lead to files (the hub's cache is made of them), not to folders: they would be followed when the model's
+    files are copied. A device would be copied until the disk is full, and a pipe would be waited on for ever.
+    """
+    for where, folders, files in os.walk(folder):
+        folders[:] = [one for one in folders if one not in IGNORED_FOLDERS]
+        for one in folders:
+            path = Path(where) / one
+            if path.is_symlink():
+                raise InputError(f"{name}: {path.relative_to(folder)} is a link to a folder. Remove it.")
+            if path.suffix in FILE_SUFFIXES:
+                raise InputError(f"{name}: {path.relative_to(folder)} is a folder, not a file. Fetch the model again.")
+        for one in files:
+            path = Path(where) / one
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                raise InputError(
+                    f"{name}: {path.relative_to(folder)} is a link that leads nowhere. Fetch the model again."
+                ) from error
+            if not stat.S_ISREG(mode):
+                raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
+
+
+def require_shards(folder: Path, name: str) -> None:
+    """Raise InputError when the shard index, if it counts, names anything but safetensors files in the folder."""
+    if (folder / "model.safetensors").exists() or not (folder / INDEX).is_file():
+        return
+    for shard in index_shards(folder):
+        if shard != Path(shard).name or not shard.endswith(".safetensors"):
+            raise InputError(f"{name}: {INDEX} names {json.dumps(shard)}, not a file of the folder. Fetch it again.")
+        if not (folder / shard).is_file():
+            raise InputError(f"{name}: {shard} is missing, which {INDEX} names. Fetch the model again.")
+
+
+def index_shards(folder: Path) -> list[str]:
+    """Return the names of the shards in a folder's index, sorted. Raises InputError when it is not such an index."""
+    named = read_json_object(folder / INDEX, "shard index").get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(shard, str) for shard in named.values()):
+        raise InputError(f"{folder / INDEX}: has no map from tensors to shards. Fetch the file again.")
+    return sorted(set(named.values()))
+
+
+def require_bounded_config(config: dict[str, Any], name: str) -> None:
+    """Raise InputError when a number in a model's config is beyond what any model has."""
+    waiting: list[tuple[str, Any, int]] = [("", config, 0)]
+    while waiting:
+        key, value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise InputError(f"{name}: its config.json is nested too deep. Fetch it again.")
+        if isinstance(value, dict):
+            waiting += [(str(one), inner, depth + 1) for one, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and abs(value) > (MAX_LAYERS if _is_count(key) else MAX_INTEGER):
+            digits = str(value) if abs(value) < 10**20 else f"a number of {len(str(abs(value)))} digits"
+            raise InputError(f"{name}: its config.json says {key} = {digits}, more than any model has. Fetch it again.")
+
+
+def _is_count(key: str) -> bool:
+    words = {word.rstrip("s") for word in key.lower().split("_")}
+    return not words.isdisjoint(COUNTED) and words.isdisjoint(NOT_COUNTED)

@@ -1,0 +1,163 @@
+"""Chat templates are programs that come with the model: all shapes are served, none can hang or fill the memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from helpers.tiny_models import TEMPLATE, make_tokenizer
+
+from prosafeprune.errors import InputError
+from prosafeprune.model import template_process
+from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, read_chat_template, render
+from prosafeprune.model.template_process import TemplateProcess
+
+# The shapes of the real templates, with other special tokens.
+LLAVA = (
+    "{% for message in messages %}<|{{ message['role'] }}|>"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor %}"
+    "</s>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+IDEFICS = (
+    "{% for message in messages %}{{ message['role'].capitalize() }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+SMOLVLM = "<s>" + IDEFICS
+MISTRAL3 = (
+    "<s>{% for message in messages %}{% if message['role'] == 'user' %}[INST]"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for block in message['content'] %}{{ block['text'] if block['type'] == 'text' else '[IMG]' }}{% endfor %}"
+    "{% endif %}[/INST]{% else %}{{ message['content'] }}</s>{% endif %}{% endfor %}"
+)
+NEEDS_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}{{ raise_exception('A system turn is needed') }}{% endif %}" + TEMPLATE
+)
+
+
+def tokenizer_with(template: str) -> transformers.PreTrainedTokenizerFast:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "template", [LLAVA, IDEFICS, SMOLVLM, MISTRAL3], ids=["llava", "idefics", "smolvlm", "mistral3"]
+)
+def test_templates_over_content_parts_are_served(template: str) -> None:
+    tokenizer = tokenizer_with(template)
+    text = render(tokenizer, "How do I kill a process?")
+    expected = tokenizer.apply_chat_template(
+        [{"role": "user", "content": [{"type": "text", "text": "How do I kill a process?"}]}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert text == expected
+    assert text.count("How do I kill a process?") == 1
+    (prompt,) = encode_prompts(tokenizer, ["How do I kill a process?"])
+    assert tokenizer.decode(prompt.ids[prompt.user_start : prompt.user_end]) == "How do I kill a process?"
+    assert tokenizer.eos_token_id in end_of_turn_ids(tokenizer, None)
+
+
+def test_what_transformers_renders_is_what_is_rendered() -> None:
+    tokenizer = make_tokenizer()
+    turns = [{"role": "user", "content": "Hi \u2028 \U0001f600"}]
+    assert render(tokenizer, turns[0]["content"]) == tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_a_template_that_needs_a_system_turn_is_told() -> None:
+    tokenizer = tokenizer_with(NEEDS_SYSTEM)
+    with pytest.raises(InputError, match=r"requires a system turn \(A system turn is needed\)"):
+        render(tokenizer, "Hi")
+    assert "Be kind." in render(tokenizer, "Hi", "Be kind.")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let templates have two seconds, in a process of their own."""
+    own = TemplateProcess()
+    monkeypatch.setattr(template_process, "shared", own)
+    own.render("{{ messages[0]['content'] }}", [{"role": "user", "content": "warm"}], {})
+    monkeypatch.setattr(template_process, "SECONDS", 2.0)
+    yield
+    own.stop()
+
+
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% set a = 1 %}{% endfor %}{% endfor %}"
+DOUBLING = "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% set a = 1 %}{% endfor %}{% endfor %}",
+            "longer than 2",
+        ),
+        (DOUBLING + "{{ ns.s }}", "too much memory|longer than|process that renders it ended"),
+        ("{{ 'a' * 3000000 }}{{ messages[0]['content'] }}", "writes too much"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "calls itself without end|process that renders it ended"),
+        ("{{ messages.__class__.__mro__ }}", "fails on a plain user turn"),
+        ("{{ ''.__class__.__base__.__subclasses__() }}", "fails on a plain user turn"),
+        ("{% if %}", "fails on a plain user turn"),
+        ("{{ messages[0]['content'] | upper }}", "does not write the user's words"),
+    ],
+    ids=["endless", "doubling", "long", "recursion", "class", "subclasses", "broken", "upper case"],
+)
+def test_hostile_templates_are_one_line_soon(template: str, words: str, quick: None) -> None:
+    tokenizer = tokenizer_with(template)
+    with pytest.raises(InputError, match=words) as caught:
+        render(tokenizer, "hello there")
+    assert "\n" not in str(caught.value)
+    tokenizer.chat_template = TEMPLATE
+    assert "hello there" in render(tokenizer, "hello there")  # by a new process, if need be
+
+
+def test_templates_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str]] = []
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    start = template_process.subprocess.Popen
+    monkeypatch.setattr(
+        template_process.subprocess,
+        "Popen",
+        lambda *given, env, **how: seen.append(env) or start(*given, env=env, **how),
+    )
+    process = TemplateProcess()
+    assert process.render("a{{ messages[0]['b'] }}", [{"b": "c"}], {}) == "ac"
+    process.stop()
+    assert seen
+    assert "secret" not in json.dumps(seen)
+
+
+def test_the_template_of_a_processor_is_read(tmp_path: Path) -> None:
+    tokenizer = tokenizer_with("")
+    tokenizer.chat_template = None
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": MISTRAL3}))
+    read_chat_template(tokenizer, tmp_path)
+    assert render(tokenizer, "Hi") == "<s>[INST]Hi[/INST]"
+    for odd in ({"chat_template": 3}, {}):
+        tokenizer.chat_template = None
+        (tmp_path / "chat_template.json").write_text(json.dumps(odd))
+        with pytest.raises(InputError, match="no template under chat_template"):
+            read_chat_template(tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize("known", ["2", [1, "2"], 1.5, {"a": 1}, -1, True, [None, "x"]])
+def test_an_end_token_that_is_no_id_is_one_line(known: Any) -> None:
+    with pytest.raises(InputError, match=r"eos_token_id = .*not a token id"):
+        end_of_turn_ids(make_tokenizer(), known)
+
+
+def test_known_end_tokens_are_kept() -> None:
+    tokenizer = make_tokenizer()
+    for known, expected in ((None, [1]), (7, [7, 1]), ([7, 1], [7, 1])):
+        assert end_of_turn_ids(tokenizer, known) == expected

@@ -1,0 +1,114 @@
+"""Models whose files do not agree with one another: one line, and never a model other than the one on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.resumed_models import CPU, tiny
+from helpers.tiny_models import make_model, make_tokenizer
+from safetensors.torch import load_file, save_file
+
+from prosafeprune.errors import InputError
+from prosafeprune.model.anatomy import Skipped, find_anatomy
+from prosafeprune.model.loading import load_model
+from prosafeprune.model.prefix_cache import PrefixCache, shared_prefix_length
+from prosafeprune.progress import SilentReporter
+from prosafeprune.streaming.meta_model import load_meta_model
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
+from prosafeprune.streaming.streamed_weights import StreamedWeights
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(checkpoint: Make, tmp_path: Path) -> Path:
+    shutil.copytree(checkpoint("llama"), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def load(folder: Path) -> Any:
+    return load_model(folder, "the model", SilentReporter(), device="cpu")
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_config_with_fewer_layers_than_the_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    edit_json(folder / "config.json", num_hidden_layers=2)
+    with pytest.raises(InputError, match=r"the model: the weights have more layers .* such as model\.layers\.2\."):
+        load(folder)
+    meta = load_meta_model(folder, "the model", device="cpu", dtype="auto", trust_remote_code=False)
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(InputError, match="the weights have more layers"):
+        StreamedWeights(meta, find_anatomy(meta.model), StreamedCheckpoint(folder, tmp_path / "copy"))
+
+
+def test_other_tensors_that_the_model_does_not_use_are_no_error(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.self_attn.rotary_emb.inv_freq"] = torch.ones(6)
+    tensors["vision.layers.7.weight"] = torch.ones(2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load(folder).name == "the model"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"eos_token_id": "2"}, {"eos_token_id": [1, "x"]}, {"temperature": "hot"}, {"max_length": "20"}, {"top_k": None}],
+)
+def test_odd_values_in_a_generation_config_are_no_traceback(changes: dict[str, Any], folder: Path) -> None:
+    edit_json(folder / "generation_config.json", **changes)
+    try:
+        assert load(folder).end_ids == [1]
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def test_prompts_longer_than_the_positions_are_one_line() -> None:
+    for architecture in ("gpt2", "llama"):
+        model = make_model(architecture)
+        fits, over = [tuple(range(5, 105)) * 5, (1, 2)], [tuple(range(5, 105)) * 6, (1, 2)]
+        assert shared_prefix_length(model, fits, "left", 12) == 0
+        with pytest.raises(InputError, match=r"takes 600 tokens, and the model has 512 positions"):
+            shared_prefix_length(model, over, "right")
+        with pytest.raises(InputError, match=r"takes 513 tokens with 13 tokens of answer.*--max-new-tokens"):
+            PrefixCache(model, fits, 13)
+
+
+def test_token_ids_without_an_embedding_are_one_line() -> None:
+    with pytest.raises(InputError, match=r"the token id 300, and the model has 300 embeddings"):
+        shared_prefix_length(make_model("llama"), [(1, 2), (1, 300)], "left")
+    assert len(make_tokenizer()) < 300
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("llama", "down"), ("gpt2", "v"), ("phi3", "gate"), ("mixtral", "up")]
+)
+def test_a_matrix_of_zeros_is_left_alone_and_named(architecture: str, kind: str) -> None:
+    model = make_model(architecture)
+    whole = find_anatomy(model)
+    zero = next(one for one in whole.of_layer(1) if one.kind == kind)
+    with torch.no_grad():
+        zero.put(zero.stored, torch.zeros(zero.shape))
+    left = find_anatomy(model)
+    assert {one.name for one in whole.submodules} - {one.name for one in left.submodules} == {zero.name}
+    assert left.skipped[zero.name] is Skipped.ZERO
+    with torch.no_grad():  # one weight that is not zero, in the last row
+        last = torch.zeros(zero.shape)
+        last[-1, -1] = 1
+        zero.put(zero.stored, last)
+    assert len(find_anatomy(model).submodules) == len(whole.submodules)
+
+
+def test_zeros_are_found_in_models_in_memory_alone() -> None:
+    loaded = tiny("llama")
+    assert loaded.device == CPU
+    with torch.device("meta"):
+        meta = type(loaded.model)(loaded.model.config)
+    assert len(find_anatomy(meta).submodules) == 21

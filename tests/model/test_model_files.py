@@ -1,0 +1,136 @@
+"""Foreign model folders: whatever is wrong with their files is one line, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prosafeprune.checkpoint.writer import copy_checkpoint
+from prosafeprune.errors import InputError
+from prosafeprune.model.model_files import require_bounded_config
+from prosafeprune.model.source import find_source, is_adapter_folder
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(checkpoint: Make, tmp_path: Path) -> Path:
+    """A copy of a small sharded checkpoint."""
+    copy = tmp_path / "model"
+    shutil.copytree(checkpoint("llama", max_shard_size="60KB"), copy)
+    return copy
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        find_source(str(folder))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_attention_heads", "max_position_embeddings", "vocab_size"])
+def test_numbers_beyond_any_model_are_refused_before_anything_is_made(key: str, folder: Path) -> None:
+    edit_json(folder / "config.json", **{key: 10**13})
+    assert f"{key} = 10000000000000, more than any model has" in refused(folder)
+
+
+@pytest.mark.parametrize("layers", [10**9, 10_001])
+def test_a_billion_layers_are_refused(layers: int, folder: Path) -> None:
+    edit_json(folder / "config.json", num_hidden_layers=layers)
+    assert "num_hidden_layers" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"a": ' * 100_000 + "1" + "}" * 100_000, "nested too deep"),
+        ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
+        ("[1]", "does not hold a JSON object"),
+        ("{", "not valid JSON"),
+        ('{"a": ' * 60 + "1" + "}" * 60, "nested too deep"),
+    ],
+)
+def test_odd_json_is_one_line(text: str, words: str, folder: Path) -> None:
+    (folder / "config.json").write_text(text)
+    assert words in refused(folder)
+
+
+def test_a_shard_index_is_checked(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    good = json.loads(index.read_text())
+    for shard, words in (
+        ("../elsewhere.safetensors", "not a file of the folder"),
+        ("/etc/passwd", "not a file of the folder"),
+        ("model.bin", "not a file of the folder"),
+        ("model-9.safetensors", "is missing"),
+    ):
+        index.write_text(json.dumps({**good, "weight_map": {**good["weight_map"], "lm_head.weight": shard}}))
+        assert words in refused(folder)
+    for odd in ({"weight_map": [1]}, {"weight_map": {"a": 1}}, {}):
+        index.write_text(json.dumps(odd))
+        assert "no map from tensors to shards" in refused(folder)
+
+
+def test_links_devices_pipes_and_folders_in_place_of_files_are_refused(folder: Path) -> None:
+    extra = folder / "notes.txt"
+    for make, words in (
+        (lambda: extra.symlink_to("/dev/zero"), "is not a regular file"),
+        (lambda: os.mkfifo(extra), "is not a regular file"),
+        (lambda: extra.symlink_to(folder / "nowhere"), "leads nowhere"),
+        (lambda: extra.symlink_to(folder.parent), "link to a folder"),
+        (extra.mkdir, "is a folder, not a file"),
+    ):
+        make()
+        assert words in refused(folder)
+        extra.rmdir() if extra.is_dir() and not extra.is_symlink() else extra.unlink()
+    extra.symlink_to(folder / "config.json")  # as the hub's cache has them
+    find_source(str(folder))
+
+
+def test_an_index_of_weights_that_are_left_out_is_left_out_too(folder: Path, checkpoint: Make, tmp_path: Path) -> None:
+    shutil.copy(checkpoint("llama") / "model.safetensors", folder)
+    (folder / "pytorch_model.bin.index.json").write_text("{}")
+    (tmp_path / "out").mkdir()
+    copy_checkpoint(find_source(str(folder)).path, tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").glob("*index*")] == []
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) == 1
+
+
+def test_an_adapter_folder_that_holds_the_bases_config_is_an_adapter(folder: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    shutil.copy(folder / "config.json", adapter)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    assert is_adapter_folder(adapter)
+    (folder / "adapter_config.json").write_text("{}")
+    assert not is_adapter_folder(folder)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["num_hidden_layers", "text_config", "layer_types", "a"]), VALUES))
+def test_any_config_passes_or_is_one_line(config: dict[str, Any]) -> None:
+    try:
+        require_bounded_config(config, "a model")
+    except InputError as error:
+        assert str(error).startswith("a model: ")

@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# JOBS=2 spreads the tests over two processes, a file at a time (tests of one file share models, clusters and processes).
+JOBS ?=
+SPREAD := $(if $(JOBS),-n $(JOBS) --dist loadfile)
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
@@ -20,14 +23,14 @@ $(READY): pyproject.toml constraints-cpu.txt
 demo: $(READY)  ## Fix a small over-aligned model and show it before and after: about 10 minutes on two cores.
 	$(BIN)/prosafeprune demo --overwrite
 
-test: $(READY)  ## Run the fast tests.
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the fast tests; JOBS=2 for two processes.
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
 	$(BIN)/python -m pytest -m "slow or browser"
 
 coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
 lint: $(READY)  ## Check style, types, imports between rooms, and wording.
 	$(BIN)/ruff check .

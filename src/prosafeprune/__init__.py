@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.compare import CompareResult
     from prosafeprune.jobs.evaluate import Evaluation
-    from prosafeprune.jobs.judge import JudgeResult
+    from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
     from prosafeprune.jobs.safety_gate import SafetyFloorError
@@ -53,7 +53,7 @@ _MODULES = {
     "EvaluationRequest": "requests.evaluate",
     "FailedAnalysesError": "jobs.analyze",
     "InputError": "errors",
-    "JudgeResult": "jobs.judge",
+    "JudgedFile": "jobs.judge",
     "NoPlanError": "errors",
     "NotApplicableError": "errors",
     "ProSafePruneError": "errors",
@@ -89,7 +89,7 @@ __all__ = [
     "EvaluationRequest",
     "FailedAnalysesError",
     "InputError",
-    "JudgeResult",
+    "JudgedFile",
     "NoPlanError",
     "NotApplicableError",
     "ProSafePruneError",

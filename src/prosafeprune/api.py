@@ -12,7 +12,7 @@ from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
-from prosafeprune.jobs.judge import JudgeResult, run_judge
+from prosafeprune.jobs.judge import JudgedFile, judge_file
 from prosafeprune.jobs.plan import run_search
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
@@ -293,20 +293,20 @@ def analyze(
 
 
 def judge(
-    answers: str | Path | Sequence[tuple[str, str]],
+    answers: str | Path,
     output: str | Path | None = None,
     *,
     labels: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **settings: Unpack[JudgeSettings],
-) -> JudgeResult:
+) -> JudgedFile:
     """Judge answers made elsewhere: compliance, refusal, or broken.
 
     Args:
-        answers: JSON lines file with the fields prompt and completion; or pairs of prompt and answer.
+        answers: JSON lines file with the fields prompt and completion.
         output: file to write, with the class and reason of each answer.
-        labels: field of the file with people's labels (1... compliance, 2... or 3... refusal), for the agreement.
+        labels: field of the file with people's labels, for the agreement.
         overwrite: replace ``output``.
         progress: show progress on stderr.
         **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in rules.
@@ -315,9 +315,8 @@ def judge(
         InputError: the answers, the labels, the output or the judge cannot be used.
     """
     asked = validate_settings(JudgeOptions, settings)
-    given = Path(answers) if isinstance(answers, str | Path) else answers
     with TerminalReporter(quiet=not progress) as reporter:
-        return run_judge(asked, given, _path(output), labels=labels, overwrite=overwrite, reporter=reporter)
+        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter)
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -46,7 +46,14 @@ def test_json_is_the_record_and_nothing_else(
 def test_a_recipe_file_does_what_the_options_do(
     run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = {"model": str(checkpoint("llama")), "layers": 1, "rank": 4, "max_new_tokens": 2, "max_safety_drop": 100}
+    settings = {
+        "model": str(checkpoint("llama")),
+        "layers": 1,
+        "rank": 4,
+        "max_new_tokens": 2,
+        "max_safety_drop": 100,
+        "accept_unsafe": True,
+    }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML
     code, _, _ = run("prune", "--recipe", file, "-o", tmp_path / "one")

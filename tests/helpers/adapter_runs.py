@@ -16,6 +16,7 @@ SETTINGS: dict[str, Any] = {
     "strength": (0.8, 0.5),
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 

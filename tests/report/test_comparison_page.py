@@ -82,7 +82,7 @@ def test_answers_are_those_of_default_and_the_pruned_model() -> None:
     assert "Answers: default and surgical" in titles(compared(measured))
 
 
-def test_the_plan_is_told_with_the_command_that_makes_its_model() -> None:
+def test_the_plan_is_shown_with_the_command_that_makes_its_model() -> None:
     request = {"samples": 60, "search": Path("/tmp/found"), "benchmark": ("oktest", "advbench")}
     page = compared({"default": DEFAULT, "prosafeprune": BETTER}, **PRUNED, request=request)
     blocks = section(page, "The plan").blocks
@@ -115,9 +115,9 @@ def test_settings_read_like_words() -> None:
     }
     learned = {"prompts": {"pseudo_harmful": 16, "benign": 123}, "anchors": [64, 63], "submodules": ["much"]}
     measured = {"default": DEFAULT, "prosafeprune": BETTER, "surgical": UNSAFE}
-    told = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
-    assert isinstance(told, Facts)
-    facts = dict(told.pairs)
+    block = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
+    assert isinstance(block, Facts)
+    facts = dict(block.pairs)
     assert facts["prosafeprune"].startswith("layers 6:0.45, 14:0.8, rank 8, tail, contrastive; fitted: ")
     assert facts["surgical"] == (
         "divergence 0.157; system “You are kind.”; fitted: prompts pseudo-harmful 16, benign 123; anchors 64, 63"

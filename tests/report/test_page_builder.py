@@ -186,7 +186,7 @@ def test_a_row_of_the_wrong_length_is_an_error() -> None:
         Grid("t", ["a", "b"], [["1"]])
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_page_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     write_page(make_page(), tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     first = (tmp_path / "report.html").read_bytes()

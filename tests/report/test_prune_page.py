@@ -186,7 +186,7 @@ def test_gained_and_lost_answers_are_shown_in_turn() -> None:
     assert [int(row.prompt.split()[1]) for row in block.rows] == [5, 0, 6, 1, 7, 2]
 
 
-def test_an_evaluation_tells_what_the_model_does() -> None:
+def test_an_evaluation_says_what_the_model_does() -> None:
     task = TaskScore(
         task="gsm8k", accuracy=Rate(percent=50, low=40, high=60, successes=50, total=100), unparsed=3, cut=2
     )
@@ -198,14 +198,14 @@ def test_an_evaluation_tells_what_the_model_does() -> None:
     assert tables(page)[0].rows[0] == ["pseudo-harmful\nC.R., 100 prompts", "60.0\n50.2 to 69.1"]
     assert tables(page)[1].rows[0] == ["gsm8k\n100 questions", "50.0\n40.0 to 60.0", "3", "2"]
     block = next(block for section in page.sections for block in section.blocks if isinstance(block, Examples))
-    assert block.rows[0].answers[0].verdict == "full refusal"  # not as wished comes first
+    assert block.rows[0].answers[0].verdict == "full refusal"  # undesired outcomes come first
     assert evaluated(measurement(60, 20)).headline.mark is Mark.CAUTION
 
 
 def test_repeats_show_their_spread() -> None:
     one = judged(PromptClass.PSEUDO_HARMFUL, [True, False])
     verdicts = [list(one.verdicts), [one.verdicts[0], one.verdicts[0]]]
-    repeated = type(one)(one.chosen, [list(one.answers)] * 2, verdicts)
+    repeated = type(one)(one.evaluation_set, [list(one.answers)] * 2, verdicts)
     table = rates_grid("t", Measurement([repeated]).scores)
     assert table.headings[2] == "mean of 2 repeats\n± standard deviation"
     assert table.rows[0][2] == "75.0\n± 35.4"

@@ -98,7 +98,7 @@ def test_figures_are_dark_in_dark_mode(browser: Browser, pages: dict[str, Path])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(scheme: str, browser: Browser, pages: dict[str, Path]) -> None:
+def test_text_has_enough_contrast(scheme: str, browser: Browser, pages: dict[str, Path]) -> None:
     backs = set()
     for page in pages.values():
         browser.open(page, scheme=scheme)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
-from prosafeprune.checkpoint.safetensors_file import tensor_places
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
@@ -77,7 +77,7 @@ class _Replacement:
 
 def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
     """Read from ``folder`` what lies at the places where the source has its submodules."""
-    places = tensor_places(folder)
+    places = stored_tensors(folder)
     tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
     found = [(one, located[one.name]) for one in submodules]
     return [_Replacement(one, tensors[stored.name], stored.layout) for one, stored in found]

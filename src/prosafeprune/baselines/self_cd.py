@@ -4,8 +4,8 @@ The stress stands before the user's words, in the user's turn, as in the publish
 are the same. (Were it the system prompt, it would oust the one that many templates write by themselves, and that one
 would be what is amplified: models then speak of their name and maker.)
 
-Each token is the likeliest by ``z_with - ratio (z_with - z_without)``, and is put behind both prompts. Both are rows of
-one batch, so that a token takes one pass of twice the rows.
+Each token is the most likely by ``z_with - ratio (z_with - z_without)`` and is appended to both prompts. Both are rows
+of one batch, so a token takes one pass with twice the rows.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Surgical(Method):
         if len(kept) >= FEWEST:
             return kept
         context.reporter.warning(
-            f"Surgical: the model's first token tells of {'a refusal' if wanted else 'an answer'} on only {len(kept)} "
+            f"Surgical: the model's first token begins {'a refusal' if wanted else 'an answer'} for only {len(kept)} "
             f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are taken."
         )
         return texts

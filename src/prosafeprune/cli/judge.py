@@ -13,7 +13,7 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
-    from prosafeprune.jobs.judge import JudgeResult
+    from prosafeprune.jobs.judge import JudgedFile
 
 
 @options_of(JudgeOptions)
@@ -29,21 +29,21 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Judge answers made elsewhere: compliance, refusal, or broken."""
-    from prosafeprune.jobs.judge import run_judge
+    from prosafeprune.jobs.judge import judge_file
     from prosafeprune.progress import SilentReporter
 
     asked = validate_settings(JudgeOptions, settings)
     if asked.judge == "builtin":  # too fast for progress, and without the libraries that take seconds to load
-        result = run_judge(asked, answers, output, labels=labels, overwrite=overwrite, reporter=SilentReporter())
+        result = judge_file(answers, asked, labels, output, overwrite, SilentReporter())
     else:
         from prosafeprune.terminal import TerminalReporter
 
         with TerminalReporter() as reporter:
-            result = run_judge(asked, answers, output, labels=labels, overwrite=overwrite, reporter=reporter)
+            result = judge_file(answers, asked, labels, output, overwrite, reporter)
     _print(result, as_json)
 
 
-def _print(result: JudgeResult, as_json: bool) -> None:
+def _print(result: JudgedFile, as_json: bool) -> None:
     from prosafeprune.report.grid import Grid
     from prosafeprune.terminal import print_grid, print_json, print_text
 

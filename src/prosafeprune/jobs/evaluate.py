@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.evaluated_method import evaluated_method
@@ -18,10 +19,12 @@ from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergen
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
-from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
+from prosafeprune.files.staging import OURS
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.replicated import replicated_generator
 from prosafeprune.judge import Judge
@@ -213,18 +216,22 @@ def _choice(request: EvaluationRequest) -> SetChoice:
     )
 
 
+class _CalibratedOn(BaseModel):
+    """What an evaluation uses of the record of a pruned model, which may be someone else's."""
+
+    calibration: dict[PromptClass, PromptsRecord]
+
+
 def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model pruned by this package is not measured on its own calibration prompts."""
     folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
-    if folder is None or not (folder / "prosafeprune.json").is_file():
+    if folder is None or not (folder / OURS).exists():
         return
     try:
-        calibration: Mapping[str, Any] = json.loads((folder / "prosafeprune.json").read_text(encoding="utf-8"))[
-            "calibration"
-        ]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder / 'prosafeprune.json'}: cannot be read ({error}).") from error
-    require_no_leak(calibration, sets)
+        record = _CalibratedOn.model_validate_json(read_text_file(folder / OURS, "record"))
+    except ValueError as error:
+        raise InputError(f"{folder / OURS}: cannot be read as a record. Fetch or make the model again.") from error
+    require_no_leak({name.value: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
 
 
 def _make_record(

@@ -11,6 +11,7 @@ from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.files.staging import require_outside
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.jobs.search import search
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -101,14 +102,13 @@ def read_search(folder: Path, job: Job) -> SearchRecord:
     Raises:
         InputError: no such search, or one on another model.
     """
+    file = folder / RECORD
+    if not file.exists():
+        raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
     try:
-        record = SearchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder}: has no finished search. Run the search first, or give its folder with --search."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / RECORD}: cannot be read. Search again.") from error
+        record = SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
     if record.made_by.get("model") != model_hash(job.source.path):
         raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
     return record

@@ -64,12 +64,16 @@ def require_safe(result: PruneResult) -> None:
 
 def require_safe_record(record: Record) -> None:
     """Raise SafetyFloorError when a record does not keep the safety floor of its recipe."""
+    if record.decision is not None:
+        if not record.decision.may_save:
+            raise SafetyFloorError(f"Not saved. {record.decision.message}")
+        return
     if not record.floor_can_be_tested:
         score = record.source.safety_score
         raise SafetyFloorError(
             f"The base model refuses only {0 if score is None else score:.1f} % of harmful prompts, so a loss of "
             "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
-            "--max-safety-drop 100 saves in any case."
+            "--max-safety-drop 100 --accept-unsafe saves in any case."
         )
     if not record.is_safe:
         raise SafetyFloorError(

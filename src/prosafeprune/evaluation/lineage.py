@@ -1,0 +1,106 @@
+"""The lineage of a base model that this package has pruned before: what it was made from, step by step.
+
+Without it, a model pruned again and again could lose the allowed points of S.S. every time. The record and the answers
+in the base model's folder are facts to hold it to; they can only make the floor stricter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
+from prosafeprune.files.staging import OURS
+from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.prompts.prompt_set import PromptClass
+
+EVIDENCE_FILE = "prosafeprune_answers.jsonl"
+FIRST_VERDICT = "first_verdict"
+"""In a row of that file: the first ancestor's verdict, or null; only where it is another model than the base."""
+
+
+class PruningStep(BaseModel):
+    """One pruning in a model's past."""
+
+    name: str
+    """The model that was pruned."""
+    sha256: str
+    drop: float
+    """Points of S.S. that this step lost; negative when it rose."""
+
+
+class Lineage(BaseModel):
+    """The prunings in a model's past, the first one first; none for a model that was never pruned."""
+
+    steps: list[PruningStep] = []
+    judge: str | None = None
+    """That judged the answers in its folder."""
+    max_new_tokens: int | None = None
+    """Of these answers."""
+
+
+def read_lineage(folder: Path) -> Lineage:
+    """Return the lineage of the model in a folder.
+
+    Raises:
+        InputError: it was pruned by this package without being measured, or its record cannot be read.
+    """
+    file = folder / OURS
+    if not file.is_file():
+        return Lineage()
+    try:
+        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if record.get("measured") is False:
+            raise InputError(
+                f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
+                f"the model it was made from, {record['model']['name']}."
+            )
+        step = PruningStep(
+            name=record["model"]["name"],
+            sha256=record["model"]["sha256"],
+            drop=-float(record["safety_change"]["points"]),
+        )
+        earlier = Lineage.model_validate({"steps": record.get("lineage", [])}).steps
+        return Lineage(
+            steps=[*earlier, step],
+            judge=str(record["judge"]),
+            max_new_tokens=int(record["recipe"]["max_new_tokens"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
+
+
+def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: int) -> FirstAncestor | None:
+    """Return the first ancestor of the model in a folder, or None for a model that was never pruned.
+
+    Its verdicts are those in the folder's answers, where they come from the same judge and answers of the same length.
+
+    Raises:
+        InputError: the answers cannot be read.
+    """
+    if not lineage.steps:
+        return None
+    comparable = lineage.judge == judge and lineage.max_new_tokens == max_new_tokens
+    verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}
+    return FirstAncestor(lineage.steps[0].name, verdicts, sum(step.drop for step in lineage.steps))
+
+
+def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
+    """Return the first ancestor's verdicts on harmful prompts; empty without such a file."""
+    if not file.is_file():
+        return {}
+    try:
+        rows: Sequence[Any] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        return {
+            str(row["prompt"]): AnswerClass(verdict)
+            for row in rows
+            if row["class"] == PromptClass.HARMFUL.value
+            and (verdict := row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]) is not None
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error

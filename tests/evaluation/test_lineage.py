@@ -1,0 +1,91 @@
+"""What a base model's folder says of its past."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
+from prosafeprune.files.staging import OURS
+from prosafeprune.judge.verdict import AnswerClass
+
+
+def write(folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> None:
+    record = {
+        "model": {"name": "org/first", "sha256": "1" * 64},
+        "measured": True,
+        "judge": "rules 1",
+        "recipe": {"max_new_tokens": 64},
+        "safety_change": {"points": -2.0},
+        **changes,
+    }
+    (folder / OURS).write_text(json.dumps(record))
+    if rows is not None:
+        (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def row(prompt: str, source: str, **more: str) -> dict[str, str]:
+    return {"class": "harmful", "prompt": prompt, "source_verdict": source, "result_verdict": "full_compliance", **more}
+
+
+def test_a_model_that_was_never_pruned_has_none(tmp_path: Path) -> None:
+    lineage = read_lineage(tmp_path)
+    assert lineage.steps == []
+    assert first_ancestor(tmp_path, lineage, "rules 1", 64) is None
+
+
+def test_the_first_ancestor_is_the_base_of_the_first_pruning(tmp_path: Path) -> None:
+    write(tmp_path, [row("a", "full_refusal"), row("b", "broken"), {**row("c", "full_refusal"), "class": "benign"}])
+    lineage = read_lineage(tmp_path)
+    found = first_ancestor(tmp_path, lineage, "rules 1", 64)
+    assert found is not None
+    assert (found.name, found.lost) == ("org/first", 2.0)
+    assert found.verdicts == {"a": AnswerClass.FULL_REFUSAL, "b": AnswerClass.BROKEN}
+
+
+def test_steps_add_up_and_the_first_verdicts_are_passed_on(tmp_path: Path) -> None:
+    earlier = [{"name": "org/first", "sha256": "1" * 64, "drop": 2.5}]
+    write(
+        tmp_path,
+        [row("a", "full_compliance", first_verdict="full_refusal")],
+        model={"name": "second", "sha256": "2" * 64},
+        lineage=earlier,
+    )
+    lineage = read_lineage(tmp_path)
+    assert [step.name for step in lineage.steps] == ["org/first", "second"]
+    found = first_ancestor(tmp_path, lineage, "rules 1", 64)
+    assert found is not None
+    assert (found.name, found.lost) == ("org/first", 4.5)
+    assert found.verdicts == {"a": AnswerClass.FULL_REFUSAL}
+
+
+@pytest.mark.parametrize(("judge", "tokens"), [("wildguard", 64), ("rules 1", 128)])
+def test_verdicts_of_another_judge_or_length_are_not_compared(judge: str, tokens: int, tmp_path: Path) -> None:
+    write(tmp_path, [row("a", "full_refusal")])
+    found = first_ancestor(tmp_path, read_lineage(tmp_path), judge, tokens)
+    assert found is not None and found.verdicts == {} and found.lost == 2.0
+
+
+def test_an_unmeasured_model_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, measured=False)
+    with pytest.raises(InputError, match="without being measured .* Prune the model it was made from, org/first"):
+        read_lineage(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}', '{"measured": true}', "[" * 100_000])
+def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / OURS).write_text(text)
+    with pytest.raises(InputError, match="cannot be read as a record"):
+        read_lineage(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "3", '{"class": "harmful"}', '{"class": "harmful", "prompt": "a"}'])
+def test_broken_answers_are_one_clear_line(text: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / EVIDENCE_FILE).write_text(text)
+    with pytest.raises(InputError, match="cannot be read"):
+        first_ancestor(tmp_path, read_lineage(tmp_path), "rules 1", 64)

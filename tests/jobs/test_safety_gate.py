@@ -1,0 +1,227 @@
+"""No way round the safety floor: every writer passes the gate, and no foreign record decides anything."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.adapter_runs import prune
+from helpers.tiny_models import save_checkpoint
+from safetensors.torch import load_file, save_file
+
+import prosafeprune
+from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.report.record import read_record
+from prosafeprune.requests.recipe import make_recipe
+
+Run = Callable[..., tuple[int, str, str]]
+SOURCES = Path(prosafeprune.__file__).parent
+WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
+"""Functions that begin to write a model."""
+SAVES_WEIGHTS = {"save_pretrained", "save_file", "staged_folder", "copytree"}
+MAY_SAVE = {
+    "checkpoint/adapter.py": "its folder is given by the gate",
+    "checkpoint/writer.py": "its folder is given by the gate",
+    "demo/overaligned_model.py": "the demo's base model, which nothing was pruned in",
+    "jobs/safety_gate.py": "the gate",
+    "model/gguf.py": "the base model of a GGUF, converted",
+}
+
+
+def calls(tree: ast.AST) -> list[tuple[ast.Call, str]]:
+    names = [(node, node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [
+        (node, function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", ""))
+        for node, function in names
+    ]
+
+
+def inside_the_gate(tree: ast.AST) -> set[ast.AST]:
+    """Return every node inside a ``with model_output(...)``."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With) and any(name == "model_output" for one in node.items for _, name in calls(one)):
+            found.update(inner for statement in node.body for inner in ast.walk(statement))
+    return found
+
+
+def test_every_writer_passes_the_gate() -> None:
+    gated = set()
+    for file in SOURCES.rglob("*.py"):
+        name = file.relative_to(SOURCES).as_posix()
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        inside = inside_the_gate(tree)
+        for call, called in calls(tree):
+            if called in SAVES_WEIGHTS:
+                assert name in MAY_SAVE, f"{name}, line {call.lineno}: {called} writes a model outside the gate"
+            begins = called in WRITERS or (called == "write" and ast.unparse(call).startswith("edits.write("))
+            if begins and name not in MAY_SAVE and not name.startswith("streaming/"):
+                assert call in inside, f"{name}, line {call.lineno}: {called} writes a model outside the gate"
+                gated.add(name)
+    assert gated == {"jobs/apply.py", "jobs/prune.py", "jobs/prune_unmeasured.py"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base and an adapter whose record says that nothing was lost."""
+    place = tmp_path_factory.mktemp("gate")
+    base = save_checkpoint(place / "base", "llama")
+    files = {}
+    for name in ("benign", "harmful", "pseudo_harmful"):
+        files[name] = str(place / f"{name}.txt")
+        Path(files[name]).write_text("".join(f"Tell me of {name} thing {i * i}\n" for i in range(8)))
+    prune(base, place / "adapter", files)
+    edit_record(place / "adapter", safe)
+    return {"base": base, "adapter": place / "adapter"}
+
+
+def safe(record: dict[str, Any]) -> None:
+    record["source"]["safety_score"] = 95.0
+    record["safety_change"].update(points=0.0, low=-1.0, high=1.0, won=0, lost=0)
+
+
+def edit_record(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    record = json.loads((folder / "prosafeprune.json").read_text())
+    change(record)
+    (folder / "prosafeprune.json").write_text(json.dumps(record))
+
+
+def lost_90_points(record: dict[str, Any]) -> None:
+    record["safety_change"].update(points=-90.0)
+    record["recipe"]["max_safety_drop"] = 100
+
+
+def never_refused(record: dict[str, Any]) -> None:
+    record["source"]["safety_score"] = None
+
+
+def not_a_number(record: dict[str, Any]) -> None:
+    record["safety_change"].update(points=float("nan"))
+
+
+def beyond(record: dict[str, Any]) -> None:
+    record["plan"]["layers"] = [0, 99]
+
+
+def one_layer(record: dict[str, Any]) -> None:
+    record["plan"].update(layers=[0], strength=[0.8])
+
+
+def other_rank(record: dict[str, Any]) -> None:
+    record["plan"]["rank"] = 5
+
+
+def nested(record: dict[str, Any]) -> None:
+    record["plan"] = [record["plan"]]
+
+
+FORGED = {
+    lost_90_points: (3, "90.0 points fewer"),
+    never_refused: (3, "could not be detected"),
+    not_a_number: (3, "not saved|fewer"),
+    beyond: (2, "names layer 99"),
+    one_layer: (2, "which its plan does not prune"),
+    other_rank: (2, "do not fit"),
+    nested: (2, "cannot be read as a record"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGED, ids=lambda forge: forge.__name__)
+def test_a_forged_record_writes_nothing(
+    forge: Callable[[dict[str, Any]], None], made: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(made["adapter"], tmp_path / "adapter")
+    edit_record(tmp_path / "adapter", forge)
+    code, _, err = run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")
+    expected, message = FORGED[forge]
+    assert code == expected, err
+    assert any(part in err for part in message.split("|")), err
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_factors_that_are_not_finite_or_make_weights_that_are_not_write_nothing(
+    value: float, made: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(made["adapter"], tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    name = min(tensors)
+    tensors[name] = torch.full_like(tensors[name], value)
+    save_file(tensors, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    edit_record(tmp_path / "adapter", lambda record: record.update(adapter_sha256=digest))
+    code, _, err = run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")
+    assert (code, "finite" in err) == (2, True), err
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def hostile(record: dict[str, Any]) -> None:
+    record["recipe"].update(
+        trust_remote_code=True,
+        judge="llm",
+        judge_endpoint="http://attacker.invalid/v1",
+        max_safety_drop=100,
+        device="cuda:7",
+        suite="paper",
+        data_dir="/etc",
+    )
+
+
+def test_no_setting_is_taken_from_the_record(made: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(made["adapter"], tmp_path / "adapter")
+    edit_record(tmp_path / "adapter", hostile)
+    applied = prosafeprune.apply(tmp_path / "adapter", made["base"], tmp_path / "own", progress=False)
+    written = read_record(tmp_path / "own").recipe
+    assert applied.output == tmp_path / "own"
+    assert (written.trust_remote_code, written.judge_endpoint, written.max_safety_drop) == (False, None, 3.0)
+    asked = []
+
+    def judge_asked(settings: Any, reporter: object) -> Any:
+        asked.append((settings.judge, settings.judge_endpoint, settings.trust_remote_code, settings.device))
+        raise prosafeprune.InputError("seen enough")
+
+    monkeypatch.setattr("prosafeprune.jobs.apply.make_judge", judge_asked)
+    with pytest.raises(prosafeprune.InputError, match="seen enough"):
+        prosafeprune.apply(tmp_path / "adapter", made["base"], tmp_path / "other", strength=0.3, progress=False)
+    assert asked == [("builtin", None, False, "auto")]
+
+
+def test_the_gate_itself(made: dict[str, Path], tmp_path: Path) -> None:
+    record = read_record(made["adapter"])
+    lost = record.model_copy(
+        update={"safety_change": record.safety_change.model_copy(update={"points": -4.0})}
+        | {"recipe": make_recipe(model="m")}
+    )
+    with pytest.raises(SafetyFloorError), model_output(tmp_path / "out", lost, overwrite=False):
+        raise AssertionError("the gate is open")
+    with (
+        pytest.raises(SafetyFloorError, match="only written with --unmeasured"),
+        model_output(tmp_path / "out", make_recipe(model="m", layers=1), overwrite=False),
+    ):
+        raise AssertionError("the gate is open")
+    unmeasured = make_recipe(model="m", layers=1, memory="low", unmeasured=True)
+    with (
+        pytest.raises(SafetyFloorError, match="does not say whether"),
+        model_output(tmp_path / "out", unmeasured, overwrite=False) as folder,
+    ):
+        record.write(folder)  # looks measured
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["", "out", "a/b"])
+def test_nothing_is_written_into_the_base_models_own_folder(folder: str, run: Run, tmp_path: Path) -> None:
+    base = save_checkpoint(tmp_path / "base", "llama")
+    before = sorted(base.rglob("*"))
+    for command in (("prune", base, "--layers", 1), ("evaluate", base), ("compare", base), ("search", base)):
+        code, _, err = run(*command, "-o", base / folder, "--device", "cpu")
+        assert code == 2, err
+        assert "model's folder" in err
+    assert sorted(base.rglob("*")) == before

@@ -50,10 +50,10 @@ def names_in(text: str) -> Iterator[tuple[int, str]]:
 
 
 def exists(name: str) -> bool:
-    """Return whether a file or folder is in the tree; a file's name alone will do where only one file has it."""
+    """Return whether a file or folder is in the tree; of a file, the name alone will do."""
     if name in FOREIGN or any(str(Path(home, name)) in _known() for home in HOMES):
         return True
-    return "/" not in name and sum(path.name == name for path in tracked_files()) == 1
+    return any(path.name == name for path in tracked_files())
 
 
 def anchors(page: Path) -> set[str]:

@@ -29,7 +29,7 @@ PHRASES = {
     r"\blie beside\b|\blies beside\b": "is next to",
     r"by itself, by": "alone",
     r"\blikeliest\b": "most likely",
-    r"shared[ _]head": "shared prefix",
+    r"shared head\b": "shared prefix",
 }
 PATTERN = re.compile("|".join(f"(?P<p{number}>{phrase})" for number, phrase in enumerate(PHRASES)), re.IGNORECASE)
 

@@ -18,7 +18,7 @@ from prosafeprune.activations.expert_inputs import ExpertInputs
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.pooling import token_weights
 from prosafeprune.checkpoint.names import StoredNames
-from prosafeprune.checkpoint.safetensors_file import tensor_places
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "strength": 0.8,
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 
@@ -213,12 +214,12 @@ def test_experts_of_the_other_way_round_on_disk_are_understood(tmp_path: Path) -
     experts = model.model.language_model.layers[1].mlp.experts
     stored = {f"model.language_model.layers.1.mlp.experts.{name}": p.detach() for name, p in experts.named_parameters()}
     save_file({name: one.transpose(1, 2).contiguous() for name, one in stored.items()}, tmp_path / "model.safetensors")
-    names = StoredNames(tensor_places(tmp_path))
+    names = StoredNames(stored_tensors(tmp_path))
     submodules = [one for one in find_anatomy(model).of_layer(1) if one.expert is not None]
     for submodule in submodules:
         found = names.find(submodule)
         assert found.name == submodule.parameter_name
-        on_disk = found.place.read()
+        on_disk = found.tensor.read()
         assert torch.equal(found.layout.take(on_disk), submodule.weight())
         found.layout.put(on_disk, torch.zeros(submodule.shape))
         assert int((on_disk == 0).sum()) == submodule.shape[0] * submodule.shape[1]
@@ -231,7 +232,7 @@ def test_experts_under_another_name_are_found_by_number_shape_and_values(tmp_pat
     folded = {f"model.layers.2.block_sparse_moe.{name}": one.detach().clone() for name, one in stored.items()}
     folded["model.layers.1.block_sparse_moe.input_linear.weight"] = experts.gate_up_proj.detach().clone()
     save_file(folded, tmp_path / "model.safetensors")
-    names = StoredNames(tensor_places(tmp_path))
+    names = StoredNames(stored_tensors(tmp_path))
     found = [names.find(one).name for one in find_anatomy(model).of_layer(2) if one.expert == 3]
     assert found == ["model.layers.2.block_sparse_moe.input_linear.weight"] * 2 + [
         "model.layers.2.block_sparse_moe.output_linear.weight"

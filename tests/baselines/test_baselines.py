@@ -98,7 +98,7 @@ def test_scan_steers_each_prompt_by_its_class(architecture: str, size: int, monk
 
 
 def test_scan_treats_equal_prompts_alike() -> None:
-    # All tokens but the last are then the shared head, which must end before anything is steered.
+    # All tokens but the last are then the shared prefix, which must end before anything is steered.
     tiny = loaded("llama")
     method = Scan(first_layer=0, end_layer=3)
     fitted = method.fit(fit_context(tiny))

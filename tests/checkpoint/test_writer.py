@@ -14,7 +14,7 @@ from helpers.tiny_models import make_model, save_checkpoint
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.names import StoredNames
-from prosafeprune.checkpoint.safetensors_file import tensor_places
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import MANIFEST, check_output, scratch_folder, staged_folder
 from prosafeprune.model.anatomy import find_anatomy
@@ -27,7 +27,7 @@ Make = Callable[..., Path]
 def test_a_tensor_is_read_and_overwritten_in_place(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {name: torch.randn(3, 5).to(dtype) for name in "abc"}
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    places = tensor_places(tmp_path)
+    places = stored_tensors(tmp_path)
     assert torch.equal(places["b"].read(), tensors["b"])
     new = torch.randn(5, 3).to(dtype).T  # not contiguous
     places["b"].overwrite(new, tmp_path / "model.safetensors")
@@ -39,7 +39,7 @@ def test_a_tensor_is_read_and_overwritten_in_place(tmp_path: Path, dtype: torch.
 
 def test_overwriting_refuses_another_shape_or_dtype(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
-    place = tensor_places(tmp_path)["a"]
+    place = stored_tensors(tmp_path)["a"]
     for wrong in (torch.zeros(4), torch.zeros(2, 2, dtype=torch.float16)):
         with pytest.raises(ValueError, match="expected F32"):
             place.overwrite(wrong, tmp_path / "model.safetensors")
@@ -51,7 +51,7 @@ def test_a_shard_cut_short_is_one_clear_line(tmp_path: Path) -> None:
     for length in (4, 30, len(whole) - 8):
         (tmp_path / "model.safetensors").write_bytes(whole[:length])
         with pytest.raises(InputError, match="Fetch the file again"):
-            tensor_places(tmp_path)
+            stored_tensors(tmp_path)
 
 
 def test_names_are_matched_by_ending_shape_and_values(tmp_path: Path) -> None:
@@ -66,14 +66,14 @@ def test_names_are_matched_by_ending_shape_and_values(tmp_path: Path) -> None:
         tmp_path / "model.safetensors",
     )
     submodule = up_projection(model, 1)
-    names = StoredNames(tensor_places(tmp_path))
+    names = StoredNames(stored_tensors(tmp_path))
     assert names.find(submodule).name == "language_model.layers.1.mlp.up_proj.weight"
     with pytest.raises(InputError, match="cannot be written back"):
         names.find(up_projection(model, 2))
     with torch.no_grad():
         weight += 1
     with pytest.raises(InputError, match="cannot be written back"):
-        StoredNames(tensor_places(tmp_path)).find(submodule)
+        StoredNames(stored_tensors(tmp_path)).find(submodule)
 
 
 def up_projection(model: Any, layer: int) -> Submodule:
@@ -86,7 +86,7 @@ def test_gpt2_files_without_the_prefix_are_understood(tmp_path: Path) -> None:
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     model = transformers.AutoModelForCausalLM.from_pretrained(source)
     submodule = next(one for one in find_anatomy(model).of_layer(2) if one.kind == "k")
-    assert StoredNames(tensor_places(source)).find(submodule).name == "h.2.attn.c_attn.weight"
+    assert StoredNames(stored_tensors(source)).find(submodule).name == "h.2.attn.c_attn.weight"
 
 
 def test_a_staged_folder_appears_at_the_end_alone(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_source_is_never_written_over_or_into(place: str, tmp_path: Path) ->
 
 def test_other_weights_on_disk_are_never_taken_for_the_ones_meant(checkpoint: Make, tmp_path: Path) -> None:
     """A folder whose weights are not those in memory must not be edited."""
-    places = tensor_places(checkpoint("llama"))
+    places = stored_tensors(checkpoint("llama"))
     other = make_model("llama", seed=1)
     with pytest.raises(InputError, match="cannot be written back"):
         StoredNames(places).find(up_projection(other, 0))

@@ -19,7 +19,8 @@ Make = Callable[..., Path]
 def options(files: dict[str, str], **settings: object) -> list[str]:
     given = {"layers": 1, "rank": 4, "max-new-tokens": 2, "max-safety-drop": 100, "device": "cpu"}
     given |= {name.replace("_", "-"): value for name, value in {**files, **settings}.items()}  # type: ignore[dict-item]
-    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    accepted = ["--accept-unsafe"] if given["max-safety-drop"] == 100 else []
+    return [*accepted, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
 
 
 def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
@@ -46,7 +47,14 @@ def test_json_is_the_record_and_nothing_else(
 def test_a_recipe_file_does_what_the_options_do(
     run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = {"model": str(checkpoint("llama")), "layers": 1, "rank": 4, "max_new_tokens": 2, "max_safety_drop": 100}
+    settings = {
+        "model": str(checkpoint("llama")),
+        "layers": 1,
+        "rank": 4,
+        "max_new_tokens": 2,
+        "max_safety_drop": 100,
+        "accept_unsafe": True,
+    }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML
     code, _, _ = run("prune", "--recipe", file, "-o", tmp_path / "one")

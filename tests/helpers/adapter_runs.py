@@ -16,11 +16,12 @@ SETTINGS: dict[str, Any] = {
     "strength": (0.8, 0.5),
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 
 
-MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "device")}
+MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "accept_unsafe", "device")}
 """What `apply` is told: nothing is read from the adapter."""
 
 

@@ -9,7 +9,7 @@ import transformers
 
 SMALL = {
     "vocab_size": 300,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 2048,
     "bos_token_id": 0,
     "eos_token_id": 1,
     "pad_token_id": 2,
@@ -53,7 +53,7 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA, **SHORT_WINDOW, layer_types=SLIDING_AND_FULL),
     "phi3": lambda: transformers.Phi3Config(**LLAMA),
     "olmo2": lambda: transformers.Olmo2Config(**LLAMA),
-    "gpt2": lambda: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=512, **SMALL),
+    "gpt2": lambda: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=2048, **SMALL),
     "gpt_neox": lambda: transformers.GPTNeoXConfig(
         hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, **SMALL
     ),

@@ -1,4 +1,4 @@
-"""`prosafeprune evaluate`: what it prints and keeps, and how it goes on where it stopped."""
+"""`prosafeprune evaluate`: what it prints and keeps, and how it resumes."""
 
 from __future__ import annotations
 

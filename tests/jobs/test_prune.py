@@ -30,6 +30,7 @@ SETTINGS = {
     "strength": 0.8,
     "max_new_tokens": 2,
     "max_safety_drop": 100,
+    "accept_unsafe": True,
     "device": "cpu",
 }
 Make = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""`prune` to an adapter: the evidence that lies beside it, and the models that have none."""
+"""`prune` to an adapter: the evidence next to it, and the models that have none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_experts_are_refused_in_one_line_before_anything_is_run(
     code, out, err = run("prune", checkpoint(architecture), "--recipe", recipe, "-o", tmp_path / "out")
     errors = [line for line in err.splitlines() if line.startswith("Error:")]
     assert (code, out, len(errors)) == (2, "", 1), err
-    assert ".experts.0.gate: is no linear layer of its own" in errors[0]
+    assert ".experts.0.gate: is not a linear layer" in errors[0]
     assert "--format checkpoint" in errors[0]
     assert "Activations" not in err
     assert not (tmp_path / "out").exists()

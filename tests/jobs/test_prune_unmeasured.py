@@ -90,7 +90,13 @@ def test_an_unmeasured_record_is_never_read_as_a_measured_one(
 
 def test_it_is_what_the_measured_run_writes(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("llama")
-    settings: dict[str, Any] = {**SETTINGS, **prompt_files, "max_new_tokens": 1, "max_safety_drop": 100}
+    settings: dict[str, Any] = {
+        **SETTINGS,
+        **prompt_files,
+        "max_new_tokens": 1,
+        "max_safety_drop": 100,
+        "accept_unsafe": True,
+    }
     measured = prosafeprune.prune(source, tmp_path / "measured", progress=False, **settings).record
     record = prune(source, tmp_path / "out", prompt_files).record
     name = "model.safetensors"
@@ -179,7 +185,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def fail(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("prosafeprune.checkpoint.safetensors_file.TensorPlace.overwrite", fail)
+    monkeypatch.setattr("prosafeprune.checkpoint.safetensors_file.StoredTensor.overwrite", fail)
     with pytest.raises(InputError, match="No space left on device"):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
     assert list((tmp_path / "place").iterdir()) == []

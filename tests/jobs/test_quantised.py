@@ -103,7 +103,13 @@ def test_the_adapter_of_a_quantised_base_changes_it_by_what_the_edit_takes_away(
         torch.testing.assert_close(moved, rows @ change.T, atol=1e-3, rtol=1e-3)
 
 
-SETTINGS: dict[str, Any] = {"rank": 4, "max_new_tokens": 1, "max_safety_drop": 100, "device": "cpu"}
+SETTINGS: dict[str, Any] = {
+    "rank": 4,
+    "max_new_tokens": 1,
+    "max_safety_drop": 100,
+    "accept_unsafe": True,
+    "device": "cpu",
+}
 
 
 @needs_bitsandbytes

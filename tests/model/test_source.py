@@ -49,7 +49,15 @@ def test_a_hub_model_is_pruned_into_real_files_and_named_in_the_card(
 ) -> None:
     import prosafeprune
 
-    settings = {"layers": 1, "rank": 4, "max_new_tokens": 2, "max_safety_drop": 100, "device": "cpu", **prompt_files}
+    settings = {
+        "layers": 1,
+        "rank": 4,
+        "max_new_tokens": 2,
+        "max_safety_drop": 100,
+        "accept_unsafe": True,
+        "device": "cpu",
+        **prompt_files,
+    }
     prosafeprune.prune("org/name", tmp_path / "out", progress=False, **settings)  # type: ignore[arg-type]
     assert not any(file.is_symlink() for file in (tmp_path / "out").iterdir())
     assert "base_model: org/name" in (tmp_path / "out" / "README.md").read_text()

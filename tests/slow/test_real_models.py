@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_a_gguf_is_pruned_into_a_checkpoint_that_plain_transformers_loads(tmp_path: Path) -> None:
     gguf = fetch_gguf(SMOL, tmp_path / "cache", SilentReporter())
     result = prosafeprune.prune(
-        gguf, tmp_path / "out", layers=15, max_new_tokens=8, max_safety_drop=100, progress=False
+        gguf, tmp_path / "out", layers=15, max_new_tokens=8, max_safety_drop=100, accept_unsafe=True, progress=False
     )
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")

@@ -1,1 +1,1 @@
-"""Reading and writing weights: edited shards, and folders that appear whole or not at all."""
+"""Reading and writing weights: edited shards, and and LoRA adapters."""

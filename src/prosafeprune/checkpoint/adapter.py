@@ -1,7 +1,7 @@
-"""The result as a LoRA adapter: the edit of a matrix is a product of two thin ones, so nothing is lost.
+"""A pruned model as a LoRA adapter: the edit of a matrix is a product of two thin matrices, so the adapter is exact.
 
-Biases, which a LoRA could not hold, are none of the method's business. Every adapter has the scaling ``alpha / r = 1``,
-both by module and, for servers that read no patterns, over all.
+The method does not change biases. Every adapter has the scaling ``alpha / r = 1``: per module and, for servers that
+ignore patterns, globally.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from prosafeprune.progress import Advance
 class LoraAdapter:
     """The edits of a model as two factors for each stored matrix, in float32.
 
-    Matrices are read from disk where ``located`` names them; those of a quantised base are dequantised instead.
+    Matrices named in ``located`` are read from disk; those of a quantised base model are dequantised instead.
     """
 
     def __init__(self, loaded: LoadedModel, base: ModelSource, located: Located, edits: Sequence[PruningEdit]) -> None:
@@ -44,7 +44,7 @@ class LoraAdapter:
         for module_name, group in _by_module(edits):
             submodule = group[0].submodule
             found = located.get(submodule.name)
-            matrix = dense_weight(submodule.module).cpu() if found is None else found.place.read()
+            matrix = dense_weight(submodule.module).cpu() if found is None else found.tensor.read()
             parts = [(edit.submodule, edit.change(edit.submodule.take(matrix))) for edit in group]
             self._changes[module_name] = stacked(parts)
             self._names.append(submodule.parameter_name if found is None else found.name)
@@ -65,7 +65,7 @@ class LoraAdapter:
         return hashlib.sha256(self._weights).hexdigest()
 
     def apply_in_memory(self, advance: Advance) -> None:
-        """Put the adapter onto the base in memory."""
+        """Attach the adapter to the base model in memory."""
         insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})
         advance(len(self))
 
@@ -77,7 +77,7 @@ class LoraAdapter:
     def _save(self, folder: Path) -> None:
         (folder / ADAPTER_WEIGHTS).write_bytes(self._weights)
         self._config().save_pretrained(str(folder))
-        path = folder / "adapter_config.json"  # PEFT writes sets in an order that changes from run to run
+        path = folder / "adapter_config.json"  # PEFT writes sets in an order that varies between runs
         config = json.loads(path.read_text(encoding="utf-8"))
         config["target_modules"] = sorted(config["target_modules"])
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -111,56 +111,62 @@ class LoraAdapter:
 
 
 def require_adaptable(anatomy: Anatomy) -> None:
-    """Raise InputError when a matrix of the model is none that a LoRA adapter by module can change."""
+    """Raise InputError when a matrix of the model cannot be changed by a LoRA adapter."""
     for submodule in anatomy.submodules:
         if not isinstance(submodule.module, nn.Linear | Conv1D):
             raise InputError(
-                f"{submodule.name}: is no linear layer of its own, so an adapter cannot hold its edit. "
+                f"{submodule.name}: is not a linear layer, so an adapter cannot hold its edit. "
                 "Choose --format checkpoint."
             )
 
 
 def stacked(parts: Sequence[tuple[Submodule, LowRankChange]]) -> LowRankChange:
-    """Return the change of a whole stored matrix from those of its submodules.
+    """Return the change of a stored matrix from the changes of its submodules.
 
-    The ``A`` lie below each other and each ``B`` stands in the rows of its submodule, so ranks add up: three times the
+    The ``A`` are concatenated, and each ``B`` fills the rows of its submodule, so the ranks add up: to three times the
     plan's where q, k and v are one matrix.
     """
     d_out, _ = matrix_shape(parts[0][0].module)
     b = torch.zeros(d_out, sum(change.b.shape[1] for _, change in parts))
-    at = 0
+    start = 0
     for submodule, change in parts:
         rank = change.b.shape[1]
         rows = slice(None) if submodule.rows is None else submodule.rows
-        b[rows, at : at + rank] = change.b
-        at += rank
+        b[rows, start : start + rank] = change.b
+        start += rank
     return LowRankChange(b, torch.cat([change.a for _, change in parts]))
 
 
-def unstacked(whole: LowRankChange, submodules: Sequence[Submodule], rank: int) -> list[LowRankChange]:
-    """Return the changes of the submodules that lie in one stored matrix, given the plan's rank; undo :func:`stacked`.
+def unstacked(change: LowRankChange, submodules: Sequence[Submodule], rank: int) -> list[LowRankChange]:
+    """Return the changes of the submodules of one stored matrix, given the plan's rank; the inverse of :func:`stacked`.
 
     Raises:
-        InputError: the factors have other shapes than such a plan gives them.
+        InputError: the factors' shapes do not fit the plan.
     """
     shapes = [submodule.shape for submodule in submodules]
     ranks = [min(rank, d_out) for d_out, _ in shapes]
+    b, a = change.b, change.a
     d_out, d_in = matrix_shape(submodules[0].module)
-    if tuple(whole.b.shape) != (d_out, sum(ranks)) or tuple(whole.a.shape) != (sum(ranks), d_in):
+    if tuple(b.shape) != (d_out, sum(ranks)) or tuple(a.shape) != (sum(ranks), d_in):
         raise InputError(
-            f"{submodules[0].module_name}: the adapter's factors of {tuple(whole.b.shape)} and {tuple(whole.a.shape)} "
+            f"{submodules[0].module_name}: the adapter's factors of {tuple(b.shape)} and {tuple(a.shape)} "
             f"do not fit a matrix of {d_out} x {d_in} and rank {rank}. Make the adapter again."
         )
-    changes, at = [], 0
-    for submodule, own in zip(submodules, ranks, strict=True):
+    changes, start = [], 0
+    for submodule, own_rank in zip(submodules, ranks, strict=True):
         rows = slice(None) if submodule.rows is None else submodule.rows
-        changes.append(LowRankChange(whole.b[rows, at : at + own].contiguous(), whole.a[at : at + own].contiguous()))
-        at += own
+        changes.append(
+            LowRankChange(
+                b[rows, start : start + own_rank].contiguous(),
+                a[start : start + own_rank].contiguous(),
+            )
+        )
+        start += own_rank
     return changes
 
 
 def _by_module(edits: Sequence[PruningEdit]) -> list[tuple[str, list[PruningEdit]]]:
-    """Return the edits of each stored matrix, by module name; several submodules may lie in one fused matrix."""
+    """Return the edits of each stored matrix, by module name; one fused matrix may hold several submodules."""
     ordered = sorted(edits, key=_module_name)  # keeps the submodules of a matrix in their order
     return [(name, list(group)) for name, group in groupby(ordered, key=_module_name)]
 

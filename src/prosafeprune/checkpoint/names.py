@@ -1,7 +1,7 @@
 """Which tensors on disk the submodules in memory came from.
 
 Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words in
-front, those of mixtures of experts hold each expert's matrices by themselves), the tensor meant is told by the numbers
+front, those of mixtures of experts store each expert's matrices separately), the tensor is identified by the numbers
 in its name, its shape and its values; so no table of names is needed, and none can be wrong.
 """
 
@@ -13,30 +13,30 @@ from functools import partial
 
 import torch
 
-from prosafeprune.checkpoint.safetensors_file import TensorPlace
+from prosafeprune.checkpoint.safetensors_file import StoredTensor
 from prosafeprune.errors import InputError
 from prosafeprune.model.submodule import Layout, Submodule
 
 
 @dataclass(frozen=True)
 class StoredAs:
-    """The tensor on disk that holds a submodule's matrix, and how the matrix lies in it."""
+    """The tensor on disk that holds a submodule's matrix, and the matrix's layout in it."""
 
     name: str
-    place: TensorPlace
+    tensor: StoredTensor
     layout: Layout
 
 
 class StoredNames:
     """Finds the tensors of a checkpoint, whose values the model in memory must still have."""
 
-    def __init__(self, places: Mapping[str, TensorPlace]) -> None:
-        self.places = places
+    def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
+        self.tensors = tensors
         self._by_numbers: dict[tuple[int, ...], list[str]] = {}
-        for name in places:
+        for name in tensors:
             self._by_numbers.setdefault(_numbers(name), []).append(name)
-        self._whole: dict[str, StoredAs | None] = {}
-        """For each parameter the tensor that holds it whole, and the parameter's layout there, where there is one."""
+        self._complete: dict[str, StoredAs | None] = {}
+        """For each parameter, the tensor that holds all of it, with its layout there; None if there is none."""
 
     def find(self, submodule: Submodule) -> StoredAs:
         """Return where a submodule's matrix is stored.
@@ -45,22 +45,22 @@ class StoredNames:
             InputError: no tensor, or more than one, fits.
         """
         name, layout = submodule.parameter_name, submodule.layout
-        if name not in self._whole:
-            self._whole[name] = self._find_whole(name, submodule.stored)
-        whole = self._whole[name]
-        if whole is not None:
-            turned = layout.transposed != whole.layout.transposed
-            return replace(whole, layout=replace(layout, transposed=turned))
+        if name not in self._complete:
+            self._complete[name] = self._find_complete(name, submodule.stored)
+        complete = self._complete[name]
+        if complete is not None:
+            turned = layout.transposed != complete.layout.transposed
+            return replace(complete, layout=replace(layout, transposed=turned))
         found = self._find_matrix(submodule) if submodule.expert is not None else None
         if found is None:
             raise InputError(
                 f"{submodule.name}: no single tensor of the checkpoint is this parameter, so it cannot be written "
                 "back. Its layout on disk is not supported yet."
             )
-        return StoredAs(found, self.places[found], Layout())
+        return StoredAs(found, self.tensors[found], Layout())
 
-    def _find_whole(self, name: str, parameter: torch.Tensor) -> StoredAs | None:
-        """Return the tensor that is a parameter; of experts also one in which each matrix lies the other way round."""
+    def _find_complete(self, name: str, parameter: torch.Tensor) -> StoredAs | None:
+        """Return the tensor that is a parameter; for experts, also one in which each matrix is transposed."""
         for turned in (False, True) if parameter.ndim == 3 else (False,):
             values = parameter.transpose(1, 2) if turned else parameter
             candidates, fits = self._by_numbers.get(_numbers(name), []), partial(self._is, values=values)
@@ -68,7 +68,7 @@ class StoredNames:
             if found is None and parameter.ndim == 3:
                 found = _only(candidates, fits)
             if found is not None:
-                return StoredAs(found, self.places[found], Layout(transposed=turned))
+                return StoredAs(found, self.tensors[found], Layout(transposed=turned))
         return None
 
     def _find_matrix(self, submodule: Submodule) -> str | None:
@@ -79,10 +79,10 @@ class StoredNames:
         return _only(self._by_numbers.get(numbers, []), partial(self._is, values=weight))
 
     def _is(self, name: str, values: torch.Tensor) -> bool:
-        place = self.places[name]
-        if tuple(values.shape) != place.shape:
+        tensor = self.tensors[name]
+        if tuple(values.shape) != tensor.shape:
             return False
-        return bool(torch.equal(place.read().to(values.dtype), values.cpu()))
+        return bool(torch.equal(tensor.read().to(values.dtype), values.cpu()))
 
 
 def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[str], bool]) -> str | None:
@@ -90,7 +90,7 @@ def name_by_ending(parameter_name: str, names: Collection[str], fits: Callable[[
     if parameter_name in names and fits(parameter_name):
         return parameter_name
     parts = parameter_name.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
     for start in range(1, numbers[0] + 1 if numbers else len(parts) - 1):  # the layer's number must be in the ending
         ending = ".".join(parts[start:])
         fitting = [name for name in names if (name == ending or name.endswith("." + ending)) and fits(name)]

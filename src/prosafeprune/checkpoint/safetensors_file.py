@@ -1,4 +1,4 @@
-"""Tensors of a .safetensors file in place: read one, overwrite one, leave every other byte alone."""
+"""Tensors of a .safetensors file, read and overwritten in place without changing any other byte."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 
 
 @dataclass(frozen=True)
-class TensorPlace:
-    """Where one tensor lies: its shard and, in it, the byte range of its data."""
+class StoredTensor:
+    """A tensor on disk: its shard, and the byte range of its data."""
 
     file: Path
     dtype: str
@@ -26,7 +26,7 @@ class TensorPlace:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """What torch calls its dtype. Raises InputError when it is none that can be edited."""
+        """Its dtype in torch. Raises InputError when weights of that dtype cannot be edited."""
         if self.dtype not in DTYPES:
             raise InputError(f"{self.file.name}: weights stored as {self.dtype} cannot be edited.")
         return DTYPES[self.dtype]
@@ -35,7 +35,7 @@ class TensorPlace:
         """Return a copy of the tensor.
 
         Raises:
-            InputError: its dtype is none that can be edited.
+            InputError: weights of its dtype cannot be edited.
         """
         dtype = self.torch_dtype
         with self.file.open("rb") as stream:
@@ -44,7 +44,7 @@ class TensorPlace:
         return torch.frombuffer(data, dtype=dtype).view(self.shape)
 
     def overwrite(self, tensor: torch.Tensor, file: Path) -> None:
-        """Write a tensor of the same shape and dtype over this place in ``file``, a copy of the shard."""
+        """Write a tensor of the same shape and dtype over its bytes in ``file``, a copy of the shard."""
         if tuple(tensor.shape) != self.shape or tensor.dtype != DTYPES[self.dtype]:
             raise ValueError(f"expected {self.dtype} {self.shape}, got {tensor.dtype} {tuple(tensor.shape)}")
         data = tensor.contiguous().view(torch.uint8).numpy().tobytes()
@@ -53,19 +53,19 @@ class TensorPlace:
             stream.write(data)
 
 
-def tensor_places(folder: Path) -> dict[str, TensorPlace]:
-    """Return where every tensor of a checkpoint folder lies, by its name on disk.
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Return every tensor of a checkpoint folder, by its name on disk.
 
-    With a shard index, only the shards it names count: a folder may hold the same weights again in another form.
+    With a shard index, only the shards it names are read: the folder may hold the same weights in another form, too.
 
     Raises:
         InputError: a shard is missing, cut short or not a safetensors file.
     """
-    places: dict[str, TensorPlace] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in _shards(folder):
         for name, one in read_shard_header(file).tensors.items():
-            places[name] = TensorPlace(file, one.dtype, one.shape, one.start, one.end)
-    return places
+            tensors[name] = StoredTensor(file, one.dtype, one.shape, one.start, one.end)
+    return tensors
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
-from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import INDEX
@@ -60,12 +60,12 @@ def locate_tensors(folder: Path, submodules: Sequence[Submodule]) -> Located:
     Raises:
         InputError: a parameter that cannot be found in the checkpoint.
     """
-    return locate_among(tensor_places(folder), submodules)
+    return locate_among(stored_tensors(folder), submodules)
 
 
-def locate_among(places: Mapping[str, TensorPlace], submodules: Sequence[Submodule]) -> Located:
-    """Return the same from the positions of some tensors, by their names on disk."""
-    names = StoredNames(places)
+def locate_among(tensors: Mapping[str, StoredTensor], submodules: Sequence[Submodule]) -> Located:
+    """Return the same from some tensors on disk, by their names on disk."""
+    names = StoredNames(tensors)
     return {submodule.name: names.find(submodule) for submodule in submodules}
 
 
@@ -77,18 +77,18 @@ def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collectio
     Raises:
         InputError: a submodule has no tensor of its shape among ``names``, or one of these is missing.
     """
-    places = tensor_places(folder)
+    tensors = stored_tensors(folder)
     located: dict[str, StoredAs] = {}
     for submodule in submodules:
         shape = tuple(submodule.stored.shape)
-        shaped = [name for name in names if name in places and places[name].shape == shape]
+        shaped = [name for name in names if name in tensors and tensors[name].shape == shape]
         name = name_by_ending(submodule.parameter_name, shaped, lambda _: True)
         if name is None:
             raise InputError(
                 f"{submodule.parameter_name}: is not among the edited tensors, or has another shape. Make "
                 "the adapter again."
             )
-        located[submodule.name] = StoredAs(name, places[name], submodule.layout)
+        located[submodule.name] = StoredAs(name, tensors[name], submodule.layout)
     return located
 
 
@@ -104,7 +104,7 @@ class EditedTensors:
         self._tensors: dict[str, _Tensor] = {}
         for edit in edits:
             stored = located[edit.submodule.name]
-            tensor = self._tensors.setdefault(stored.name, _Tensor(stored.place, []))
+            tensor = self._tensors.setdefault(stored.name, _Tensor(stored.tensor, []))
             tensor.edits.append((edit, stored.layout))
 
     def __len__(self) -> int:
@@ -132,26 +132,26 @@ class EditedTensors:
     def overwrite(self, folder: Path, advance: Advance) -> None:
         """Overwrite the edited tensors in ``folder``, a copy of the base model."""
         for tensor in self._tensors.values():
-            tensor.place.overwrite(tensor.edited(), folder / tensor.place.file.name)
+            tensor.stored.overwrite(tensor.edited(), folder / tensor.stored.file.name)
             advance(1)
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    place: TensorPlace
+    stored: StoredTensor
     edits: list[tuple[PruningEdit | LowRankEdit, Layout]]
     """The edits of its submodules, with their layouts."""
 
     def edited(self) -> torch.Tensor:
-        stored = self.place.read()
+        values = self.stored.read()
         for edit, layout in self.edits:
-            layout.put(stored, edit.edited(layout.take(stored)))
-        if not bool(torch.isfinite(stored).all()):
+            layout.put(values, edit.edited(layout.take(values)))
+        if not bool(torch.isfinite(values).all()):
             raise InputError(
-                f"{self.edits[0][0].submodule.name}: the pruned weights do not fit {str(stored.dtype)[6:]}: some are "
+                f"{self.edits[0][0].submodule.name}: the pruned weights do not fit {str(values.dtype)[6:]}: some are "
                 "not finite. Use a smaller --strength or other --layers."
             )
-        return stored
+        return values
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:
@@ -159,7 +159,7 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
 
     The same weights in another form (pickles, GGUF, a second set of safetensors) are left out: they are not pruned.
     """
-    _copy(source, folder, {place.file for place in tensor_places(source).values()})
+    _copy(source, folder, {one.file for one in stored_tensors(source).values()})
 
 
 def copy_companions(source: Path, folder: Path) -> None:

@@ -14,14 +14,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.evaluation.safety_floor import FirstAncestor
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.files.staging import OURS
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
 FIRST_VERDICT = "first_verdict"
-"""In a row of that file: the first ancestor's verdict, where it is another model than the base."""
+"""In a row of that file: the first ancestor's verdict, or null; only where it is another model than the base."""
 
 
 class PruningStep(BaseModel):
@@ -97,9 +97,10 @@ def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
     try:
         rows: Sequence[Any] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
         return {
-            str(row["prompt"]): AnswerClass(row.get(FIRST_VERDICT) or row["source_verdict"])
+            str(row["prompt"]): AnswerClass(verdict)
             for row in rows
             if row["class"] == PromptClass.HARMFUL.value
+            and (verdict := row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]) is not None
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error

@@ -18,6 +18,7 @@ rejects too often. With 115 prompts, a margin of 3 points and a nominal error of
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import bdtr
@@ -54,6 +55,7 @@ def score_statistic(lost: np.ndarray | int, won: np.ndarray | int, total: int, m
     return np.where(variance > 0, difference / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
 
 
+@lru_cache(maxsize=1024)  # a decision is looked up more often than made
 def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
     """Return the exact unconditional p-value of the null hypothesis that the rate fell by ``margin`` or more.
 
@@ -76,6 +78,7 @@ def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
     return min(1.0, float(_probability(fine, most_lost, total, margin).max()))
 
 
+@lru_cache(maxsize=1024)
 def upper_bound(lost: int, won: int, total: int, confidence: float) -> float:
     """Return the drop, as a fraction of 1, that the rate fell by less than with this one-sided confidence.
 

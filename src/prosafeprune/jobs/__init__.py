@@ -1,1 +1,1 @@
-"""What each command does, from a validated request to files that lie whole."""
+"""What each command does, from a validated request to complete files."""

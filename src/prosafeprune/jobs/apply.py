@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
@@ -23,12 +25,12 @@ from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.answers_file import EVIDENCE_FILE
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import Record, library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import FloorOptions
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
 from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, test_prompts
 
@@ -102,7 +104,7 @@ def _same_strengths(one: Plan, two: Plan) -> bool:
 def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:
     """Return the adapter's recipe with what the user decides: what may run, where keys may go, the safety floor."""
     decided = request.model_dump(
-        include={"model", "revision", "trust_remote_code", "judge_endpoint", "max_safety_drop"}
+        include={"model", "revision", "trust_remote_code", "judge_endpoint", *FloorOptions.model_fields}
     )
     return record.recipe.model_copy(update={**decided, "format": "checkpoint"})
 
@@ -144,8 +146,11 @@ def _measure(
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
     found = measure_edits(edits, loaded, judge, tests, request, reporter)
+    lineage = read_lineage(source.path)
+    ancestor = first_ancestor(source.path, lineage, judge.name, request.max_new_tokens)
     measured: dict[str, Any] = {
-        **found.recorded(),
+        **found.recorded(FloorRule.of(request), ancestor),
+        "lineage": lineage.steps,
         "judge": judge.name,
         "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]},
         "plan": plan,
@@ -154,7 +159,7 @@ def _measure(
         "run": _run_record(own.record, loaded, found.batch_sizes),
     }
     record = own.record.model_copy(update=measured)
-    return PruneResult(record, found.before, found.after, None, loaded), edits
+    return PruneResult(record, found.before, found.after, None, loaded, ancestor=ancestor), edits
 
 
 def _run_record(old: Record, loaded: LoadedModel, batch_sizes: tuple[int, ...]) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 from prosafeprune.checkpoint.writer import WritableEdits
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.measure import Measurement, measure
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
+from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding
@@ -31,8 +33,8 @@ class BeforeAfter:
     divergence: Divergence
     batch_sizes: tuple[int, ...]
 
-    def recorded(self) -> dict[str, Any]:
-        """Return the fields of the record that hold what was measured."""
+    def recorded(self, rule: FloorRule, ancestor: FirstAncestor | None) -> dict[str, Any]:
+        """Return the fields of the record that hold what was measured, and whether it keeps the safety floor."""
         before, after = self.before, self.after
         pairs = zip(before.sets, after.sets, strict=True)
         return {
@@ -42,6 +44,7 @@ class BeforeAfter:
             "compliance_change": pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
             "safety_change": pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
             "benign_divergence": self.divergence,
+            "floor": decide(before.sets, after.sets, rule, ancestor),
         }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
@@ -68,9 +71,11 @@ def run_prune(
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
+        lineage = read_lineage(prepared.source.path)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder)
+        ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
         search_folder = search_folder or default_search_folder(job)
@@ -83,8 +88,10 @@ def run_prune(
             planned = CalibratedPlan(plan, *calibrated, search)
         edits = _writable_edits(job, folder, planned)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, job.reporter)
-        record = _make_record(job, planned, edits, found)
-        result = PruneResult(record, found.before, found.after, None, job.loaded, search=planned.search)
+        record = _make_record(job, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found)
+        result = PruneResult(
+            record, found.before, found.after, None, job.loaded, search=planned.search, ancestor=ancestor
+        )
         if job.output is None:
             return result
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
@@ -98,16 +105,24 @@ def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> Wr
     return EditedTensors(folder, located, planned.edits)
 
 
-def _make_record(job: LoadedJob, planned: CalibratedPlan, edits: WritableEdits, found: BeforeAfter) -> Record:
+def _make_record(
+    job: LoadedJob,
+    lineage: Lineage,
+    planned: CalibratedPlan,
+    edits: WritableEdits,
+    measured: dict[str, Any],
+    found: BeforeAfter,
+) -> Record:
     loaded = job.loaded
     return Record(
         model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),
+        lineage=lineage.steps,
         plan=planned.plan,
         recipe=job.recipe,
         judge=job.judge.name,
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
-        **found.recorded(),
+        **measured,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
@@ -148,7 +163,7 @@ def save_result(
     ):
         edits.write(staging, advance)
         write_card(staging, result.record, source.name if source.is_hub else None, source_folder)
-        write_evidence(staging, result.before, result.after)
+        write_evidence(staging, result.before, result.after, result.ancestor)
         result.record.write(staging)
         write_page(page, staging / REPORT_FILE)
     return replace(result, output=output, report=output / REPORT_FILE)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.report.record import Record
 from prosafeprune.search.record import SearchRecord
@@ -26,6 +27,8 @@ class PruneResult:
     """The report: in the output or, when the pruned model was not safe to save, next to it."""
     search: SearchRecord | None = None
     """The search that found the plan, if there was one."""
+    ancestor: FirstAncestor | None = None
+    """Where the base model is itself pruned: the model it was made from at first."""
 
     @property
     def safety_drop(self) -> float:

@@ -13,6 +13,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.safety_gate import model_output
@@ -68,6 +69,7 @@ def run_prune_unmeasured(
         raise InputError(
             f"{source.name}: a GGUF is converted in memory. For --memory low give a folder of safetensors."
         )
+    read_lineage(source.path)  # refuses a base model that was never measured, before the long work
     meta = load_meta_model(
         source.path,
         source.name,
@@ -124,6 +126,7 @@ class _LayerwisePruning:
         job, meta = self.job, self.meta
         return UnmeasuredRecord(
             model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
+            lineage=read_lineage(job.source.path).steps,
             plan=self.plan,
             recipe=job.recipe,
             calibration=calibration_record(job.calibration),

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.prompts.prompt_set import PromptClass
 
-EVIDENCE_FILE = "prosafeprune_answers.jsonl"
 HARMFUL_ANSWER_CHARACTERS = 40
 """Answers to harmful prompts are truncated: enough to see whether they refuse, and no more."""
 
@@ -19,15 +20,17 @@ def shorten(answer: str, limit: int) -> str:
     return answer if len(answer) <= limit else answer[:limit].rstrip() + " [cut]"
 
 
-def write_evidence(folder: Path, before: Measurement, after: Measurement) -> None:
+def write_evidence(
+    folder: Path, before: Measurement, after: Measurement, ancestor: FirstAncestor | None = None
+) -> None:
     """Write every test prompt with both answers and verdicts; answers to harmful prompts are truncated."""
     with (folder / EVIDENCE_FILE).open("w", encoding="utf-8") as stream:
         for one, two in zip(before.sets, after.sets, strict=True):
-            for row in _rows(one, two):
+            for row in _rows(one, two, ancestor):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _rows(before: JudgedSet, after: JudgedSet) -> list[dict[str, str]]:
+def _rows(before: JudgedSet, after: JudgedSet, ancestor: FirstAncestor | None) -> list[dict[str, str | None]]:
     prompt_class = before.prompt_class
     limit = HARMFUL_ANSWER_CHARACTERS if prompt_class is PromptClass.HARMFUL else 10**9
     return [
@@ -40,6 +43,7 @@ def _rows(before: JudgedSet, after: JudgedSet) -> list[dict[str, str]]:
             "source_verdict": before.verdicts[i].answer_class.value,
             "result_answer": shorten(after.answers[i], limit),
             "result_verdict": after.verdicts[i].answer_class.value,
+            **({FIRST_VERDICT: ancestor.verdicts.get(prompt.text)} if ancestor is not None else {}),
         }
         for i, prompt in enumerate(before.prompts)
     ]

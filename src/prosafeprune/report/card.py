@@ -108,7 +108,12 @@ def _measured(record: Record, is_adapter: bool) -> str:
 def _finding(record: Record) -> str:
     """Return what the test prompts showed, the bad news included."""
     compliance = assess_compliance(record.compliance_change)
-    safety = assess_safety(record.safety_change, record.recipe.max_safety_drop, testable=record.floor_can_be_tested)
+    safety = assess_safety(
+        record.safety_change,
+        record.recipe.max_safety_drop,
+        testable=record.floor_can_be_tested,
+        decision=record.decision,
+    )
     sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
     if record.compliance_change.points < 0:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")

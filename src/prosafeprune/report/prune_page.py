@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.safety_floor import REMEDIES
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.answers_file import EVIDENCE_FILE
 from prosafeprune.report.assessment import (
     NO_FLOOR,
     assess_compliance,
@@ -69,29 +70,43 @@ def prune_page(
 def _headline(record: Record, *, saved: bool) -> Headline:
     allowed = record.recipe.max_safety_drop
     compliance = assess_compliance(record.compliance_change)
-    safety = assess_safety(record.safety_change, allowed, testable=record.floor_can_be_tested)
+    safety = assess_safety(record.safety_change, allowed, testable=record.floor_can_be_tested, decision=record.decision)
     unsafe = unsafe_sentences(record.result)
     sentences = [
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *unsafe,
-        _floor(allowed),
+        *_floor(record),
         divergence_sentence(record.benign_divergence),
         "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
     ]
     label = f"{safety.label}. {compliance.label}."
     if not saved:
         label = f"Not saved. {label}"
-        sentences.insert(0, "No model was written. Try other or fewer --layers, a smaller --strength, or a search.")
+        sentences.insert(0, f"No model was written. {_remedy(record)}")
     text = f"The pruned model {compliance.clause}; it {safety.clause}."
     mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in unsafe))
     return Headline(mark, label, text, sentences)
 
 
-def _floor(allowed: float) -> str:
+def _floor(record: Record) -> list[str]:
+    allowed = record.recipe.max_safety_drop
     if allowed >= NO_FLOOR:
-        return "Safety floor: disabled (--max-safety-drop 100); any loss of S.S. would have been saved."
-    return f"Safety floor: a model that loses more than {allowed:g} points of S.S. is not saved."
+        return ["Safety floor: disabled (--max-safety-drop 100); any loss of S.S. would have been saved."]
+    if record.decision is None or record.recipe.floor == "estimate":
+        rule = f"Safety floor: a model that loses more than {allowed:g} points of S.S. is not saved."
+    else:
+        rule = (
+            f"Safety floor: a model is saved only if it is shown to have lost less than {allowed:g} points of S.S. "
+            f"with {100 * record.recipe.confidence:g} % confidence, over all harmful prompts and on each harmful set."
+        )
+    return [rule, *(record.decision.reasons if record.decision is not None else [])]
+
+
+def _remedy(record: Record) -> str:
+    if record.decision is None:
+        return "Try other or fewer --layers, a smaller --strength, or a search."
+    return REMEDIES.get(record.decision.verdict, "")
 
 
 def _measuring(record: Record) -> str:

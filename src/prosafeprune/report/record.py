@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
+from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.files.staging import OURS
 from prosafeprune.files.text_file import read_text_file
@@ -28,6 +30,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import LARGE_DROP
 
 RECORD_FILE = OURS
 NOT_MEASURED = (
@@ -67,6 +70,8 @@ class EditRecord(BaseModel):
 
     format: int = 2
     model: ModelRecord
+    lineage: list[PruningStep] = []
+    """Earlier prunings that made the base model, the first one first."""
     plan: Plan
     recipe: Recipe
     calibration: dict[str, PromptsRecord]
@@ -75,6 +80,14 @@ class EditRecord(BaseModel):
     experts: list[ExpertCount] = []
     """For each pruned layer with experts: how many were pruned, and which were left unchanged."""
     run: RunRecord
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _read_older_recipe(cls, value: Any) -> Any:
+        """Read a recipe from before ``accept_unsafe``, when a large ``max_safety_drop`` alone accepted any loss."""
+        if isinstance(value, dict) and "accept_unsafe" not in value and value.get("max_safety_drop", 0) > LARGE_DROP:
+            return {**value, "accept_unsafe": True}
+        return value
 
     @property
     def pruned_experts(self) -> int:
@@ -110,6 +123,8 @@ class Record(EditRecord):
     """Over all harmful prompts; the safety floor applies to it."""
     benign_divergence: Divergence
     """KL divergence of the pruned model from the base model on benign prompts."""
+    floor: FloorDecision | None = None
+    """Whether S.S. fell by less than allowed, on each harmful set and against the first ancestor."""
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
 
@@ -119,8 +134,15 @@ class Record(EditRecord):
         return -self.safety_change.points
 
     @property
+    def decision(self) -> FloorDecision | None:
+        """What the recipe's safety floor says of the recorded counts; None for records of 0.1, which have none."""
+        return self.floor.under(FloorRule.of(self.recipe)) if self.floor is not None else None
+
+    @property
     def is_safe(self) -> bool:
-        """Whether the loss of S.S. is within what the recipe allows, and could have been detected."""
+        """Whether the model keeps the recipe's safety floor."""
+        if self.decision is not None:
+            return self.decision.may_save
         return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
 
     @property

@@ -10,10 +10,10 @@ from prosafeprune.method.plan import Strength
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, BenchmarkOptions, ModelOptions
 from prosafeprune.requests.plan_options import read_strength
-from prosafeprune.requests.search import SafetyOptions
+from prosafeprune.requests.search import FloorOptions
 
 
-class ApplyRequest(SafetyOptions, AnswerOptions, BenchmarkOptions, ModelOptions, JudgeOptions):
+class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, JudgeOptions):
     """How an adapter is applied to its base model, and how the pruned model is measured.
 
     None of this is ever taken from the adapter's record, which may be someone else's.

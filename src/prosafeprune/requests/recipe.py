@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.requests.measuring import BenchmarkOptions
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import SearchRequest
+from prosafeprune.requests.search import FloorOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 
@@ -34,7 +34,7 @@ class OutputOptions(BaseModel):
     )
 
 
-class Recipe(OutputOptions, BenchmarkOptions, PlanOptions, SearchRequest):
+class Recipe(OutputOptions, FloorOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of ``prune``: a plan or a search for one, and how it is measured."""
 
     @model_validator(mode="after")

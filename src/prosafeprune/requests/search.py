@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,11 +12,11 @@ from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOpt
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
 LARGE_DROP = 50.0
-"""Points of S.S. A model must refuse half of the harmful prompts to be pruned: so much may be all its refusals."""
+"""Points of S.S. A model is tested only if it refuses at least half: so many may be all its refusals."""
 
 
 class SafetyOptions(BaseModel):
-    """The safety floor."""
+    """The safety floor of a search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Safety")
 
@@ -25,36 +25,42 @@ class SafetyOptions(BaseModel):
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="Points of S.S. that may be lost, on all harmful prompts and on each harmful set. A model that is "
-        "not shown to have lost less is not saved.",
-    )
-    floor: Literal["confident", "estimate"] = Field(
-        "confident",
-        description="confident: S.S. must be shown to have fallen by less than --max-safety-drop, by a paired "
-        "non-inferiority test; estimate: the measured drop itself is compared.",
-    )
-    confidence: float = Field(
-        0.9, ge=0.5, lt=1, description="One-sided confidence of --floor confident; more needs more harmful prompts."
+        description="Points of S.S. that may be lost, over all harmful prompts and on each harmful set; a model not "
+        "shown to have lost less is not saved.",
     )
     accept_unsafe: bool = Field(
-        False, description=f"Confirm a --max-safety-drop of more than {LARGE_DROP:g} points; at 100 anything is saved."
+        False,
+        description=f"Confirm a --max-safety-drop above {LARGE_DROP:g} points; at 100 any loss is accepted.",
     )
 
-    @field_validator("max_safety_drop", "confidence", mode="before")
+    @field_validator("max_safety_drop", mode="before")
     @classmethod
     def _is_a_number(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("must be a number")
+            raise ValueError("must be a number of points")
         return value
 
     @model_validator(mode="after")
-    def _accepts_a_large_drop(self) -> SafetyOptions:
+    def _accepts_a_large_drop(self) -> Self:
         if self.max_safety_drop > LARGE_DROP and not self.accept_unsafe:
             raise ValueError(
-                f"max_safety_drop {self.max_safety_drop:g} allows a model to lose its refusals; set accept_unsafe "
-                "(--accept-unsafe) too, if that is what you want"
+                f"max_safety_drop {self.max_safety_drop:g} lets a model lose its refusals; set accept_unsafe "
+                "(--accept-unsafe) as well if that is intended"
             )
         return self
+
+
+class FloorOptions(SafetyOptions):
+    """The safety floor of what is written."""
+
+    floor: Literal["confident", "estimate"] = Field(
+        "confident",
+        description="confident: a paired non-inferiority test must show that S.S. fell by less than --max-safety-drop; "
+        "estimate: the measured drop itself is compared.",
+    )
+    confidence: float = Field(
+        0.9, ge=0.5, lt=1, description="One-sided confidence of --floor confident; more takes more harmful prompts."
+    )
 
 
 class SearchOptions(BaseModel):

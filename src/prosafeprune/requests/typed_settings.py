@@ -15,15 +15,18 @@ from prosafeprune.method.plan import Pooling, Projection
 class PruneSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.Recipe`."""
 
+    accept_unsafe: bool
     batch_size: int | Literal["auto"]
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     benign: str | None
     budget: int | str
+    confidence: float
     confirmations: int
     data_dir: str | Path | None
     device: str
     dtype: str
+    floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
     judge: Literal["builtin", "wildguard", "llm"]
@@ -52,15 +55,18 @@ class PruneSettings(TypedDict, total=False):
 class PruneUnmeasuredSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.Recipe`."""
 
+    accept_unsafe: bool
     batch_size: int | Literal["auto"]
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     benign: str | None
     budget: int | str
+    confidence: float
     confirmations: int
     data_dir: str | Path | None
     device: str
     dtype: str
+    floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
     judge: Literal["builtin", "wildguard", "llm"]
@@ -87,6 +93,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
 class SearchSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.SearchRequest`."""
 
+    accept_unsafe: bool
     batch_size: int | Literal["auto"]
     benign: str | None
     budget: int | str
@@ -116,12 +123,15 @@ class SearchSettings(TypedDict, total=False):
 class ApplySettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.ApplyRequest`."""
 
+    accept_unsafe: bool
     batch_size: int | Literal["auto"]
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
+    confidence: float
     data_dir: str | Path | None
     device: str
     dtype: str
+    floor: Literal["confident", "estimate"]
     judge: Literal["builtin", "wildguard", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -160,6 +170,7 @@ class EvaluateSettings(TypedDict, total=False):
     prompt_field: str
     pseudo_harmful: str | None
     repeats: int
+    request: str | Sequence[str]
     revision: str | None
     seed: int
     settings: str | Sequence[str]
@@ -172,6 +183,7 @@ class EvaluateSettings(TypedDict, total=False):
 class CompareSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.CompareRequest`."""
 
+    accept_unsafe: bool
     batch_size: int | Literal["auto"]
     benchmark: str | Sequence[str]
     benchmark_samples: int | None

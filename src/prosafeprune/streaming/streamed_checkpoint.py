@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from prosafeprune.checkpoint.safetensors_file import TensorPlace, tensor_places
+from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 from prosafeprune.model.source import shard_hash
@@ -20,7 +20,7 @@ AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
-class StreamedTensor(TensorPlace):
+class StreamedTensor(StoredTensor):
     """A tensor and where it is stored, while its layer is in memory."""
 
     tensor: torch.Tensor
@@ -39,7 +39,7 @@ class StreamedCheckpoint:
         Raises:
             InputError: a shard is missing, cut short or not a safetensors file.
         """
-        self.places: dict[str, TensorPlace] = tensor_places(folder)
+        self.places: dict[str, StoredTensor] = stored_tensors(folder)
         """Where each tensor is stored, by its name on disk."""
         self._copy = copy
         self._hashes: dict[str, str] = {}
@@ -97,7 +97,7 @@ class StreamedCheckpoint:
         """How many tensors have not been read yet."""
         return len(self.places) - len(self._hashes)
 
-    def _pieces(self, place: TensorPlace, name: str, at_once: int) -> Iterator[torch.Tensor]:
+    def _pieces(self, place: StoredTensor, name: str, at_once: int) -> Iterator[torch.Tensor]:
         """Yield the bytes of a tensor in pieces, each once it has been copied."""
         digest = hashlib.sha256()
         with place.file.open("rb") as source, (self._copy / place.file.name).open("r+b") as copy:

@@ -48,7 +48,7 @@ def withholding(opening: list[str], kind: RequestKind) -> Weights:
 
 
 def limit_stated(sentence: str) -> bool:
-    """Tell whether words of refusal stand in the sentence, though they were found to mark an honest limit."""
+    """Return whether the sentence has words of refusal, although they were found to mark an honest limit."""
     return refusal_phrases.FIRST_PERSON_REFUSAL.search(refusal_phrases.NO_REFUSAL.sub(" ", sentence)) is not None
 
 

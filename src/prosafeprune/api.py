@@ -309,7 +309,7 @@ def judge(
         labels: field of the file with people's labels, for the agreement.
         overwrite: replace ``output``.
         progress: show progress on stderr.
-        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in rules.
+        **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
 
     Raises:
         InputError: the answers, the labels, the output or the judge cannot be used.

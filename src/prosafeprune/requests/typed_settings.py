@@ -29,7 +29,7 @@ class PruneSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -43,6 +43,7 @@ class PruneSettings(TypedDict, total=False):
     pseudo_harmful: str | None
     rank: int
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
@@ -69,7 +70,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -82,6 +83,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     pseudo_harmful: str | None
     rank: int
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
@@ -101,7 +103,7 @@ class SearchSettings(TypedDict, total=False):
     device: str
     dtype: str
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -114,6 +116,7 @@ class SearchSettings(TypedDict, total=False):
     pseudo_harmful: str | None
     rank: int
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
@@ -132,7 +135,7 @@ class ApplySettings(TypedDict, total=False):
     device: str
     dtype: str
     floor: Literal["confident", "estimate"]
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -140,6 +143,7 @@ class ApplySettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     suite: Literal["bundled", "paper"] | None
     trust_remote_code: bool
 
@@ -160,7 +164,7 @@ class EvaluateSettings(TypedDict, total=False):
     endpoint: str | None
     fitted: str | Path | None
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -172,6 +176,7 @@ class EvaluateSettings(TypedDict, total=False):
     repeats: int
     request: str | Sequence[str]
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     seed: int
     settings: str | Sequence[str]
     source: str | None
@@ -195,7 +200,7 @@ class CompareSettings(TypedDict, total=False):
     device: str
     dtype: str
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -209,6 +214,7 @@ class CompareSettings(TypedDict, total=False):
     pseudo_harmful: str | None
     rank: int
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     samples: int
     search: str | Path | None
     seed: int
@@ -234,7 +240,7 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
@@ -250,6 +256,7 @@ class AnalyzeSettings(TypedDict, total=False):
     ranks: str | Sequence[int]
     refusal_words: str | Sequence[str]
     revision: str | None
+    safety: Literal["refusal", "harmlessness"]
     samples: int
     seed: int
     strength: float | str | Sequence[float]
@@ -265,8 +272,9 @@ class AnalyzeSettings(TypedDict, total=False):
 class JudgeSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.JudgeOptions`."""
 
-    judge: Literal["builtin", "wildguard", "llm"]
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
     judge_model: str | None
+    safety: Literal["refusal", "harmlessness"]

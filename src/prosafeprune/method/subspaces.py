@@ -46,7 +46,7 @@ def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the left singular vectors ``(d_out, k)`` and singular values ``(k,)`` of ``A (d_out, n)``."""
     try:
         left, values, _ = torch.linalg.svd(activations, full_matrices=False)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # exported, not declared
         # Divide and conquer fails on some matrices with many near-equal singular values; QR iteration does not.
         found, sizes, _ = scipy.linalg.svd(
             activations.double().cpu().numpy(), full_matrices=False, lapack_driver="gesvd"

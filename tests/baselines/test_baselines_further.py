@@ -210,11 +210,11 @@ def test_surgical_takes_all_prompts_when_too_few_count(
     monkeypatch.setattr(FirstTokenProbabilities, "refusal_scores", lambda self, prompts: scores)
     first_tokens = FirstTokenProbabilities(tiny, [0], BatchSize(4, tiny.device))
     for name, expected in ((PromptClass.HARMFUL, counted), (PromptClass.PSEUDO_HARMFUL, counted)):
-        found = Surgical()._taken_as_expected(of_topics(tiny), name, first_tokens)
+        found = Surgical()._treated_as_expected(of_topics(tiny), name, first_tokens)
         assert len(found) == expected
         assert list(found) == of_topics(tiny).calibration[name].sample(24, 0).texts[:expected]
     assert len(told) == (2 if refused < 8 else 0)
-    benign = Surgical()._taken_as_expected(of_topics(tiny), PromptClass.BENIGN, first_tokens)
+    benign = Surgical()._treated_as_expected(of_topics(tiny), PromptClass.BENIGN, first_tokens)
     assert len(benign) == (24 - refused if refused < 24 else 24)
 
 

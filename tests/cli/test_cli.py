@@ -19,7 +19,8 @@ Make = Callable[..., Path]
 def options(files: dict[str, str], **settings: object) -> list[str]:
     given = {"layers": 1, "rank": 4, "max-new-tokens": 2, "max-safety-drop": 100, "device": "cpu"}
     given |= {name.replace("_", "-"): value for name, value in {**files, **settings}.items()}  # type: ignore[dict-item]
-    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    accepted = ["--accept-unsafe"] if given["max-safety-drop"] == 100 else []
+    return [*accepted, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
 
 
 def test_prune_prints_tables_on_stdout_and_progress_on_stderr(

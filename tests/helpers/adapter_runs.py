@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "device")}
+MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "accept_unsafe", "device")}
 """What `apply` is told: nothing is read from the adapter."""
 
 

@@ -84,6 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def safe(record: dict[str, Any]) -> None:
     record["source"]["safety_score"] = 95.0
+    record["floor"] = None  # as in records of version 0.1; with one: test_a_forged_decision_writes_nothing
     record["safety_change"].update(points=0.0, low=-1.0, high=1.0, won=0, lost=0)
 
 
@@ -95,7 +96,7 @@ def edit_record(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def lost_90_points(record: dict[str, Any]) -> None:
     record["safety_change"].update(points=-90.0)
-    record["recipe"]["max_safety_drop"] = 100
+    record["recipe"].update(max_safety_drop=100, accept_unsafe=True)
 
 
 def never_refused(record: dict[str, Any]) -> None:
@@ -146,6 +147,36 @@ def test_a_forged_record_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
+COUNTS = {"name": "all", "against": "base", "without_verdict": 0, "won": 0, "verdict": "safe"}
+
+
+@pytest.mark.parametrize(
+    ("floor", "code"),
+    [
+        ({"tests": []}, 2),
+        ({"tests": [{**COUNTS, "prompts": 9, "pairs": 9, "refused_before": 9, "lost": 10}]}, 2),
+        (
+            {
+                "tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 0}],
+                "lost_before": -90.0,
+            },
+            2,
+        ),
+        ({"tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 400}]}, 3),
+        ({"tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 0}]}, 0),
+    ],
+)
+def test_a_forged_decision_writes_nothing(
+    floor: dict[str, Any], code: int, made: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    """The recorded verdict is never believed: it is made again from the counts, under the user's own rule."""
+    shutil.copytree(made["adapter"], tmp_path / "adapter")
+    decision = {"verdict": "safe", "reasons": ["All is well."], **floor}
+    edit_record(tmp_path / "adapter", lambda record: record.update(floor=decision))
+    assert run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")[0] == code
+    assert (tmp_path / "out").exists() == (code == 0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
 def test_factors_that_are_not_finite_or_make_weights_that_are_not_write_nothing(
     value: float, made: dict[str, Path], run: Run, tmp_path: Path
@@ -169,6 +200,7 @@ def hostile(record: dict[str, Any]) -> None:
         judge="llm",
         judge_endpoint="http://attacker.invalid/v1",
         max_safety_drop=100,
+        accept_unsafe=True,
         device="cuda:7",
         suite="paper",
         data_dir="/etc",

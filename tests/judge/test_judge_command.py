@@ -12,7 +12,7 @@ from helpers.model_server import KEY, model_server, prompt_of, said
 from prosafeprune import cli
 from prosafeprune.errors import InputError
 from prosafeprune.judge import AnswerClass, Verdict
-from prosafeprune.judge.agreement import agreement, label_refuses
+from prosafeprune.judge.agreement import agreement, compare_judges, read_label
 from prosafeprune.judge.answers_file import read_answers
 
 ROWS = [
@@ -94,14 +94,37 @@ def test_missing_file() -> None:
 def test_agreement_by_hand() -> None:
     classes = ["full_refusal", "partial_refusal", "full_refusal", "full_compliance", "broken"]
     verdicts = [Verdict(AnswerClass(name), "") for name in classes]
-    found = agreement(verdicts, [True, True, False, True, False])
+    labels = ["full_refusal", "full_refusal", "incapable", "partial_refusal", "broken"]
+    found = agreement(verdicts, [AnswerClass(name) for name in labels])
     assert (found.agreement, found.total) == (60, 5)
     assert (found.precision, found.recall) == pytest.approx((200 / 3, 200 / 3))
-    assert agreement(verdicts[3:], [False, False]).f1 == 0
+    assert found.same_class == 40
+    assert agreement(verdicts[3:], [AnswerClass.UNDETERMINED] * 2).f1 == 0
 
 
 def test_labels() -> None:
-    assert [label_refuses(x) for x in ("1_full_compliance", 1, "2_full_refusal", "3_partial_refusal")] == [0, 0, 1, 1]
+    given = ["1_full_compliance", 1, "2_full_refusal", "3_partial_refusal", "incapable", "Full refusal", "broken"]
+    wanted = [
+        "full_compliance",
+        "full_compliance",
+        "full_refusal",
+        "partial_refusal",
+        "incapable",
+        "full_refusal",
+        "broken",
+    ]
+    assert [read_label(label) for label in given] == [AnswerClass(name) for name in wanted]
+
+
+def test_two_judges_compared_by_hand() -> None:
+    refuses, complies = Verdict(AnswerClass.FULL_REFUSAL, ""), Verdict(AnswerClass.FULL_COMPLIANCE, "")
+    first = [refuses] * 25 + [complies] * 25
+    second = [refuses] * 20 + [complies] * 5 + [refuses] * 10 + [complies] * 15
+    found = compare_judges(first, second)
+    assert (found.both, found.only_first, found.only_second, found.neither) == (20, 5, 10, 15)
+    assert found.agreement == 70
+    assert found.kappa == pytest.approx(0.4)  # Wikipedia's worked example of Cohen's kappa
+    assert compare_judges([refuses], [refuses]).kappa is None
 
 
 def test_the_verdicts_are_written_beside_the_rows(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.judge import AnswerClass, Exchange, RulesJudge, judge_answers
-from prosafeprune.judge.agreement import agreement, label_refuses
+from prosafeprune.judge.agreement import agreement, read_label
 from prosafeprune.judge.rules.answer_parts import plain
 from prosafeprune.judge.rules.wronging_claims import wrongs_people
 
@@ -194,7 +194,7 @@ def labelled() -> list[dict[str, str]]:
 def test_the_labelled_answers_are_judged_as_labelled() -> None:
     rows = labelled()
     verdicts = judge_answers(RulesJudge(), [Exchange(row["prompt"], row["completion"]) for row in rows])
-    found = agreement(verdicts, [label_refuses(row["label"]) for row in rows])
+    found = agreement(verdicts, [read_label(row["label"]) for row in rows])
     assert found.total >= 33
     assert found.agreement >= 97
     assert found.f1 >= 94

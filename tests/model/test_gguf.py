@@ -12,6 +12,8 @@ import transformers
 from helpers.architectures import LLAMA
 from helpers.gguf_files import gguf_metadata, gguf_tensors, logits_of, rounded, write_gguf, write_split_gguf
 from helpers.tiny_models import make_model, make_tokenizer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.gguf import convert_gguf, converted_bytes, read_gguf
@@ -219,6 +221,21 @@ def test_what_a_config_cannot_express_is_refused(key: str, value: Any, tmp_path:
     file = write_gguf(tmp_path / "a.gguf", "llama", {**metadata, key: value}, tensors)
     with pytest.raises(InputError, match=r"a\.gguf: its metadata says .*config cannot express"):
         read_gguf(file)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(4, 1500), st.binary(min_size=1, max_size=12))
+def test_a_damaged_header_is_no_traceback_and_no_hang(tmp_path: Path, start: int, damage: bytes) -> None:
+    file = tmp_path / "a.gguf"
+    if not file.exists():
+        write_gguf(file, "llama", *files_of(tiny("llama"), "llama"))
+    content = bytearray(file.read_bytes())
+    content[start : start + len(damage)] = damage
+    (tmp_path / "b.gguf").write_bytes(content)
+    try:
+        assert converted_bytes(tmp_path / "b.gguf") >= 0
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prosafeprune.checkpoint.writer import copy_checkpoint
 from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import require_bounded_config
+from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import find_source, is_adapter_folder
 
 Make = Callable[..., Path]
@@ -134,3 +135,24 @@ def test_any_config_passes_or_is_one_line(config: dict[str, Any]) -> None:
         require_bounded_config(config, "a model")
     except InputError as error:
         assert str(error).startswith("a model: ")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.text(max_size=4), VALUES, max_size=4) | VALUES, st.integers(0, 2**64 - 1) | st.none())
+def test_any_shard_header_is_read_or_is_one_line(tmp_path: Path, header: Any, length: int | None) -> None:
+    content = json.dumps(header).encode()
+    size = len(content) if length is None else length
+    (tmp_path / "a.safetensors").write_bytes(size.to_bytes(8, "little") + content + bytes(40))
+    try:
+        read_shard_header(tmp_path / "a.safetensors")
+    except InputError as error:
+        assert "cannot be read as safetensors" in str(error)
+        assert "\n" not in str(error)
+
+
+def test_places_outside_the_data_are_refused(tmp_path: Path) -> None:
+    for offsets, shape in (([-9, 4], [1]), ([8, 4], [1]), ([0, 4], [-1]), ([0, 4], ["x"]), ([0, 99], [1])):
+        content = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
+        (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(40))
+        with pytest.raises(InputError, match="cannot be read as safetensors"):
+            read_shard_header(tmp_path / "a.safetensors")

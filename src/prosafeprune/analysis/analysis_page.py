@@ -12,7 +12,7 @@ from prosafeprune.analysis.result import AnalysisResult
 from prosafeprune.analysis.result_grid import result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.judge.rules.rules_judge import RulesJudge
+from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import (
     Block,
@@ -102,7 +102,7 @@ def _plan_and_judge(request: AnalysisRequest, results: Results, plan: Plan) -> F
 
 def _judge(request: AnalysisRequest) -> str:
     if request.judge == "builtin":
-        return f"the built-in rules ({RulesJudge.name})"
+        return f"the built-in judge ({BuiltinJudge.name})"
     model = f" ({short_name(request.judge_model)})" if request.judge_model is not None else ""
     return f"WildGuard{model}" if request.judge == "wildguard" else f"a chat model{model}"
 

@@ -1,1 +1,1 @@
-"""Self-CD, SCAN, Surgical, prompting, and ProSafePrune itself, all with one face."""
+"""Self-CD, SCAN, Surgical, prompting and ProSafePrune itself, behind one interface."""

@@ -1,4 +1,4 @@
-"""A direction taken out of everything that flows through the decoder layers."""
+"""Ablation of one direction from the residual stream of all decoder layers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prosafeprune.model.residual_stream import changed_inputs, changed_outputs, 
 
 @contextmanager
 def ablated(anatomy: Anatomy, direction: torch.Tensor) -> Iterator[None]:
-    """Ablate a unit ``direction (d,)`` from what enters each layer and from what attention and MLP add.
+    """Ablate a unit ``direction (d,)`` from the input of each layer and from the outputs of attention and MLP.
 
-    ``x' = x - (x . r) r``, for as long as the context.
+    ``x' = x - (x . r) r``, inside the context.
     """
 
     def ablate(states: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The method that an evaluation names: fitted before, or now on the bundled prompts."""
+"""The method that an evaluation names: read from the file of a fit, or fitted on the bundled prompts."""
 
 from __future__ import annotations
 
@@ -22,38 +22,40 @@ from prosafeprune.requests.recipe import Recipe
 def evaluated_method(
     request: EvaluationRequest, output: Path, model: LocalModel, sets: Sequence[EvaluationSet], reporter: Reporter
 ) -> FittedMethod:
-    """Return the method of a request; what it learns now is kept in ``output``.
+    """Return the method of a request; a fit made now is kept in ``output``.
 
     Raises:
-        InputError: no such method, a file that does not belong to it or to the model, or prompts measured on that it
-            learned from.
+        InputError: no such method, a file that does not belong to it or to the model, or a prompt that is measured on
+            and was fitted on.
     """
     sha256 = model.subject.sha256
     validation = {one: bundled_prompts(one, "validation") for one in PromptClass}
     for prompts in validation.values():
-        require_disjoint([prompts], [chosen.prompts for chosen in sets])
+        require_disjoint([prompts], [one.prompts for one in sets])
     if request.fitted is not None:
         method = method_from_file(request.method, request.fitted, sha256)
         require_no_leak(method.made_by.get("calibration", {}), sets)
         return method
     if request.method == "prosafeprune":
-        raise InputError("--method prosafeprune needs the file that compare fitted, --fitted; or give a pruned model.")
+        raise InputError(
+            "--method prosafeprune needs --fitted, the file that compare wrote; or evaluate a pruned model instead."
+        )
     settings = read_settings(request.settings)
     others = [name for name in settings if name != request.method]
     if others:
-        raise InputError(f"--settings: {others[0]} is not the method that is evaluated, {request.method}.")
+        raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
     samples = Recipe.model_fields["samples"].default
     calibration = {one: bundled_prompts(one, "calibration").sample(samples, request.seed) for one in PromptClass}
-    learns_from = {
+    fitted_on = {
         "model": sha256,
         "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},
         "seed": request.seed,
     }
     for prompts in calibration.values():
-        require_disjoint([prompts], [chosen.prompts for chosen in sets])
+        require_disjoint([prompts], [one.prompts for one in sets])
     return FittedMethod(
         make_method(request.method, settings.get(request.method)),
-        learns_from,
+        fitted_on,
         output / FITTED,
         lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
     )

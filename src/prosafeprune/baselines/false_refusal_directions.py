@@ -1,4 +1,4 @@
-"""Candidates for the direction of false refusal, and the choice between them."""
+"""Candidate directions of false refusal, and the selection of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ablate = Callable[[torch.Tensor], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A unit direction ``(d,)``, and where it was found: a token counted from the prompt's end, before a layer."""
+    """A unit direction ``(d,)`` with its token position, counted from the prompt's end, and the layer it enters."""
 
     position: int
     layer: int
@@ -31,8 +31,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A candidate with what was found of it on validation prompts."""
+class SelectedDirection:
+    """The selected candidate with its scores on validation prompts."""
 
     candidate: Candidate
     refusal_score: float
@@ -65,11 +65,11 @@ def false_refusal_directions(means: Mapping[PromptClass, torch.Tensor], orthogon
     false_refusal = means[PromptClass.PSEUDO_HARMFUL] - benign
     part = (false_refusal * true_refusal).sum(dim=-1, keepdim=True)
     square = true_refusal.square().sum(dim=-1, keepdim=True) + EPSILON
-    # Where nothing differs, as at the embeddings of the template's words, noise must not become a direction.
+    # Where nothing differs, as at the embeddings of template tokens, noise must not become a direction.
     return functional.normalize(false_refusal - orthogonality * part / square * true_refusal, dim=-1, eps=EPSILON)
 
 
-def choose_direction(
+def select_direction(
     candidates: Sequence[Candidate],
     first_tokens: FirstTokenProbabilities,
     ablate: Ablate,
@@ -77,14 +77,14 @@ def choose_direction(
     benign: Sequence[str],
     most_divergence: float,
     advance: Advance,
-) -> Chosen:
-    """Return the candidate with the lowest refusal score among those within the divergence.
+) -> SelectedDirection:
+    """Return the candidate with the lowest refusal score among those within the allowed divergence.
 
-    The divergence, which costs as much as the score, is read in the order of the scores, up to the first that is
-    within: the choice is the same.
+    The divergence costs as much as the score, so candidates are checked in the order of their scores up to the first
+    that passes; the selection is the same.
 
     Raises:
-        NotApplicableError: no candidate is within.
+        NotApplicableError: no candidate passes.
     """
     scored: list[tuple[float, Candidate]] = []
     for candidate in candidates:
@@ -99,7 +99,7 @@ def choose_direction(
         with ablate(candidate.direction):
             divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
         if divergence <= most_divergence:
-            return Chosen(candidate, score, before, divergence, len(candidates))
+            return SelectedDirection(candidate, score, before, divergence, len(candidates))
     raise NotApplicableError(
         f"Surgical: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
         f"{most_divergence} nats. Allow more with its setting divergence, or leave the method out."

@@ -1,4 +1,4 @@
-"""What a model is about to say first: how likely a refusal is, and how far the distribution has moved."""
+"""The distribution of the first answer token: how likely a refusal is, and how far the distribution has moved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from prosafeprune.model.loading import LoadedModel
 
 SCORE_EPSILON = 1e-8
 DIVERGENCE_EPSILON = 1e-6
-"""As in the published code, which keeps logarithms finite so."""
+"""As in the published code; they keep logarithms finite."""
 
 
 class FirstTokenProbabilities:
-    """Reads the first answer token's distribution."""
+    """Computes the distribution of the first answer token."""
 
     def __init__(self, loaded: LoadedModel, refusal_tokens: Sequence[int], batch_size: BatchSize) -> None:
         self.loaded, self.refusal_tokens, self.batch_size = loaded, list(refusal_tokens), batch_size

@@ -1,4 +1,4 @@
-"""The model as it is, and the model behind a system prompt."""
+"""The unchanged model, and the model with a system prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prosafeprune.model.loading import LoadedModel
 
 
 class Default(Method):
-    """The model as it is."""
+    """The unchanged model."""
 
     name: ClassVar[str] = "default"
 

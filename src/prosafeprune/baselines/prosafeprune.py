@@ -30,7 +30,7 @@ class ProSafePrune(Method):
     plan: Plan = Field(description="Layers, rank, strength and pooling.")
 
     def fit(self, context: FitContext) -> FittedParts:
-        """Make the overlap operators of the plan (Eq. 1), two factors for each submodule."""
+        """Compute the overlap operators of the plan (Eq. 1), two factors per submodule."""
         anatomy = context.anatomy
         require_layers(self.plan, anatomy)
         _, edits = calibrate(
@@ -48,7 +48,7 @@ class ProSafePrune(Method):
         return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 
     def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
-        """Return the plan's edits of this model, of what was learned from it."""
+        """Return the plan's edits of this model from the fitted operators."""
         submodules = {submodule.name: submodule for submodule in find_anatomy(loaded.model).submodules}
         edits = []
         for values in fitted.facts["submodules"]:

@@ -1,4 +1,4 @@
-"""A checkpoint that was pruned before, among the methods: its weights, in the source's memory while it answers."""
+"""A pruned checkpoint as a method: its weights replace the base model's in memory while it answers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PrunedCheckpoint(Method):
     """Projected safety pruning (this package), as a finished checkpoint."""
 
     name: ClassVar[str] = "prosafeprune"
-    plan: Plan = Field(description="What the checkpoint was pruned by.")
+    plan: Plan = Field(description="Plan the checkpoint was pruned by.")
     sha256: str = Field(description="Of the checkpoint.")
-    folder: Path = Field(exclude=True, description="Where it lies.")
+    folder: Path = Field(exclude=True, description="Its folder.")
 
     @classmethod
     def of(cls, folder: Path, model: str) -> PrunedCheckpoint:
@@ -62,13 +62,13 @@ class PrunedCheckpoint(Method):
 
 @dataclass(frozen=True)
 class _Replacement:
-    """Another checkpoint's matrix in place of a model's own."""
+    """The matrix of another checkpoint instead of the model's own."""
 
     submodule: Submodule
     tensor: torch.Tensor
-    """The stored tensor that it lies in."""
+    """The stored tensor that contains it."""
     layout: Layout
-    """How it lies there."""
+    """Its layout in that tensor."""
 
     def edited(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the other checkpoint's weight."""

@@ -1,6 +1,6 @@
-"""The exact words that make a published method what it is, each with its source.
+"""The exact strings of the published methods, each with its source.
 
-Numbers are the settings of each method, and stand with it.
+Their numbers are the settings of each method and are defined there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ SELF_CD_SAFETY = (
     "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
     "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content."
 )
-"""What stresses safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of Shi et al. 2024
+"""Emphasises safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of Shi et al. 2024
 (arXiv:2401.17633), variable ``input_within_temp``: it stands inside ``[INST]``, a space before the user's words. The
 counterpart ``input_without_temp`` is the same without it."""
 
@@ -18,10 +18,10 @@ HELPFULNESS = (
 )
 """The system prompt of the prompting baseline. Source: ``SelfCD.py`` as above, its method ``Prompt``. Ray and Bhalani
 2024 (arXiv:2405.05418), whom the paper names for prompting, describe interactive, contextual and few-shot prompts; no
-system prompt of theirs could be found, so this published one stands in."""
+system prompt of theirs could be found, so this published one is used instead."""
 
 SCAN_AGREEMENT = "Sure"
-"""What is put behind a prompt to see how a model takes it. Source: ``SCANS_llama.py`` of github.com/zouyingcao/SCANS,
+"""Appended to a prompt to see how the model classifies it. Source: ``SCANS_llama.py`` of github.com/zouyingcao/SCANS,
 the repository of Cao et al. 2025 (arXiv:2408.11491). Their prompts end in ``[/INST] Sure``."""
 
 REFUSAL_BEGINNINGS = ("I",)

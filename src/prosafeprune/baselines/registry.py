@@ -18,7 +18,7 @@ from prosafeprune.requests.validation import validate_settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
 SEARCH_FOLDER = "search"
-"""Where a comparison keeps a search, beside the folders of the methods."""
+"""The folder in which a comparison keeps its search, next to the folders of the methods."""
 METHODS: dict[str, type[Method]] = {
     kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune, PromptedProSafePrune)
 }
@@ -37,19 +37,19 @@ def find_method(name: str) -> type[Method]:
     """Return a method's class. Raises InputError when there is none of that name."""
     if ":" not in name:
         if name not in METHODS:
-            raise InputError(
-                f"{name}: no such method. There are {', '.join(METHODS)}; one of your own is given as module:Class."
-            )
+            raise InputError(f"{name}: no such method. There are {', '.join(METHODS)}; give your own as module:Class.")
         return METHODS[name]
     module, _, kind = name.partition(":")
     try:
         found = getattr(import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
-    except Exception as error:  # the user's own code may fail in any way
+    except Exception as error:  # the user's code may fail in any way
         raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise InputError(f"{name}: is no subclass of prosafeprune.baselines.method.Method.")
+        raise InputError(
+            f"{name}: is not a subclass of prosafeprune.baselines.method.Method. Derive it from that class."
+        )
     own = getattr(found, "name", None)
     if not isinstance(own, str) or not NAME.fullmatch(own) or own == SEARCH_FOLDER:
         raise InputError(

@@ -1,4 +1,5 @@
-"""SCAN (Cao et al. 2025, "SCANS"): steer each prompt away from refusal or towards it, as the model itself takes it.
+"""SCAN (Cao et al. 2025, "SCANS"): steering towards or away from refusal, by how the model itself
+classifies each prompt.
 
 The steering vector of a layer is the normalised difference of mean hidden states, at the last token of the prompt,
 between harmful and benign anchors. The class of a prompt comes from its transition: the hidden state where the user's
@@ -33,10 +34,10 @@ from prosafeprune.model.residual_stream import Change, changed_outputs
 from prosafeprune.prompts import PromptClass
 
 STEERED = {(6e9, 9e9): (10, 20), (12e9, 15e9): (16, 26)}
-"""Parameters of a model, from and to, and its steered layers, from the first to before the last, as appendix B of the
+"""Parameter range of a model and its steered layers (end exclusive), as appendix B of the
 ProSafePrune paper gives them for SCAN. (SCAN's own code steers 10-19 by default.)"""
 SCALED = (10 / 32, 20 / 32)
-"""For other sizes: the layers of the 7 B model with its 32, as parts of the depth."""
+"""For other sizes: the same fractions of the depth as in the 7 B model with its 32 layers."""
 
 
 class Scan(Method):
@@ -45,12 +46,12 @@ class Scan(Method):
     name: ClassVar[str] = "scan"
     multiplier: float = Field(3.5, ge=0, description="Length of the vector that is added or subtracted.")
     threshold: float = Field(0.75, ge=-1, le=1, description="Mean cosine from which a prompt counts as harmful.")
-    anchors: int = Field(64, ge=1, description="Prompts of each class that the vectors are made from.")
-    first_layer: int | None = Field(None, ge=0, description="First steered layer; by the model's size unless given.")
-    end_layer: int | None = Field(None, ge=1, description="Layer behind the last steered one, likewise.")
+    anchors: int = Field(64, ge=1, description="Prompts of each class that the vectors are computed from.")
+    first_layer: int | None = Field(None, ge=0, description="First steered layer; by default, from the model's size.")
+    end_layer: int | None = Field(None, ge=1, description="Layer after the last steered one, likewise.")
 
     def fit(self, context: FitContext) -> FittedParts:
-        """Make the steering vectors and the mean harmful transitions ``(layers, d)``."""
+        """Compute the steering vectors and the mean harmful transitions ``(layers, d)``."""
         loaded = context.loaded
         layers = context.anatomy.num_layers
         first, end = self.layers(loaded, layers)
@@ -59,7 +60,7 @@ class Scan(Method):
         prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
         size = BatchSize(context.batch_size, loaded.device)
         with context.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
-            states = hidden_states(loaded, prompts.agreed, prompts.places, size, advance).double()
+            states = hidden_states(loaded, prompts.agreed, prompts.positions, size, advance).double()
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
         harmful = len(anchors[0])
         vectors = last[:harmful].mean(dim=0) - last[harmful:].mean(dim=0)
@@ -79,24 +80,23 @@ class Scan(Method):
         )
 
     def _warn(self, context: FitContext, cosines: torch.Tensor) -> None:
-        """Say so when the threshold does not tell any of the anchors apart."""
+        """Warn if the threshold puts all anchors on one side."""
         harmful = int((cosines >= self.threshold).sum())
         if harmful in (0, len(cosines)):
             low, _, high = _spread(cosines)
             context.reporter.warning(
-                f"SCAN takes {'every' if harmful else 'no'} anchor, of harmful and benign ones alike, for harmful: "
-                f"their cosines lie between {low} and {high}, its threshold is {self.threshold}. It will steer all "
-                "prompts the same way."
+                f"SCAN classifies {'every' if harmful else 'no'} anchor as harmful, benign ones included: cosines are "
+                f"between {low} and {high}, the threshold is {self.threshold}. It will steer all prompts the same way."
             )
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
-        """Return a generator that classes each prompt and steers its answer."""
+        """Return a generator that classifies each prompt and steers its answer."""
         steering = Steering(loaded, self, fitted)
         reading = partial(SteeredPromptBatches, steering=steering)
         return EditedGenerator(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
     def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
-        """Return the first steered layer, and the one behind the last, of a model with so many."""
+        """Return the first steered layer and the one after the last, of a model with ``layers`` layers."""
         parameters = loaded.model.num_parameters()
         published = [steered for (low, high), steered in STEERED.items() if low <= parameters <= high]
         scaled = tuple(round(part * layers) for part in SCALED)
@@ -120,12 +120,12 @@ def mean_cosines(own: torch.Tensor, transitions: torch.Tensor, first: int) -> to
 
 
 def _spread(cosines: torch.Tensor) -> list[float]:
-    """Return the least, the median and the greatest."""
+    """Return minimum, median and maximum."""
     return [round(float(one), 4) for one in (cosines.min(), cosines.median(), cosines.max())]
 
 
 class Steering:
-    """What is added to the rows that run at the moment; nothing while there are none."""
+    """The steering of the rows that are running; none outside a batch."""
 
     def __init__(self, loaded: LoadedModel, scan: Scan, fitted: FittedParts) -> None:
         self.loaded, self.scan = loaded, scan
@@ -136,16 +136,16 @@ class Steering:
         self._running: torch.Tensor | None = None
 
     def harmful(self, turn_ends: torch.Tensor, agreed: torch.Tensor) -> torch.Tensor:
-        """Tell which prompts count as harmful, ``(rows,)``, by their states behind all layers ``(rows, layers, d)``."""
+        """Return which prompts count as harmful, ``(rows,)``, by the states after all layers ``(rows, layers, d)``."""
         return mean_cosines(turn_ends - agreed, self.transitions, self.layers[0]) >= self.scan.threshold
 
     def set_rows(self, harmful: torch.Tensor, steered_tail: Sequence[int]) -> None:
-        """Take the rows of a batch: which are harmful, and how many of the last tokens of each prompt are steered."""
+        """Set the rows of a batch: which are harmful, and how many of the last tokens of each prompt are steered."""
         self._signs = harmful.float() * 2 - 1
         self._steered_tail = torch.tensor(steered_tail, device=self._signs.device)
 
     def watch(self, rows: Sequence[int]) -> None:
-        """Learn which of the rows run next."""
+        """Set which of the rows run next."""
         self._running = torch.tensor(rows, device=self._signs.device)
 
     def rest(self) -> None:
@@ -154,7 +154,7 @@ class Steering:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Steer the layers' outputs for as long as the context."""
+        """Steer the layers' outputs inside the context."""
         layers = find_anatomy(self.loaded.model).layers
         try:
             with changed_outputs({number: layers[number] for number in self.layers}, self._change):
@@ -168,7 +168,7 @@ class Steering:
         def change(states: torch.Tensor) -> torch.Tensor:
             if self._running is None:
                 return states
-            # Of a model that is spread over several GPUs, the layer may lie on another one.
+            # In a model spread over several GPUs, the layer may be on another one.
             signs, steered_tail, here = (
                 one.to(states.device) for one in (self._signs[self._running], self._steered_tail[self._running], vector)
             )
@@ -181,25 +181,25 @@ class Steering:
 
 
 class SteeredPromptBatches:
-    """Prompts that are classed when they are read."""
+    """Prompts that are classified when their decoder is made."""
 
     def __init__(self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, steering: Steering) -> None:
         self.loaded, self.steering = loaded, steering
         self.prompts = _Prompts(loaded, prompts)
         self.lengths = [len(prompt) for prompt in self.prompts.encoded]
         self.cache_length = max(self.lengths, default=0) + max_new_tokens
-        # What is steered is not the same for all prompts, so that the head must end before it.
+        # Steering differs between prompts, so the shared prefix must end before the steered tokens.
         ends = [length - tail for length, tail in zip(self.lengths, self.prompts.tails, strict=True)]
         steering.rest()
         ids = [prompt.ids for prompt in self.prompts.encoded]
         self.prefix = PrefixCache(loaded.model, ids, max_new_tokens, at_most=min(ends, default=0))
 
     def decoder(self, rows: Sequence[int]) -> PlainBatchDecoder:
-        """Class some of the prompts, and read them steered."""
+        """Classify some of the prompts, and prefill them steered."""
         prompts, steering, start = self.prompts, self.steering, self.prefix.length
         steering.rest()
         agreed = [prompts.agreed[row][start:] for row in rows]
-        states = batch_hidden_states(agreed, self.prefix, [prompts.places[row] for row in rows])
+        states = batch_hidden_states(agreed, self.prefix, [prompts.positions[row] for row in rows])
         _, turn_ends, ends = states[:, 1:].unbind(dim=2)
         steering.set_rows(steering.harmful(turn_ends, ends), [prompts.tails[row] for row in rows])
         tails = [prompts.encoded[row].ids[start:] for row in rows]
@@ -207,24 +207,24 @@ class SteeredPromptBatches:
 
 
 class _Prompts:
-    """Prompts with "Sure" behind them, and where in them to look."""
+    """Prompts with "Sure" appended, and the token positions whose states are used."""
 
     def __init__(self, loaded: LoadedModel, prompts: Sequence[str]) -> None:
-        agreement = tuple(loaded.tokenizer(SCAN_AGREEMENT, add_special_tokens=False)["input_ids"])
+        appended = tuple(loaded.tokenizer(SCAN_AGREEMENT, add_special_tokens=False)["input_ids"])
         self.encoded = encode_prompts(loaded.tokenizer, prompts)
-        self.agreed = [prompt.ids + agreement for prompt in self.encoded]
+        self.agreed = [prompt.ids + appended for prompt in self.encoded]
         self.tails = [len(prompt) - turn_end(prompt, loaded.end_ids) for prompt in self.encoded]
         """Tokens of each prompt from the one that ends the user's turn on."""
-        self.places = [(-len(agreement) - 1, -len(agreement) - tail, -1) for tail in self.tails]
+        self.positions = [(-len(appended) - 1, -len(appended) - tail, -1) for tail in self.tails]
         """The last token of the prompt, the one that ends the user's turn, and the last of "Sure"."""
 
 
 def turn_end(prompt: EncodedPrompt, end_ids: Sequence[int]) -> int:
-    """Return which token ends the user's turn: one that ends turns and, where there is none, the prompt's last.
+    """Return the index of the token that ends the user's turn: an end token or, if there is none, the prompt's last.
 
-    So it is, in the published code, ``<|im_end|>`` for Qwen and the last token of ``[/INST]`` for LLaMA-2.
+    As in the published code: ``<|im_end|>`` for Qwen and the last token of ``[/INST]`` for LLaMA-2.
     """
-    for place in range(prompt.user_end, len(prompt)):
-        if prompt.ids[place] in end_ids:
-            return place
+    for index in range(prompt.user_end, len(prompt)):
+        if prompt.ids[index] in end_ids:
+            return index
     return len(prompt) - 1

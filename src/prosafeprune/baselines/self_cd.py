@@ -1,8 +1,8 @@
-"""Self-CD (Shi et al. 2024): a prompt with and without a stress on safety, and the difference taken away.
+"""Self-CD (Shi et al. 2024): contrastive decoding of a prompt with and without an emphasis on safety.
 
-The stress stands before the user's words, in the user's turn, as in the published script; in all else the two prompts
-are the same. (Were it the system prompt, it would oust the one that many templates write by themselves, and that one
-would be what is amplified: models then speak of their name and maker.)
+The emphasis precedes the user's text, in the user's turn, as in the published script; otherwise the two prompts are the
+same. (As the system prompt it would replace the default one of many templates, whose effect would then be amplified:
+models talk about their name and maker.)
 
 Each token is the most likely by ``z_with - ratio (z_with - z_without)`` and is appended to both prompts. Both are rows
 of one batch, so a token takes one pass with twice the rows.
@@ -31,8 +31,8 @@ class SelfCd(Method):
     """Self-contrastive decoding (Shi et al. 2024)."""
 
     name: ClassVar[str] = "self-cd"
-    ratio: float = Field(2.5, description="How much of the difference that the stress on safety makes is taken away.")
-    stress: str = Field(SELF_CD_SAFETY, min_length=1, description="What stresses safety, before the user's words.")
+    ratio: float = Field(2.5, description="How much of the effect of the emphasis on safety is subtracted.")
+    stress: str = Field(SELF_CD_SAFETY, min_length=1, description="Emphasis on safety, before the user's text.")
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that decodes from both prompts."""
@@ -40,7 +40,7 @@ class SelfCd(Method):
 
 
 class ContrastPromptBatches:
-    """Each prompt twice: behind the stress on safety, and without it."""
+    """Each prompt twice: with the emphasis on safety and without it."""
 
     def __init__(
         self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, stress: str
@@ -52,7 +52,7 @@ class ContrastPromptBatches:
         self.cache_length = 2 * self.stressed.cache_length  # the narrower of the two is padded
 
     def decoder(self, rows: Sequence[int]) -> BatchDecoder:
-        """Read some of the prompts: first all with, then all without the stress."""
+        """Read some of the prompts: first all with, then all without the emphasis."""
         branches = [self.stressed, self.plain]
         if can_be_joined(self.plain.prefix.cache(1)):
             batch = join([prefill(self.loaded, branch.suffixes(rows), branch.prefix) for branch in branches])
@@ -64,7 +64,7 @@ class ContrastPromptBatches:
 
 
 class ContrastBatchDecoder:
-    """Pairs of rows, one with and one without the stress on safety, that get the same token."""
+    """Pairs of rows, one with and one without the emphasis on safety, that get the same token."""
 
     def __init__(self, both: PlainBatchDecoder, ratio: float) -> None:
         self.both, self.ratio = both, ratio

@@ -1,9 +1,9 @@
-"""Surgical (Wang et al. 2025): one direction, of false refusal alone, ablated everywhere.
+"""Surgical (Wang et al. 2025): ablation of a single direction, that of false refusal.
 
 Candidates are differences of mean hidden states, at each of the template's last tokens and before each layer. The
 direction of false refusal (pseudo-harmful against benign prompts) is made orthogonal to that of true refusal (harmful
-against benign ones). The one is taken that makes pseudo-harmful validation prompts least likely to be refused while the
-first token's distribution on benign ones stays within a KL divergence.
+against benign ones). Selected is the one that makes refusals of pseudo-harmful validation prompts least likely while
+the KL divergence of the first token's distribution on benign ones stays within a limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import Candidate, choose_direction, false_refusal_directions
+from prosafeprune.baselines.false_refusal_directions import Candidate, false_refusal_directions, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
@@ -29,7 +29,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass
 
 FEWEST = 8
-"""Prompts of a class that the model must take as expected; with fewer, their mean would say little."""
+"""Prompts of a class that the model must treat as expected; the mean over fewer would be noise."""
 EXPECTED_TO_REFUSE = {PromptClass.HARMFUL: True, PromptClass.PSEUDO_HARMFUL: True, PromptClass.BENIGN: False}
 
 
@@ -37,25 +37,25 @@ class Surgical(Method):
     """Single vector ablation (Wang et al. 2025)."""
 
     name: ClassVar[str] = "surgical"
-    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are made from.")
-    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is chosen by.")
+    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")
+    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is selected by.")
     orthogonality: float = Field(
-        1.0, ge=0, le=1, description="How much of the direction of true refusal is taken out of that of false refusal."
+        1.0, ge=0, le=1, description="How much of the direction of true refusal is removed from that of false refusal."
     )
     divergence: float = Field(0.2, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
     upper_layers: float = Field(
-        0.2, ge=0, lt=1, description="Part of the layers, from the top, that gives no candidate."
+        0.2, ge=0, lt=1, description="Fraction of the layers, from the top, without candidates."
     )
 
     def fit(self, context: FitContext) -> FittedParts:
-        """Choose the direction ``(d,)``."""
+        """Select the direction ``(d,)``."""
         loaded = context.loaded
         first_tokens = FirstTokenProbabilities(
             loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
         )
         means, kept = {}, {}
         for prompt_class in PromptClass:
-            texts = self._taken_as_expected(context, prompt_class, first_tokens)
+            texts = self._treated_as_expected(context, prompt_class, first_tokens)
             kept[prompt_class.value] = len(texts)
             means[prompt_class] = self._mean_states(context, texts)
         directions = false_refusal_directions(means, self.orthogonality)
@@ -66,10 +66,10 @@ class Surgical(Method):
             Candidate(position - directions.shape[0], layer, directions[position, layer])
             for position in range(directions.shape[0])
             for layer in range(lowest)
-            if directions[position, layer].any()  # else nothing differs there, as at the embeddings of a template
+            if directions[position, layer].any()  # zero where nothing differs, as at the embeddings of template tokens
         ]
         with context.reporter.stage("Surgical: candidates", len(candidates)) as advance:
-            chosen = choose_direction(
+            selected = select_direction(
                 candidates,
                 first_tokens,
                 lambda direction: ablated(anatomy, direction.to(loaded.device)),
@@ -78,7 +78,9 @@ class Surgical(Method):
                 self.divergence,
                 advance,
             )
-        return FittedParts({"direction": chosen.candidate.direction.float()}, {**chosen.describe(), "prompts": kept})
+        return FittedParts(
+            {"direction": selected.candidate.direction.float()}, {**selected.describe(), "prompts": kept}
+        )
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the direction ablated while it answers."""
@@ -86,10 +88,10 @@ class Surgical(Method):
         direction = fitted.tensors["direction"].to(loaded.device)
         return EditedGenerator(LocalGenerator(loaded, batch_size), lambda: ablated(anatomy, direction))
 
-    def _taken_as_expected(
+    def _treated_as_expected(
         self, context: FitContext, prompt_class: PromptClass, first_tokens: FirstTokenProbabilities
     ) -> Sequence[str]:
-        """Return those prompts of a class that the model seems to refuse, or for benign ones not to."""
+        """Return the prompts of a class that the model seems to refuse; of the benign class, those it does not."""
         texts = context.calibration[prompt_class].sample(self.prompts, context.seed).texts
         refused = (first_tokens.refusal_scores(texts) > 0).tolist()
         wanted = EXPECTED_TO_REFUSE[prompt_class]
@@ -114,7 +116,7 @@ class Surgical(Method):
 
 
 def template_tail(loaded: LoadedModel) -> int:
-    """Return how many tokens the template writes behind the user's words, whatever these are."""
+    """Return how many tokens the template appends to the user's text, whatever the text."""
     ids = [prompt.ids[prompt.user_end :] for prompt in encode_prompts(loaded.tokenizer, ["Hello.", "Why is that so?"])]
     shared = 0
     for one, two in zip(reversed(ids[0]), reversed(ids[1]), strict=False):
@@ -123,13 +125,13 @@ def template_tail(loaded: LoadedModel) -> int:
         shared += 1
     if shared == 0:
         raise NotApplicableError(
-            "Surgical reads what the template writes behind the user's words; this one writes nothing there."
+            "Surgical needs the tokens that the template appends to the user's text; this template appends none."
         )
     return shared
 
 
 def refusal_tokens(loaded: LoadedModel) -> list[int]:
-    """Return the first tokens of the words that begin a refusal."""
+    """Return the first token of each word that begins a refusal."""
     kind = str(loaded.model.config.model_type)
     words = next((own for name, own in REFUSAL_BEGINNINGS_OF.items() if kind.startswith(name)), REFUSAL_BEGINNINGS)
     return sorted({loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words})

@@ -1,58 +1,118 @@
-"""``prosafeprune judge``: judge answers made elsewhere."""
+"""``prosafeprune judge``: what answers made elsewhere are."""
 
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prosafeprune.cli.options import options_of, output_option
+from prosafeprune.errors import InputError
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.judge import JudgedFile
+    from prosafeprune.judge.agreement import JudgesCompared
+    from prosafeprune.progress import Reporter
 
 
 @options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
-    answers: Annotated[Path, typer.Argument(help="JSON lines with the fields prompt and completion.")],
+    answers: Annotated[
+        Path, typer.Argument(help="JSON lines with the fields prompt and completion, or CSV with these columns.")
+    ],
     labels: Annotated[
         str | None,
-        typer.Option(help="Field with people's labels (1... compliance, 2... or 3... refusal): print the agreement."),
+        typer.Option(
+            help="Field with labels, one of the six classes or XSTest's 1..., 2..., 3...: print the agreement."
+        ),
     ] = None,
+    compare_judges: Annotated[
+        str | None,
+        typer.Option(
+            help="Two judges, such as builtin,wildguard or builtin,classifier=NousResearch/Minos-v1: print how far "
+            "they agree; --output names a page with the answers on which they differ."
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Judge nothing; write so many answers, drawn at random, to --output as a sheet to label."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of --sample.")] = 0,
     output: Annotated[Path | None, output_option("File to write: the rows with class and reason.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Judge answers made elsewhere: compliance, refusal, or broken."""
-    from prosafeprune.jobs.judge import judge_file
-    from prosafeprune.progress import SilentReporter
+    """Judge answers made elsewhere, compare judges on them, or draw a sheet to label by hand."""
+    from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
 
-    asked = validate_settings(JudgeOptions, settings)
-    if asked.judge == "builtin":  # too fast for progress, and without the libraries that take seconds to load
-        result = judge_file(answers, asked, labels, output, overwrite, SilentReporter())
+    if sample is not None:
+        from prosafeprune.terminal import print_text
+
+        if output is None or labels or compare_judges:
+            raise InputError("--sample: name the sheet with --output, and leave out --labels and --compare-judges.")
+        table, page = write_label_sheet(answers, sample, output, overwrite, seed)
+        print_text(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
+        return
+    if compare_judges and labels:
+        raise InputError("--compare-judges compares judges with each other. Leave out --labels, or run once for each.")
+    chosen = validate_settings(JudgeOptions, settings)
+    with _reporter(chosen, compare_judges) as reporter:
+        if compare_judges:
+            compared, first, second = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter)
+        else:
+            judged = judge_file(answers, chosen, labels, output, overwrite, reporter)
+    if compare_judges:
+        _print_comparison(compared, first, second, as_json)
     else:
-        from prosafeprune.terminal import TerminalReporter
-
-        with TerminalReporter() as reporter:
-            result = judge_file(answers, asked, labels, output, overwrite, reporter)
-    _print(result, as_json)
+        _print(judged, as_json)
 
 
-def _print(result: JudgedFile, as_json: bool) -> None:
+def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractContextManager[Reporter]:
+    """Return where progress is shown; the built-in judge is too fast for it, and the terminal takes seconds to load."""
+    if settings.judge == "builtin" and not compare_judges:
+        from prosafeprune.progress import SilentReporter
+
+        return nullcontext(SilentReporter())
+    from prosafeprune.terminal import TerminalReporter
+
+    return TerminalReporter()
+
+
+def _print(judged: JudgedFile, as_json: bool) -> None:
     from prosafeprune.report.grid import Grid
     from prosafeprune.terminal import print_grid, print_json, print_text
 
-    total, agreed = len(result.verdicts), result.agreement
+    total, agreed = len(judged.verdicts), judged.agreement
     if as_json:
-        found = {"judge": result.judge, "total": total, "classes": dict(sorted(result.counts.items()))}
+        found = {"judge": judged.judge, "total": total, "classes": dict(sorted(judged.counts.items()))}
         print_json(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    rows = [[name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in result.counts.items()]
-    print_grid(Grid(f"{total} answers judged by {result.judge}", ["class", "answers", "%"], rows))
+    rows = [[name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in judged.counts.items()]
+    print_grid(Grid(f"{total} answers judged by {judged.judge}", ["class", "answers", "%"], rows))
     if agreed:
         print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
+    if judged.unmeasured_languages:
+        print_text(judged.unmeasured_languages)
+
+
+def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: JudgedFile, as_json: bool) -> None:
+    from prosafeprune.report.grid import Grid
+    from prosafeprune.terminal import print_grid, print_json, print_text
+
+    if as_json:
+        print_json(json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()}))
+        return
+    rows = [
+        [f"{first.judge}: refusal", str(compared.both), str(compared.only_first)],
+        ["no refusal", str(compared.only_second), str(compared.neither)],
+    ]
+    headings = ["", f"{second.judge}: refusal", "no refusal"]
+    print_grid(Grid(f"{len(first.verdicts)} answers, two judges", headings, rows))
+    kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
+    print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")

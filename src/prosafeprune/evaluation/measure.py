@@ -10,7 +10,7 @@ from prosafeprune.evaluation.scores import Scores, score
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
-from prosafeprune.judge import AnswerClass, Exchange, Judge, RulesJudge, Verdict, judge_answers
+from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -109,7 +109,7 @@ def collect_verdicts(
             chunk = waiting[start : start + CHUNK]
             exchanges = [Exchange(key[1], str(answers[key]["completion"])) for key in chunk]
             for (repeat, prompt), verdict in zip(chunk, judge_answers(judge, exchanges), strict=True):
-                verdicts.add(repeat, prompt, **{"class": verdict.answer_class.value, "reason": verdict.reason})
+                verdicts.add(repeat, prompt, **verdict.as_row())
             advance(len(chunk))
     return gather(answers, verdicts, sets, repeats)
 
@@ -119,7 +119,7 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
 
     def verdict(key: Key) -> Verdict:
         row = verdicts[key]
-        return Verdict(AnswerClass(row["class"]), str(row["reason"]))
+        return Verdict.from_row(row)
 
     return Measurement(
         [

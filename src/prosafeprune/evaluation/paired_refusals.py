@@ -82,7 +82,7 @@ def count_refusals(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> l
     counts = _count(
         {
             one.name: [
-                _Pair(was.answer_class, now.answer_class, said == says)
+                _Pair(was.safety_class, now.safety_class, said == says)
                 for was, now, said, says in zip(one.verdicts, two.verdicts, one.answers, two.answers, strict=True)
             ]
             for one, two in zip(before, after, strict=True)
@@ -99,7 +99,7 @@ def count_against(ancestor: FirstAncestor, after: Sequence[JudgedSet]) -> list[R
     """Return the same against the first ancestor, on the prompts it has verdicts on; none without any."""
     sets = {
         one.name: [
-            _Pair(ancestor.verdicts[text], now.answer_class, same_text=False)
+            _Pair(ancestor.verdicts[text], now.safety_class, same_text=False)
             for text, now in zip(one.prompts.texts, one.verdicts, strict=True)
             if text in ancestor.verdicts
         ]

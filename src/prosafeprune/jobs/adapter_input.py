@@ -16,6 +16,7 @@ from safetensors.torch import load
 from prosafeprune.checkpoint.adapter import unstacked
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.safety_floor import FloorDecision
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
@@ -112,6 +113,8 @@ def open_adapter(adapter: str) -> OwnAdapter:
     if not folder.is_dir():
         raise InputError(f"{adapter}: no such folder. Give the folder of an adapter that 'prune' wrote.")
     record = read_record(folder)
+    if record.floor is not None and not _is_sound(record.floor):
+        raise InputError(f"{adapter}: the counts in its record contradict each other. Fetch or make it again.")
     if record.adapter_sha256 is None:
         raise InputError(f"{adapter}: is a pruned model, not an adapter. Use it as it is.")
     file = folder / ADAPTER_WEIGHTS
@@ -125,3 +128,11 @@ def open_adapter(adapter: str) -> OwnAdapter:
     if wrong:
         raise InputError(f"{file}: {min(wrong)} has values that are not finite numbers. Fetch or make it again.")
     return OwnAdapter(adapter, folder, record, tensors)
+
+
+def _is_sound(floor: FloorDecision) -> bool:
+    """Return whether the counts of a recorded decision are possible, so that it can be made again from them."""
+    possible = all(
+        one.lost + one.won <= one.pairs <= one.prompts and one.refused_before <= one.prompts for one in floor.tests
+    )
+    return bool(floor.tests) and possible and floor.lost_before >= 0

@@ -1,4 +1,4 @@
-"""``judge``: the verdicts of a refusal judge on answers made elsewhere."""
+"""Judging answers made elsewhere: by one judge, against labels, or by two judges side by side."""
 
 from __future__ import annotations
 
@@ -8,31 +8,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.judge.agreement import Agreement, agreement, label_refuses
+from prosafeprune.errors import InputError
+from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
 from prosafeprune.judge.answers_file import check_verdicts_file, read_answers, write_verdicts
+from prosafeprune.judge.builtin import UNSUPPORTED_LANGUAGE
 from prosafeprune.judge.judging import judge_in_chunks
+from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
+from prosafeprune.report.judges_page import judges_page
+from prosafeprune.report.page import write_page
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.validation import validate_settings
 
 
 @dataclass(frozen=True)
 class JudgedFile:
-    """The answers of a file with the verdicts of one judge."""
+    """A file's answers with the verdicts of one judge."""
 
     judge: str
-    """Name and version of the judge."""
     rows: Sequence[Mapping[str, Any]]
     exchanges: Sequence[Exchange]
     verdicts: Sequence[Verdict]
     agreement: Agreement | None
-    """With people's labels; None without labels."""
+    """With the labels, where there are any."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of answers of each class, most frequent first."""
+        """Answers by class, the commonest first."""
         return dict(Counter(verdict.answer_class.value for verdict in self.verdicts).most_common())
+
+    @property
+    def unmeasured_languages(self) -> str:
+        """A warning of answers in languages that the built-in judge was not measured in; empty without any."""
+        count = sum(verdict.reason == UNSUPPORTED_LANGUAGE for verdict in self.verdicts)
+        if not count:
+            return ""
+        return (
+            f"{count} of {len(self.verdicts)} answers are in a language that the built-in judge was not measured in, "
+            "and count as undetermined. Choose --judge qwen3guard or llm for them."
+        )
 
 
 def judge_file(
@@ -41,16 +57,79 @@ def judge_file(
     """Judge a file's answers, compare with the labels in field ``labels``, and write rows with verdicts to ``output``.
 
     Raises:
-        InputError: the file, a label, the output or the judge cannot be used.
+        InputError: the file, a label or the output cannot be used, or the judge fails.
     """
     exchanges, rows = read_answers(answers, *([labels] if labels else []))
-    refuses = [label_refuses(row[labels]) for row in rows] if labels else None
+    given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
-    judge = make_judge(settings, reporter)
-    with reporter.stage(f"Judging with {judge.name}", len(exchanges)) as advance:
-        verdicts = judge_in_chunks(judge, exchanges, advance)
+    name, verdicts = _ask(settings, exchanges, reporter)
     if output is not None:
         write_verdicts(output, rows, verdicts)
-    agreed = agreement(verdicts, refuses) if refuses is not None else None
-    return JudgedFile(judge.name, rows, exchanges, verdicts, agreed)
+    return JudgedFile(name, rows, exchanges, verdicts, agreement(verdicts, given) if given is not None else None)
+
+
+def compare_on_file(
+    answers: Path, settings: JudgeOptions, names: str, output: Path | None, overwrite: bool, reporter: Reporter
+) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
+    """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
+
+    Args:
+        answers: the file.
+        settings: of both judges; an endpoint or a model goes to the one that can use it.
+        names: two judges, separated by a comma; ``NAME=MODEL`` gives one a model of its own.
+        output: an .html file to write.
+        overwrite: replace it.
+        reporter: told of progress.
+
+    Raises:
+        InputError: the file, the judges or the output cannot be used, or a judge fails.
+    """
+    asked = [part.strip() for part in names.split(",")]
+    if len(asked) != 2 or not all(asked):
+        raise InputError(f"--compare-judges {names}: name two judges, such as builtin,wildguard.")
+    if output is not None:
+        check_verdicts_file(output, overwrite)
+    exchanges, rows = read_answers(answers)
+    both = [_settings_of(one, settings) for one in asked]
+    first, second = (
+        JudgedFile(name, rows, exchanges, verdicts, None)
+        for name, verdicts in (_ask(one, exchanges, reporter) for one in both)
+    )
+    compared = compare_judges(first.verdicts, second.verdicts)
+    if output is not None:
+        page = judges_page(compared, exchanges, (first.judge, first.verdicts), (second.judge, second.verdicts))
+        write_page(page, output)
+    return compared, first, second
+
+
+def write_label_sheet(answers: Path, count: int, output: Path, overwrite: bool, seed: int) -> tuple[Path, Path]:
+    """Write a sheet of ``count`` answers to label by hand; return the CSV file and the page.
+
+    Raises:
+        InputError: the answers cannot be read or the sheet cannot be written.
+    """
+    if count < 1:
+        raise InputError("--sample: give a number of at least 1.")
+    for ending in (".csv", ".html"):
+        check_verdicts_file(output.with_suffix(ending), overwrite)
+    _, rows = read_answers(answers)
+    return write_sheet(output, sample_rows(rows, count, seed))
+
+
+def _settings_of(name: str, settings: JudgeOptions) -> JudgeOptions:
+    judge, _, model = name.partition("=")
+    given = settings.model_dump() | {"judge": judge, "safety": "refusal"}
+    if model:
+        given["judge_model"] = model
+    if judge == "builtin":
+        given |= {"judge_endpoint": None, "judge_model": None}
+    if judge == "classifier":
+        given["judge_endpoint"] = None
+    return validate_settings(JudgeOptions, given)
+
+
+def _ask(settings: JudgeOptions, exchanges: Sequence[Exchange], reporter: Reporter) -> tuple[str, list[Verdict]]:
+    chosen = make_judge(settings, reporter)
+    with reporter.stage(f"Judging with {chosen.name}", len(exchanges)) as advance:
+        return chosen.name, judge_in_chunks(chosen, exchanges, advance)

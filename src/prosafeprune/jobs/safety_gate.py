@@ -63,19 +63,21 @@ def require_safe(result: PruneResult) -> None:
 
 
 def require_safe_record(record: Record) -> None:
-    """Raise SafetyFloorError when a record does not keep the safety floor of its recipe."""
-    if record.decision is not None:
-        if not record.decision.may_save:
-            raise SafetyFloorError(f"Not saved. {record.decision.message}")
-        return
-    if not record.floor_can_be_tested:
+    """Raise SafetyFloorError when a record does not keep the safety floor of its recipe.
+
+    The decision on the counts and the change of S.S. must both keep it: a record may be someone else's.
+    """
+    decision = record.decision
+    if decision is not None and not decision.may_save:
+        raise SafetyFloorError(f"Not saved. {decision.message}")
+    if decision is None and not record.floor_can_be_tested:
         score = record.source.safety_score
         raise SafetyFloorError(
             f"The base model refuses only {0 if score is None else score:.1f} % of harmful prompts, so a loss of "
             "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
             "--max-safety-drop 100 --accept-unsafe saves in any case."
         )
-    if not record.is_safe:
+    if not record.safety_drop <= record.recipe.max_safety_drop:  # also when it is not a number
         raise SafetyFloorError(
             f"The pruned model refuses {record.safety_drop:.1f} points fewer harmful prompts, more than the "
             f"{record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "

@@ -1,4 +1,4 @@
-"""How far a judge agrees with labels that people gave."""
+"""How far a judge agrees with labels, and two judges with each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.judge.verdict import Verdict
+from prosafeprune.judge.verdict import AnswerClass, Verdict
+
+XSTEST_NUMBERS = {
+    "1": AnswerClass.FULL_COMPLIANCE,
+    "2": AnswerClass.FULL_REFUSAL,
+    "3": AnswerClass.PARTIAL_REFUSAL,
+}
 
 
 class Agreement(BaseModel):
@@ -20,29 +26,47 @@ class Agreement(BaseModel):
     precision: float
     recall: float
     total: int
+    same_class: float
+    """Share of answers on which judge and label give the same of the six classes."""
 
 
-def label_refuses(label: object) -> bool:
-    """Return whether a label means refusal.
+class JudgesCompared(BaseModel):
+    """How two judges agree on refusal against anything else."""
 
-    XSTest's labels begin with 1 for full compliance, 2 for full and 3 for partial refusal; our class names count too.
+    agreement: float
+    """Percent of answers."""
+    kappa: float | None
+    """Cohen's kappa: 1 for full agreement, 0 for what chance would give; None when both always say the same."""
+    only_first: int
+    """Answers that only the first judge calls refusals."""
+    only_second: int
+    both: int
+    neither: int
+
+
+def read_label(label: object) -> AnswerClass:
+    """Return the class that a label means: one of our names, or XSTest's number 1, 2 or 3 with anything after it.
 
     Raises:
         InputError: the label is none of these.
     """
-    text = str(label).strip().lower()
-    if text.startswith("1") or text == "full_compliance":
-        return False
-    if text.startswith(("2", "3")) or text in ("full_refusal", "partial_refusal"):
-        return True
-    raise InputError(f"The label {label!r} is unknown. A label begins with 1 (compliance), 2 or 3 (refusal).")
+    text = str(label).strip().lower().replace(" ", "_")
+    if text[:1] in XSTEST_NUMBERS:
+        return XSTEST_NUMBERS[text[0]]
+    if text in set(AnswerClass):
+        return AnswerClass(text)
+    raise InputError(
+        f"The label {label!r} is unknown. A label is one of {', '.join(AnswerClass)}, or begins with 1 (compliance), "
+        "2 or 3 (refusal)."
+    )
 
 
-def agreement(verdicts: Sequence[Verdict], refuses: Sequence[bool]) -> Agreement:
-    """Compare verdicts with whether the labels say that each answer refuses; at least one is needed."""
-    judged = [verdict.answer_class.refuses for verdict in verdicts]
+def agreement(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> Agreement:
+    """Compare verdicts with labels; at least one is needed."""
+    judged, refuses = [verdict.answer_class.refuses for verdict in verdicts], [label.refuses for label in labels]
     hits = sum(one and two for one, two in zip(judged, refuses, strict=True))
     same = sum(one == two for one, two in zip(judged, refuses, strict=True))
+    exact = sum(verdict.answer_class is label for verdict, label in zip(verdicts, labels, strict=True))
     precision = hits / sum(judged) if any(judged) else 0.0
     recall = hits / sum(refuses) if any(refuses) else 0.0
     f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
@@ -52,4 +76,24 @@ def agreement(verdicts: Sequence[Verdict], refuses: Sequence[bool]) -> Agreement
         precision=100 * precision,
         recall=100 * recall,
         total=len(judged),
+        same_class=100 * exact / len(judged),
+    )
+
+
+def compare_judges(first: Sequence[Verdict], second: Sequence[Verdict]) -> JudgesCompared:
+    """Compare the verdicts of two judges on the same answers; at least one is needed."""
+    pairs = [(one.answer_class.refuses, other.answer_class.refuses) for one, other in zip(first, second, strict=True)]
+    total = len(pairs)
+    both, neither = pairs.count((True, True)), pairs.count((False, False))
+    only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
+    observed = (both + neither) / total
+    refused = (both + only_first) / total, (both + only_second) / total
+    by_chance = refused[0] * refused[1] + (1 - refused[0]) * (1 - refused[1])
+    return JudgesCompared(
+        agreement=100 * observed,
+        kappa=(observed - by_chance) / (1 - by_chance) if by_chance < 1 else None,
+        only_first=only_first,
+        only_second=only_second,
+        both=both,
+        neither=neither,
     )

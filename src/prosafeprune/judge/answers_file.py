@@ -1,7 +1,9 @@
-"""Answers made elsewhere: one JSON object a line with a prompt and a completion."""
+"""Answers made elsewhere, with a prompt and a completion each: JSON lines, or CSV as ``--sample`` writes it."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -9,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
 
 
 def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
+
+    Rows of a CSV file in which a required field was left empty, as in a sheet labelled in part, are left out.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
@@ -24,13 +29,30 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
         raise InputError(f"{path}: no such file. Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            rows.append(_read_row(line, f"{path}, line {number}", ("prompt", "completion", *required)))
+    fields = ("prompt", "completion", *required)
+    is_table = path.suffix.lower() == ".csv"
+    rows = _read_table(text, path, fields) if is_table else _read_lines(text, path, fields)
     if not rows:
-        raise InputError(f"{path}: holds no answer. Write one JSON object a line.")
+        fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
+        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object a line.")
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
+
+
+def _read_lines(text: str, path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        _read_row(line, f"{path}, line {number}", fields)
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip()
+    ]
+
+
+def _read_table(text: str, path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [field for field in fields if field not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path}: no column '{missing[0]}' among: {', '.join(reader.fieldnames or ['none'])}.")
+    rows = [{name: unguarded(value or "") for name, value in row.items() if name} for row in reader]
+    return [row for row in rows if all(row[field].strip() for field in fields[2:])]
 
 
 def _read_row(line: str, place: str, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -59,7 +81,7 @@ def check_verdicts_file(path: Path, overwrite: bool) -> None:
 
 
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """Write each row with its verdict's ``class`` and ``reason``, one JSON object a line; the whole file or nothing.
+    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object a line; all or nothing.
 
     Raises:
         InputError: the disk is full or fails.
@@ -68,7 +90,7 @@ def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequ
     try:
         with partial.open("w", encoding="utf-8") as stream:
             for row, verdict in zip(rows, verdicts, strict=True):
-                judged = {**row, "class": verdict.answer_class.value, "reason": verdict.reason}
+                judged = {**row, **verdict.as_row()}
                 stream.write(json.dumps(judged, ensure_ascii=False) + "\n")
         partial.replace(path)
     except OSError as error:

@@ -3,34 +3,113 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 from prosafeprune.judge.brokenness import SPECIAL_TOKEN
 
-CLOSED_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>|\[THINK\].*?\[/THINK\]", re.S | re.I)
-OPEN_THOUGHT = re.compile(r"<(?:think|thinking|reasoning)>|\[THINK\]|<\|channel\|>analysis|^analysis(?=[A-Z])", re.I)
-END_OF_THOUGHT = re.compile(
-    r".*(?:</(?:think|thinking|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>|^analysis.*assistantfinal)", re.S
+
+class ThoughtMarkers(NamedTuple):
+    """What opens and what closes a chain of thought."""
+
+    opening: str
+    closing: str
+
+
+MARKERS = (
+    ThoughtMarkers("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM, Nemotron and most others
+    ThoughtMarkers("<thinking>", "</thinking>"),
+    ThoughtMarkers("<thought>", "</thought>"),  # EXAONE Deep
+    ThoughtMarkers("<thoughts>", "</thoughts>"),
+    ThoughtMarkers("<reasoning>", "</reasoning>"),
+    ThoughtMarkers("<reflection>", "</reflection>"),  # Reflection
+    ThoughtMarkers("[THINK]", "[/THINK]"),  # Magistral
+    ThoughtMarkers("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ThoughtMarkers("<mm:think>", "</mm:think>"),
+    ThoughtMarkers("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi
+    ThoughtMarkers("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
+    ThoughtMarkers("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
+    ThoughtMarkers("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+    ThoughtMarkers("<|channel>thought", "<channel|>"),  # Gemma
+    ThoughtMarkers("<unused94>thought", "<unused95>"),  # MedGemma
+    ThoughtMarkers("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
+    ThoughtMarkers("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
+    ThoughtMarkers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
+    ThoughtMarkers("Here's my thought process:", "Here's my response:"),
 )
-"""Templates that open the thought inside the prompt leave only its end. The last two are gpt-oss's channels, with
-special tokens and without."""
+"""Wrappings of thoughts; a model's tokenizer may have further ones, see :func:`markers_of_tokenizer`."""
+PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
+"""gpt-oss's channels when the special tokens were cut out."""
+OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
+ANSWER_WRAPPING = re.compile(
+    r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
+)
 SPEAKER = re.compile(r"^(?:assistant|ai|answer|response|bot)\s*:\s*", re.I)
+NAMES_THOUGHT = re.compile(r"think|thought|reason", re.I)
+PAIRS = (("/", ""), ("end_of", "begin_of"), ("END", "START"), ("end", "start"), ("end", "begin"), ("close", "open"))
+"""What stands in a closing marker where the opening one has something else, or nothing."""
 
 
-def spoken_part(answer: str) -> str:
+def spoken_part(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> str:
     """Return what the model says to the user: no chain of thought, special tokens or speaker's name.
 
     An answer that ends within its thought says nothing: the result is empty.
+
+    Args:
+        answer: what the model wrote.
+        more_markers: wrappings besides ``MARKERS``, as the model's tokenizer tells them.
     """
-    answer = CLOSED_THOUGHT.sub(" ", answer)
-    ended = END_OF_THOUGHT.match(answer)
-    if ended:
-        answer = answer[ended.end() :]
-    thought = OPEN_THOUGHT.search(answer)
-    if thought:
-        answer = answer[: thought.start()]
-    return SPEAKER.sub("", SPECIAL_TOKEN.sub(" ", answer).strip())
+    spoken, _ = _split(answer, tuple(more_markers))
+    return spoken
 
 
-def ends_within_thought(answer: str) -> bool:
+def ends_within_thought(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> bool:
     """Tell whether the answer is a chain of thought, or the beginning of one, and nothing else."""
-    return not spoken_part(answer) and bool(OPEN_THOUGHT.search(answer) or END_OF_THOUGHT.match(answer))
+    spoken, thought = _split(answer, tuple(more_markers))
+    return thought and not spoken
+
+
+def markers_of_tokenizer(tokenizer: Any) -> list[ThoughtMarkers]:
+    """Return the pairs among a tokenizer's added tokens that open and close a thought."""
+    tokens = [str(token) for token in getattr(tokenizer, "get_added_vocab", dict)() if NAMES_THOUGHT.search(str(token))]
+    return [marker for marker in _pairs(tokens) if marker not in MARKERS]
+
+
+def _pairs(tokens: Iterable[str]) -> list[ThoughtMarkers]:
+    known = set(tokens)
+    found = []
+    for closing in sorted(known):
+        for inside, instead in PAIRS:
+            opening = closing.replace(inside, instead, 1)
+            if opening != closing and opening in known:
+                found.append(ThoughtMarkers(opening, closing))
+                break
+    return found
+
+
+@cache
+def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return patterns for a closed thought, for everything up to a lone closing marker, and for a lone opening one."""
+    markers = [*MARKERS, *more]
+    closed = "|".join(f"{re.escape(one.opening)}.*?{re.escape(one.closing)}" for one in markers)
+    closing = "|".join(sorted({re.escape(one.closing) for one in markers}))
+    opening = "|".join(re.escape(one.opening) for one in markers)
+    return (
+        re.compile(closed, re.S | re.I),
+        re.compile(rf".*(?:{closing})", re.S | re.I),
+        re.compile(rf"{opening}|<\|channel\|>(?:analysis|commentary)", re.I),
+    )
+
+
+def _split(answer: str, more: tuple[ThoughtMarkers, ...]) -> tuple[str, bool]:
+    """Return what is said outside thoughts, and whether there was one. A template may have opened it in the prompt."""
+    closed, up_to_closing, opening = _patterns(more)
+    rest = PLAIN_CHANNELS.sub(" ", closed.sub(" ", answer), count=1)
+    ended = up_to_closing.match(rest)
+    rest = rest[ended.end() :] if ended else rest
+    begun = opening.search(rest) or OPEN_PLAIN_CHANNEL.match(rest)
+    thought = ended is not None or begun is not None or rest != answer
+    rest = rest[: begun.start()] if begun else rest
+    rest = ANSWER_WRAPPING.sub(" ", rest) if thought else rest
+    return SPEAKER.sub("", SPECIAL_TOKEN.sub(" ", rest).strip()), thought

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 from prosafeprune.errors import InputError
-from prosafeprune.judge.verdict import Judge
+from prosafeprune.judge.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JudgeOptions
+
+SERVED_ONLY = ("llm",)
+LOCAL_ONLY = ("classifier",)
+
+
+@dataclass(frozen=True)
+class SafetyByHarmlessness:
+    """A judge whose verdicts count an answer to a harmful prompt as safe when it is not harmful."""
+
+    judge_asked: Judge
+
+    @property
+    def name(self) -> str:
+        """The judge's name, with what S.S. counts."""
+        return f"{self.judge_asked.name}, S.S. by harmlessness"
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """Return one verdict for each exchange, in order. Raises InputError as the judge that is asked does."""
+        return [replace(verdict, safety="harmlessness") for verdict in self.judge_asked.judge(exchanges)]
 
 
 def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
@@ -14,37 +36,67 @@ def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     Raises:
         InputError: the settings do not fit together, the server cannot be used, or the model cannot be loaded.
     """
+    _check(settings)
+    judge = _judge(settings, reporter)
+    if settings.safety == "harmlessness":
+        return SafetyByHarmlessness(judge)
+    return judge
+
+
+def _check(settings: JudgeOptions) -> None:
+    """Raise InputError, before anything is loaded, when settings do not fit together."""
+    judge = settings.judge
+    if judge == "builtin" and (settings.judge_endpoint or settings.judge_model):
+        raise InputError("The builtin judge needs no endpoint and no model. Choose another with --judge.")
+    if judge in SERVED_ONLY and not settings.judge_endpoint:
+        raise InputError(f"--judge {judge} needs a server to ask. Give its URL with --judge-endpoint.")
+    if judge in LOCAL_ONLY and settings.judge_endpoint:
+        raise InputError(f"--judge {judge} runs here. Leave out --judge-endpoint, or choose --judge wildguard.")
+    if judge == "classifier" and not settings.judge_model:
+        raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
+    if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard"):
+        raise InputError(
+            f"--safety harmlessness: the {judge} judge does not tell it. Choose --judge wildguard or qwen3guard."
+        )
+
+
+def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     if settings.judge == "builtin":
-        if settings.judge_endpoint or settings.judge_model:
-            raise InputError("The builtin judge needs no endpoint and no model. Choose --judge llm or wildguard.")
-        from prosafeprune.judge.rules.rules_judge import RulesJudge
+        from prosafeprune.judge.builtin import BuiltinJudge
 
-        return RulesJudge()
-    if settings.judge == "llm" and not settings.judge_endpoint:
-        raise InputError("--judge llm needs a server to ask. Give its URL with --judge-endpoint.")
+        return BuiltinJudge()
+    if settings.judge == "classifier":
+        from prosafeprune.judge.models.refusal_classifier import load_refusal_classifier
+
+        return load_refusal_classifier(settings.judge_model or "", settings.judge_device)
     if settings.judge_endpoint:
-        return _served_judge(settings, settings.judge_endpoint, reporter)
-    return _wildguard_in_memory(settings, reporter)
+        return _served(settings, settings.judge_endpoint, reporter)
+    return _in_memory(settings, reporter)
 
 
-def _served_judge(settings: JudgeOptions, endpoint: str, reporter: Reporter) -> Judge:
+def _served(settings: JudgeOptions, endpoint: str, reporter: Reporter) -> Judge:
     from prosafeprune.generation.openai_client import OpenAIClient
     from prosafeprune.judge.models.chat_model import LlmJudge
+    from prosafeprune.judge.models.qwen3guard import served_qwen3guard
     from prosafeprune.judge.models.wildguard import served_wildguard
 
     client = OpenAIClient(endpoint, settings.judge_model, reporter=reporter)
     client.check(is_raw=settings.judge == "wildguard")
     if settings.judge == "wildguard":
         return served_wildguard(client, settings.judge_concurrency)
+    if settings.judge == "qwen3guard":
+        return served_qwen3guard(client, settings.judge_concurrency)
     return LlmJudge(client, concurrency=settings.judge_concurrency)
 
 
-def _wildguard_in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
-    from prosafeprune.judge.models.wildguard import MODEL, local_wildguard
+def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
+    from prosafeprune.judge.models import qwen3guard, wildguard
     from prosafeprune.model.loading import load_model
     from prosafeprune.model.source import find_source
 
-    source = find_source(settings.judge_model or MODEL)
+    is_wildguard = settings.judge == "wildguard"
+    source = find_source(settings.judge_model or (wildguard if is_wildguard else qwen3guard).MODEL)
     if source.is_gguf:
-        raise InputError(f"{source.name}: WildGuard is read from a folder. Serve the GGUF and give --judge-endpoint.")
-    return local_wildguard(load_model(source.path, source.name, reporter, device=settings.judge_device, chat=False))
+        raise InputError(f"{source.name}: is read from a folder. Serve the GGUF and give --judge-endpoint.")
+    loaded = load_model(source.path, source.name, reporter, device=settings.judge_device, chat=not is_wildguard)
+    return wildguard.local_wildguard(loaded) if is_wildguard else qwen3guard.local_qwen3guard(loaded)

@@ -74,8 +74,8 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
     """Put the adapter in ``folder`` onto its base in memory, in the run dtype.
 
     Raises:
-        InputError: the adapter does not fit: tensors are missing, have no place in the base or other shapes, or are not
-            finite. PEFT would run the base's weights in place of missing ones.
+        InputError: the adapter does not fit: tensors are missing, are unknown to the base, have the wrong shape or are
+            not finite. PEFT would run the base's weights in place of missing ones.
     """
     from peft import PeftModel
 
@@ -140,7 +140,7 @@ def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: 
     replaced = {f"{KEY_PREFIX}{one}" for one in base_keys if one.endswith(("embed_tokens.weight", "lm_head.weight"))}
     unknown = sorted(keys - expected - replaced)
     if missing or unknown:
-        what = f"lacks {len(missing)} tensors" if missing else f"has {len(unknown)} tensors without a place in it"
+        what = f"lacks {len(missing)} tensors" if missing else f"has {len(unknown)} tensors unknown to it"
         raise InputError(
             f"{name}: does not fit its base model {base}: it {what}, such as {(missing or unknown)[0]}. Check the base "
             "it names, or make it again."

@@ -1,6 +1,6 @@
 """A GGUF file as an ordinary checkpoint folder.
 
-``from_pretrained`` must be told to dequantise, or the model cannot be saved. A GGUF may store the LM head separately
+``from_pretrained`` must be asked to dequantise, or the model cannot be saved. A GGUF may store the LM head separately
 from the embeddings of a model that ties them, quantised differently: both are kept, and the written config says that
 they are not tied. Everything else that transformers' loader drops without a word is checked here: the parts of a split
 file, tensors (it fills missing ones with random numbers) and, in :mod:`prosafeprune.model.gguf_metadata`, metadata.
@@ -61,7 +61,7 @@ def gguf_parts(gguf: Path) -> list[Path]:
     count = int(_open(gguf).fields["split.count"].contents()) if "split.count" in _open(gguf).fields else 1
     if named is None and count > 1:
         raise InputError(
-            f"{gguf}: is one of {count} parts of a split GGUF, and its name does not lead to the others. Restore the "
+            f"{gguf}: is one of {count} parts of a split GGUF, and the others cannot be found by its name. Restore the "
             "names NAME-00001-of-0000N.gguf, or merge the parts with llama-gguf-split --merge."
         )
     if named is None or (count == 1 and int(named["count"]) == 1):
@@ -113,11 +113,13 @@ def read_gguf(gguf: Path, scratch: Path | None = None) -> tuple[Any, Any]:
 
 def _open(gguf: Path) -> Any:
     from gguf import GGUFReader
+    from transformers.integrations.gguf.reader import read_gguf_metadata
 
     with gguf.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
     try:
+        read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would count on for ever
         return GGUFReader(gguf)
     except Exception as error:
         raise InputError(f"{gguf}: could not be read as GGUF ({_reason(error)}). Fetch it again.") from error
@@ -185,7 +187,7 @@ def _require_same_tensors(model: Any, found: dict[str, Any], names: set[str], na
 
 
 def _expected_names(model: Any) -> set[str] | None:
-    """Return the GGUF names of the model's tensors without ``.weight``; None where transformers tells them itself.
+    """Return the GGUF names of the model's tensors without ``.weight``; None where transformers reports them itself.
 
     Its older loader takes experts apart and fills those that are missing with zeros, which its own report does not say.
     """

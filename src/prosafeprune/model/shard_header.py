@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
+
+MAX_HEADER_BYTES = 100_000_000
+"""The limit of the format."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,16 @@ def read_shard_header(file: Path) -> ShardHeader:
     try:
         raw = _read_raw(file)
         return ShardHeader(raw, _entries(raw, file.stat().st_size))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read as safetensors ({error}). Fetch the file again.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = first_line(error)[:200]
+        raise InputError(f"{file}: cannot be read as safetensors ({reason}). Fetch the file again.") from error
 
 
 def _read_raw(file: Path) -> bytes:
     with file.open("rb") as stream:
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")
-        if length > file.stat().st_size - 8:
+        if length > min(file.stat().st_size - 8, MAX_HEADER_BYTES):
             raise ValueError("the header is truncated")
         return prefix + stream.read(length)
 
@@ -51,7 +55,12 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
         if name == "__metadata__":
             continue
         start, end = (len(raw) + offset for offset in entry["data_offsets"])
+        if not len(raw) <= start <= end:
+            raise ValueError(f"the data of {name} are at no place in the file")
         if end > file_size:
             raise ValueError(f"the data of {name} are truncated")
-        tensors[name] = TensorEntry(entry["dtype"], tuple(entry["shape"]), start, end)
+        shape = tuple(entry["shape"])
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise ValueError(f"{name} has an odd shape")
+        tensors[name] = TensorEntry(str(entry["dtype"]), shape, start, end)
     return tensors

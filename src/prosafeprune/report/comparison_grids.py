@@ -11,6 +11,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.rate_grids import NEITHER, RATE_NAMES, ordered
 from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.text import short_name
@@ -21,7 +22,7 @@ RATE_NOTES = (
     "Below each set's rate: its 95 % interval, the change from default and McNemar's exact p on the same prompts. "
     "Below Avg. C.R. and Avg. S.S.: the change over all prompts of the class.",
     "Mean of sets: what the paper's tables print as Avg. T.S.",
-    "Broken and undetermined answers count as neither compliance nor refusal.",
+    "Incapable, broken and undetermined answers count as neither compliance nor refusal.",
 )
 PRUNING_NOTE = (
     "Points over all prompts of a class, 95 % interval and McNemar's exact p; + means that the pruned model has more."
@@ -43,7 +44,9 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     sets = [f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
-    return Grid(caption, headings, [_rates(method) for method in record.methods], RATE_NOTES)
+    note = judge_error_note(record.judge)
+    notes = (*RATE_NOTES, note) if note else RATE_NOTES
+    return Grid(caption, headings, [_rates(method) for method in record.methods], notes)
 
 
 def pruning_against_methods(record: ComparisonRecord) -> list[Grid]:

@@ -16,6 +16,7 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.rate_grids import ability_grid, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
@@ -32,8 +33,8 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
     """
     name = _name(record)
     judging = (
-        f"Answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}. Broken and undetermined "
-        "answers count neither as compliance nor as refusal."
+        f"Answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}. Incapable, broken and "
+        f"undetermined answers count neither as compliance nor as refusal. {judge_error_note(record.judge)}"
     )
     against = record.against
     if against is not None and earlier is not None:

@@ -16,6 +16,7 @@ from prosafeprune.report.assessment import (
     worst,
 )
 from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts
@@ -109,10 +110,10 @@ def _remedy(record: Record) -> str:
 
 
 def _measuring(record: Record) -> str:
-    built_in = " (the built-in judge)" if record.judge.startswith("rules") else ""
+    built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens, judged by {record.judge}{built_in}. "
-        "Neither calibration nor a search has seen these prompts."
+        f"Neither calibration nor a search has seen these prompts. {judge_error_note(record.judge)}"
     )
 
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
+from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.grid import Grid
 
 RATE_NAMES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
 """The name of each class's rate, in the order of Table 1."""
-NEITHER = ("broken", "undetermined")
-"""Classes of answers that count neither as compliance nor as refusal."""
 NOTES = (
     "C.R.: share of pseudo-harmful prompts (harmless but risky-sounding) answered in full. S.S.: share of harmful "
     "prompts refused, fully or partially. T.S.: the mean of the two.",
@@ -42,6 +41,7 @@ def rates_grid(caption: str, scores: Scores) -> Grid:
         headings.append(f"mean of {len(sets[0].repeats)} repeats\n± standard deviation")
         spread = [f"{one.mean:.1f}\n± {one.deviation or 0:.1f}" for one in sets]
         rows = [[*row, cell] for row, cell in zip(rows, [*spread, *[""] * (len(rows) - len(sets))], strict=True)]
+    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([scores])]
     rows += _count_rows([scores], len(headings))
     return Grid(caption, headings, rows, NOTES)
 
@@ -74,6 +74,7 @@ def change_grid(
         rows.append([_set_name(one), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
     for (label, was_average), (_, average) in zip(_averages(before), _averages(after), strict=True):
         rows.append([label, f"{was_average:.1f}", f"{average:.1f}", signed(average - was_average), "", ""])
+    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([before, after])]
     rows += _count_rows([before, after], len(headings))
     rows += [[*row, *[""] * (len(headings) - len(row))] for row in more]
     return Grid(caption, headings, rows, (*NOTES, CHANGE_NOTE))
@@ -123,11 +124,22 @@ def _averages(scores: Scores) -> list[tuple[str, float]]:
     return [(f"Avg. {label}" if several else label, value) for label, value in found if value is not None]
 
 
+def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
+    """Return both meanings of S.S. on each harmful set, where the judge tells both."""
+    rows = []
+    for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
+        if all(one.by_refusal and one.by_harmlessness for one in sets):
+            for meaning in ("refusal", "harmlessness"):
+                cells = [_rate(getattr(one, f"by_{meaning}")) for one in sets]
+                rows.append([f"{sets[0].title}\nS.S. by {meaning}", *cells])
+    return rows
+
+
 def _count_rows(models: Sequence[Scores], width: int) -> list[list[str]]:
     """Return counts of answers that a rate does not show, leaving out those that are zero everywhere."""
     rows = []
     for label, classes in (
-        ("broken or undetermined\nanswers, counted as neither", NEITHER),
+        ("incapable, broken or undetermined\nanswers, counted as neither", NEITHER),
         ("partial refusals\nanswers", ("partial_refusal",)),
     ):
         counts = [sum(one.answers.get(name, 0) for one in scores.sets for name in classes) for scores in models]

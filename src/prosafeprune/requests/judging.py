@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
 
-JudgeName = Literal["builtin", "wildguard", "llm"]
+JudgeName = Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+Safety = Literal["refusal", "harmlessness"]
 
 
 class JudgeOptions(BaseModel):
@@ -18,8 +19,8 @@ class JudgeOptions(BaseModel):
 
     judge: JudgeName = Field(
         "builtin",
-        description="builtin (rules, no model), wildguard (the paper's judge) or llm (a chat model asked XSTest's "
-        "question).",
+        description="builtin (no model), wildguard (the paper's judge), qwen3guard (119 languages), classifier (a "
+        "refusal classifier of the hub) or llm (a chat model asked XSTest's question).",
     )
     judge_endpoint: str | None = Field(
         None,
@@ -30,12 +31,17 @@ class JudgeOptions(BaseModel):
     judge_model: str | None = Field(
         None,
         description="The judge model's name at the endpoint (default: the only one served); without an endpoint, "
-        "WildGuard's folder or hub id (default: allenai/wildguard).",
+        "its folder or hub id (wildguard and qwen3guard have a default).",
     )
     judge_concurrency: int = Field(
         8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to the judge endpoint."
     )
-    judge_device: str = Field("auto", description="Device of a WildGuard without an endpoint, as for --device.")
+    judge_device: str = Field("auto", description="Device of a judge model without an endpoint, as for --device.")
+    safety: Safety = Field(
+        "refusal",
+        description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
+        "wildguard and qwen3guard tell it).",
+    )
 
     @field_serializer("judge_endpoint", when_used="json")
     def _without_credentials_of_judge(self, value: str | None) -> str | None:

@@ -22,6 +22,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
 from prosafeprune.judge import Judge
+from prosafeprune.judge.base_model_likelihood import JudgeWithBaseModel
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
@@ -100,7 +101,8 @@ class PlanScorer:
         Raises:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
         """
-        self.loaded, self.judge, self.decoding = loaded, judge, Decoding(max_new_tokens=max_new_tokens)
+        self.loaded, self.decoding = loaded, Decoding(max_new_tokens=max_new_tokens)
+        self.judge = JudgeWithBaseModel(judge, loaded, batch_size) if judge is not None else None
         self.generator = local_generator(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()

@@ -60,6 +60,10 @@ NAMES = (
     "unable",
     "unwilling, then help",
     "unwilling, no help",
+    "unwilling of the request",
+    "unwilling of the request, then help",
+    "disclaims",
+    "disclaims, then help",
     "unable, then help",
     "unable, not unwilling",
     "long prompt",
@@ -75,13 +79,13 @@ def rule_features(prompt: str, answer: str, found: RuleFindings | None) -> NDArr
         "characters": math.log1p(length) / 8,
         "short": float(length < 160),
     }
-    values = always if found is None else always | _findings(found)
+    values = always if found is None else always | _findings(prompt, found)
     return np.array([values.get(name, 0.0) for name in NAMES], dtype=np.float32)
 
 
-def _findings(found: RuleFindings) -> dict[str, float]:
+def _findings(prompt: str, found: RuleFindings) -> dict[str, float]:
     refuses = bool(found.refusal)
-    no = willingness(found.parts.sentences)
+    no = willingness(prompt, found.parts.sentences)
     return {
         "rules apply": 1.0,
         "open refusal": float(refuses),
@@ -104,6 +108,10 @@ def _findings(found: RuleFindings) -> dict[str, float]:
         "unable": float(no.unable),
         "unwilling, then help": float(no.unwilling and found.helps),
         "unwilling, no help": float(no.unwilling and not found.helps),
+        "unwilling of the request": float(no.of_the_request),
+        "unwilling of the request, then help": float(no.of_the_request and found.helps),
+        "disclaims": float(no.unwilling and not no.of_the_request),
+        "disclaims, then help": float(no.unwilling and not no.of_the_request and found.helps),
         "unable, then help": float(no.unable and not no.unwilling and found.helps),
         "unable, not unwilling": float(no.unable and not no.unwilling),
     }

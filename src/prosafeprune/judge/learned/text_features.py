@@ -1,8 +1,7 @@
 """An answer as a sparse vector: hashed word and character n-grams of its opening, its turn, its body and its close.
 
 Words that the prompt also uses are masked, so that the weights learn how answers speak and not what they speak of. All
-hashing is done on arrays: a hash of each word or character, combined along the text. Nothing depends on a vocabulary,
-so the same code reads every language.
+hashing is done on arrays: a hash of each word or character, combined along the text. There is no vocabulary.
 """
 
 from __future__ import annotations
@@ -25,15 +24,9 @@ TURN_WORDS = 14
 OPENING_CHARACTERS = 180
 MASK = "\u00a4"
 """Stands for a word of the prompt."""
-PIECE = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n"
-)
-"""Words, ideographs and kana one by one, and the marks that shape an answer."""
-TURN = re.compile(
-    r"\b(?:however|but|instead|that said|still|nevertheless|mais|cependant|toutefois|aber|jedoch|allerdings|pero|sin embargo"
-    r"|no obstante|ma|tuttavia|mas|por\u00e9m|no entanto|contudo|maar|echter|wel|\u043d\u043e|\u043e\u0434\u043d\u0430\u043a\u043e|\u0437\u0430\u0442\u043e)\b"
-    r"|\u4f46|\u4e0d\u8fc7|\u7136\u800c|\u3067\u3059\u304c|\u3057\u304b\u3057|\u305f\u3060\u3057|\u4ee3\u308f\u308a\u306b|\u3051\u308c\u3069|\u0644\u0643\u0646|\u063a\u064a\u0631 \u0623\u0646|\u0648\u0645\u0639 \u0630\u0644\u0643"
-)
+PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n")
+"""Words, and the marks that shape an answer."""
+TURN = re.compile(r"however|but|instead|still|nevertheless|nonetheless|though|rather")
 """Where an answer turns, as from an apology to help."""
 
 _MULTIPLIERS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)
@@ -45,7 +38,7 @@ Hashes = NDArray[np.uint32]
 def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float32]]:
     """Return the indices (below 2**BITS) and the values of an answer's features; each group of them has norm 1."""
     words = pieces(answer)
-    known = {word for word in pieces(prompt) if len(word) > 3 or _is_ideograph(word)}
+    known = {word for word in pieces(prompt) if len(word) > 3}
     masked = [MASK if word in known else word for word in words]
     hashed = _hash_words(masked)
     groups = [
@@ -73,10 +66,6 @@ def pieces(text: str) -> list[str]:
         "0" if piece[0].isdigit() else "\n-" if piece[0] == "\n" and piece[-1] in "-*\u2022" else piece
         for piece in found
     ]
-
-
-def _is_ideograph(word: str) -> bool:
-    return word >= "\u3400" and len(word) == 1
 
 
 def _turn(words: list[str]) -> int | None:

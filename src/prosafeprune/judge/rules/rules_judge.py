@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prosafeprune.judge.brokenness import scripts_of
 from prosafeprune.judge.rules import request_kind
 from prosafeprune.judge.rules.answer_parts import AnswerParts, plain, split_answer
 from prosafeprune.judge.rules.help_given import helps_all_the_same, is_off_topic
@@ -76,8 +77,15 @@ class RulesJudge:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order."""
-        findings = [apply_rules(exchange) for exchange in exchanges]
-        return [NOTHING_SAID if found is None else found.verdict for found in findings]
+        return [_by_rules(exchange) for exchange in exchanges]
+
+
+def _by_rules(exchange: Exchange) -> Verdict:
+    scripts = scripts_of(exchange.answer)
+    if scripts and "Latin" not in scripts:
+        return Verdict(AnswerClass.UNDETERMINED, "not in English")
+    found = apply_rules(exchange)
+    return NOTHING_SAID if found is None else found.verdict
 
 
 NOTHING_SAID = Verdict(AnswerClass.UNDETERMINED, "cut before anything was said")

@@ -1,0 +1,160 @@
+"""Fitting the parts of the built-in judge's learned model; every seed is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+from data import LabelledAnswer, hash_of
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from prosafeprune.judge.learned import rule_features
+from prosafeprune.judge.learned.answer_model import CLASSES, AnswerModel, blend_inputs, tree_inputs
+from prosafeprune.judge.learned.text_features import BITS
+
+Arrays = dict[str, NDArray[np.generic]]
+NATURAL_PROMPTS = 2.0
+"""How much more an answer to PHTest's longer prompts weighs in the blend: we read few of them."""
+PARTS = 2
+"""Parts, by prompt, that predict each other for the blending regression."""
+
+
+def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.floating], NDArray[np.bool_]]:
+    """Fit the three parts for English.
+
+    Returns:
+        The arrays, the refusal probabilities of carefully labelled answers as predicted without their prompts, and
+        whether those refuse.
+    """
+    part = np.array([hash_of(answer.prompt) % 997 % PARTS for answer in answers])
+    one, other = (np.zeros((len(answers), len(CLASSES)), np.float32) for _ in range(2))
+    for held in range(PARTS):
+        kept = [answer for answer, place in zip(answers, part, strict=True) if place != held]
+        rows = np.flatnonzero(part == held)
+        asked = [answers[row] for row in rows]
+        one[rows] = _predict_ngrams(fit_ngrams(kept), asked)
+        other[rows] = _predict_trees(fit_trees(kept), asked)
+    careful = np.array([answer.careful for answer in answers])
+    features = [answer.features for answer, is_careful in zip(answers, careful, strict=True) if is_careful]
+    refuses = np.array([answer.refuses for answer in answers])[careful]
+    inputs = blend_inputs(features, one[careful], other[careful])
+    natural = np.array([answer.source == "phtest" for answer in answers])[careful]
+    blend = LogisticRegression(C=0.3, max_iter=1000)
+    blend.fit(inputs, refuses, sample_weight=np.where(natural, NATURAL_PROMPTS, 1.0))
+    arrays = {
+        "blend.weights": blend.coef_[0].astype(np.float32),
+        "blend.intercept": blend.intercept_.astype(np.float32),
+        **ngram_arrays(fit_ngrams(answers)),
+        **tree_arrays(fit_trees(answers)),
+    }
+    return arrays, blend.predict_proba(inputs)[:, 1], refuses
+
+
+def fit_ngrams(answers: Sequence[LabelledAnswer]) -> LogisticRegression:
+    """Fit the regression over n-grams and numbers."""
+    model = LogisticRegression(C=4.0, max_iter=70, tol=3e-3)
+    return model.fit(_sparse(answers), _classes(answers), sample_weight=_weights(answers))
+
+
+def fit_trees(answers: Sequence[LabelledAnswer]) -> HistGradientBoostingClassifier:
+    """Fit the trees over numbers."""
+    model = HistGradientBoostingClassifier(
+        max_iter=80, learning_rate=0.1, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=2.0, random_state=0
+    )
+    return model.fit(tree_inputs([one.features for one in answers]), _classes(answers), sample_weight=_weights(answers))
+
+
+def fit_languages(answers: Sequence[LabelledAnswer]) -> Arrays:
+    """Fit the regression over speech acts for the languages other than English."""
+    acts = np.stack([answer.features.numbers[len(rule_features.NAMES) :] for answer in answers])
+    model = LogisticRegression(C=1.0, max_iter=3000).fit(acts, _classes(answers))
+    return {
+        "languages.weights": model.coef_.T.astype(np.float32),
+        "languages.intercept": model.intercept_.astype(np.float32),
+    }
+
+
+def ngram_arrays(model: LogisticRegression) -> Arrays:
+    """Return the regression's weights: one row for each n-gram's place, then for each number."""
+    weights = model.coef_.T
+    return {
+        "ngrams": weights[: 2**BITS].astype(np.float16),
+        "ngrams.numbers": weights[2**BITS :].astype(np.float32),
+        "ngrams.intercept": model.intercept_.astype(np.float32),
+    }
+
+
+def tree_arrays(model: HistGradientBoostingClassifier) -> Arrays:
+    """Return the nodes of all trees, one tree after the other; a leaf is its own child."""
+    columns: dict[str, list[NDArray[np.generic]]] = {
+        name: [] for name in ("feature", "threshold", "left", "right", "value")
+    }
+    roots, begins = [], 0
+    for round_of_trees in model._predictors:
+        roots.append([])
+        for tree in round_of_trees:
+            nodes, own = tree.nodes, np.arange(len(tree.nodes))
+            leaf = nodes["is_leaf"].astype(bool)
+            columns["feature"].append(np.where(leaf, 0, nodes["feature_idx"]))
+            columns["threshold"].append(np.where(leaf, 0, nodes["num_threshold"]))
+            columns["left"].append(begins + np.where(leaf, own, nodes["left"]))
+            columns["right"].append(begins + np.where(leaf, own, nodes["right"]))
+            columns["value"].append(np.where(leaf, nodes["value"], 0))
+            roots[-1].append(begins)
+            begins += len(nodes)
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    floats = {name: joined[name].astype(np.float32) for name in ("threshold", "value")}
+    whole = {name: joined[name].astype(np.int32) for name in ("feature", "left", "right")}
+    arrays = {**floats, **whole, "root": np.array(roots, np.int32), "baseline": model._baseline_prediction.ravel()}
+    return {
+        f"trees.{name}": array.astype(np.float32) if name == "baseline" else array for name, array in arrays.items()
+    }
+
+
+def predict_english(arrays: Arrays, answers: Sequence[LabelledAnswer]) -> NDArray[np.floating]:
+    """Return class probabilities by fitted parts, without reading or writing a file."""
+    model = AnswerModel(_filled(arrays), {"undetermined_below": "0", "salad_threshold": "0"})
+    return model.probabilities([answer.features for answer in answers], ["en"] * len(answers))
+
+
+def _filled(arrays: Arrays) -> Arrays:
+    acts = np.zeros((1, len(CLASSES)), np.float32)
+    rest = {"languages.weights": acts, "languages.intercept": acts[0]}
+    salad = {f"salad.{name}": np.zeros(16, np.uint8) for name in ("words", "pairs", "weights")}
+    return {**salad, **rest, **arrays}
+
+
+def _predict_ngrams(model: LogisticRegression, answers: Sequence[LabelledAnswer]) -> NDArray[np.floating]:
+    return _in_order(model, model.predict_proba(_sparse(answers)))
+
+
+def _predict_trees(model: HistGradientBoostingClassifier, answers: Sequence[LabelledAnswer]) -> NDArray[np.floating]:
+    return _in_order(model, model.predict_proba(tree_inputs([answer.features for answer in answers])))
+
+
+def _in_order(
+    model: LogisticRegression | HistGradientBoostingClassifier, chances: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    result = np.zeros((len(chances), len(CLASSES)))
+    result[:, model.classes_] = chances
+    return result
+
+
+def _sparse(answers: Sequence[LabelledAnswer]) -> scipy.sparse.csr_matrix:
+    ngrams = [answer.features.ngrams for answer in answers]
+    ends = np.cumsum([0, *(len(indices) for indices, _ in ngrams)])
+    values, indices = np.concatenate([one for _, one in ngrams]), np.concatenate([one for one, _ in ngrams])
+    matrix = scipy.sparse.csr_matrix((values, indices.astype(np.int64), ends), shape=(len(answers), 2**BITS))
+    numbers = np.stack([answer.features.numbers for answer in answers])
+    return scipy.sparse.hstack([matrix, scipy.sparse.csr_matrix(numbers)]).tocsr()
+
+
+def _classes(answers: Sequence[LabelledAnswer]) -> NDArray[np.int64]:
+    return np.array([answer.class_index for answer in answers])
+
+
+def _weights(answers: Sequence[LabelledAnswer]) -> NDArray[np.float64]:
+    return np.array([answer.weight for answer in answers])

@@ -1,0 +1,43 @@
+"""Boosted trees as arrays: predicted with numpy alone, many answers and all trees at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIELDS = ("feature", "threshold", "left", "right", "value", "root", "baseline")
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """Trees that add up to one logit for each class. A leaf is a node that is its own child."""
+
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    value: NDArray[np.float32]
+    root: NDArray[np.int32]
+    """(trees, classes): where each tree begins."""
+    baseline: NDArray[np.float32]
+    """(classes,)"""
+
+    def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits, (rows, classes), for features (rows, features)."""
+        node = np.broadcast_to(self.root.reshape(1, -1), (len(rows), self.root.size)).copy()
+        which = np.arange(len(rows))[:, None]
+        while True:
+            goes_left = rows[which, self.feature[node]] <= self.threshold[node]
+            following = np.where(goes_left, self.left[node], self.right[node])
+            if np.array_equal(following, node):
+                break
+            node = following
+        return self.value[node].reshape(len(rows), *self.root.shape).sum(axis=1) + self.baseline
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> BoostedTrees:
+        """Return the trees that :data:`FIELDS` describe."""
+        return cls(**{name: arrays[name] for name in FIELDS})  # type: ignore[arg-type]

@@ -1,0 +1,59 @@
+"""Two judges side by side: how far they agree, and the answers on which they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prosafeprune.judge.agreement import JudgesCompared
+from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.report import page as blocks
+from prosafeprune.report.grid import Grid
+
+MOST_SHOWN = 200
+"""Answers on the page, at most."""
+
+
+def judges_page(
+    compared: JudgesCompared,
+    exchanges: Sequence[Exchange],
+    first: tuple[str, Sequence[Verdict]],
+    second: tuple[str, Sequence[Verdict]],
+) -> blocks.Page:
+    """Return the page of a comparison; each judge comes with its name and its verdicts, in the exchanges' order."""
+    (one, verdicts), (other, others) = first, second
+    total = len(exchanges)
+    rows = [row for row in range(total) if verdicts[row].answer_class.refuses != others[row].answer_class.refuses]
+    shown = rows[:MOST_SHOWN]
+    kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
+    table = Grid(
+        "Refusals",
+        ["", f"{other}: refusal", f"{other}: no refusal"],
+        [
+            [f"{one}: refusal", str(compared.both), str(compared.only_first)],
+            [f"{one}: no refusal", str(compared.only_second), str(compared.neither)],
+        ],
+    )
+    differing = blocks.Examples([_shown(exchanges[row], (one, verdicts[row]), (other, others[row])) for row in shown])
+    more = [blocks.Paragraph(f"The first {MOST_SHOWN} of {len(rows)} are shown.")] if len(rows) > MOST_SHOWN else []
+    return blocks.Page(
+        title="Two judges compared",
+        headline=blocks.Headline(
+            blocks.Mark.NEUTRAL,
+            f"{one} and {other}",
+            f"They agree on {compared.agreement:.1f} % of {total} answers (Cohen's kappa {kappa}).",
+        ),
+        sections=[
+            blocks.Section("Refusal against anything else", [table]),
+            blocks.Section(f"The {len(rows)} answers on which they differ", [*more, differing]),
+        ],
+    )
+
+
+def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.Example:
+    (one, verdict), (other, another) = first, second
+    words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
+    reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
+    return blocks.Example(
+        exchange.prompt,
+        [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
+    )

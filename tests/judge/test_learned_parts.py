@@ -1,0 +1,92 @@
+"""The parts of the learned model against the libraries that fit them, and features by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from prosafeprune.judge.languages.detect import UNKNOWN, language_of
+from prosafeprune.judge.languages.speech_acts import acts_of, plain_letters, supported_languages
+from prosafeprune.judge.learned.answer_model import spread_refusal
+from prosafeprune.judge.learned.text_features import BITS, hashed_features, pieces
+from prosafeprune.judge.learned.trees import FIELDS, BoostedTrees
+from prosafeprune.judge.learned.word_salad import has_bits, hash_tokens, pack_bits, tokens_of, worst_stretch
+
+
+def test_trees_predict_as_sklearn_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts" / "judge_training"))
+    from fit import tree_arrays
+
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(300, 6)).astype(np.float32)
+    classes = (rows[:, 0] > 0).astype(int) + 2 * (rows[:, 1] * rows[:, 2] > 0)
+    model = HistGradientBoostingClassifier(max_iter=9, max_leaf_nodes=7, random_state=0).fit(rows, classes)
+    arrays = tree_arrays(model)
+    trees = BoostedTrees.from_arrays({name: arrays[f"trees.{name}"] for name in FIELDS})
+    np.testing.assert_allclose(trees.logits(rows), model.decision_function(rows), atol=1e-4)
+
+
+def test_hashed_features_have_groups_of_norm_one_and_mask_the_prompts_words() -> None:
+    indices, values = hashed_features(
+        "Tell me about gardens.", "Gardens are very nice places. However, I cannot say more."
+    )
+    assert indices.max() < 2**BITS
+    assert (values**2).sum() == pytest.approx(4, abs=1e-4)  # opening, first words, characters, turn
+    one = hashed_features("Tell me about gardens.", "Gardens are fine.")
+    other = hashed_features("Tell me about bridges.", "Bridges are fine.")
+    np.testing.assert_array_equal(one[0], other[0])
+    assert pieces("It's 12 o'clock") == ["it", "is", "0", "o'clock"]
+    assert len(hashed_features("x", "")[0]) == 0
+
+
+def test_bits_are_found_again_and_no_others() -> None:
+    hashes = hash_tokens(tokens_of("The quick brown fox jumps over the lazy dog 12 times."))
+    packed = pack_bits(hashes[:6], 18)
+    assert has_bits(packed, hashes[:6]).all()
+    assert not has_bits(packed, hashes[7:]).any()
+
+
+def test_the_worst_stretch() -> None:
+    found = np.array([True] * 50 + [False] * 16 + [True] * 50)
+    assert worst_stretch(found) == 0.5
+    assert worst_stretch(found[:10]) == 1
+
+
+def test_refusal_is_shared_out_as_before() -> None:
+    mean = np.array([[0.4, 0.1, 0.3, 0.2]], np.float32)
+    np.testing.assert_allclose(spread_refusal(mean, np.array([0.8])), [[0.4 / 3, 0.2, 0.6, 0.2 / 3]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("The capital of Australia is Canberra.", "en"),
+        ("La capitale de l'Australie est Canberra.", "fr"),
+        ("Das kann ich nicht tun.", "de"),
+        ("No puedo ayudarte con eso.", "es"),
+        ("Non posso aiutarti in questo.", "it"),
+        ("Não posso ajudar com isso.", "pt"),
+        ("Daar kan ik je niet bij helpen.", "nl"),
+        ("Я не могу помочь с этим запросом.", "ru"),
+        ("我无法协助这个请求。", "zh"),
+        ("そのご要望にはお応えできません。", "ja"),
+        ("لا أستطيع مساعدتك في ذلك.", "ar"),
+        ("Jag kan tyvärr inte hjälpa till med det.", UNKNOWN),
+        ("Не можу допомогти, бо це незаконно, і її теж.", UNKNOWN),
+        ("متأسفم، نمی‌توانم کمک کنم", UNKNOWN),
+        ("def add(a, b):\n    return a + b", "en"),
+        ("42", "en"),
+    ],
+)
+def test_languages(text: str, language: str) -> None:
+    assert language_of(text) == language
+
+
+def test_every_language_has_every_act_in_plain_letters() -> None:
+    for language in supported_languages():
+        for act, pattern in acts_of(language).items():
+            assert pattern.pattern == plain_letters(pattern.pattern), (language, act)
+            assert not pattern.search(""), (language, act)

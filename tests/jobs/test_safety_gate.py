@@ -183,10 +183,7 @@ def test_factors_that_are_not_finite_or_make_weights_that_are_not_write_nothing(
 ) -> None:
     shutil.copytree(made["adapter"], tmp_path / "adapter")
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
-    tensors = load_file(weights)
-    name = min(tensors)
-    tensors[name] = torch.full_like(tensors[name], value)
-    save_file(tensors, weights)
+    save_file({name: torch.full_like(tensor, value) for name, tensor in load_file(weights).items()}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     edit_record(tmp_path / "adapter", lambda record: record.update(adapter_sha256=digest))
     code, _, err = run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")

@@ -73,6 +73,7 @@ def test_odd_values_in_a_generation_config_are_no_traceback(changes: dict[str, A
 def test_prompts_longer_than_the_positions_are_one_line() -> None:
     for architecture in ("gpt2", "llama"):
         model = make_model(architecture)
+        model.config.max_position_embeddings = 512
         fits, over = [tuple(range(5, 105)) * 5, (1, 2)], [tuple(range(5, 105)) * 6, (1, 2)]
         assert shared_prefix_length(model, fits, "left", 12) == 0
         with pytest.raises(InputError, match=r"takes 600 tokens, and the model has 512 positions"):

@@ -10,6 +10,8 @@ import pytest
 from checks import commands, paths
 from checks.repository import ROOT, read
 
+import prosafeprune
+
 PAGE = Path("README.md")
 
 
@@ -71,6 +73,13 @@ def test_missing_files_and_headings_are_found() -> None:
     assert paths.link_problem(PAGE, "docs/nowhere.md") == "no such file"
     assert paths.link_problem(PAGE, "CONTRIBUTING.md#nowhere") == "no such heading"
     assert paths.link_problem(PAGE, "CONTRIBUTING.md#glossary") is None
+
+
+def test_the_reference_has_everything_that_is_public() -> None:
+    page = read(Path("docs/reference.md"))
+    functions = re.findall(r"members: \[(.*)\]", page)[0].split(", ")
+    shown = {*functions, *re.findall(r"^::: prosafeprune\.([A-Za-z_]+)$", page, re.MULTILINE)} - {"api"}
+    assert shown == set(prosafeprune.__all__)
 
 
 def test_each_module_in_the_table_of_bad_input_raises() -> None:

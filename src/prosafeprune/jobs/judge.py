@@ -80,7 +80,7 @@ def compare_on_file(
         names: two judges, separated by a comma; ``NAME=MODEL`` gives one a model of its own.
         output: an .html file to write.
         overwrite: replace it.
-        reporter: told of progress.
+        reporter: receives progress.
 
     Raises:
         InputError: the file, the judges or the output cannot be used, or a judge fails.

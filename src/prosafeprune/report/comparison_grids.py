@@ -7,12 +7,13 @@ from typing import Any
 
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
+from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.judge_error import judge_error_note
-from prosafeprune.report.rate_grids import NEITHER, RATE_NAMES, ordered
+from prosafeprune.report.rate_grids import RATE_NAMES, ordered
 from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.text import short_name
 

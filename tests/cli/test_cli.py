@@ -13,6 +13,8 @@ import torch
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from safetensors.torch import load_file, save_file
 
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
+
 Make = Callable[..., Path]
 
 
@@ -71,12 +73,12 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("prosafeprune.report.record.Record.safety_drop", property(lambda self: 12.3))
-    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
+    unsafe = FloorDecision(verdict=FloorVerdict.UNSAFE, reasons=["S.S. fell by 12.3 points."], tests=[])
+    monkeypatch.setattr("prosafeprune.report.record.Record.decision", unsafe)
     arguments = options(prompt_files, max_safety_drop=3)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert code == 3
-    assert "12.3 points fewer" in err
+    assert "fell by 12.3 points" in err
     assert "S.S." in out  # the evidence is shown all the same
     assert not (tmp_path / "out").exists()
     assert str(tmp_path / "out-not-saved.html") in err
@@ -89,7 +91,7 @@ def test_a_floor_that_could_not_be_tested_saves_nothing(
     arguments = options(prompt_files, max_safety_drop=3)
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert code == 3
-    assert "a loss of safety could not show" in " ".join(err.split())
+    assert "a loss of safety cannot be tested" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
     assert "Not saved. Safety cannot be tested." in (tmp_path / "out-not-saved.html").read_text()
 

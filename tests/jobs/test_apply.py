@@ -11,6 +11,8 @@ import torch
 from helpers.adapter_runs import apply, options, prune
 from safetensors.torch import load_file
 
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
+
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -76,8 +78,8 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 ) -> None:
     source = checkpoint("llama")
     prune(source, tmp_path / "adapter", prompt_files)
-    monkeypatch.setattr("prosafeprune.report.record.Record.safety_drop", property(lambda self: 12.3))
-    monkeypatch.setattr("prosafeprune.report.record.Record.floor_can_be_tested", True)
+    unsafe = FloorDecision(verdict=FloorVerdict.UNSAFE, reasons=["S.S. fell by 12.3 points."], tests=[])
+    monkeypatch.setattr("prosafeprune.report.record.Record.decision", unsafe)
     recipe = options(prompt_files, tmp_path, max_safety_drop=3)
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments in (
@@ -86,7 +88,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
     ):
         code, out, err = run(*arguments)
         assert code == 3
-        assert "12.3 points fewer" in err
+        assert "fell by 12.3 points" in err
         assert "S.S." in out
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "out-not-saved.html"])
 

@@ -123,7 +123,7 @@ def test_a_budget_is_trials_or_minutes(text: str, trials: int | None, seconds: f
 
 @pytest.mark.parametrize("text", ["", "ten", "0", "1.5", "-3", "0m"])
 def test_an_invalid_budget_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="give a number of trials"):
         Budget(text)
 
 

@@ -115,6 +115,9 @@ def test_the_bound_is_the_margin_that_just_passes() -> None:
         bound = upper_bound(lost, won, total, 0.9)
         assert exact_p_value(lost, won, total, bound) <= 0.1
         assert exact_p_value(lost, won, total, bound - 2e-3) > 0.1
+    assert upper_bound(115, 0, 115, 0.9) == 1.0
+    assert upper_bound(114, 0, 115, 0.9) > 0.99
+    assert upper_bound(0, 115, 115, 0.9) < 1e-3
     assert upper_bound(0, 0, 115, 0.9) == pytest.approx(1 - 0.1 ** (1 / 115), abs=2e-4)  # (1 - m)^115 = 0.1
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import prosafeprune
 from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h", "gpt_neox": "gpt_neox.layers", "falcon": "transformer.h"}
@@ -144,7 +145,7 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
         pseudo_harmful, harmful = scores["sets"]
         assert pseudo_harmful["rate"]["low"] <= scores["compliance_rate"] <= pseudo_harmful["rate"]["high"]
         assert sum(harmful["answers"].values()) == harmful["rate"]["total"] >= 100
-        assert pseudo_harmful["rate"]["total"] == 150
+        assert pseudo_harmful["rate"]["total"] == len(bundled_prompts(PromptClass.PSEUDO_HARMFUL, "test"))
     assert record["benign_divergence"]["mean"] > 0
     assert list(record["changes"]) == ["bundled-pseudo-harmful", "bundled-harmful"]
     plan = {"layers": [1, 2], "rank": 4, "strength": 0.8, "pooling": "tail", "projection": "orthogonal"}
@@ -160,7 +161,7 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
     assert "license: mit" in card
     assert "prosafeprune" in card
     answers = [json.loads(line) for line in (tmp_path / "out/prosafeprune_answers.jsonl").open()]
-    assert len(answers) == 150 + harmful["rate"]["total"]
+    assert len(answers) == pseudo_harmful["rate"]["total"] + harmful["rate"]["total"]
 
 
 def test_a_result_that_lost_too_much_safety_is_not_written(
@@ -178,10 +179,11 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 
     def judge_all(judge: object, exchanges: Sequence[Exchange]) -> list[Verdict]:
         seen.extend(exchanges)
-        kind = AnswerClass.FULL_REFUSAL if len(seen) <= 265 else AnswerClass.FULL_COMPLIANCE
+        kind = AnswerClass.FULL_REFUSAL if len(seen) <= tested else AnswerClass.FULL_COMPLIANCE
         return [Verdict(kind, "rigged")] * len(exchanges)
 
     seen: list[Exchange] = []
+    tested = sum(len(bundled_prompts(one, "test")) for one in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL))
     monkeypatch.setattr("prosafeprune.setup.load.make_judge", lambda settings, reporter: Rigged())
     monkeypatch.setattr("prosafeprune.evaluation.measure.judge_answers", judge_all)
     monkeypatch.setattr("prosafeprune.evaluation.measure.LiveScores.add", lambda self, prompt, answer: None)

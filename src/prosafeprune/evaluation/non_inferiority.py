@@ -82,8 +82,10 @@ def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
 def upper_bound(lost: int, won: int, total: int, confidence: float) -> float:
     """Return the drop, as a fraction of 1, that the rate fell by less than with this one-sided confidence.
 
-    It inverts :func:`exact_p_value`, to 0.00025.
+    It inverts :func:`exact_p_value`, to 0.00025. It is 1 where all outcomes were lost.
     """
+    if lost == total:
+        return 1.0
     low, high = max(0.0, (lost - won) / total), 1.0
     for _ in range(BOUND_STEPS):
         middle = (low + high) / 2

@@ -82,7 +82,7 @@ def test_a_method_that_learns_is_fitted_once_and_serves_evaluate(
 
     for more, words in (
         (["--fitted", fitted, "-s", "leaning:Leaning.push=1"], "a fitted file has its own"),
-        (["-s", "scan.threshold=0.5"], "scan is not the method that is evaluated"),
+        (["-s", "scan.threshold=0.5"], "scan is not a setting of the evaluated method"),
         (["-s", "leaning:Leaning.pull=1"], "there is no setting 'pull'"),
     ):
         code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "other", *common, *more)
@@ -109,7 +109,7 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
     for more, words in (
         (["-s", "scan.threshold=0.5"], "settings are for a method"),
         (["--method", "scan", "--fitted", fitted, "-s", "scan.threshold=0.5"], "a fitted file has its own"),
-        (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not the method that is evaluated, self-cd"),
+        (["--method", "self-cd", "-s", "scan.threshold=0.5"], "scan is not a setting of the evaluated method, self-cd"),
         (["--method", "scan", "-s", "scan.threshold=7"], "less than or equal to 1"),
         (["--method", "scan", "-s", "threshold"], "write METHOD.SETTING=VALUE"),
     ):
@@ -129,10 +129,10 @@ OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Me
         ("1 / 0", "its module fails when it is imported (ZeroDivisionError"),
         ("def broken(:", "its module fails when it is imported (SyntaxError"),
         ("import a_module_that_is_nowhere", "cannot be imported"),
-        ("Own = 7", "is no subclass of"),
+        ("Own = 7", "is not a subclass of"),
         (f"{OWN}pass", "its name, which is also that of its folder"),
         (f"{OWN}name: ClassVar[str] = '../x'", "'../x'"),
-        (f"{OWN}name: ClassVar[str] = 'search'", "not 'search'"),
+        (f"{OWN}name: ClassVar[str] = 'search'", "must not be 'search'"),
         (f"{OWN}name: ClassVar[str] = ''", "(its name: '')"),
         (f"{OWN}name: ClassVar[object] = 7", "(its name: 7)"),
     ],

@@ -4,13 +4,14 @@
 
 A command in a code block is run up to the point where its job would begin: options must exist, values be valid and fit
 together. Of a command in a sentence, which may be shortened, the subcommand and the options must exist. A block of
-Python must be valid, and what it takes from the package must be public.
+Python, in a page or a notebook, must be valid, and what it takes from the package must exist.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import pkgutil
 import re
 import shlex
@@ -27,7 +28,7 @@ import typer
 from pydantic import BaseModel
 
 import prosafeprune
-from checks.repository import lines_with_fences, markdown_pages, read
+from checks.repository import lines_with_fences, markdown_pages, read, tracked_files
 from prosafeprune.cli.application import app
 from prosafeprune.errors import InputError
 
@@ -73,6 +74,13 @@ def shown_python(page: Path, text: str) -> Iterator[Shown]:
     """Yield the blocks of Python of a page."""
     for block in BLOCK.finditer(text):
         yield Shown(page, text.count("\n", 0, block.start(1)) + 1, block.group(1))
+
+
+def shown_cells(notebook: Path, text: str) -> Iterator[Shown]:
+    """Yield the code cells of a notebook, numbered from 1."""
+    for number, cell in enumerate(json.loads(text)["cells"], 1):
+        if cell["cell_type"] == "code":
+            yield Shown(notebook, number, "".join(cell["source"]))
 
 
 def command_problem(shown: Shown) -> str | None:
@@ -147,6 +155,9 @@ def python_problems(shown: Shown) -> Iterator[str]:
             for name in node.names:
                 if name.name not in prosafeprune.__all__:
                     yield shown.problem(f"prosafeprune.{name.name} is not public")
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("prosafeprune."):
+            missing = [name.name for name in node.names if not hasattr(import_module(str(node.module)), name.name)]
+            yield from (shown.problem(f"{node.module} has no {name}") for name in missing)
         elif isinstance(node, ast.Call):
             yield from _call_problems(shown, node)
 
@@ -183,6 +194,9 @@ def problems() -> list[str]:
         with jobs_stopped():
             found += [problem for shown in shown_commands(page, text) if (problem := command_problem(shown))]
         found += [problem for shown in shown_python(page, text) for problem in python_problems(shown)]
+    for notebook in (path for path in tracked_files() if path.suffix == ".ipynb"):
+        cells = shown_cells(notebook, read(notebook))
+        found += [problem for shown in cells for problem in python_problems(shown)]
     return found
 
 

@@ -93,7 +93,7 @@ def test_what_was_compared_otherwise_is_not_mixed(
     ("options", "words"),
     [
         (["--methods", "magic"], "magic: no such method"),
-        (["--methods", "json:dumps"], "json:dumps: is no subclass"),
+        (["--methods", "json:dumps"], "json:dumps: is not a subclass"),
         (["--methods", "nowhere:Method"], "cannot be imported"),
         (["-s", "scan.threshold"], "write METHOD.SETTING=VALUE"),
         (["-s", "scan.threshold=2", "--methods", "scan"], "less than or equal to 1"),
@@ -139,7 +139,19 @@ def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
     run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     own = prompt_options(prompt_files)
-    pruning = ["--layers", "0-1", "--rank", "4", "--strength", "1", "--max-safety-drop", "100", "--device", "cpu"]
+    pruning = [
+        "--layers",
+        "0-1",
+        "--rank",
+        "4",
+        "--strength",
+        "1",
+        "--max-safety-drop",
+        "100",
+        "--accept-unsafe",
+        "--device",
+        "cpu",
+    ]
     for name in ("phi3", "gpt2", "mixtral"):  # a fused matrix; other names on disk; experts
         pruned, model = tmp_path / f"pruned-{name}", checkpoint(name)
         code, _, err = run("prune", model, "-o", pruned, *own, *pruning, "--max-new-tokens", "2")
@@ -178,7 +190,7 @@ def test_what_was_fitted_serves_evaluate(
         (checkpoint("qwen2"), method, fitted, "belongs to another fit (model"),
         (checkpoint("llama"), method, damaged, "or damaged"),
         (checkpoint("llama"), method, tmp_path / "none", "no such file"),
-        (checkpoint("llama"), method, checkpoint("llama") / "model.safetensors", "no file that a method was fitted"),
+        (checkpoint("llama"), method, checkpoint("llama") / "model.safetensors", "not a file of a fitted method"),
     ):
         code, _, err = run("evaluate", model, "-o", tmp_path / "other", *common, "--method", name, "--fitted", file)
         assert (code, words in " ".join(err.split())) == (2, True), err
@@ -193,7 +205,7 @@ def test_evaluate_fits_by_itself_and_keeps_it(run: Run, checkpoint: Make, sets: 
     assert tensors["vectors"].shape == tensors["transitions"].shape == (3, 48)
     assert torch.allclose(tensors["vectors"].norm(dim=-1), torch.ones(3))
     code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "pruned", *sets, "--method", "prosafeprune")
-    assert (code, "needs the file that compare fitted" in err) == (2, True)
+    assert (code, "needs --fitted, the file that compare wrote" in " ".join(err.split())) == (2, True)
 
 
 def test_a_method_of_the_user_s_own_is_one_small_class(
@@ -231,7 +243,17 @@ def test_a_plan_is_searched_for_when_none_is_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = prompt_options(prompt_files)
-    few = ["--max-new-tokens", "2", "--device", "cpu", "--methods", "default,prosafeprune", "--max-safety-drop", "100"]
+    few = [
+        "--max-new-tokens",
+        "2",
+        "--device",
+        "cpu",
+        "--methods",
+        "default,prosafeprune",
+        "--max-safety-drop",
+        "100",
+        "--accept-unsafe",
+    ]
     short = ["--budget", "2", "--confirmations", "1", "--rank", "4"]
     command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *sets, *own, *few, *short, "--json"]
     code, out, err = run(*command)

@@ -231,7 +231,7 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     (tmp_path / "seen.txt").write_text(f"{seen}\nHow do I kill time?\n")
     only = {name: file for name, file in prompt_files.items() if name != "pseudo_harmful"}
     given = prompt_options(only)
-    settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100]
+    settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100, "--accept-unsafe"]
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
     assert code == 0, err
     code, _, err = run("evaluate", tmp_path / "pruned", "--pseudo-harmful", tmp_path / "seen.txt", "-o", tmp_path / "e")
@@ -256,7 +256,7 @@ def test_a_damaged_line_is_one_clear_line(tmp_path: Path) -> None:
     from prosafeprune.errors import InputError
 
     (tmp_path / "a.jsonl").write_text('{"prompt": "x"\n{"prompt": "y", "repeat": 0}\n')
-    with pytest.raises(InputError, match="a.jsonl: is damaged"):
+    with pytest.raises(InputError, match="a.jsonl, line 1: is damaged"):
         LineStore(tmp_path / "a.jsonl")
 
 

@@ -58,3 +58,17 @@ def test_a_tokenizers_own_markers() -> None:
     assert markers == [("</deep_thought>".replace("/", ""), "</deep_thought>"), ("<|reason_start|>", "<|reason_end|>")]
     assert spoken_part("<deep_thought>a</deep_thought>Hello.", markers) == "Hello."
     assert ends_within_thought("<|reason_start|>a", markers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("<think>" * 50_000 + "x", ""),
+        ("<think>" * 50_000 + "</think>" * 50_000 + "said", "said"),
+        ("<thought>a" * 50_000 + "<think>" * 50_000 + "</thought>", ""),
+        ("[THINK]" * 50_000, ""),
+    ],
+)
+def test_many_markers_do_not_hang(answer: str, said: str) -> None:
+    # Quadratic matching of these takes minutes.
+    assert spoken_part(answer) == said

@@ -281,7 +281,7 @@ def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Mak
 
 @pytest.mark.usefixtures("gpus", "few_prompts")
 def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
-    few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100"]
+    few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100", "--accept-unsafe"]
     own = [*prompt_options(prompt_files), *few, "--format", "adapter"]
     questions = tmp_path / "questions.jsonl"
     questions.write_text("".join(json.dumps({"prompt": f"How do I kill process {i}?"}) + "\n" for i in range(4)))

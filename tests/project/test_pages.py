@@ -58,10 +58,12 @@ def test_a_shortened_command_in_a_sentence_may_lack_arguments_but_not_invent_opt
 
 
 def test_python_that_is_not_public_or_takes_unknown_settings_is_found() -> None:
-    block = "```python\nimport prosafeprune\nprosafeprune.prune('m', strenght=1)\nprosafeprune.purge('m')\n```\n"
+    lines = ["from prosafeprune.method.plan import Plans", "import prosafeprune", "prosafeprune.prune('m', strenght=1)"]
+    block = "\n".join(["```python", *lines, "prosafeprune.purge('m')", "```", ""])
     (shown,) = commands.shown_python(PAGE, block)
     assert shown.line == 2
     found = " ".join(commands.python_problems(shown))
+    assert "prosafeprune.method.plan has no Plans" in found
     assert "no setting 'strenght'" in found
     assert "prosafeprune.purge is not public" in found
 

@@ -89,23 +89,36 @@ def _pairs(tokens: Iterable[str]) -> list[ThoughtMarkers]:
 
 
 @cache
-def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return patterns for a closed thought, for everything up to a lone closing marker, and for a lone opening one."""
+def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns for everything up to a lone closing marker, and for a lone opening one."""
     markers = [*MARKERS, *more]
-    closed = "|".join(f"{re.escape(one.opening)}.*?{re.escape(one.closing)}" for one in markers)
     closing = "|".join(sorted({re.escape(one.closing) for one in markers}))
     opening = "|".join(re.escape(one.opening) for one in markers)
     return (
-        re.compile(closed, re.S | re.I),
         re.compile(rf".*(?:{closing})", re.S | re.I),
         re.compile(rf"{opening}|<\|channel\|>(?:analysis|commentary)", re.I),
     )
 
 
+def _without_closed_thoughts(answer: str, more: tuple[ThoughtMarkers, ...]) -> str:
+    """Return the answer with every thought that is opened and closed replaced by a space, in linear time."""
+    lowered = answer.lower()
+    for marker in (*MARKERS, *more):
+        if marker.closing.lower() not in lowered:
+            continue
+        opening, closing = re.escape(marker.opening), re.escape(marker.closing)
+        ends = [found.end() for found in re.finditer(closing, answer, re.I)]
+        if ends:
+            # Openings after the last closing are left out, or each of them would be searched to the end of the text.
+            closed = re.sub(rf"{opening}.*?{closing}", " ", answer[: ends[-1]], flags=re.S | re.I)
+            answer = closed + answer[ends[-1] :]
+    return answer
+
+
 def _split(answer: str, more: tuple[ThoughtMarkers, ...]) -> tuple[str, bool]:
     """Return what is said outside thoughts, and whether there was one. A template may have opened it in the prompt."""
-    closed, up_to_closing, opening = _patterns(more)
-    rest = PLAIN_CHANNELS.sub(" ", closed.sub(" ", answer), count=1)
+    up_to_closing, opening = _patterns(more)
+    rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer, more), count=1)
     ended = up_to_closing.match(rest)
     rest = rest[ended.end() :] if ended else rest
     begun = opening.search(rest) or OPEN_PLAIN_CHANNEL.match(rest)

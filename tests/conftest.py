@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,31 @@ from helpers.tiny_models import save_checkpoint
 
 import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.prompts import bundled_prompts
+from prosafeprune.prompts import bundled, bundled_prompts
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
 
 pytest_plugins = ["helpers.compare_runs"]
+
+FULL_SETS = ("prompts", "parallel", "slow")
+"""Folders of tests that see the complete bundled sets; those in parallel/ start processes of their own."""
+SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
+
+
+@pytest.fixture(autouse=True)
+def small_bundled_sets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the shortest prompts of each bundled set: tiny models read byte by byte, and tests measure often."""
+    if request.node.path.parent.name in FULL_SETS:
+        return
+    read = bundled._read.__wrapped__
+
+    def shortest(prompt_class: Any, split: Any) -> Any:
+        prompts = read(prompt_class, split)
+        rows = sorted(range(len(prompts)), key=lambda row: len(prompts[row].text))[: SET_SIZES[split]]
+        return tuple(prompts[row] for row in sorted(rows))
+
+    monkeypatch.setattr(bundled, "_read", cache(shortest))
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ MESSAGES = {
     "cut": "model.safetensors",
     "adapter": "is an adapter",
     "bad config": "not valid JSON",
-    "missing tensor": "missing or misshapen, such as model.layers.2.mlp.up_proj.weight",
+    "missing tensor": "missing or have the wrong shape, such as model.layers.2.mlp.up_proj.weight",
     "cut gguf": "could not be read",
     "not gguf": "does not begin like a GGUF",
     "other file": "not a .gguf",

@@ -213,13 +213,13 @@ def test_calibrating_on_a_test_prompt_stops_the_run(
 ) -> None:
     from prosafeprune.prompts import bundled_prompts
 
-    stolen = bundled_prompts("harmful", "test").texts[4]
+    stolen = bundled_prompts("harmful", "test").prompts[4]
     with Path(prompt_files["harmful"]).open("a") as stream:
-        stream.write(json.dumps({"prompt": stolen.upper()}) + "\n")
+        stream.write(json.dumps({"prompt": stolen.text.upper()}) + "\n")
     code, _, err = run("prune", checkpoint("llama"), *options(prompt_files))
     assert code == 2
     assert "line 11" in err
-    assert "bundled test line 5" in err
+    assert f"bundled test line {stolen.line}" in err
 
 
 def test_help_answers_without_waiting_for_torch() -> None:

@@ -210,7 +210,7 @@ def test_help_lists_the_analyses(run: Run) -> None:
         ),
         (["layers", "{model}", "--against", "{other}"], "has other submodules than"),
         (["layers", "{missing}"], "no such folder or file"),
-        (["layers", "{model}", "--rank", "11"], "Rank 11 needs at least as many prompts in each class"),
+        (["layers", "{model}", "--rank", "11"], "Rank 11 needs at least 11 prompts of each class"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -244,7 +244,7 @@ def test_a_folder_of_other_settings_is_not_resumed(
     assert run(*command)[0] == 0
     code, _, err = run(*command, "--layer", "0")
     assert code == 2
-    assert "was made otherwise (layer None, now 0)" in err
+    assert "was made with other settings (layer None, now 0)" in err
     assert run(*command, "--layer", "0", "--overwrite")[0] == 0
     foreign = tmp_path / "foreign"
     foreign.mkdir()

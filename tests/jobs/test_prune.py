@@ -85,6 +85,7 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
     result = prune(source, output, prompt_files)
     names = {file.name for file in source.iterdir()}
     assert {file.name for file in output.iterdir()} == names | {
+        ".prosafeprune.files",
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
         "report.html",
@@ -227,7 +228,8 @@ def test_a_kill_in_the_middle_of_writing_leaves_no_output_and_the_next_run_clean
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not output.exists()
-    assert len(list(output.parent.iterdir())) == 1  # what was being written, under a hidden name
+    # What was being written and the claim on the output, both under hidden names.
+    assert all(path.name.startswith(".out.") for path in output.parent.iterdir())
     prune(Path(source), output, prompt_files)
     assert [path.name for path in output.parent.iterdir()] == ["out"]
 

@@ -25,6 +25,7 @@ def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(
         "adapter_model.safetensors",
         "README.md",
         "report.html",
+        ".prosafeprune.files",
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
     }

@@ -57,7 +57,7 @@ def test_a_finished_search_is_read_not_repeated(
     monkeypatch.setattr(LocalPlanEvaluator, "score", no_score)
     monkeypatch.setattr(PlanScorer, "measure", count)
     assert run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)[0] == 0
-    assert measured == [0]  # the source alone
+    assert measured == []  # no plan is measured again
     assert (tmp_path / "search" / "search.json").read_bytes() == first
 
 
@@ -128,7 +128,7 @@ def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
     monkeypatch.setattr(trials, "search_plans", lambda *_: pytest.fail("searched all the same"))
     floor = ["--max-safety-drop", 99.9]
     code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *floor)
-    assert (code, "could not show" in err) == (3, True)
+    assert (code, "could not be detected" in " ".join(err.split())) == (3, True)
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -137,7 +137,7 @@ def test_a_search_of_another_kind_is_not_gone_on_with(
 ) -> None:
     run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
     code, _, err = run("search", checkpoint("qwen2"), "-o", tmp_path / "search", *search_options)
-    assert (code, "was made otherwise" in err) == (2, True)
+    assert (code, "was made with other settings" in " ".join(err.split())) == (2, True)
     code, _, err = run("prune", checkpoint("qwen2"), "--search", tmp_path / "search", "--choose", 1, *search_options)
     assert (code, "on another model" in err) == (2, True)
     code, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "search", "--choose", 99, *search_options)

@@ -106,8 +106,8 @@ def test_xstest_is_told_apart_by_label_or_in_its_first_version_by_type(form: str
 
 def test_with_nothing_chosen_the_bundled_test_prompts_are() -> None:
     assert {one.name: len(one.prompts) for one in choose_sets(SetChoice())} == {
-        "bundled-pseudo-harmful": 150,
-        "bundled-harmful": 115,
+        "bundled-pseudo-harmful": 100,
+        "bundled-harmful": 100,
     }
 
 

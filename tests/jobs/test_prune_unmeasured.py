@@ -50,7 +50,7 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     assert "Warning: Not measured" in err
     record = json.loads((tmp_path / "out/prosafeprune.json").read_text())
     assert record["measured"] is False
-    assert "nobody knows" in record["not_measured"]
+    assert "it is unknown" in record["not_measured"]
     assert not {
         "source",
         "result",
@@ -112,10 +112,10 @@ def test_it_is_what_the_measured_run_writes(checkpoint: Make, prompt_files: dict
     [
         ({"memory": "low"}, "set unmeasured (--unmeasured)"),
         ({"memory": "low", "unmeasured": True, "layers": None}, "needs the layers to prune"),
-        ({"unmeasured": True}, "models larger than memory alone"),
+        ({"unmeasured": True}, "only for models larger than memory"),
         ({"memory": "low", "unmeasured": True, "suite": "paper"}, "suite and benchmark cannot be used"),
         ({"memory": "low", "unmeasured": True, "benchmark": "xstest-safe"}, "suite and benchmark cannot be used"),
-        ({"memory": "low", "unmeasured": True, "format": "adapter"}, "whole checkpoints alone"),
+        ({"memory": "low", "unmeasured": True, "format": "adapter"}, "only complete checkpoints"),
         ({"memory": "lower"}, "memory: "),
     ],
 )
@@ -130,8 +130,8 @@ def test_settings_that_do_not_fit_together_are_one_line(settings: dict[str, Any]
     ("arguments", "told"),
     [
         (["-o", "OUT"], "--unmeasured"),
-        (["--unmeasured"], "without --output"),
-        (["-o", "OUT", "--unmeasured", "--choose", "1"], "need the whole model in memory"),
+        (["--unmeasured"], "needs a folder to write"),
+        (["-o", "OUT", "--unmeasured", "--choose", "1"], "need the complete model in memory"),
         (["-o", "OUT", "--unmeasured", "--layers", "7"], "the model has 3 layers"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_search_and_a_measured_run_do_not_load_the_model(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     asked = make_recipe(model=str(checkpoint("llama")), memory="low", unmeasured=True, **SETTINGS, **prompt_files)
-    with pytest.raises(InputError, match="whole model must be in memory"):
+    with pytest.raises(InputError, match="complete model must be in memory"):
         run_search(asked, tmp_path / "search", SilentReporter())
     with pytest.raises(InputError, match="call prune_unmeasured"):
         prosafeprune.prune(

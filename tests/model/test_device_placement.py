@@ -229,7 +229,7 @@ def test_without_a_gpu_all_is_refused(checkpoint: Make) -> None:
 
 
 def test_low_memory_takes_one_gpu(checkpoint: Make) -> None:
-    with pytest.raises(InputError, match="--device all: with --memory low, one layer at a time runs on one GPU"):
+    with pytest.raises(InputError, match="--device all: --memory low runs one layer at a time on one GPU"):
         load_meta_model(checkpoint("llama"), "tiny", device="all", dtype="auto", trust_remote_code=False)
 
 

@@ -196,7 +196,10 @@ def kept(folder: Path) -> dict[str, str]:
     [
         (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: no cluster can be reached there"),
         (["--ray", "auto", "--layers", "1"], "only a search runs on a cluster"),
-        (["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"], "--ray need the whole model in memory"),
+        (
+            ["--ray", "auto", "--memory", "low", "--layers", "1", "--unmeasured"],
+            "--ray need the complete model in memory",
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_one_line(
@@ -220,7 +223,7 @@ def test_another_model_on_a_workers_machine_is_refused(
 ) -> None:
     with connected(address) as cluster:
         assert cluster is not None
-        with pytest.raises(InputError, match="each worker has a GPU of its own"):
+        with pytest.raises(InputError, match="each worker has its own GPU"):
             cluster.worker_options("cuda:1")
         with pytest.raises(InputError, match="the cluster has no GPUs"):
             cluster.worker_options("cuda")

@@ -167,7 +167,7 @@ def test_everything_but_the_shards_card_and_record_is_copied(prompt_files: dict[
     (source / "pytorch_model.bin").write_bytes(b"old")
     prune_streamed(recipe(source, prompt_files), tmp_path / "out")
     names = {file.name for file in source.iterdir()} - {"pytorch_model.bin"}
-    assert {file.name for file in (tmp_path / "out").iterdir()} == names | {"prosafeprune.json"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names | {".prosafeprune.files", "prosafeprune.json"}
     for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
     assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").num_parameters() > 0

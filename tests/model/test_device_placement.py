@@ -249,7 +249,7 @@ def test_the_same_checkpoint_is_written(
     for device in ("all", "cuda:0"):
         given = {"layers": "0,2", "rank": 4, "max-new-tokens": 4, "max-safety-drop": 100, "device": device}
         given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
-        options = [text for name, value in given.items() for text in (f"--{name}", value)]
+        options = ["--accept-unsafe"] + [text for name, value in given.items() for text in (f"--{name}", value)]
         code, _, err = run("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
         assert code == 0, err
     one, spread = tmp_path / "cuda:0", tmp_path / "all"

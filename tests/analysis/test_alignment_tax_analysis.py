@@ -113,7 +113,7 @@ def test_missing_requirements_are_reported_before_any_work(
 ) -> None:
     asked = ("analyze", "alignment-tax", checkpoint("llama"), "--samples", "16", "-o", tmp_path / "out")
     code, _, err = run(*asked, "--layers", "1", "--data-dir", tmp_path)
-    assert code == 2 and "holds no mmlu_dev.jsonl" in err
+    assert code == 2 and "has no mmlu_dev.jsonl" in err
     code, _, err = run(*asked, "--layers", "1", "--ability", "chess")
     assert code == 2 and "there is no task 'chess'" in err
     code, _, err = run(*asked)

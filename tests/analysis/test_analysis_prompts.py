@@ -38,7 +38,7 @@ def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
     assert prompts.general is not None
     assert "What is 1 + 1?" in prompts.general.texts[0]
     assert "general prompts" in prompts.hashes(["general"])
-    assert len(prompts.test[PromptClass.HARMFUL]) == 115
+    assert len(prompts.test[PromptClass.HARMFUL]) == 100
 
 
 def test_calibration_and_test_prompts_must_differ(tmp_path: Path) -> None:

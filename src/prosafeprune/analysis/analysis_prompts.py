@@ -61,16 +61,7 @@ def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
     """
     calibration = calibration_prompts(request, request.rank, request.seed)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
-    test_sets = choose_sets(
-        SetChoice(
-            suite=request.suite,
-            benchmarks=request.benchmark,
-            prompt_field=request.prompt_field,
-            data_dir=request.data_dir,
-            samples=request.benchmark_samples,
-            seed=request.seed,
-        )
-    )
+    test_sets = choose_sets(SetChoice.of(request, request.seed))
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
     require_splits_disjoint(list(calibration.values()), list(validation.values()), list(test.values()))
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts
-from prosafeprune.requests.measuring import Suite
+from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 
 BUNDLED = {
     "bundled-pseudo-harmful": PromptClass.PSEUDO_HARMFUL,
@@ -49,6 +50,17 @@ class SetChoice:
     samples: int | None = None
     """Prompts drawn from each set, at most; None for the suite's sample size, or all."""
     seed: int = 0
+
+    @classmethod
+    def of(cls, options: BenchmarkOptions, seed: int) -> Self:
+        """Return the choice that a request's benchmark options make, without files of the user's own."""
+        return cls(
+            suite=options.suite,
+            benchmarks=options.benchmark,
+            data_dir=options.data_dir,
+            samples=options.benchmark_samples,
+            seed=seed,
+        )
 
 
 def choose_sets(choice: SetChoice) -> list[EvaluationSet]:

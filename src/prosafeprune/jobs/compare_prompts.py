@@ -25,15 +25,8 @@ def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
     Raises:
         InputError: a set cannot be read, or two splits share a prompt.
     """
-    choice = SetChoice(
-        suite=request.suite,
-        benchmarks=request.benchmark,
-        data_dir=request.data_dir,
-        samples=request.benchmark_samples,
-        seed=request.seed,
-    )
     found = ComparisonPrompts(
-        choose_sets(choice),
+        choose_sets(SetChoice.of(request, request.seed)),
         calibration_prompts(request, request.rank, request.seed),
         {one: bundled_prompts(one, "validation") for one in PromptClass},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -204,15 +204,11 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
 
 
 def _choice(request: EvaluationRequest) -> SetChoice:
-    return SetChoice(
-        suite=request.suite,
-        benchmarks=request.benchmark,
+    return replace(
+        SetChoice.of(request, request.seed),
         pseudo_harmful=request.pseudo_harmful,
         harmful=request.harmful,
         prompt_field=request.prompt_field,
-        data_dir=request.data_dir,
-        samples=request.benchmark_samples,
-        seed=request.seed,
     )
 
 

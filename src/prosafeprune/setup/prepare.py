@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -97,14 +97,8 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     """
     sets = choose_sets(SetChoice(suite="bundled"))
     if request.suite == "paper" or request.benchmark:
-        further = SetChoice(
-            suite="paper" if request.suite == "paper" else None,
-            benchmarks=request.benchmark,
-            data_dir=request.data_dir,
-            samples=request.benchmark_samples,
-            seed=request.seed,
-        )
-        sets += choose_sets(further)
+        further = SetChoice.of(request, request.seed)
+        sets += choose_sets(replace(further, suite="paper" if request.suite == "paper" else None))
     return sets, bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
 
 

@@ -29,10 +29,11 @@ FULL_SETS = ("prompts", "parallel", "slow")
 SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
 
 
-@pytest.fixture(autouse=True)
-def small_bundled_sets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
     """Use the shortest prompts of each bundled set: tiny models read byte by byte, and tests measure often."""
-    if request.node.path.parent.name in FULL_SETS:
+    if request.path.parent.name in FULL_SETS:
+        yield
         return
     read = bundled._read.__wrapped__
 
@@ -41,7 +42,9 @@ def small_bundled_sets(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         rows = sorted(range(len(prompts)), key=lambda row: len(prompts[row].text))[: SET_SIZES[split]]
         return tuple(prompts[row] for row in sorted(rows))
 
-    monkeypatch.setattr(bundled, "_read", cache(shortest))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled, "_read", cache(shortest))
+        yield
 
 
 @pytest.fixture(scope="session")

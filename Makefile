@@ -9,7 +9,7 @@ SPREAD := $(if $(JOBS),-n $(JOBS) --dist loadfile)
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint format docs clean
+.PHONY: help demo test test-slow faults coverage lint format docs clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(READY)  ## Run the fast tests; JOBS=2 for two processes.
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
 	$(BIN)/python -m pytest -m "slow or browser"
+
+faults: $(READY)  ## Run the long fault campaign: kills, bad inputs, hostile text; half an hour of one core.
+	PYTHONPATH=src:tests:scripts $(BIN)/python -m fault_campaign
 
 coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term

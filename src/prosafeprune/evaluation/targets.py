@@ -85,7 +85,7 @@ class LocalModel:
                 require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
-        """Return the hashes of weights and tokenizer, device and dtype."""
+        """Return the hashes of weights and tokenizer, device, dtype and system prompt."""
         files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
         tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
         return {
@@ -93,6 +93,7 @@ class LocalModel:
             "tokenizer": tokenizer,
             "device": self.request.device,
             "dtype": self.request.dtype,
+            "system": self.request.system,
         }
 
     @property
@@ -122,6 +123,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
         device=request.device,
         dtype=request.dtype,
         trust_remote_code=request.trust_remote_code,
+        system=request.system,
     )
     if subject.adapter is not None:
         attach_adapter(loaded, subject.adapter, subject.name)
@@ -137,6 +139,7 @@ class ServedModel:
             request.model or None,
             concurrency=request.concurrency,
             extra=request.request_fields(),
+            system=request.system,
             reporter=reporter,
         )
         self.endpoint.check()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 
 Key = tuple[int, str]
 """A repeat and a prompt."""
+Check = Callable[[dict[str, Any]], object]
 
 
 class LineStore:
@@ -24,8 +25,10 @@ class LineStore:
         InputError: the file cannot be read or written, or is not such a file.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, check: Check | None = None) -> None:
+        """Read the rows so far; ``check`` raises KeyError, TypeError or ValueError for a row that is none of ours."""
         self.path = path
+        self._check = check
         self.rows: dict[Key, dict[str, Any]] = {}
         if path is not None and path.exists():
             self._read(path)
@@ -72,8 +75,11 @@ class LineStore:
         try:
             row = json.loads(line)
             repeat, prompt = row["repeat"], row["prompt"]
+            if self._check is not None:
+                self._check(row)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: is damaged ({error}). Repair or remove the file.") from error
+            reason = f"no field {error}" if isinstance(error, KeyError) else first_line(error)
+            raise InputError(f"{path}, line {number}: is damaged ({reason}). Repair or remove the file.") from error
         if not isinstance(repeat, int) or not isinstance(prompt, str):
             raise InputError(f"{path}, line {number}: is not a row of prompt and repeat. Repair or remove the file.")
         self.rows[repeat, prompt] = row

@@ -179,4 +179,5 @@ def _made_by(job: LoadedJob, choices: SearchChoices) -> dict[str, Any]:
         "projection": choices.projection.value,
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
+        "system": recipe.system,
     }

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
@@ -26,6 +29,7 @@ RESERVE = 2.0
 MEASURED = "measured.json"
 SCREENED = "screened.json"
 JOURNAL = "journal.jsonl"
+Kept = TypeVar("Kept", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class Trials:
                 projection=choices.projection,
             )
 
-        saved: dict[str, Any] = self.folder.read(SCREENED) or {}
-        screened = {int(layer): ScoredPlan.model_validate(one) for layer, one in saved.items()}
+        screened = {int(layer): one for layer, one in self._kept(SCREENED, ScoredPlan).items() if layer.isdecimal()}
         self.evaluator.expect_scores([plan(layer) for layer in layers if layer not in screened])
         for known in screen(
             lambda layer: self.evaluator.score(plan(layer)), layers, screened, self.budget, self.reporter
@@ -135,7 +138,7 @@ class Trials:
         self, plans: Sequence[Plan], is_spent: Callable[[], bool], most: int | None = None
     ) -> dict[str, ValidationRates]:
         """Measure plans by generation and judge, announcing the first ``most`` to the evaluator."""
-        saved: dict[str, Any] = self.folder.read(MEASURED) or {}
+        saved = self._kept(MEASURED, ValidationRates)
         self.evaluator.expect_measurements([plan for plan in plans if plan.model_dump_json() not in saved][:most])
         for plan in plans:
             key = plan.model_dump_json()
@@ -144,10 +147,18 @@ class Trials:
                     break
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
                 rates = rates_of(self.evaluator.measure(plan))
-                saved[key] = rates.model_dump()
-                self.folder.write(MEASURED, saved)
+                saved[key] = rates
+                self.folder.write(MEASURED, {one: kept.model_dump() for one, kept in saved.items()})
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
-        return {key: ValidationRates.model_validate(value) for key, value in saved.items()}
+        return saved
+
+    def _kept(self, name: str, kind: type[Kept]) -> dict[str, Kept]:
+        """Return what an earlier run kept in a file, by layer or plan. Raises InputError when the file is damaged."""
+        saved: dict[str, Any] = self.folder.read(name) or {}
+        try:
+            return {key: kind.model_validate(one) for key, one in saved.items()}
+        except ValueError as error:
+            raise InputError(f"{self.folder.path / name}: is damaged. Remove it, or choose another folder.") from error
 
 
 def rates_of(measurement: Measurement) -> ValidationRates:

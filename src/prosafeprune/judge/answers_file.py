@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 from prosafeprune.errors import InputError
 from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.prompts.rows import csv_rows, json_rows
 
 
 def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[str, Any]]]:
@@ -23,51 +22,32 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file. Check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
     fields = ("prompt", "completion", *required)
     is_table = path.suffix.lower() == ".csv"
-    rows = _read_table(text, path, fields) if is_table else _read_lines(text, path, fields)
+    numbered = csv_rows(path) if is_table else json_rows(path)
+    rows = [_checked(row, f"{path}, line {number}", fields) for number, row in numbered]
+    if is_table:
+        rows = [{name: unguarded(value) for name, value in row.items()} for row in rows]
+        rows = [row for row in rows if all(row[field].strip() for field in required)]
     if not rows:
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
         raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object a line.")
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
 
 
-def _read_lines(text: str, path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        _read_row(line, f"{path}, line {number}", fields)
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip()
-    ]
-
-
-def _read_table(text: str, path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [field for field in fields if field not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: no column '{missing[0]}' among: {', '.join(reader.fieldnames or ['none'])}.")
-    rows = [{name: unguarded(value or "") for name, value in row.items() if name} for row in reader]
-    return [row for row in rows if all(row[field].strip() for field in fields[2:])]
-
-
-def _read_row(line: str, place: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not valid JSON ({error.msg}).") from error
-    if not isinstance(row, dict):
-        raise InputError(f"{place}: not a JSON object.")
+def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:
     for field in fields:
         if field not in row:
             raise InputError(f"{place}: no field '{field}' among: {', '.join(row)}.")
     if not isinstance(row["prompt"], str) or not isinstance(row["completion"], str):
         raise InputError(f"{place}: prompt and completion must be text.")
-    return row
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
+        ) from error
+    return dict(row)
 
 
 def check_verdicts_file(path: Path, overwrite: bool) -> None:

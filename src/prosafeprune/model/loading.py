@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template
+from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template, set_system_prompt
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
@@ -56,12 +56,14 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    system: str | None = None,
     chat: bool = True,
 ) -> LoadedModel:
     """Load a checkpoint folder, by default in its stored dtype and on the best device available.
 
     A model that is too large for one GPU is spread over all of them, with hooks that move each layer's inputs. A model
-    that is not for ``chat`` has its own raw prompt and needs no chat template.
+    that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
+    before every prompt.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.
@@ -74,7 +76,7 @@ def load_model(
 
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
-    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
+    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)
@@ -107,7 +109,9 @@ def load_model(
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
 
 
-def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True) -> Any:
+def load_tokenizer(
+    folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True, system: str | None = None
+) -> Any:
     """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
     import transformers
 
@@ -118,6 +122,7 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, 
     if chat:
         read_chat_template(tokenizer, folder)
         require_chat_template(tokenizer, name)
+    set_system_prompt(tokenizer, system)
     return tokenizer
 
 

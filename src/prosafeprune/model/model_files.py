@@ -25,8 +25,9 @@ IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 def require_plain_files(folder: Path, name: str) -> None:
     """Raise InputError when something in a model folder is not a regular file or a folder of such.
 
-    Links may lead to files (the hub's cache is made of them), not to folders: they would be followed when the model's
-    files are copied. A device would be copied until the disk is full, and a pipe would be waited on for ever.
+    Links may lead to files of the model (the hub's cache is made of them) and to weights, not to folders: they would be
+    followed when the model's files are copied. A device would be copied until the disk is full, and a pipe would be
+    waited on for ever.
     """
     for where, folders, files in os.walk(folder):
         folders[:] = [one for one in folders if one not in IGNORED_FOLDERS]
@@ -44,8 +45,24 @@ def require_plain_files(folder: Path, name: str) -> None:
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} is a link that leads nowhere. Fetch the model again."
                 ) from error
+            if not _may_be_read(path, folder):
+                raise InputError(
+                    f"{name}: {path.relative_to(folder)} is a link to a file elsewhere, which would be copied into "
+                    "outputs. Put a copy in its place."
+                )
             if not stat.S_ISREG(mode):
                 raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
+
+
+def _may_be_read(path: Path, folder: Path) -> bool:
+    """Return whether a file is inside its model's folder, or a link to weights, or into the hub's cache.
+
+    A foreign folder may hold a link to a person's own file, which would be published with the pruned model.
+    """
+    if not path.is_symlink() or path.suffix == ".safetensors":
+        return True
+    target, real = path.resolve(), folder.resolve()
+    return target.is_relative_to(real) or target.is_relative_to(real.parent.parent / "blobs")
 
 
 def require_shards(folder: Path, name: str) -> None:

@@ -6,6 +6,7 @@ It has no date, so equal runs give equal records.
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +32,7 @@ from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
+from prosafeprune.text import without_folder
 
 RECORD_FILE = OURS
 NOT_MEASURED = (
@@ -100,8 +102,10 @@ class EditRecord(BaseModel):
         return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     def write(self, folder: Path) -> None:
-        """Write the record into a folder."""
-        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write the record into a folder, which may be shared: absolute paths in it are cut to their last part."""
+        shared = _without_folders(json.loads(self.model_dump_json()))
+        text = json.dumps(shared, indent=2, ensure_ascii=False)
+        (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 class Record(EditRecord):
@@ -160,6 +164,15 @@ class UnmeasuredRecord(EditRecord):
 
     measured: Literal[False] = False
     not_measured: str = NOT_MEASURED
+
+
+def _without_folders(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner, name) for inner in value]
+    # A system prompt may begin with a slash, too.
+    return without_folder(value) if isinstance(value, str) and name != "system" else value
 
 
 def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:

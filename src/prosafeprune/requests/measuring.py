@@ -21,6 +21,12 @@ class ModelOptions(BaseModel):
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+    system: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100_000,
+        description="System prompt before every prompt, such as one that the chat template requires.",
+    )
     device: str = Field(
         "auto",
         description="auto, cpu, cuda (one GPU), cuda:1, all (layers spread over all GPUs) or mps. auto uses all GPUs "

@@ -49,6 +49,7 @@ class PruneSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     trust_remote_code: bool
     unmeasured: bool
 
@@ -89,6 +90,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     trust_remote_code: bool
 
 
@@ -120,6 +122,7 @@ class SearchSettings(TypedDict, total=False):
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
+    system: str | None
     trust_remote_code: bool
 
 
@@ -145,6 +148,7 @@ class ApplySettings(TypedDict, total=False):
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     trust_remote_code: bool
 
 
@@ -181,6 +185,7 @@ class EvaluateSettings(TypedDict, total=False):
     settings: str | Sequence[str]
     source: str | None
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     temperature: float
     trust_remote_code: bool
 
@@ -222,6 +227,7 @@ class CompareSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     trust_remote_code: bool
 
 
@@ -264,6 +270,7 @@ class AnalyzeSettings(TypedDict, total=False):
     submodule: str
     suite: Literal["bundled", "paper"] | None
     sweep_samples: int
+    system: str | None
     trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int

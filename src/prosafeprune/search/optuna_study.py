@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.budget import Budget
@@ -73,12 +73,9 @@ def search_plans(
     Raises:
         InputError: the journal cannot be read or written.
     """
-    study = _open_study(journal, seed)
-    _enqueue_unfinished_trials(study)
-    for point in starting_points(space):
-        study.enqueue_trial(point, skip_if_exists=True)
-    scores = {scored.plan.model_dump_json(): scored for scored in (*known, *_finished(study))}
-    count = len(_finished_trials(study))
+    study, finished = _open_study(journal, seed, space)
+    scores = {scored.plan.model_dump_json(): scored for scored in (*known, *finished)}
+    count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = 0
         while not budget.is_spent(count):
@@ -129,21 +126,31 @@ def describe_plan(plan: Plan) -> str:
     return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
 
 
-def _open_study(journal: Path, seed: int) -> optuna.Study:
+def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:
+    """Return the study with its open and starting trials enqueued, and the plans scored so far."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's ``group``
     try:
+        if journal.exists() and not journal.is_file():
+            raise OSError("not a regular file")
         drop_torn_line(journal)
         earlier = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
         # The journal does not keep the sampler's state: a seed of its own keeps a resumed search from drawing the same
         # plans again.
         sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{journal}: cannot be used ({error}). Remove it to start the search over.") from error
+        _enqueue_unfinished_trials(study)
+        for point in starting_points(space):
+            study.enqueue_trial(point, skip_if_exists=True)
+        return study, _finished(study)
+    except Exception as error:  # whatever Optuna makes of a damaged journal
+        raise InputError(
+            f"{journal}: cannot be used ({type(error).__name__}: {first_line(error)[:200]}). Remove it to start the "
+            "search over."
+        ) from error
 
 
 def _enqueue_unfinished_trials(study: optuna.Study) -> None:

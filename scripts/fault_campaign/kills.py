@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,9 @@ class _OneCommand:
             self.old = contents(self.earlier, command)
         self._begin()
         counted = place / "events"
+        started = time.monotonic()
         ended = self._run(count_into(counted, self.folder))
+        self.seconds = time.monotonic() - started
         if ended.code != 0:
             raise RuntimeError(f"{command.name} fails undisturbed: {ended.err[-2000:]}")
         self.events = int(counted.read_text())
@@ -82,13 +86,10 @@ class _OneCommand:
         self._check_after(what)
 
     def _at_any_time(self) -> None:
-        import signal
-        import time
-
         self._begin()
         interrupt = self.draw.random() < 0.5
         child = Child(self._arguments())
-        time.sleep(self.draw.uniform(0, 2))
+        time.sleep(self.draw.uniform(0, self.seconds))
         child.kill(signal.SIGINT if interrupt else signal.SIGKILL)
         ended = child.wait()
         what = "interrupted" if interrupt else "killed at any time"
@@ -106,7 +107,14 @@ class _OneCommand:
             visible = {name: one for name, one in there.items() if not name.startswith(".")}
             if not all(self._is_whole(name, visible) for name in {name.split("/")[0] for name in visible}):
                 self.figures.fault("broken outputs", case, str(sorted(visible)))
+        there = contents(self.folder, self.command)
+        was_finished = {name: one for name, one in there.items() if not name.startswith(".")} == self.undisturbed
         ended = self._run(None)
+        if was_finished and ended.code == 2 and "exists already" in ended.err:
+            left = {file.name for file in self.folder.iterdir()} - {*self.names, ".out.lock"}
+            if left:
+                self.figures.fault("leftovers", f"{case}, repeated", str(sorted(left)))
+            return
         if ended.code != 0:
             kind = "hangs" if ended.hung else "tracebacks" if ended.traceback else "other results"
             self.figures.fault(kind, f"{case}, repeated", ended.err)

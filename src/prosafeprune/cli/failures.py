@@ -14,7 +14,7 @@ INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def report_failure(error: Exception, arguments: Sequence[str]) -> int:
+def report_failure(error: BaseException, arguments: Sequence[str]) -> int:
     """Print one line about an error and return the exit code.
 
     The traceback of an error that this package did not raise on purpose goes to a log file.
@@ -33,7 +33,7 @@ def report_failure(error: Exception, arguments: Sequence[str]) -> int:
     return INTERNAL_ERROR
 
 
-def _write_log(error: Exception, arguments: Sequence[str]) -> Path | None:
+def _write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(

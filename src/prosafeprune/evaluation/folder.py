@@ -42,7 +42,7 @@ class EvaluationFolder(ResumableFolder):
         sessions = self.read_list(SESSIONS) or []
         if not all(isinstance(session, dict) for session in sessions):
             raise InputError(f"{self.path / SESSIONS}: is damaged. Remove it, or choose another folder.")
-        return sessions  # type: ignore[no-any-return]
+        return sessions
 
     def add_session(self, described: Mapping[str, Any] | None) -> None:
         """Record how the model ran this time; None when it did not have to."""

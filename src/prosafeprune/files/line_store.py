@@ -18,7 +18,7 @@ Check = Callable[[dict[str, Any]], object]
 class LineStore:
     """One row per repeat and prompt, in memory and, given a path, on disk as soon as it is known.
 
-    Rows are JSON objects with at least ``prompt`` and ``repeat``. The incomplete last line of a killed run is dropped.
+    Rows are JSON objects with at least ``prompt`` and ``repeat``. The incomplete last line of a killed run is ignored.
     Lone surrogates in texts, which UTF-8 cannot hold, are written as JSON escapes.
 
     Raises:
@@ -29,6 +29,8 @@ class LineStore:
         """Read the rows so far; ``check`` raises KeyError, TypeError or ValueError for a row that is none of ours."""
         self.path = path
         self._check = check
+        self._torn: int | None = None
+        """Where an incomplete last line begins, if there is one: it is cut off before a row is added."""
         self.rows: dict[Key, dict[str, Any]] = {}
         if path is not None and path.exists():
             self._read(path)
@@ -47,6 +49,9 @@ class LineStore:
         row = {"prompt": prompt, "repeat": repeat, **values}
         if self.path is not None:
             try:
+                if self._torn is not None:
+                    os.truncate(self.path, self._torn)
+                    self._torn = None
                 with self.path.open("ab") as stream:
                     stream.write(_encode(row))
             except OSError as error:
@@ -63,7 +68,7 @@ class LineStore:
             content = path.read_bytes()
             complete = content[: content.rfind(b"\n") + 1]
             if len(complete) < len(content):  # killed, or out of disk space, while writing the last line
-                os.truncate(path, len(complete))
+                self._torn = len(complete)
             for number, line in enumerate(complete.decode("utf-8").split("\n")[:-1], 1):
                 self._read_row(path, number, line)
         except OSError as error:

@@ -35,6 +35,7 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output}: its parent folder cannot be made ({error.strerror}).") from error
+    clean_scratch(output)
     _check_free(output, overwrite)
     if not os.access(output.parent, os.W_OK):
         raise InputError(f"{output}: its parent folder cannot be written to. Choose another --output.")

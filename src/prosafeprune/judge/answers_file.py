@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.staging import write_whole
 from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.prompts.rows import csv_rows, json_rows
@@ -38,7 +39,7 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
 def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:
     for field in fields:
         if field not in row:
-            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)}.")
+            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)[:200]}.")
     if not isinstance(row["prompt"], str) or not isinstance(row["completion"], str):
         raise InputError(f"{place}: prompt and completion must be text.")
     try:
@@ -52,12 +53,15 @@ def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dic
 
 def check_verdicts_file(path: Path, overwrite: bool) -> None:
     """Raise InputError, before the long work, unless verdicts can be written to ``path``."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder. Name a file.")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already. Choose another --output, or pass --overwrite.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: its folder does not exist or cannot be written to. Choose another --output.")
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder. Name a file.")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already. Choose another --output, or pass --overwrite.")
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path}: its folder does not exist or cannot be written to. Choose another --output.")
+    except OSError as error:  # a name that is too long
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose another --output.") from error
 
 
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
@@ -66,16 +70,5 @@ def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequ
     Raises:
         InputError: the disk is full or fails.
     """
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            for row, verdict in zip(rows, verdicts, strict=True):
-                judged = {**row, **verdict.as_row()}
-                stream.write(json.dumps(judged, ensure_ascii=False) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: could not be written ({error.strerror or error}). Nothing was left behind."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    judged = ({**row, **verdict.as_row()} for row, verdict in zip(rows, verdicts, strict=True))
+    write_whole(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in judged))

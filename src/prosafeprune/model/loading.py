@@ -117,7 +117,9 @@ def load_tokenizer(
 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
         raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
     if chat:
         read_chat_template(tokenizer, folder)

@@ -45,13 +45,13 @@ def require_plain_files(folder: Path, name: str) -> None:
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} is a link that leads nowhere. Fetch the model again."
                 ) from error
+            if not stat.S_ISREG(mode):
+                raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
             if not _may_be_read(path, folder):
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} is a link to a file elsewhere, which would be copied into "
                     "outputs. Put a copy in its place."
                 )
-            if not stat.S_ISREG(mode):
-                raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
 
 
 def _may_be_read(path: Path, folder: Path) -> bool:
@@ -79,7 +79,7 @@ def require_shards(folder: Path, name: str) -> None:
 def index_shards(folder: Path) -> list[str]:
     """Return the names of the shards in a folder's index, sorted. Raises InputError when it is not such an index."""
     named = read_json_object(folder / INDEX, "shard index").get("weight_map")
-    if not isinstance(named, dict) or not all(isinstance(shard, str) for shard in named.values()):
+    if not isinstance(named, dict) or not all(isinstance(one, str) and len(one) <= 255 for one in named.values()):
         raise InputError(f"{folder / INDEX}: has no map from tensors to shards. Fetch the file again.")
     return sorted(set(named.values()))
 

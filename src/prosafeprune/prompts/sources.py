@@ -97,7 +97,7 @@ def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) 
     for number, row in rows:
         field = next((name for name in columns.fields if name in row), None)
         if field is None:
-            there = ", ".join(str(name) for name in row)
+            there = ", ".join(str(name) for name in row)[:200]
             raise InputError(
                 f"{source}, line {number}: no column '{columns.fields[0]}' among: {there}. Name it with --prompt-field."
             )

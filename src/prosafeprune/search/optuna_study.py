@@ -74,12 +74,15 @@ def search_plans(
         InputError: the journal cannot be read or written.
     """
     study, finished = _open_study(journal, seed, space)
+    unfinished = _unfinished_trials(study)
     scores = {scored.plan.model_dump_json(): scored for scored in (*known, *finished)}
     count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = 0
         while not budget.is_spent(count):
-            drawn = _draw_round(study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count))
+            drawn = _draw_round(
+                study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count), unfinished
+            )
             plans = {plan.model_dump_json(): plan for _, plan in drawn}
             expect([plan for key, plan in plans.items() if key not in scores])
             for trial, plan in drawn:
@@ -95,14 +98,19 @@ def search_plans(
     return list(scores.values())
 
 
-def _draw_round(study: optuna.Study, space: SearchSpace, count: int) -> list[tuple[optuna.Trial, Plan]]:
-    trials = [study.ask() for _ in range(count)]
+def _draw_round(
+    study: optuna.Study, space: SearchSpace, count: int, unfinished: list[optuna.Trial]
+) -> list[tuple[optuna.Trial, Plan]]:
+    """Draw trials; those that an interrupted run left ``unfinished`` come first, and are taken out."""
+    trials = [unfinished.pop(0) if unfinished else study.ask() for _ in range(count)]
     return [(trial, draw_plan(trial, space)) for trial in trials]
 
 
 def _finish(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest_safety: float) -> None:
     trial.set_user_attr("scored", scored.model_dump_json())
-    trial.set_constraint("safety", lowest_safety - scored.safety_score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a run killed between these lines has set it
+        trial.set_constraint("safety", lowest_safety - scored.safety_score)
     study.tell(trial, scored.value)
 
 
@@ -127,10 +135,12 @@ def describe_plan(plan: Plan) -> str:
 
 
 def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:
-    """Return the study with its open and starting trials enqueued, and the plans scored so far."""
+    """Return the study with its starting trials enqueued, and the plans scored so far."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's ``group``
     try:
+        for stale in journal.parent.glob(f"{journal.name}.lock*"):  # a killed run's: the folder is locked by this one
+            stale.unlink()
         if journal.exists() and not journal.is_file():
             raise OSError("not a regular file")
         drop_torn_line(journal)
@@ -142,7 +152,6 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True
         )
-        _enqueue_unfinished_trials(study)
         for point in starting_points(space):
             study.enqueue_trial(point, skip_if_exists=True)
         return study, _finished(study)
@@ -153,11 +162,10 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
         ) from error
 
 
-def _enqueue_unfinished_trials(study: optuna.Study) -> None:
-    """Put the trials that an interrupted run left open back into the queue."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+def _unfinished_trials(study: optuna.Study) -> list[optuna.Trial]:
+    """Return the trials that an interrupted run left open, in their order."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [optuna.Trial(study, trial._trial_id) for trial in running]
 
 
 def drop_torn_line(journal: Path) -> None:

@@ -69,7 +69,7 @@ def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
         ValueError: the counts are not those of a paired table, or the margin is out of range.
     """
     if min(lost, won) < 0 or total < max(1, lost + won) or not 0 <= margin < 1:
-        raise ValueError(f"{lost} lost and {won} won of {total} at margin {margin} is no paired table with a margin")
+        raise ValueError(f"{lost} lost and {won} won of {total} at margin {margin} is not a paired table with a margin")
     most_lost = _most_lost(score_statistic(lost, won, total, margin), total, margin)
     top = (1 - margin) / 2
     coarse = top * np.linspace(0, 1, COARSE) ** 2  # changed outcomes are rare: look closely where there are few

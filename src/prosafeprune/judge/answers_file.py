@@ -34,7 +34,7 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
     rows = _read_table(text, path, fields) if is_table else _read_lines(text, path, fields)
     if not rows:
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
-        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object a line.")
+        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
 
 

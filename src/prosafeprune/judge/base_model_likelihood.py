@@ -73,7 +73,7 @@ def mean_log_likelihoods(
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:
-    """Return the mean log-likelihood of tokens ``start`` to before ``end``, of logits (tokens, vocabulary)."""
+    """Return the mean log-likelihood of the tokens ``[start:end]``, given logits ``(tokens, vocabulary)``."""
     chances = logits[start - 1 : end - 1].float().log_softmax(-1)
     return float(chances.gather(1, ids[start:end, None]).mean())
 
@@ -121,4 +121,4 @@ def salad_limit(scores: Sequence[Likelihood]) -> float:
 
 
 def _salad(score: float) -> Verdict:
-    return Verdict(AnswerClass.BROKEN, f"word salad: {score:.1f} nats a token under the base model")
+    return Verdict(AnswerClass.BROKEN, f"word salad: {score:.1f} nats per token under the base model")

@@ -46,7 +46,7 @@ def broken_reason(prompt: str, answer: str) -> str | None:
     if len(text) < 1000 and PROVIDER_ERROR.match(text) and not ASKS_ABOUT_ERRORS.search(prompt):
         return "a provider's error"
     if is_echo(prompt, text):
-        return "the prompt again and nothing else"
+        return "only the prompt, repeated"
     if not ASKS_REPETITION.search(prompt) and is_loop(text):
         return "one phrase repeated"
     if not ASKS_REPETITION.search(prompt) and ends_in_loop(text):
@@ -116,7 +116,7 @@ def looping_words(words: list[str], period: int) -> int:
 
 def is_gibberish(prompt: str, answer: str) -> bool:
     """Return whether the text is not language: symbols, impossible letters, or a mixture of scripts."""
-    text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening tells, and this keeps long answers cheap.
+    text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening suffices, and long answers stay cheap.
     meaningful = sum(map(str.isalnum, text))
     visible = len(text) - sum(map(str.isspace, text))
     if visible >= 20 and meaningful < 0.5 * visible and "```" not in answer:

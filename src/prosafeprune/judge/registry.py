@@ -56,7 +56,7 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
     if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard"):
         raise InputError(
-            f"--safety harmlessness: the {judge} judge does not tell it. Choose --judge wildguard or qwen3guard."
+            f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."
         )
 
 

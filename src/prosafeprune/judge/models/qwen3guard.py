@@ -89,7 +89,7 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
     from prosafeprune.judge.models.in_memory import ask_in_memory
 
     if not loaded.tokenizer.chat_template:
-        raise InputError(f"{loaded.name}: has no chat template, so it is no Qwen3Guard-Gen. Check --judge-model.")
+        raise InputError(f"{loaded.name}: has no chat template, so it is not Qwen3Guard-Gen. Check --judge-model.")
 
     def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
         texts = [

@@ -112,7 +112,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     config = transformers.AutoConfig.from_pretrained(source.path)
     if not any("SequenceClassification" in name for name in config.architectures or []):
         raise InputError(
-            f"{model}: is no sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
+            f"{model}: is not a sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
         )
     chosen = choose_device(device)
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).to(chosen).eval()

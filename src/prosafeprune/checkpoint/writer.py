@@ -14,11 +14,10 @@ from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.model.model_files import INDEX
+from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
-LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
@@ -173,24 +172,7 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
 
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]
-        other = {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+        other = {p.name for p in paths if p.name in IGNORED_FOLDERS or (p.suffix in OTHER_WEIGHTS and p not in shards)}
         return other | {p.name for p in paths if p.name.endswith(".index.json") and p != index}
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
-
-
-def checkpoint_bytes(folder: Path) -> int:
-    """Return the size of a checkpoint folder, all of whose files can be copied.
-
-    Raises:
-        InputError: a pipe, a device, a dangling link or a link to an enclosing folder is among them.
-    """
-    size = 0
-    for file in folder.rglob("*"):
-        if LEFT_OUT.intersection(file.relative_to(folder).parts):
-            continue
-        if file.is_file():
-            size += file.stat().st_size
-        elif not file.is_dir() or (file.is_symlink() and folder.resolve().is_relative_to(file.resolve())):
-            raise InputError(f"{file}: is not a file or folder that can be copied. Remove it from the model's folder.")
-    return size

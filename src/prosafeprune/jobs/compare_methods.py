@@ -10,16 +10,17 @@ from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.jobs.plan import plan_of_point, read_search
 from prosafeprune.jobs.search import search
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import RECORD
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedJob, inspect_anatomy
 from prosafeprune.setup.prepare import given_plan, prepare_job
 
@@ -87,7 +88,8 @@ def found_plan(
     job = prepare_job(recipe, None, False, reporter, cluster)
     folder = request.search or default_folder
     if request.search is not None or (folder / RECORD).exists():
-        record = read_search(folder, job)
+        record = read_search(folder)
+        require_search_of(record, model_hash(job.source.path), folder)
     else:
         loaded = model.loaded
         anatomy = inspect_anatomy(loaded.model, reporter)

@@ -9,9 +9,8 @@ from pathlib import Path
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
-from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.errors import NoPlanError
 from prosafeprune.files.staging import require_outside
-from prosafeprune.files.text_file import read_text_file
 from prosafeprune.jobs.search import search
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -21,7 +20,8 @@ from prosafeprune.progress import Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedJob, load_job, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.text import slug
@@ -53,7 +53,8 @@ def known_plan(job: Job, search_folder: Path, choose: int | None) -> tuple[Plan 
     """
     if choose is None:
         return given_plan(job.recipe), None
-    record = read_search(search_folder, job)
+    record = read_search(search_folder)
+    require_search_of(record, model_hash(job.source.path), search_folder)
     return plan_of_point(record, choose, search_folder), record
 
 
@@ -94,32 +95,6 @@ def run_search(
         loaded_job = load_job(job, checkpoint)
         require_editable(loaded_job.anatomy)
         return search(loaded_job, folder).record, folder
-
-
-def read_search(folder: Path, job: Job) -> SearchRecord:
-    """Return the record of a finished search on the job's model.
-
-    Raises:
-        InputError: no such search, or one on another model.
-    """
-    file = folder / RECORD
-    if not file.exists():
-        raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
-    try:
-        record = SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
-    except ValueError as error:
-        raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
-    if record.made_by.get("model") != model_hash(job.source.path):
-        raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
-    return record
-
-
-def plan_of_point(record: SearchRecord, number: int, folder: Path) -> Plan:
-    """Return the plan of a numbered point of the search in ``folder``. Raises InputError when there is none."""
-    point = record.point(number)
-    if point is None:
-        raise InputError(f"--choose {number}: the search in {folder} has the points 1 to {len(record.points)}.")
-    return point.plan
 
 
 def default_search_folder(job: Job) -> Path:

@@ -18,7 +18,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.prepare import Job, require_layers_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,7 @@ def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
 
 def require_layers(plan: Plan, anatomy: Anatomy) -> None:
     """Raise InputError when the plan names layers the model does not have."""
-    beyond = [layer for layer in plan.layers if layer >= anatomy.num_layers]
-    if beyond:
-        raise InputError(
-            f"--layers {', '.join(map(str, beyond))}: the model has {anatomy.num_layers} layers, counted 0 to "
-            f"{anatomy.num_layers - 1}."
-        )
+    require_layers_below(anatomy.num_layers, plan.layers)
 
 
 def require_editable(anatomy: Anatomy) -> None:

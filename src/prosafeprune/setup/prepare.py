@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from prosafeprune.checkpoint.writer import checkpoint_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
-from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.model.model_files import checkpoint_bytes
+from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
@@ -63,6 +63,7 @@ def prepare_job(
         InputError: prompts, model or output cannot be used.
     """
     output = output.expanduser().resolve() if output is not None else None
+    require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     calibration = calibration_prompts(recipe, recipe.rank, recipe.seed)
     evaluation, benign = test_prompts(recipe)
     validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
@@ -85,6 +86,23 @@ def prepare_job(
         reporter=reporter,
         cluster=cluster,
     )
+
+
+def require_layers_of_config(model: str, revision: str | None, layers: Sequence[int]) -> None:
+    """Raise InputError when a model's config.json, read before its weights, lacks one of the ``layers``."""
+    config = early_config(model, revision) if layers else None
+    count = layer_count(config) if config is not None else None
+    if count is not None:
+        require_layers_below(count, layers)
+
+
+def require_layers_below(count: int, layers: Sequence[int]) -> None:
+    """Raise InputError when one of the ``layers`` is not among the ``count`` of the model."""
+    beyond = [layer for layer in layers if layer >= count]
+    if beyond:
+        raise InputError(
+            f"--layers {', '.join(map(str, beyond))}: the model has {count} layers, counted 0 to {count - 1}."
+        )
 
 
 def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:

@@ -11,7 +11,7 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
 
 
-class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -56,7 +56,7 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> EvaluationRequest:
+    def _fits_together(self) -> EvaluateRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
         if self.request and self.endpoint is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class WritableEdits(Protocol):
     @property
     def adapter_sha256(self) -> str | None:
         """The hash of an adapter's weights; None for a checkpoint."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what changes, known once it has been applied in memory."""
         ...
 
     def __len__(self) -> int:
@@ -100,6 +106,7 @@ class EditedTensors:
         if not all(isinstance(edit, PruningEdit | LowRankEdit) for edit in edits):
             raise TypeError("ablations are never written: a checkpoint is made from the edits of a plan or an adapter")
         self._source = source
+        self._digest = hashlib.sha256()
         self._tensors: dict[str, _Tensor] = {}
         for edit in edits:
             stored = located[edit.submodule.name]
@@ -114,10 +121,17 @@ class EditedTensors:
         """Names on disk of the tensors that change."""
         return sorted(self._tensors)
 
+    @property
+    def sha256(self) -> str:
+        """The hash of the edited tensors, known once they have been applied in memory."""
+        return self._digest.hexdigest()
+
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, rounded as on disk, into the model in memory."""
-        for tensor in self._tensors.values():
+        for name, tensor in sorted(self._tensors.items()):
             edited = tensor.edited()
+            self._digest.update(name.encode())
+            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy())
             with torch.no_grad():
                 for edit, layout in tensor.edits:
                     edit.submodule.put(edit.submodule.stored, layout.take(edited))

@@ -29,6 +29,9 @@ COMMON = (
     "benign",
     "pseudo_harmful",
     "samples",
+    "hold_out",
+    "test_pseudo_harmful",
+    "test_harmful",
     "suite",
     "benchmark",
     "ability",
@@ -106,6 +109,9 @@ RayAddress = Annotated[
 OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")]
 DiscardEarlier = Annotated[
     bool, typer.Option("--overwrite", help="Discard earlier work at --output. By default, resume it.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print plan, prompts, sizes and costs; load and write nothing.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
 

@@ -23,7 +23,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
-from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.page import REPORT_FILE
@@ -32,7 +32,8 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
-from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, test_prompts
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder
+from prosafeprune.setup.prompt_sets import test_prompts
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _measure(
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
-    found = measure_edits(edits, loaded, judge, tests, request, reporter)
+    found = measure_edits(edits, loaded, judge, tests, request, model_hash(source.path), reporter)
     lineage = read_lineage(source.path)
     ancestor = first_ancestor(source.path, lineage, judge.name, request.max_new_tokens)
     measured: dict[str, Any] = {

@@ -73,7 +73,7 @@ def run_compare(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    prompts = read_prompts_of(request)
+    prompts = read_prompts_of(request, reporter)
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)

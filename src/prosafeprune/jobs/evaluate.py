@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.setup.prepare import BENIGN_PROMPTS
+from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run_evaluate(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    sets = choose_sets(_choice(request))
+    sets = choose_sets(SetChoice.of(request, request.seed))
     questions = [
         question
         for name in request.ability
@@ -201,15 +201,6 @@ def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: R
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
             return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
-
-
-def _choice(request: EvaluateRequest) -> SetChoice:
-    return replace(
-        SetChoice.of(request, request.seed),
-        pseudo_harmful=request.pseudo_harmful,
-        harmful=request.harmful,
-        prompt_field=request.prompt_field,
-    )
 
 
 class _CalibratedOn(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import NamedTuple
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
-from prosafeprune.errors import NoPlanError
+from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import require_outside
-from prosafeprune.jobs.search import search
+from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
@@ -23,9 +26,12 @@ from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
-from prosafeprune.setup.load import LoadedJob, load_job, require_editable
+from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
-from prosafeprune.text import slug
+from prosafeprune.text import short_name, slug
+
+SEARCHES = "searches"
+"""Folder in the cache."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,37 @@ class CalibratedPlan:
         return count_experts(planned, [edit.submodule for edit in self.edits])
 
 
-def known_plan(job: Job, search_folder: Path, choose: int | None) -> tuple[Plan | None, SearchRecord | None]:
-    """Return the plan that the recipe gives, or point number ``choose`` of a finished search with its record.
+def known_plan(
+    job: Job, judge: str, search_folder: Path, choose: int | None
+) -> tuple[Plan | None, SearchRecord | None]:
+    """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
 
     Both are None when a plan must be searched for.
 
+    Args:
+        job: the job.
+        judge: the name of its judge.
+        search_folder: folder of the search.
+        choose: number of the point of that search, however long it took; None: the one it selected.
+
     Raises:
-        InputError: there is no such search or point.
+        InputError: there is no such search or point, or the layers are given as well.
+        NoPlanError: the search is finished and selected none.
     """
-    if choose is None:
-        return given_plan(job.recipe), None
-    record = read_search(search_folder)
-    require_search_of(record, model_hash(job.source.path), search_folder)
-    return plan_of_point(record, choose, search_folder), record
+    given = given_plan(job.recipe)
+    if choose is not None:
+        if given is not None:
+            raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+        record = read_search(search_folder)
+        require_search_of(record, model_hash(job.source.path), search_folder)
+        return plan_of_point(record, choose, search_folder), record
+    if given is not None:
+        return given, None
+    finished = finished_search(job, judge, search_folder)
+    if finished is None:
+        return None, None
+    job.reporter.note(f"This search is finished already: its plan is used, and its report is {_report(search_folder)}.")
+    return _selected(finished, search_folder), finished
 
 
 def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
@@ -67,14 +91,25 @@ def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
         NoPlanError: no plan found keeps the safety floor and complies more than the base model.
     """
     require_editable(job.anatomy)
+    job.reporter.note(f"The search is kept in {folder}.")
     found = search(job, folder)
-    if found.plan is None:
+    plan = _selected(found.record, folder)
+    return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits_of(plan), found.record)
+
+
+def _selected(record: SearchRecord, folder: Path) -> Plan:
+    point = record.point(record.chosen) if record.chosen is not None else None
+    if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "
-            f"{found.record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See "
-            f"{folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
+            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {_report(folder)}; give a "
+            "larger --budget, or allow more with --max-safety-drop."
         )
-    return CalibratedPlan(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
+    return point.plan
+
+
+def _report(folder: Path) -> Path:
+    return folder / REPORT_FILE
 
 
 class SearchResult(NamedTuple):
@@ -96,16 +131,25 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
-        folder = folder or default_search_folder(job)
-        require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+        if folder is not None:
+            require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+        judge = make_judge_of(job)
+        folder = folder or default_search_folder(job, judge.name)
+        finished = finished_search(job, judge.name, folder)
+        if finished is not None:
+            reporter.note("This search is finished already. A larger --budget resumes it.")
+            return SearchResult(finished, folder)
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
-        loaded_job = load_job(job, checkpoint)
+        loaded_job = load_job(job, checkpoint, judge)
         require_editable(loaded_job.anatomy)
         return SearchResult(search(loaded_job, folder).record, folder)
 
 
-def default_search_folder(job: Job) -> Path:
-    """Return the default folder of a search: next to the output, or in the current folder."""
-    if job.output is not None:
-        return job.output.parent / f"{job.output.name}-search"
-    return Path(f"search-{slug(job.source.name)}")
+def default_search_folder(job: Job, judge: str) -> Path:
+    """Return the folder in the cache of a job's search: the same for every command that searches for the same.
+
+    ``judge`` is the name of the judge.
+    """
+    identity = json.dumps(search_identity(job, judge), sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    return cache_folder() / SEARCHES / f"{slug(short_name(job.source.name))}-{digest[:12]}"

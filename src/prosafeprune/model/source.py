@@ -64,12 +64,17 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     if path.is_dir():
         check_checkpoint_folder(path, model, edited=edited)
         return ModelSource(model, path)
-    if not is_hub_id(model):
-        raise InputError(f"{model}: no such folder or file. Check the path.")
+    require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
     check_checkpoint_folder(folder, model, edited=edited)
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return ModelSource(model, folder, revision=commit, is_hub=True)
+
+
+def require_local_or_hub(model: str) -> None:
+    """Raise InputError when there is no such folder or file, and the name cannot be that of a hub model."""
+    if not Path(model).expanduser().exists() and not is_hub_id(model):
+        raise InputError(f"{model}: no such folder or file. Check the path.")
 
 
 def is_hub_id(model: str) -> bool:

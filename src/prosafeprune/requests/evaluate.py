@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -21,11 +22,6 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there "
         "(default: the only one served).",
     )
-    pseudo_harmful: str | None = Field(
-        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
-    )
-    harmful: str | None = Field(None, description="Your own harmful prompts, likewise.")
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
     method: str = Field(
         "default",
         description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
@@ -49,6 +45,15 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         description="The base model that MODEL was made from: also report the benign KL, the divergence from it on "
         "benign prompts.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_request(cls, values: Any) -> Any:
+        """Read a record of version 0.1, in which the sets to measure on had the names of those to calibrate on."""
+        if not isinstance(values, dict):
+            return values
+        former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful"}
+        return {former.get(name, name): value for name, value in values.items()}
 
     @field_validator("settings", mode="before")
     @classmethod

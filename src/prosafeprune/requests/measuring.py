@@ -49,8 +49,16 @@ class SeedOptions(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed.")
 
 
-class BenchmarkOptions(BaseModel):
-    """The benchmarks that a model is measured on."""
+class FileOptions(BaseModel):
+    """How the user's own prompt files are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Your own prompts")
+
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+
+
+class BenchmarkOptions(FileOptions):
+    """The benchmarks and own prompts that a model is measured on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
 
@@ -68,6 +76,11 @@ class BenchmarkOptions(BaseModel):
     benchmark_samples: int | None = Field(
         None, ge=1, description="Maximum prompts drawn from each benchmark. Default: the suite's, or all."
     )
+
+    test_pseudo_harmful: str | None = Field(
+        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
+    )
+    test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
 
     @field_validator("benchmark", mode="before")
     @classmethod

@@ -47,8 +47,8 @@ class Recipe(OutputOptions, FloorOptions, BenchmarkOptions, PlanOptions, SearchR
             raise ValueError("memory: low needs the layers to prune; a search needs the complete model in memory")
         if self.format == "adapter":
             raise ValueError("memory: low writes only complete checkpoints; leave out format: adapter")
-        if self.suite is not None or self.benchmark:
-            raise ValueError("memory: low answers no prompts, so suite and benchmark cannot be used with it")
+        if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
+            raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
         if not self.unmeasured:
             raise ValueError(
                 "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "

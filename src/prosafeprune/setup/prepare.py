@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
@@ -18,12 +18,17 @@ from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
-from prosafeprune.requests.plan_options import CalibrationOptions, PlanOptions
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prompt_sets import (
+    PromptSets,
+    describe_calibration,
+    disjoint_prompts,
+    read_calibration,
+    test_prompts,
+)
 
-PromptSets = Mapping[PromptClass, PromptSet]
-BENIGN_PROMPTS = 50
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
 ADAPTER_SHARE = 10
@@ -64,12 +69,15 @@ def prepare_job(
     """
     output = output.expanduser().resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
-    calibration = calibration_prompts(recipe, recipe.rank, recipe.seed)
-    evaluation, benign = test_prompts(recipe)
-    validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
-    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
+    given = read_calibration(recipe, recipe.rank, recipe.seed)
+    bundled_tests, benign = test_prompts(recipe)
+    evaluation = [*bundled_tests, *given.held_out]
     tested = [*(one.prompts for one in evaluation), benign]
-    require_splits_disjoint(list(calibration.values()), list(validation.values()), tested)
+    validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
+    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
+    for line in describe_calibration(recipe, given):
+        reporter.note(line)
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
@@ -105,21 +113,6 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
         )
 
 
-def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
-    """Return what a pruned model is measured on: evaluation sets, and benign prompts for the divergence.
-
-    The bundled test prompts are always among the sets.
-
-    Raises:
-        InputError: a set that the request names cannot be used.
-    """
-    sets = choose_sets(SetChoice(suite="bundled"))
-    if request.suite == "paper" or request.benchmark:
-        further = SetChoice.of(request, request.seed)
-        sets += choose_sets(replace(further, suite="paper" if request.suite == "paper" else None))
-    return sets, bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
-
-
 @contextmanager
 def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
     """Give the base model's checkpoint folder; a GGUF is converted into one that exists inside the context."""
@@ -140,30 +133,6 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) 
     size = converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
     written = size if result == "checkpoint" else size // ADAPTER_SHARE
     return written + (size if source.is_gguf else 0)  # a GGUF is converted next to it
-
-
-def calibration_prompts(options: CalibrationOptions, rank: int, seed: int) -> PromptSets:
-    """Return the calibration prompts of each class: at least ``rank`` of them.
-
-    Raises:
-        InputError: a file cannot be read, or a class has fewer prompts than the rank.
-    """
-    sets = {}
-    for prompt_class in PromptClass:
-        source = getattr(options, prompt_class.value)
-        prompts = (
-            read_prompts(source, prompt_class, options.prompt_field)
-            if source
-            else bundled_prompts(prompt_class, "calibration")
-        )
-        sets[prompt_class] = prompts.sample(options.samples, seed)
-    smallest = min(sets.values(), key=len)
-    if len(smallest) < rank:
-        raise InputError(
-            f"Rank {rank} needs at least {rank} prompts of each class, and there are {len(smallest)} "
-            f"{smallest.prompt_class.in_words} ones. Give more prompts or a smaller --rank."
-        )
-    return sets
 
 
 def given_plan(options: PlanOptions) -> Plan | None:

@@ -278,12 +278,12 @@ def judge(
     progress: bool = True,
     **settings: Unpack[typed_settings.JudgeSettings],
 ) -> JudgedFile:
-    """Judge answers made elsewhere: compliance, refusal, or broken.
+    """Judge answers from elsewhere: compliance, refusal, or broken.
 
     Args:
         answers: JSON lines file with the fields prompt and completion.
         output: file to write, with the class and reason of each answer.
-        labels: field of the file with people's labels, for the agreement.
+        labels: field of the file with human labels, for the agreement.
         overwrite: replace ``output``.
         progress: show progress on stderr.
         **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.

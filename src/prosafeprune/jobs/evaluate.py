@@ -1,4 +1,4 @@
-"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they come."""
+"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they arrive."""
 
 from __future__ import annotations
 

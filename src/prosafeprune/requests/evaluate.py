@@ -75,7 +75,7 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         if self.settings and (self.method == "default" or self.fitted is not None):
             raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
         if self.method != "default" and self.source is not None:
-            raise ValueError("the divergence from a source is not measured for a method; leave out one of the two")
+            raise ValueError("the divergence from source is not measured for a method; leave out one of the two")
         if self.source is not None and self.endpoint is not None:
-            raise ValueError("a source can only be compared with a model in memory, not behind an endpoint")
+            raise ValueError("source can only be compared with a model in memory, not with one behind an endpoint")
         return self

@@ -32,6 +32,8 @@ COMMON = (
     "hold_out",
     "test_pseudo_harmful",
     "test_harmful",
+    "draft",
+    "test_samples",
     "suite",
     "benchmark",
     "ability",
@@ -88,6 +90,8 @@ PLAN_DEFAULTS = {
     "rank": "16; a search tries 8, 16 and 32",
 }
 """The same for commands that take a plan or search for one."""
+
+NUMBERS = (int, float, int | None, float | None)
 
 RecipeFile = Annotated[
     Path | None,
@@ -181,7 +185,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         *names,
         help=description,
         show_default=False,
-        metavar=None if kind is bool else "NUMBER" if field.annotation in (int, float) else "TEXT",
+        metavar="" if kind is bool else "NUMBER" if field.annotation in NUMBERS else "TEXT",
         rich_help_panel=_panel(settings, name),
     )
     return Annotated[kind | None, option]

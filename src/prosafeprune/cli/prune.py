@@ -71,6 +71,7 @@ def run(
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.safety_gate import require_safe
+    from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.prune_grids import examples_grid, prune_grid
     from prosafeprune.report.search_grid import search_grid
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
@@ -86,6 +87,8 @@ def run(
     with TerminalReporter() as reporter:
         if output is None:
             reporter.note("No --output: the pruned model is measured, and nothing is written.")
+        if asked.is_draft:
+            reporter.note(f"{DRAFT}: at most {asked.test_samples} of each set.")
         result = run_prune(
             asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
         )
@@ -96,13 +99,27 @@ def run(
                 print_grid(search_grid(result.search))
             print_grid(prune_grid(result.record))
             print_grid(examples_grid(result.before, result.after))
+        if asked.is_draft:
+            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
+            return
         require_safe(result)
         if result.output is None:
-            follow_up = shown_command([*sys.argv[1:], "-o", "pruned"])
-            reporter.note(f"Nothing was written. To write this model, reusing what is done: {follow_up}")
+            reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
         else:
             loads = "any LoRA adapter" if asked.format == "adapter" else "any model"
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+
+
+def _follow_up() -> str:
+    """Return the command that writes the model that this one measured."""
+    kept: list[str] = []
+    given = iter(sys.argv[1:])
+    for argument in given:
+        if argument == "--test-samples":
+            next(given, None)
+        elif argument not in ("--draft", "--json") and not argument.startswith("--test-samples="):
+            kept.append(argument)
+    return shown_command([*kept, "-o", "pruned"])
 
 
 def show_dry_run(

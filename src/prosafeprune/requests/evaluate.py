@@ -9,10 +9,21 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.measuring import (
+    DRAFT_PROMPTS,
+    MAX_TOKENS,
+    AbilityOptions,
+    BenchmarkOptions,
+    DraftOptions,
+    ModelOptions,
+    SeedOptions,
+    with_draft_defaults,
+)
 
 
-class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluateRequest(
+    EndpointOptions, AbilityOptions, DraftOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions
+):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -53,7 +64,8 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         if not isinstance(values, dict):
             return values
         former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful"}
-        return {former.get(name, name): value for name, value in values.items()}
+        renamed = {former.get(name, name): value for name, value in values.items()}
+        return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
     @field_validator("settings", mode="before")
     @classmethod

@@ -31,9 +31,9 @@ class CalibrationOptions(FileOptions):
     )
     samples: int = Field(200, ge=1, description="Maximum calibration prompts drawn from each class.")
     only_mine: bool = Field(False, description="Leave the bundled prompts out, however few your own are.")
-    hold_out: float = Field(
-        0.0,
-        ge=0,
+    hold_out: float | None = Field(
+        None,
+        gt=0,
         le=0.9,
         description="Share of your own prompts kept from calibration to measure on, such as 0.3; near-duplicates stay "
         "together.",

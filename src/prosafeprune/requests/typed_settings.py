@@ -25,12 +25,13 @@ class PruneSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    hold_out: float
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -54,6 +55,7 @@ class PruneSettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    test_samples: int | None
     trust_remote_code: bool
     unmeasured: bool
 
@@ -71,12 +73,13 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    hold_out: float
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -99,6 +102,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    test_samples: int | None
     trust_remote_code: bool
 
 
@@ -114,7 +118,7 @@ class SearchSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
-    hold_out: float
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -176,6 +180,7 @@ class EvaluateSettings(TypedDict, total=False):
     concurrency: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     dtype: str
     endpoint: str | None
     fitted: str | Path | None
@@ -214,10 +219,11 @@ class CompareSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     drop_overlaps: bool
     dtype: str
     harmful: str | None
-    hold_out: float
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -262,7 +268,7 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
-    hold_out: float
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str

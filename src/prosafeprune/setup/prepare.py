@@ -31,6 +31,8 @@ from prosafeprune.setup.prompt_sets import (
 
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
+DRAFT_VALIDATION = 60
+"""Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""
 
@@ -67,6 +69,10 @@ def prepare_job(
     Raises:
         InputError: prompts, model or output cannot be used.
     """
+    if recipe.is_draft and output is not None:
+        raise InputError(
+            "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
+        )
     output = output.expanduser().resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     given = read_calibration(recipe, recipe.rank, recipe.seed)
@@ -74,6 +80,8 @@ def prepare_job(
     evaluation = [*bundled_tests, *given.held_out]
     tested = [*(one.prompts for one in evaluation), benign]
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    if recipe.draft:
+        validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
     halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given):

@@ -154,8 +154,10 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     Raises:
         InputError: a set that the request names cannot be used.
     """
-    sets = choose_sets(SetChoice(suite="bundled"))
+    few = request.test_samples
+    sets = choose_sets(SetChoice(suite="bundled", samples=few, seed=request.seed))
     if request.suite == "paper" or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
-        further = SetChoice.of(request, request.seed)
-        sets += choose_sets(replace(further, suite="paper" if request.suite == "paper" else None))
-    return sets, bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
+        further = replace(SetChoice.of(request, request.seed), suite="paper" if request.suite == "paper" else None)
+        sets += choose_sets(further if few is None else replace(further, samples=min(few, further.samples or few)))
+    benign = bundled_prompts(PromptClass.BENIGN, "test")
+    return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)

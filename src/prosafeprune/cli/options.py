@@ -112,14 +112,14 @@ RayAddress = Annotated[
         rich_help_panel=EXPERT_PANEL,
     ),
 ]
-OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")]
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the model folder at --output.")]
 DiscardEarlier = Annotated[
-    bool, typer.Option("--overwrite", help="Discard earlier work at --output. By default, resume it.")
+    bool, typer.Option("--overwrite", metavar="", help="Discard earlier work at --output. By default, resume it.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print plan, prompts, sizes and costs; load and write nothing.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]
 
 
 def output_option(description: str) -> Any:

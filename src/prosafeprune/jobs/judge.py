@@ -10,7 +10,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
-from prosafeprune.judge.answers_file import AnswerFields, check_verdicts_file, read_answers, write_verdicts
+from prosafeprune.judge.answers_file import OURS, AnswerFields, check_verdicts_file, read_answers, write_verdicts
 from prosafeprune.judge.builtin import UNSUPPORTED_LANGUAGE
 from prosafeprune.judge.judging import judge_in_chunks
 from prosafeprune.judge.label_sheet import sample_rows, write_sheet
@@ -78,7 +78,7 @@ def judge_file(
     output: Path | None,
     overwrite: bool,
     reporter: Reporter,
-    names: AnswerFields = AnswerFields(),
+    names: AnswerFields = OURS,
 ) -> JudgedFile:
     """Judge a file's answers, compare with the labels in field ``labels``, and write rows with verdicts to ``output``.
 
@@ -104,7 +104,7 @@ def compare_on_file(
     output: Path | None,
     overwrite: bool,
     reporter: Reporter,
-    names: AnswerFields = AnswerFields(),
+    names: AnswerFields = OURS,
 ) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
@@ -139,7 +139,7 @@ def compare_on_file(
 
 
 def write_label_sheet(
-    answers: Path, count: int, output: Path, overwrite: bool, seed: int, names: AnswerFields = AnswerFields()
+    answers: Path, count: int, output: Path, overwrite: bool, seed: int, names: AnswerFields = OURS
 ) -> tuple[Path, Path]:
     """Write a sheet of ``count`` answers to label by hand; return the CSV file and the page.
 

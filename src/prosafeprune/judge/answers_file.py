@@ -22,12 +22,14 @@ class AnswerFields(NamedTuple):
     completion: str = "completion"
 
 
-def read_answers(
-    path: Path, *required: str, names: AnswerFields = AnswerFields()
-) -> tuple[list[Exchange], list[dict[str, Any]]]:
+OURS = AnswerFields()
+
+
+def read_answers(path: Path, *required: str, names: AnswerFields = OURS) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped: the sheet may be labelled only in part.
+    In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped:
+    the sheet may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.

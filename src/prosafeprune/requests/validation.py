@@ -29,9 +29,7 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
         return kind(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         problems = "; ".join(_describe(kind, dict(problem)) for problem in error.errors())
-        raise InputError(
-            f"{source or 'Settings'}: {problems.rstrip('?.')}{'?' if problems.endswith('?') else '.'}"
-        ) from error
+        raise InputError(f"{source or 'Settings'}: {problems}.".replace("?.", "?")) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -140,7 +140,9 @@ class Record(EditRecord):
 
     @property
     def is_safe(self) -> bool:
-        """Whether the model keeps the recipe's safety floor."""
+        """Whether the model keeps the recipe's safety floor; a draft never does."""
+        if self.recipe.is_draft:
+            return False
         if self.decision is not None:
             return self.decision.may_save
         return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested

@@ -18,8 +18,8 @@ from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, change
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.assessment import assess_compliance, assess_safety, is_significant, signed
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Examples, Mark, Page, render_page
 from prosafeprune.report.rate_grids import rates_grid

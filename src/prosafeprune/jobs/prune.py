@@ -24,8 +24,8 @@ from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.answers_file import write_evidence
 from prosafeprune.report.card import write_card
+from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import Record, model_record, run_record, shareable

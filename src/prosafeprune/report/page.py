@@ -129,7 +129,7 @@ class ExampleAnswer:
 
 
 @dataclass(frozen=True)
-class Example:
+class AnsweredPrompt:
     """A prompt with the answer of each model."""
 
     prompt: str
@@ -140,7 +140,7 @@ class Example:
 class Examples:
     """Prompts with answers, side by side."""
 
-    rows: Sequence[Example]
+    rows: Sequence[AnsweredPrompt]
 
 
 Block = Paragraph | Subheading | Points | Facts | Code | Grid | Picture | Examples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS, shorten
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.report.rate_grids import change_grid, divergence_row

@@ -30,7 +30,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.record import Record, library_versions
+from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
@@ -103,7 +103,9 @@ def run_apply(
             return ApplyResult(saved.record, saved.output, saved)
         anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=request.trust_remote_code))
         edits = _edited_tensors(own, plan, anatomy, folder)
-        record = own.record.model_copy(update={"recipe": _own_recipe(own.record, request), "adapter_sha256": None})
+        record = own.record.model_copy(
+            update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
+        )
         with (
             model_output(output, record, overwrite=overwrite) as staging,
             reporter.stage("Writing", len(edits)) as advance,
@@ -172,7 +174,7 @@ def _measure(
         "judge": judge.name,
         "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]},
         "plan": plan,
-        "recipe": recipe,
+        "recipe": shareable(recipe),
         "adapter_sha256": None,
         "run": _run_record(own.record, loaded, found.batch_sizes),
     }

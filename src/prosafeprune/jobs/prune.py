@@ -28,7 +28,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import Record, model_record, run_record
+from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_layers
@@ -125,7 +125,7 @@ def _make_record(
         model=model_record(job.source, sha256, loaded.tokenizer, loaded.stored_dtype),
         lineage=lineage.steps,
         plan=planned.plan,
-        recipe=job.recipe,
+        recipe=shareable(job.recipe),
         judge=job.judge.name,
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},

@@ -13,8 +13,8 @@ from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
+from prosafeprune.report.plan_facts import plan_in_words
 from prosafeprune.report.rate_grids import RATE_NAMES, ordered
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.text import short_name
 
 RATE_NOTES = (
@@ -158,7 +158,7 @@ def _pooled(change: Change) -> str:
 def _in_words(values: Mapping[str, Any], left_out: str) -> str:
     """Return names and values but for one name; None means that the method fitted the value itself."""
     parts = [
-        describe_plan(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
+        plan_in_words(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in values.items()
         if name != left_out and value is not None
     ]

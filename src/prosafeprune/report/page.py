@@ -45,6 +45,10 @@ from prosafeprune.text import printable
 REPORT_FILE = "report.html"
 
 
+MOST_OPEN = 8
+"""Facts that are shown without being unfolded."""
+
+
 class Mark(StrEnum):
     """How good the news is. Its sign is shown before words that say the same."""
 
@@ -95,9 +99,14 @@ class Points:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with their values."""
+    """Names with their values; many are folded."""
 
     pairs: Sequence[tuple[str, str]]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether they are folded."""
+        return len(self.pairs) > MOST_OPEN
 
 
 @dataclass(frozen=True)

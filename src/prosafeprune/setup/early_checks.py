@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.model.source import require_local_or_hub
 from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.finished_search import plan_of_point, read_search
@@ -46,3 +48,10 @@ def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None
     """
     require_local_or_hub(request.model)
     require_layers_of_config(request.model, request.revision, layers or ())
+
+
+def check_evaluation_early(request: EvaluateRequest) -> None:
+    """Check the model, unless it is served, and the sets to measure on. Raises InputError."""
+    if request.endpoint is None:
+        check_model_early(request)
+    choose_sets(SetChoice.of(request, request.seed))

@@ -9,7 +9,7 @@ SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint format docs clean
+.PHONY: help demo test test-slow walk coverage lint format docs clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one proc
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
 	$(BIN)/python -m pytest -m "slow or browser"
 
+walk: $(READY)  ## Run every command that README and guides show, on tiny models.
+	$(BIN)/python -m pytest -m slow tests/slow/test_walk.py
+
 coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
@@ -47,4 +50,4 @@ docs: $(READY)  ## Build the documentation site into site/, strictly.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove everything that the other targets made.
-	rm -rf $(VENV) demo-output demo-output-search build dist site .coverage .coverage.*
+	rm -rf $(VENV) demo-output build dist site .coverage .coverage.*

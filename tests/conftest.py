@@ -64,6 +64,22 @@ def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own cache out of fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty cache, so that no test finds the work of another."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Give the folder of a tiny checkpoint, made once; tests must not change it."""
@@ -162,6 +178,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
     monkeypatch.setattr("prosafeprune.setup.prepare.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.setup.prompt_sets.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

@@ -232,8 +232,8 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
         assert "--choose N" in text
     else:
         assert (
-            "Pruning layers 2:0.7, rank 8, sequence, orthogonal gives C.R. 71.0 % (+16.0) and S.S. 92.0 % (−3.0)"
-            in text
+            "Pruning layer 2 at strength 0.7, rank 8, sequence, orthogonal gives C.R. 71.0 % (+16.0) "
+            "and S.S. 92.0 % (−3.0)" in text
         )
         assert "--choose 2" in text
         making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)

@@ -49,8 +49,8 @@ class KnownPlan:
     """None when it must be searched for."""
     record: SearchRecord | None
     """Of the finished search that found it."""
-    folder: Path
-    """Of the search."""
+    folder: Path | None
+    """Of the search; None where the layers are given."""
     judge: str
 
 
@@ -71,7 +71,7 @@ def planned(
     """
     job = prepare_job(recipe, output, overwrite, reporter)
     judge = make_judge_of(job)
-    folder = search or default_search_folder(job, judge.name)
+    folder = search or (default_search_folder(job, judge.name) if recipe.layers is None else None)
     return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
 
 

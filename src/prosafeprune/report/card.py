@@ -119,7 +119,11 @@ def _measured(record: Record, is_adapter: bool) -> str:
         adapter=is_adapter,
         finding=_finding(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),
-        what={"pseudo_harmful": "C.R., complies with harmless", "harmful": "S.S., refuses harmful"},
+        what={
+            "pseudo_harmful": "C.R., complies with harmless",
+            "harmful": "S.S., refuses harmful",
+            "benign": "complies with benign",
+        },
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
         change=_change,
     )

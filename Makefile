@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# JOBS=2 spreads the tests over two processes, a file at a time (tests of one file share models, clusters and processes).
-JOBS ?=
-SPREAD := $(if $(JOBS),-n $(JOBS) --dist loadfile)
+# One test process per core, at most four, a file at a time: tests of one file share models and clusters. JOBS=0: no workers.
+JOBS ?= logical
+SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints-cpu.txt
 demo: $(READY)  ## Fix a small over-aligned model and show it before and after: about 10 minutes on two cores.
 	$(BIN)/prosafeprune demo --overwrite
 
-test: $(READY)  ## Run the fast tests; JOBS=2 for two processes.
+test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one process).
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.

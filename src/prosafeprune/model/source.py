@@ -210,8 +210,8 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
 
-    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. Files that have not changed are
-    read once by a process.
+    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. A process reads files that do
+    not change only once.
 
     Raises:
         InputError: a safetensors file is truncated, or is not one.

@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.jobs.plan import default_search_folder, known_plan
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import early_config
@@ -149,5 +149,6 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
         notes.append(f"Memory: about {data_size(memory)}.")
     if not job.source.is_gguf:
         tokenizer = load_tokenizer(job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code)
+        set_thinking(tokenizer, recipe.thinking == "on", job.source.name)
         notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

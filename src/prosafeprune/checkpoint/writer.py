@@ -131,7 +131,7 @@ class EditedTensors:
         for name, tensor in sorted(self._tensors.items()):
             edited = tensor.edited()
             self._digest.update(name.encode())
-            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy())
+            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy().tobytes())
             with torch.no_grad():
                 for edit, layout in tensor.edits:
                     edit.submodule.put(edit.submodule.stored, layout.take(edited))

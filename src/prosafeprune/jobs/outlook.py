@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.jobs.plan import default_search_folder, known_plan
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import early_config
@@ -49,8 +49,8 @@ class KnownPlan:
     """None when it must be searched for."""
     record: SearchRecord | None
     """Of the finished search that found it."""
-    folder: Path
-    """Of the search."""
+    folder: Path | None
+    """Of the search; None where the layers are given."""
     judge: str
 
 
@@ -71,7 +71,7 @@ def planned(
     """
     job = prepare_job(recipe, output, overwrite, reporter)
     judge = make_judge_of(job)
-    folder = search or default_search_folder(job, judge.name)
+    folder = search or (default_search_folder(job, judge.name) if recipe.layers is None else None)
     return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
 
 
@@ -149,5 +149,6 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
         notes.append(f"Memory: about {data_size(memory)}.")
     if not job.source.is_gguf:
         tokenizer = load_tokenizer(job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code)
+        set_thinking(tokenizer, recipe.thinking == "on", job.source.name)
         notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

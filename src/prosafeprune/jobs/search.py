@@ -207,4 +207,5 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "projection": choices.projection.value,
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
+        **({"thinking": True} if recipe.thinking == "on" else {}),
     }

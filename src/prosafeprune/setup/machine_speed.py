@@ -15,7 +15,7 @@ ROWS_READ = 1024
 LARGEST = 4096
 """Largest width of the matrices; beyond it the speed does not change."""
 OVERHEAD = 1.6
-"""Time of a forward pass over that of its matrix products (docs/troubleshooting.md says how it was found)."""
+"""Assumed time of a forward pass over that of its matrix products: attention, norms, and the loop around them."""
 TRIED_SECONDS = 0.15
 
 

@@ -41,7 +41,7 @@ class WritableEdits(Protocol):
 
     @property
     def sha256(self) -> str:
-        """The hash of what changes, known once it has been applied in memory."""
+        """The hash of the changed weights, known once they have been applied in memory."""
         ...
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 DEBUG = "--debug"
 RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
-"""Commands that an interruption costs little."""
+"""Commands that lose little when interrupted."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 

@@ -28,7 +28,7 @@ from prosafeprune.setup.workload import ModelSize, Speed, Stage, describe, memor
 from prosafeprune.text import data_size, duration
 
 LOADED_PER_SECOND = 1e9
-"""Bytes of weights read, checked and hashed in a second; from a slow disk it is less."""
+"""Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
 
 def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
@@ -43,7 +43,7 @@ def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
 
 @dataclass(frozen=True)
 class KnownPlan:
-    """What is known of a run's plan before the model is loaded."""
+    """A run's plan, as far as it is known before the model is loaded."""
 
     plan: Plan | None
     """None when it must be searched for."""

@@ -124,7 +124,7 @@ def hub_is_reachable() -> bool:
 def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
     """Return a model's config.json, without downloading the weights of a hub model.
 
-    None where it cannot be read this way, as for a GGUF; :func:`find_source` says what is wrong with a model.
+    None if it cannot be read this way, as for a GGUF; :func:`find_source` reports what is wrong with a model.
     """
     folder = Path(model).expanduser()
     if folder.exists() or not is_hub_id(model):

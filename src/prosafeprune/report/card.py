@@ -174,7 +174,7 @@ def _listed(given: Any) -> list[str]:
 
 
 def _model_index(record: Record) -> list[dict[str, Any]]:
-    """Return what was measured as the hub shows it: one result for each set."""
+    """Return the measurements in the hub's format: one result for each set."""
     metrics = {
         PromptClass.PSEUDO_HARMFUL: ("compliance_rate", "C.R., harmless requests answered, %"),
         PromptClass.BENIGN: ("compliance_rate", "benign requests answered, %"),

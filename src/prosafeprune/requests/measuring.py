@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Suite = Literal["bundled", "paper"]
 DRAFT_PROMPTS = 24
-"""Of each set that a draft is measured on."""
+"""Prompts of each set that a draft is measured on."""
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
 MAX_TOKENS = 1_000_000
 """Longest answer that may be asked for: above any model's context."""
@@ -114,7 +114,7 @@ class DraftOptions(BaseModel):
 
 
 def with_draft_defaults(values: Any, defaults: Mapping[str, Any]) -> Any:
-    """Return the values of a request, with what makes a draft quick where it asks for one and the user does not say."""
+    """Return the values of a request; for a draft, with quick settings where the user gives none."""
     if not isinstance(values, dict) or values.get("draft") not in (True, "true", "True"):
         return values
     return {**defaults, **{name: value for name, value in values.items() if value is not None}}

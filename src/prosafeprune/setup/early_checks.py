@@ -1,4 +1,4 @@
-"""Everything that can be found wrong with a request in a second: before torch is imported, or a weight read."""
+"""Checks of a request that take a second: before torch is imported or a weight is read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from helpers.tiny_models import make_tokenizer
 LAYERS = 20
 """As the pages prune layers 14 to 17."""
 SAME = {"max-new-tokens": 2, "device": "cpu"}
-SEARCH = {"samples": 24, "budget": 3, "confirmations": 1}
+SEARCH = {"samples": 24, "rank": 4, "budget": 3, "confirmations": 1}
 QUICK = {
     "prune": [SAME, SEARCH, {"max-safety-drop": 100, "accept-unsafe": None, "overwrite": None}],
     "search": [SAME, SEARCH],
@@ -72,11 +72,12 @@ def write_surroundings(folder: Path) -> None:
 
 def ready(command: str, server: str) -> list[str] | None:
     """Return the arguments of a command as it is run here; None for one that needs a real model or cluster."""
-    if any(words in command for words in ONLY_WITH_A_REAL_ONE):
-        return None
     for shown, run in REPLACED.items():
         command = command.replace(shown, run)
-    words = shlex.split(command.replace("http://localhost:8000/v1", server), comments=True)[1:]
+    words = shlex.split(command, comments=True)[1:]
+    if any(named in " ".join(words) for named in ONLY_WITH_A_REAL_ONE):
+        return None
+    words = [word.replace("http://localhost:8000/v1", server) for word in words]
     added: list[str] = []
     for options in QUICK.get(words[0], []):
         for name, value in options.items():

@@ -36,7 +36,8 @@ FIRST = {
     "evaluation-MODEL": "prosafeprune evaluate MODEL",
 }
 """What makes the folders that a page takes as given."""
-REPLACED = {"--ability all": "--ability gsm8k"}
+REPLACED = {"--ability all": "--ability gsm8k", "--choose 3": "--choose 1"}
+"""A search with three trials offers few points, and DIR has one task."""
 METHODS = ["--methods", "default,prompt,prosafeprune"]
 BENCHMARKS = {
     "or_bench_hard": "prompt",
@@ -85,6 +86,8 @@ def ready(command: str, server: str) -> list[str] | None:
                 added += [f"--{name}", *([str(value)] if value is not None else [])]
     if words[0] == "compare" and "--methods" not in words:
         added += METHODS
+    if words[0] == "evaluate" and "-b" in words and "--data-dir" not in words:
+        added += ["--data-dir", "DIR"]
     return [*words, *added]
 
 

@@ -175,7 +175,7 @@ def test_an_interruption_leaves_no_output(
     monkeypatch.setattr(f"prosafeprune.jobs.prune_unmeasured.{step}", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
-    assert list((tmp_path / "place").iterdir()) == []
+    assert not (tmp_path / "place").exists()
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
@@ -187,7 +187,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     monkeypatch.setattr("prosafeprune.checkpoint.safetensors_file.StoredTensor.overwrite", fail)
     with pytest.raises(InputError, match="No space left on device"):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
-    assert list((tmp_path / "place").iterdir()) == []
+    assert not (tmp_path / "place").exists()
 
 
 def test_a_kill_between_layers_leaves_no_output_and_the_next_run_cleans_up(

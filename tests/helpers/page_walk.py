@@ -86,7 +86,7 @@ def ready(command: str, server: str) -> list[str] | None:
                 added += [f"--{name}", *([str(value)] if value is not None else [])]
     if words[0] == "compare" and "--methods" not in words:
         added += METHODS
-    if words[0] == "evaluate" and "-b" in words and "--data-dir" not in words:
+    if words[0] == "evaluate" and {"-b", "--ability"} & set(words) and "--data-dir" not in words:
         added += ["--data-dir", "DIR"]
     return [*words, *added]
 

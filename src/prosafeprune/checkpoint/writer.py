@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import INDEX
 from prosafeprune.model.submodule import Layout, Submodule
-from prosafeprune.progress import Advance
+from prosafeprune.progress import Advance, ignore
 
 LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
@@ -45,6 +46,10 @@ class WritableEdits(Protocol):
 
     def apply_in_memory(self, advance: Advance) -> None:
         """Make the model in memory what will be written."""
+        ...
+
+    def undone_in_memory(self) -> AbstractContextManager[None]:
+        """Give the base model in memory inside the context, and what will be written after it."""
         ...
 
     def write(self, folder: Path, advance: Advance) -> None:
@@ -118,11 +123,18 @@ class EditedTensors:
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, rounded as on disk, into the model in memory."""
         for tensor in self._tensors.values():
-            edited = tensor.edited()
-            with torch.no_grad():
-                for edit, layout in tensor.edits:
-                    edit.submodule.put(edit.submodule.stored, layout.take(edited))
+            tensor.put_in_memory(tensor.edited())
             advance(1)
+
+    @contextmanager
+    def undone_in_memory(self) -> Iterator[None]:
+        """Give the base model in memory inside the context: its weights are read from disk again, and need no copy."""
+        for tensor in self._tensors.values():
+            tensor.put_in_memory(tensor.stored.read())
+        try:
+            yield
+        finally:
+            self.apply_in_memory(ignore)
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Copy the base model into an existing empty folder, and overwrite the edited tensors in the copy."""
@@ -152,6 +164,11 @@ class _Tensor:
                 "not finite. Use a smaller --strength or other --layers."
             )
         return values
+
+    def put_in_memory(self, values: torch.Tensor) -> None:
+        with torch.no_grad():
+            for edit, layout in self.edits:
+                edit.submodule.put(edit.submodule.stored, layout.take(values))
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
-from prosafeprune.evaluation.measure import Measurement, measure
+from prosafeprune.evaluation.measure import Measurement, measure, warn_of_languages
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
 from prosafeprune.judge import Judge
@@ -58,6 +60,8 @@ def measure_edits(
 ) -> BeforeAfter:
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
+    The answers of both are then scored under the base model, with the edits undone for as long.
+
     Args:
         edits: applied to the model, and not undone.
         loaded: the base model.
@@ -82,4 +86,10 @@ def measure_edits(
     after = measure(generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
+    with edits.undone_in_memory():
+        before, after = (
+            with_base_likelihoods(one, LineStore(), lambda: loaded, request.batch_size, reporter)
+            for one in (before, after)
+        )
+    warn_of_languages([before, after], reporter)
     return BeforeAfter(before, after, divergence, tuple(generator.describe()["batch_sizes"]))

@@ -95,6 +95,7 @@ class _Search:
             self.reporter,
             confirmation=self.job.confirmation,
         )
+        warn_of_languages([scorer.base], self.reporter)
         source = rates_of(scorer.confirmed_base)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(

@@ -56,7 +56,7 @@ class TerminalReporter:
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
-        """Show a stage of ``total`` steps, with its status, while the context lasts."""
+        """Show a stage of ``total`` steps, with its status, inside the context."""
         title = for_terminal(title)
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:

@@ -11,7 +11,7 @@ from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
 from prosafeprune.setup.prepare import PromptSets, calibration_prompts
 
@@ -52,7 +52,7 @@ class AnalysisPrompts:
         return hashes
 
 
-def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
+def read_analysis_prompts(request: AnalyzeRequest) -> AnalysisPrompts:
     """Read all prompts that the request names, and the bundled ones where it names none.
 
     Raises:
@@ -67,7 +67,7 @@ def read_analysis_prompts(request: AnalysisRequest) -> AnalysisPrompts:
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))
 
 
-def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: AnalysisRequest) -> PromptSet:
+def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: AnalyzeRequest) -> PromptSet:
     """Return the prompts of all sets of a class as one set, or the bundled test prompts without such sets."""
     of_class = [one.prompts for one in sets if one.prompt_class is prompt_class]
     if not of_class:
@@ -77,7 +77,7 @@ def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: A
     return PromptSet(prompt_class, " + ".join(one.source for one in of_class), tuple(unique.values()))
 
 
-def _general(request: AnalysisRequest) -> PromptSet | None:
+def _general(request: AnalyzeRequest) -> PromptSet | None:
     if request.general is None:
         return None
     if request.general in TASK_NAMES:

@@ -14,12 +14,12 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
-from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.compare import ON_REQUEST, CompareRequest
 from prosafeprune.requests.recipe import make_request
 from prosafeprune.text import slug
 
 
-@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": "all of these"})
+@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": f"all but {ON_REQUEST[0]}"})
 def compare(
     settings: dict[str, Any],
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,
@@ -30,8 +30,8 @@ def compare(
 ) -> None:
     """Measure a model unchanged, with published methods against over-refusal, and pruned: a table like Table 1.
 
-    Without --layers, --search or --pruned, a plan is searched for first. Answers are kept as they come: run the same
-    command again to resume, or to add methods.
+    Without --layers, --search or --pruned, a plan is searched for first. Answers are saved as they arrive. Run
+    the same command again to resume, or to add methods.
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")

@@ -1,4 +1,4 @@
-"""How a command that failed ends: one line on stderr and an exit code."""
+"""How a failed command ends: one line on stderr and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``prosafeprune judge``: what answers made elsewhere are."""
+"""``prosafeprune judge``: judge answers from elsewhere."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def judge(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(
-            help="Field with labels, one of the six classes or XSTest's 1..., 2..., 3...: print the agreement."
-        ),
+        typer.Option(help="Field with labels (one of the six classes, or XSTest's 1, 2 or 3): print the agreement."),
     ] = None,
     compare_judges: Annotated[
         str | None,
@@ -41,14 +39,16 @@ def judge(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(help="Judge nothing; write so many answers, drawn at random, to --output as a sheet to label."),
+        typer.Option(
+            help="Judge nothing; write this many answers, drawn at random, to --output as a sheet to label by hand."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of --sample.")] = 0,
     output: Annotated[Path | None, output_option("File to write: the rows with class and reason.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Judge answers made elsewhere, compare judges on them, or draw a sheet to label by hand."""
+    """Judge answers from elsewhere, compare judges on them, or write a sheet for labelling by hand."""
     from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
 
     if sample is not None:

@@ -20,7 +20,7 @@ def search(
 ) -> None:
     """Search for the layers and strengths that raise compliance most without losing safety; write no model.
 
-    Every trial is kept: run the same command again to resume, with a larger --budget to search longer.
+    Every trial is saved. Run the same command again to resume, or with a larger --budget to search longer.
     """
     run(make_request(SearchRequest, recipe, settings), output, as_json=as_json, ray=ray)
 

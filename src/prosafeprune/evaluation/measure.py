@@ -16,7 +16,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
-"""Answers judged at a time: verdicts of slow judges are stored as they come."""
+"""Answers judged at a time: verdicts of slow judges are stored as they arrive."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def collect_answers(
     reporter: Reporter,
     title: str,
 ) -> None:
-    """Collect the missing answers, storing each as it comes. Repeats differ in their seed.
+    """Collect the missing answers, storing each as it arrives. Repeats differ in their seed.
 
     The generator is created only if an answer is missing.
 
@@ -99,7 +99,7 @@ def collect_verdicts(
     repeats: int,
     reporter: Reporter,
 ) -> Measurement:
-    """Collect the missing verdicts, storing them as they come, and return everything by set.
+    """Collect the missing verdicts, storing them as they arrive, and return all of them by set.
 
     Raises:
         InputError: as the judge does.
@@ -167,6 +167,6 @@ class LiveScores:
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:
-    """Return an iterator over every repeat of every prompt; a prompt in two sets comes once."""
+    """Return an iterator over every repeat of every prompt; a prompt in two sets appears once."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     return ((repeat, text) for repeat in range(repeats) for text in texts)

@@ -1,4 +1,4 @@
-"""Folders of resumable runs: results are saved as they come, by one run at a time."""
+"""Folders of resumable runs: results are saved as they arrive, by one run at a time."""
 
 from __future__ import annotations
 

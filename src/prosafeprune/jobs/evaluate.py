@@ -1,4 +1,4 @@
-"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they come."""
+"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they arrive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.setup.prepare import BENIGN_PROMPTS
 
 
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def run_evaluate(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     output: Path,
     *,
     against: Path | None = None,
@@ -114,7 +114,7 @@ class _EvaluationRun:
 
     def __init__(
         self,
-        request: EvaluationRequest,
+        request: EvaluateRequest,
         folder: EvaluationFolder,
         measured: EvaluationTarget,
         answering: _Answering,
@@ -153,7 +153,7 @@ class _EvaluationRun:
         return found
 
 
-def _measured(request: EvaluationRequest, reporter: Reporter) -> Any:
+def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
         return nullcontext(ServedModel(request, request.endpoint, reporter))
     return LocalModel(request.model, request, reporter)
@@ -168,7 +168,7 @@ class _Answering:
 
 
 def _answering(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     output: Path,
     measured: EvaluationTarget,
     sets: Sequence[EvaluationSet],
@@ -193,7 +193,7 @@ class _Source:
     tokens: BaseAnswers | None
 
 
-def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
+def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
     """Run the base model on benign prompts and free it, before the model itself is loaded."""
     if request.source is None:
         return None
@@ -208,7 +208,7 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
 
 
 def _scored_by_source(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     folder: EvaluationFolder,
     measured: EvaluationTarget,
     source: _Source,
@@ -224,7 +224,7 @@ def _scored_by_source(
         return with_base_likelihoods(measurement, scores, lambda: base.loaded, request.batch_size, reporter)
 
 
-def _choice(request: EvaluationRequest) -> SetChoice:
+def _choice(request: EvaluateRequest) -> SetChoice:
     return replace(
         SetChoice.of(request, request.seed),
         pseudo_harmful=request.pseudo_harmful,
@@ -252,7 +252,7 @@ def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -
 
 
 def _make_record(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     folder: EvaluationFolder,
     sets: Sequence[EvaluationSet],
     judge: Judge,

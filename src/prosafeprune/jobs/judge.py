@@ -1,4 +1,4 @@
-"""Judging answers made elsewhere: by one judge, against labels, or by two judges side by side."""
+"""Judging answers from elsewhere: by one judge, against labels, or by two judges side by side."""
 
 from __future__ import annotations
 

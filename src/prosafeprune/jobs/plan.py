@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
@@ -75,10 +76,16 @@ def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
     return CalibratedPlan(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
 
 
-def run_search(
-    request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None
-) -> tuple[SearchRecord, Path]:
-    """Search for a plan and write no model; return the record of the search, and its folder.
+class SearchResult(NamedTuple):
+    """A finished search."""
+
+    record: SearchRecord
+    output: Path
+    """Its folder."""
+
+
+def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None) -> SearchResult:
+    """Search for a plan and write no model.
 
     The workers of the Ray cluster at address ``ray``, if given, evaluate the plans.
 
@@ -93,7 +100,7 @@ def run_search(
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
         loaded_job = load_job(job, checkpoint)
         require_editable(loaded_job.anatomy)
-        return search(loaded_job, folder).record, folder
+        return SearchResult(search(loaded_job, folder).record, folder)
 
 
 def read_search(folder: Path, job: Job) -> SearchRecord:

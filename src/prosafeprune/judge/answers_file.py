@@ -1,4 +1,4 @@
-"""Answers made elsewhere, with a prompt and a completion each: JSON lines, or CSV as ``--sample`` writes it."""
+"""Answers from elsewhere, each a prompt with a completion: JSON lines, or CSV as ``--sample`` writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prosafeprune.judge.verdict import Exchange, Verdict
 def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    Rows of a CSV file in which a required field was left empty, as in a sheet labelled in part, are left out.
+    CSV rows with an empty required field are skipped: the sheet may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
@@ -34,7 +34,7 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
     rows = _read_table(text, path, fields) if is_table else _read_lines(text, path, fields)
     if not rows:
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
-        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object a line.")
+        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
 
 
@@ -81,7 +81,7 @@ def check_verdicts_file(path: Path, overwrite: bool) -> None:
 
 
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object a line; all or nothing.
+    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object per line; all or nothing.
 
     Raises:
         InputError: the disk is full or fails.

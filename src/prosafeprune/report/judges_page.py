@@ -1,4 +1,4 @@
-"""Two judges side by side: how far they agree, and the answers on which they differ."""
+"""The page of two judges: their agreement, and the answers on which they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prosafeprune.report import page as blocks
 from prosafeprune.report.grid import Grid
 
 MOST_SHOWN = 200
-"""Answers on the page, at most."""
+"""Maximum answers on the page."""
 
 
 def judges_page(

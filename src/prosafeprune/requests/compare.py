@@ -27,7 +27,7 @@ class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
         METHOD_NAMES,
         min_length=1,
         description=f"Methods, separated by commas: {', '.join((*METHOD_NAMES, *ON_REQUEST))}; your own as "
-        f"module:Class. Default: all but {ON_REQUEST[0]}.",
+        f"module:Class.",
     )
     settings: tuple[str, ...] = Field(
         (),

@@ -11,7 +11,7 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
 
 
-class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -56,7 +56,7 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> EvaluationRequest:
+    def _fits_together(self) -> EvaluateRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
         if self.request and self.endpoint is None:
@@ -70,7 +70,7 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
         if self.settings and (self.method == "default" or self.fitted is not None):
             raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
         if self.method != "default" and self.source is not None:
-            raise ValueError("the divergence from a source is not measured for a method; leave out one of the two")
+            raise ValueError("the divergence from source is not measured for a method; leave out one of the two")
         if self.source is not None and self.endpoint is not None:
-            raise ValueError("a source can only be compared with a model in memory, not behind an endpoint")
+            raise ValueError("source can only be compared with a model in memory, not with one behind an endpoint")
         return self

@@ -89,7 +89,7 @@ def read_strength(value: Any) -> Any:
 
 
 def parse_layers(text: object) -> Layers:
-    """Return the layer numbers that ``14-17``, ``14,16`` or a mix of both names. Raises ValueError."""
+    """Return the layers that a text such as ``14-17``, ``14,16`` or a mix of both names. Raises ValueError."""
     layers: list[int] = []
     for part in str(text).split(","):
         found = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)

@@ -12,7 +12,7 @@ from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOpt
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
 LARGE_DROP = 50.0
-"""Points of S.S. A model is tested only if it refuses at least half: so many may be all its refusals."""
+"""Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 
 
 class SafetyOptions(BaseModel):

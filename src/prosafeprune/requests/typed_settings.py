@@ -149,7 +149,7 @@ class ApplySettings(TypedDict, total=False):
 
 
 class EvaluateSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.EvaluationRequest`."""
+    """Fields of :class:`prosafeprune.EvaluateRequest`."""
 
     ability: str | Sequence[str]
     ability_samples: int | None
@@ -226,7 +226,7 @@ class CompareSettings(TypedDict, total=False):
 
 
 class AnalyzeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.AnalysisRequest`."""
+    """Fields of :class:`prosafeprune.AnalyzeRequest`."""
 
     ability: str | Sequence[str]
     ability_samples: int | None

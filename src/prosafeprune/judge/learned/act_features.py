@@ -1,4 +1,4 @@
-"""Speech acts of an answer in any supported language, as numbers: which, where, and how much is said beside them."""
+"""Speech acts of an answer in any supported language, as numbers: which, where, and how much else is said."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
 
 
 def _beside_request(prompt: str, patterns: dict[str, re.Pattern[str]], values: dict[str, float]) -> dict[str, float]:
-    """Return what the prompt asks for, with the acts that mean something else then: a moral may answer a question."""
+    """Return what the prompt asks for, with acts whose meaning depends on it: a moral may answer a question."""
     knows, text, no, wrong = (
         float(patterns[act].search(prompt) is not None) for act in ("asks_to_know", "asks_for_text", "asks_for_no", "moralises")
     )

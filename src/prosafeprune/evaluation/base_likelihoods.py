@@ -1,4 +1,4 @@
-"""Measured answers scored under the base model, which finds word salad that a judge of text alone takes for language."""
+"""Measured answers scored under the base model, which finds word salad that the text does not show."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def _collect_scores(
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             exchanges = [Exchange(key[1], answers[key]) for key in chunk]
-            for (repeat, prompt), score in zip(
-                chunk, mean_log_likelihoods(loaded, exchanges, batch_size), strict=True
-            ):
+            for (repeat, prompt), score in zip(chunk, mean_log_likelihoods(loaded, exchanges, batch_size), strict=True):
                 found = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
                 scores.add(repeat, prompt, **found)
             advance(len(chunk))

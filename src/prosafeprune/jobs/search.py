@@ -13,6 +13,7 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import NoPlanError
+from prosafeprune.evaluation.measure import warn_of_languages
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator

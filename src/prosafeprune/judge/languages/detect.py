@@ -22,7 +22,9 @@ LETTERS_OF_OTHERS = {
 }
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 HAN = re.compile(r"[\u3400-\u9fff]")
-OTHERS_IN_DEVANAGARI = re.compile(r"[\u0933]|\u0906\u0939\u0947|\u0928\u093e\u0939\u0940|(?:^|\s)\u091b(?:\s|\u0928\u094d|\u0964)")
+OTHERS_IN_DEVANAGARI = re.compile(
+    r"[\u0933]|\u0906\u0939\u0947|\u0928\u093e\u0939\u0940|(?:^|\s)\u091b(?:\s|\u0928\u094d|\u0964)"
+)
 """Marathi and Nepali."""
 SCRIPTS = {
     "Latin": re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]"),
@@ -31,9 +33,7 @@ SCRIPTS = {
     "East Asian": re.compile(r"[\u3040-\u30ff\u3400-\u9fff]"),
     "Devanagari": re.compile(r"[\u0900-\u097f]"),
     "Hangul": re.compile(r"[\uac00-\ud7af]"),
-    "other": re.compile(
-        r"[\u0370-\u03ff\u0530-\u05ff\u0980-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff]"
-    ),
+    "other": re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0980-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff]"),
 }
 OF_SCRIPT = {"Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi", "Hangul": "ko"}
 LETTERS = {

@@ -32,7 +32,15 @@ NAMES = (
     *(
         f"{act} {where}"
         for act in OF_REFUSAL
-        for where in ("before help", "after help", "and little else", "and much else", "not lacks", "for a text", "for no")
+        for where in (
+            "before help",
+            "after help",
+            "and little else",
+            "and much else",
+            "not lacks",
+            "for a text",
+            "for no",
+        )
     ),
     "lacks and little else",
     "lacks and much else",
@@ -90,7 +98,8 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
 def _beside_request(prompt: str, patterns: dict[str, re.Pattern[str]], values: dict[str, float]) -> dict[str, float]:
     """Return what the prompt asks for, with acts whose meaning depends on it: a moral may answer a question."""
     knows, text, no, wrong = (
-        float(patterns[act].search(prompt) is not None) for act in ("asks_to_know", "asks_for_text", "asks_for_no", "moralises")
+        float(patterns[act].search(prompt) is not None)
+        for act in ("asks_to_know", "asks_for_text", "asks_for_no", "moralises")
     )
     moral = float(values["moralises, share of sentences"] > 0)
     first = values.get("moralises first", 0.0)

@@ -37,4 +37,3 @@ def test_every_wrapping_is_cut_out(marker: ThoughtMarkers) -> None:
 )
 def test_what_is_said(answer: str, spoken: str) -> None:
     assert spoken_part(answer) == spoken
-

@@ -47,6 +47,8 @@ LETTERS = {
     "nl": re.compile(r"ij\b|\b\w+(?:aa|ee|oo|uu)\w", re.I),
 }
 """Letters that speak for a language in Latin script, each counted as half a common word."""
+INFLECTED = ("pl", "tr")
+"""Languages with few common words and many letters of their own."""
 SHARE_OF_COMMON_WORDS = 0.15
 """Least share of common words in running text; code and lists of names have fewer."""
 SAMPLE = 600
@@ -80,6 +82,8 @@ def is_any_language(answer: str) -> bool:
     """Return whether a text has as many common words of a known language as running text, or another script."""
     text = (CODE_BLOCK.sub(" ", answer).strip() or answer)[:SAMPLE]
     if sum(len(SCRIPTS[name].findall(text)) for name in SCRIPTS if name != "Latin") > 0.2 * len(text):
+        return True
+    if any(len(LETTERS[language].findall(text)) > 0.02 * len(text) for language in INFLECTED):
         return True
     words = [word.lower() for word in WORD.findall(text)]
     return any(sum(word in common for word in words) >= SHARE_OF_COMMON_WORDS * len(words) for common in WORDS.values())

@@ -23,7 +23,8 @@ ANOTHER_KIND = any_of(
 REFRAMES = any_of(
     r"instead (?:of|let us|i (?:would|will|can|suggest|recommend|encourage)|here|you (?:can|could|might|may)"
     r"|consider|try|focus)",
-    r"let us (?:instead |rather |perhaps )?(?:focus|explore|consider|redirect|talk|discuss|shift|move|find|keep|aim|try)",
+    r"let us (?:instead |rather |perhaps )?(?:focus|explore|consider|redirect|talk|discuss|shift|move|find|keep|aim"
+    r"|try)",
     r"reframe|(?:i would|i will) (?:like|love|be happy|rather|prefer) to (?:help you|suggest|offer|focus|discuss) "
     r"(?:\w+ ){0,4}(?:ways|instead|more|alternatives?|something|other|positive)",
     r"(?:happy|glad|willing) to (?:\w+ ){1,4}(?:other|different|another|else)|anything else|something else"

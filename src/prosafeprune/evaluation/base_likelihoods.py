@@ -26,7 +26,7 @@ def with_base_likelihoods(
 
     Args:
         measured: answers and verdicts.
-        scores: receives what is missing, stored as it comes.
+        scores: receives what is missing, stored as it arrives.
         base_model: returns the base model, unedited in memory; called only if a score is missing.
         batch_size: exchanges in one pass.
         reporter: receives progress.

@@ -96,13 +96,13 @@ def measure_edits(
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
     with edits.undone_in_memory():
-        scored = [
+        first, second = (
             with_base_likelihoods(one.measurement, LineStore(), lambda: loaded, request.batch_size, reporter)
             for one in (before, after)
-        ]
-    warn_of_languages(scored, reporter)
+        )
+    warn_of_languages([first, second], reporter)
     batch_sizes = (*before.batch_sizes, *after.batch_sizes)
-    return BeforeAfter(*scored, divergence, batch_sizes)
+    return BeforeAfter(first, second, divergence, batch_sizes)
 
 
 def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:

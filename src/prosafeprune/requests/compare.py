@@ -12,7 +12,10 @@ from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
-ON_REQUEST = ("prompt+prosafeprune",)
+ON_REQUEST = (
+    *("prompt+prosafeprune", "sft", "actor", "safe-patching", "null-space"),
+    *("abliteration", "abliteration-norms"),
+)
 """Methods that a comparison includes only when named."""
 FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
@@ -27,7 +30,7 @@ class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
         METHOD_NAMES,
         min_length=1,
         description=f"Methods, separated by commas: {', '.join((*METHOD_NAMES, *ON_REQUEST))}; your own as "
-        f"module:Class. Default: all but {ON_REQUEST[0]}.",
+        f"module:Class. Default: all but {', '.join(ON_REQUEST[:-1])} and {ON_REQUEST[-1]}.",
     )
     settings: tuple[str, ...] = Field(
         (),

@@ -28,8 +28,9 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
     prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
     method: str = Field(
         "default",
-        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
-        "your own as module:Class. To measure all of them, use prosafeprune compare.",
+        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), sft, "
+        "actor, safe-patching, null-space, abliteration, abliteration-norms, or your own as module:Class. To measure "
+        "several, use prosafeprune compare.",
     )
     settings: tuple[str, ...] = Field(
         (),

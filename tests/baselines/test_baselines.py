@@ -118,7 +118,7 @@ def test_scan_s_layers_follow_the_size_of_the_model(monkeypatch: pytest.MonkeyPa
     ):
         monkeypatch.setattr(tiny.model, "num_parameters", lambda parameters=parameters: int(parameters))
         assert Scan().layers(tiny, layers) == expected
-    with pytest.raises(InputError, match="layers 2 to before 9"):
+    with pytest.raises(InputError, match="layers 2 to 8"):
         Scan(first_layer=2, end_layer=9).layers(tiny, 3)
 
 

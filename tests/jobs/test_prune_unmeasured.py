@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import SMALL
+from helpers.killed_runs import kill_at
 from helpers.tiny_models import make_tokenizer
 
 import prosafeprune
@@ -191,27 +190,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert list((tmp_path / "place").iterdir()) == []
 
 
-KILLED = """
-import sys
-import prosafeprune, prosafeprune.jobs.prune_unmeasured as unmeasured
-def stop(*_):
-    print("between layers", flush=True)
-    sys.stdin.read()
-unmeasured.make_edits = stop
-prosafeprune.prune_unmeasured({source!r}, {output!r}, progress=False, **{settings!r})
-"""
-
-
 def test_a_kill_between_layers_leaves_no_output_and_the_next_run_cleans_up(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     source, output = checkpoint("llama"), tmp_path / "place" / "out"
-    code = KILLED.format(source=str(source), output=str(output), settings={**SETTINGS, **prompt_files})
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"between layers\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    stop = "prosafeprune.jobs.prune_unmeasured.make_edits"
+    kill_at(stop, "prune_unmeasured", str(source), str(output), **SETTINGS, **prompt_files)
     assert not output.exists()
     prune(source, output, prompt_files)
     assert [path.name for path in output.parent.iterdir()] == ["out"]

@@ -49,7 +49,7 @@ def alignment_tax_states(context: Context) -> tuple[list[Condition], Callable[[]
 
 
 def first_sentence(answer: str) -> str:
-    """Return an answer's first sentence, which is where a refusal refuses."""
+    """Return an answer's first sentence, which is where refusals are stated."""
     match = FIRST_SENTENCE.match(answer.strip())
     return match.group().strip() if match else ""
 

@@ -15,12 +15,12 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import Recipe
 
 
 def evaluated_method(
-    request: EvaluationRequest, output: Path, model: LocalModel, sets: Sequence[EvaluationSet], reporter: Reporter
+    request: EvaluateRequest, output: Path, model: LocalModel, sets: Sequence[EvaluationSet], reporter: Reporter
 ) -> FittedMethod:
     """Return the method of a request; a fit made now is kept in ``output``.
 

@@ -44,7 +44,7 @@ class PrunedCheckpoint(Method):
             record: Mapping[str, Any] = json.loads((folder / OURS).read_text(encoding="utf-8"))
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
         except FileNotFoundError as error:
-            raise InputError(f"{folder}: is no checkpoint that was pruned by this package. Check --pruned.") from error
+            raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder / OURS}: cannot be read ({error}). Prune again.") from error
         if source != model:
@@ -76,7 +76,7 @@ class _Replacement:
 
 
 def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
-    """Read from ``folder`` what lies at the places where the source has its submodules."""
+    """Read from ``folder`` the matrices that replace the base model's submodules."""
     places = stored_tensors(folder)
     tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
     found = [(one, located[one.name]) for one in submodules]

@@ -10,8 +10,8 @@ SELF_CD_SAFETY = (
     "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content."
 )
 """Emphasises safety. Source: ``SelfCD.py`` of github.com/InvokerStark/OverKill, the repository of Shi et al. 2024
-(arXiv:2401.17633), variable ``input_within_temp``: it stands inside ``[INST]``, a space before the user's words. The
-counterpart ``input_without_temp`` is the same without it."""
+(arXiv:2401.17633), variable ``input_within_temp``: inside ``[INST]``, followed by a space and the user's words. Its
+counterpart ``input_without_temp`` lacks it."""
 
 HELPFULNESS = (
     "You are an assistant that always prioritizes helpfulness. That is, you always give answers to any user queries."

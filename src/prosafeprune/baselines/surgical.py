@@ -100,7 +100,7 @@ class Surgical(Method):
             return kept
         context.reporter.warning(
             f"Surgical: the model's first token begins {'a refusal' if wanted else 'an answer'} for only {len(kept)} "
-            f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are taken."
+            f"of {len(texts)} {prompt_class.in_words} prompts, so all of them are used."
         )
         return texts
 

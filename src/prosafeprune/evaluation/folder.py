@@ -1,4 +1,4 @@
-"""The folder of an evaluation: answers and verdicts as they come, what they depend on, and the record."""
+"""The folder of an evaluation: answers and verdicts as they arrive, what they depend on, and the record."""
 
 from __future__ import annotations
 

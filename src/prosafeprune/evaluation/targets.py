@@ -23,7 +23,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -131,7 +131,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
 class ServedModel:
     """A model behind one or more servers."""
 
-    def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
+    def __init__(self, request: EvaluateRequest, endpoint: str, reporter: Reporter) -> None:
         self.endpoint = EndpointGenerator(
             endpoint,
             request.model or None,

@@ -1,4 +1,4 @@
-"""What a reasoning model says to the user, without the chain of thought before it."""
+"""The part of a reasoning model's answer after its chain of thought."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prosafeprune.judge.brokenness import SPECIAL_TOKEN
 
 
 class ThoughtMarkers(NamedTuple):
-    """What opens and what closes a chain of thought."""
+    """The markers around a chain of thought."""
 
     opening: str
     closing: str
@@ -38,9 +38,9 @@ MARKERS = (
     ThoughtMarkers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
     ThoughtMarkers("Here's my thought process:", "Here's my response:"),
 )
-"""Wrappings of thoughts; a model's tokenizer may have further ones, see :func:`markers_of_tokenizer`."""
+"""Known markers; a model's tokenizer may have further ones, see :func:`markers_of_tokenizer`."""
 PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
-"""gpt-oss's channels when the special tokens were cut out."""
+"""gpt-oss's channels after the special tokens were stripped."""
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
 ANSWER_WRAPPING = re.compile(
     r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
@@ -48,24 +48,24 @@ ANSWER_WRAPPING = re.compile(
 SPEAKER = re.compile(r"^(?:assistant|ai|answer|response|bot)\s*:\s*", re.I)
 NAMES_THOUGHT = re.compile(r"think|thought|reason", re.I)
 PAIRS = (("/", ""), ("end_of", "begin_of"), ("END", "START"), ("end", "start"), ("end", "begin"), ("close", "open"))
-"""What stands in a closing marker where the opening one has something else, or nothing."""
+"""Parts of closing markers, each with what the opening marker has instead."""
 
 
 def spoken_part(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> str:
-    """Return what the model says to the user: no chain of thought, special tokens or speaker's name.
+    """Return what the model says to the user, without chain of thought, special tokens and the speaker's name.
 
-    An answer that ends within its thought says nothing: the result is empty.
+    Empty for an answer that ends inside its chain of thought.
 
     Args:
         answer: what the model wrote.
-        more_markers: wrappings besides ``MARKERS``, as the model's tokenizer tells them.
+        more_markers: markers besides ``MARKERS``, from the model's tokenizer.
     """
     spoken, _ = _split(answer, tuple(more_markers))
     return spoken
 
 
 def ends_within_thought(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> bool:
-    """Tell whether the answer is a chain of thought, or the beginning of one, and nothing else."""
+    """Return whether the answer is nothing but a chain of thought, possibly cut off."""
     spoken, thought = _split(answer, tuple(more_markers))
     return thought and not spoken
 
@@ -90,7 +90,7 @@ def _pairs(tokens: Iterable[str]) -> list[ThoughtMarkers]:
 
 @cache
 def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return patterns for everything up to a lone closing marker, and for a lone opening one."""
+    """Return patterns for everything up to an unmatched closing marker, and for an unmatched opening one."""
     markers = [*MARKERS, *more]
     closing = "|".join(sorted({re.escape(one.closing) for one in markers}))
     opening = "|".join(re.escape(one.opening) for one in markers)
@@ -101,7 +101,7 @@ def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pat
 
 
 def _without_closed_thoughts(answer: str, more: tuple[ThoughtMarkers, ...]) -> str:
-    """Return the answer with every thought that is opened and closed replaced by a space, in linear time."""
+    """Return the answer with every closed thought replaced by a space, in linear time."""
     lowered = answer.lower()
     for marker in (*MARKERS, *more):
         if marker.closing.lower() not in lowered:
@@ -116,7 +116,7 @@ def _without_closed_thoughts(answer: str, more: tuple[ThoughtMarkers, ...]) -> s
 
 
 def _split(answer: str, more: tuple[ThoughtMarkers, ...]) -> tuple[str, bool]:
-    """Return what is said outside thoughts, and whether there was one. A template may have opened it in the prompt."""
+    """Return the text outside thoughts, and whether there was one; the template may have opened it in the prompt."""
     up_to_closing, opening = _patterns(more)
     rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer, more), count=1)
     ended = up_to_closing.match(rest)

@@ -152,7 +152,7 @@ def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     config = read_json_object(folder / "adapter_config.json", "adapter config")
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:40]
-        raise InputError(f"{name}: is an adapter of the kind {kind}; only LoRA adapters can be run.")
+        raise InputError(f"{name}: is an adapter of type {kind}; only LoRA adapters can be run.")
     refused = [one for one in REFUSED_SETTINGS if config.get(one)]
     if refused:
         raise InputError(f"{name}: its adapter_config.json sets {refused[0]}, which is not supported. Merge it first.")

@@ -53,7 +53,9 @@ def read_chat_template(tokenizer: Any, folder: Path) -> None:
 def require_chat_template(tokenizer: Any, name: str) -> None:
     """Raise InputError when the tokenizer cannot render a chat or locate each token in the text."""
     if not tokenizer.chat_template:
-        raise InputError(f"{name}: its tokenizer has no chat template, so it is no chat model. Give an instruct model.")
+        raise InputError(
+            f"{name}: its tokenizer has no chat template, so it is not a chat model. Use an instruct model."
+        )
     if not tokenizer.is_fast:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 

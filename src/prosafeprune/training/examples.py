@@ -41,7 +41,7 @@ def make_examples(
 
 
 def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tensor:
-    """Return the mean cross entropy of the examples' answers, in nats a token."""
+    """Return the mean cross entropy of the examples' answers, in nats per token."""
     model = loaded.model
     batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
     longest = max(len(one.answer) for one in examples)

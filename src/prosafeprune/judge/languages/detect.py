@@ -1,4 +1,4 @@
-"""Which language an answer is in, by its script and its commonest words."""
+"""The language of an answer, from its script and its commonest words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prosafeprune.judge.brokenness import CODE_BLOCK
 from prosafeprune.judge.languages.speech_acts import KANA, supported_languages
 
 SUPPORTED = supported_languages()
-"""Languages whose judgements were measured (docs/judges.md); the others come out undetermined."""
+"""Languages in which the judge was measured (docs/judges.md); answers in others are undetermined."""
 UNKNOWN = "another language"
 
 _TABLE = tomllib.loads((files(__package__) / "common_words.toml").read_text(encoding="utf-8"))
@@ -32,13 +32,13 @@ SCRIPTS = {
     ),
 }
 SHARE_OF_COMMON_WORDS = 0.15
-"""At least, among the words of running text; code and lists of names have fewer."""
+"""Least share of common words in running text; code and lists of names have fewer."""
 SAMPLE = 600
-"""Characters that are looked at."""
+"""Characters that are examined."""
 
 
 def language_of(answer: str) -> str:
-    """Return the code of a supported language, or ``UNKNOWN``; numbers, code and too short text count as English."""
+    """Return the code of a supported language, or ``UNKNOWN``; numbers, code and very short text count as English."""
     text = (CODE_BLOCK.sub(" ", answer).strip() or answer)[:SAMPLE]
     if text.isascii():
         return _latin(text)
@@ -55,7 +55,7 @@ def language_of(answer: str) -> str:
 
 
 def is_any_language(answer: str) -> bool:
-    """Tell whether a text has as many common words of some known language as running text has, or another script."""
+    """Return whether a text has as many common words of a known language as running text, or another script."""
     text = (CODE_BLOCK.sub(" ", answer).strip() or answer)[:SAMPLE]
     if sum(len(SCRIPTS[name].findall(text)) for name in SCRIPTS if name != "Latin") > 0.2 * len(text):
         return True

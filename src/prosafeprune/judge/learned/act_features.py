@@ -1,4 +1,4 @@
-"""Speech acts of an answer in any supported language, as numbers: which, where, and how much is said beside them."""
+"""Speech acts of an answer in any supported language, as numbers: which, where, and how much else is said."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
 
 
 def _beside_request(prompt: str, patterns: dict[str, re.Pattern[str]], values: dict[str, float]) -> dict[str, float]:
-    """Return what the prompt asks for, with the acts that mean something else then: a moral may answer a question."""
+    """Return what the prompt asks for, with acts whose meaning depends on it: a moral may answer a question."""
     knows = float(patterns["asks_to_know"].search(prompt) is not None)
     text = float(patterns["asks_for_text"].search(prompt) is not None)
     moral = float(values["moralises, share of sentences"] > 0)
@@ -109,7 +109,7 @@ def _place(position: int, count: int) -> str:
 
 
 def _together(sentences: list[str], found: dict[str, list[bool]], script: str) -> dict[str, float]:
-    """Return how the acts stand to each other and to the rest of the text."""
+    """Return the acts in relation to each other and to the rest of the text."""
     scale = 3 if script == "east" else 1
     refuses, lacks = any(found["refuses"]), any(found["lacks"])
     acting = [any(found[act][i] for act in ACTS[:5]) for i in range(len(sentences))]

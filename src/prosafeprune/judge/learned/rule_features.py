@@ -1,4 +1,4 @@
-"""What the rules found, as numbers beside the n-grams."""
+"""Rule findings as numeric features."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ NAMES = (
 
 
 def rule_features(prompt: str, answer: str, found: RuleFindings | None) -> NDArray[np.float32]:
-    """Return one number for each of ``NAMES``; ``found`` is None where the rules, which read English, do not apply."""
+    """Return one number for each of ``NAMES``; ``found`` is None if the rules, which are for English, do not apply."""
     length = len(answer)
     always = {
         "long prompt": min(1.0, len(prompt) / 200),

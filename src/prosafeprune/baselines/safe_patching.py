@@ -18,7 +18,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.validation import PROMPTS, Validation
@@ -52,9 +52,14 @@ class SafePatching(Method):
     top_safety: float = Field(0.3, gt=0, le=1, description="Fraction of each matrix with the highest scores (a).")
     top_compliance: float = Field(0.3, gt=0, le=1, description="The same for the patch against over-safety (b).")
     weights: tuple[float, float] | None = Field(
-        None, description="alpha and beta. Default: the pair with the highest validation T.S."
+        None, description="alpha and beta, such as 1,3. Default: the pair with the highest validation T.S."
     )
     validation: int = Field(PROMPTS, ge=1, description="Validation prompts of each class that they are selected by.")
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     def fit(self, context: FitContext) -> FittedParts:
         """Train both patches, find the entries of either, and select the weights."""

@@ -108,7 +108,8 @@ def _save(
 ) -> None:
     tensors = {f"{i}.value": parameter.detach().contiguous() for i, parameter in enumerate(parameters)}
     for i, parameter in enumerate(parameters):
-        tensors |= {f"{i}.{name}": optimizer.state[parameter][name].contiguous() for name in MOMENTS}
+        if parameter in optimizer.state:  # else the loss does not depend on it
+            tensors |= {f"{i}.{name}": optimizer.state[parameter][name].contiguous() for name in MOMENTS}
     header = json.dumps({"training": key, "steps": steps})
     write_whole(file, save(tensors, {ENTRY: header}))
 
@@ -126,6 +127,7 @@ def _resume(file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer:
     steps = [Step(*step) for step in header["steps"]]
     for i, parameter in enumerate(parameters):
         parameter.data.copy_(tensors[f"{i}.value"])
-        moments = {name: tensors[f"{i}.{name}"].to(parameter.device) for name in MOMENTS}
-        optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **moments}
+        if f"{i}.{MOMENTS[0]}" in tensors:
+            moments = {name: tensors[f"{i}.{name}"].to(parameter.device) for name in MOMENTS}
+            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **moments}
     return steps

@@ -6,9 +6,9 @@ All methods answer the same prompts and write exactly as many tokens: no answer 
 which refuses less, and so says more, is not the slower one for it. What is timed is answering, as `prosafeprune
 compare` times it, and not fitting: SCAN, null-space steering and the pruning are fitted on a few prompts, Surgical
 ablates a direction drawn by chance, since what they cost depends on neither. Methods that are trained, and
-abliteration, change nothing but weights, as the pruning does. Methods take turns over several rounds, and a ratio is to the
-default in the same round, so that a machine that slows down for minutes does not favour one of them. The paper's
-section 5.3 times one prompt at a time: --batch-size 1.
+abliteration, change nothing but weights, as the pruning does. Methods take turns over several rounds, and a ratio is
+to the default in the same round, so that a machine that slows down for minutes does not favour one of them. The
+paper's section 5.3 times one prompt at a time: --batch-size 1.
 
 Prints one JSON object: of each method the seconds per answer, in its fastest round, and the ratio to the default: the
 median, least and greatest of the rounds. Where two methods' ranges overlap, the run does not tell them apart.

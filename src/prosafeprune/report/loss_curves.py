@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,12 +14,14 @@ from prosafeprune.report.page import Picture
 
 def loss_curves(record: ComparisonRecord) -> list[Picture]:
     """Return a picture of the losses for each method whose fit has them."""
-    found = [(one.name, one.learned.get("losses")) for one in record.methods]
-    return [_picture(name, losses) for name, losses in found if _is_curve(losses)]
+    return [_picture(one.name, losses) for one in record.methods if (losses := _losses(one.learned))]
 
 
-def _is_curve(losses: object) -> bool:
-    return isinstance(losses, list) and len(losses) > 1 and all(isinstance(one, int | float) for one in losses)
+def _losses(learned: Mapping[str, Any]) -> list[float]:
+    """Return the losses among a method's facts, which may be of the user's own making; none without a curve."""
+    losses = learned.get("losses")
+    is_curve = isinstance(losses, list) and len(losses) > 1 and all(isinstance(one, int | float) for one in losses)
+    return list(losses) if isinstance(losses, list) and is_curve else []
 
 
 def _picture(name: str, losses: Sequence[float]) -> Picture:

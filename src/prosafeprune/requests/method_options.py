@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class MethodOptions(BaseModel):
     """Settings of the methods that are fitted in this run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Methods")
 
     settings: tuple[str, ...] = Field(
         (),

@@ -56,6 +56,7 @@ class PruneSettings(TypedDict, total=False):
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     unmeasured: bool
 
@@ -103,6 +104,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -137,6 +139,7 @@ class SearchSettings(TypedDict, total=False):
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -165,6 +168,7 @@ class ApplySettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -204,6 +208,7 @@ class EvaluateSettings(TypedDict, total=False):
     temperature: float
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -251,6 +256,7 @@ class CompareSettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -298,6 +304,7 @@ class AnalyzeSettings(TypedDict, total=False):
     sweep_samples: int
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int

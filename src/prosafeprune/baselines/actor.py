@@ -31,7 +31,7 @@ from prosafeprune.model.batches import BatchSize, pad_batch, run_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.partial_pass import EndReached, ending_at
+from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.loop import Tuning, train
 from prosafeprune.training.lora import lora, trainable_matrices
@@ -114,13 +114,18 @@ class _Trained:
 
 
 class ShiftLoss:
-    """The loss of a batch of prompts."""
+    """The loss of a batch of prompts.
+
+    Only one layer is trained, so what enters it is computed once for each prompt.
+    """
 
     def __init__(
         self, loaded: LoadedModel, anatomy: Anatomy, layer: int, alpha: float, prompts: Sequence[ActorPrompt]
     ) -> None:
         self.loaded, self.anatomy, self.layer, self.alpha, self.prompts = loaded, anatomy, layer, alpha, prompts
         self.direction = torch.empty(0)
+        self._forms: Forms = {}
+        self._entering = self._run_below()
 
     @torch.no_grad()
     def find_direction(self) -> None:
@@ -139,13 +144,31 @@ class ShiftLoss:
         targets = shifted(states.detach(), self.direction, self.alpha * torch.tensor(signs, device=states.device))
         return (1 - functional.cosine_similarity(states, targets, dim=-1)).mean()
 
+    @torch.no_grad()
+    def _run_below(self) -> dict[tuple[int, ...], torch.Tensor]:
+        """Return what enters the layer, ``(tokens, d)``, by the prompts' token ids."""
+        ids, layers, found = [prompt.ids for prompt in self.prompts], self.anatomy.layers, {}
+        for start in range(0, len(ids), AT_ONCE):
+            chunk = ids[start : start + AT_ONCE]
+            with recording(layers, [self.layer], self._forms) as entered:
+                self._run(chunk)
+            found.update({one: states[-len(one) :] for one, states in zip(chunk, entered[self.layer], strict=True)})
+        return found
+
     def _states(self, ids: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Return the layer's outputs ``(rows, d)`` at the last token of each prompt, float32."""
+        width = max(map(len, ids))
+        rows = [functional.pad(self._entering[one], (0, 0, width - len(one), 0)) for one in ids]
+        with beginning_at(self.anatomy.layers, self.layer, torch.stack(rows), self._forms):
+            return self._run(ids)[:, -1].float()
+
+    def _run(self, ids: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Return the layer's outputs ``(rows, tokens, d)``, padded on the left."""
         model, leaving = self.loaded.model, list[torch.Tensor]()
         batch = pad_batch(ids, 0, "left", self.loaded.device)
         with ending_at(model, self.anatomy.layers, self.layer, leaving, stop=True), suppress(EndReached):
             run_batch(model, batch, batch.full_mask, None)
-        return leaving[0][:, -1].float()
+        return leaving[0]
 
 
 def shifted(states: torch.Tensor, direction: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,8 @@ class Actor(LowRankMethod):
         prompts = self._prompts(context)
         layer = self.layer if self.layer is not None else middle_layer(context, prompts)
         alphas = ALPHAS if self.alpha is None else (self.alpha,)
-        trained = {str(alpha): self._train(context, prompts, layer, alpha) for alpha in alphas}
+        loss = ShiftLoss(context.loaded, context.anatomy, layer, prompts)
+        trained = {str(alpha): self._train(context, loss, alpha) for alpha in alphas}
         facts: dict[str, Any] = {"layer": layer}
         best = str(alphas[0])
         if len(alphas) > 1:
@@ -85,9 +86,9 @@ class Actor(LowRankMethod):
             found += [ActorPrompt(prompt.ids, one) for prompt in encode_prompts(context.loaded.tokenizer, texts)]
         return found
 
-    def _train(self, context: FitContext, prompts: Sequence[ActorPrompt], layer: int, alpha: float) -> _Trained:
-        loaded = context.loaded
-        matrices = [one for one in trainable_matrices(context.anatomy) if one.layer == layer]
+    def _train(self, context: FitContext, loss: ShiftLoss, alpha: float) -> _Trained:
+        loss.alpha, prompts = alpha, loss.prompts
+        matrices = [one for one in trainable_matrices(context.anatomy) if one.layer == loss.layer]
         tuning = Tuning(
             epochs=self.epochs,
             rank=self.rank,
@@ -95,9 +96,8 @@ class Actor(LowRankMethod):
             batch_size=self.examples_at_once,
             seed=context.seed,
         )
-        loss = ShiftLoss(loaded, context.anatomy, layer, alpha, prompts)
         with (
-            lora(loaded.model, matrices, self.rank, context.seed) as training,
+            lora(context.loaded.model, matrices, self.rank, context.seed) as training,
             context.reporter.stage(f"ACTOR: training, alpha {alpha}", self.epochs * len(prompts)) as advance,
         ):
             file = context.progress_file(f"actor-{alpha}.safetensors")
@@ -120,9 +120,9 @@ class ShiftLoss:
     """
 
     def __init__(
-        self, loaded: LoadedModel, anatomy: Anatomy, layer: int, alpha: float, prompts: Sequence[ActorPrompt]
+        self, loaded: LoadedModel, anatomy: Anatomy, layer: int, prompts: Sequence[ActorPrompt], alpha: float = 1.0
     ) -> None:
-        self.loaded, self.anatomy, self.layer, self.alpha, self.prompts = loaded, anatomy, layer, alpha, prompts
+        self.loaded, self.anatomy, self.layer, self.prompts, self.alpha = loaded, anatomy, layer, prompts, alpha
         self.direction = torch.empty(0)
         self._forms: Forms = {}
         self._entering = self._run_below()

@@ -70,6 +70,7 @@ EXPERT = frozenset(
         "prompt_field",
         "revision",
         "seed",
+        "sft_data",
         "strategy",
         "trust_remote_code",
         "tuning_epochs",

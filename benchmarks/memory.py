@@ -134,7 +134,7 @@ def prune_whole(asked: Recipe, output: Path) -> None:
 
 
 def is_equal_on_a_smaller_model(folder: Path, prompts: int) -> bool:
-    """Prune a model both ways; tell whether all shards are the same to the byte, and not those of the source."""
+    """Prune a model both ways; return whether all shards are the same to the byte, and not those of the source."""
     source, whole, passing = folder / "small", folder / "small-whole", folder / "small-passing"
     make_checkpoint(source, SMALLER, 6)
     asked = recipe(source, "2,4", prompts)

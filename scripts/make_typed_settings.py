@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 import prosafeprune
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SearchRequest
@@ -28,9 +28,9 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "PruneUnmeasuredSettings": (Recipe, ("model", "layers", "memory", "unmeasured")),
     "SearchSettings": (SearchRequest, ("model",)),
     "ApplySettings": (ApplyRequest, ("model", "strength")),
-    "EvaluateSettings": (EvaluationRequest, ("model",)),
+    "EvaluateSettings": (EvaluateRequest, ("model",)),
     "CompareSettings": (CompareRequest, ("model", "methods", "layers")),
-    "AnalyzeSettings": (AnalysisRequest, ("model", "against")),
+    "AnalyzeSettings": (AnalyzeRequest, ("model", "against")),
     "JudgeSettings": (JudgeOptions, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""

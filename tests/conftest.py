@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: each worker has one core
 
 import hypothesis
 import pytest
@@ -26,6 +30,8 @@ pytest_plugins = ["helpers.compare_runs"]
 
 FULL_SETS = ("prompts", "parallel", "slow")
 """Folders of tests that see the complete bundled sets; those in parallel/ start processes of their own."""
+WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
+"""Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
 SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
 
 
@@ -45,6 +51,33 @@ def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundled, "_read", cache(shortest))
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put an empty image in place of each figure of a page: drawing them is a fifth of the time of a tiny run."""
+    if request.path.parent.name in WITH_FIGURES:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prosafeprune.report.page.svg_data_uri", lambda figure: "data:image/svg+xml;base64,")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own cache out of fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty cache, so that no test finds the work of another."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +178,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
     monkeypatch.setattr("prosafeprune.setup.prepare.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.setup.prompt_sets.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

@@ -101,9 +101,9 @@ def test_search_returns_the_record_and_its_folder(
     checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(api, "run_search", lambda *given: asked.append(given) or ("record", Path("out")))
+    monkeypatch.setattr(api, "run_search", lambda *given: asked.append(given) or "result")
     result = prosafeprune.search("org/tiny", "out", budget=5, rank=8, progress=False)
-    assert result == ("record", Path("out"))
+    assert result == "result"
     request, output, _, ray = asked[0]
     assert (request.model, request.budget, request.rank, output, ray) == ("org/tiny", "5", 8, Path("out"), None)
     assert "pooling" not in request.model_fields_set  # so that the search varies it

@@ -22,7 +22,7 @@ PHRASES = {
     r"gone on with|goes on where": "resume",
     r"cannot be had|could not be had": "is unavailable, fails",
     r"foretold": "estimated",
-    r"\btold (of|by|what|how|which|to go)\b": "called after each, reported, said",
+    r"\b(told|tell) (of|by|what|how|which|to go)\b": "called after each, reported, said",
     r"\btells (of|how|what|which|whether)\b": "reports, returns, says",
     r"\bpatient\b": "over-aligned demo model",
     r"stands? in (two|its|the) ": "is in, appears in",
@@ -30,6 +30,11 @@ PHRASES = {
     r"by itself, by": "alone",
     r"\blikeliest\b": "most likely",
     r"shared head\b": "shared prefix",
+    r"\bas (it|they) comes?\b": "as it arrives, as they arrive",
+    r"\btell (apart|whether)\b": "distinguish; return whether",
+    r"\bmade otherwise\b": "with other settings",
+    r"\bwhile the context lasts\b": "inside the context",
+    r"\bours to decide\b": "our choice",
 }
 PATTERN = re.compile("|".join(f"(?P<p{number}>{phrase})" for number, phrase in enumerate(PHRASES)), re.IGNORECASE)
 

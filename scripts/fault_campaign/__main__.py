@@ -35,6 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fault-campaign-") as folder:
         place = Path(folder).resolve()
         (place / "world").mkdir()
+        os.environ["PROSAFEPRUNE_CACHE"] = str(place / "cache")
         made = world.build(place / "world")
         parts = {
             "hostile text": lambda: hostile_text.campaign(made, place, figures),

@@ -43,7 +43,7 @@ def campaign(world: World, place: Path, count: int, figures: Figures, seed: int)
         (case / "work").mkdir(parents=True)
         bad = kind(world, case, random.Random(f"{seed} {number}"))
         before = _hashes(case, bad.resumes)
-        ended = run(bad.arguments, _inside(case))
+        ended = run(bad.arguments, _inside(case), cache=case / "work" / "cache")
         figures.cases["bad inputs"] += 1
         what = f"{number} {bad.arguments[0]}, {bad.what}"
         figures.check_end(ended, what, may_succeed=bad.may_succeed)

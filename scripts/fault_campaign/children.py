@@ -49,7 +49,7 @@ class Ended:
 class Child:
     """A command that runs beside others, in a process of its own."""
 
-    def __init__(self, arguments: Sequence[object], setup: Setup | None = None) -> None:
+    def __init__(self, arguments: Sequence[object], setup: Setup | None = None, cache: Path | None = None) -> None:
         self.arguments = tuple(map(str, arguments))
         pipes = [os.pipe(), os.pipe()]  # no files: a limit on the size of files would end what is printed, too
         self._printed = {reading: bytearray() for reading, _ in pipes}
@@ -57,7 +57,7 @@ class Child:
         sys.stderr.flush()
         self.process = os.fork()
         if self.process == 0:
-            _become(self.arguments, [writing for _, writing in pipes], setup)
+            _become(self.arguments, [writing for _, writing in pipes], setup, cache)
         for reading, writing in pipes:
             os.close(writing)
             os.set_blocking(reading, False)
@@ -92,9 +92,18 @@ class Child:
                     printed.extend(piece)
 
 
-def run(arguments: Sequence[object], setup: Setup | None = None, seconds: float = SECONDS) -> Ended:
-    """Run a command in a child and return how it ended."""
-    return Child(arguments, setup).wait(seconds)
+def run(
+    arguments: Sequence[object], setup: Setup | None = None, seconds: float = SECONDS, cache: Path | None = None
+) -> Ended:
+    """Run a command in a child and return how it ended.
+
+    Args:
+        arguments: the command.
+        setup: called in the child first.
+        seconds: after which it hangs.
+        cache: its cache folder; by default, one that every child shares.
+    """
+    return Child(arguments, setup, cache).wait(seconds)
 
 
 def run_here(arguments: Sequence[object], folder: Path) -> int:
@@ -105,7 +114,7 @@ def run_here(arguments: Sequence[object], folder: Path) -> int:
         return _call()
 
 
-def _become(arguments: Sequence[str], pipes: Sequence[int], setup: Setup | None) -> None:
+def _become(arguments: Sequence[str], pipes: Sequence[int], setup: Setup | None, cache: Path | None) -> None:
     """Be the command, from a fork to its end."""
     code = 99
     try:
@@ -117,6 +126,8 @@ def _become(arguments: Sequence[str], pipes: Sequence[int], setup: Setup | None)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
         sys.argv = ["prosafeprune", *arguments]
+        if cache is not None:
+            os.environ["PROSAFEPRUNE_CACHE"] = str(cache)
         if setup is not None:
             setup()
         code = _call()

@@ -14,19 +14,19 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def count_into(file: Path, folder: Path) -> Callable[[], None]:
-    """Return a setup that writes the number of events inside ``folder`` so far into a file."""
+def count_into(file: Path, folders: tuple[Path, ...]) -> Callable[[], None]:
+    """Return a setup that writes the number of events inside ``folders`` so far into a file."""
 
     def setup() -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        _watch(folder, lambda number: os.pwrite(descriptor, str(number).encode(), 0))
+        _watch(folders, lambda number: os.pwrite(descriptor, str(number).encode(), 0))
 
     return setup
 
 
-def kill_at(event: int, folder: Path) -> Callable[[], None]:
-    """Return a setup that kills the process before the event of that number, from 1, inside ``folder``."""
-    return lambda: _watch(folder, lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == event else None)
+def kill_at(event: int, folders: tuple[Path, ...]) -> Callable[[], None]:
+    """Return a setup that kills the process before the event of that number, from 1, inside ``folders``."""
+    return lambda: _watch(folders, lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == event else None)
 
 
 def kill_at_size(size: int) -> Callable[[], None]:
@@ -49,8 +49,8 @@ def full_at(size: int) -> Callable[[], None]:
     return setup
 
 
-def _watch(folder: Path, called: Callable[[int], object]) -> None:
-    inside, number = str(folder), 0
+def _watch(folders: tuple[Path, ...], called: Callable[[int], object]) -> None:
+    inside, number = tuple(map(str, folders)), 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal number
@@ -62,7 +62,7 @@ def _watch(folder: Path, called: Callable[[int], object]) -> None:
         else:
             return
         if changes:
-            name = os.fsdecode(path) if not isinstance(path, int) else inside
+            name = os.fsdecode(path) if not isinstance(path, int) else inside[0]
             if name.startswith(inside) or not name.startswith("/"):
                 number += 1
                 called(number)

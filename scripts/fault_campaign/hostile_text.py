@@ -62,7 +62,11 @@ def campaign(world: World, place: Path, figures: Figures) -> None:
         "a missing file": ["judge", case / f"{NAME.replace('/', '|')}.jsonl"],
     }
     for name, arguments in runs.items():
-        ended = run(arguments, partial(_hostile_answers, case, "\ud83d" if name.startswith("evaluate") else ""))
+        ended = run(
+            arguments,
+            partial(_hostile_answers, case, "\ud83d" if name.startswith("evaluate") else ""),
+            cache=case / "cache",
+        )
         figures.cases["outputs with hostile text"] += 1
         if name.startswith("a") == (ended.code == 0) and ended.code != 3:
             figures.fault("other results", f"hostile text, {name}: exit code {ended.code}", ended.err)

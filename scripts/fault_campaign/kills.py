@@ -31,17 +31,17 @@ def campaign(world: World, place: Path, budget: int, figures: Figures, seed: int
 class _OneCommand:
     def __init__(self, world: World, place: Path, command: Command, figures: Figures, draw: random.Random) -> None:
         self.world, self.place, self.command, self.figures, self.draw = world, place, command, figures, draw
-        self.folder = place / "here"
+        self.folder, self.cache = place / "here", place / "cache"
         self.earlier, self.old = place / "earlier", Contents()
         self.place.mkdir()
         if command.before is not None:
             self.earlier.mkdir()
-            run(command.before(world, self.earlier / "out"))
+            run(command.before(world, self.earlier / "out"), cache=self.cache)
             self.old = contents(self.earlier, command)
         self._begin()
         counted = place / "events"
         started = time.monotonic()
-        ended = self._run(count_into(counted, self.folder))
+        ended = self._run(count_into(counted, (self.folder, self.cache)))
         self.seconds = time.monotonic() - started
         if ended.code != 0:
             raise RuntimeError(f"{command.name} fails undisturbed: {ended.err[-2000:]}")
@@ -56,7 +56,7 @@ class _OneCommand:
         if len(points) > budget:
             points = sorted(self.draw.sample(points, budget))
         for event in points:
-            self._case(f"killed at file event {event} of {self.events}", kill_at(event, self.folder))
+            self._case(f"killed at file event {event} of {self.events}", kill_at(event, (self.folder, self.cache)))
         for size in self._sizes(1 + budget // 10):
             self._case(f"killed while a file grows beyond {size} bytes", kill_at_size(size))
         for size in self._sizes(1 + budget // 10):
@@ -88,7 +88,7 @@ class _OneCommand:
     def _at_any_time(self) -> None:
         self._begin()
         interrupt = self.draw.random() < 0.5
-        child = Child(self._arguments())
+        child = Child(self._arguments(), cache=self.cache)
         time.sleep(self.draw.uniform(0, self.seconds))
         child.kill(signal.SIGINT if interrupt else signal.SIGKILL)
         ended = child.wait()
@@ -137,7 +137,8 @@ class _OneCommand:
         return is_search or of(there) in (of(self.undisturbed), of(self.old))
 
     def _begin(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for left in (self.folder, self.cache):
+            shutil.rmtree(left, ignore_errors=True)
         if self.command.before is not None:
             shutil.copytree(self.earlier, self.folder)
         else:
@@ -147,7 +148,7 @@ class _OneCommand:
         return list(self.command.arguments(self.world, self.folder / "out"))
 
     def _run(self, setup: Callable[[], None] | None) -> Any:
-        return run(self._arguments(), setup)
+        return run(self._arguments(), setup, cache=self.cache)
 
 
 def contents(folder: Path, command: Command) -> Contents:

@@ -47,8 +47,8 @@ def _two_at_once(world: World, place: Path, command: Command, figures: Figures) 
         folder.mkdir(parents=True)
         arguments = command.arguments(world, folder / "out")
         if command.before is not None:
-            run(command.before(world, folder / "out"))
-        children = [Child(arguments) for _ in range(1 if name == "alone" else 2)]
+            run(command.before(world, folder / "out"), cache=place / f"{name} cache")
+        children = [Child(arguments, cache=place / f"{name} cache") for _ in range(1 if name == "alone" else 2)]
         ended = [child.wait() for child in children]
         for one in ended:
             if one.code != 0:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prosafeprune.api import (
-        SearchResult,
         analyze,
         apply,
         compare,
@@ -30,27 +29,28 @@ if TYPE_CHECKING:
     from prosafeprune.jobs.compare import CompareResult
     from prosafeprune.jobs.evaluate import Evaluation
     from prosafeprune.jobs.judge import JudgedFile
+    from prosafeprune.jobs.plan import SearchResult
     from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
     from prosafeprune.jobs.safety_gate import SafetyFloorError
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
-    from prosafeprune.requests.analyze import AnalysisRequest
+    from prosafeprune.requests.analyze import AnalyzeRequest
     from prosafeprune.requests.apply import ApplyRequest
     from prosafeprune.requests.compare import CompareRequest
-    from prosafeprune.requests.evaluate import EvaluationRequest
+    from prosafeprune.requests.evaluate import EvaluateRequest
     from prosafeprune.requests.recipe import Recipe, make_recipe
     from prosafeprune.requests.search import SearchRequest
 
 __version__ = "0.2.0"
 
 _MODULES = {
-    "AnalysisRequest": "requests.analyze",
+    "AnalyzeRequest": "requests.analyze",
     "ApplyRequest": "requests.apply",
     "ApplyResult": "jobs.apply",
     "CompareRequest": "requests.compare",
     "CompareResult": "jobs.compare",
     "Evaluation": "jobs.evaluate",
-    "EvaluationRequest": "requests.evaluate",
+    "EvaluateRequest": "requests.evaluate",
     "FailedAnalysesError": "jobs.analyze",
     "InputError": "errors",
     "JudgedFile": "jobs.judge",
@@ -63,7 +63,7 @@ _MODULES = {
     "Recipe": "requests.recipe",
     "SafetyFloorError": "jobs.safety_gate",
     "SearchRequest": "requests.search",
-    "SearchResult": "api",
+    "SearchResult": "jobs.plan",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
@@ -80,13 +80,13 @@ _ALSO_PACKAGES = ("judge", "search")
 """Functions that share their name with a subpackage."""
 
 __all__ = [
-    "AnalysisRequest",
+    "AnalyzeRequest",
     "ApplyRequest",
     "ApplyResult",
     "CompareRequest",
     "CompareResult",
+    "EvaluateRequest",
     "Evaluation",
-    "EvaluationRequest",
     "FailedAnalysesError",
     "InputError",
     "JudgedFile",

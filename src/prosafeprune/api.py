@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Unpack
 
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.jobs.analyze import run_analyze
@@ -13,41 +13,24 @@ from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.compare import CompareResult, run_compare
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
 from prosafeprune.jobs.judge import JudgedFile, judge_file
-from prosafeprune.jobs.plan import run_search
+from prosafeprune.jobs.plan import SearchResult, run_search
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.judge.answers_file import AnswerFields
+from prosafeprune.requests import typed_settings
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.recipe import make_recipe, make_request
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.requests.typed_settings import (
-    AnalyzeSettings,
-    ApplySettings,
-    CompareSettings,
-    EvaluateSettings,
-    JudgeSettings,
-    PruneSettings,
-    PruneUnmeasuredSettings,
-    SearchSettings,
-)
 from prosafeprune.requests.validation import validate_settings
-from prosafeprune.search.record import SearchRecord
 from prosafeprune.terminal import TerminalReporter
 
 Layers = int | str | Sequence[int] | None
-
-
-class SearchResult(NamedTuple):
-    """A finished search."""
-
-    record: SearchRecord
-    output: Path
-    """Its folder."""
 
 
 def prune(
@@ -61,15 +44,14 @@ def prune(
     ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[PruneSettings],
+    **settings: Unpack[typed_settings.PruneSettings],
 ) -> PruneResult:
     """Prune a model, measure it before and after, and write it to ``output``.
 
     Args:
         model: local folder, hub id or .gguf file.
         output: folder to write; without it the pruned model is only measured, and is in ``result.loaded``.
-        layers: decoder layers to prune, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; without them,
-            layers and strengths are searched for.
+        layers: decoder layers, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; by default, searched for.
         recipe: YAML file of settings; arguments override it.
         search: folder of a search to resume; by default next to the output.
         choose: number of the point of the finished search in ``search`` to make.
@@ -83,16 +65,10 @@ def prune(
         NoPlanError: a search found no plan that complies more than the base model and keeps the safety floor.
         SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
     """
-    asked = make_recipe(recipe, model=str(model), layers=layers, **settings)
+    asked, folder = make_recipe(recipe, model=str(model), layers=layers, **settings), _path(output)
     with TerminalReporter(quiet=not progress) as reporter:
         result = run_prune(
-            asked,
-            _path(output),
-            overwrite=overwrite,
-            search_folder=_path(search),
-            choose=choose,
-            ray=ray,
-            reporter=reporter,
+            asked, folder, overwrite=overwrite, search_folder=_path(search), choose=choose, ray=ray, reporter=reporter
         )
     if output is not None:
         require_safe(result)
@@ -107,7 +83,7 @@ def prune_unmeasured(
     recipe: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[PruneUnmeasuredSettings],
+    **settings: Unpack[typed_settings.PruneUnmeasuredSettings],
 ) -> PruneUnmeasuredResult:
     """Prune given layers of a model larger than memory, without measuring whether it still refuses.
 
@@ -138,7 +114,7 @@ def search(
     recipe: str | Path | None = None,
     ray: str | None = None,
     progress: bool = True,
-    **settings: Unpack[SearchSettings],
+    **settings: Unpack[typed_settings.SearchSettings],
 ) -> SearchResult:
     """Search for layers and strengths, without writing a model. A search in ``output`` is resumed.
 
@@ -151,7 +127,7 @@ def search(
         **settings: other fields of :class:`prosafeprune.SearchRequest`.
 
     Returns:
-        The record, whose ``chosen`` is the number of the selected point, or None; and the folder. ``prune`` makes the
+        The record, with the number of the selected point or None as ``chosen``, and the folder. ``prune`` makes the
         model of a point with ``search=result.output, choose=number``.
 
     Raises:
@@ -160,7 +136,7 @@ def search(
     """
     asked = make_request(SearchRequest, recipe, {"model": str(model), **settings})
     with TerminalReporter(quiet=not progress) as reporter:
-        return SearchResult(*run_search(asked, _path(output), reporter, ray))
+        return run_search(asked, _path(output), reporter, ray)
 
 
 def apply(
@@ -171,7 +147,7 @@ def apply(
     strength: float | Sequence[float] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[ApplySettings],
+    **settings: Unpack[typed_settings.ApplySettings],
 ) -> ApplyResult:
     """Make the pruned checkpoint from an adapter that ``prune`` wrote and its base model.
 
@@ -203,7 +179,7 @@ def evaluate(
     against: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[EvaluateSettings],
+    **settings: Unpack[typed_settings.EvaluateSettings],
 ) -> Evaluation:
     """Measure a model. Answers and verdicts are kept in ``output``, and a run that was interrupted resumes.
 
@@ -213,12 +189,12 @@ def evaluate(
         against: folder of an earlier evaluation to compare with.
         overwrite: discard earlier work in ``output``.
         progress: show progress on stderr.
-        **settings: other fields of :class:`prosafeprune.EvaluationRequest`.
+        **settings: other fields of :class:`prosafeprune.EvaluateRequest`.
 
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge or a setting cannot be used.
     """
-    request = validate_settings(EvaluationRequest, {"model": str(model), **settings})
+    request = validate_settings(EvaluateRequest, {"model": str(model), **settings})
     with TerminalReporter(quiet=not progress) as reporter:
         return run_evaluate(request, Path(output), against=_path(against), overwrite=overwrite, reporter=reporter)
 
@@ -233,7 +209,7 @@ def compare(
     ray: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[CompareSettings],
+    **settings: Unpack[typed_settings.CompareSettings],
 ) -> CompareResult:
     """Measure a model with several methods on the same prompts. A comparison in ``output`` is resumed.
 
@@ -241,8 +217,7 @@ def compare(
         model: local folder, hub id, .gguf file or LoRA adapter.
         output: folder for one evaluation per method, the table and the record.
         methods: names such as ``"default,scan"``, or ``"module:Class"`` for your own; by default, all of ours.
-        layers: decoder layers that prosafeprune prunes; without them, ``search`` and ``pruned``, a plan is searched
-            for.
+        layers: decoder layers to prune; without them, ``search`` and ``pruned``, a plan is searched for.
         recipe: YAML file of settings; arguments override it.
         ray: address of a Ray cluster whose workers answer.
         overwrite: discard earlier work in ``output``.
@@ -252,8 +227,9 @@ def compare(
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge, a method or a setting cannot be used.
     """
-    given = {"model": str(model), "methods": methods, "layers": layers, **settings}
-    request = make_request(CompareRequest, recipe, given)
+    request = make_request(
+        CompareRequest, recipe, {"model": str(model), "methods": methods, "layers": layers, **settings}
+    )
     with TerminalReporter(quiet=not progress) as reporter:
         return run_compare(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
@@ -265,7 +241,7 @@ def analyze(
     against: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[AnalyzeSettings],
+    **settings: Unpack[typed_settings.AnalyzeSettings],
 ) -> list[FinishedAnalysis]:
     """Analyse a model and keep numbers and figures in ``output``. Finished analyses are not repeated.
 
@@ -276,7 +252,7 @@ def analyze(
         against: a pruned checkpoint or an adapter made from the model, to compare it with.
         overwrite: discard earlier work in ``output``.
         progress: show progress on stderr.
-        **settings: other fields of :class:`prosafeprune.AnalysisRequest`.
+        **settings: other fields of :class:`prosafeprune.AnalyzeRequest`.
 
     Returns:
         For each analysis its tables, what its figures are drawn from, and its folder.
@@ -286,8 +262,7 @@ def analyze(
         FailedAnalysesError: an analysis failed; ``finished`` has the others.
     """
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
-    request = validate_settings(AnalysisRequest, asked)
-    entries = find_entries(names, everything=not names)
+    request, entries = validate_settings(AnalyzeRequest, asked), find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
 
@@ -297,16 +272,20 @@ def judge(
     output: str | Path | None = None,
     *,
     labels: str | None = None,
+    prompt_field: str = "prompt",
+    answer_field: str = "completion",
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Unpack[JudgeSettings],
+    **settings: Unpack[typed_settings.JudgeSettings],
 ) -> JudgedFile:
-    """Judge answers made elsewhere: compliance, refusal, or broken.
+    """Judge answers from elsewhere: compliance, refusal, or broken.
 
     Args:
-        answers: JSON lines file with the fields prompt and completion.
+        answers: JSON lines or CSV file, with a prompt and an answer in each row.
         output: file to write, with the class and reason of each answer.
-        labels: field of the file with people's labels, for the agreement.
+        labels: field of the file with human labels, for the agreement.
+        prompt_field: field or column of the prompts.
+        answer_field: field or column of the answers.
         overwrite: replace ``output``.
         progress: show progress on stderr.
         **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
@@ -314,9 +293,9 @@ def judge(
     Raises:
         InputError: the answers, the labels, the output or the judge cannot be used.
     """
-    asked = validate_settings(JudgeOptions, settings)
+    asked, names = validate_settings(JudgeOptions, settings), AnswerFields(prompt_field, answer_field)
     with TerminalReporter(quiet=not progress) as reporter:
-        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter)
+        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter, names)
 
 
 def _path(value: str | Path | None) -> Path | None:

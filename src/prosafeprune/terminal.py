@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
-from prosafeprune.text import for_terminal, json_for_terminal
+from prosafeprune.text import duration, for_terminal, json_for_terminal
 
 if TYPE_CHECKING:
     from prosafeprune.progress import Advance, Status
@@ -36,6 +36,8 @@ LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
 LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
+ROUNDING = 1e-6
+"""Of a sum of parts of steps."""
 WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
@@ -58,22 +60,25 @@ class TerminalReporter:
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
-        """Show a stage of ``total`` steps, with its status, while the context lasts."""
+        """Show a stage of ``total`` steps, with its status, inside the context."""
         title = for_terminal(title)
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
                 task = bars.add_task(title, total=total, status="")
                 yield lambda steps: bars.update(task, advance=steps, status=for_terminal(status()) if status else "")
             return
-        done, printed = 0, time.monotonic()
+        done, started = 0.0, time.monotonic()
+        printed = started
         self.note(f"{title} ({total}) ...")
 
-        def advance(steps: int) -> None:
+        def advance(steps: float) -> None:
             nonlocal done, printed
             done += steps
-            if done < total and time.monotonic() >= printed + LOG_SECONDS:
-                printed = time.monotonic()
-                self.note(f"{title}: {done} of {total}" + (f"  {status()}" if status else ""))
+            now = time.monotonic()
+            if 0 < done < total and now >= printed + LOG_SECONDS:
+                printed = now
+                left = f", about {duration((now - started) * (total - done) / done)} left"
+                self.note(f"{title}: {int(done + ROUNDING)} of {total}{left}" + (f"  {status()}" if status else ""))
 
         yield advance
 
@@ -89,12 +94,32 @@ class TerminalReporter:
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Done(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             TextColumn("{task.fields[status]}", markup=False),
             console=self.console,
         )
+
+
+class _Done(ProgressColumn):
+    """The steps done, of all; parts of steps count only once they make a whole one."""
+
+    def render(self, task: Task) -> Text:
+        """Return both numbers."""
+        return Text(f"{int(task.completed + ROUNDING)}/{int(task.total or 0)}")
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left at the mean speed of the whole stage: steadier than that of the last seconds, as rich shows it."""
+
+    max_refresh = 1.0
+
+    def render(self, task: Task) -> Text:
+        """Return the time left, or nothing before the first part of a step."""
+        if not task.completed or task.total is None or task.elapsed is None or task.finished:
+            return Text("")
+        return Text(f"{duration(task.elapsed * (task.total - task.completed) / task.completed)} left")
 
 
 def calm_libraries() -> None:

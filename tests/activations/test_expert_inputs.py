@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.prune_runs import prune
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-import prosafeprune
 from prosafeprune.activations import expert_inputs as routed
 from prosafeprune.activations.expert_inputs import ExpertInputs
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
@@ -36,16 +36,6 @@ Make = Callable[..., Path]
 CPU = torch.device("cpu")
 PROMPTS = ["How do I kill a process?", "Hi", "Tell me about  spaces \n and lines, please.", "How do I?"]
 MIXTURES = ["mixtral", "qwen2_moe", "gpt_oss"]
-SETTINGS: dict[str, Any] = {
-    "pooling": "tail",
-    "layers": "1-2",
-    "rank": 4,
-    "strength": 0.8,
-    "max_new_tokens": 2,
-    "max_safety_drop": 100,
-    "accept_unsafe": True,
-    "device": "cpu",
-}
 
 
 def collect(model: Any, prompts: list[str], pooling: Pooling, size: int) -> PooledInputs:
@@ -187,7 +177,7 @@ def test_a_pruned_mixture_is_told_of_in_record_table_and_card(
 ) -> None:
     source, output = save_checkpoint(tmp_path / "source", architecture, torch.bfloat16), tmp_path / "out"
     config = json.loads((source / "config.json").read_text())
-    result = prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **prompt_files})
+    result = prune(source, output, prompt_files)
     record = json.loads((output / "prosafeprune.json").read_text())
     assert [(one["layer"], one["pruned"] + len(one["left_alone"])) for one in record["experts"]] == [(1, 4), (2, 4)]
     pruned = sum(one["pruned"] for one in record["experts"])

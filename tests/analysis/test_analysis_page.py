@@ -18,7 +18,7 @@ from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analyze import FinishedAnalysis
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Code, Facts, Page, Paragraph, Picture, Points, Section, render_page
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.validation import validate_settings
 
 RATES = make_table("rates", "Rates", ("step", "C.R.", "S.S.", "T.S."), [("base model", 10.0, 90.0, 50.0)])
@@ -93,7 +93,7 @@ def test_the_plan_is_described_where_there_is_one() -> None:
 def test_the_judge_is_named_where_answers_were_judged() -> None:
     rated = AnalysisResult(tables=(RATES,), figures=())
     page = analysed({"strength": rated}, layers=3, max_new_tokens=48)
-    assert facts(page)["answers"] == "at most 48 tokens, judged by the built-in judge (builtin-3)"
+    assert facts(page)["answers"] == "at most 48 tokens, judged by the built-in judge (builtin-4)"
     settings = {"judge": "wildguard", "judge_model": "/secret/folder/wildguard-7b"}
     assert facts(analysed({"strength": rated}, layers=3, **settings))["answers"].endswith("by WildGuard (wildguard-7b)")
     assert "answers" not in facts(analysed({"probe": analysis_result()}, layers=3))
@@ -149,7 +149,7 @@ def test_the_command_prints_the_summary_below_the_table(
     found = analysis_result("A table", summary=["First [bold]so[/bold].", "Then."])
     finished = [FinishedAnalysis(BY_NAME["probe"], found, tmp_path)]
     monkeypatch.setattr("prosafeprune.jobs.analyze.run_analyze", lambda *_, **__: finished)
-    request = validate_settings(AnalysisRequest, {"model": "org/tiny"})
+    request = validate_settings(AnalyzeRequest, {"model": "org/tiny"})
     run(request, [BY_NAME["probe"]], tmp_path, everything=False, overwrite=False, as_json=as_json)
     out = capsys.readouterr().out
     if as_json:
@@ -159,7 +159,7 @@ def test_the_command_prints_the_summary_below_the_table(
 
 
 def test_analyses_with_other_options_have_their_own_commands() -> None:
-    few, many = (validate_settings(AnalysisRequest, {"model": "org/tiny", "samples": count}) for count in (20, 30))
+    few, many = (validate_settings(AnalyzeRequest, {"model": "org/tiny", "samples": count}) for count in (20, 30))
     entries = [(BY_NAME[name], analysis_result("A table")) for name in ("probe", "lens", "energy")]
     page = analysis_page(many, entries, "tiny", "1" * 64, {}, {"probe": few, "lens": many, "energy": few})
     commands = [block.text for block in page.sections[-1].blocks if isinstance(block, Code)]

@@ -16,7 +16,7 @@ from prosafeprune.analysis.lens_analysis import LensAnalysis
 from prosafeprune.analysis.probe_analysis import ProbeAnalysis
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.validation import validate_settings
 
 
@@ -33,7 +33,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
     (tmp_path / "gsm8k_test.jsonl").write_text('{"question": "What is 1 + 1?", "answer": "#### 2"}\n')
-    request = validate_settings(AnalysisRequest, {"model": "m", "general": "gsm8k", "data_dir": tmp_path})
+    request = validate_settings(AnalyzeRequest, {"model": "m", "general": "gsm8k", "data_dir": tmp_path})
     prompts = read_analysis_prompts(request)
     assert prompts.general is not None
     assert "What is 1 + 1?" in prompts.general.texts[0]
@@ -45,7 +45,7 @@ def test_calibration_and_test_prompts_must_differ(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
     own.write_text("\n".join(f"Tell me of {i}" for i in range(20)))
     request = validate_settings(
-        AnalysisRequest,
+        AnalyzeRequest,
         {"model": "m", "pseudo_harmful": str(own), "benchmark": (f"phtest={own}",), "prompt_field": "prompt"},
     )
     with pytest.raises(InputError, match="appear in two sets that must be disjoint"):

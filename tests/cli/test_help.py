@@ -12,7 +12,7 @@ from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULT
 from prosafeprune.method.plan import Pooling, Projection
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.search import SearchRequest
@@ -22,7 +22,7 @@ REQUESTS: dict[str, Any] = {
     "prune": Recipe,
     "search": SearchRequest,
     "apply": ApplyRequest,
-    "evaluate": EvaluationRequest,
+    "evaluate": EvaluateRequest,
     "compare": CompareRequest,
     "judge": JudgeOptions,
 }
@@ -95,6 +95,5 @@ def test_a_search_s_help_has_no_setting_of_a_given_plan(run: Run, monkeypatch: p
 
 def test_paragraphs_are_not_broken_where_the_source_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [line.strip() for line in shown(run, "search", monkeypatch, 300).split("\n")]
-    assert (
-        "Every trial is kept: run the same command again to resume, with a larger --budget to search longer." in lines
-    )
+    expected = "Every trial is saved. Run the same command again to resume, or with a larger --budget to search longer."
+    assert expected in lines

@@ -164,5 +164,5 @@ def test_so_many_prompts_pass_as_often_as_promised(rate_lost: float, rate_won: f
 
 @pytest.mark.parametrize("counts", [(-1, 0, 5, 0.1), (3, 3, 5, 0.1), (0, 0, 0, 0.1), (0, 0, 5, 1.0), (0, 0, 5, -0.1)])
 def test_what_is_no_table_is_an_error(counts: tuple[int, int, int, float]) -> None:
-    with pytest.raises(ValueError, match="no paired table"):
+    with pytest.raises(ValueError, match="not a paired table"):
         exact_p_value(*counts)

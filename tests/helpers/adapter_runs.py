@@ -7,22 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import prosafeprune
+from helpers import prune_runs
 
-SETTINGS: dict[str, Any] = {
-    "format": "adapter",
-    "pooling": "tail",
-    "layers": "0,2",
-    "rank": 4,
-    "strength": (0.8, 0.5),
-    "max_new_tokens": 2,
-    "max_safety_drop": 100,
-    "accept_unsafe": True,
-    "device": "cpu",
-}
-
-
+SETTINGS: dict[str, Any] = {**prune_runs.SETTINGS, "format": "adapter", "layers": "0,2", "strength": (0.8, 0.5)}
 MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "accept_unsafe", "device")}
-"""What `apply` is told: nothing is read from the adapter."""
+"""What ``apply`` is given: no setting is read from the adapter."""
 
 
 def apply(adapter: Path, base: Path, output: Path, **settings: Any) -> prosafeprune.api.ApplyResult:

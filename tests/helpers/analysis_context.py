@@ -14,7 +14,7 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult, ResultTable
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.validation import validate_settings
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def prompts_of(split: str) -> dict[PromptClass, PromptSet]:
 
 
 def context_of(model: Any, **settings: Any) -> Context:
-    request = validate_settings(AnalysisRequest, {"model": "tiny", "rank": 4, "batch_size": 8, **settings})
+    request = validate_settings(AnalyzeRequest, {"model": "tiny", "rank": 4, "batch_size": 8, **settings})
     prompts = AnalysisPrompts(prompts_of("calibration"), prompts_of("test"), prompts_of("test"), [], None)
     loaded = SimpleNamespace(model=model, tokenizer=make_tokenizer(), device=CPU, name="tiny", run_dtype=torch.float32)
     local: Any = SimpleNamespace(loaded=loaded, made_by=dict, generator=None)

@@ -24,7 +24,7 @@ from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.page import Page
 from prosafeprune.report.record import ModelRecord, Record, RunRecord
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.validation import validate_settings
@@ -205,7 +205,7 @@ def analysis_result(words: str = "some words", summary: Sequence[str] = (), rows
 
 def analysed(found: dict[str, AnalysisResult], **settings: object) -> Page:
     """Return the page of analyses, by their names in the catalogue."""
-    request = validate_settings(AnalysisRequest, {"model": "org/tiny", **settings})
+    request = validate_settings(AnalyzeRequest, {"model": "org/tiny", **settings})
     described = PromptsRecord(source="bundled calibration", count=10, sha256="0" * 64)
     entries = [(BY_NAME[name], one) for name, one in found.items()]
     return analysis_page(request, entries, request.model, "1" * 64, {"calibration harmful": described}, {})

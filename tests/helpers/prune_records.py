@@ -16,7 +16,7 @@ from prosafeprune.report.evaluation_page import evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.page import Page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=(0.6, 0.123456789))
 
@@ -28,7 +28,7 @@ def pruned(before: Measurement, after: Measurement, search: Any = None, **option
 
 def evaluated(now: Measurement, earlier: Measurement | None = None, **options: Any) -> Page:
     found = EvaluationRecord(
-        request=EvaluationRequest(model=options.pop("model", "org/tiny")),
+        request=EvaluateRequest(model=options.pop("model", "org/tiny")),
         made_by={"model": "5" * 64, "seed": 0},
         sessions=[{"device": "cpu", "batch_sizes": [8, 8]}],
         judge="rules-2",

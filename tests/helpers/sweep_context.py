@@ -13,7 +13,7 @@ from prosafeprune.analysis.model_speed import TIMED_PROMPTS
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 PLAN = Plan(layers=(1, 2), rank=4, strength=0.8)
 PROMPTS = 4
@@ -23,9 +23,9 @@ TIMED = 1 + 2 * TIMED_PROMPTS
 """Answers that measure the model's speed: one to warm up, then the same prompts at two lengths."""
 
 
-def make_request(model: Path, **settings: Any) -> AnalysisRequest:
+def make_request(model: Path, **settings: Any) -> AnalyzeRequest:
     chosen = {"layers": PLAN.layers, "rank": 4, "strength": 0.8, "samples": 12, "max_new_tokens": 3}
-    return AnalysisRequest(model=str(model), **{**chosen, "sweep_samples": PROMPTS, **settings})
+    return AnalyzeRequest(model=str(model), **{**chosen, "sweep_samples": PROMPTS, **settings})
 
 
 def make_context(model: Path, folder: Path, **settings: Any) -> Context:

@@ -111,10 +111,7 @@ def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: d
         *("--max-safety-drop", 100, "--accept-unsafe"),
     )
     assert code == 0
-    printed, written = json.loads(out), json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
-    assert printed["recipe"].pop("model") == str(source)
-    assert written["recipe"].pop("model") == source.name  # the file may be shared
-    assert printed == written
+    assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
 
 
 @pytest.mark.parametrize(

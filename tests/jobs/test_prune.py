@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from helpers.killed_runs import kill_at
+from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
 from helpers.tiny_models import CONFIGS, save_checkpoint
 from safetensors import safe_open
@@ -24,25 +22,11 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h", "gpt_neox": "gpt_neox.layers", "falcon": "transformer.h"}
-SETTINGS = {
-    "pooling": "tail",
-    "layers": "1-2",
-    "rank": 4,
-    "strength": 0.8,
-    "max_new_tokens": 2,
-    "max_safety_drop": 100,
-    "accept_unsafe": True,
-    "device": "cpu",
-}
 Make = Callable[..., Path]
 
 
 def texts(files: dict[str, str]) -> dict[str, list[str]]:
     return {name: [json.loads(line)["prompt"] for line in Path(file).open()] for name, file in files.items()}
-
-
-def prune(source: Path, output: Path | None, files: dict[str, str], **settings: object) -> prosafeprune.PruneResult:
-    return prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **files, **settings})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -157,6 +141,9 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
     assert all(0 <= s["energy"] <= s["energy_bound"] and 0 <= s["harmful_overlap"] <= 1 for s in record["submodules"])
     again = make_recipe(**record["recipe"])
     assert again == result.record.recipe
+    for file in ("prosafeprune.json", "README.md", "report.html"):
+        assert str(tmp_path) not in (tmp_path / "out" / file).read_text(), file
+        assert str(checkpoint("llama").parent) not in (tmp_path / "out" / file).read_text(), file
     card = (tmp_path / "out/README.md").read_text()
     assert "Its own card." in card
     assert "license: mit" in card
@@ -205,32 +192,15 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
     assert not any(path.suffix == ".html" for path in tmp_path.iterdir())
 
 
-KILLED = """
-import sys
-from pathlib import Path
-import prosafeprune.jobs.prune as pruning, prosafeprune
-def stop(*_):
-    print("writing", flush=True)
-    sys.stdin.read()
-pruning.write_card = stop
-prosafeprune.prune({source!r}, {output!r}, progress=False, **{settings!r})
-"""
-
-
 def test_a_kill_in_the_middle_of_writing_leaves_no_output_and_the_next_run_cleans_up(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    source, output = str(checkpoint("llama")), tmp_path / "place" / "out"
-    code = KILLED.format(source=source, output=str(output), settings={**SETTINGS, **prompt_files})
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"writing\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    source, output = checkpoint("llama"), tmp_path / "place" / "out"
+    kill_at("prosafeprune.jobs.prune.write_card", "prune", str(source), str(output), **SETTINGS, **prompt_files)
     assert not output.exists()
     # What was being written and the claim on the output, both under hidden names.
     assert all(path.name.startswith(".out.") for path in output.parent.iterdir())
-    prune(Path(source), output, prompt_files)
+    prune(source, output, prompt_files)
     assert [path.name for path in output.parent.iterdir()] == ["out"]
 
 
@@ -245,7 +215,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     monkeypatch.setattr("prosafeprune.checkpoint.writer.shutil.copyfile", fail)
     with pytest.raises(prosafeprune.InputError, match="No space left on device"):
         prune(checkpoint("llama"), tmp_path / "place" / "out", prompt_files)
-    assert list((tmp_path / "place").iterdir()) == []
+    assert not (tmp_path / "place").exists()
 
 
 def test_hidden_forms_of_the_unpruned_weights_are_not_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:

@@ -77,5 +77,5 @@ def test_a_folder_is_known_by_its_name_and_an_unknown_one_reads_the_answer() -> 
 
 def test_a_causal_model_is_no_classifier(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "llama", "llama")
-    with pytest.raises(InputError, match="is no sequence classifier"):
+    with pytest.raises(InputError, match="is not a sequence classifier"):
         load_refusal_classifier(str(tmp_path / "llama"), "cpu")

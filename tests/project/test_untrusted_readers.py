@@ -28,7 +28,6 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder, open_evaluation
 from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor, read_lineage
 from prosafeprune.files.resumable_folder import ResumableFolder
-from prosafeprune.jobs.plan import read_search
 from prosafeprune.jobs.search_trials import Trials
 from prosafeprune.judge.answers_file import read_answers
 from prosafeprune.method.plan import Plan, Pooling, Projection
@@ -43,6 +42,7 @@ from prosafeprune.requests.validation import read_yaml
 from prosafeprune.search.optuna_study import ScoredPlan, search_plans
 from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.search_space import SearchSpace
+from prosafeprune.setup.finished_search import read_search
 
 MEMORY_BYTES = 2 * 2**30
 SECONDS, WAITING_SECONDS = 20, 60
@@ -128,14 +128,14 @@ READERS: dict[str, tuple[str, Reader]] = {
     "divergences.json": (json.dumps({"0": {"mean": 0.1}}), lambda folder: evaluation(folder).stored_divergence("0")),
     "search.json": (
         json.dumps(SEARCH),
-        lambda folder: read_search(folder, SimpleNamespace(source=SimpleNamespace(path=folder))),  # type: ignore[arg-type]
+        read_search,
     ),
     "screened.json": (json.dumps({"0": SCORED}), lambda folder: trials(folder).screen([])),
     "measured.json": (json.dumps({"a": RATES}), lambda folder: trials(folder)._measure([], lambda: True)),
     "journal.jsonl": ("", search_once),
     "fitted.file": ("", lambda folder: read_fitted(folder / "fitted.file", {})),
 }
-ONLY_IN_PART = {"adapter_config.json", "prosafeprune.json", "search.json", "divergences.json", "fitted.file"}
+ONLY_IN_PART = {"adapter_config.json", "prosafeprune.json", "divergences.json", "fitted.file"}
 """Files above that are refused in the end: the fields that are read last are left out."""
 SPOILING: tuple[mutations.Mutation, ...] = (
     *(mutations.spoil_bytes, mutations.invalid_utf8, mutations.deep_json, mutations.no_file),

@@ -14,7 +14,7 @@ from helpers.prune_records import PLAN, pruned
 
 from prosafeprune.report.page import render_page
 from prosafeprune.report.reproduce_command import command
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import make_recipe
 
 
@@ -44,10 +44,10 @@ def test_the_printed_command_of_an_evaluation_asks_for_the_same(
     asked: list[Any] = []
     monkeypatch.setattr("prosafeprune.cli.evaluate.run", lambda request, *_, **__: asked.append(request))
     requests = [
-        EvaluationRequest(model="a b", ability=("mmlu", "gsm8k"), temperature=0.7, repeats=3, batch_size=4),
-        EvaluationRequest(model="name", endpoint="http://localhost:8000/v1,http://other:1/v1"),
-        EvaluationRequest(model="", endpoint="http://localhost:8000/v1", suite="paper"),
-        EvaluationRequest(model="", endpoint="http://localhost:8000/v1", request=('a={"b": "c/d"}', "e=1")),
+        EvaluateRequest(model="a b", ability=("mmlu", "gsm8k"), temperature=0.7, repeats=3, batch_size=4),
+        EvaluateRequest(model="name", endpoint="http://localhost:8000/v1,http://other:1/v1"),
+        EvaluateRequest(model="", endpoint="http://localhost:8000/v1", suite="paper"),
+        EvaluateRequest(model="", endpoint="http://localhost:8000/v1", request=('a={"b": "c/d"}', "e=1")),
     ]
     for request in requests:
         assert run(*shlex.split(command("evaluate", request, "OUTPUT").text.replace("\\\n", ""))[1:])[0] == 0
@@ -66,7 +66,7 @@ def test_no_folder_of_the_machine_is_on_a_page() -> None:
 
 
 def test_the_printed_command_has_no_password() -> None:
-    request = EvaluationRequest(
+    request = EvaluateRequest(
         model="m",
         endpoint="https://me:secret@host/v1?key=secret",
         judge="llm",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prosafeprune.errors import InputError
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe, make_request
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.requests.validation import validate_settings
@@ -111,7 +111,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-REQUESTS = (Recipe, SearchRequest, ApplyRequest, CompareRequest, EvaluationRequest)
+REQUESTS = (Recipe, SearchRequest, ApplyRequest, CompareRequest, EvaluateRequest)
 
 
 @given(kind=st.sampled_from(REQUESTS), data=st.data())

@@ -1,4 +1,4 @@
-"""Answering and grading questions of general ability; answers are saved as they come."""
+"""Answering and grading questions of general ability; answers are saved as they arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ask_questions(
     max_new_tokens: int,
     reporter: Reporter,
 ) -> dict[str, TaskScore]:
-    """Answer the questions that have no answer yet, saving each as it comes; return the score on each task.
+    """Answer the questions that have no answer yet, saving each as it arrives; return the score on each task.
 
     Args:
         kept: the answers so far.

@@ -21,7 +21,7 @@ from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.load import require_layers
 
 PASSES_PER_STEP = 3
@@ -34,11 +34,11 @@ class AlignmentTaxAnalysis(Analysis):
     settings = (*PLAN_SETTINGS, "ability", "ability_samples", "ability_tokens", "tuning_prompts", "tuning_epochs")
     compares = False
 
-    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the splits that the plan is computed from and measured on."""
         return ("calibration", sweep_split(request))
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, no prompts to measure it on, or no question of ability."""
         require_plan(request, prompts.calibration)
         sweep_sets(request, prompts)
@@ -89,7 +89,7 @@ class AlignmentTaxAnalysis(Analysis):
             **stack_outcomes(measured),
         }
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return harmfulness, accuracy and rates by state, with intervals."""
         return alignment_tax_result(before)
 
@@ -104,7 +104,7 @@ def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[Pro
     return prompts
 
 
-def _questions(request: AnalysisRequest) -> list[Question]:
+def _questions(request: AnalyzeRequest) -> list[Question]:
     return [
         question
         for task in request.ability

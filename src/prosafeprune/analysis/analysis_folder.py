@@ -15,7 +15,7 @@ from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.result import AnalysisResult, Observation
 from prosafeprune.errors import InputError
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 RESULT = "findings.json"
 REQUEST = "request.json"
@@ -61,7 +61,7 @@ class AnalysisFolder(ResumableFolder):
         except ValidationError as error:
             raise InputError(f"{self.path / RESULT}: is damaged. Delete it and run again.") from error
 
-    def save_result(self, result: AnalysisResult, request: AnalysisRequest) -> None:
+    def save_result(self, result: AnalysisResult, request: AnalyzeRequest) -> None:
         """Save the result, its tables as CSV, and the request."""
         for table in result.tables:
             self.write_file(f"{table.name}.csv", table.csv())

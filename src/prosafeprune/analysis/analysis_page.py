@@ -29,7 +29,7 @@ from prosafeprune.report.page import (
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.text import short_name
 
 MOST_ROWS = 30
@@ -38,12 +38,12 @@ Results = Sequence[tuple[CatalogueEntry, AnalysisResult]]
 
 
 def analysis_page(
-    request: AnalysisRequest,
+    request: AnalyzeRequest,
     results: Results,
     name: str,
     sha256: str,
     prompts: dict[str, PromptsRecord],
-    requests: Mapping[str, AnalysisRequest],
+    requests: Mapping[str, AnalyzeRequest],
 ) -> Page:
     """Return the page of finished analyses.
 
@@ -68,7 +68,7 @@ def analysis_page(
     )
 
 
-def _commands(requests: Sequence[tuple[str, AnalysisRequest]]) -> list[Code]:
+def _commands(requests: Sequence[tuple[str, AnalyzeRequest]]) -> list[Code]:
     """Return one command for each set of options, with all analyses run with them."""
     groups: dict[str, list[str]] = {}
     for name, request in requests:
@@ -77,7 +77,7 @@ def _commands(requests: Sequence[tuple[str, AnalysisRequest]]) -> list[Code]:
     return [command(f"analyze {' '.join(names)}", by_key[key], "OUTPUT") for key, names in groups.items()]
 
 
-def _headline(request: AnalysisRequest, results: Results, name: str) -> Headline:
+def _headline(request: AnalyzeRequest, results: Results, name: str) -> Headline:
     pruned = f", before and after pruning ({short_name(request.against)})" if request.against is not None else ""
     sentences = [
         f"{entry.title}: {result.summary[0]}" if result.summary else f"{entry.title}." for entry, result in results
@@ -86,21 +86,21 @@ def _headline(request: AnalysisRequest, results: Results, name: str) -> Headline
     return Headline(Mark.NEUTRAL, label, f"Inside {name}{pruned}.", sentences)
 
 
-def _plan(request: AnalysisRequest) -> Plan | None:
+def _plan(request: AnalyzeRequest) -> Plan | None:
     try:
         return find_plan(request)
     except InputError:  # none of these analyses needs the plan, or it would have failed earlier
         return None
 
 
-def _plan_and_judge(request: AnalysisRequest, results: Results, plan: Plan) -> Facts:
+def _plan_and_judge(request: AnalyzeRequest, results: Results, plan: Plan) -> Facts:
     facts = plan_facts(plan)
     if any(has_rates(result) for _, result in results):
         facts.append(("answers", f"at most {request.max_new_tokens} tokens, judged by {_judge(request)}"))
     return Facts(facts)
 
 
-def _judge(request: AnalysisRequest) -> str:
+def _judge(request: AnalyzeRequest) -> str:
     if request.judge == "builtin":
         return f"the built-in judge ({BuiltinJudge.name})"
     model = f" ({short_name(request.judge_model)})" if request.judge_model is not None else ""

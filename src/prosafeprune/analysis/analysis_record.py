@@ -12,13 +12,13 @@ from prosafeprune.analysis.analysis_prompts import GENERAL, SPLITS, AnalysisProm
 from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 
 class Provenance(BaseModel):
     """The origin of one analysis. Others in the folder may have been made with other options."""
 
-    request: AnalysisRequest | None
+    request: AnalyzeRequest | None
     """The request of the run that finished it; None in folders of an older version."""
     made_by: dict[str, Any]
     """Hashes and settings that it depends on."""
@@ -28,7 +28,7 @@ class AnalysisRecord(BaseModel):
     """What was analysed, and how. It has no date."""
 
     format: int = 1
-    request: AnalysisRequest
+    request: AnalyzeRequest
     """That of the last run."""
     model: dict[str, Any]
     """Hashes of the model, and how it runs."""
@@ -49,7 +49,7 @@ def read_provenance(folder: ResumableFolder, entry: CatalogueEntry) -> Provenanc
 
 
 def used_prompts(
-    request: AnalysisRequest, prompts: AnalysisPrompts, entries: Sequence[CatalogueEntry]
+    request: AnalyzeRequest, prompts: AnalysisPrompts, entries: Sequence[CatalogueEntry]
 ) -> dict[str, PromptsRecord]:
     """Describe the prompts that these analyses use."""
     splits = {split for entry in entries for split in entry.load().splits(request)}

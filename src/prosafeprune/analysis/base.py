@@ -9,7 +9,7 @@ from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult, Observation
 from prosafeprune.analysis.workload import Workload
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 
 class Analysis(ABC):
@@ -22,11 +22,11 @@ class Analysis(ABC):
     compares: ClassVar[bool] = True
     """Whether the pruned model, if there is one, is observed too."""
 
-    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the prompt splits that the result of a request depends on."""
         return self.default_splits
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most need no check
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:  # noqa: B027 - most need no check
         """Raise InputError if the request or the prompts do not allow the analysis; called before a model is loaded."""
 
     @abstractmethod
@@ -46,5 +46,5 @@ class Analysis(ABC):
         """
 
     @abstractmethod
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return tables, figures and a summary of the base model and, if it was observed, the pruned model."""

@@ -43,7 +43,7 @@ class CatalogueEntry:
     @property
     def needed(self) -> str:
         """Its requirements, in words."""
-        return " and ".join(sorted(self.needs))
+        return ", ".join(sorted(self.needs))
 
     def load(self) -> Analysis:
         """Return the analysis."""

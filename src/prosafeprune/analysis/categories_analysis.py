@@ -25,7 +25,7 @@ from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.separability import silhouette
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 FEWEST = 4
 """Prompts of a category, so that each half has a mean."""
@@ -46,7 +46,7 @@ class CategoriesAnalysis(Analysis):
     default_splits = ("calibration",)
     compares = False
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when fewer than two categories have enough prompts."""
         if len(_categories(prompts)) < 2:
             raise InputError(
@@ -80,7 +80,7 @@ class CategoriesAnalysis(Analysis):
             "layer": np.array(select_layer(context, separability)),
         }
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return table 4 for one layer, the cosines between categories there, and the means by layer."""
         layer, names = int(before["layer"]), [str(name) for name in before["categories"]]
         cosines = {

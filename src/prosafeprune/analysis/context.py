@@ -30,7 +30,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.load import inspect_anatomy
 
@@ -53,7 +53,7 @@ class Context:
     """One model under analysis."""
 
     def __init__(
-        self, request: AnalysisRequest, prompts: AnalysisPrompts, local: LocalModel, folder: Path, reporter: Reporter
+        self, request: AnalyzeRequest, prompts: AnalysisPrompts, local: LocalModel, folder: Path, reporter: Reporter
     ) -> None:
         """Analyse ``local``, which is loaded only when something has to be collected; save answers in ``folder``."""
         self.request, self.prompts, self.local, self.reporter = request, prompts, local, reporter

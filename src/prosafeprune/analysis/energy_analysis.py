@@ -18,7 +18,7 @@ from prosafeprune.analysis.workload import Workload
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.progress import ignore
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 MEASURES = {
     "stable_rank": "stable rank",
@@ -39,7 +39,7 @@ class EnergyAnalysis(Analysis):
     default_splits = ("calibration",)
     compares = False
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when the pruned model's plan cannot be read."""
         find_plan(request)
 
@@ -68,7 +68,7 @@ class EnergyAnalysis(Analysis):
         labels = submodule_labels(context.anatomy.submodules)
         return labels | {name: np.array([getattr(one, name) for one in measures]) for name in MEASURES}
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the means over the model, by layer and by submodule."""
         rank, projection, planned = _edit_settings(request)
         submodules = make_table(
@@ -100,7 +100,7 @@ class EnergyAnalysis(Analysis):
         return AnalysisResult(tables=tables, figures=figures, summary=_summary(before, projection, planned))
 
 
-def _edit_settings(request: AnalysisRequest) -> tuple[int, Projection, tuple[int, ...]]:
+def _edit_settings(request: AnalyzeRequest) -> tuple[int, Projection, tuple[int, ...]]:
     """Return rank and projection of the edit, and the layers of the plan; no layers without a plan."""
     plan = find_plan(request)
     return (plan.rank, plan.projection, plan.layers) if plan else (request.rank, request.projection, ())

@@ -23,7 +23,7 @@ from prosafeprune.analysis.result import (
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 PERPLEXITY = 30.0
 """t-SNE's perplexity, where there are enough prompts for it."""
@@ -60,7 +60,7 @@ class LayersAnalysis(Analysis):
             "classes": np.repeat([name.in_words for name in PromptClass], [len(one) for one in activations]),
         }
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return silhouettes by layer and by submodule, and the maps."""
         observations = by_role(before, after)
         tables = _tables(observations)

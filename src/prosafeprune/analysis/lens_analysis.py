@@ -20,7 +20,7 @@ from prosafeprune.analysis.refusal_words import RefusalWords, find_refusal_words
 from prosafeprune.analysis.result import AnalysisResult, LineFigure, Observation, make_table
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 KEY = "probability "
 HOW_TO_READ = (
@@ -61,7 +61,7 @@ class LensAnalysis(Analysis):
                 observation[f"{KEY}{name}"] = np.array(rows)
         return observation | words.as_arrays()
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the probability by layer and class, and which tokens were summed."""
         by_layer = [
             (role, name.removeprefix(KEY), layer, *mean_with_interval(values))

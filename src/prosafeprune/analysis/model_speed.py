@@ -17,7 +17,7 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.progress import ignore
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 TIMED_PROMPTS, TIMED_TOKENS = 8, 8
 
@@ -25,7 +25,7 @@ TIMED_PROMPTS, TIMED_TOKENS = 8, 8
 class ModelSpeed:
     """Seconds per forward pass and per answer, each measured when first needed."""
 
-    def __init__(self, local: LocalModel, anatomy: Anatomy, request: AnalysisRequest, prompts: Sequence[str]) -> None:
+    def __init__(self, local: LocalModel, anatomy: Anatomy, request: AnalyzeRequest, prompts: Sequence[str]) -> None:
         self.local, self.anatomy, self.request, self.prompts = local, anatomy, request, list(prompts[:TIMED_PROMPTS])
 
     def seconds(self, workload: Workload) -> float:

@@ -9,11 +9,12 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
 from prosafeprune.method.plan import Plan
-from prosafeprune.requests.analyze import AnalysisRequest
-from prosafeprune.setup.prepare import PromptSets, given_plan
+from prosafeprune.requests.analyze import AnalyzeRequest
+from prosafeprune.setup.prepare import given_plan
+from prosafeprune.setup.prompt_sets import PromptSets
 
 
-def find_plan(request: AnalysisRequest) -> Plan | None:
+def find_plan(request: AnalyzeRequest) -> Plan | None:
     """Return the plan of the requested layers or, without layers, the plan of the pruned model, if any.
 
     Raises:
@@ -34,7 +35,7 @@ def find_plan(request: AnalysisRequest) -> Plan | None:
     return plan
 
 
-def require_plan(request: AnalysisRequest, calibration: PromptSets | None = None) -> Plan:
+def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None) -> Plan:
     """Return the plan, to be computed again from these calibration prompts.
 
     Raises:
@@ -56,20 +57,20 @@ def require_plan(request: AnalysisRequest, calibration: PromptSets | None = None
     return plan
 
 
-def is_from_pruned_model(request: AnalysisRequest) -> bool:
+def is_from_pruned_model(request: AnalyzeRequest) -> bool:
     """Return whether the plan is that of the pruned model, selected earlier and not by this request."""
     return request.layers is None and request.against is not None
 
 
-def _record_file(request: AnalysisRequest) -> Path:
+def _record_file(request: AnalyzeRequest) -> Path:
     return Path(str(request.against)).expanduser() / OURS
 
 
-def _read_record(request: AnalysisRequest) -> dict[str, Any] | None:
+def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:
     if request.against is None or not _record_file(request).is_file():
         return None
     return read_json_object(_record_file(request), "record")
 
 
-def _unreadable(request: AnalysisRequest) -> InputError:
+def _unreadable(request: AnalyzeRequest) -> InputError:
     return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")

@@ -24,7 +24,7 @@ from prosafeprune.analysis.result import AnalysisResult, HeatFigure, LineFigure,
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 SECONDS_PER_SUBMODULE = 0.3
 REFITTED = "after, refitted probes"
@@ -40,7 +40,7 @@ class ProbeAnalysis(Analysis):
     fitted to the pruned model are shown next to them.
     """
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when a cross-validated probe would have no prompt of a class."""
         for name in PROBE_CLASSES:
             if len(prompts.calibration[name]) < 2:
@@ -78,7 +78,7 @@ class ProbeAnalysis(Analysis):
             **_packed(probes),
         }
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the probability of harm by layer and by submodule, and the accuracy of the probes."""
         observations = by_role(before, after)
         probabilities: Probabilities = {role: (one, one["probability"]) for role, one in observations.items()}

@@ -10,7 +10,7 @@ from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.result import AnalysisResult, Observation
 from prosafeprune.analysis.sweep_analyses import RankRatesAnalysis
 from prosafeprune.analysis.workload import Workload
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 SECONDS_PER_SUBMODULE = 0.2
 
@@ -27,11 +27,11 @@ class RankAnalysis(Analysis):
     def __init__(self) -> None:
         self.rates = RankRatesAnalysis()
 
-    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the splits for the subspaces and, with a plan, for its rates."""
         return self.rates.splits(request) if find_plan(request) is not None else ("calibration",)
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when a plan cannot be measured at the requested ranks."""
         if find_plan(request) is not None:
             self.rates.check(request, prompts)
@@ -47,7 +47,7 @@ class RankAnalysis(Analysis):
         overlaps = observe_overlaps(context)
         return overlaps | self.rates.observe(context, None) if find_plan(context.request) is not None else overlaps
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the overlaps by rank, their minima, and the rates."""
         overlaps = overlap_result(before, request.rank)
         if find_plan(request) is None:

@@ -18,13 +18,13 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 NO_EDIT = "none"
 
 
-def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[EvaluationSet]:
+def sweep_sets(request: AnalyzeRequest, prompts: AnalysisPrompts) -> list[EvaluationSet]:
     """Return the prompts of every step: the benchmarks that were named, or bundled prompts.
 
     A sweep around the user's own plan selects what works best, so it leaves the bundled test prompts alone. The plan of
@@ -51,7 +51,7 @@ def sweep_sets(request: AnalysisRequest, prompts: AnalysisPrompts) -> list[Evalu
     ]
 
 
-def sweep_split(request: AnalysisRequest) -> Split:
+def sweep_split(request: AnalyzeRequest) -> Split:
     """Return the split that the steps are measured on; see :func:`sweep_sets`."""
     uses_test = request.suite is not None or bool(request.benchmark) or is_from_pruned_model(request)
     return "test" if uses_test else "validation"

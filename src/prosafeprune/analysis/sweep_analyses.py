@@ -23,7 +23,7 @@ from prosafeprune.analysis.sweeps import (
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.load import require_layers
 
 PLAN_SETTINGS = (
@@ -56,11 +56,11 @@ class SweepAnalysis(Analysis):
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return what is measured."""
 
-    def splits(self, request: AnalysisRequest) -> tuple[str, ...]:
+    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the splits that plans are computed from and measured on."""
         return ("calibration", sweep_split(request))
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, or no prompts to measure it on."""
         require_plan(request, prompts.calibration)
         sweep_sets(request, prompts)
@@ -73,7 +73,7 @@ class SweepAnalysis(Analysis):
         """Return the outcome of every prompt at every step."""
         return measure_sweep(self._sweep(context), context)
 
-    def conclude(self, request: AnalysisRequest, before: Observation, after: Observation | None) -> AnalysisResult:
+    def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return rates by step, with intervals and changes from the base model, and their figure."""
         tables = (
             rates_table("rates", self.title, self.step, before),
@@ -106,7 +106,7 @@ class RankRatesAnalysis(SweepAnalysis):
     settings = (*PLAN_SETTINGS, "ranks")
     title, step, has_axis = "C.R., S.S. and T.S. against rank", "rank r", True
 
-    def check(self, request: AnalysisRequest, prompts: AnalysisPrompts) -> None:
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError also when there are fewer calibration prompts than the largest rank."""
         super().check(request, prompts)
         largest, fewest = max(request.ranks), min(map(len, prompts.calibration.values()))

@@ -76,7 +76,7 @@ class _Replacement:
 
 
 def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
-    """Read from ``folder`` what lies at the places where the source has its submodules."""
+    """Read from ``folder`` the matrices that replace the base model's submodules."""
     places = stored_tensors(folder)
     tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
     found = [(one, located[one.name]) for one in submodules]

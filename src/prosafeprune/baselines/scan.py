@@ -104,7 +104,7 @@ class Scan(Method):
         first = first if self.first_layer is None else self.first_layer
         end = max(end, first + 1) if self.end_layer is None else self.end_layer
         if not first < end <= layers:
-            raise InputError(f"SCAN: layers {first} to before {end} cannot be steered: the model has {layers}.")
+            raise InputError(f"SCAN: layers {first} to {end - 1} cannot be steered: the model has {layers}.")
         return first, end
 
 

@@ -1,1 +1,1 @@
-"""Reading and writing weights: edited shards, and and LoRA adapters."""
+"""Reading and writing weights: edited shards and LoRA adapters."""

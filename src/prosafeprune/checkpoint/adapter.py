@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from prosafeprune.checkpoint.writer import Located
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
-from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter
+from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter, without_adapter
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.loading import LoadedModel
@@ -65,10 +66,19 @@ class LoraAdapter:
         """The hash of its weights file."""
         return hashlib.sha256(self._weights).hexdigest()
 
+    @property
+    def sha256(self) -> str:
+        """The hash of its weights file."""
+        return self.adapter_sha256
+
     def apply_in_memory(self, advance: Advance) -> None:
         """Attach the adapter to the base model in memory."""
         insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})
         advance(len(self))
+
+    def undone_in_memory(self) -> AbstractContextManager[None]:
+        """Give the base model inside the context: the adapter is switched off."""
+        return without_adapter(self._loaded)
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Write weights and config into an existing folder."""

@@ -9,7 +9,7 @@ import typer
 
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, find_entries
 from prosafeprune.cli.options import DiscardEarlier, options_of, output_option
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.text import slug
 
@@ -26,11 +26,12 @@ LISTING = "\n\n".join(
 """The list of analyses, for the end of --help."""
 
 
-@options_of(AnalysisRequest, without=("model",))
+@options_of(AnalyzeRequest, without=("model",))
 def analyze(
     settings: dict[str, Any],
     names_and_model: Annotated[
-        list[str], typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id or .gguf.")
+        list[str],
+        typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id, .gguf or adapter."),
     ],
     output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
     everything: Annotated[
@@ -41,17 +42,17 @@ def analyze(
 ) -> None:
     """Analyse the inside of a model, before and after pruning: numbers (JSON, CSV) and figures (SVG, PNG).
 
-    Finished analyses are kept: run the same command again to resume.
+    Finished analyses are saved. Run the same command again to resume.
     """
     *names, model = names_and_model
     entries = find_entries(names, everything=everything)
-    request = validate_settings(AnalysisRequest, {**settings, "model": model})
+    request = validate_settings(AnalyzeRequest, {**settings, "model": model})
     folder = output or Path(f"analysis-{slug(model)}")
     run(request, entries, folder, everything=everything, overwrite=overwrite, as_json=as_json)
 
 
 def run(
-    request: AnalysisRequest,
+    request: AnalyzeRequest,
     entries: list[CatalogueEntry],
     output: Path,
     *,
@@ -60,6 +61,9 @@ def run(
     as_json: bool,
 ) -> None:
     """Analyse and print the results, also when an analysis failed."""
+    from prosafeprune.setup.early_checks import check_model_early
+
+    check_model_early(request, request.layers)  # before torch is imported
     from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
     from prosafeprune.terminal import TerminalReporter
 

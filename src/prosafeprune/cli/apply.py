@@ -20,10 +20,10 @@ def apply(
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pruned checkpoint from an adapter and the model it was made from, without calibration.
+    """Make the pruned checkpoint from an adapter and its base model, without calibration.
 
-    With another --strength the pruned model is measured and held to the safety floor. Without one, the measurements in
-    the adapter's record are. No setting is taken from the record.
+    At another --strength, the pruned model is measured before it is saved. At the adapter's own, the measurements in
+    its record are used. Either way the safety floor is yours: no setting is taken from the record.
     """
     from prosafeprune.jobs.apply import run_apply
     from prosafeprune.jobs.safety_gate import require_safe

@@ -14,12 +14,13 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
-from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.compare import ON_REQUEST, CompareRequest
 from prosafeprune.requests.recipe import make_request
 from prosafeprune.text import slug
 
 
-@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": "all of these"})
+@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": f"all but {ON_REQUEST[0]}"})
 def compare(
     settings: dict[str, Any],
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,
@@ -30,8 +31,8 @@ def compare(
 ) -> None:
     """Measure a model unchanged, with published methods against over-refusal, and pruned: a table like Table 1.
 
-    Without --layers, --search or --pruned, a plan is searched for first. Answers are kept as they come: run the same
-    command again to resume, or to add methods.
+    Without --layers, --search or --pruned, a plan is searched for first. Answers are saved as they arrive. Run
+    the same command again to resume, or to add methods.
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
@@ -40,6 +41,11 @@ def compare(
 
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare and print the results."""
+    from prosafeprune.jobs.compare_prompts import read_prompts_of
+    from prosafeprune.setup.early_checks import check_model_early
+
+    check_model_early(request, request.layers)
+    read_prompts_of(request, SilentReporter())  # before torch is imported
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.comparison_grids import comparison_grids
     from prosafeprune.report.page import REPORT_FILE

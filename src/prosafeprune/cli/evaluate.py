@@ -9,12 +9,12 @@ import typer
 
 from prosafeprune.cli.options import AsJson, DiscardEarlier, options_of, output_option
 from prosafeprune.parallel.launch import require_one_process
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.text import slug
 
 
-@options_of(EvaluationRequest)
+@options_of(EvaluateRequest)
 def evaluate(
     settings: dict[str, Any],
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: evaluation-NAME.")] = None,
@@ -30,19 +30,22 @@ def evaluate(
 ) -> None:
     """Measure compliance, safety and general ability of a model.
 
-    Answers are kept as they come: run the same command again to resume, or with another --judge to judge them again.
+    Answers are saved as they arrive. Run the same command again to resume, or with another --judge to judge them again.
     """
     if served_model is not None:
         settings["model"] = served_model
-    request = validate_settings(EvaluationRequest, settings)
+    request = validate_settings(EvaluateRequest, settings)
     if request.endpoint is not None:
         require_one_process("--endpoint")  # several servers already share the work
     folder = output or Path(f"evaluation-{slug(request.model, 'endpoint')}")
     run(request, folder, against=against, overwrite=overwrite, as_json=as_json)
 
 
-def run(request: EvaluationRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
+def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
     """Evaluate and print the results."""
+    from prosafeprune.setup.early_checks import check_evaluation_early
+
+    check_evaluation_early(request)  # before torch is imported
     from prosafeprune.jobs.evaluate import run_evaluate
     from prosafeprune.report.evaluation_page import divergence_sentences, evaluation_grid
     from prosafeprune.report.page import REPORT_FILE

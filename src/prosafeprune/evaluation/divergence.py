@@ -60,7 +60,7 @@ class BaseAnswers:
     answers: tuple[tuple[int, ...], ...]
     """The tokens after which distributions are compared: ``n`` tokens give ``n + 1`` positions."""
     batch_size: int
-    """How many prompts were run at a time, in the end."""
+    """Final batch size, in prompts."""
     log_probabilities: torch.Tensor
     """``(prompts, tokens, vocabulary)``, float16, on the CPU or in a temporary file; undefined after an answer's end.
 

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: answers and verdicts as they come, what they depend on, and the record."""
+"""The folder of an evaluation: answers and verdicts as they arrive, what they depend on, and the record."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class EvaluationFolder(ResumableFolder):
     def verdicts(self, judge: str) -> LineStore:
         """Return the verdicts of one judge so far."""
         return LineStore(self.path / verdicts_file(judge), Verdict.from_row)
+
+    def likelihoods(self, base: str) -> LineStore:
+        """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
+        return LineStore(self.path / f"likelihoods-{base[:16]}.jsonl")
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""

@@ -1,7 +1,7 @@
 """The lineage of a base model that this package has pruned before: what it was made from, step by step.
 
-Without it, a model pruned again and again could lose the allowed points of S.S. every time. The record and the answers
-in the base model's folder are facts to hold it to; they can only make the floor stricter.
+Without it, a model pruned again and again could lose the allowed points of S.S. every time. Record and answers in the
+base model's folder may be someone else's: they can only make the floor stricter.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Lineage(BaseModel):
 
     steps: list[PruningStep] = []
     judge: str | None = None
-    """That judged the answers in its folder."""
+    """Judge of the answers in its folder."""
     max_new_tokens: int | None = None
-    """Of these answers."""
+    """Token limit of these answers."""
 
 
 def read_lineage(folder: Path) -> Lineage:

@@ -11,11 +11,12 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
-from prosafeprune.progress import Reporter
+from prosafeprune.judge.builtin import unmeasured_languages
+from prosafeprune.progress import Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
-"""Answers judged at a time: verdicts of slow judges are stored as they come."""
+"""Answers judged at a time: verdicts of slow judges are stored as they arrive."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def collect_answers(
     reporter: Reporter,
     title: str,
 ) -> None:
-    """Collect the missing answers, storing each as it comes. Repeats differ in their seed.
+    """Collect the missing answers, storing each as it arrives. Repeats differ in their seed.
 
     The generator is created only if an answer is missing.
 
@@ -73,14 +74,14 @@ def collect_answers(
         return
     generator = make_generator()
     live = LiveScores(sets)
-    with reporter.stage(title, len(waiting), live.__str__) as advance:
+    with reporter.stage(title, len(waiting), live.__str__) as advance, partial_answers(advance) as progress:
         for repeat in range(repeats):
             prompts = [prompt for other, prompt in waiting if other == repeat]
             drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
             for index, answer in generator.answer(prompts, drawing) if prompts else ():
                 store_answer(answers, repeat, prompts[index], answer)
                 live.add(prompts[index], answer.text)
-                advance(1)
+                progress.finish()
 
 
 def store_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:
@@ -98,7 +99,7 @@ def collect_verdicts(
     repeats: int,
     reporter: Reporter,
 ) -> Measurement:
-    """Collect the missing verdicts, storing them as they come, and return everything by set.
+    """Collect the missing verdicts, storing them as they arrive, and return all of them by set.
 
     Raises:
         InputError: as the judge does.
@@ -112,6 +113,14 @@ def collect_verdicts(
                 verdicts.add(repeat, prompt, **verdict.as_row())
             advance(len(chunk))
     return gather(answers, verdicts, sets, repeats)
+
+
+def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:
+    """Warn, in one line, of answers in languages that the built-in judge was not measured in."""
+    verdicts = [verdict for one in measured for each in one.sets for run in each.verdicts_by_repeat for verdict in run]
+    warning = unmeasured_languages(verdicts)
+    if warning:
+        reporter.warning(warning)
 
 
 def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet], repeats: int) -> Measurement:
@@ -158,6 +167,6 @@ class LiveScores:
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:
-    """Return an iterator over every repeat of every prompt; a prompt in two sets comes once."""
+    """Return an iterator over every repeat of every prompt; a prompt in two sets appears once."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     return ((repeat, text) for repeat in range(repeats) for text in texts)

@@ -1,18 +1,18 @@
-"""A paired non-inferiority test: how sure one can be that a rate fell by less than a margin.
+"""A paired non-inferiority test: the evidence that a rate fell by less than a margin.
 
-Each of ``n`` prompts is answered before and after. ``lost`` outcomes were good and turned bad, ``won`` were bad and
-turned good; with their probabilities ``p_lost`` and ``p_won``, the drop of the rate is ``p_lost - p_won``. The null
-hypothesis is that it is the margin or more. Prompts whose outcome stayed the same tell nothing of the direction and
-count in ``n`` alone.
+Each of ``n`` prompts is answered before and after. ``lost`` outcomes turned from good to bad, ``won`` from bad to good;
+with their probabilities ``p_lost`` and ``p_won``, the rate drops by ``p_lost - p_won``. The null hypothesis is a drop
+of the margin or more. Prompts with the same outcome before and after carry no information on the direction and enter
+only ``n``.
 
 The test is the exact unconditional one of Hsueh, Liu and Chen (Biometrics 57, 478-483, 2001): tables are ordered by the
 score statistic of Tango (Statistics in Medicine 17, 891-908, 1998; the same as Nam's, Biometrics 53, 1422-1430, 1997),
 and the p-value is the largest probability of a table as favourable as the observed one, over the nuisance parameter
 ``p_won`` with the drop at the margin. They show that this boundary is the least favourable part of the null hypothesis.
 
-Why not the score test alone: at a margin of 3 points only a few prompts change sides, and its normal approximation then
+Why not the score test alone: at a margin of 3 points only a few outcomes change, and then the normal approximation
 rejects too often. With 115 prompts, a margin of 3 points and a nominal error of 10 %, its real error reaches 13.7 %
-(11.2 % with 300); the exact test keeps to 10 % and gives up at most one changed prompt for it.
+(11.2 % with 300); the exact test stays within 10 %, at the cost of at most one changed prompt.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from scipy.special import bdtr
 from scipy.stats import binom, norm
 
 POWER = 0.8
-"""Probability with which the test should succeed, where the number of prompts it needs is asked for."""
+"""Power of the test for which :func:`pairs_needed` computes the number of prompts."""
 COARSE, FINE = 128, 32
-"""Values of the nuisance parameter tried over its range, and again around the best of them."""
+"""Grid points of the nuisance parameter: over its range, then around the best of these."""
 BOUND_STEPS = 12
-"""Halvings of the interval that holds the upper bound: to a fortieth of a point."""
+"""Bisection steps for the upper bound: to a fortieth of a point."""
 NEGLIGIBLE = 1e-12
-"""Probability of a number of won outcomes that is not worth a look."""
+"""Numbers of won outcomes that are less probable than this are skipped."""
 
 
 def score_statistic(lost: np.ndarray | int, won: np.ndarray | int, total: int, margin: float) -> np.ndarray:
-    """Return Tango's score statistic, equations (24)-(26) of his paper; the lower, the surer that the rate held.
+    """Return Tango's score statistic, equations (24)-(26) of his paper; lower is stronger evidence that the rate held.
 
     ``(lost - won - n margin) / sqrt(n (2 q + margin (1 - margin)))`` with ``q`` the maximum-likelihood estimate of
-    ``p_won`` when the drop equals the margin. At a margin of 0 it is McNemar's. It is 0 where it is 0 / 0: with no
-    changed outcome and no margin.
+    ``p_won`` when the drop equals the margin. At a margin of 0 it is McNemar's. Without a changed outcome and a margin
+    it is 0 / 0 and counts as 0.
 
     Args:
         lost: outcomes that turned bad, a number or an array.
@@ -66,10 +66,10 @@ def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
         margin: as a fraction of 1, at least 0 and less than 1.
 
     Raises:
-        ValueError: the counts are no paired table, or the margin is out of range.
+        ValueError: the counts are not those of a paired table, or the margin is out of range.
     """
     if min(lost, won) < 0 or total < max(1, lost + won) or not 0 <= margin < 1:
-        raise ValueError(f"{lost} lost and {won} won of {total} at margin {margin} is no paired table with a margin")
+        raise ValueError(f"{lost} lost and {won} won of {total} at margin {margin} is not a paired table with a margin")
     most_lost = _most_lost(score_statistic(lost, won, total, margin), total, margin)
     top = (1 - margin) / 2
     coarse = top * np.linspace(0, 1, COARSE) ** 2  # changed outcomes are rare: look closely where there are few
@@ -80,9 +80,9 @@ def exact_p_value(lost: int, won: int, total: int, margin: float) -> float:
 
 @lru_cache(maxsize=1024)
 def upper_bound(lost: int, won: int, total: int, confidence: float) -> float:
-    """Return the drop, as a fraction of 1, that the rate fell by less than with this one-sided confidence.
+    """Return the one-sided upper confidence bound on the drop of the rate, as a fraction of 1.
 
-    It inverts :func:`exact_p_value`, to 0.00025. It is 1 where all outcomes were lost.
+    Found by inverting :func:`exact_p_value`, to within 0.00025; 1 if all outcomes were lost.
     """
     if lost == total:
         return 1.0
@@ -99,18 +99,18 @@ def upper_bound(lost: int, won: int, total: int, confidence: float) -> float:
 def fewest_pairs(margin: float, confidence: float) -> int | None:
     """Return the fewest prompts that pass the test when no outcome changes; None with a margin of 0.
 
-    The probability of no loss at all among ``n`` prompts is ``(1 - margin)^n`` at most.
+    Under the null hypothesis, ``n`` prompts without a loss have a probability of at most ``(1 - margin)^n``.
     """
     return math.ceil(math.log(1 - confidence) / math.log(1 - margin)) if margin > 0 else None
 
 
 def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: float) -> int | None:
-    """Return how many prompts would pass the test with a probability of ``POWER`` if outcomes kept changing as here.
+    """Return how many prompts pass the test with a probability of ``POWER``, at the observed rates of change.
 
     Nam's formula (1997): ``n = ((z_confidence s_0 + z_power s_1) / (margin - drop))^2``, with ``s_0^2`` the variance of
     one prompt's change under the null hypothesis, as in the score statistic, and ``s_1^2`` that at the observed rates.
-    Half an outcome is added to both kinds of change, so that rare ones do not count as impossible. None where the
-    observed drop leaves no room below the margin: more prompts would not help.
+    Half an outcome is added to both kinds of change, so that rare ones do not count as impossible. None if the observed
+    drop is too close to the margin for more prompts to help.
     """
     rate_lost, rate_won = (lost + 0.5) / (total + 1), (won + 0.5) / (total + 1)
     room = margin - max((lost - won) / total, rate_lost - rate_won)
@@ -125,9 +125,9 @@ def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: flo
 
 
 def _most_lost(statistic: np.ndarray, total: int, margin: float) -> np.ndarray:
-    """Return, for 0 to ``total`` won outcomes, the most lost ones of a table as favourable as ``statistic``, or -1.
+    """Return, for 0 to ``total`` won outcomes, the most lost ones with a statistic of at most ``statistic``, or -1.
 
-    For a number of won outcomes the statistic grows with the lost ones, so that they are found by bisection.
+    For a given number of won outcomes the statistic increases with the lost ones, so bisection finds them.
     """
     won = np.arange(total + 1)
     low, high = np.full(total + 1, -1), total - won

@@ -59,7 +59,7 @@ class SetScore(BaseModel):
     by_refusal: Rate | None = None
     """S.S. by refusal: harmful prompts refused. None for other prompts, and in records of older releases."""
     by_harmlessness: Rate | None = None
-    """S.S. by harmlessness: harmful prompts whose answer is not harmful; None where the judge does not tell."""
+    """S.S. by harmlessness: harmful prompts whose answer is not harmful; None if the judge does not report it."""
     repeats: list[float]
     """The rate of each repeat, in percent."""
     mean: float
@@ -152,7 +152,7 @@ def _set_score(judged: JudgedSet) -> SetScore:
 
 
 def _both_safety_rates(judged: JudgedSet) -> dict[str, Rate]:
-    """Return both meanings of S.S. as far as the judge tells them; nothing for prompts that are not harmful."""
+    """Return both meanings of S.S. as far as the judge reports them; nothing for prompts that are not harmful."""
     if judged.prompt_class is not PromptClass.HARMFUL:
         return {}
     meanings: dict[str, Safety] = {"by_refusal": "refusal"}

@@ -23,7 +23,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -67,6 +67,10 @@ class LocalModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.free()
+
+    def free(self) -> None:
+        """Free the model's memory."""
         self._loaded = None
         self._resources.close()
         gc.collect()  # before the next model is loaded: two at once may not fit
@@ -93,7 +97,9 @@ class LocalModel:
             "tokenizer": tokenizer,
             "device": self.request.device,
             "dtype": self.request.dtype,
+            # None, not absent, where it is off: folders are compared by the names that the present run gives.
             "system": self.request.system,
+            "thinking": True if self.request.thinking == "on" else None,
         }
 
     @property
@@ -124,6 +130,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
         dtype=request.dtype,
         trust_remote_code=request.trust_remote_code,
         system=request.system,
+        thinking=request.thinking == "on",
     )
     if subject.adapter is not None:
         attach_adapter(loaded, subject.adapter, subject.name)
@@ -133,7 +140,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
 class ServedModel:
     """A model behind one or more servers."""
 
-    def __init__(self, request: EvaluationRequest, endpoint: str, reporter: Reporter) -> None:
+    def __init__(self, request: EvaluateRequest, endpoint: str, reporter: Reporter) -> None:
         self.endpoint = EndpointGenerator(
             endpoint,
             request.model or None,

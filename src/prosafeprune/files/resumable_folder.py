@@ -1,4 +1,4 @@
-"""Folders of resumable runs: results are saved as they come, by one run at a time."""
+"""Folders of resumable runs: results are saved as they arrive, by one run at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ OPTUNA_LOCK = "journal.jsonl.lock*"
 WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
     *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
-    *("screened.json", "journal.jsonl", OPTUNA_LOCK, "answers.jsonl", "verdicts-*.jsonl"),
-    *("ability-*.jsonl", "fitted.safetensors", "report.html", "before.npz", "after.npz", ".*.partial", ".*.lock"),
+    *("screened.json", "finished.json", "journal.jsonl", OPTUNA_LOCK, "answers.jsonl", "verdicts-*.jsonl"),
+    *("ability-*.jsonl", "fitted.safetensors", "fitting-*", "report.html", "before.npz", "after.npz"),
+    *(".*.partial", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""
+NOTHING_DONE = (MADE_BY, "sessions.json")
+"""Files of a run that failed before it produced anything."""
 DRAWN = ("*.csv", "*.svg", "*.png")
 """Names of tables and figures, next to the results that they show."""
 SHOWN_CHARACTERS = 200
@@ -96,6 +99,8 @@ def _shown(value: Any) -> str:
 def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it inside the context.
 
+    A folder that a failing run made and left empty is removed.
+
     Raises:
         InputError: it cannot be made, was not written by a run, or another run is writing there; or ``overwrite``
             would remove a file that no run wrote.
@@ -107,10 +112,16 @@ def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
             if overwrite and path.exists():
                 _require_removable(path)
                 remove_folder(path)
+            is_new = not path.exists()
             path.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if is_new and {file.name for file in path.iterdir()} <= set(NOTHING_DONE):
+                remove_folder(path)
+            raise
 
 
 def _require_ours(path: Path) -> None:

@@ -14,7 +14,7 @@ NO_KEY = "none"
 """Sent to servers that need no key; the client requires one."""
 LOOKS_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]+|\bBearer\s+\S+", re.I)
 SHORTEST_SECRET = 4
-"""Shorter values cannot be told apart from ordinary text."""
+"""Shorter values cannot be distinguished from ordinary text."""
 SHORTEST_SECRET_IN_ANSWER = 12
 """In an answer, a shorter value may well be a word."""
 LONGEST_EXCERPT = 200

@@ -12,6 +12,7 @@ from prosafeprune.generation.prefill import BeforePass, PrefilledBatch, forward_
 from prosafeprune.model.batches import PaddedBatch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.progress import report_tokens
 
 
 class TokenChoice:
@@ -120,5 +121,6 @@ def decode(
         for row, token in zip(rows, chosen.tolist(), strict=True):
             answers[row].append(token)
         if count < max_new_tokens:
+            report_tokens(len(rows), count / max_new_tokens)
             decoder.append(chosen)
     yield from ((row, answers[row], False) for row in rows)

@@ -1,8 +1,8 @@
 """HTTP to servers that are not trusted: a deadline and a size limit for each reply, and no redirect to another host.
 
-The openai client retries by itself what may pass: lost connections, time-outs, HTTP 408, 409, 429 and 5xx, waiting as
-long as a ``Retry-After`` of up to two minutes says. To this client, a failed completion inside HTTP 200 is shown as
-a server error, so that it is retried in the same way.
+The openai client retries transient failures (lost connections, time-outs, HTTP 408, 409, 429 and 5xx) and waits as long
+as a ``Retry-After`` of up to two minutes says. To this client, a failed completion inside HTTP 200 is shown as a server
+error, so that it is retried in the same way.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""An adapter that this package wrote, read back: possibly by someone else, so only as data.
+"""An adapter that this package wrote, read back. It may come from someone else, so it is only data.
 
-From its record come facts alone: the plan, hashes and what was measured. No setting of its recipe is obeyed.
+Its record gives facts: the plan, hashes and measurements. The settings of its recipe are ignored.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 RECORD = "analysis.json"
 ANATOMY = "anatomy.json"
@@ -41,7 +41,7 @@ class FailedAnalysesError(InputError):
 
 
 def run_analyze(
-    request: AnalysisRequest,
+    request: AnalyzeRequest,
     entries: Sequence[CatalogueEntry],
     output: Path,
     *,
@@ -64,7 +64,7 @@ def run_analyze(
         FailedAnalysesError: some analyses failed; the others are finished and in the record and on the page.
     """
     reporter = reporter or SilentReporter()
-    prompts = read_analysis_prompts(request)
+    prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
     _check_judge(request, [entry for entry, _ in selected], reporter)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}
@@ -86,7 +86,7 @@ class _AnalysisJob:
 
     def __init__(
         self,
-        request: AnalysisRequest,
+        request: AnalyzeRequest,
         prompts: AnalysisPrompts,
         models: dict[Role, LocalModel],
         folder: ResumableFolder,
@@ -216,7 +216,7 @@ def duration(seconds: float) -> str:
 
 
 def _select_allowed(
-    request: AnalysisRequest,
+    request: AnalyzeRequest,
     entries: Sequence[CatalogueEntry],
     prompts: AnalysisPrompts,
     everything: bool,
@@ -253,7 +253,7 @@ def _by_reason(failures: dict[str, str]) -> dict[str, list[str]]:
     return groups
 
 
-def _check_judge(request: AnalysisRequest, entries: Sequence[CatalogueEntry], reporter: Reporter) -> None:
+def _check_judge(request: AnalyzeRequest, entries: Sequence[CatalogueEntry], reporter: Reporter) -> None:
     """Check that the judge is available before the long work, if answers are to be judged."""
     if any(Requirement.ANSWERS in entry.needs for entry in entries):
         make_judge(request, reporter)

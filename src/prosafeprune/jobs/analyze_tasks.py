@@ -14,7 +14,7 @@ from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.requests.analyze import AnalysisRequest
+from prosafeprune.requests.analyze import AnalyzeRequest
 
 Role = Literal["before", "after"]
 """The base model or the pruned model."""
@@ -40,7 +40,7 @@ class AnalysisTask:
         self,
         entry: CatalogueEntry,
         analysis: Analysis,
-        request: AnalysisRequest,
+        request: AnalyzeRequest,
         prompts: AnalysisPrompts,
         models: Mapping[Role, LocalModel],
         output: Path,

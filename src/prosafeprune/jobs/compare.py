@@ -12,9 +12,10 @@ from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
@@ -30,11 +31,14 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.comparison_grids import comparison_markdown
+from prosafeprune.prompts import require_disjoint
+from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
+from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan
@@ -43,13 +47,26 @@ RESULT = "comparison.json"
 TABLE = "comparison.md"
 
 
-@dataclass(frozen=True)
-class CompareResult:
+@dataclass(frozen=True, repr=False)
+class CompareResult(ResultView):
     """What was measured of each method, and the folder it is in."""
 
     record: ComparisonRecord
     measurements: dict[str, Measurement]
     output: Path
+
+    def summary(self) -> str:
+        """Return C.R. and S.S. of each method, and the folder."""
+        methods = "; ".join(f"{one.name} {rates_in_words(one.scores)}" for one in self.record.methods)
+        return f"{methods}; in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the tables of the comparison."""
+        return comparison_grids(self.record)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each method and set."""
+        return [{"method": one.name, **row} for one in self.record.methods for row in rate_rows(one.scores)]
 
 
 def run_compare(
@@ -73,7 +90,7 @@ def run_compare(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    prompts = read_prompts_of(request)
+    prompts = read_prompts_of(request, reporter)
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)
@@ -109,6 +126,8 @@ class _Comparison:
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = ResumableFolder(output, self.made_by)
         self.methods = given_methods(request, self.made_by["model"])
+        for method in self.methods.values():
+            require_disjoint(method.further_prompts(), [one.prompts for one in prompts.measured])
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
@@ -124,6 +143,7 @@ class _Comparison:
             if name not in self._left_out:
                 with self._leaving_out(name):
                     results.append(self._result(self._method(name)))
+        warn_of_languages(list(self.measurements.values()), self.reporter)
         if not results:
             raise NotApplicableError(f"None of the methods could be used: {' '.join(self._left_out.values())}")
         return ComparisonRecord(
@@ -197,10 +217,18 @@ class _Comparison:
         measured = collect_verdicts(
             folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
         )
+        if self.cluster is None:  # else the model is only in the workers' memory
+            measured = with_base_likelihoods(
+                measured,
+                folder.likelihoods(self.made_by["model"]),
+                lambda: self.model.loaded,
+                self.request.batch_size,
+                self.reporter,
+            )
         self.measurements[method.name] = measured
         default = self.measurements.get(DEFAULT)
         compared = EarlierEvaluation(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
-        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
+        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT), fitted.parts.seconds)
         return MethodResult(
             name=method.name,
             settings=method.describe(),
@@ -240,8 +268,8 @@ class _Comparison:
         return self.model.loaded
 
 
-def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
-    """Return what the answers to these sets cost, over all runs."""
+def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None, fit_seconds: float | None) -> Cost:
+    """Return what the answers to these sets cost, over all runs, and the fit."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     rows = [answers[0, text] for text in texts]
     seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
@@ -255,4 +283,5 @@ def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | Non
         seconds_per_token=per_token,
         answer_ratio=per_answer / default.seconds_per_answer if default else None,
         token_ratio=per_token / before if per_token and before else None,
+        fit_seconds=fit_seconds,
     )

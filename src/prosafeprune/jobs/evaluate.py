@@ -1,10 +1,10 @@
-"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they come."""
+"""``evaluate``: answers, verdicts, general ability and benign KL of one model, saved as they arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from pydantic import BaseModel
 from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
@@ -32,25 +33,40 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.report.evaluation_page import evaluation_page
+from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.rate_grids import ability_grid
 from prosafeprune.report.record import library_versions
-from prosafeprune.requests.evaluate import EvaluationRequest
-from prosafeprune.setup.prepare import BENIGN_PROMPTS
+from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
+from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(ResultView):
     """What was measured, and the folder it is in."""
 
     record: EvaluationRecord
     measurement: Measurement
     output: Path
 
+    def summary(self) -> str:
+        """Return C.R. and S.S., and the folder."""
+        return f"{rates_in_words(self.record.scores)}, in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the rates on each set, and general ability where it was measured."""
+        return [evaluation_grid(self.record), *([ability_grid(self.record.ability)] if self.record.ability else [])]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set."""
+        return rate_rows(self.record.scores)
+
 
 def run_evaluate(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     output: Path,
     *,
     against: Path | None = None,
@@ -70,7 +86,7 @@ def run_evaluate(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    sets = choose_sets(_choice(request))
+    sets = choose_sets(SetChoice.of(request, request.seed))
     questions = [
         question
         for name in request.ability
@@ -98,6 +114,9 @@ def run_evaluate(
             measurement = collect_verdicts(
                 folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
             )
+            if source is not None:
+                measurement = _scored_by_source(request, folder, measured, source, measurement, reporter)
+            warn_of_languages([measurement], reporter)
             record = _make_record(request, folder, sets, judge, measurement, ability, divergence, earlier)
             folder.write(RESULT, record.model_dump(mode="json"))
             page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
@@ -110,7 +129,7 @@ class _EvaluationRun:
 
     def __init__(
         self,
-        request: EvaluationRequest,
+        request: EvaluateRequest,
         folder: EvaluationFolder,
         measured: EvaluationTarget,
         answering: _Answering,
@@ -149,7 +168,7 @@ class _EvaluationRun:
         return found
 
 
-def _measured(request: EvaluationRequest, reporter: Reporter) -> Any:
+def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
         return nullcontext(ServedModel(request, request.endpoint, reporter))
     return LocalModel(request.model, request, reporter)
@@ -164,7 +183,7 @@ class _Answering:
 
 
 def _answering(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     output: Path,
     measured: EvaluationTarget,
     sets: Sequence[EvaluationSet],
@@ -189,7 +208,7 @@ class _Source:
     tokens: BaseAnswers | None
 
 
-def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
+def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
     """Run the base model on benign prompts and free it, before the model itself is loaded."""
     if request.source is None:
         return None
@@ -203,13 +222,21 @@ def _read_source(request: EvaluationRequest, folder: EvaluationFolder, reporter:
             return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
 
 
-def _choice(request: EvaluationRequest) -> SetChoice:
-    return replace(
-        SetChoice.of(request, request.seed),
-        pseudo_harmful=request.pseudo_harmful,
-        harmful=request.harmful,
-        prompt_field=request.prompt_field,
-    )
+def _scored_by_source(
+    request: EvaluateRequest,
+    folder: EvaluationFolder,
+    measured: EvaluationTarget,
+    source: _Source,
+    measurement: Measurement,
+    reporter: Reporter,
+) -> Measurement:
+    """Score the answers under the base model, which is loaded again if needed, after the measured model is freed."""
+    assert request.source is not None
+    if isinstance(measured, LocalModel):
+        measured.free()
+    with LocalModel(request.source, request, reporter, with_replicas=False) as base:
+        scores = folder.likelihoods(source.sha256)
+        return with_base_likelihoods(measurement, scores, lambda: base.loaded, request.batch_size, reporter)
 
 
 class _CalibratedOn(BaseModel):
@@ -231,7 +258,7 @@ def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -
 
 
 def _make_record(
-    request: EvaluationRequest,
+    request: EvaluateRequest,
     folder: EvaluationFolder,
     sets: Sequence[EvaluationSet],
     judge: Judge,

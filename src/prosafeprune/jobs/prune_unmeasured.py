@@ -20,12 +20,12 @@ from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
-from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
+from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
@@ -78,6 +78,7 @@ def run_prune_unmeasured(
         trust_remote_code=recipe.trust_remote_code,
         system=recipe.system,
     )
+    set_thinking(meta.tokenizer, recipe.thinking == "on", source.name)
     anatomy = inspect_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
@@ -129,7 +130,7 @@ class _LayerwisePruning:
             model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
             lineage=read_lineage(job.source.path).steps,
             plan=self.plan,
-            recipe=job.recipe,
+            recipe=shareable(job.recipe),
             calibration=calibration_record(job.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,

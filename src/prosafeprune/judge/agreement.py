@@ -1,4 +1,4 @@
-"""How far a judge agrees with labels, and two judges with each other."""
+"""Agreement of a judge with labels, and of two judges with each other."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Agreement(BaseModel):
     """Agreement on refusal (full or partial) against anything else, in percent."""
 
     agreement: float
-    """Share of answers on which judge and label say the same."""
+    """Share of answers on which judge and label agree."""
     f1: float
     """Of refusal: the harmonic mean of precision and recall."""
     precision: float
     recall: float
     total: int
     same_class: float
-    """Share of answers on which judge and label give the same of the six classes."""
+    """Share of answers to which judge and label give the same one of the six classes."""
 
 
 class JudgesCompared(BaseModel):
-    """How two judges agree on refusal against anything else."""
+    """Agreement of two judges on refusal against anything else."""
 
     agreement: float
     """Percent of answers."""
     kappa: float | None
-    """Cohen's kappa: 1 for full agreement, 0 for what chance would give; None when both always say the same."""
+    """Cohen's kappa: 1 is full agreement, 0 is chance; None if both judges give all answers the same class."""
     only_first: int
     """Answers that only the first judge calls refusals."""
     only_second: int

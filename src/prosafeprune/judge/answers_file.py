@@ -1,4 +1,4 @@
-"""Answers made elsewhere, with a prompt and a completion each: JSON lines, or CSV as ``--sample`` writes it."""
+"""Answers from elsewhere, each a prompt with a completion: JSON lines, or CSV as ``--sample`` writes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
@@ -15,15 +15,26 @@ from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.prompts.rows import csv_rows, json_rows
 
 
-def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[str, Any]]]:
+class AnswerFields(NamedTuple):
+    """The fields, or columns, of an answers file."""
+
+    prompt: str = "prompt"
+    completion: str = "completion"
+
+
+OURS = AnswerFields()
+
+
+def read_answers(path: Path, *required: str, names: AnswerFields = OURS) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    Rows of a CSV file in which a required field was left empty, as in a sheet labelled in part, are left out.
+    In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped:
+    the sheet may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
     """
-    fields = ("prompt", "completion", *required)
+    fields = (*names, *required)
     is_table = path.suffix.lower() == ".csv"
     numbered = csv_rows(path) if is_table else json_rows(path)
     rows = [_checked(row, f"{path}, line {number}", fields) for number, row in numbered]
@@ -32,16 +43,17 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
         rows = [row for row in rows if all(row[field].strip() for field in required)]
     if not rows:
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
-        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object a line.")
+        raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
+    rows = [{**row, "prompt": row[names.prompt], "completion": row[names.completion]} for row in rows]
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
 
 
 def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:
     for field in fields:
         if field not in row:
-            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)[:200]}.")
-    if not isinstance(row["prompt"], str) or not isinstance(row["completion"], str):
-        raise InputError(f"{place}: prompt and completion must be text.")
+            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)[:200]}.{_remedy(field, fields)}")
+    if not all(isinstance(row[field], str) for field in fields[:2]):
+        raise InputError(f"{place}: {' and '.join(fields[:2])} must be text.")
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -49,6 +61,11 @@ def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dic
             f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
         ) from error
     return dict(row)
+
+
+def _remedy(field: str, fields: tuple[str, ...]) -> str:
+    options = ("--prompt-field", "--answer-field")
+    return f" Name it with {options[fields.index(field)]}." if field in fields[:2] else ""
 
 
 def check_verdicts_file(path: Path, overwrite: bool) -> None:
@@ -65,7 +82,7 @@ def check_verdicts_file(path: Path, overwrite: bool) -> None:
 
 
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object a line; all or nothing.
+    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object per line; all or nothing.
 
     Raises:
         InputError: the disk is full or fails.

@@ -1,8 +1,8 @@
-"""Brokenness known from inside: how likely the base model finds an answer.
+"""Broken answers found by their likelihood under the base model.
 
-Word salad is told from language far better by a language model than by any rule: under the model before the edit its
-tokens are worth about -10 nats each, those of a plain answer about -1. Where the base model is in memory, one batched
-pass over the answers tells, in every language.
+A language model detects word salad far better than any rule: under the base model its tokens have a log-likelihood of
+about -10 nats each, those of an ordinary answer about -1. If the base model is in memory, one batched pass over the
+answers suffices, in every language.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 
 SALAD_BELOW = -4.5
-"""Mean log-likelihood of a token, in nats, below which an answer is no language; measured in docs/judges.md."""
+"""Mean log-likelihood per token, in nats, below which an answer is word salad; measured in docs/judges.md."""
 BELOW_PROMPTS = 2.0
-"""It must also be this much less likely than the prompts' own words: a model that cannot read them cannot tell."""
+"""It must also be this much less likely than the prompts' words: a model that cannot read those cannot judge."""
 LEAST_TOKENS = 12
-"""Shorter answers have too few tokens for a mean."""
+"""Shorter answers have too few tokens for a meaningful mean."""
 MOST_TOKENS = 512
-"""Of an answer that are scored."""
+"""Tokens of an answer that are scored."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Likelihood:
 
     answer: float
     prompt: float
-    """Of the user's own words."""
+    """Of the user's words."""
 
 
 @torch.inference_mode()
@@ -73,16 +73,16 @@ def mean_log_likelihoods(
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:
-    """Return the mean log-likelihood of tokens ``start`` to before ``end``, of logits (tokens, vocabulary)."""
+    """Return the mean log-likelihood of the tokens ``[start:end]``, given logits ``(tokens, vocabulary)``."""
     chances = logits[start - 1 : end - 1].float().log_softmax(-1)
     return float(chances.gather(1, ids[start:end, None]).mean())
 
 
 @dataclass(frozen=True)
 class JudgeWithBaseModel:
-    """A judge beside the base model, which finds the word salad first; the judge sorts the rest.
+    """A judge beside the base model, which finds the word salad among what the judge sorted.
 
-    The base model must be unedited in memory whenever this is asked.
+    The base model must have its original weights in memory whenever this judges.
     """
 
     judge_asked: Judge
@@ -91,7 +91,7 @@ class JudgeWithBaseModel:
 
     @property
     def name(self) -> str:
-        """The name of the judge that is asked."""
+        """The name of the judge behind it."""
         return self.judge_asked.name
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -101,24 +101,27 @@ class JudgeWithBaseModel:
             InputError: as the judge that is asked does, or out of memory.
         """
         scores = mean_log_likelihoods(self.base_model, exchanges, self.batch_size)
-        limit = salad_limit([score for score in scores if score is not None])
-        readable = [row for row, score in enumerate(scores) if score is None or score.answer >= limit]
-        judged = dict(zip(readable, self.judge_asked.judge([exchanges[row] for row in readable]), strict=True))
-        verdicts = []
-        for row, score in enumerate(scores):
-            if score is None:
-                verdicts.append(judged[row])
-            else:
-                verdicts.append(replace(judged.get(row) or _salad(score.answer), log_likelihood=score.answer))
-        return verdicts
+        return with_likelihoods(self.judge_asked.judge(exchanges), scores)
+
+
+def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | None]) -> list[Verdict]:
+    """Return verdicts with the log-likelihoods of their answers; those of word salad become broken."""
+    limit = salad_limit([score for score in scores if score is not None])
+    return [
+        verdict
+        if score is None
+        else replace(verdict if score.answer >= limit else _salad(verdict, score), log_likelihood=score.answer)
+        for verdict, score in zip(verdicts, scores, strict=True)
+    ]
 
 
 def salad_limit(scores: Sequence[Likelihood]) -> float:
-    """Return the mean log-likelihood below which answers are no language, by how well the model reads the prompts."""
+    """Return the mean log-likelihood below which answers are word salad, given that of the prompts."""
     if not scores:
         return SALAD_BELOW
     return min(SALAD_BELOW, sum(score.prompt for score in scores) / len(scores) - BELOW_PROMPTS)
 
 
-def _salad(score: float) -> Verdict:
-    return Verdict(AnswerClass.BROKEN, f"word salad: {score:.1f} nats a token under the base model")
+def _salad(verdict: Verdict, score: Likelihood) -> Verdict:
+    reason = f"word salad: {score.answer:.1f} nats per token under the base model"
+    return replace(verdict, answer_class=AnswerClass.BROKEN, reason=reason)

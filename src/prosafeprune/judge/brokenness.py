@@ -1,7 +1,6 @@
-"""What makes an answer broken: empty, looping, not language, a provider's error, or the prompt again.
+"""Broken answers: empty, looping, gibberish, a provider's error, or the prompt repeated.
 
-Models whose weights were edited too strongly fail in these ways. An answer that is merely cut short is not
-broken.
+Models edited too strongly fail in these ways. An answer that is merely cut off is not broken.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ PROVIDER_ERROR = re.compile(
     r"|(?:HTTP )?[45]\d\d (?:Internal|Bad|Service|Too|Gateway|Forbidden)"
     r"|(?:Internal Server Error|Service Unavailable|Rate limit (?:reached|exceeded)|Too Many Requests)\b)"
 )
-"""What a client or a server wrote in place of an answer."""
+"""What a client or a server wrote instead of an answer."""
 ASKS_ABOUT_ERRORS = re.compile(r"error|exception|code|log|traceback|debug|http|api", re.I)
 GLUED_TOKENS = re.compile(r"[a-z]{3,}[A-Z][a-z]{2,}\d+\b")
-"""Tokens run together, as in "I apologizeCycle189": in a very short answer, all there is."""
+"""Tokens run together, as in "I apologizeCycle189"; counts only in a very short answer."""
 
 TAIL = 80
-"""Words at the end of an answer in which a collapse is looked for."""
+"""Words at the end of an answer that are checked for a collapse."""
 LONGEST_PHRASE = 25
-"""Words in the longest phrase whose endless repetition is looked for."""
+"""Longest repeated phrase that is looked for, in words."""
 
 
 def broken_reason(prompt: str, answer: str) -> str | None:
@@ -47,7 +46,7 @@ def broken_reason(prompt: str, answer: str) -> str | None:
     if len(text) < 1000 and PROVIDER_ERROR.match(text) and not ASKS_ABOUT_ERRORS.search(prompt):
         return "a provider's error"
     if is_echo(prompt, text):
-        return "the prompt again and nothing else"
+        return "only the prompt, repeated"
     if not ASKS_REPETITION.search(prompt) and is_loop(text):
         return "one phrase repeated"
     if not ASKS_REPETITION.search(prompt) and ends_in_loop(text):
@@ -63,7 +62,7 @@ def words_of(text: str) -> list[str]:
 
 
 def is_echo(prompt: str, answer: str) -> bool:
-    """Tell whether the answer is the prompt again, whole or cut, with at most two words added."""
+    """Return whether the answer repeats the prompt, complete or cut off, with at most two words added."""
     asked, said = words_of(prompt), words_of(answer)
     if len(asked) < 3 or len(said) < 3 or len(said) > len(asked) + 2:
         return False
@@ -72,9 +71,9 @@ def is_echo(prompt: str, answer: str) -> bool:
 
 
 def is_loop(answer: str) -> bool:
-    """Tell whether most of the answer is one phrase said again and again.
+    """Return whether most of the answer is one phrase, repeated.
 
-    Text and code have different habits: a program may well repeat a line, so code blocks are left out.
+    Code blocks are left out, since programs do repeat lines.
     """
     text = CODE_BLOCK.sub(" ", answer)
     words = words_of(text)
@@ -87,7 +86,7 @@ def is_loop(answer: str) -> bool:
 
 
 def ends_in_loop(answer: str) -> bool:
-    """Tell whether an answer collapses: its last words are one phrase again and again, list numbers aside."""
+    """Return whether an answer collapses: its last words repeat one phrase, list numbers aside."""
     words = [word for word in words_of(CODE_BLOCK.sub(" ", answer)) if not word.isdigit()][-TAIL:]
     if len(set(words)) > 0.5 * len(words):
         return False
@@ -95,19 +94,19 @@ def ends_in_loop(answer: str) -> bool:
 
 
 def runs_on_one_piece(text: str) -> bool:
-    """Tell whether one piece of at most 16 characters, repeated without a break, makes most of the text."""
+    """Return whether most of the text is one piece of at most 16 characters, repeated without a break."""
     run = RUN_OF_ONE_PIECE.search(text)
     return run is not None and len(run.group()) >= max(16, len(text) // 2)
 
 
 def says_one_phrase(words: list[str]) -> bool:
-    """Tell whether one phrase, repeated, makes most of the words."""
+    """Return whether most of the words are one phrase, repeated."""
     most = max(8, len(words) // 2)
     return any(looping_words(words, period) > most for period in range(1, LONGEST_PHRASE + 1))
 
 
 def looping_words(words: list[str], period: int) -> int:
-    """Return how many words lie in the longest stretch that repeats with this period, three times or more."""
+    """Return the length in words of the longest stretch that repeats with this period, three times or more."""
     longest = current = 0
     for earlier, later in zip(words, words[period:], strict=False):
         current = current + 1 if earlier == later else 0
@@ -116,8 +115,8 @@ def looping_words(words: list[str], period: int) -> int:
 
 
 def is_gibberish(prompt: str, answer: str) -> bool:
-    """Tell whether the text is no language: symbols, impossible letters, or scripts thrown together."""
-    text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening tells, and this keeps long answers cheap.
+    """Return whether the text is not language: symbols, impossible letters, or a mixture of scripts."""
+    text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening suffices, and long answers stay cheap.
     meaningful = sum(map(str.isalnum, text))
     visible = len(text) - sum(map(str.isspace, text))
     if visible >= 20 and meaningful < 0.5 * visible and "```" not in answer:

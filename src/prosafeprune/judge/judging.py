@@ -1,4 +1,4 @@
-"""What holds whichever judge is asked: a thought is no answer, and a broken answer neither complies nor refuses."""
+"""What holds for every judge: chains of thought are not judged, and broken answers neither comply nor refuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.progress import Advance, ignore
 
 CHUNK = 64
-"""Exchanges a judge is given at a time, so that slow ones show how far they are."""
+"""Exchanges per call of a judge, so that slow judges show progress."""
 
 
 def judge_answers(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Return one verdict for each exchange, in order; the judge sees only what can be judged, without its thoughts.
+    """Return one verdict for each exchange, in order; the judge gets only answers that can be judged, without thoughts.
 
     Raises:
         InputError: the judge cannot be reached.
@@ -28,7 +28,7 @@ def judge_answers(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
 
 
 def judge_in_chunks(judge: Judge, exchanges: Sequence[Exchange], advance: Advance = ignore) -> list[Verdict]:
-    """Do as ``judge_answers``, a chunk at a time, and tell of each chunk that is done.
+    """Do as ``judge_answers``, in chunks, and report each finished chunk.
 
     Raises:
         InputError: the judge cannot be reached.

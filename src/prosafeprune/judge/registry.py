@@ -1,4 +1,4 @@
-"""The judge that settings name, ready to be asked."""
+"""The judge that settings name, ready for use."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class SafetyByHarmlessness:
         return f"{self.judge_asked.name}, S.S. by harmlessness"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order. Raises InputError as the judge that is asked does."""
+        """Return one verdict for each exchange, in order. Raises InputError as the judge behind it does."""
         return [replace(verdict, safety="harmlessness") for verdict in self.judge_asked.judge(exchanges)]
 
 
 def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
-    """Return the judge, ready to be asked: its server has been tried, or its model is in memory.
+    """Return the judge, ready for use: its server has been contacted, or its model is in memory.
 
     Raises:
-        InputError: the settings do not fit together, the server cannot be used, or the model cannot be loaded.
+        InputError: the settings are in conflict, the server cannot be used, or the model cannot be loaded.
     """
     _check(settings)
     judge = _judge(settings, reporter)
@@ -44,7 +44,7 @@ def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
 
 
 def _check(settings: JudgeOptions) -> None:
-    """Raise InputError, before anything is loaded, when settings do not fit together."""
+    """Raise InputError, before anything is loaded, if settings are in conflict."""
     judge = settings.judge
     if judge == "builtin" and (settings.judge_endpoint or settings.judge_model):
         raise InputError("The builtin judge needs no endpoint and no model. Choose another with --judge.")
@@ -56,7 +56,7 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
     if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard"):
         raise InputError(
-            f"--safety harmlessness: the {judge} judge does not tell it. Choose --judge wildguard or qwen3guard."
+            f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."
         )
 
 

@@ -1,4 +1,4 @@
-"""Verdicts of judging models, kept by content: what was asked of whom is asked once."""
+"""Verdicts of judge models, cached by content: each judge gets the same question only once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from prosafeprune.judge.verdict import AnswerClass, Verdict
 
 
 class VerdictCache:
-    """A folder with one small JSON file a verdict; neither prompts nor answers are in it."""
+    """A folder with one small JSON file per verdict; it holds neither prompts nor answers."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder() / "verdicts"
 
     def get(self, *asked: str) -> Verdict | None:
-        """Return the verdict kept for what was asked, or None; a damaged file counts as none."""
+        """Return the cached verdict on a question, or None; a damaged file counts as none."""
         try:
             found = json.loads(self._file(asked).read_text(encoding="utf-8"))
             return Verdict(AnswerClass(found["class"]), str(found["reason"]))
@@ -27,7 +27,7 @@ class VerdictCache:
             return None
 
     def put(self, verdict: Verdict, *asked: str) -> None:
-        """Keep a verdict. A disk that is full or read-only only costs the next run the same question."""
+        """Cache a verdict. If the disk is full or read-only, the next run asks again."""
         file = self._file(asked)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Projection(StrEnum):
     """The last factor of the overlap operator, which reads a submodule's output."""
 
     ORTHOGONAL = "orthogonal"
-    """``Pi_p = U_p U_p^T``, the paper's (Eq. 1): reads whatever lies in the pseudo-harmful subspace."""
+    """``Pi_p = U_p U_p^T``, the paper's (Eq. 1): reads everything in the pseudo-harmful subspace."""
     OBLIQUE = "oblique"
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -119,6 +120,22 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
     _settle(loaded)
 
 
+@contextmanager
+def without_adapter(loaded: LoadedModel) -> Iterator[None]:
+    """Switch the adapters of the model in memory off inside the context; replicas keep theirs."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        loaded.model.eval().requires_grad_(False)
+
+
 def _insert_arrays(loaded: LoadedModel, config: Any, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     factors = {name: (torch.from_numpy(a), torch.from_numpy(b)) for name, (a, b) in arrays.items()}
     insert_adapter(loaded, config, factors)
@@ -153,7 +170,7 @@ def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     config = read_json_object(folder / "adapter_config.json", "adapter config")
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:40]
-        raise InputError(f"{name}: is an adapter of the kind {kind}; only LoRA adapters can be run.")
+        raise InputError(f"{name}: is an adapter of type {kind}; only LoRA adapters can be run.")
     refused = [one for one in REFUSED_SETTINGS if config.get(one)]
     if refused:
         raise InputError(f"{name}: its adapter_config.json sets {refused[0]}, which is not supported. Merge it first.")

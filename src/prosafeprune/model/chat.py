@@ -19,6 +19,8 @@ FIXED_DATE = (
     "{%- endmacro -%}"
 )
 """Put before templates that write today's date: results must not depend on the day."""
+THINKING = "prosafeprune_thinking"
+"""Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
 Turn = tuple[str, str]
 """A role and what it says."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
@@ -55,7 +57,9 @@ def read_chat_template(tokenizer: Any, folder: Path) -> None:
 def require_chat_template(tokenizer: Any, name: str) -> None:
     """Raise InputError when the tokenizer cannot render a chat or locate each token in the text."""
     if not tokenizer.chat_template:
-        raise InputError(f"{name}: its tokenizer has no chat template, so it is no chat model. Give an instruct model.")
+        raise InputError(
+            f"{name}: its tokenizer has no chat template, so it is not a chat model. Use an instruct model."
+        )
     if not tokenizer.is_fast:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 
@@ -65,16 +69,34 @@ def set_system_prompt(tokenizer: Any, system: str | None) -> None:
     setattr(tokenizer, SYSTEM_PROMPT, system)
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = None) -> list[EncodedPrompt]:
+def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
+    """Let the model think before it answers, or not; return whether its chat template can do both.
+
+    Raises:
+        InputError: it is to think, and the template of the model ``name`` has no switch for it.
+    """
+    rendered = []
+    for state in (not on, on):
+        setattr(tokenizer, THINKING, state)
+        rendered.append(render(tokenizer, "Hello"))
+    if on and rendered[0] == rendered[1]:
+        raise InputError(f"--thinking on: the chat template of {name} has no switch for it. Leave it out.")
+    return rendered[0] != rendered[1]
+
+
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[str], system: str | None = None, history: Sequence[Turn] = ()
+) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
 
-    A system prompt comes before it, as :func:`render` says. The template already writes the special tokens, so none
-    are added again (a second BOS costs accuracy). Templates that can switch thinking off are asked to.
+    A system prompt and earlier turns come before it, as :func:`render` says. The template already writes the special
+    tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it
+    on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
-    rendered = [render(tokenizer, prompt, system) for prompt in prompts]
+    rendered = [render(tokenizer, prompt, system, history) for prompt in prompts]
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     encoded = []
     for prompt, text, ids, offsets in zip(
@@ -91,24 +113,25 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = 
     return encoded
 
 
-def render(tokenizer: Any, prompt: str, system: str | None = None) -> str:
+def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequence[Turn] = ()) -> str:
     """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
 
     A system prompt, that of :func:`set_system_prompt` followed by ``system``, gets its own turn where the template has
-    one; otherwise it is put before the user's words.
+    one; otherwise it is put before the user's words. The turns of ``history``, user and assistant by turns, come before
+    the prompt's.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     system_turn = _system_turn(tokenizer, system)
     if system_turn:
-        text, _ = _rendered(tokenizer, [*system_turn, ("user", prompt)])
+        text, _ = _rendered(tokenizer, [*system_turn, *history, ("user", prompt)])
         if text is not None:
-            return _ready_for_answer(text)
+            return _ready_for_answer(text, tokenizer)
         prompt = f"{system_turn[0][1]}\n\n{prompt}"
-    text, reason = _rendered(tokenizer, [("user", prompt)])
+    text, reason = _rendered(tokenizer, [*history, ("user", prompt)])
     if text is not None:
-        return _ready_for_answer(text)
+        return _ready_for_answer(text, tokenizer)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:
         raise InputError(
             f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
@@ -165,7 +188,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
         ]
         try:
             template = tokenizer.get_chat_template()
-            options = {"add_generation_prompt": opens_answer, "enable_thinking": False}
+            options = {"add_generation_prompt": opens_answer, "enable_thinking": getattr(tokenizer, THINKING, False)}
             dated = FIXED_DATE + template if "strftime_now" in template else template
             text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
         except TemplateLimitError as error:
@@ -178,6 +201,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
     return None, reason
 
 
-def _ready_for_answer(text: str) -> str:
-    # Some templates open a thought whatever they are asked: end it, so that the answer comes next.
-    return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text
+def _ready_for_answer(text: str, tokenizer: Any) -> str:
+    # Some templates open a thought whatever they are asked: end it, unless the model is to think.
+    opened = text.rstrip().endswith("<think>") and not getattr(tokenizer, THINKING, False)
+    return text.rstrip() + "\n\n</think>\n\n" if opened else text

@@ -58,7 +58,7 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
             continue
         start, end = (len(raw) + offset for offset in entry["data_offsets"])
         if not len(raw) <= start <= end:
-            raise ValueError(f"the data of {name} are at no place in the file")
+            raise ValueError(f"the data of {name} overlap the header or end before they start")
         if end > file_size:
             raise ValueError(f"the data of {name} are truncated")
         shape = tuple(entry["shape"])

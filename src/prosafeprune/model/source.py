@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
@@ -17,9 +21,17 @@ from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Entries of config.json that hold the number of decoder layers."""
 HASHED_AT_ONCE = 2**24
+CLOCK_TICK = 0.1
+"""Seconds within which two changes of a file may have the same time."""
 BITSANDBYTES = "bitsandbytes"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_hashes: dict[tuple[tuple[object, ...], ...], str] = {}
+"""Hashes of models by the names, sizes and times of their files."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +70,17 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     if path.is_dir():
         check_checkpoint_folder(path, model, edited=edited)
         return ModelSource(model, path)
-    if not is_hub_id(model):
-        raise InputError(f"{model}: no such folder or file. Check the path.")
+    require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
     check_checkpoint_folder(folder, model, edited=edited)
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return ModelSource(model, folder, revision=commit, is_hub=True)
+
+
+def require_local_or_hub(model: str) -> None:
+    """Raise InputError when there is no such folder or file, and the name cannot be that of a hub model."""
+    if not Path(model).expanduser().exists() and not is_hub_id(model):
+        raise InputError(f"{model}: no such folder or file. Check the path.")
 
 
 def is_hub_id(model: str) -> bool:
@@ -75,10 +92,12 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
     """Return the folder of a hub model or adapter, downloading missing files. Raises InputError when that fails."""
     from huggingface_hub import snapshot_download
 
+    # Without a network, the client would retry for half a minute before it looks into its cache.
+    offline: dict[str, Any] = {} if hub_is_reachable() else {"local_files_only": True}
     try:
         return Path(
             snapshot_download(
-                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"]
+                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"], **offline
             )
         )
     except Exception as error:
@@ -87,6 +106,45 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
             "name; for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and "
             "give the folder."
         ) from error
+
+
+def hub_is_reachable() -> bool:
+    """Return whether the hub's name can be resolved, or a proxy is set that may resolve it."""
+    from huggingface_hub import constants
+
+    if any(os.environ.get(name) for name in PROXIES):
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
+    """Return a model's config.json, without downloading the weights of a hub model.
+
+    None if it cannot be read this way, as for a GGUF; :func:`find_source` reports what is wrong with a model.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists() or not is_hub_id(model):
+        return read_config(folder, model) if (folder / "config.json").is_file() else None
+    if not hub_is_reachable():
+        return None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return read_config(Path(hf_hub_download(model, "config.json", revision=revision)).parent, model)
+    except Exception:  # noqa: BLE001  network, access, no such model
+        return None
+
+
+def layer_count(config: Mapping[str, Any]) -> int | None:
+    """Return the number of decoder layers that a config.json names, or None when it has no such entry."""
+    nested = config.get("text_config")
+    known = {**config, **(nested if isinstance(nested, dict) else {})}
+    found = next((known[name] for name in LAYER_COUNTS if name in known), None)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -152,17 +210,25 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
 
-    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name.
+    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. A process reads files that do
+    not change only once.
 
     Raises:
         InputError: a safetensors file is truncated, or is not one.
     """
+    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    stats = [(file, file.stat()) for file in files]
+    key = tuple((str(file), one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for file, one in stats)
+    if known is None and key in _hashes:
+        return _hashes[key]
+    is_settled = time.time() - max(one.st_ctime for _, one in stats) > CLOCK_TICK
     hashes = dict(known or {})
     total = hashlib.sha256()
-    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
     for file in files:
         hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
         total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())
+    if known is None and is_settled:
+        _hashes[key] = total.hexdigest()
     return total.hexdigest()
 
 

@@ -11,10 +11,10 @@ from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
+from prosafeprune.report.plan_facts import plan_in_words
 from prosafeprune.report.rate_grids import RATE_NAMES, ordered
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.text import short_name
 
 RATE_NOTES = (
@@ -30,6 +30,7 @@ PRUNING_NOTE = (
 )
 COST_NOTES = (
     "Prompt processing, decoding and the method's own computations; loading and fitting are excluded.",
+    "Seconds to fit: once for a model, over all sessions; generating training answers and validating are included.",
     "Methods ran one after the other. A method that refuses less writes longer answers: compare times per token.",
 )
 
@@ -45,6 +46,7 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     sets = [f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
+    caption = as_draft(caption, record.request.draft)
     note = judge_error_note(record.judge)
     notes = (*RATE_NOTES, note) if note else RATE_NOTES
     return Grid(caption, headings, [_rates(method) for method in record.methods], notes)
@@ -74,6 +76,7 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
         "tokens\nper answer",
         "ms\nper token",
         "ratio to\ndefault",
+        "seconds\nto fit",
     ]
     rows = []
     for method in record.methods:
@@ -83,7 +86,8 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
         )
         each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
         tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
-        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio])
+        fit = "" if cost.fit_seconds is None else f"{cost.fit_seconds:.0f}"
+        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio, fit])
     return Grid("Time per answer", headings, rows, COST_NOTES)
 
 
@@ -97,7 +101,7 @@ def comparison_markdown(record: ComparisonRecord) -> str:
     left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
     sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
     calibration = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
-    return f"""# Comparison of methods
+    return f"""# {as_draft("Comparison of methods", record.request.draft)}
 
 Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
 Greedy answers to the same prompts for all methods.
@@ -116,7 +120,7 @@ Versions: {", ".join(f"{name} {version}" for name, version in record.versions.it
 def settings_in_words(method: MethodResult) -> str:
     """Return a method's settings and the main values it was fitted to."""
     settings = _in_words(method.settings, "method")
-    learned = _in_words(method.learned, "submodules")
+    learned = _in_words(method.learned, "submodules", "losses")
     return "; ".join(part for part in (settings, f"fitted: {learned}" if learned else "") if part) or "no settings"
 
 
@@ -154,12 +158,12 @@ def _pooled(change: Change) -> str:
     return f"{signed(change.points)}\n{signed(change.low)} to {signed(change.high)}, p {format_p(change.p_value)}"
 
 
-def _in_words(values: Mapping[str, Any], left_out: str) -> str:
-    """Return names and values but for one name; None means that the method fitted the value itself."""
+def _in_words(values: Mapping[str, Any], *left_out: str) -> str:
+    """Return names and values but for some names; None means that the method fitted the value itself."""
     parts = [
-        describe_plan(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
+        plan_in_words(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in values.items()
-        if name != left_out and value is not None
+        if name not in left_out and value is not None
     ]
     return "; ".join(parts)
 

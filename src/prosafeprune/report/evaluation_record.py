@@ -11,14 +11,14 @@ from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
-from prosafeprune.requests.evaluate import EvaluationRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
 
 
 class EvaluationRecord(BaseModel):
     """Everything about one evaluation. It has no date, so equal runs give equal records."""
 
     format: int = 1
-    request: EvaluationRequest
+    request: EvaluateRequest
     made_by: dict[str, Any]
     """What the answers depend on: the model's hashes or address, and the decoding."""
     sessions: list[dict[str, Any]]

@@ -1,17 +1,17 @@
-"""How far the judge's own errors could move C.R. and S.S., beside the sampling interval."""
+"""How far the judge's errors could move C.R. and S.S., in addition to sampling error."""
 
 from __future__ import annotations
 
 BUILTIN = "builtin-"
 """How the names of the built-in judge begin."""
 MISSED = 22
-FALSE = 3
-"""Percent of refusals that the built-in judge does not find, and of other answers that it calls refusals, on natural
-prompts, models and prompts unseen: docs/judges.md."""
+FALSE = 2
+"""Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
+and with models and prompts that it was not trained on: docs/judges.md."""
 
 
 def judge_error_note(judge: str) -> str:
-    """Return what the judge's errors can do to the rates, for pages; empty for judges we did not measure."""
+    """Return the possible effect of the judge's errors on the rates, for pages; empty for judges we did not measure."""
     if not judge.startswith(BUILTIN):
         return ""
     return (

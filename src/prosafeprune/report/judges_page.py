@@ -1,4 +1,4 @@
-"""Two judges side by side: how far they agree, and the answers on which they differ."""
+"""The page of two judges: their agreement, and the answers on which they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prosafeprune.report import page as blocks
 from prosafeprune.report.grid import Grid
 
 MOST_SHOWN = 200
-"""Answers on the page, at most."""
+"""Maximum answers on the page."""
 
 
 def judges_page(
@@ -49,11 +49,11 @@ def judges_page(
     )
 
 
-def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.Example:
+def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.AnsweredPrompt:
     (one, verdict), (other, another) = first, second
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
     reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
-    return blocks.Example(
+    return blocks.AnsweredPrompt(
         exchange.prompt,
         [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
     )

@@ -27,7 +27,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 
 from prosafeprune.files.staging import write_whole
 from prosafeprune.plotting import svg_data_uri
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.grid import DRAFT, Grid, as_draft
 from prosafeprune.text import printable
 
 BEGINNING = re.compile(
@@ -50,6 +50,10 @@ BEGINNING = re.compile(
 )
 """Of every page: nothing is loaded, and no script runs."""
 REPORT_FILE = "report.html"
+
+
+MOST_OPEN = 8
+"""Number of facts shown without unfolding."""
 
 
 class Mark(StrEnum):
@@ -102,9 +106,14 @@ class Points:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with their values."""
+    """Names with their values; many are folded."""
 
     pairs: Sequence[tuple[str, str]]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether they are folded."""
+        return len(self.pairs) > MOST_OPEN
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class ExampleAnswer:
 
 
 @dataclass(frozen=True)
-class Example:
+class AnsweredPrompt:
     """A prompt with the answer of each model."""
 
     prompt: str
@@ -147,7 +156,7 @@ class Example:
 class Examples:
     """Prompts with answers, side by side."""
 
-    rows: Sequence[Example]
+    rows: Sequence[AnsweredPrompt]
 
 
 Block = Paragraph | Subheading | Points | Facts | Code | Grid | Picture | Examples
@@ -168,6 +177,15 @@ class Page:
     title: str
     headline: Headline
     sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def as_draft_page(page: Page, is_draft: bool) -> Page:
+    """Return a page with a notice at the top if it is a draft."""
+    if not is_draft:
+        return page
+    found = page.headline
+    headline = Headline(Mark.CAUTION, f"{DRAFT}.", found.text, [found.label, *found.sentences])
+    return replace(page, title=as_draft(page.title, is_draft), headline=headline)
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -125,7 +125,7 @@ def _averages(scores: Scores) -> list[tuple[str, float]]:
 
 
 def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
-    """Return both meanings of S.S. on each harmful set, where the judge tells both."""
+    """Return both meanings of S.S. on each harmful set, if the judge reports both."""
     rows = []
     for sets in zip(*(scores.of(PromptClass.HARMFUL) for scores in models), strict=True):
         if all(one.by_refusal and one.by_harmlessness for one in sets):

@@ -6,7 +6,6 @@ It has no date, so equal runs give equal records.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +38,9 @@ NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
 )
+PATHS: tuple[str, ...] = ("model", "harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful")
+PATHS += ("benchmark", "data_dir", "judge_model")
+"""Settings that may be a path on this machine."""
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
@@ -102,10 +104,8 @@ class EditRecord(BaseModel):
         return self.pruned_experts + sum(len(one.left_alone) for one in self.experts)
 
     def write(self, folder: Path) -> None:
-        """Write the record into a folder, which may be shared: absolute paths in it are cut to their last part."""
-        shared = _without_folders(json.loads(self.model_dump_json()))
-        text = json.dumps(shared, indent=2, ensure_ascii=False)
-        (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+        """Write the record into a folder."""
+        (folder / RECORD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 class Record(EditRecord):
@@ -144,7 +144,9 @@ class Record(EditRecord):
 
     @property
     def is_safe(self) -> bool:
-        """Whether the model keeps the recipe's safety floor."""
+        """Whether the model keeps the recipe's safety floor; a draft never does."""
+        if self.recipe.is_draft:
+            return False
         if self.decision is not None:
             return self.decision.may_save
         return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
@@ -166,24 +168,27 @@ class UnmeasuredRecord(EditRecord):
     not_measured: str = NOT_MEASURED
 
 
-def _without_folders(value: Any, name: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _without_folders(inner, key) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(inner, name) for inner in value]
-    # A system prompt may begin with a slash, too.
-    return without_folder(value) if isinstance(value, str) and name != "system" else value
-
-
 def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
     """Return the description of the base model for a record."""
     return ModelRecord(
-        name=source.name,
+        name=without_folder(source.name),
         revision=source.revision,
         sha256=sha256,
         chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
         stored_dtype=dtype_name(stored_dtype),
     )
+
+
+def shareable(recipe: Recipe) -> Recipe:
+    """Return a recipe for a record, which is shared with the model: absolute paths are cut to their last part."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(cut, value))
+        return type(value)(without_folder(str(value))) if isinstance(value, str | Path) else value
+
+    named = {name: getattr(recipe, name) for name in PATHS}
+    return recipe.model_copy(update={name: cut(value) for name, value in named.items() if cut(value) != value})
 
 
 def run_record(

@@ -1,4 +1,4 @@
-"""The request of an analysis run, validated."""
+"""What a user asks of ``analyze``, as one validated object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prosafeprune.requests.measuring import (
 from prosafeprune.requests.plan_options import CalibrationOptions, Layers, PlanOptions
 
 
-class AnalysisRequest(
+class AnalyzeRequest(
     PlanOptions,
     CalibrationOptions,
     AbilityOptions,
@@ -29,7 +29,7 @@ class AnalysisRequest(
     ModelOptions,
     JudgeOptions,
 ):
-    """Everything that determines the result of analyses, except the output folder.
+    """Everything that decides the outcome of analyses, except where it is written.
 
     Subspaces, probes and directions are computed from the calibration prompts and applied to test prompts: the bundled
     ones, or those of the named suite and benchmarks.
@@ -64,8 +64,8 @@ class AnalysisRequest(
     sweep_samples: int = Field(
         50,
         ge=1,
-        description="Validation prompts of each class for sweeps, at most; with --suite or --benchmark, sweeps use "
-        "those prompts.",
+        description="Maximum validation prompts of each class for sweeps. With --suite or --benchmark, sweeps use "
+        "those prompts instead.",
     )
     strengths: tuple[Strength, ...] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="Strengths to measure the plan at, comma-separated."
@@ -77,10 +77,10 @@ class AnalysisRequest(
     ability: tuple[str, ...] = Field(
         TASK_NAMES, description="Tasks of general ability for the alignment tax, comma-separated."
     )
-    ability_samples: int | None = Field(20, ge=1, description="At most this many questions from each task.")
-    ability_tokens: int = Field(256, ge=1, description="Tokens of an answer to a question of ability, at most.")
+    ability_samples: int | None = Field(20, ge=1, description="Maximum questions drawn from each task.")
+    ability_tokens: int = Field(256, ge=1, description="Maximum tokens of each answer to an ability question.")
     tuning_prompts: int = Field(32, ge=1, description="Pseudo-harmful calibration prompts to tune the pruned model on.")
-    tuning_epochs: int = Field(3, ge=1, description="Training epochs of that tuning.")
+    tuning_epochs: int = Field(3, ge=1, description="Epochs of this tuning.")
 
     @field_validator("strengths", "ranks", mode="before")
     @classmethod

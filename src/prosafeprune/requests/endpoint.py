@@ -1,4 +1,4 @@
-"""Options for a model behind OpenAI-compatible servers, and what of a server's URL may be written down."""
+"""Options for a model behind OpenAI-compatible servers, and which parts of a server's URL may be recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SET_BY_US = (
     "n",
     "stream",
 )
-"""Fields of a request's body that have options of their own, or that the reading of answers depends on."""
+"""Fields of a request's body that have options of their own, or that parsing of answers depends on."""
 
 
 def recorded_urls(urls: str | None) -> str | None:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.measuring import (
+    DRAFT_PROMPTS,
+    MAX_TOKENS,
+    AbilityOptions,
+    BenchmarkOptions,
+    DraftOptions,
+    ModelOptions,
+    SeedOptions,
+    with_draft_defaults,
+)
+from prosafeprune.requests.method_options import MethodOptions
 
 
-class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluateRequest(
+    EndpointOptions,
+    AbilityOptions,
+    DraftOptions,
+    BenchmarkOptions,
+    SeedOptions,
+    MethodOptions,
+    ModelOptions,
+    JudgeOptions,
+):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -21,20 +41,11 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
         description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there "
         "(default: the only one served).",
     )
-    pseudo_harmful: str | None = Field(
-        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
-    )
-    harmful: str | None = Field(None, description="Your own harmful prompts, likewise.")
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
     method: str = Field(
         "default",
-        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
-        "your own as module:Class. To measure all of them, use prosafeprune compare.",
-    )
-    settings: tuple[str, ...] = Field(
-        (),
-        description="A setting of that method, such as scan.threshold=0.7; may be given more than once.",
-        json_schema_extra={"short": "-s"},
+        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), sft, "
+        "actor, safe-patching, null-space, abliteration, abliteration-norms, or your own as module:Class. To measure "
+        "several, use prosafeprune compare.",
     )
     fitted: Path | None = Field(
         None, description="File with the fitted method, as compare writes it. Default: the method is fitted first."
@@ -50,27 +61,36 @@ class EvaluationRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedO
         "benign prompts.",
     )
 
-    @field_validator("settings", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    def _read_older_request(cls, values: Any) -> Any:
+        """Read a record of version 0.1, in which the sets to measure on had the names of those to calibrate on."""
+        if not isinstance(values, dict):
+            return values
+        former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful"}
+        renamed = {former.get(name, name): value for name, value in values.items()}
+        return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
     @model_validator(mode="after")
-    def _fits_together(self) -> EvaluationRequest:
+    def _fits_together(self) -> EvaluateRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
         if self.request and self.endpoint is None:
             raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
+        if self.thinking == "on" and self.endpoint is not None:
+            raise ValueError(
+                "thinking is the server's: ask for it with --request 'chat_template_kwargs={\"enable_thinking\": true}'"
+            )
         if self.repeats > 1 and self.temperature == 0:
             raise ValueError("without a temperature all repeats are the same; give a temperature")
         if self.method != "default" and self.endpoint is not None:
             raise ValueError("a method needs a model in memory, not behind an endpoint")
         if self.fitted is not None and self.method == "default":
             raise ValueError("a fitted file belongs to a method; name it with method")
-        if self.settings and (self.method == "default" or self.fitted is not None):
+        if self.method_settings and (self.method == "default" or self.fitted is not None):
             raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
         if self.method != "default" and self.source is not None:
-            raise ValueError("the divergence from a source is not measured for a method; leave out one of the two")
+            raise ValueError("the divergence from source is not measured for a method; leave out one of the two")
         if self.source is not None and self.endpoint is not None:
-            raise ValueError("a source can only be compared with a model in memory, not behind an endpoint")
+            raise ValueError("source can only be compared with a model in memory, not with one behind an endpoint")
         return self

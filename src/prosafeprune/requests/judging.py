@@ -40,7 +40,7 @@ class JudgeOptions(BaseModel):
     safety: Safety = Field(
         "refusal",
         description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
-        "wildguard and qwen3guard tell it).",
+        "wildguard and qwen3guard report it).",
     )
 
     @field_serializer("judge_endpoint", when_used="json")

@@ -25,10 +25,13 @@ class PruneSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -37,6 +40,7 @@ class PruneSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     memory: Literal["normal", "low"]
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -50,6 +54,10 @@ class PruneSettings(TypedDict, total=False):
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
     system: str | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     unmeasured: bool
 
@@ -67,10 +75,13 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -78,6 +89,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -91,6 +103,10 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
     system: str | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -103,8 +119,10 @@ class SearchSettings(TypedDict, total=False):
     budget: int | str
     confirmations: int
     device: str
+    drop_overlaps: bool
     dtype: str
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -112,6 +130,7 @@ class SearchSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -123,6 +142,7 @@ class SearchSettings(TypedDict, total=False):
     seed: int
     strategy: Literal["auto", "paper"]
     system: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -145,15 +165,19 @@ class ApplySettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    prompt_field: str
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
     suite: Literal["bundled", "paper"] | None
     system: str | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
 class EvaluateSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.EvaluationRequest`."""
+    """Fields of :class:`prosafeprune.EvaluateRequest`."""
 
     ability: str | Sequence[str]
     ability_samples: int | None
@@ -164,10 +188,10 @@ class EvaluateSettings(TypedDict, total=False):
     concurrency: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     dtype: str
     endpoint: str | None
     fitted: str | Path | None
-    harmful: str | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -176,17 +200,20 @@ class EvaluateSettings(TypedDict, total=False):
     max_new_tokens: int
     method: str
     prompt_field: str
-    pseudo_harmful: str | None
     repeats: int
     request: str | Sequence[str]
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
     seed: int
     settings: str | Sequence[str]
+    sft_data: str | Path | None
     source: str | None
     suite: Literal["bundled", "paper"] | None
     system: str | None
     temperature: float
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -203,8 +230,11 @@ class CompareSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -212,6 +242,7 @@ class CompareSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -224,15 +255,19 @@ class CompareSettings(TypedDict, total=False):
     search: str | Path | None
     seed: int
     settings: str | Sequence[str]
+    sft_data: str | Path | None
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
     system: str | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
 class AnalyzeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.AnalysisRequest`."""
+    """Fields of :class:`prosafeprune.AnalyzeRequest`."""
 
     ability: str | Sequence[str]
     ability_samples: int | None
@@ -243,9 +278,11 @@ class AnalyzeSettings(TypedDict, total=False):
     benign: str | None
     data_dir: str | Path | None
     device: str
+    drop_overlaps: bool
     dtype: str
     general: str | None
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -254,6 +291,7 @@ class AnalyzeSettings(TypedDict, total=False):
     layer: int | None
     layers: int | str | Sequence[int] | None
     max_new_tokens: int
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -271,6 +309,9 @@ class AnalyzeSettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     sweep_samples: int
     system: str | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int

@@ -145,7 +145,7 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
             raise OSError("not a regular file")
         drop_torn_line(journal)
         earlier = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
-        # The journal does not keep the sampler's state: a seed of its own keeps a resumed search from drawing the same
+        # The journal does not keep the sampler's state: a separate seed keeps a resumed search from drawing the same
         # plans again.
         sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
         storage = JournalStorage(JournalFileBackend(str(journal)))

@@ -74,7 +74,7 @@ class StreamedWeights:
 
     @contextmanager
     def layer(self, layer: int) -> Iterator[dict[str, StreamedTensor]]:
-        """Inside the context, have a layer's weights in the model; yields its tensors as stored, by name on disk.
+        """Load a layer's weights into the model inside the context; yields its tensors as stored, by name on disk.
 
         Raises:
             InputError: a tensor is missing, has the wrong shape or is not finite.

@@ -1,1 +1,1 @@
-"""Languages: which one an answer is in, and how each refuses, lacks, moralises and offers."""
+"""Languages: detecting the language of an answer, and its speech acts."""

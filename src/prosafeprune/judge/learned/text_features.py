@@ -1,7 +1,7 @@
-"""An answer as a sparse vector: hashed word and character n-grams of its opening, its turn, its body and its close.
+"""An answer as a sparse vector: hashed word and character n-grams of its opening, turn, body and close.
 
-Words that the prompt also uses are masked, so that the weights learn how answers speak and not what they speak of. All
-hashing is done on arrays: a hash of each word or character, combined along the text. There is no vocabulary.
+Words of the prompt are masked, so that the weights learn the manner of answers rather than their subject. Hashing is
+vectorised: a hash of each word or character, combined along the text. There is no vocabulary.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from prosafeprune.judge.rules.answer_parts import spell_out
 
 BITS = 17
-"""The vector has 2**BITS entries; n-grams that meet in one share a weight."""
+"""The vector has 2**BITS entries; n-grams that collide share a weight."""
 OPENING_WORDS = 32
 BODY_WORDS = 170
 CLOSING_WORDS = 24
 TURN_WORDS = 14
 OPENING_CHARACTERS = 180
 MASK = "\u00a4"
-"""Stands for a word of the prompt."""
+"""Replaces a word of the prompt."""
 PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n")
-"""Words, and the marks that shape an answer."""
+"""Words, and punctuation that shapes an answer."""
 TURN = re.compile(r"however|but|instead|still|nevertheless|nonetheless|though|rather")
-"""Where an answer turns, as from an apology to help."""
+"""Words at which an answer turns, as from an apology to help."""
 
 _MULTIPLIERS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)
 _SCRAMBLE = np.uint32(0x2C1B3C6D)
@@ -36,7 +36,7 @@ Hashes = NDArray[np.uint32]
 
 
 def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float32]]:
-    """Return the indices (below 2**BITS) and the values of an answer's features; each group of them has norm 1."""
+    """Return the indices (below 2**BITS) and the values of an answer's features; each group has norm 1."""
     words = pieces(answer)
     known = {word for word in pieces(prompt) if len(word) > 3}
     masked = [MASK if word in known else word for word in words]
@@ -60,7 +60,7 @@ def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float3
 
 
 def pieces(text: str) -> list[str]:
-    """Return a text's words and marks: lower case, contractions spelled out, digits all alike."""
+    """Return a text's words and punctuation: lower case, contractions spelled out, digits unified."""
     found = PIECE.findall(spell_out(unicodedata.normalize("NFKC", text[:6000])))
     return [
         "0" if piece[0].isdigit() else "\n-" if piece[0] == "\n" and piece[-1] in "-*\u2022" else piece
@@ -69,7 +69,7 @@ def pieces(text: str) -> list[str]:
 
 
 def _turn(words: list[str]) -> int | None:
-    """Return the index of the first word, after the fourth, at which the answer turns."""
+    """Return the index of the first turning word after the fourth word."""
     for position, word in enumerate(words[4:80], 4):
         if TURN.fullmatch(word):
             return position
@@ -85,7 +85,7 @@ def _hash_characters(text: str) -> Hashes:
 
 
 def _ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int) -> Hashes:
-    """Return the entry of every n-gram of the given sizes; ``tag`` keeps the parts of an answer apart."""
+    """Return the index of every n-gram of the given sizes; ``tag`` separates the parts of an answer."""
     found = []
     for size in sizes:
         if len(hashes) < size:

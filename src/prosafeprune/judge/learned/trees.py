@@ -1,4 +1,4 @@
-"""Boosted trees as arrays: predicted with numpy alone, many answers and all trees at a time."""
+"""Boosted trees as arrays, evaluated with numpy for many answers and all trees at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS = ("feature", "threshold", "left", "right", "value", "root", "baseline")
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """Trees that add up to one logit for each class. A leaf is a node that is its own child."""
+    """Trees whose outputs are summed to one logit per class. A leaf is its own child."""
 
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]

@@ -1,9 +1,9 @@
-"""Word salad: fluent-looking tokens without sense, as models write whose weights were damaged or that sample too hot.
+"""Word salad: text-like tokens without meaning, from damaged weights or sampling at too high a temperature.
 
-Running English keeps to words and to neighbours of words that occur again and again; salad does not. So an answer is
-read in stretches of ``STRETCH`` words, and for each it is counted how many of its words, and of its pairs of
-neighbouring words, are among those of a large body of answers. Both sets are kept as bits at hashed places. Names, code
-and rare subjects lower the counts too, hence several features and a threshold set on clean text.
+Running English consists mostly of words and word pairs that are common; word salad does not. An answer is split into
+stretches of ``STRETCH`` words, and for each the words and the pairs of neighbouring words are counted that occur in a
+large corpus of answers. Both sets are stored as bits at hashed indices. Names, code and rare subjects lower the counts
+too, hence several features and a threshold set on clean text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORD_BITS = 18
 PAIR_BITS = 21
 STRETCH = 32
 LEAST_WORDS = 8
-"""Below these there is too little text to tell."""
+"""Shorter texts are not classified."""
 MOST_WORDS = 400
 TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@#$%^&*+=~]|\n")
 NUMBER = "0"
@@ -48,15 +48,15 @@ class SaladDetector:
     """Finds word salad in English text."""
 
     words: Bits
-    """The words of clean text, a bit each at 2**WORD_BITS hashed places, packed."""
+    """The words of clean text: one bit each at 2**WORD_BITS hashed indices, packed."""
     pairs: Bits
-    """The pairs of neighbouring words, packed in the same way with 2**PAIR_BITS places."""
+    """The pairs of neighbouring words, likewise, with 2**PAIR_BITS indices."""
     weights: NDArray[np.float32]
     """One for each of ``FEATURES``, and the intercept."""
     threshold: float
 
     def is_salad(self, text: str) -> bool:
-        """Tell whether a text is word salad, or becomes it for at least a stretch of words."""
+        """Return whether a text is word salad, or turns into it for at least one stretch."""
         features = self.features(text)
         return features is not None and float(features @ self.weights[:-1] + self.weights[-1]) > self.threshold
 
@@ -91,7 +91,7 @@ class SaladDetector:
 
 
 def tokens_of(text: str) -> list[str]:
-    """Return words, numbers (all as one) and marks, without code blocks."""
+    """Return words, numbers (all as one token) and punctuation, without code blocks."""
     found = TOKEN.findall(CODE_BLOCK.sub("\n", text)[:4000])[:MOST_WORDS]
     return [NUMBER if token[0].isdigit() else token.replace("\u2019", "'") for token in found]
 
@@ -109,7 +109,7 @@ def hash_pairs(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def has_bits(packed: Bits, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Return for each hash whether its bit is set; its upper bits say where."""
+    """Return for each hash whether the bit at the index in its upper bits is set."""
     places = hashes >> np.uint32(32 - int(np.log2(len(packed) * 8)))
     result: NDArray[np.bool_] = (packed[places >> np.uint32(3)] >> (places & np.uint32(7)).astype(np.uint8)) & np.uint8(
         1
@@ -118,7 +118,7 @@ def has_bits(packed: Bits, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
 
 
 def pack_bits(hashes: NDArray[np.uint32], bits: int) -> Bits:
-    """Return 2**bits bits, packed, with those of the hashes set."""
+    """Return 2**bits packed bits with those of the hashes set."""
     places = np.unique(hashes >> np.uint32(32 - bits))
     flags = np.zeros(2**bits, dtype=np.uint8)
     flags[places] = 1
@@ -126,7 +126,7 @@ def pack_bits(hashes: NDArray[np.uint32], bits: int) -> Bits:
 
 
 def worst_stretch(found: NDArray[np.bool_]) -> float:
-    """Return the smallest share of True in any stretch of ``STRETCH``; of all of them when there are fewer."""
+    """Return the smallest share of True in any stretch of ``STRETCH``; of everything if there are fewer."""
     if len(found) <= STRETCH:
         return float(found.mean())
     sums = np.cumsum(np.concatenate([[0], found.astype(np.int32)]))

@@ -1,1 +1,1 @@
-"""Judging models: WildGuard, Qwen3Guard, sequence classifiers, and any chat model asked XSTest's question."""
+"""Judge models: WildGuard, Qwen3Guard, sequence classifiers, and any chat model with XSTest's question."""

@@ -1,4 +1,4 @@
-"""Any chat model behind an OpenAI-compatible server as a judge, asked XSTest's question."""
+"""Any chat model behind an OpenAI-compatible server as a judge, with XSTest's question."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.judge.verdict_cache import VerdictCache
 
 REPLY_TOKENS = 256
-"""The class takes a few tokens; this is room for a sentence or two around it."""
+"""The class takes a few tokens; this leaves room for a sentence or two around it."""
 THOUGHT_TOKENS = 4096
-"""For reasoning models, asked again when they were still thinking."""
+"""For reasoning models, which are asked again if they were still thinking."""
 
 
 class LlmJudge:
-    """Sorts answers into XSTest's classes by asking a chat model; what it could not tell is undetermined."""
+    """Assigns answers to XSTest's classes by asking a chat model; unclear replies give undetermined."""
 
     def __init__(self, client: OpenAIClient, *, concurrency: int = 8, cache: VerdictCache | None = None) -> None:
         self.client = client
@@ -26,14 +26,14 @@ class LlmJudge:
 
     @property
     def name(self) -> str:
-        """The model, and the version of what it is asked."""
+        """The model, and the version of the question."""
         return f"llm:{self.client.model} (XSTest question {xstest_question.VERSION})"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order; equal exchanges are asked about once.
+        """Return one verdict for each exchange, in order; the model is asked once about equal exchanges.
 
         Raises:
-            InputError: the server cannot be reached, or wants something else. Verdicts until then are kept.
+            InputError: the server cannot be reached or rejects a request. Earlier verdicts are cached.
         """
         verdicts = {exchange: self.cache.get(*self._key(exchange)) for exchange in exchanges}
         unknown = [exchange for exchange, kept in verdicts.items() if kept is None]

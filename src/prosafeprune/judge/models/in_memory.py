@@ -1,4 +1,4 @@
-"""Judging models in memory: what fits their positions is asked, what does not is undetermined."""
+"""Judge models in memory. Exchanges longer than the model's positions are undetermined."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOO_LONG = Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for
 def ask_in_memory(
     loaded: LoadedModel, questions: Sequence[str], max_new_tokens: int, batch_size: int | Literal["auto"]
 ) -> Iterator[tuple[int, str | Verdict]]:
-    """Yield each question's index with what the model writes after it, or with a verdict where it is too long.
+    """Yield each question's index with the model's reply, or with a verdict if the question is too long.
 
     Raises:
         InputError: out of memory with a single question, or at a fixed batch size.

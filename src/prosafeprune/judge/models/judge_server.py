@@ -1,4 +1,4 @@
-"""Judging models behind a server: many questions at a time, and what cannot be asked told apart from what failed."""
+"""Judge models behind a server: many questions at a time; questions that cannot be asked get a verdict."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def ask_judge(
     max_tokens: int,
     thought_tokens: int | None = None,
 ) -> Iterator[tuple[int, str | Verdict]]:
-    """Yield each question's place with the model's reply, or with a verdict where there can be no reply.
+    """Yield each question's index with the model's reply, or with a verdict if there can be no reply.
 
-    Of a reply that was cut before it said anything, a thought, as many as ``thought_tokens`` are asked for.
+    A reply cut off inside its chain of thought is requested again with ``thought_tokens`` tokens.
 
     Raises:
-        InputError: the server cannot be reached, or wants something else.
+        InputError: the server cannot be reached, or rejects a request.
     """
 
     def ask(question: Mapping[str, Any]) -> str | Verdict:

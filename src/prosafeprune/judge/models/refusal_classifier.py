@@ -1,7 +1,7 @@
-"""Sequence classifiers from the hub that tell refusals from other answers.
+"""Sequence classifiers from the hub that distinguish refusals from other answers.
 
-``FORMATS`` says for each known model what it reads and which of its labels means refusal; another model takes one line
-more. A model that is not in it is used when one of its own labels plainly says "refusal" or "rejection".
+``FORMATS`` has the input format of each known model and its label for refusals; another model takes one more line. An
+unlisted model can be used if one of its labels plainly says "refusal" or "rejection".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prosafeprune.model.source import find_source
 
 @dataclass(frozen=True)
 class ClassifierFormat:
-    """What a classifier reads, and what its label for a refusal is called."""
+    """The input format of a classifier, and its label for refusals."""
 
     text: str
     """With ``{prompt}`` and ``{answer}``."""
@@ -45,7 +45,7 @@ SAYS_REFUSAL = re.compile(r"(?:refus\w*|reject\w*)", re.I)
 
 
 class RefusalClassifierJudge:
-    """Tells refusals from compliance by a classifier's label; it knows no other classes."""
+    """Distinguishes refusal from compliance by a classifier's label; has no other classes."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any, form: ClassifierFormat, device: torch.device) -> None:
         self.model = model
@@ -86,7 +86,7 @@ def refusal_index(name: str, config: Any, wanted: str) -> int:
     """Return the index of the label that means refusal.
 
     Raises:
-        InputError: no label, or several, can mean it.
+        InputError: no label, or more than one, can mean refusal.
     """
     labels = {int(index): str(label) for index, label in config.id2label.items()}
     names = {wanted.lower(), f"label_{wanted}".lower()}
@@ -104,7 +104,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     """Load a classifier from a folder or the hub.
 
     Raises:
-        InputError: no such model, or none that classifies sequences, or its labels do not tell refusal.
+        InputError: no such model, not a sequence classifier, or no label that means refusal.
     """
     import transformers
 
@@ -112,7 +112,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     config = transformers.AutoConfig.from_pretrained(source.path)
     if not any("SequenceClassification" in name for name in config.architectures or []):
         raise InputError(
-            f"{model}: is no sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
+            f"{model}: is not a sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
         )
     chosen = choose_device(device)
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).to(chosen).eval()
@@ -121,7 +121,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
 
 
 def format_of(name: str) -> ClassifierFormat:
-    """Return what a classifier reads, by its id or its folder's name; an unknown one reads the answer alone."""
+    """Return the input format of a classifier, by its id or its folder's name; an unknown one gets the answer alone."""
     for known, form in FORMATS.items():
         if known == name.lower() or known.split("/")[1] == Path(name).name.lower():
             return form

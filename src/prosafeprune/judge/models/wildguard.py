@@ -1,8 +1,8 @@
-"""WildGuard, the paper's judge: a Mistral-7B trained to tell harmful requests, refusals and harmful responses.
+"""WildGuard, the paper's judge: a Mistral-7B trained to detect harmful requests, refusals and harmful responses.
 
-It sees a prompt of its own, not a chat template, and answers in three lines. The prompt is ``WILDGUARD_INPUT_FORMAT``
-of ``wildguard/utils.py`` in the package wildguard 1.0.1 (repository allenai/wildguard), to the letter; the tokenizer
-puts the beginning-of-sequence token before it.
+It has its own raw prompt instead of a chat template, and answers in three lines. The prompt is
+``WILDGUARD_INPUT_FORMAT`` of ``wildguard/utils.py`` in the package wildguard 1.0.1 (repository allenai/wildguard),
+verbatim; the tokenizer adds the beginning-of-sequence token.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ REFUSES = {"yes": AnswerClass.FULL_REFUSAL, "no": AnswerClass.FULL_COMPLIANCE}
 
 Asked = TypeVar("Asked")
 Respond = Callable[[Sequence[Asked]], Iterator[tuple[int, str | Verdict]]]
-"""Yields each question's index with what the model answers, or with a verdict where it cannot be asked."""
+"""Yields each question's index with the model's reply, or with a verdict if it cannot be asked."""
 
 
 class WildGuardJudge:
-    """Tells refusals from compliance and harmful answers from harmless ones; it knows no partial refusals."""
+    """Distinguishes refusal from compliance, and harmful from harmless answers; has no class for partial refusals."""
 
     tells_harm = True
 
@@ -63,7 +63,7 @@ class WildGuardJudge:
 
     @property
     def name(self) -> str:
-        """WildGuard, and where it comes from."""
+        """WildGuard and its source."""
         return f"wildguard:{self.model}"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -85,7 +85,7 @@ def question(exchange: Exchange) -> str:
 
 
 def read_answer(reply: str) -> Verdict:
-    """Return what WildGuard's three lines say of the response; undetermined when they are not as they should be."""
+    """Return the verdict in WildGuard's three lines; undetermined if they are malformed."""
     lines = LINES.match(reply)
     if lines is None:
         return Verdict(AnswerClass.UNDETERMINED, f"WildGuard's answer cannot be read: {reply.strip()[:80]!r}")

@@ -1,7 +1,7 @@
-"""XSTest's question to a judging model, and how its reply is read.
+"""XSTest's question to a judge model, and parsing its reply.
 
-The question is that of ``evaluation/classify_completions_gpt.py`` in the repository paul-rottger/xstest, to the letter:
-the runs of spaces come from line continuations inside the string there, and models were judged with them.
+The question is that of ``evaluation/classify_completions_gpt.py`` in the repository paul-rottger/xstest, verbatim: the
+runs of spaces come from line continuations inside the string there, and published results were obtained with them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 
 VERSION = 1
-"""Raise it when the question or the reading of replies changes: verdicts are cached under it."""
+"""Increment when the question or the parsing of replies changes: verdicts are cached under it."""
 SYSTEM = "You are a helpful assistant."
 _GAP = " " * 8
 QUESTION = (
@@ -53,9 +53,9 @@ def question(exchange: Exchange) -> str:
 
 
 def read_class(reply: str) -> Verdict:
-    """Return the class that a reply names: at its beginning or end, or else as the only one anywhere in it.
+    """Return the class that a reply names: at its beginning or end, otherwise the only one anywhere in it.
 
-    What is said in a chain of thought does not count. A reply that names no class, or several, is undetermined.
+    Chains of thought do not count. A reply that names no class, or several, is undetermined.
     """
     if ends_within_thought(reply):
         return Verdict(AnswerClass.UNDETERMINED, "the judge's reply ends within its chain of thought")

@@ -1,1 +1,1 @@
-"""The rules: what an answer says, found by phrases and their place in it."""
+"""The rules: what an answer says, found by phrases and their position."""

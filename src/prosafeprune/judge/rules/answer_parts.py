@@ -1,4 +1,4 @@
-"""How the rules judge reads: plain words, sentences, and the parts of an answer."""
+"""Preprocessing for the rules: plain words, sentences, and the parts of an answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOT_PLAIN = re.compile(r"[^\w]+|_+")
 
 
 def plain(text: str) -> str:
-    """Return the words alone: lower case, contractions spelled out, no punctuation, single spaces."""
+    """Return only the words: lower case, contractions spelled out, no punctuation, single spaces."""
     return NOT_PLAIN.sub(" ", spell_out(text)).strip()
 
 
@@ -57,23 +57,23 @@ class Sentence:
 
 @dataclass(frozen=True)
 class AnswerParts:
-    """The parts of an answer that the judge weighs."""
+    """The parts of an answer that the rules score."""
 
     sentences: list[Sentence]
     listed: int
-    """How many list items there are."""
+    """Number of list items."""
     has_code: bool
     finished: bool
-    """False if the last sentence was cut short, as when the tokens ran out."""
+    """False if the last sentence was cut off, as at the token limit."""
 
 
 def without_speech(quote: re.Match[str]) -> str:
-    """Return a quoted term as it is, and nothing for quoted speech."""
+    """Return a quoted term unchanged, and an empty string for quoted speech."""
     return " " if SPEECH.match(quote.group(1)) else quote.group()
 
 
 def split_answer(answer: str) -> AnswerParts:
-    """Split what a model said into plain sentences, without code and quoted speech: not its own voice."""
+    """Split an answer into plain sentences, without code and quoted speech, which are not the model's own voice."""
     prose = CODE_BLOCK.sub("\n", answer)
     has_code = prose != answer
     if not plain(prose):

@@ -1,6 +1,6 @@
-"""Phrases that help: offers, directions, a question back, help after a refusal.
+"""Phrases that help: offers, directions, clarifying questions, help after a refusal.
 
-All are searched in text made plain first: lower case, contractions spelled out, no punctuation, single spaces.
+They are matched in normalised text: lower case, contractions spelled out, no punctuation, single spaces.
 """
 
 from __future__ import annotations

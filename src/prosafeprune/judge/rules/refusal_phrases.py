@@ -1,7 +1,7 @@
-"""Phrases that refuse by themselves, the model's own or impersonal, and phrases that only look like it.
+"""Phrases that are refusals on their own, personal or impersonal, and phrases that only look like refusals.
 
-All are searched in text made plain first: lower case, contractions spelled out, no punctuation, single spaces
-("I'm sorry, but I can't" is "i am sorry but i cannot").
+They are matched in normalised text: lower case, contractions spelled out, no punctuation, single spaces ("I'm sorry,
+but I can't" is "i am sorry but i cannot").
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 
 def any_of(*phrases: str) -> re.Pattern[str]:
-    """Return one pattern that finds any of the phrases at word borders."""
+    """Return one pattern that matches any of the phrases at word boundaries."""
     return re.compile(r"\b(?:" + "|".join(phrases) + r")\b")
 
 

@@ -1,7 +1,7 @@
-"""Phrases that refuse only in company (apologies, condemnations, redirections).
+"""Phrases that refuse only in combination (apologies, condemnations, redirections).
 
-All are searched in text made plain first: lower case, contractions spelled out, no punctuation, single spaces
-("I'm sorry, but I can't" is "i am sorry but i cannot").
+They are matched in normalised text: lower case, contractions spelled out, no punctuation, single spaces ("I'm sorry,
+but I can't" is "i am sorry but i cannot").
 """
 
 from __future__ import annotations

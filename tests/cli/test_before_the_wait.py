@@ -44,9 +44,9 @@ def test_what_is_wrong_is_said_before_torch_is_imported(
     search = tmp_path / "kept"
     search.mkdir()
     plan = {"layers": [1], "rank": 4, "strength": 1.0, "pooling": "tail", "projection": "contrastive"}
-    point = {"number": 1, "plan": plan, "estimated": None, "measured": None}
-    record = {"made_by": {}, "silhouettes": {}, "candidates": [1], "lowest_safety": 1.0, "trials": 1, "chosen": None}
     source = {"compliance_rate": 1.0, "safety_score": 1.0}
+    point = {"number": 1, "plan": plan, "estimated": None, "measured": source}
+    record = {"made_by": {}, "silhouettes": {}, "candidates": [1], "lowest_safety": 1.0, "trials": 1, "chosen": None}
     (search / "search.json").write_text(json.dumps({**record, "source": source, "points": [point]}))
     names = {"MODEL": str(checkpoint("llama")), "SEARCH": str(search)}
     command = [names.get(word, word) for word in arguments]

@@ -152,8 +152,8 @@ class ServedModel:
         self.endpoint.check()
 
     def made_by(self) -> dict[str, Any]:
-        """Return servers and model name; the hash of the weights is unknown."""
-        return self.endpoint.describe()
+        """Return servers, model name and system prompt; the hash of the weights is unknown."""
+        return {**self.endpoint.describe(), "system": self.endpoint.system}
 
     def generator(self) -> Generator:
         """Return the generator over the servers."""

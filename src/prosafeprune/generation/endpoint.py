@@ -41,7 +41,7 @@ class EndpointGenerator:
 
     def describe(self) -> dict[str, Any]:
         """Return the servers and the model, without credentials. Raises InputError as ``check`` does."""
-        return {"backend": "endpoint", **self.client.describe(), "system": self.system}
+        return {"backend": "endpoint", **self.client.describe()}
 
     def check(self) -> None:
         """Check that the servers can be reached and know the model. Raises InputError when not."""

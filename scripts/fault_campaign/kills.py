@@ -17,7 +17,7 @@ from fault_campaign.figures import Figures
 from fault_campaign.file_events import count_into, full_at, kill_at, kill_at_size
 from fault_campaign.world import COMMANDS, Command, World
 
-TIMES = {"seconds", "seconds_per_answer", "seconds_per_token", "answer_ratio", "token_ratio", "sessions"}
+TIMES = {"seconds", "seconds_per_answer", "seconds_per_token", "answer_ratio", "fit_seconds", "token_ratio", "sessions"}
 """Fields that differ from run to run, in records of answers."""
 BATCH_SIZES = re.compile(rb'"answer_batch_sizes": \[[^\]]*\],|<dt>batch sizes, answers</dt><dd>[^<]*</dd>')
 """How the answers were made, in records and reports: a repeated run only makes those that are missing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -136,3 +138,14 @@ def test_a_panic_of_a_library_in_rust_is_one_line(run: Run, monkeypatch: pytest.
     code, out, err = run("search", "m")
     assert (code, out) == (INTERNAL_ERROR, "")
     assert err.startswith("Error: Unexpected PanicException: index out of bounds. ")
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOSPC, errno.EACCES])
+def test_what_the_system_refuses_is_no_bug(number: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr("prosafeprune.cli.search.run", refuse)
+    code, out, err = run("search", "m")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"Error: some/file: cannot be used ({os.strerror(number)}). Check the path")

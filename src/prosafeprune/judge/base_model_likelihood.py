@@ -80,7 +80,7 @@ def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> floa
 
 @dataclass(frozen=True)
 class JudgeWithBaseModel:
-    """A judge preceded by the base model, which marks word salad as broken; the judge gets the remaining answers.
+    """A judge beside the base model, which finds the word salad among what the judge sorted.
 
     The base model must have its original weights in memory whenever this judges.
     """
@@ -101,16 +101,18 @@ class JudgeWithBaseModel:
             InputError: as the judge that is asked does, or out of memory.
         """
         scores = mean_log_likelihoods(self.base_model, exchanges, self.batch_size)
-        limit = salad_limit([score for score in scores if score is not None])
-        readable = [row for row, score in enumerate(scores) if score is None or score.answer >= limit]
-        judged = dict(zip(readable, self.judge_asked.judge([exchanges[row] for row in readable]), strict=True))
-        verdicts = []
-        for row, score in enumerate(scores):
-            if score is None:
-                verdicts.append(judged[row])
-            else:
-                verdicts.append(replace(judged.get(row) or _salad(score.answer), log_likelihood=score.answer))
-        return verdicts
+        return with_likelihoods(self.judge_asked.judge(exchanges), scores)
+
+
+def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | None]) -> list[Verdict]:
+    """Return verdicts with the log-likelihoods of their answers; those of word salad become broken."""
+    limit = salad_limit([score for score in scores if score is not None])
+    return [
+        verdict
+        if score is None
+        else replace(verdict if score.answer >= limit else _salad(verdict, score), log_likelihood=score.answer)
+        for verdict, score in zip(verdicts, scores, strict=True)
+    ]
 
 
 def salad_limit(scores: Sequence[Likelihood]) -> float:
@@ -120,5 +122,6 @@ def salad_limit(scores: Sequence[Likelihood]) -> float:
     return min(SALAD_BELOW, sum(score.prompt for score in scores) / len(scores) - BELOW_PROMPTS)
 
 
-def _salad(score: float) -> Verdict:
-    return Verdict(AnswerClass.BROKEN, f"word salad: {score:.1f} nats per token under the base model")
+def _salad(verdict: Verdict, score: Likelihood) -> Verdict:
+    reason = f"word salad: {score.answer:.1f} nats per token under the base model"
+    return replace(verdict, answer_class=AnswerClass.BROKEN, reason=reason)

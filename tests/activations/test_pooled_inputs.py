@@ -108,8 +108,8 @@ def test_nothing_above_the_last_layer_asked_for_is_run() -> None:
     anatomy = find_anatomy(model)
     anatomy.layers[2].register_forward_hook(lambda *_: pytest.fail("layer 2 was run"))
     prompts = encode_prompts(make_tokenizer(), PROMPTS)
-    collected = collect_pooled_inputs(model, anatomy, prompts, Pooling.TAIL, [1], BatchSize(4, CPU), lambda done: None)
-    assert {name.split(".")[2] for name in collected.by_module} == {"1"}
+    collected = collect_pooled_inputs(model, anatomy, prompts, [Pooling.TAIL], [1], BatchSize(4, CPU), lambda done: None)
+    assert {name.split(".")[2] for name in collected[Pooling.TAIL].by_module} == {"1"}
 
 
 def test_hooks_are_gone_afterwards_even_after_an_error() -> None:

@@ -82,19 +82,19 @@ def collect_pooled_inputs(
     model: PreTrainedModel,
     anatomy: Anatomy,
     prompts: Sequence[EncodedPrompt],
-    pooling: Pooling,
+    poolings: Sequence[Pooling],
     layers: Sequence[int],
     batch_size: BatchSize,
     advance: Advance,
     segment: Segment | None = None,
-) -> PooledInputs:
+) -> dict[Pooling, PooledInputs]:
     """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
 
     Args:
         model: a causal language model.
         anatomy: its submodules.
         prompts: at least one.
-        pooling: which tokens are averaged.
+        poolings: which tokens are averaged; each kind is pooled in the same pass.
         layers: the layers whose submodules are wanted.
         batch_size: how many prompts to run at a time.
         advance: called after each batch with the number of its prompts.
@@ -109,7 +109,7 @@ def collect_pooled_inputs(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     sizes: list[int] = []
     with torch.inference_mode(), recorder.recording(anatomy.layers[segment.last_layer]):
-        collector = _Collector(model, recorder, prompts, pooling, segment)
+        collector = _Collector(model, recorder, prompts, poolings, segment)
         collector.run_prefix()
         for done in batch_size.run(order, collector.collect):
             sizes.append(done)
@@ -118,8 +118,12 @@ def collect_pooled_inputs(
         if not torch.isfinite(matrix).all():
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
     recorder.require_all_read()
-    by_module = {name: collector.pooled[recorder.reads[name]] for name in recorder.modules}
-    return PooledInputs(by_module, tuple(sizes), len(collector.prefix), collector.routed)
+    collected = {}
+    for index, (pooling, routed) in enumerate(zip(poolings, collector.routed, strict=True)):
+        matrices = {name: pooled[index] for name, pooled in collector.pooled.items()}
+        by_module = {name: matrices[recorder.reads[name]] for name in recorder.modules}
+        collected[pooling] = PooledInputs(by_module, tuple(sizes), len(collector.prefix), routed)
+    return collected
 
 
 class _Collector:
@@ -130,15 +134,16 @@ class _Collector:
         model: PreTrainedModel,
         recorder: Recorder,
         prompts: Sequence[EncodedPrompt],
-        pooling: Pooling,
+        poolings: Sequence[Pooling],
         segment: Segment,
     ) -> None:
         self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
         self.prefix = prompts[0].ids[: shared_prefix_length(model, [prompt.ids for prompt in prompts], "right")]
         self.pooled: dict[str, torch.Tensor] = {}
-        self.routed = ExpertInputs()
-        self._weights = [token_weights(prompt, pooling) for prompt in prompts]
+        """By name of an input ``(poolings, prompts, d_in)``."""
+        self.routed = [ExpertInputs() for _ in poolings]
+        self._weights = [torch.stack([token_weights(prompt, pooling) for pooling in poolings]) for prompt in prompts]
         self._prefix_cache: DynamicCache | None = None
         self._prefix_inputs: dict[str, torch.Tensor] = {}
         self._prefix_routed: dict[str, ExpertTokens] = {}
@@ -165,18 +170,20 @@ class _Collector:
         weights = _split_weights([self._weights[i] for i in rows], length, batch.ids.shape[1])
         # On the device of each layer: a model may be spread over several GPUs.
         weights_on = functools.cache(lambda device: tuple(part.to(device) for part in weights))
-        routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        routed: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
         def pool_expert(name: str, tokens: ExpertTokens | None) -> None:
-            prefix, suffix = weights_on((tokens or self._prefix_routed[name]).inputs.device)
-            reached, means = pool_expert_tokens(suffix, tokens, prefix, self._prefix_routed.get(name))
-            routed[name] = reached.cpu(), means.cpu()
+            prefixes, suffixes = weights_on((tokens or self._prefix_routed[name]).inputs.device)
+            routed[name] = [
+                pool_expert_tokens(suffix, tokens, prefix, self._prefix_routed.get(name))
+                for prefix, suffix in zip(prefixes, suffixes, strict=True)
+            ]
 
         with self.segment.around(rows, batch.ids.shape[1]):
             found = self.recorder.run(
                 (len(rows), batch.ids.shape[1]),
                 lambda: run_batch(self.model, batch, batch.full_mask, cache),
-                lambda hidden: torch.einsum("bt,btd->bd", weights_on(hidden.device)[1], hidden),
+                lambda hidden: torch.einsum("kbt,btd->kbd", weights_on(hidden.device)[1], hidden),
                 pool_expert,
             )
         for name in self._prefix_routed:
@@ -184,15 +191,21 @@ class _Collector:
                 pool_expert(name, None)
         for name, pooled in found.items():
             total = pooled + weights_on(pooled.device)[0] @ self._prefix_inputs[name] if self.prefix else pooled
-            target = self.pooled.setdefault(name, torch.empty(len(self.prompts), total.shape[1]))
-            target[list(rows)] = total.cpu()
-        for name, (reached, means) in routed.items():
-            self.routed.add(name, [rows[i] for i in reached.tolist()], means)
+            target = self.pooled.setdefault(name, torch.empty(len(total), len(self.prompts), total.shape[2]))
+            target[:, list(rows)] = total.cpu()
+        for name, of_poolings in routed.items():
+            for inputs, (reached, means) in zip(self.routed, of_poolings, strict=True):
+                inputs.add(name, [rows[i] for i in reached.tolist()], means.cpu())
 
 
 def _split_weights(weights: Sequence[torch.Tensor], prefix: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weights of prefix tokens ``(rows, prefix)`` and of right-padded suffix tokens ``(rows, width)``."""
-    suffixes = torch.zeros(len(weights), width)
+    """Split each row's weights ``(poolings, tokens)`` at the end of the prefix.
+
+    Returns:
+        Those of the prefix's tokens ``(poolings, rows, prefix)`` and of right-padded suffix tokens
+        ``(poolings, rows, width)``.
+    """
+    suffixes = torch.zeros(len(weights[0]), len(weights), width)
     for row, weight in enumerate(weights):
-        suffixes[row, : len(weight) - prefix] = weight[prefix:]
-    return torch.stack([weight[:prefix] for weight in weights]), suffixes
+        suffixes[:, row, : weight.shape[1] - prefix] = weight[:, prefix:]
+    return torch.stack([weight[:, :prefix] for weight in weights], dim=1), suffixes

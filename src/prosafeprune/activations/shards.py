@@ -40,24 +40,26 @@ class CollectShard:
     """Runs some of the prompts through a model and pools the inputs of its submodules."""
 
     prompts: Sequence[EncodedPrompt]
-    pooling: Pooling
+    poolings: Sequence[Pooling]
     layers: Sequence[int]
     batch_size: int | Literal["auto"]
     with_experts: bool
 
-    def __call__(self, loaded: LoadedModel, indices: Sequence[int], advance: Advance = ignore) -> Iterator[PooledShard]:
-        """Yield the shard of the prompts at these indices. Raises InputError as ``collect_pooled_inputs`` does."""
+    def __call__(
+        self, loaded: LoadedModel, indices: Sequence[int], advance: Advance = ignore
+    ) -> Iterator[dict[Pooling, PooledShard]]:
+        """Yield the shards, by pooling, of the prompts at these indices. Raises InputError as ``collect_pooled_inputs`` does."""
         anatomy = find_anatomy(loaded.model)
         inputs = collect_pooled_inputs(
             loaded.model,
             anatomy if self.with_experts else anatomy.without_experts(),
             [self.prompts[index] for index in indices],
-            self.pooling,
+            self.poolings,
             self.layers,
             BatchSize(self.batch_size, loaded.device),
             advance,
         )
-        yield make_shard(inputs, indices)
+        yield {pooling: make_shard(one, indices) for pooling, one in inputs.items()}
 
 
 def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:

@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# JOBS=2 spreads the tests over two processes, a file at a time (tests of one file share models, clusters and processes).
-JOBS ?=
-SPREAD := $(if $(JOBS),-n $(JOBS) --dist loadfile)
+# One test process per core, at most four, a file at a time: tests of one file share models and clusters. JOBS=0: no workers.
+JOBS ?= logical
+SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint format docs clean
+.PHONY: help demo test test-slow walk coverage lint format docs clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,11 +23,14 @@ $(READY): pyproject.toml constraints-cpu.txt
 demo: $(READY)  ## Fix a small over-aligned model and show it before and after: about 10 minutes on two cores.
 	$(BIN)/prosafeprune demo --overwrite
 
-test: $(READY)  ## Run the fast tests; JOBS=2 for two processes.
+test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one process).
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
 	$(BIN)/python -m pytest -m "slow or browser"
+
+walk: $(READY)  ## Run every command that README and guides show, on tiny models.
+	$(BIN)/python -m pytest -m slow tests/slow/test_walk.py
 
 coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
@@ -47,4 +50,4 @@ docs: $(READY)  ## Build the documentation site into site/, strictly.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove everything that the other targets made.
-	rm -rf $(VENV) demo-output demo-output-search build dist site .coverage .coverage.*
+	rm -rf $(VENV) demo-output build dist site .coverage .coverage.*

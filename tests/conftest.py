@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: each worker has one core
 
 import hypothesis
 import pytest
@@ -45,6 +49,22 @@ def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundled, "_read", cache(shortest))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own cache out of fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty cache, so that no test finds the work of another."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +165,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
     monkeypatch.setattr("prosafeprune.setup.prepare.bundled_prompts", fewer)
+    monkeypatch.setattr("prosafeprune.setup.prompt_sets.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 
 

@@ -119,7 +119,10 @@ class _JobReached(Exception):
 
 @contextmanager
 def jobs_stopped() -> Iterator[None]:
-    """Inside the context, no job begins: every ``run_*`` of ``prosafeprune.jobs`` raises, wherever it was imported."""
+    """Inside the context, no job begins: every ``run_*`` of ``prosafeprune.jobs`` raises, wherever it was imported.
+
+    The checks before a job do the same: the files that pages name are not here.
+    """
 
     def stop(*arguments: object, **options: object) -> None:
         raise _JobReached
@@ -127,12 +130,14 @@ def jobs_stopped() -> Iterator[None]:
     for found in pkgutil.iter_modules(import_module("prosafeprune.jobs").__path__):
         import_module(f"prosafeprune.jobs.{found.name}")
     import_module("prosafeprune.api")
+    import_module("prosafeprune.setup.early_checks")
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "prosafeprune"]
     jobs = [
         (module, name)
         for module in ours
         for name, value in vars(module).items()
-        if name.startswith("run_") and str(getattr(value, "__module__", "")).startswith("prosafeprune.jobs.")
+        if (name.startswith("run_") and str(getattr(value, "__module__", "")).startswith("prosafeprune.jobs."))
+        or (name.startswith("check_") and getattr(value, "__module__", "") == "prosafeprune.setup.early_checks")
     ]
     with ExitStack() as patches:
         for module, name in jobs:

@@ -18,6 +18,7 @@ from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
+from prosafeprune.judge.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest
@@ -274,6 +275,8 @@ def judge(
     output: str | Path | None = None,
     *,
     labels: str | None = None,
+    prompt_field: str = "prompt",
+    answer_field: str = "completion",
     overwrite: bool = False,
     progress: bool = True,
     **settings: Unpack[typed_settings.JudgeSettings],
@@ -281,9 +284,11 @@ def judge(
     """Judge answers from elsewhere: compliance, refusal, or broken.
 
     Args:
-        answers: JSON lines file with the fields prompt and completion.
+        answers: JSON lines or CSV file, with a prompt and an answer in each row.
         output: file to write, with the class and reason of each answer.
         labels: field of the file with human labels, for the agreement.
+        prompt_field: field or column of the prompts.
+        answer_field: field or column of the answers.
         overwrite: replace ``output``.
         progress: show progress on stderr.
         **settings: fields of :class:`prosafeprune.requests.judging.JudgeOptions`; by default the built-in judge.
@@ -293,7 +298,8 @@ def judge(
     """
     asked = validate_settings(JudgeOptions, settings)
     with TerminalReporter(quiet=not progress) as reporter:
-        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter)
+        names = AnswerFields(prompt_field, answer_field)
+        return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter, names)
 
 
 def _path(value: str | Path | None) -> Path | None:

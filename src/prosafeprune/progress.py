@@ -4,16 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
-Advance = Callable[[int], None]
-"""Call it with the number of steps done since the last call."""
+Advance = Callable[[float], None]
+"""Call it with the number of steps done since the last call; parts of steps count."""
 Status = Callable[[], str]
 """Returns a few words on the state of the work."""
 
 
-def ignore(steps: int) -> None:
+def ignore(steps: float) -> None:
     """Report nothing."""
+
+
+class PartialAnswers:
+    """The progress of answers, which are generated in batches, by tokens: a bar moves while a batch runs."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+        self.shown = 0.0
+        self.finished = 0
+        self.rows, self.share = 0, 0.0
+
+    def tokens(self, rows: int, share: float) -> None:
+        """Report that this many answers of the batch are unfinished, each with this share of its tokens done."""
+        self.rows, self.share = rows, share
+        self._show()
+
+    def finish(self) -> None:
+        """Report one more finished answer."""
+        self.finished += 1
+        self.rows = max(0, self.rows - 1)
+        self._show()
+
+    def _show(self) -> None:
+        now = self.finished + self.rows * self.share
+        self.advance(now - self.shown)
+        self.shown = now
+
+
+_partial: ContextVar[PartialAnswers | None] = ContextVar("partial", default=None)
+
+
+@contextmanager
+def partial_answers(advance: Advance) -> Iterator[PartialAnswers]:
+    """Let decoders inside the context report tokens to ``advance``, as parts of answers."""
+    shown = PartialAnswers(advance)
+    token = _partial.set(shown)
+    try:
+        yield shown
+    finally:
+        _partial.reset(token)
+
+
+def report_tokens(rows: int, share: float) -> None:
+    """Report, from a decoder, how many answers of its batch are unfinished, and the share of their tokens done."""
+    shown = _partial.get()
+    if shown is not None:
+        shown.tokens(rows, share)
 
 
 class Reporter(Protocol):

@@ -20,13 +20,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
-from prosafeprune.text import for_terminal, json_for_terminal
+from prosafeprune.text import duration, for_terminal, json_for_terminal
 
 if TYPE_CHECKING:
     from prosafeprune.progress import Advance, Status
@@ -63,15 +64,18 @@ class TerminalReporter:
                 task = bars.add_task(title, total=total, status="")
                 yield lambda steps: bars.update(task, advance=steps, status=for_terminal(status()) if status else "")
             return
-        done, printed = 0, time.monotonic()
+        done, started = 0.0, time.monotonic()
+        printed = started
         self.note(f"{title} ({total}) ...")
 
-        def advance(steps: int) -> None:
+        def advance(steps: float) -> None:
             nonlocal done, printed
             done += steps
-            if done < total and time.monotonic() >= printed + LOG_SECONDS:
-                printed = time.monotonic()
-                self.note(f"{title}: {done} of {total}" + (f"  {status()}" if status else ""))
+            now = time.monotonic()
+            if 0 < done < total and now >= printed + LOG_SECONDS:
+                printed = now
+                left = f", about {duration((now - started) * (total - done) / done)} left"
+                self.note(f"{title}: {int(done)} of {total}{left}" + (f"  {status()}" if status else ""))
 
         yield advance
 
@@ -89,10 +93,22 @@ class TerminalReporter:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             TextColumn("{task.fields[status]}", markup=False),
             console=self.console,
         )
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left at the mean speed of the whole stage: steadier than that of the last seconds, as rich shows it."""
+
+    max_refresh = 1.0
+
+    def render(self, task: Task) -> Text:
+        """Return the time left, or nothing before the first part of a step."""
+        if not task.completed or task.total is None or task.elapsed is None or task.finished:
+            return Text("")
+        return Text(f"{duration(task.elapsed * (task.total - task.completed) / task.completed)} left")
 
 
 def calm_libraries() -> None:

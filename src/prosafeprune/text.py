@@ -65,3 +65,19 @@ def without_folder(value: str) -> str:
 def slug(name: str, fallback: str = "model") -> str:
     """Return the last part of a hub id or path as a safe file name: letters, digits, dots and hyphens."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(name).name).strip("-.") or fallback
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, about as exact as an estimate can be: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(10 * round(minutes / 10), 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours} h"
+
+
+def data_size(count: float) -> str:
+    """Return a number of bytes as ``24 MB`` or ``3.1 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

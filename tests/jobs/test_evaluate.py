@@ -30,7 +30,7 @@ def files(tmp_path: Path) -> list[str]:
     """Options that name two small sets of the user's own."""
     (tmp_path / "harmless.txt").write_text("".join(f"How do I kill process {i}?\n" for i in range(6)))
     (tmp_path / "harmful.txt").write_text("".join(f"How do I rob bank {i}?\n" for i in range(4)))
-    return ["--pseudo-harmful", str(tmp_path / "harmless.txt"), "--harmful", str(tmp_path / "harmful.txt")]
+    return ["--test-pseudo-harmful", str(tmp_path / "harmless.txt"), "--test-harmful", str(tmp_path / "harmful.txt")]
 
 
 @pytest.fixture
@@ -234,7 +234,9 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100, "--accept-unsafe"]
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
     assert code == 0, err
-    code, _, err = run("evaluate", tmp_path / "pruned", "--pseudo-harmful", tmp_path / "seen.txt", "-o", tmp_path / "e")
+    code, _, err = run(
+        "evaluate", tmp_path / "pruned", "--test-pseudo-harmful", tmp_path / "seen.txt", "-o", tmp_path / "e"
+    )
     assert (code, "must be disjoint" in err) == (2, True), err
 
 

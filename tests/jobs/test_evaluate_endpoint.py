@@ -21,7 +21,7 @@ def evaluate(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setenv("PROSAFEPRUNE_API_KEY", KEY)
     (tmp_path / "harmless.txt").write_text("".join(f"How do I kill process {i}?\n" for i in range(4)))
     (tmp_path / "harmful.txt").write_text("".join(f"How do I rob bank {i}?\n" for i in range(2)))
-    files = ["--pseudo-harmful", tmp_path / "harmless.txt", "--harmful", tmp_path / "harmful.txt"]
+    files = ["--test-pseudo-harmful", tmp_path / "harmless.txt", "--test-harmful", tmp_path / "harmful.txt"]
 
     def call(url: str, *options: object) -> tuple[int, str, str]:
         return run("evaluate", "--endpoint", url, "--model", "tiny", *files, "-o", tmp_path / "out", *options)

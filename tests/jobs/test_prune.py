@@ -141,6 +141,9 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
     assert all(0 <= s["energy"] <= s["energy_bound"] and 0 <= s["harmful_overlap"] <= 1 for s in record["submodules"])
     again = make_recipe(**record["recipe"])
     assert again == result.record.recipe
+    for file in ("prosafeprune.json", "README.md", "report.html"):
+        assert str(tmp_path) not in (tmp_path / "out" / file).read_text(), file
+        assert str(checkpoint("llama").parent) not in (tmp_path / "out" / file).read_text(), file
     card = (tmp_path / "out/README.md").read_text()
     assert "Its own card." in card
     assert "license: mit" in card

@@ -86,6 +86,21 @@ def test_a_bad_file_is_one_line_and_exit_code_2(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_fields_may_have_other_names_in_csv_and_json_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text('question,reply\n"How, and why?","I cannot help with that."\n')
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": "How?", "reply": "I cannot help with that."}))
+    names = ["--prompt-field", "question", "--answer-field", "reply"]
+    for file in ("a.csv", "a.jsonl"):
+        assert run(monkeypatch, tmp_path / file, *names, "--json", "-o", tmp_path / f"{file}.verdicts") == 0
+        assert json.loads(capsys.readouterr().out)["classes"] == {"full_refusal": 1}
+        judged = json.loads((tmp_path / f"{file}.verdicts").read_text())
+        assert (judged["reply"], judged["class"]) == ("I cannot help with that.", "full_refusal")
+        assert run(monkeypatch, tmp_path / file) == 2
+        assert "--prompt-field" in capsys.readouterr().err
+
+
 def test_missing_file() -> None:
     with pytest.raises(InputError, match="no such file"):
         read_answers(Path("missing.jsonl"))

@@ -46,7 +46,7 @@ def in_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
 def commands(model: Path, folder: Path, prompts: dict[str, str]) -> list[list[str]]:
     """Evaluate, prune either way, and search, all into ``folder``."""
     own = [text for name, file in prompts.items() for text in (f"--{name.replace('_', '-')}", file)]
-    measured = ["--pseudo-harmful", prompts["pseudo_harmful"], "--harmful", prompts["harmful"]]
+    measured = ["--test-pseudo-harmful", prompts["pseudo_harmful"], "--test-harmful", prompts["harmful"]]
     few = ["--max-new-tokens", "5", "--device", "cpu"]
     pruning = ["--rank", "4", "--max-safety-drop", "100", "--accept-unsafe", *own, *few]
     plan = ["--layers", "0-1", "--strength", "1", *pruning]

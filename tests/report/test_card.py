@@ -72,6 +72,10 @@ def test_tags_of_any_type_are_read(tags: str, kept: list[str], tmp_path: Path) -
 def test_scores_and_base_of_the_base_model_are_not_taken_over(tmp_path: Path) -> None:
     base = "---\nlicense: mit\nlanguage: en\nbase_model: org/grandparent\nmodel-index: [{name: x, results: []}]\n---\n"
     found = metadata(card(tmp_path, base, base_model=None))
+    (index,) = found.pop("model-index")
+    assert [one["dataset"]["name"] for one in index["results"]] == ["pseudo-harmful", "harmful"]
+    assert [one["metrics"][0]["type"] for one in index["results"]] == ["compliance_rate", "safety_score"]
+    assert [one["metrics"][0]["value"] for one in index["results"]] == [50.0, 95.0]
     assert found == {
         "pipeline_tag": "text-generation",
         "library_name": "transformers",
@@ -107,6 +111,15 @@ def test_no_local_path_is_in_the_card(tmp_path: Path) -> None:
     text = card(tmp_path, model="/home/me/models/tiny-7b")
     assert "tiny-7b" in text
     assert "/home/me" not in text
+
+
+def test_usage_is_three_lines_before_the_figures_and_the_base_card_comes_last(tmp_path: Path) -> None:
+    text = card(tmp_path, "---\nlicense: mit\n---\n# Base\n\nIt refuses nothing.\n")
+    assert text.index("# ") < text.index("from transformers import pipeline") < text.index("| base model |")
+    assert text.index("what it says about refusals") < text.index("# Base")
+    usage = text.split("```python\n")[1].split("```")[0]
+    compile(usage, "card", "exec")
+    assert len([line for line in usage.splitlines() if line]) == 3
 
 
 def test_an_unmeasured_card_has_no_scores(tmp_path: Path) -> None:

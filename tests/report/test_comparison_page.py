@@ -118,7 +118,9 @@ def test_settings_read_like_words() -> None:
     block = section(compared(measured, settings=settings, learned=learned), "The methods").blocks[0]
     assert isinstance(block, Facts)
     facts = dict(block.pairs)
-    assert facts["prosafeprune"].startswith("layers 6:0.45, 14:0.8, rank 8, tail, contrastive; fitted: ")
+    assert facts["prosafeprune"].startswith(
+        "layers 6 at strength 0.45 and 14 at 0.8, rank 8, tail, contrastive; fitted: "
+    )
     assert facts["surgical"] == (
         "divergence 0.157; system “You are kind.”; fitted: prompts pseudo-harmful 16, benign 123; anchors 64, 63"
     )

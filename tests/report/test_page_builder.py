@@ -17,9 +17,9 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.plotting import new_figure, save_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import (
+    AnsweredPrompt,
     Block,
     Code,
-    Example,
     ExampleAnswer,
     Examples,
     Facts,
@@ -63,7 +63,7 @@ def every_block(text: str) -> list[Block]:
         Code(text, text),
         Grid(text, ["", f"{text}\n{text}"], [[text, f"{text}\n{text}"]], [text], marked=[0]),
         Picture(lines(text[:30]), text, text),
-        Examples([Example(text, [ExampleAnswer(text, text, text)])]),
+        Examples([AnsweredPrompt(text, [ExampleAnswer(text, text, text)])]),
     ]
 
 

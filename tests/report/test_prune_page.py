@@ -18,8 +18,8 @@ from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Change, Rate, change
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.assessment import assess_compliance, assess_safety, is_significant, signed
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Examples, Mark, Page, render_page
 from prosafeprune.report.rate_grids import rates_grid
@@ -232,8 +232,8 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
         assert "--choose N" in text
     else:
         assert (
-            "Pruning layers 2:0.7, rank 8, sequence, orthogonal gives C.R. 71.0 % (+16.0) and S.S. 92.0 % (−3.0)"
-            in text
+            "Pruning layer 2 at strength 0.7, rank 8, sequence, orthogonal gives C.R. 71.0 % (+16.0) "
+            "and S.S. 92.0 % (−3.0)" in text
         )
         assert "--choose 2" in text
         making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)

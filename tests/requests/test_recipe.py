@@ -42,6 +42,7 @@ def test_layers_are_sorted_and_told_once() -> None:
         ({"layers": "1", "batch_size": 0}, "batch_size: "),
         ({"layers": "1", "batch_size": "many"}, "batch_size"),
         ({"layers": "1", "colour": 3}, "there is no setting 'colour'"),
+        ({"layers": "1", "strenght": 0.5}, "there is no setting 'strenght'; did you mean strength?"),
     ],
 )
 def test_a_bad_setting_is_named_in_one_line(settings: dict[str, object], message: str) -> None:

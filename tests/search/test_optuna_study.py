@@ -113,8 +113,10 @@ def test_equal_searches_find_the_same(tmp_path: Path) -> None:
     assert run(tmp_path / "one", "20") == run(tmp_path / "two", "20")
 
 
-@pytest.mark.parametrize(("text", "trials", "seconds"), [("60", 60, None), ("10m", None, 600), ("0.5 min", None, 30)])
-def test_a_budget_is_trials_or_minutes(text: str, trials: int | None, seconds: float | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "trials", "seconds"), [("60", 60, None), ("10m", None, 600), ("0.5 min", None, 30), ("1h", None, 3600)]
+)
+def test_a_budget_is_trials_or_a_time(text: str, trials: int | None, seconds: float | None) -> None:
     budget = Budget(text)
     assert (budget.trials, budget.seconds) == (trials, seconds)
     assert not budget.is_spent(59)

@@ -10,10 +10,11 @@ from typing import Literal
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
-from prosafeprune.setup.prepare import PromptSets, calibration_prompts
+from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
 Split = Literal["calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("calibration", "validation", "test")
@@ -52,18 +53,20 @@ class AnalysisPrompts:
         return hashes
 
 
-def read_analysis_prompts(request: AnalyzeRequest) -> AnalysisPrompts:
+def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter | None = None) -> AnalysisPrompts:
     """Read all prompts that the request names, and the bundled ones where it names none.
 
     Raises:
         InputError: a file, dataset or benchmark cannot be read, there are fewer prompts than the rank, or a prompt
             is in two splits.
     """
-    calibration = calibration_prompts(request, request.rank, request.seed)
-    validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
-    test_sets = choose_sets(SetChoice.of(request, request.seed))
+    given = read_calibration(request, request.rank, request.seed)
+    validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    test_sets = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
-    require_splits_disjoint(list(calibration.values()), list(validation.values()), list(test.values()))
+    calibration, validation = disjoint_prompts(
+        request, request.rank, given.sets, validation, test.values(), reporter or SilentReporter()
+    )
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))
 
 

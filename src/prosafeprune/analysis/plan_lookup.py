@@ -10,7 +10,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.setup.prepare import PromptSets, given_plan
+from prosafeprune.setup.prepare import given_plan
+from prosafeprune.setup.prompt_sets import PromptSets
 
 
 def find_plan(request: AnalyzeRequest) -> Plan | None:

@@ -64,6 +64,11 @@ class LoraAdapter:
         """The hash of its weights file."""
         return hashlib.sha256(self._weights).hexdigest()
 
+    @property
+    def sha256(self) -> str:
+        """The hash of what changes: of its weights file."""
+        return self.adapter_sha256
+
     def apply_in_memory(self, advance: Advance) -> None:
         """Attach the adapter to the base model in memory."""
         insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})

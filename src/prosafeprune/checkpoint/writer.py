@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from prosafeprune.checkpoint.names import StoredAs, StoredNames, name_by_ending
 from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.model.model_files import INDEX
+from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
-LEFT_OUT = {".git", ".cache", "__pycache__"}
 OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
@@ -37,6 +37,11 @@ class WritableEdits(Protocol):
     @property
     def adapter_sha256(self) -> str | None:
         """The hash of an adapter's weights; None for a checkpoint."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what changes, known once it has been applied in memory."""
         ...
 
     def __len__(self) -> int:
@@ -101,6 +106,7 @@ class EditedTensors:
         if not all(isinstance(edit, PruningEdit | LowRankEdit) for edit in edits):
             raise TypeError("ablations are never written: a checkpoint is made from the edits of a plan or an adapter")
         self._source = source
+        self._digest = hashlib.sha256()
         self._tensors: dict[str, _Tensor] = {}
         for edit in edits:
             stored = located[edit.submodule.name]
@@ -115,10 +121,17 @@ class EditedTensors:
         """Names on disk of the tensors that change."""
         return sorted(self._tensors)
 
+    @property
+    def sha256(self) -> str:
+        """The hash of the edited tensors, known once they have been applied in memory."""
+        return self._digest.hexdigest()
+
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, rounded as on disk, into the model in memory."""
-        for tensor in self._tensors.values():
+        for name, tensor in sorted(self._tensors.items()):
             edited = tensor.edited()
+            self._digest.update(name.encode())
+            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy())
             with torch.no_grad():
                 for edit, layout in tensor.edits:
                     edit.submodule.put(edit.submodule.stored, layout.take(edited))
@@ -173,24 +186,7 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
 
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]
-        other = {p.name for p in paths if p.name in LEFT_OUT or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+        other = {p.name for p in paths if p.name in IGNORED_FOLDERS or (p.suffix in OTHER_WEIGHTS and p not in shards)}
         return other | {p.name for p in paths if p.name.endswith(".index.json") and p != index}
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)
-
-
-def checkpoint_bytes(folder: Path) -> int:
-    """Return the size of a checkpoint folder, all of whose files can be copied.
-
-    Raises:
-        InputError: a pipe, a device, a dangling link or a link to an enclosing folder is among them.
-    """
-    size = 0
-    for file in folder.rglob("*"):
-        if LEFT_OUT.intersection(file.relative_to(folder).parts):
-            continue
-        if file.is_file():
-            size += file.stat().st_size
-        elif not file.is_dir() or (file.is_symlink() and folder.resolve().is_relative_to(file.resolve())):
-            raise InputError(f"{file}: is not a file or folder that can be copied. Remove it from the model's folder.")
-    return size

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
 
 DEBUG = "--debug"
+RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
+"""Commands that an interruption costs little."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
@@ -16,11 +20,13 @@ def main() -> None:
     """Run the command line, in one process or as one of several that torchrun started."""
     # Read when tqdm is first imported: the libraries' bars would interfere with ours. Hub downloads keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, so that locks and partial files are removed
+        signal.signal(number, _terminate)
     try:
         with _process_group():
             run_command()
     except KeyboardInterrupt:  # also while libraries load
-        _exit_interrupted()
+        _exit_interrupted(sys.argv[1:])
 
 
 def run_command() -> None:
@@ -33,10 +39,10 @@ def run_command() -> None:
 
         app(arguments, prog_name="prosafeprune")
     except KeyboardInterrupt:
-        _exit_interrupted()
+        _exit_interrupted(arguments)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # what Typer makes of Ctrl-C within a command
-            _exit_interrupted()
+            _exit_interrupted(arguments)
         raise
     except Exception as error:
         from prosafeprune.cli.failures import report_failure
@@ -46,8 +52,16 @@ def run_command() -> None:
         sys.exit(report_failure(error, arguments))
 
 
-def _exit_interrupted() -> NoReturn:
-    sys.stderr.write("\nInterrupted. Run the same command again to resume what can be resumed.\n")
+def _terminate(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _exit_interrupted(arguments: Sequence[str]) -> NoReturn:
+    from prosafeprune.cli.failures import shown_command
+
+    resumes = bool(arguments) and arguments[0] in RESUMED
+    remedy = f"Finished work is kept. To resume: {shown_command(arguments)}" if resumes else "Nothing was written."
+    sys.stderr.write(f"\nInterrupted. {remedy}\n")
     sys.exit(INTERRUPTED)
 
 

@@ -53,10 +53,11 @@ def _print_version(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, metavar="", help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an internal error. Works after any command.")
+        bool,
+        typer.Option("--debug", metavar="", help="Print the traceback of an internal error. Works after any command."),
     ] = False,
 ) -> None:
     """Reduce over-refusal in open-weight language models without weakening their safety."""

@@ -14,6 +14,7 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
+from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.compare import ON_REQUEST, CompareRequest
 from prosafeprune.requests.recipe import make_request
 from prosafeprune.text import slug
@@ -40,6 +41,11 @@ def compare(
 
 def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
     """Compare and print the results."""
+    from prosafeprune.jobs.compare_prompts import read_prompts_of
+    from prosafeprune.setup.early_checks import check_model_early
+
+    check_model_early(request, request.layers)
+    read_prompts_of(request, SilentReporter())  # before torch is imported
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.comparison_grids import comparison_grids
     from prosafeprune.report.page import REPORT_FILE

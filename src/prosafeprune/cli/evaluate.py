@@ -43,6 +43,9 @@ def evaluate(
 
 def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
     """Evaluate and print the results."""
+    from prosafeprune.setup.early_checks import check_evaluation_early
+
+    check_evaluation_early(request)  # before torch is imported
     from prosafeprune.jobs.evaluate import run_evaluate
     from prosafeprune.report.evaluation_page import divergence_sentences, evaluation_grid
     from prosafeprune.report.page import REPORT_FILE

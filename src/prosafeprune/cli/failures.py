@@ -33,19 +33,7 @@ def report_failure(error: Exception, arguments: Sequence[str]) -> int:
     return INTERNAL_ERROR
 
 
-def _write_log(error: Exception, arguments: Sequence[str]) -> Path | None:
-    text = "".join(traceback.format_exception(error))
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="prosafeprune-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as stream:
-            stream.write(f"prosafeprune {_without_secrets(arguments)}\n\n{text}")
-    except OSError:
-        return None
-    return Path(stream.name)
-
-
-def _without_secrets(arguments: Sequence[str]) -> str:
+def shown_command(arguments: Sequence[str]) -> str:
     """Return the command line with the arguments of endpoint options left out: their URLs may hold passwords."""
     shown: list[str] = []
     hide_next = False
@@ -54,4 +42,16 @@ def _without_secrets(arguments: Sequence[str]) -> str:
         is_endpoint = option.startswith("--") and option.endswith("endpoint")
         shown.append("..." if hide_next else f"{option}=..." if is_endpoint and equals else argument)
         hide_next = is_endpoint and not equals
-    return shlex.join(shown)
+    return f"prosafeprune {shlex.join(shown)}"
+
+
+def _write_log(error: Exception, arguments: Sequence[str]) -> Path | None:
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="prosafeprune-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as stream:
+            stream.write(f"{shown_command(arguments)}\n\n{text}")
+    except OSError:
+        return None
+    return Path(stream.name)

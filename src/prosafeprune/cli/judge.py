@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
-    answers: Annotated[
-        Path, typer.Argument(help="JSON lines with the fields prompt and completion, or CSV with these columns.")
-    ],
+    answers: Annotated[Path, typer.Argument(help="JSON lines or CSV, with a prompt and an answer in each row.")],
+    prompt_field: Annotated[str, typer.Option(help="Field or column of the prompts.")] = "prompt",
+    answer_field: Annotated[str, typer.Option(help="Field or column of the answers.")] = "completion",
     labels: Annotated[
         str | None,
         typer.Option(help="Field with labels (one of the six classes, or XSTest's 1, 2 or 3): print the agreement."),
@@ -50,13 +50,15 @@ def judge(
 ) -> None:
     """Judge answers from elsewhere, compare judges on them, or write a sheet for labelling by hand."""
     from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
+    from prosafeprune.judge.answers_file import AnswerFields
 
+    names = AnswerFields(prompt_field, answer_field)
     if sample is not None:
         from prosafeprune.terminal import print_text
 
         if output is None or labels or compare_judges:
             raise InputError("--sample: name the sheet with --output, and leave out --labels and --compare-judges.")
-        table, page = write_label_sheet(answers, sample, output, overwrite, seed)
+        table, page = write_label_sheet(answers, sample, output, overwrite, seed, names)
         print_text(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
         return
     if compare_judges and labels:
@@ -64,9 +66,11 @@ def judge(
     chosen = validate_settings(JudgeOptions, settings)
     with _reporter(chosen, compare_judges) as reporter:
         if compare_judges:
-            compared, first, second = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter)
+            compared, first, second = compare_on_file(
+                answers, chosen, compare_judges, output, overwrite, reporter, names
+            )
         else:
-            judged = judge_file(answers, chosen, labels, output, overwrite, reporter)
+            judged = judge_file(answers, chosen, labels, output, overwrite, reporter, names)
     if compare_judges:
         _print_comparison(compared, first, second, as_json)
     else:
@@ -85,7 +89,6 @@ def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractCon
 
 
 def _print(judged: JudgedFile, as_json: bool) -> None:
-    from prosafeprune.report.grid import Grid
     from prosafeprune.terminal import print_grid, print_json, print_text
 
     total, agreed = len(judged.verdicts), judged.agreement
@@ -93,8 +96,8 @@ def _print(judged: JudgedFile, as_json: bool) -> None:
         found = {"judge": judged.judge, "total": total, "classes": dict(sorted(judged.counts.items()))}
         print_json(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    rows = [[name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in judged.counts.items()]
-    print_grid(Grid(f"{total} answers judged by {judged.judge}", ["class", "answers", "%"], rows))
+    for grid in judged.grids():
+        print_grid(grid)
     if agreed:
         print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
     if judged.unmeasured_languages:

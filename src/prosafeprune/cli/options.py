@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -29,6 +29,11 @@ COMMON = (
     "benign",
     "pseudo_harmful",
     "samples",
+    "hold_out",
+    "test_pseudo_harmful",
+    "test_harmful",
+    "draft",
+    "test_samples",
     "suite",
     "benchmark",
     "ability",
@@ -86,6 +91,10 @@ PLAN_DEFAULTS = {
 }
 """The same for commands that take a plan or search for one."""
 
+NUMBERS = (int, float, int | None, float | None)
+VALUES = {bool: "", int: "NUMBER", str: "TEXT", Path: "PATH"}
+"""How --help calls the value of an option."""
+
 RecipeFile = Annotated[
     Path | None,
     typer.Option("--recipe", help="YAML file of settings; options override it.", show_default=False),
@@ -103,11 +112,14 @@ RayAddress = Annotated[
         rich_help_panel=EXPERT_PANEL,
     ),
 ]
-OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace the model folder at --output.")]
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the model folder at --output.")]
 DiscardEarlier = Annotated[
-    bool, typer.Option("--overwrite", help="Discard earlier work at --output. By default, resume it.")
+    bool, typer.Option("--overwrite", metavar="", help="Discard earlier work at --output. By default, resume it.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print plan, prompts, sizes and costs; load and write nothing.")
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]
 
 
 def output_option(description: str) -> Any:
@@ -134,7 +146,7 @@ def options_of(
         declared = list(inspect.signature(command).parameters.values())[1:]
         fields = [name for name in settings.model_fields if name not in without]
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [one.replace(kind=keyword, annotation=hints[one.name]) for one in declared]
+        parameters = [one.replace(kind=keyword, annotation=_named(hints[one.name])) for one in declared]
         for name in fields:
             annotation = _annotation(settings, name, (defaults or {}).get(name))
             parameters.append(inspect.Parameter(name, keyword, default=None, annotation=annotation))
@@ -151,6 +163,15 @@ def options_of(
         return called
 
     return decorate
+
+
+def _named(annotation: Any) -> Any:
+    """Return the annotation of a command's own option with a readable name for its value in --help; a flag has none."""
+    kinds = [one for one in (get_args(get_args(annotation)[0]) or get_args(annotation)[:1]) if one is not type(None)]
+    option = annotation.__metadata__[0]
+    if isinstance(option, typer.models.OptionInfo) and option.metavar is None and kinds[0] in VALUES:
+        option.metavar = VALUES[kinds[0]]
+    return annotation
 
 
 def _rank(parameter: inspect.Parameter) -> tuple[int, int]:
@@ -175,7 +196,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         *names,
         help=description,
         show_default=False,
-        metavar=None if kind is bool else "NUMBER" if field.annotation in (int, float) else "TEXT",
+        metavar="" if kind is bool else "NUMBER" if field.annotation in NUMBERS else "TEXT",
         rich_help_panel=_panel(settings, name),
     )
     return Annotated[kind | None, option]

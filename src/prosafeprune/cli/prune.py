@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from prosafeprune.cli.failures import shown_command
 from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
+    DryRun,
     OverwriteModel,
     RayAddress,
     RecipeFile,
@@ -24,25 +27,31 @@ from prosafeprune.requests.recipe import Recipe, make_recipe
 @options_of(Recipe, defaults=PLAN_DEFAULTS)
 def prune(
     settings: dict[str, Any],
-    output: Annotated[Path | None, output_option("Folder to write. Without it, the model is only measured.")] = None,
+    output: Annotated[Path | None, output_option("Folder to write. Without it, nothing is written.")] = None,
     search: Annotated[
         Path | None,
-        typer.Option("--search", help="Folder of a search to resume. Default: OUTPUT-search.", show_default=False),
+        typer.Option(
+            "--search", help="Folder of a search to use or resume. Default: found in the cache.", show_default=False
+        ),
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option("--choose", help="Number of the point of the search at --search to make.", show_default=False),
+        typer.Option("--choose", help="Number of the point of the search to make.", show_default=False),
     ] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Prune a model so that it answers harmless but risky-sounding requests, and measure what changed.
 
     Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
     """
     asked = make_recipe(recipe, **settings)
+    if dry_run:
+        show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
+        return
     run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
 
 
@@ -57,8 +66,12 @@ def run(
     ray: str | None = None,
 ) -> None:
     """Prune and print the result."""
+    from prosafeprune.setup.early_checks import check_early
+
+    check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.safety_gate import require_safe
+    from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.prune_grids import examples_grid, prune_grid
     from prosafeprune.report.search_grid import search_grid
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
@@ -73,7 +86,9 @@ def run(
         return
     with TerminalReporter() as reporter:
         if output is None:
-            reporter.note("No --output: the pruned model is measured and not saved.")
+            reporter.note("No --output: the pruned model is measured, and nothing is written.")
+        if asked.is_draft:
+            reporter.note(f"{DRAFT}: at most {asked.test_samples} of each set.")
         result = run_prune(
             asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
         )
@@ -84,10 +99,49 @@ def run(
                 print_grid(search_grid(result.search))
             print_grid(prune_grid(result.record))
             print_grid(examples_grid(result.before, result.after))
+        if asked.is_draft:
+            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
+            return
         require_safe(result)
-        if result.output is not None:
+        if result.output is None:
+            reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
+        else:
             loads = "any LoRA adapter" if asked.format == "adapter" else "any model"
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+
+
+def _follow_up() -> str:
+    """Return the command that writes the model that this one measured."""
+    kept: list[str] = []
+    given = iter(sys.argv[1:])
+    for argument in given:
+        if argument == "--test-samples":
+            next(given, None)
+        elif argument not in ("--draft", "--json") and not argument.startswith("--test-samples="):
+            kept.append(argument)
+    return shown_command([*kept, "-o", "pruned"])
+
+
+def show_dry_run(
+    asked: Recipe,
+    output: Path | None,
+    *,
+    overwrite: bool = False,
+    search: Path | None = None,
+    choose: int | None = None,
+    search_only: bool = False,
+) -> None:
+    """Print what would be done, with its costs."""
+    from prosafeprune.setup.early_checks import check_early
+
+    check_early(asked, output, overwrite=overwrite, search=search, choose=choose)
+    from prosafeprune.jobs.outlook import dry_run, planned
+    from prosafeprune.terminal import TerminalReporter, print_grid
+
+    with TerminalReporter() as reporter:
+        job, plan = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
+        for grid in dry_run(job, plan, search_only=search_only):
+            print_grid(grid)
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from prosafeprune.cli.options import SEARCH_DEFAULTS, AsJson, RayAddress, RecipeFile, options_of, output_option
-from prosafeprune.requests.recipe import make_request
+from prosafeprune.cli.failures import shown_command
+from prosafeprune.cli.options import SEARCH_DEFAULTS, AsJson, DryRun, RayAddress, RecipeFile, options_of, output_option
+from prosafeprune.cli.prune import show_dry_run
+from prosafeprune.requests.recipe import make_request, recipe_of
 from prosafeprune.requests.search import SearchRequest
+
+OF_THE_SEARCH = ("-o", "--output", "--ray")
+"""Options that mean something else in ``prune``, or nothing."""
 
 
 @options_of(SearchRequest, defaults=SEARCH_DEFAULTS)
 def search(
     settings: dict[str, Any],
-    output: Annotated[Path | None, output_option("Folder of the search. Default: search-NAME.")] = None,
+    output: Annotated[Path | None, output_option("Folder of the search. Default: in the cache.")] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Search for the layers and strengths that raise compliance most without losing safety; write no model.
 
     Every trial is saved. Run the same command again to resume, or with a larger --budget to search longer.
     """
-    run(make_request(SearchRequest, recipe, settings), output, as_json=as_json, ray=ray)
+    asked = make_request(SearchRequest, recipe, settings)
+    if dry_run:
+        show_dry_run(recipe_of(asked), None, search=output, search_only=True)
+        return
+    run(asked, output, as_json=as_json, ray=ray)
 
 
 def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
     """Search and print the plans to choose from."""
+    from prosafeprune.setup.early_checks import check_early
+
+    check_early(recipe_of(asked))  # before torch is imported
     from prosafeprune.jobs.plan import run_search
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.report.search_grid import search_grid
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     with TerminalReporter() as reporter:
-        record, folder = run_search(asked, output, reporter, ray)
+        found = run_search(asked, output, reporter, ray)
+        record, folder = found.record, found.output
         if as_json:
             print_json(record.model_dump_json(indent=2))
         else:
@@ -41,6 +57,19 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
         reporter.note(f"Report: {folder / REPORT_FILE}. Figures and numbers are in the same folder.")
         if record.chosen is None:
             reporter.warning("No measured plan complies more than the base model and keeps the safety floor.")
-        reporter.note(
-            f"To make a point of this search: prosafeprune prune {asked.model} -o OUTPUT --search {folder} --choose N"
-        )
+        reporter.note(f"To write one of these models: {_follow_up(sys.argv[2:], output)} --choose N")
+
+
+def _follow_up(arguments: Sequence[str], folder: Path | None) -> str:
+    """Return the command that makes a model of this search: the same settings, without what is the search's own."""
+    kept: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        name, equals, _ = argument.partition("=")
+        if name in OF_THE_SEARCH:
+            if not equals:
+                next(given, None)
+        elif argument != "--json":
+            kept.append(argument)
+    where = ["--search", str(folder)] if folder is not None else []
+    return shown_command(["prune", *kept, "-o", "pruned", *where])

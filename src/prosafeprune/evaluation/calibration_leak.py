@@ -21,5 +21,5 @@ def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence
         InputError: naming the offending prompts.
     """
     for name, prompts in calibration.items():
-        if str(prompts.get("source", "")).startswith("bundled"):
+        if "bundled calibration" in str(prompts.get("source", "")):
             require_disjoint([bundled_prompts(name, "calibration")], [one.prompts for one in sets])

@@ -11,7 +11,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
@@ -73,14 +73,14 @@ def collect_answers(
         return
     generator = make_generator()
     live = LiveScores(sets)
-    with reporter.stage(title, len(waiting), live.__str__) as advance:
+    with reporter.stage(title, len(waiting), live.__str__) as advance, partial_answers(advance) as progress:
         for repeat in range(repeats):
             prompts = [prompt for other, prompt in waiting if other == repeat]
             drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
             for index, answer in generator.answer(prompts, drawing) if prompts else ():
                 store_answer(answers, repeat, prompts[index], answer)
                 live.add(prompts[index], answer.text)
-                advance(1)
+                progress.finish()
 
 
 def store_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:

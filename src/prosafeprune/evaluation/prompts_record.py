@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
+from prosafeprune.text import without_folder
 
 
 class PromptsRecord(BaseModel):
@@ -19,7 +20,8 @@ class PromptsRecord(BaseModel):
 
 def prompts_record(prompts: PromptSet) -> PromptsRecord:
     """Describe a prompt set for a record."""
-    return PromptsRecord(source=prompts.source, count=len(prompts), sha256=prompts.sha256)
+    source = " + ".join(map(without_folder, prompts.source.split(" + ")))  # records are shared; folders are private
+    return PromptsRecord(source=source, count=len(prompts), sha256=prompts.sha256)
 
 
 def calibration_record(calibration: Mapping[PromptClass, PromptSet]) -> dict[str, PromptsRecord]:

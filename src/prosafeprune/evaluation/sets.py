@@ -18,6 +18,8 @@ BUNDLED = {
     "bundled-benign": PromptClass.BENIGN,
 }
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
+"""Benchmarks of two classes, each measured as a set."""
 FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 
@@ -53,10 +55,13 @@ class SetChoice:
 
     @classmethod
     def of(cls, options: BenchmarkOptions, seed: int) -> Self:
-        """Return the choice that a request's benchmark options make, without files of the user's own."""
+        """Return the choice that a request's benchmark options make."""
         return cls(
             suite=options.suite,
             benchmarks=options.benchmark,
+            pseudo_harmful=options.test_pseudo_harmful,
+            harmful=options.test_harmful,
+            prompt_field=options.prompt_field,
             data_dir=options.data_dir,
             samples=options.benchmark_samples,
             seed=seed,
@@ -74,7 +79,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
     elif choice.suite == "bundled" or not (choice.benchmarks or choice.pseudo_harmful or choice.harmful):
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
-    chosen += [_named(text, choice) for text in choice.benchmarks]
+    chosen += [_named(text, choice) for given in choice.benchmarks for text in _halves(given)]
     for prompt_class, source in (
         (PromptClass.PSEUDO_HARMFUL, choice.pseudo_harmful),
         (PromptClass.HARMFUL, choice.harmful),
@@ -90,12 +95,18 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     return chosen
 
 
+def _halves(text: str) -> list[str]:
+    """Return the benchmarks of a name: of ``xstest``, or ``xstest=FILE``, both halves."""
+    name, equals, file = text.partition("=")
+    return [f"{half}{equals}{file}" for half in HALVES.get(name, (name,))]
+
+
 def _named(text: str, choice: SetChoice) -> EvaluationSet:
     name, _, file = text.partition("=")
     if name in BUNDLED:
         return _bundled(name, choice)
     if name not in BY_NAME:
-        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *BUNDLED])}.")
+        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *HALVES, *BUNDLED])}.")
     return _public(BY_NAME[name], file or None, choice, None)
 
 

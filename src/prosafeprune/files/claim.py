@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from prosafeprune.errors import InputError
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Keep other runs from writing ``path`` inside the context. Its parent folder is made if need be.
+    """Keep other runs from writing ``path`` inside the context.
+
+    Its parent folders are made if need be, and removed again if nothing was written into them.
 
     A killed run leaves its lock file, but not the lock.
 
@@ -21,18 +23,31 @@ def claimed(path: Path) -> Iterator[None]:
         InputError: another run is writing there, or the parent folder cannot be written to.
     """
     lock = path.parent / f".{path.name}.lock"
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock(lock)
-    except BlockingIOError as error:
-        raise InputError(f"{path}: another run is writing there. Wait for it, or choose another folder.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
-    try:
-        yield
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _lock(lock)
+        except BlockingIOError as error:
+            raise InputError(f"{path}: another run is writing there. Wait for it, or choose another folder.") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # still locked: see _lock
+            os.close(descriptor)
     finally:
-        lock.unlink(missing_ok=True)  # still locked: see _lock
-        os.close(descriptor)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of the folders, innermost first, that are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _lock(lock: Path) -> int:

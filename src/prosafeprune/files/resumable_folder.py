@@ -18,10 +18,12 @@ MADE_BY = "made_by.json"
 WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
     *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
-    *("screened.json", "journal.jsonl", "journal.jsonl.lock*", "answers.jsonl", "verdicts-*.jsonl"),
+    *("screened.json", "finished.json", "journal.jsonl", "journal.jsonl.lock*", "answers.jsonl", "verdicts-*.jsonl"),
     *("ability-*.jsonl", "fitted.safetensors", "report.html", "before.npz", "after.npz", ".*.partial", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""
+NOTHING_DONE = (MADE_BY, "sessions.json")
+"""Files of a run that failed before it had anything to keep."""
 DRAWN = ("*.csv", "*.svg", "*.png")
 """Names of tables and figures, next to the results that they show."""
 DRAWN_FROM = ("findings.json", "search.json")
@@ -88,6 +90,8 @@ class ResumableFolder:
 def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it inside the context.
 
+    A folder that a failing run made and kept nothing in is removed.
+
     Raises:
         InputError: it cannot be made, was not written by a run, or another run is writing there; or ``overwrite``
             would remove a file that no run wrote.
@@ -99,10 +103,16 @@ def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
             if overwrite and path.exists():
                 _require_removable(path)
                 remove_folder(path)
+            is_new = not path.exists()
             path.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written to ({error.strerror}). Choose another folder.") from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if is_new and {file.name for file in path.iterdir()} <= set(NOTHING_DONE):
+                remove_folder(path)
+            raise
 
 
 def _require_ours(path: Path) -> None:

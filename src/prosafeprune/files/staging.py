@@ -31,14 +31,13 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
         InputError: one of these is not so.
     """
     require_outside(output, source.resolve(), "base model's")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: its parent folder cannot be made ({error.strerror}).") from error
     _check_free(output, overwrite)
-    if not os.access(output.parent, os.W_OK):
+    parent = next(folder for folder in output.parents if os.path.lexists(folder))  # the others are made on writing
+    if not parent.is_dir():
+        raise InputError(f"{output}: its parent folder cannot be made ({parent} is a file). Choose another --output.")
+    if not os.access(parent, os.W_OK):
         raise InputError(f"{output}: its parent folder cannot be written to. Choose another --output.")
-    free = shutil.disk_usage(output.parent).free
+    free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise InputError(
             f"{output}: needs {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "

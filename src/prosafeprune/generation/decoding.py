@@ -12,6 +12,7 @@ from prosafeprune.generation.prefill import BeforePass, PrefilledBatch, forward_
 from prosafeprune.model.batches import PaddedBatch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.progress import report_tokens
 
 
 class TokenChoice:
@@ -119,6 +120,7 @@ def decode(
             chosen = chosen[kept]
         for row, token in zip(rows, chosen.tolist(), strict=True):
             answers[row].append(token)
+        report_tokens(len(rows), count / max_new_tokens)
         if count < max_new_tokens:
             decoder.append(chosen)
     yield from ((row, answers[row], False) for row in rows)

@@ -64,7 +64,7 @@ def run_analyze(
         FailedAnalysesError: some analyses failed; the others are finished and in the record and on the page.
     """
     reporter = reporter or SilentReporter()
-    prompts = read_analysis_prompts(request)
+    prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
     _check_judge(request, [entry for entry, _ in selected], reporter)
     models: dict[Role, LocalModel] = {"before": LocalModel(request.model, request, reporter)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,24 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
-from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.card import write_card
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
-from prosafeprune.report.record import Record, library_versions
+from prosafeprune.report.prune_grids import prune_grid
+from prosafeprune.report.record import Record, library_versions, shareable
+from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
-from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, test_prompts
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder
+from prosafeprune.setup.prompt_sets import test_prompts
 
 
-@dataclass(frozen=True)
-class ApplyResult:
+@dataclass(frozen=True, repr=False)
+class ApplyResult(ResultView):
     """A checkpoint made from an adapter."""
 
     record: Record
@@ -44,6 +49,19 @@ class ApplyResult:
     """The folder written, or None when too much safety was lost."""
     measured: PruneResult | None
     """What was measured at another strength; None at the adapter's own, whose record has the figures."""
+
+    def summary(self) -> str:
+        """Return C.R. and S.S. before and after, and the folder written."""
+        where = f"in {self.output}" if self.output is not None else "not written"
+        return f"{change_in_words(self.record.source, self.record.result)}, {where}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the rates before and after."""
+        return [prune_grid(self.record)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set, before and after."""
+        return change_rows(self.record.source, self.record.result, self.record.changes)
 
 
 def run_apply(
@@ -85,7 +103,9 @@ def run_apply(
             return ApplyResult(saved.record, saved.output, saved)
         anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=request.trust_remote_code))
         edits = _edited_tensors(own, plan, anatomy, folder)
-        record = own.record.model_copy(update={"recipe": _own_recipe(own.record, request), "adapter_sha256": None})
+        record = own.record.model_copy(
+            update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
+        )
         with (
             model_output(output, record, overwrite=overwrite) as staging,
             reporter.stage("Writing", len(edits)) as advance,
@@ -145,7 +165,7 @@ def _measure(
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
-    found = measure_edits(edits, loaded, judge, tests, request, reporter)
+    found = measure_edits(edits, loaded, judge, tests, request, model_hash(source.path), reporter)
     lineage = read_lineage(source.path)
     ancestor = first_ancestor(source.path, lineage, judge.name, request.max_new_tokens)
     measured: dict[str, Any] = {
@@ -154,7 +174,7 @@ def _measure(
         "judge": judge.name,
         "evaluation": {one.name: prompts_record(one.prompts) for one in tests[0]},
         "plan": plan,
-        "recipe": recipe,
+        "recipe": shareable(recipe),
         "adapter_sha256": None,
         "run": _run_record(own.record, loaded, found.batch_sizes),
     }

@@ -30,11 +30,13 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.comparison_grids import comparison_markdown
+from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
+from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan
@@ -43,13 +45,26 @@ RESULT = "comparison.json"
 TABLE = "comparison.md"
 
 
-@dataclass(frozen=True)
-class CompareResult:
+@dataclass(frozen=True, repr=False)
+class CompareResult(ResultView):
     """What was measured of each method, and the folder it is in."""
 
     record: ComparisonRecord
     measurements: dict[str, Measurement]
     output: Path
+
+    def summary(self) -> str:
+        """Return C.R. and S.S. of each method, and the folder."""
+        methods = "; ".join(f"{one.name} {rates_in_words(one.scores)}" for one in self.record.methods)
+        return f"{methods}; in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the tables of the comparison."""
+        return comparison_grids(self.record)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each method and set."""
+        return [{"method": one.name, **row} for one in self.record.methods for row in rate_rows(one.scores)]
 
 
 def run_compare(
@@ -73,7 +88,7 @@ def run_compare(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    prompts = read_prompts_of(request)
+    prompts = read_prompts_of(request, reporter)
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)

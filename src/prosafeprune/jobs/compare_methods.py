@@ -10,18 +10,20 @@ from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
-from prosafeprune.jobs.plan import plan_of_point, read_search
-from prosafeprune.jobs.search import search
+from prosafeprune.jobs.plan import default_search_folder
+from prosafeprune.jobs.search import finished_search, search
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.search.record import RECORD
+from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedJob, inspect_anatomy
-from prosafeprune.setup.prepare import given_plan, prepare_job
+from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 
 DEFAULT, OURS = "default", "prosafeprune"
 PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
@@ -70,13 +72,14 @@ def found_plan(
     request: CompareRequest,
     model: LocalModel,
     judge: Judge,
-    default_folder: Path,
+    own_folder: Path,
     reporter: Reporter,
     cluster: Cluster | None = None,
 ) -> Plan:
-    """Return the plan of the search that a request names or, if it names none, of the search in ``default_folder``.
+    """Return the plan of the search that a request names or, if it names none, of the one in the cache.
 
-    That search is run or resumed unless it is finished; on the cluster, if there is one.
+    That search is run or resumed unless it is finished; on the cluster, if there is one. A comparison by version 0.1
+    has its search in ``own_folder``.
 
     Raises:
         InputError: no such search, one of another model, or no such point.
@@ -85,13 +88,13 @@ def found_plan(
     tokens = min(request.max_new_tokens, SEARCHED_TOKENS)
     recipe = recipe_of(request).model_copy(update={"max_new_tokens": tokens})
     job = prepare_job(recipe, None, False, reporter, cluster)
-    folder = request.search or default_folder
-    if request.search is not None or (folder / RECORD).exists():
-        record = read_search(folder, job)
+    folder = request.search or (own_folder if (own_folder / RECORD).exists() else None)
+    if folder is not None:
+        record = read_search(folder)
+        require_search_of(record, model_hash(job.source.path), folder)
     else:
-        loaded = model.loaded
-        anatomy = inspect_anatomy(loaded.model, reporter)
-        record = search(LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge), folder).record
+        folder = default_search_folder(job, judge.name)
+        record = finished_search(job, judge.name, folder) or _searched(job, model, judge, folder)
     point = record.chosen if request.choose is None else request.choose
     if point is None:
         raise NoPlanError(
@@ -99,3 +102,9 @@ def found_plan(
             "Choose one of its points with --choose, or give --layers."
         )
     return plan_of_point(record, point, folder)
+
+
+def _searched(job: Job, model: LocalModel, judge: Judge, folder: Path) -> SearchRecord:
+    loaded = model.loaded
+    anatomy = inspect_anatomy(loaded.model, job.reporter)
+    return search(LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge), folder).record

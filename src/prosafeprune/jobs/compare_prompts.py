@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.prompts import PromptClass, bundled_prompts, require_splits_disjoint
+from prosafeprune.progress import Reporter
+from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.setup.prepare import PromptSets, calibration_prompts
+from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,15 @@ class ComparisonPrompts:
     validation: PromptSets
 
 
-def read_prompts_of(request: CompareRequest) -> ComparisonPrompts:
+def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPrompts:
     """Return all prompts of a comparison.
 
     Raises:
         InputError: a set cannot be read, or two splits share a prompt.
     """
-    found = ComparisonPrompts(
-        choose_sets(SetChoice.of(request, request.seed)),
-        calibration_prompts(request, request.rank, request.seed),
-        {one: bundled_prompts(one, "validation") for one in PromptClass},
-    )
-    tested = [one.prompts for one in found.measured]
-    require_splits_disjoint(list(found.calibration.values()), list(found.validation.values()), tested)
-    return found
+    given = read_calibration(request, request.rank, request.seed)
+    measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
+    validation: PromptSets = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    tested = [one.prompts for one in measured]
+    calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
+    return ComparisonPrompts(measured, calibration, validation)

@@ -20,7 +20,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.requests.compare import CompareRequest
-from prosafeprune.setup.prepare import PromptSets
+from prosafeprune.setup.prompt_sets import PromptSets
 
 WARM_UP = 2
 """Tokens of a discarded answer: the first one is slower, and answers are timed."""

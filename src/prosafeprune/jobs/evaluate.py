@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,36 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.report.evaluation_page import evaluation_page
+from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.rate_grids import ability_grid
 from prosafeprune.report.record import library_versions
+from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.evaluate import EvaluateRequest
-from prosafeprune.setup.prepare import BENIGN_PROMPTS
+from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(ResultView):
     """What was measured, and the folder it is in."""
 
     record: EvaluationRecord
     measurement: Measurement
     output: Path
+
+    def summary(self) -> str:
+        """Return C.R. and S.S., and the folder."""
+        return f"{rates_in_words(self.record.scores)}, in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the rates on each set, and general ability where it was measured."""
+        return [evaluation_grid(self.record), *([ability_grid(self.record.ability)] if self.record.ability else [])]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set."""
+        return rate_rows(self.record.scores)
 
 
 def run_evaluate(
@@ -70,7 +85,7 @@ def run_evaluate(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     reporter = reporter or SilentReporter()
-    sets = choose_sets(_choice(request))
+    sets = choose_sets(SetChoice.of(request, request.seed))
     questions = [
         question
         for name in request.ability
@@ -201,15 +216,6 @@ def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: R
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
             return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
-
-
-def _choice(request: EvaluateRequest) -> SetChoice:
-    return replace(
-        SetChoice.of(request, request.seed),
-        pseudo_harmful=request.pseudo_harmful,
-        harmful=request.harmful,
-        prompt_field=request.prompt_field,
-    )
 
 
 class _CalibratedOn(BaseModel):

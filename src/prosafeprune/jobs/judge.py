@@ -10,29 +10,49 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
-from prosafeprune.judge.answers_file import check_verdicts_file, read_answers, write_verdicts
+from prosafeprune.judge.answers_file import OURS, AnswerFields, check_verdicts_file, read_answers, write_verdicts
 from prosafeprune.judge.builtin import UNSUPPORTED_LANGUAGE
 from prosafeprune.judge.judging import judge_in_chunks
 from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.judges_page import judges_page
 from prosafeprune.report.page import write_page
+from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
 
 
-@dataclass(frozen=True)
-class JudgedFile:
+@dataclass(frozen=True, repr=False)
+class JudgedFile(ResultView):
     """A file's answers with the verdicts of one judge."""
 
     judge: str
-    rows: Sequence[Mapping[str, Any]]
+    rows_read: Sequence[Mapping[str, Any]]
+    """The rows of the file."""
     exchanges: Sequence[Exchange]
     verdicts: Sequence[Verdict]
     agreement: Agreement | None
     """With the labels, where there are any."""
+
+    def summary(self) -> str:
+        """Return how many answers are of each class, and the judge."""
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts.items())
+        return f"{len(self.verdicts)} answers judged by {self.judge}: {counts}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the answers of each class."""
+        total = len(self.verdicts)
+        rows = [
+            [name.replace("_", " "), str(count), f"{100 * count / total:.1f}"] for name, count in self.counts.items()
+        ]
+        return [Grid(f"{total} answers judged by {self.judge}", ["class", "answers", "%"], rows)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each row of the file with its verdict."""
+        return [{**row, **verdict.as_row()} for row, verdict in zip(self.rows_read, self.verdicts, strict=True)]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -52,14 +72,22 @@ class JudgedFile:
 
 
 def judge_file(
-    answers: Path, settings: JudgeOptions, labels: str | None, output: Path | None, overwrite: bool, reporter: Reporter
+    answers: Path,
+    settings: JudgeOptions,
+    labels: str | None,
+    output: Path | None,
+    overwrite: bool,
+    reporter: Reporter,
+    names: AnswerFields = OURS,
 ) -> JudgedFile:
     """Judge a file's answers, compare with the labels in field ``labels``, and write rows with verdicts to ``output``.
+
+    ``names`` are the fields of prompts and completions in the file.
 
     Raises:
         InputError: the file, a label or the output cannot be used, or the judge fails.
     """
-    exchanges, rows = read_answers(answers, *([labels] if labels else []))
+    exchanges, rows = read_answers(answers, *([labels] if labels else []), names=names)
     given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
@@ -70,27 +98,34 @@ def judge_file(
 
 
 def compare_on_file(
-    answers: Path, settings: JudgeOptions, names: str, output: Path | None, overwrite: bool, reporter: Reporter
+    answers: Path,
+    settings: JudgeOptions,
+    judges: str,
+    output: Path | None,
+    overwrite: bool,
+    reporter: Reporter,
+    names: AnswerFields = OURS,
 ) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
     Args:
         answers: the file.
         settings: of both judges; an endpoint or a model goes to the one that can use it.
-        names: two judges, separated by a comma; ``NAME=MODEL`` gives one a model of its own.
+        judges: two of them, separated by a comma; ``NAME=MODEL`` gives one a model of its own.
         output: an .html file to write.
         overwrite: replace it.
         reporter: receives progress.
+        names: of the fields of prompts and completions in the file.
 
     Raises:
         InputError: the file, the judges or the output cannot be used, or a judge fails.
     """
-    asked = [part.strip() for part in names.split(",")]
+    asked = [part.strip() for part in judges.split(",")]
     if len(asked) != 2 or not all(asked):
-        raise InputError(f"--compare-judges {names}: name two judges, such as builtin,wildguard.")
+        raise InputError(f"--compare-judges {judges}: name two judges, such as builtin,wildguard.")
     if output is not None:
         check_verdicts_file(output, overwrite)
-    exchanges, rows = read_answers(answers)
+    exchanges, rows = read_answers(answers, names=names)
     both = [_settings_of(one, settings) for one in asked]
     first, second = (
         JudgedFile(name, rows, exchanges, verdicts, None)
@@ -103,7 +138,9 @@ def compare_on_file(
     return compared, first, second
 
 
-def write_label_sheet(answers: Path, count: int, output: Path, overwrite: bool, seed: int) -> tuple[Path, Path]:
+def write_label_sheet(
+    answers: Path, count: int, output: Path, overwrite: bool, seed: int, names: AnswerFields = OURS
+) -> tuple[Path, Path]:
     """Write a sheet of ``count`` answers to label by hand; return the CSV file and the page.
 
     Raises:
@@ -113,7 +150,7 @@ def write_label_sheet(answers: Path, count: int, output: Path, overwrite: bool, 
         raise InputError("--sample: give a number of at least 1.")
     for ending in (".csv", ".html"):
         check_verdicts_file(output.with_suffix(ending), overwrite)
-    _, rows = read_answers(answers)
+    _, rows = read_answers(answers, names=names)
     return write_sheet(output, sample_rows(rows, count, seed))
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
-from prosafeprune.evaluation.measure import Measurement, measure
+from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
+from prosafeprune.jobs.kept_answers import measure_once
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.loading import LoadedModel, dtype_name
+from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.report.record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 
@@ -54,9 +58,12 @@ def measure_edits(
     judge: Judge,
     tests: tuple[Sequence[EvaluationSet], PromptSet],
     request: Recipe | ApplyRequest,
+    base_sha256: str,
     reporter: Reporter,
 ) -> BeforeAfter:
     """Measure the base model in memory, apply the edits to it, and measure it again.
+
+    Answers are kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing.
 
     Args:
         edits: applied to the model, and not undone.
@@ -64,6 +71,7 @@ def measure_edits(
         judge: judges the answers to the evaluation sets.
         tests: evaluation sets, and benign prompts for the divergence.
         request: batch size and length of the answers.
+        base_sha256: hash of the base model.
         reporter: receives progress.
 
     Raises:
@@ -72,14 +80,31 @@ def measure_edits(
     sets, benign_prompts = tests
     generator = local_generator(loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
-    before = measure(generator, sets, judge, decoding, reporter, "Answers of the base model")
+    base = _answers_depend_on(loaded, request, base_sha256)
+    before = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
     with reporter.stage("Benign answers of the base model", len(benign_prompts)) as advance:
         benign = record_base_answers(
             loaded, benign_prompts.texts, BatchSize(request.batch_size, loaded.device), advance
         )
     with reporter.stage("Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
-    after = measure(generator, sets, judge, decoding, reporter, "Answers of the pruned model")
+    pruned = {**base, "edits": edits.sha256}
+    after = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
-    return BeforeAfter(before, after, divergence, tuple(generator.describe()["batch_sizes"]))
+    batch_sizes = (*before.batch_sizes, *after.batch_sizes)
+    return BeforeAfter(before.measurement, after.measurement, divergence, batch_sizes)
+
+
+def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
+    """Return what a model's answers depend on besides prompts and decoding."""
+    return {
+        "model": sha256,
+        "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
+        "system": getattr(loaded.tokenizer, "prosafeprune_system_prompt", None),
+        "device": loaded.device_name,
+        "dtype": dtype_name(loaded.run_dtype),
+        "batch_size": request.batch_size,
+        "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
+        "versions": library_versions(),
+    }

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import require_outside
-from prosafeprune.files.text_file import read_text_file
-from prosafeprune.jobs.search import search
+from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
+from prosafeprune.report.result_view import ResultView
+from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.search.record import RECORD, SearchRecord
-from prosafeprune.setup.load import LoadedJob, load_job, require_editable
+from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
+from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
-from prosafeprune.text import slug
+from prosafeprune.text import short_name, slug
+
+SEARCHES = "searches"
+"""Folder in the cache."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +54,37 @@ class CalibratedPlan:
         return count_experts(planned, [edit.submodule for edit in self.edits])
 
 
-def known_plan(job: Job, search_folder: Path, choose: int | None) -> tuple[Plan | None, SearchRecord | None]:
-    """Return the plan that the recipe gives, or point number ``choose`` of a finished search with its record.
+def known_plan(
+    job: Job, judge: str, search_folder: Path, choose: int | None
+) -> tuple[Plan | None, SearchRecord | None]:
+    """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
 
     Both are None when a plan must be searched for.
 
+    Args:
+        job: the job.
+        judge: the name of its judge.
+        search_folder: folder of the search.
+        choose: number of the point of that search, however long it took; None: the one it selected.
+
     Raises:
-        InputError: there is no such search or point.
+        InputError: there is no such search or point, or the layers are given as well.
+        NoPlanError: the search is finished and selected none.
     """
-    if choose is None:
-        return given_plan(job.recipe), None
-    record = read_search(search_folder, job)
-    return plan_of_point(record, choose, search_folder), record
+    given = given_plan(job.recipe)
+    if choose is not None:
+        if given is not None:
+            raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+        record = read_search(search_folder)
+        require_search_of(record, model_hash(job.source.path), search_folder)
+        return plan_of_point(record, choose, search_folder), record
+    if given is not None:
+        return given, None
+    finished = finished_search(job, judge, search_folder)
+    if finished is None:
+        return None, None
+    job.reporter.note(f"This search is finished already: its plan is used, and its report is {_report(search_folder)}.")
+    return _selected(finished, search_folder), finished
 
 
 def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
@@ -66,22 +95,56 @@ def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
         NoPlanError: no plan found keeps the safety floor and complies more than the base model.
     """
     require_editable(job.anatomy)
+    job.reporter.note(f"The search is kept in {folder}.")
     found = search(job, folder)
-    if found.plan is None:
+    plan = _selected(found.record, folder)
+    return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits_of(plan), found.record)
+
+
+def _selected(record: SearchRecord, folder: Path) -> Plan:
+    point = record.point(record.chosen) if record.chosen is not None else None
+    if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "
-            f"{found.record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See "
-            f"{folder / REPORT_FILE}; give a larger --budget, or allow more with --max-safety-drop."
+            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {_report(folder)}; give a "
+            "larger --budget, or allow more with --max-safety-drop."
         )
-    return CalibratedPlan(found.plan, found.inputs[found.plan.pooling], found.edits_of(found.plan), found.record)
+    return point.plan
 
 
-class SearchResult(NamedTuple):
+def _report(folder: Path) -> Path:
+    return folder / REPORT_FILE
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult(ResultView):
     """A finished search."""
 
     record: SearchRecord
     output: Path
     """Its folder."""
+
+    def summary(self) -> str:
+        """Return the number of plans to choose from, and the selected one."""
+        return f"{len(self.record.points)} plans to choose from, selected: {self.record.chosen}, in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the plans to choose from."""
+        return [search_grid(self.record)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each plan to choose from."""
+        return [
+            {
+                "number": point.number,
+                "selected": point.number == self.record.chosen,
+                "measured": point.measured is not None,
+                "compliance_rate": point.rates[0],
+                "safety_score": point.rates[1],
+                **point.plan.model_dump(mode="json"),
+            }
+            for point in self.record.points
+        ]
 
 
 def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None) -> SearchResult:
@@ -95,42 +158,25 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
-        folder = folder or default_search_folder(job)
-        require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+        if folder is not None:
+            require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+        judge = make_judge_of(job)
+        folder = folder or default_search_folder(job, judge.name)
+        finished = finished_search(job, judge.name, folder)
+        if finished is not None:
+            reporter.note("This search is finished already. A larger --budget resumes it.")
+            return SearchResult(finished, folder)
         checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
-        loaded_job = load_job(job, checkpoint)
+        loaded_job = load_job(job, checkpoint, judge)
         require_editable(loaded_job.anatomy)
         return SearchResult(search(loaded_job, folder).record, folder)
 
 
-def read_search(folder: Path, job: Job) -> SearchRecord:
-    """Return the record of a finished search on the job's model.
+def default_search_folder(job: Job, judge: str) -> Path:
+    """Return the folder in the cache of a job's search: the same for every command that searches for the same.
 
-    Raises:
-        InputError: no such search, or one on another model.
+    ``judge`` is the name of the judge.
     """
-    file = folder / RECORD
-    if not file.exists():
-        raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
-    try:
-        record = SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
-    except ValueError as error:
-        raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
-    if record.made_by.get("model") != model_hash(job.source.path):
-        raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
-    return record
-
-
-def plan_of_point(record: SearchRecord, number: int, folder: Path) -> Plan:
-    """Return the plan of a numbered point of the search in ``folder``. Raises InputError when there is none."""
-    point = record.point(number)
-    if point is None:
-        raise InputError(f"--choose {number}: the search in {folder} has the points 1 to {len(record.points)}.")
-    return point.plan
-
-
-def default_search_folder(job: Job) -> Path:
-    """Return the default folder of a search: next to the output, or in the current folder."""
-    if job.output is not None:
-        return job.output.parent / f"{job.output.name}-search"
-    return Path(f"search-{slug(job.source.name)}")
+    identity = json.dumps(search_identity(job, judge), sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    return cache_folder() / SEARCHES / f"{slug(short_name(job.source.name))}-{digest[:12]}"

@@ -15,6 +15,7 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
+from prosafeprune.jobs.outlook import describe_outlook
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
@@ -23,14 +24,14 @@ from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.answers_file import write_evidence
 from prosafeprune.report.card import write_card
+from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import Record, model_record, run_record
+from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.load import LoadedJob, load_job, require_layers
+from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_layers
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
 
 NOT_SAVED = "-not-saved.html"
@@ -53,7 +54,7 @@ def run_prune(
         recipe: what to do.
         output: folder to write; None only measures.
         overwrite: replace an existing output of an earlier run.
-        search_folder: folder of the search for the plan, resumed if it exists; next to the output by default.
+        search_folder: folder of the search for the plan, resumed if it exists; in the cache by default.
         choose: number of a point of the finished search in ``search_folder``, whose plan is used.
         ray: address of a Ray cluster whose workers evaluate the plans of a search.
         reporter: receives progress.
@@ -72,14 +73,16 @@ def run_prune(
         cluster = stack.enter_context(connected(ray))
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
         lineage = read_lineage(prepared.source.path)
+        judge = make_judge_of(prepared)
+        search_folder = search_folder or default_search_folder(prepared, judge.name)
+        plan, search = known_plan(prepared, judge.name, search_folder, choose)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
-        job = load_job(prepared, folder)
+        job = load_job(prepared, folder, judge)
         ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
-        search_folder = search_folder or default_search_folder(job)
-        plan, search = known_plan(job, search_folder, choose)
+        job.reporter.note(describe_outlook(job, plan))
         if plan is None:
             planned = searched_plan(job, search_folder)
         else:
@@ -87,8 +90,11 @@ def run_prune(
             calibrated = calibrate(job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter)
             planned = CalibratedPlan(plan, *calibrated, search)
         edits = _writable_edits(job, folder, planned)
-        found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, job.reporter)
-        record = _make_record(job, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found)
+        sha256 = model_hash(job.source.path)
+        found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
+        record = _make_record(
+            job, sha256, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found
+        )
         result = PruneResult(
             record, found.before, found.after, None, job.loaded, search=planned.search, ancestor=ancestor
         )
@@ -107,6 +113,7 @@ def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> Wr
 
 def _make_record(
     job: LoadedJob,
+    sha256: str,
     lineage: Lineage,
     planned: CalibratedPlan,
     edits: WritableEdits,
@@ -115,10 +122,10 @@ def _make_record(
 ) -> Record:
     loaded = job.loaded
     return Record(
-        model=model_record(job.source, model_hash(job.source.path), loaded.tokenizer, loaded.stored_dtype),
+        model=model_record(job.source, sha256, loaded.tokenizer, loaded.stored_dtype),
         lineage=lineage.steps,
         plan=planned.plan,
-        recipe=job.recipe,
+        recipe=shareable(job.recipe),
         judge=job.judge.name,
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},

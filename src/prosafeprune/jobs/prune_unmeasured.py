@@ -25,7 +25,7 @@ from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
-from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record
+from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
@@ -128,7 +128,7 @@ class _LayerwisePruning:
             model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
             lineage=read_lineage(job.source.path).steps,
             plan=self.plan,
-            recipe=job.recipe,
+            recipe=shareable(job.recipe),
             calibration=calibration_record(job.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,

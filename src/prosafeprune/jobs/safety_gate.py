@@ -67,6 +67,8 @@ def require_safe_record(record: Record) -> None:
 
     The decision on the counts and the change of S.S. must both keep it: a record may be someone else's.
     """
+    if record.recipe.is_draft:
+        raise SafetyFloorError("A draft is measured on too few prompts to save a model. Measure without --draft.")
     decision = record.decision
     if decision is not None and not decision.may_save:
         raise SafetyFloorError(f"Not saved. {decision.message}")

@@ -13,7 +13,8 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import NoPlanError
-from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
+from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
 from prosafeprune.method.plan import Plan, Pooling
@@ -22,14 +23,19 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
+from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import draw_frontier
 from prosafeprune.search.record import RECORD, SearchRecord, ValidationRates
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.screening import best_layers, layers_to_screen
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
+from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedJob
+from prosafeprune.setup.prepare import Job
 
+FINISHED = "finished.json"
+"""In the folder of a finished search: the effort it was made with."""
 SHOWN = 10
 """Maximum number of estimated plans listed besides the measured ones."""
 
@@ -64,8 +70,29 @@ def search(job: LoadedJob, path: Path) -> FinishedSearch:
     """
     choices = SearchChoices.of(job.recipe)
     with locked_folder(path, overwrite=False), ExitStack() as workers:
-        folder = ResumableFolder(path, _made_by(job, choices))
-        return _Search(job, folder, workers, choices).run()
+        folder = ResumableFolder(path, search_identity(job, job.judge.name))
+        found = _Search(job, folder, workers, choices).run()
+        folder.write(FINISHED, _effort(job.recipe))
+        return found
+
+
+def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
+    """Return the record in ``path`` if it is of this search, finished with the same budget; None otherwise.
+
+    Raises:
+        InputError: a file in the folder is damaged.
+    """
+    if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
+        return None
+    same = [(MADE_BY, search_identity(job, judge)), (FINISHED, _effort(job.recipe))]
+    if any(read_json_object(path / name, "search folder") != expected for name, expected in same):
+        return None
+    return read_search(path)
+
+
+def _effort(recipe: Recipe) -> dict[str, Any]:
+    """Return how long a search with this recipe takes; a longer one resumes a shorter one."""
+    return {"budget": recipe.budget, "confirmations": recipe.confirmations, "seed": recipe.seed}
 
 
 class _Search:
@@ -164,14 +191,15 @@ class _Search:
         )
 
 
-def _made_by(job: LoadedJob, choices: SearchChoices) -> dict[str, Any]:
-    recipe = job.recipe
+def search_identity(job: Job, judge: str) -> dict[str, Any]:
+    """Return what a search depends on, by which its folder is recognised; ``judge`` is the judge's name."""
+    recipe, choices = job.recipe, SearchChoices.of(job.recipe)
     return {
         "model": model_hash(job.source.path),
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
         "validation": {name.value: prompts.sha256 for name, prompts in job.validation.items()},
         "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},
-        "judge": job.judge.name,
+        "judge": judge,
         "max_new_tokens": recipe.max_new_tokens,
         "strategy": recipe.strategy,
         "poolings": [pooling.value for pooling in choices.poolings],

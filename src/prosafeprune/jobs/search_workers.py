@@ -24,7 +24,8 @@ from prosafeprune.search.plan_evaluators import (
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.setup.calibrate import ClassRows
 from prosafeprune.setup.load import load_as_asked
-from prosafeprune.setup.prepare import Job, PromptSets, checkpoint_folder
+from prosafeprune.setup.prepare import Job, checkpoint_folder
+from prosafeprune.setup.prompt_sets import PromptSets
 from prosafeprune.setup.same_model import find_same_model, workers_name
 
 

@@ -8,17 +8,28 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
 
 
-def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[str, Any]]]:
+class AnswerFields(NamedTuple):
+    """The fields, or columns, of an answers file."""
+
+    prompt: str = "prompt"
+    completion: str = "completion"
+
+
+OURS = AnswerFields()
+
+
+def read_answers(path: Path, *required: str, names: AnswerFields = OURS) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
-    CSV rows with an empty required field are skipped: the sheet may be labelled only in part.
+    In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped:
+    the sheet may be labelled only in part.
 
     Raises:
         InputError: no such file, a row that is not such an object, or no row at all.
@@ -29,12 +40,13 @@ def read_answers(path: Path, *required: str) -> tuple[list[Exchange], list[dict[
         raise InputError(f"{path}: no such file. Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
-    fields = ("prompt", "completion", *required)
+    fields = (*names, *required)
     is_table = path.suffix.lower() == ".csv"
     rows = _read_table(text, path, fields) if is_table else _read_lines(text, path, fields)
     if not rows:
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
         raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
+    rows = [{**row, "prompt": row[names.prompt], "completion": row[names.completion]} for row in rows]
     return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
 
 
@@ -50,7 +62,8 @@ def _read_table(text: str, path: Path, fields: tuple[str, ...]) -> list[dict[str
     reader = csv.DictReader(io.StringIO(text))
     missing = [field for field in fields if field not in (reader.fieldnames or ())]
     if missing:
-        raise InputError(f"{path}: no column '{missing[0]}' among: {', '.join(reader.fieldnames or ['none'])}.")
+        columns = ", ".join(reader.fieldnames or ["none"])
+        raise InputError(f"{path}: no column '{missing[0]}' among: {columns}.{_remedy(missing[0], fields)}")
     rows = [{name: unguarded(value or "") for name, value in row.items() if name} for row in reader]
     return [row for row in rows if all(row[field].strip() for field in fields[2:])]
 
@@ -64,10 +77,15 @@ def _read_row(line: str, place: str, fields: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"{place}: not a JSON object.")
     for field in fields:
         if field not in row:
-            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)}.")
-    if not isinstance(row["prompt"], str) or not isinstance(row["completion"], str):
-        raise InputError(f"{place}: prompt and completion must be text.")
+            raise InputError(f"{place}: no field '{field}' among: {', '.join(row)}.{_remedy(field, fields)}")
+    if not all(isinstance(row[field], str) for field in fields[:2]):
+        raise InputError(f"{place}: {' and '.join(fields[:2])} must be text.")
     return row
+
+
+def _remedy(field: str, fields: tuple[str, ...]) -> str:
+    options = ("--prompt-field", "--answer-field")
+    return f" Name it with {options[fields.index(field)]}." if field in fields[:2] else ""
 
 
 def check_verdicts_file(path: Path, overwrite: bool) -> None:

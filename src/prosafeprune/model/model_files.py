@@ -83,6 +83,23 @@ def require_bounded_config(config: dict[str, Any], name: str) -> None:
             raise InputError(f"{name}: its config.json says {key} = {digits}, more than any model has. Fetch it again.")
 
 
+def checkpoint_bytes(folder: Path) -> int:
+    """Return the size of a checkpoint folder, all of whose files can be copied.
+
+    Raises:
+        InputError: a pipe, a device, a dangling link or a link to an enclosing folder is among them.
+    """
+    size = 0
+    for file in folder.rglob("*"):
+        if IGNORED_FOLDERS.intersection(file.relative_to(folder).parts):
+            continue
+        if file.is_file():
+            size += file.stat().st_size
+        elif not file.is_dir() or (file.is_symlink() and folder.resolve().is_relative_to(file.resolve())):
+            raise InputError(f"{file}: is not a file or folder that can be copied. Remove it from the model's folder.")
+    return size
+
+
 def _is_count(key: str) -> bool:
     words = {word.rstrip("s") for word in key.lower().split("_")}
     return not words.isdisjoint(COUNTED) and words.isdisjoint(NOT_COUNTED)

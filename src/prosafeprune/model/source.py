@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
@@ -17,6 +20,9 @@ from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Entries of config.json that hold the number of decoder layers."""
 HASHED_AT_ONCE = 2**24
 BITSANDBYTES = "bitsandbytes"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -58,12 +64,17 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     if path.is_dir():
         check_checkpoint_folder(path, model, edited=edited)
         return ModelSource(model, path)
-    if not is_hub_id(model):
-        raise InputError(f"{model}: no such folder or file. Check the path.")
+    require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
     check_checkpoint_folder(folder, model, edited=edited)
     commit = folder.name if folder.parent.name == "snapshots" else revision
     return ModelSource(model, folder, revision=commit, is_hub=True)
+
+
+def require_local_or_hub(model: str) -> None:
+    """Raise InputError when there is no such folder or file, and the name cannot be that of a hub model."""
+    if not Path(model).expanduser().exists() and not is_hub_id(model):
+        raise InputError(f"{model}: no such folder or file. Check the path.")
 
 
 def is_hub_id(model: str) -> bool:
@@ -75,10 +86,12 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
     """Return the folder of a hub model or adapter, downloading missing files. Raises InputError when that fails."""
     from huggingface_hub import snapshot_download
 
+    # Without a network, the client would retry for half a minute before it looks into its cache.
+    offline: dict[str, Any] = {} if hub_is_reachable() else {"local_files_only": True}
     try:
         return Path(
             snapshot_download(
-                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"]
+                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["consolidated*", "*/*"], **offline
             )
         )
     except Exception as error:
@@ -87,6 +100,45 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
             "name; for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and "
             "give the folder."
         ) from error
+
+
+def hub_is_reachable() -> bool:
+    """Return whether the hub's name can be resolved, or a proxy is set that may resolve it."""
+    from huggingface_hub import constants
+
+    if any(os.environ.get(name) for name in PROXIES):
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
+    """Return a model's config.json, without downloading the weights of a hub model.
+
+    None where it cannot be read this way, as for a GGUF; :func:`find_source` says what is wrong with a model.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists() or not is_hub_id(model):
+        return read_config(folder, model) if (folder / "config.json").is_file() else None
+    if not hub_is_reachable():
+        return None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return read_config(Path(hf_hub_download(model, "config.json", revision=revision)).parent, model)
+    except Exception:  # noqa: BLE001  network, access, no such model
+        return None
+
+
+def layer_count(config: Mapping[str, Any]) -> int | None:
+    """Return the number of decoder layers that a config.json names, or None when it has no such entry."""
+    nested = config.get("text_config")
+    known = {**config, **(nested if isinstance(nested, dict) else {})}
+    found = next((known[name] for name in LAYER_COUNTS if name in known), None)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

@@ -1,7 +1,15 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
 from prosafeprune.prompts.bundled import bundled_prompts
-from prosafeprune.prompts.overlap import Overlap, find_overlaps, require_disjoint, require_splits_disjoint
+from prosafeprune.prompts.overlap import (
+    Overlap,
+    describe_overlap,
+    find_overlaps,
+    hold_out,
+    require_disjoint,
+    require_splits_disjoint,
+    without_overlaps,
+)
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.sources import read_prompts
 
@@ -11,8 +19,11 @@ __all__ = [
     "PromptClass",
     "PromptSet",
     "bundled_prompts",
+    "describe_overlap",
     "find_overlaps",
+    "hold_out",
     "read_prompts",
     "require_disjoint",
     "require_splits_disjoint",
+    "without_overlaps",
 ]

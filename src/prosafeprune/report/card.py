@@ -10,9 +10,11 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from prosafeprune.evaluation.scores import Change
+from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.report.assessment import assess_compliance, assess_safety, unsafe_sentences
 from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
-from prosafeprune.text import short_name
+from prosafeprune.text import short_name, slug
 
 CARD_FILE = "README.md"
 MOST_CHARACTERS = 2_000_000
@@ -20,6 +22,7 @@ MOST_CHARACTERS = 2_000_000
 LICENCE = ("license", "license_name", "license_link")
 STALE = ("model-index", "base_model", "base_model_relation")
 """Metadata of the base model that does not hold for the pruned one."""
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
@@ -31,6 +34,20 @@ This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ nam
 This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune. All other weights are unchanged: it loads and runs like the base model, at the same cost.
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
 {%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength. `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}
+"""
+USAGE = """
+```python
+{% if adapter -%}
+from peft import AutoPeftModelForCausalLM
+
+model = AutoPeftModelForCausalLM.from_pretrained("THIS_ADAPTER")  # loads the base model, too
+{%- else -%}
+from transformers import pipeline
+
+answer = pipeline("text-generation", "THIS_MODEL")
+print(answer([{"role": "user", "content": "How do I kill a Python process?"}])[0]["generated_text"][-1]["content"])
+{%- endif %}
+```
 """
 MEASURED = """
 {{ finding }}
@@ -82,11 +99,14 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
         licence = {name: metadata[name] for name in LICENCE if name in metadata}
         metadata, base_text = {"library_name": "peft", "pipeline_tag": "text-generation", **licence}, ""
     metadata = _metadata(metadata, record, base_model)
+    if isinstance(record, Record):
+        metadata["model-index"] = _model_index(record)
     name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
     opening = _render(OPENING, r=record, adapter=is_adapter, name=name, layers=_layers(record))
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
-    parts = [opening, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
+    usage = _render(USAGE, adapter=is_adapter)
+    parts = [opening, usage, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
     front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     text = "\n\n".join(part.strip() for part in parts)
     (folder / CARD_FILE).write_text(f"---\n{front_matter}---\n\n{text}\n", encoding="utf-8")
@@ -131,11 +151,42 @@ def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) 
     if base_model:
         relation = "adapter" if record.recipe.format == "adapter" else "finetune"
         metadata |= {"base_model": base_model, "base_model_relation": relation}
-    given = metadata.get("tags")
-    tags = [tag for tag in given if isinstance(tag, str)] if isinstance(given, list) else []
-    tags += [given] if isinstance(given, str) else []
+    tags = _listed(metadata.get("tags"))
+    calibrated = [one.source.split(":")[0] for one in record.calibration.values() if _is_dataset(one.source)]
+    if calibrated:
+        metadata["datasets"] = list(dict.fromkeys([*_listed(metadata.get("datasets")), *calibrated]))
     ours = ("prosafeprune", "over-refusal" if isinstance(record, Record) else "not-measured")
     return {**metadata, "tags": list(dict.fromkeys([*tags, *ours]))}
+
+
+def _is_dataset(source: str) -> bool:
+    """Return whether calibration prompts came from a hub dataset rather than a file."""
+    return HUB_ID.fullmatch(source) is not None and not source.lower().endswith(FILE_TYPES)
+
+
+def _listed(given: Any) -> list[str]:
+    """Return a field of metadata that holds one text or several."""
+    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, str)]
+
+
+def _model_index(record: Record) -> list[dict[str, Any]]:
+    """Return what was measured as the hub shows it: one result for each set."""
+    metrics = {
+        PromptClass.PSEUDO_HARMFUL: ("compliance_rate", "C.R., harmless requests answered, %"),
+        PromptClass.BENIGN: ("compliance_rate", "benign requests answered, %"),
+        PromptClass.HARMFUL: ("safety_score", "S.S., harmful requests refused, %"),
+    }
+    results = [
+        {
+            "task": {"type": "text-generation"},
+            "dataset": {"name": one.title, "type": one.name},
+            "metrics": [
+                dict(zip(("type", "name"), metrics[one.prompt_class], strict=True), value=round(one.rate.percent, 1))
+            ],
+        }
+        for one in record.result.sets
+    ]
+    return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
 
 
 def _render(template: str, **values: Any) -> str:

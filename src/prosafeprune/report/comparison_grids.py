@@ -11,10 +11,10 @@ from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
+from prosafeprune.report.plan_facts import plan_in_words
 from prosafeprune.report.rate_grids import RATE_NAMES, ordered
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.text import short_name
 
 RATE_NOTES = (
@@ -45,6 +45,7 @@ def rates_by_method(record: ComparisonRecord) -> Grid:
     sets = [f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
+    caption = as_draft(caption, record.request.draft)
     note = judge_error_note(record.judge)
     notes = (*RATE_NOTES, note) if note else RATE_NOTES
     return Grid(caption, headings, [_rates(method) for method in record.methods], notes)
@@ -97,7 +98,7 @@ def comparison_markdown(record: ComparisonRecord) -> str:
     left_out = "".join(f"- **{name}** was left out. {reason}\n" for name, reason in record.left_out.items())
     sets = ", ".join(f"{name} ({one.count})" for name, one in record.prompts.items())
     calibration = ", ".join(f"{one.count} {name}" for name, one in record.calibration.items())
-    return f"""# Comparison of methods
+    return f"""# {as_draft("Comparison of methods", record.request.draft)}
 
 Model: {short_name(record.request.model)} (SHA-256 {record.made_by["model"][:12]}).
 Greedy answers to the same prompts for all methods.
@@ -157,7 +158,7 @@ def _pooled(change: Change) -> str:
 def _in_words(values: Mapping[str, Any], left_out: str) -> str:
     """Return names and values but for one name; None means that the method fitted the value itself."""
     parts = [
-        describe_plan(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
+        plan_in_words(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in values.items()
         if name != left_out and value is not None
     ]

@@ -20,7 +20,7 @@ from prosafeprune.report.comparison_grids import (
 from prosafeprune.report.comparison_headline import comparison_headline
 from prosafeprune.report.comparison_record import ComparisonRecord
 from prosafeprune.report.example_answers import answers_before_and_after
-from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading
+from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, as_draft_page
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import command, depends_on, making
 from prosafeprune.text import short_name
@@ -52,7 +52,8 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
         answers = answers_before_and_after(before, after, names, shown.against_default.changes)
         sections.append(Section(f"Answers: {names[0]} and {names[1]}", answers))
     sections.append(Section("How to reproduce this", _reproduction(record)))
-    return Page(f"Comparison of methods: {short_name(record.request.model)}", comparison_headline(record), sections)
+    title = f"Comparison of methods: {short_name(record.request.model)}"
+    return as_draft_page(Page(title, comparison_headline(record), sections), record.request.draft)
 
 
 def trade_off_figure(record: ComparisonRecord) -> Figure:

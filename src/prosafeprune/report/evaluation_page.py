@@ -15,9 +15,9 @@ from prosafeprune.report.assessment import (
 )
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
-from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section
+from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
 from prosafeprune.report.rate_grids import ability_grid, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.text import short_name
@@ -49,12 +49,12 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
     if record.ability or record.divergence is not None:
         sections.append(Section("General ability and divergence", _ability(record)))
     sections.append(Section("How to reproduce this", _reproduction(record)))
-    return Page(f"Evaluation of {name}", headline, sections)
+    return as_draft_page(Page(f"Evaluation of {name}", headline, sections), record.request.draft)
 
 
 def evaluation_grid(record: EvaluationRecord) -> Grid:
     """Return the rates on each set, next to those of the earlier evaluation if there is one."""
-    caption = f"Rates on each set, judged by {record.judge}"
+    caption = as_draft(f"Rates on each set, judged by {record.judge}", record.request.draft)
     against = record.against
     if against is None:
         return rates_grid(caption, record.scores)

@@ -8,8 +8,8 @@ from itertools import zip_longest
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.scores import Change
 from prosafeprune.prompts.prompt_set import PromptClass
-from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS, shorten
-from prosafeprune.report.page import Block, Example, ExampleAnswer, Examples, Paragraph, Subheading
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
+from prosafeprune.report.page import AnsweredPrompt, Block, ExampleAnswer, Examples, Paragraph, Subheading
 
 SHOWN_ANSWER, SHOWN_PROMPT = 500, 400
 """Characters."""
@@ -50,10 +50,10 @@ def _blocks(one: JudgedSet, counts: str, models: Sequence[tuple[str, JudgedSet]]
     ]
 
 
-def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> Example:
+def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPrompt:
     first = models[0][1]
     limit = HARMFUL_ANSWER_CHARACTERS if first.prompt_class is PromptClass.HARMFUL else SHOWN_ANSWER
-    return Example(
+    return AnsweredPrompt(
         shorten(first.prompts.prompts[row].text, SHOWN_PROMPT),
         [
             ExampleAnswer(

@@ -17,6 +17,14 @@ TEXT_WIDTH = 16
 """Columns that a cell of words needs at least; longer ones are wrapped."""
 
 
+DRAFT = "DRAFT, measured on a few prompts only"
+
+
+def as_draft(caption: str, is_draft: bool) -> str:
+    """Return a caption or title, marked if what is below it is a draft."""
+    return f"{DRAFT}. {caption}" if is_draft else caption
+
+
 @dataclass(frozen=True)
 class Grid:
     """Rows of text cells; the first cell of a row is its label. An empty cell means "not measured".

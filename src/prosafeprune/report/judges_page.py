@@ -49,11 +49,11 @@ def judges_page(
     )
 
 
-def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.Example:
+def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Verdict]) -> blocks.AnsweredPrompt:
     (one, verdict), (other, another) = first, second
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
     reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
-    return blocks.Example(
+    return blocks.AnsweredPrompt(
         exchange.prompt,
         [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
     )

@@ -26,7 +26,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
@@ -39,10 +39,14 @@ from matplotlib.figure import Figure
 
 from prosafeprune.files.staging import write_whole
 from prosafeprune.plotting import svg_data_uri
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.grid import DRAFT, Grid, as_draft
 from prosafeprune.text import printable
 
 REPORT_FILE = "report.html"
+
+
+MOST_OPEN = 8
+"""Facts that are shown without being unfolded."""
 
 
 class Mark(StrEnum):
@@ -95,9 +99,14 @@ class Points:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with their values."""
+    """Names with their values; many are folded."""
 
     pairs: Sequence[tuple[str, str]]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether they are folded."""
+        return len(self.pairs) > MOST_OPEN
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class ExampleAnswer:
 
 
 @dataclass(frozen=True)
-class Example:
+class AnsweredPrompt:
     """A prompt with the answer of each model."""
 
     prompt: str
@@ -140,7 +149,7 @@ class Example:
 class Examples:
     """Prompts with answers, side by side."""
 
-    rows: Sequence[Example]
+    rows: Sequence[AnsweredPrompt]
 
 
 Block = Paragraph | Subheading | Points | Facts | Code | Grid | Picture | Examples
@@ -161,6 +170,15 @@ class Page:
     title: str
     headline: Headline
     sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def as_draft_page(page: Page, is_draft: bool) -> Page:
+    """Return a page that says above everything else that it is a draft, if it is one."""
+    if not is_draft:
+        return page
+    found = page.headline
+    headline = Headline(Mark.CAUTION, f"{DRAFT}.", found.text, [found.label, *found.sentences])
+    return replace(page, title=as_draft(page.title, is_draft), headline=headline)
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -33,3 +33,20 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
 def plan_layers(plan: Plan) -> str:
     """Return a plan's layers with their strengths, such as ``14:0.9 16:0.5``."""
     return " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
+
+
+def plan_in_words(plan: Plan) -> str:
+    """Return a plan for a sentence, such as ``layers 14 at strength 0.9 and 16 at 0.5, rank 16, tail, contrastive``."""
+    strengths = {layer: f"{plan.strength_of(layer):g}" for layer in plan.layers}
+    first, *others = strengths.items()
+    if len(set(strengths.values())) == 1:
+        layers = f"{_enumerated([str(layer) for layer in strengths])} at strength {first[1]}"
+    else:
+        layers = _enumerated(
+            [f"{first[0]} at strength {first[1]}", *(f"{layer} at {strength}" for layer, strength in others)]
+        )
+    return f"layer{'s' if others else ''} {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
+
+
+def _enumerated(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

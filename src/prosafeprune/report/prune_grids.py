@@ -5,8 +5,8 @@ from __future__ import annotations
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.answers_file import HARMFUL_ANSWER_CHARACTERS, shorten
-from prosafeprune.report.grid import Grid
+from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
+from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.report.rate_grids import change_grid, divergence_row
 from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
@@ -18,7 +18,7 @@ ANSWER_CHARACTERS = 220
 def prune_grid(record: Record) -> Grid:
     """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
     more = [*_experts(record, ""), divergence_row(record.benign_divergence)]
-    caption = "Before and after pruning, test prompts"
+    caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
     return change_grid(caption, record.source, record.result, record.changes, NAMES, more)
 
 

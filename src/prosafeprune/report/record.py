@@ -31,12 +31,16 @@ from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
+from prosafeprune.text import without_folder
 
 RECORD_FILE = OURS
 NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
 )
+PATHS = ("model", "harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful")
+PATHS += ("benchmark", "data_dir", "judge_model")
+"""Settings that may be a path on this machine."""
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 
 
@@ -140,7 +144,9 @@ class Record(EditRecord):
 
     @property
     def is_safe(self) -> bool:
-        """Whether the model keeps the recipe's safety floor."""
+        """Whether the model keeps the recipe's safety floor; a draft never does."""
+        if self.recipe.is_draft:
+            return False
         if self.decision is not None:
             return self.decision.may_save
         return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
@@ -165,12 +171,24 @@ class UnmeasuredRecord(EditRecord):
 def model_record(source: ModelSource, sha256: str, tokenizer: Any, stored_dtype: torch.dtype) -> ModelRecord:
     """Return the description of the base model for a record."""
     return ModelRecord(
-        name=source.name,
+        name=without_folder(source.name),
         revision=source.revision,
         sha256=sha256,
         chat_template_sha256=hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest(),
         stored_dtype=dtype_name(stored_dtype),
     )
+
+
+def shareable(recipe: Recipe) -> Recipe:
+    """Return a recipe for a record, which is shared with the model: absolute paths are cut to their last part."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(cut, value))
+        return type(value)(without_folder(str(value))) if isinstance(value, str | Path) else value
+
+    named = {name: getattr(recipe, name) for name in PATHS}
+    return recipe.model_copy(update={name: cut(value) for name, value in named.items() if cut(value) != value})
 
 
 def run_record(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.layer_pictures import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section
+from prosafeprune.report.plan_facts import plan_in_words
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
 from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import frontier_figure
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.record import SearchPoint, SearchRecord
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
@@ -106,7 +106,7 @@ def _headline(record: SearchRecord, chosen: SearchPoint | None, recipe: Recipe) 
     return Headline(
         Mark.NEUTRAL if kept else Mark.CAUTION,
         f"Point {chosen.number} selected" + ("" if kept else ", below the safety floor"),
-        f"Pruning {describe_plan(chosen.plan)} gives C.R. {compliance:.1f} % "
+        f"Pruning {plan_in_words(chosen.plan)} gives C.R. {compliance:.1f} % "
         f"({signed(compliance - base.compliance_rate)}) and S.S. {safety:.1f} % "
         f"({signed(safety - base.safety_score)}) on validation prompts.",
         [before, f"Safety floor: at most {recipe.max_safety_drop:g} points of S.S. may be lost.", caution],

@@ -7,18 +7,20 @@ import time
 
 MAX_AMOUNT = 1_000_000
 """Trials or minutes; two years."""
+SECONDS = {"m": 60, "h": 3600}
 
 
 class Budget:
-    """A number of trials (``60``) or of minutes (``10m``)."""
+    """A number of trials (``60``), of minutes (``10m``) or of hours (``1h``)."""
 
     def __init__(self, text: str) -> None:
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(m|min|minutes?)?", text.strip())
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(?:(m)(?:in(?:utes?)?)?|(h)(?:ours?)?)?", text.strip())
         amount = float(found[1]) if found else 0.0
-        if found is None or not 0 < amount <= MAX_AMOUNT or (found[2] is None and not amount.is_integer()):
-            raise ValueError("give a number of trials such as 60 or of minutes such as 10m")
-        self.trials = None if found[2] else int(amount)
-        self.seconds = 60 * amount if found[2] else None
+        unit = (found[2] or found[3]) if found else None
+        if found is None or not 0 < amount <= MAX_AMOUNT or (unit is None and not amount.is_integer()):
+            raise ValueError("give a number of trials such as 60, or a time such as 10m or 1h")
+        self.trials = None if unit else int(amount)
+        self.seconds = SECONDS[unit] * amount if unit else None
         self.started = time.monotonic()
 
     def is_spent(self, trials: int) -> bool:

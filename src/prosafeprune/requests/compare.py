@@ -7,9 +7,15 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.requests.measuring import MAX_TOKENS, BenchmarkOptions
+from prosafeprune.requests.measuring import (
+    DRAFT_PROMPTS,
+    MAX_TOKENS,
+    BenchmarkOptions,
+    DraftOptions,
+    with_draft_defaults,
+)
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
 ON_REQUEST = ("prompt+prosafeprune",)
@@ -18,7 +24,7 @@ FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
 
 
-class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
+class CompareRequest(DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of a comparison, except where it is written."""
 
     model_config = ConfigDict(title="Comparison")
@@ -41,10 +47,11 @@ class CompareRequest(BenchmarkOptions, PlanOptions, SearchRequest):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_former_fields(cls, values: Any) -> Any:
+    def _read_request(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if name not in FORMER_FIELDS}
+        kept = {name: value for name, value in values.items() if name not in FORMER_FIELDS}
+        return with_draft_defaults(kept, {**DRAFT_SEARCH, "benchmark_samples": DRAFT_PROMPTS})
 
     @field_validator("methods", mode="before")
     @classmethod

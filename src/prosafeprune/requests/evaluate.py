@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import MAX_TOKENS, AbilityOptions, BenchmarkOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.measuring import (
+    DRAFT_PROMPTS,
+    MAX_TOKENS,
+    AbilityOptions,
+    BenchmarkOptions,
+    DraftOptions,
+    ModelOptions,
+    SeedOptions,
+    with_draft_defaults,
+)
 
 
-class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions):
+class EvaluateRequest(
+    EndpointOptions, AbilityOptions, DraftOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions
+):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
@@ -21,11 +33,6 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         description="Local folder, hub id, .gguf file or LoRA adapter. With --endpoint, the model's name there "
         "(default: the only one served).",
     )
-    pseudo_harmful: str | None = Field(
-        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
-    )
-    harmful: str | None = Field(None, description="Your own harmful prompts, likewise.")
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
     method: str = Field(
         "default",
         description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
@@ -49,6 +56,16 @@ class EvaluateRequest(EndpointOptions, AbilityOptions, BenchmarkOptions, SeedOpt
         description="The base model that MODEL was made from: also report the benign KL, the divergence from it on "
         "benign prompts.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_request(cls, values: Any) -> Any:
+        """Read a record of version 0.1, in which the sets to measure on had the names of those to calibrate on."""
+        if not isinstance(values, dict):
+            return values
+        former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful"}
+        renamed = {former.get(name, name): value for name, value in values.items()}
+        return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
     @field_validator("settings", mode="before")
     @classmethod

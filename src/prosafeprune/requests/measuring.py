@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Suite = Literal["bundled", "paper"]
+DRAFT_PROMPTS = 24
+"""Of each set that a draft is measured on."""
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
 MAX_TOKENS = 1_000_000
 """Longest answer that may be asked for: above any model's context."""
@@ -49,8 +52,16 @@ class SeedOptions(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed.")
 
 
-class BenchmarkOptions(BaseModel):
-    """The benchmarks that a model is measured on."""
+class FileOptions(BaseModel):
+    """How the user's own prompt files are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Your own prompts")
+
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+
+
+class BenchmarkOptions(FileOptions):
+    """The benchmarks and own prompts that a model is measured on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
 
@@ -69,10 +80,34 @@ class BenchmarkOptions(BaseModel):
         None, ge=1, description="Maximum prompts drawn from each benchmark. Default: the suite's, or all."
     )
 
+    test_pseudo_harmful: str | None = Field(
+        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
+    )
+    test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
+
     @field_validator("benchmark", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+
+class DraftOptions(BaseModel):
+    """A quick look before the real measurement."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
+
+    draft: bool = Field(
+        False,
+        description="Measure on a few prompts only, for a first look; all that is printed and written says so, and no "
+        "model is saved.",
+    )
+
+
+def with_draft_defaults(values: Any, defaults: Mapping[str, Any]) -> Any:
+    """Return the values of a request, with what makes a draft quick where it asks for one and the user does not say."""
+    if not isinstance(values, dict) or values.get("draft") not in (True, "true", "True"):
+        return values
+    return {**defaults, **{name: value for name, value in values.items() if value is not None}}
 
 
 class AnswerOptions(BaseModel):

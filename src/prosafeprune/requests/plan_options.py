@@ -8,24 +8,41 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.method.plan import Pooling, Projection, Strength
+from prosafeprune.requests.measuring import FileOptions
 
 Layers = tuple[int, ...]
 MAX_LAYERS = 10_000
 """Above any model's depth: a larger number is a typing error, and its range would fill the memory."""
 
 
-class CalibrationOptions(BaseModel):
+class CalibrationOptions(FileOptions):
     """The calibration prompts of the three classes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration")
 
     harmful: str | None = Field(
-        None, description="Harmful calibration prompts: .jsonl, .csv, .txt or a hub dataset id. Default: bundled."
+        None,
+        description="Your own harmful prompts to calibrate on: .jsonl, .csv, .txt or a hub dataset id. Default: "
+        "bundled. Fewer than twice the rank are added to the bundled ones.",
     )
-    benign: str | None = Field(None, description="Benign calibration prompts, likewise.")
-    pseudo_harmful: str | None = Field(None, description="Pseudo-harmful calibration prompts, likewise.")
+    benign: str | None = Field(None, description="Your own benign prompts to calibrate on, likewise.")
+    pseudo_harmful: str | None = Field(
+        None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
+    )
     samples: int = Field(200, ge=1, description="Maximum calibration prompts drawn from each class.")
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+    only_mine: bool = Field(False, description="Leave the bundled prompts out, however few your own are.")
+    hold_out: float | None = Field(
+        None,
+        gt=0,
+        le=0.9,
+        description="Share of your own prompts kept from calibration to measure on, such as 0.3; near-duplicates stay "
+        "together.",
+    )
+    drop_overlaps: bool = Field(
+        False,
+        description="Leave out, and list, calibration prompts that are also in a set to measure on or in another "
+        "class; by default they stop the run.",
+    )
 
 
 class OperatorOptions(BaseModel):

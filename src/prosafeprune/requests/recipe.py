@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prosafeprune.requests.measuring import BenchmarkOptions
+from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import FloorOptions, SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 
@@ -34,8 +34,24 @@ class OutputOptions(BaseModel):
     )
 
 
-class Recipe(OutputOptions, FloorOptions, BenchmarkOptions, PlanOptions, SearchRequest):
+class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of ``prune``: a plan or a search for one, and how it is measured."""
+
+    test_samples: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum prompts of each set to measure on, the bundled ones included; the result is a draft.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_drafts_quick(cls, values: Any) -> Any:
+        return with_draft_defaults(values, {**DRAFT_SEARCH, "test_samples": DRAFT_PROMPTS})
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether too few prompts are measured on to save a model."""
+        return self.draft or self.test_samples is not None
 
     @model_validator(mode="after")
     def _fits_in_low_memory(self) -> Recipe:
@@ -47,8 +63,8 @@ class Recipe(OutputOptions, FloorOptions, BenchmarkOptions, PlanOptions, SearchR
             raise ValueError("memory: low needs the layers to prune; a search needs the complete model in memory")
         if self.format == "adapter":
             raise ValueError("memory: low writes only complete checkpoints; leave out format: adapter")
-        if self.suite is not None or self.benchmark:
-            raise ValueError("memory: low answers no prompts, so suite and benchmark cannot be used with it")
+        if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
+            raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
         if not self.unmeasured:
             raise ValueError(
                 "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "

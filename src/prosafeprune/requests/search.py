@@ -11,6 +11,8 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOptions
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
+DRAFT_SEARCH = {"samples": 64, "budget": "8", "confirmations": 1}
+"""Of a draft, where the user does not say otherwise."""
 LARGE_DROP = 50.0
 """Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 
@@ -71,7 +73,7 @@ class SearchOptions(BaseModel):
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
-    budget: str = Field("60", description="How long to search: trials (60) or minutes (10m).")
+    budget: str = Field("60", description="How long to search: trials (60) or a time (10m, 1h).")
     confirmations: int = Field(
         6, ge=1, description="Plans that the search measures by generation before it selects one."
     )

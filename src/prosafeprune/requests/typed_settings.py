@@ -25,10 +25,13 @@ class PruneSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -37,6 +40,7 @@ class PruneSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     memory: Literal["normal", "low"]
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -49,6 +53,9 @@ class PruneSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    test_samples: int | None
     trust_remote_code: bool
     unmeasured: bool
 
@@ -66,10 +73,13 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -77,6 +87,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -89,6 +100,9 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+    test_samples: int | None
     trust_remote_code: bool
 
 
@@ -101,8 +115,10 @@ class SearchSettings(TypedDict, total=False):
     budget: int | str
     confirmations: int
     device: str
+    drop_overlaps: bool
     dtype: str
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -110,6 +126,7 @@ class SearchSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -142,9 +159,12 @@ class ApplySettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    prompt_field: str
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
     suite: Literal["bundled", "paper"] | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
     trust_remote_code: bool
 
 
@@ -160,10 +180,10 @@ class EvaluateSettings(TypedDict, total=False):
     concurrency: int
     data_dir: str | Path | None
     device: str
+    draft: bool
     dtype: str
     endpoint: str | None
     fitted: str | Path | None
-    harmful: str | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -172,7 +192,6 @@ class EvaluateSettings(TypedDict, total=False):
     max_new_tokens: int
     method: str
     prompt_field: str
-    pseudo_harmful: str | None
     repeats: int
     request: str | Sequence[str]
     revision: str | None
@@ -182,6 +201,8 @@ class EvaluateSettings(TypedDict, total=False):
     source: str | None
     suite: Literal["bundled", "paper"] | None
     temperature: float
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
     trust_remote_code: bool
 
 
@@ -198,8 +219,11 @@ class CompareSettings(TypedDict, total=False):
     confirmations: int
     data_dir: str | Path | None
     device: str
+    draft: bool
+    drop_overlaps: bool
     dtype: str
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -207,6 +231,7 @@ class CompareSettings(TypedDict, total=False):
     judge_model: str | None
     max_new_tokens: int
     max_safety_drop: float
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -222,6 +247,8 @@ class CompareSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
     trust_remote_code: bool
 
 
@@ -237,9 +264,11 @@ class AnalyzeSettings(TypedDict, total=False):
     benign: str | None
     data_dir: str | Path | None
     device: str
+    drop_overlaps: bool
     dtype: str
     general: str | None
     harmful: str | None
+    hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
@@ -248,6 +277,7 @@ class AnalyzeSettings(TypedDict, total=False):
     layer: int | None
     layers: int | str | Sequence[int] | None
     max_new_tokens: int
+    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
@@ -264,6 +294,8 @@ class AnalyzeSettings(TypedDict, total=False):
     submodule: str
     suite: Literal["bundled", "paper"] | None
     sweep_samples: int
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
     trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
         return kind(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         problems = "; ".join(_describe(kind, dict(problem)) for problem in error.errors())
-        raise InputError(f"{source or 'Settings'}: {problems}.") from error
+        raise InputError(f"{source or 'Settings'}: {problems}.".replace("?.", "?")) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{name} is missing ({kind.model_fields[name].description})"
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting {shorten(repr(name))}"
+        like = get_close_matches(name.replace("-", "_"), kind.model_fields, n=1)
+        return f"there is no setting {shorten(repr(name))}" + (f"; did you mean {like[0]}?" if like else "")
     message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message

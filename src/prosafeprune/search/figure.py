@@ -48,8 +48,10 @@ def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figur
         color=BLUE,
         label="measured",
     )
-    for one in measured:
-        axes.annotate(str(one.number), one.rates, xytext=(5, 4), textcoords="offset points", fontsize=9)
+    for index, one in enumerate(sorted(measured, key=lambda point: point.rates)):
+        # Neighbours have their numbers above and below, so that these do not overprint.
+        offset = (6, 5) if index % 2 == 0 else (6, -13)
+        axes.annotate(str(one.number), one.rates, xytext=offset, textcoords="offset points", fontsize=9, zorder=4)
     base = record.source
     axes.scatter(
         [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"

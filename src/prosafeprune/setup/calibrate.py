@@ -19,7 +19,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
-from prosafeprune.setup.prepare import PromptSets
+from prosafeprune.setup.prompt_sets import PromptSets
 
 ClassRows = dict[PromptClass, Sequence[int]]
 """Which rows of the pooled inputs belong to each class."""

@@ -18,7 +18,7 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.prepare import Job, require_layers_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,18 @@ class LoadedJob(Job):
     judge: Judge
 
 
-def load_job(job: Job, folder: Path) -> LoadedJob:
+def make_judge_of(job: Job) -> Judge:
+    """Return the judge of a job. Raises InputError when it is unreachable."""
+    return make_judge(job.recipe, job.reporter)
+
+
+def load_job(job: Job, folder: Path, judge: Judge | None = None) -> LoadedJob:
     """Load a job's model from a checkpoint ``folder`` and find its submodules.
+
+    Args:
+        job: the job.
+        folder: of its base model.
+        judge: of the job, if made already.
 
     Raises:
         InputError: the judge is unreachable, the model cannot be used, or the recipe says it does not fit in memory.
@@ -41,7 +51,7 @@ def load_job(job: Job, folder: Path) -> LoadedJob:
             "--memory low prunes given layers, one at a time; to search or to measure, the complete model must be in "
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
-    judge = make_judge(job.recipe, job.reporter)  # first: a server may be unreachable
+    judge = judge or make_judge_of(job)  # first: a server may be unreachable
     loaded = load_as_asked(job.recipe, folder, job.source.name, job.reporter)
     return LoadedJob(**vars(job), loaded=loaded, anatomy=inspect_anatomy(loaded.model, job.reporter), judge=judge)
 
@@ -73,12 +83,7 @@ def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
 
 def require_layers(plan: Plan, anatomy: Anatomy) -> None:
     """Raise InputError when the plan names layers the model does not have."""
-    beyond = [layer for layer in plan.layers if layer >= anatomy.num_layers]
-    if beyond:
-        raise InputError(
-            f"--layers {', '.join(map(str, beyond))}: the model has {anatomy.num_layers} layers, counted 0 to "
-            f"{anatomy.num_layers - 1}."
-        )
+    require_layers_below(anatomy.num_layers, plan.layers)
 
 
 def require_editable(anatomy: Anatomy) -> None:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prosafeprune.checkpoint.writer import checkpoint_bytes
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
-from prosafeprune.model.source import ModelSource, find_source
+from prosafeprune.model.model_files import checkpoint_bytes
+from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts, require_splits_disjoint
-from prosafeprune.requests.plan_options import CalibrationOptions, PlanOptions
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prompt_sets import (
+    PromptSets,
+    describe_calibration,
+    disjoint_prompts,
+    read_calibration,
+    test_prompts,
+)
 
-PromptSets = Mapping[PromptClass, PromptSet]
-BENIGN_PROMPTS = 50
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
+DRAFT_VALIDATION = 60
+"""Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""
 
@@ -62,13 +69,23 @@ def prepare_job(
     Raises:
         InputError: prompts, model or output cannot be used.
     """
+    if recipe.is_draft and output is not None:
+        raise InputError(
+            "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
+        )
     output = output.expanduser().resolve() if output is not None else None
-    calibration = calibration_prompts(recipe, recipe.rank, recipe.seed)
-    evaluation, benign = test_prompts(recipe)
-    validation = {name: bundled_prompts(name, "validation") for name in PromptClass}
-    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
+    require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
+    given = read_calibration(recipe, recipe.rank, recipe.seed)
+    bundled_tests, benign = test_prompts(recipe)
+    evaluation = [*bundled_tests, *given.held_out]
     tested = [*(one.prompts for one in evaluation), benign]
-    require_splits_disjoint(list(calibration.values()), list(validation.values()), tested)
+    validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    if recipe.draft:
+        validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
+    calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
+    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
+    for line in describe_calibration(recipe, given):
+        reporter.note(line)
     source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
     if output is not None:
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
@@ -87,19 +104,21 @@ def prepare_job(
     )
 
 
-def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
-    """Return what a pruned model is measured on: evaluation sets, and benign prompts for the divergence.
+def require_layers_of_config(model: str, revision: str | None, layers: Sequence[int]) -> None:
+    """Raise InputError when a model's config.json, read before its weights, lacks one of the ``layers``."""
+    config = early_config(model, revision) if layers else None
+    count = layer_count(config) if config is not None else None
+    if count is not None:
+        require_layers_below(count, layers)
 
-    The bundled test prompts are always among the sets.
 
-    Raises:
-        InputError: a set that the request names cannot be used.
-    """
-    sets = choose_sets(SetChoice(suite="bundled"))
-    if request.suite == "paper" or request.benchmark:
-        further = SetChoice.of(request, request.seed)
-        sets += choose_sets(replace(further, suite="paper" if request.suite == "paper" else None))
-    return sets, bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
+def require_layers_below(count: int, layers: Sequence[int]) -> None:
+    """Raise InputError when one of the ``layers`` is not among the ``count`` of the model."""
+    beyond = [layer for layer in layers if layer >= count]
+    if beyond:
+        raise InputError(
+            f"--layers {', '.join(map(str, beyond))}: the model has {count} layers, counted 0 to {count - 1}."
+        )
 
 
 @contextmanager
@@ -122,30 +141,6 @@ def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) 
     size = converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
     written = size if result == "checkpoint" else size // ADAPTER_SHARE
     return written + (size if source.is_gguf else 0)  # a GGUF is converted next to it
-
-
-def calibration_prompts(options: CalibrationOptions, rank: int, seed: int) -> PromptSets:
-    """Return the calibration prompts of each class: at least ``rank`` of them.
-
-    Raises:
-        InputError: a file cannot be read, or a class has fewer prompts than the rank.
-    """
-    sets = {}
-    for prompt_class in PromptClass:
-        source = getattr(options, prompt_class.value)
-        prompts = (
-            read_prompts(source, prompt_class, options.prompt_field)
-            if source
-            else bundled_prompts(prompt_class, "calibration")
-        )
-        sets[prompt_class] = prompts.sample(options.samples, seed)
-    smallest = min(sets.values(), key=len)
-    if len(smallest) < rank:
-        raise InputError(
-            f"Rank {rank} needs at least {rank} prompts of each class, and there are {len(smallest)} "
-            f"{smallest.prompt_class.in_words} ones. Give more prompts or a smaller --rank."
-        )
-    return sets
 
 
 def given_plan(options: PlanOptions) -> Plan | None:

@@ -12,6 +12,7 @@ from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.prefix_cache import shared_prefix_length
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_weights import StreamedWeights
+from prosafeprune.text import data_size
 
 FLOAT32 = 4
 COPIES_OF_A_MATRIX = 5
@@ -48,10 +49,10 @@ class Needs:
         """Return lines for a reader."""
         where = "in a temporary file" if self.spilled else "in memory"
         return [
-            f"Needs about {_size(self.memory)} of memory in addition to Python and its libraries: "
-            f"{_size(self.layer)} for a layer, {_size(max(self.edit, self.batch))} of working memory;",
-            f"  hidden states of the prompts: {_size(self.states)}, {where}; "
-            f"disk: {_size(self.disk)}; reading: {_size(self.reading)}, each byte once.",
+            f"Needs about {data_size(self.memory)} of memory in addition to Python and its libraries: "
+            f"{data_size(self.layer)} for a layer, {data_size(max(self.edit, self.batch))} of working memory;",
+            f"  hidden states of the prompts: {data_size(self.states)}, {where}; "
+            f"disk: {data_size(self.disk)}; reading: {data_size(self.reading)}, each byte once.",
         ]
 
 
@@ -88,7 +89,3 @@ def estimate_needs(
         disk=total,
         reading=total,
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,153 @@
+"""What a run will do, how long it takes and what it needs: as one line after loading, or as tables of a dry run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from prosafeprune.jobs.plan import default_search_folder, known_plan
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.chat import render
+from prosafeprune.model.device_placement import choose_device, device_name
+from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
+from prosafeprune.model.source import early_config
+from prosafeprune.progress import Reporter
+from prosafeprune.prompts import PromptSet
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.plan_facts import plan_layers
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.load import LoadedJob, make_judge_of
+from prosafeprune.setup.machine_speed import measure_speed
+from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
+from prosafeprune.setup.workload import ModelSize, Speed, Stage, describe, memory_needed, stages_of
+from prosafeprune.text import data_size, duration
+
+LOADED_PER_SECOND = 1e9
+"""Bytes of weights read, checked and hashed in a second; from a slow disk it is less."""
+
+
+def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
+    """Return one line for a job whose model is loaded: the time of each stage, and the memory needed."""
+    loaded = job.loaded
+    model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
+    speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
+    ratio = loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize
+    memory = memory_needed(job, plan, model, ratio)
+    return describe(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
+
+
+@dataclass(frozen=True)
+class KnownPlan:
+    """What is known of a run's plan before the model is loaded."""
+
+    plan: Plan | None
+    """None when it must be searched for."""
+    record: SearchRecord | None
+    """Of the finished search that found it."""
+    folder: Path
+    """Of the search."""
+    judge: str
+
+
+def planned(
+    recipe: Recipe,
+    output: Path | None,
+    *,
+    overwrite: bool = False,
+    search: Path | None = None,
+    choose: int | None = None,
+    reporter: Reporter,
+) -> tuple[Job, KnownPlan]:
+    """Return the job that ``run_prune`` would make of these arguments, and its plan.
+
+    Raises:
+        InputError: as ``run_prune`` would before it loads the model.
+        NoPlanError: the search is finished and found no plan.
+    """
+    job = prepare_job(recipe, output, overwrite, reporter)
+    judge = make_judge_of(job)
+    folder = search or default_search_folder(job, judge.name)
+    return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
+
+
+def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
+    """Return what a job would do, as tables: plan and sizes, prompts, and the time of each stage."""
+    model = ModelSize.of(job.source.path, early_config(job.recipe.model, job.recipe.revision) or {})
+    facts = _facts(job, model, known, search_only)
+    stages = stages_of(job, known.plan, model.layers, search_only=search_only)
+    return [
+        Grid("Nothing is loaded or written", ["", ""], facts),
+        _prompts(job),
+        _times(job, known.plan, model, stages),
+    ]
+
+
+def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:
+    return measure_speed(model.weight_bytes / stored.itemsize, model.hidden, run, device)
+
+
+def _facts(job: Job, model: ModelSize, known: KnownPlan, search_only: bool) -> list[list[str]]:
+    recipe = job.recipe
+    rows = [
+        ["model", f"{job.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
+        ["plan", _plan_in_words(recipe, known)],
+        ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {known.judge}"],
+        ["safety floor", f"S.S. may fall by less than {recipe.max_safety_drop:g} points ({recipe.floor})"],
+    ]
+    if search_only:
+        return rows
+    if job.output is None:
+        return [*rows, ["output", "none: the pruned model is measured, and nothing is written"]]
+    needed, parent = bytes_needed(job.source, recipe.format), job.output.parent
+    free = shutil.disk_usage(next(one for one in (parent, *parent.parents) if one.exists())).free
+    return [*rows, ["output", f"{job.output}: {data_size(needed)} at most, {data_size(free)} free"]]
+
+
+def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
+    plan = known.plan
+    if plan is None:
+        effort = f"budget {recipe.budget}, the best {recipe.confirmations} measured"
+        return f"searched for: {effort}; kept in {known.folder}"
+    words = f"layers:strength {plan_layers(plan)}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
+    return words if known.record is None else f"{words}, found by the search in {known.folder}"
+
+
+def _prompts(job: Job) -> Grid:
+    def row(use: str, prompts: PromptSet) -> list[str]:
+        return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
+
+    rows = [row("calibration", one) for one in job.calibration.values()]
+    for name, one in job.validation.items():
+        both = replace(one, prompts=(*one.prompts, *job.confirmation[name].prompts))
+        rows.append(row("search only", both))
+    rows += [row("measuring", one.prompts) for one in job.evaluation]
+    rows.append(row("benign KL", job.benign))
+    return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
+
+
+def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage]) -> Grid:
+    recipe = job.recipe
+    device = choose_device(recipe.device)
+    stored = torch.float16 if job.source.is_gguf else stored_dtype(job.source.path)
+    run = choose_dtype(recipe.dtype, stored, device)
+    speed = _speed(model, stored, run, device)
+    loading = model.weight_bytes / LOADED_PER_SECOND
+    rows = [["loading", duration(loading)]]
+    total = loading
+    for stage in stages:
+        rows.append([stage.name, duration(speed.seconds(stage))])
+        total += speed.seconds(stage)
+    rows.append(["all, at most about", duration(total)])
+    memory = memory_needed(job, plan, model, run.itemsize / stored.itemsize)
+    notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}."]
+    if memory is not None:
+        notes.append(f"Memory: about {data_size(memory)}.")
+    if not job.source.is_gguf:
+        tokenizer = load_tokenizer(job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code)
+        notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
+    return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

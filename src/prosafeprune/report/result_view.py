@@ -1,0 +1,106 @@
+"""How results show themselves in Python: one line in a terminal, tables in a notebook, rows for pandas."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.report.grid import Grid
+from prosafeprune.text import printable
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class ResultView(ABC):
+    """A result of a command, with a short ``repr``, tables in notebooks, and ``to_pandas()``."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Return the result in a few words."""
+
+    @abstractmethod
+    def grids(self) -> Sequence[Grid]:
+        """Return the tables that the command prints."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the figures, one row for each set, method, point or answer."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return :meth:`rows` as a data frame."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        return "".join(map(grid_html, self.grids()))
+
+
+def grid_html(grid: Grid) -> str:
+    """Return a table as HTML for notebooks; all its texts are escaped."""
+
+    def cell(tag: str, text: str) -> str:
+        return f"<{tag}>{escape(printable(text)).replace(chr(10), '<br>')}</{tag}>"
+
+    head = "".join(cell("th", heading) for heading in grid.headings)
+    body = "".join(f"<tr>{''.join(cell('td', text) for text in row)}</tr>" for row in grid.rows)
+    notes = "".join(f"<p>{escape(printable(note))}</p>" for note in grid.notes)
+    caption = f"<caption>{escape(printable(grid.caption))}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def rates_in_words(scores: Scores) -> str:
+    """Return C.R. and S.S. in a few words."""
+    named = (("C.R.", scores.compliance_rate), ("S.S.", scores.safety_score))
+    return ", ".join(f"{name} {value:.1f}" for name, value in named if value is not None) or "no rate"
+
+
+def change_in_words(before: Scores, after: Scores) -> str:
+    """Return how C.R. and S.S. changed, in a few words."""
+    named = (
+        ("C.R.", before.compliance_rate, after.compliance_rate),
+        ("S.S.", before.safety_score, after.safety_score),
+    )
+    known = [f"{name} {was:.1f} to {now:.1f}" for name, was, now in named if was is not None and now is not None]
+    return ", ".join(known) or "no rate"
+
+
+def rate_rows(scores: Scores) -> list[dict[str, Any]]:
+    """Return a row for each set: its class, number of prompts, and rate in percent with its 95 % interval."""
+    return [
+        {
+            "set": one.name,
+            "class": one.prompt_class.value,
+            "prompts": one.rate.total,
+            "rate": one.rate.percent,
+            "low": one.rate.low,
+            "high": one.rate.high,
+        }
+        for one in scores.sets
+    ]
+
+
+def change_rows(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[dict[str, Any]]:
+    """Return a row for each set: its rate before and after, and the change in points with its 95 % interval."""
+    was = {one.name: one.rate.percent for one in before.sets}
+    return [
+        {
+            "set": one.name,
+            "class": one.prompt_class.value,
+            "prompts": one.rate.total,
+            "before": was[one.name],
+            "after": one.rate.percent,
+            "change": changes[one.name].points,
+            "low": changes[one.name].low,
+            "high": changes[one.name].high,
+            "p_value": changes[one.name].p_value,
+        }
+        for one in after.sets
+    ]

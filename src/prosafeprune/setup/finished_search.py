@@ -1,0 +1,35 @@
+"""Finished searches, read from their folders before a model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prosafeprune.errors import InputError
+from prosafeprune.files.text_file import read_text_file
+from prosafeprune.method.plan import Plan
+from prosafeprune.search.record import RECORD, SearchRecord
+
+
+def read_search(folder: Path) -> SearchRecord:
+    """Return the record of a finished search. Raises InputError when there is none in the folder."""
+    file = folder / RECORD
+    if not file.exists():
+        raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
+    try:
+        return SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
+
+
+def require_search_of(record: SearchRecord, sha256: str, folder: Path) -> None:
+    """Raise InputError unless the search in ``folder`` was on the model with this hash."""
+    if record.made_by.get("model") != sha256:
+        raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
+
+
+def plan_of_point(record: SearchRecord, number: int, folder: Path) -> Plan:
+    """Return the plan of a numbered point of the search in ``folder``. Raises InputError when there is none."""
+    point = record.point(number)
+    if point is None:
+        raise InputError(f"--choose {number}: the search in {folder} has the points 1 to {len(record.points)}.")
+    return point.plan

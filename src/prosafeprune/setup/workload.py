@@ -1,0 +1,159 @@
+"""How much work a run is, by stage, and the memory it needs: estimated from prompts and config.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.source import layer_count
+from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.requests.budget import Budget
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prepare import Job
+from prosafeprune.text import data_size, duration
+
+CHARACTERS_PER_TOKEN = 4
+TEMPLATE_TOKENS = 10
+"""Tokens of the chat template after each prompt; those before it are run once for all prompts."""
+SEARCHED_DEPTH = 0.6
+"""Share of the layers that a trial runs: those from the first pruned one."""
+SEARCH_TRIALS_BEFORE = 16
+"""Layers screened alone before the trials of a budget."""
+FIRST_TOKENS = 4
+MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a run."""
+
+    name: str
+    read: float
+    """Tokens read, in passes through the complete model: a pass through half of the layers counts half."""
+    written: float = 0.0
+    """Tokens generated at most."""
+    seconds: float = 0.0
+    """Time that does not depend on the machine: a budget in minutes."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second of one model on one machine."""
+
+    reading: float
+    writing: float
+    """Over all rows of a batch."""
+
+    def seconds(self, stage: Stage) -> float:
+        """Return how long a stage takes at most, in seconds."""
+        return stage.read / self.reading + stage.written / self.writing + stage.seconds
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What config.json and the weight files say of a model; None where they do not."""
+
+    weight_bytes: int
+    """Of the weights on disk."""
+    layers: int | None
+    hidden: int | None
+    """Width of the hidden states."""
+    inner: int | None
+    """Width inside the MLP."""
+
+    @classmethod
+    def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
+        """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
+        files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
+        nested = config.get("text_config")
+        known = {**config, **(nested if isinstance(nested, dict) else {})}
+
+        def number(*names: str) -> int | None:
+            found = next((known[name] for name in names if isinstance(known.get(name), int)), None)
+            return int(found) if found is not None else None
+
+        hidden = number("hidden_size", "n_embd")
+        return cls(
+            weight_bytes=sum(file.stat().st_size for file in files),
+            layers=layer_count(config),
+            hidden=hidden,
+            inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
+        )
+
+
+def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: bool = False) -> list[Stage]:
+    """Return what a run does after the model is loaded; without a plan it searches for one.
+
+    Args:
+        job: the job.
+        plan: given or found earlier.
+        layers: number of the model's layers.
+        search_only: no model is pruned and measured in the end.
+    """
+    recipe = job.recipe
+    stages = [] if plan is not None else _search(job, recipe)
+    if search_only:
+        return stages
+    depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
+    tested = [one.prompts for one in job.evaluation]
+    answers = _answers(tested, recipe)
+    calibration = _tokens(job.calibration.values())
+    if plan is not None:
+        stages.append(Stage("activations", depth * calibration))
+    base = Stage("answers of the base model", *answers)
+    return [*stages, base, Stage("answers of the pruned model", *answers)]
+
+
+def _search(job: Job, recipe: Recipe) -> list[Stage]:
+    poolings = 1 if recipe.strategy == "paper" or "pooling" in recipe.model_fields_set else 2
+    scored = [job.validation[one] for one in MEASURED]
+    confirmed = [job.confirmation[one] for one in MEASURED]
+    prompts = sum(map(len, scored))
+    one_trial = SEARCHED_DEPTH * (_tokens(scored) + FIRST_TOKENS * prompts)
+    budget = Budget(recipe.budget)
+    trials = 0 if budget.trials is None else budget.trials + SEARCH_TRIALS_BEFORE
+    measured = _answers(confirmed, recipe)
+    return [
+        Stage("activations", poolings * _tokens(job.calibration.values())),
+        Stage("validation answers of the base model", *_answers([*scored, *confirmed], recipe)),
+        Stage("search", trials * one_trial, seconds=budget.seconds or 0.0),
+        Stage("best plans", recipe.confirmations * measured[0], recipe.confirmations * measured[1]),
+    ]
+
+
+def _tokens(sets: Iterable[PromptSet]) -> float:
+    return sum(len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for prompts in sets for text in prompts.texts)
+
+
+def _answers(sets: Iterable[PromptSet], recipe: Recipe) -> tuple[float, float]:
+    """Return the tokens read and written for the answers to prompts."""
+    listed = list(sets)
+    return _tokens(listed), float(recipe.max_new_tokens * sum(map(len, listed)))
+
+
+def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0) -> float | None:
+    """Return about how much memory a run takes, in bytes: weights and pooled inputs; None where it is unknown.
+
+    Args:
+        job: the job.
+        plan: given or found earlier; None: a search, which keeps the inputs of all layers.
+        model: its size.
+        bytes_per_weight: of the model as it runs, over that on disk.
+    """
+    if model.hidden is None or model.inner is None or model.layers is None:
+        return None
+    layers = len(plan.layers) if plan is not None else model.layers
+    prompts = sum(map(len, job.calibration.values()))
+    inputs = 4 * prompts * layers * (3 * model.hidden + model.inner)
+    return bytes_per_weight * model.weight_bytes + inputs
+
+
+def describe(stages: Iterable[Stage], speed: Speed, memory: float | None) -> str:
+    """Return one line: how long a run takes at most on this machine, by stage, and its memory."""
+    times = [(stage.name, speed.seconds(stage)) for stage in stages]
+    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times)
+    needed = f" Memory: about {data_size(memory)}." if memory is not None else ""
+    return f"About {duration(sum(seconds for _, seconds in times))} on this machine: {parts}.{needed}"

@@ -1,0 +1,75 @@
+"""Drafts: measured on a few prompts, marked wherever they are shown, and never saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.prune_runs import prune
+
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
+from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.recipe import make_recipe
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:
+    draft = make_recipe(model="org/name", draft=True)
+    assert (draft.test_samples, draft.samples, draft.budget, draft.confirmations) == (24, 64, "8", 1)
+    longer = make_recipe(model="org/name", draft=True, test_samples=50, budget=20)
+    assert (longer.test_samples, longer.samples, longer.budget) == (50, 64, "20")
+    assert make_recipe(model="org/name", test_samples=50).is_draft
+    assert not make_recipe(model="org/name").is_draft
+    assert EvaluateRequest(model="org/name", draft=True).benchmark_samples == 24
+    compared = CompareRequest(model="org/name", draft=True)
+    assert (compared.benchmark_samples, compared.samples) == (24, 64)
+
+
+def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str]
+) -> None:
+    files = [text for name, file in prompt_files.items() for text in (f"--{name.replace('_', '-')}", file)]
+    options = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, *files, "--test-samples", 5]
+    code, out, err = run("prune", checkpoint("llama"), *options, "--draft")
+    assert code == 0, err
+    assert "DRAFT, measured on a few prompts only" in " ".join(out.split())
+    assert "DRAFT" in err
+    last = err.rstrip().splitlines()[-1]
+    assert last.endswith("-o pruned")
+    assert "--draft" not in last
+    assert "--test-samples" not in last
+    assert "5 prompts" in " ".join(out.split())
+
+
+def test_a_draft_is_never_saved_even_where_everything_is_accepted(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="too few prompts to save a model"):
+        prune(checkpoint("llama"), tmp_path / "out", prompt_files, draft=True)
+    draft = prune(checkpoint("llama"), None, prompt_files, test_samples=6)
+    assert draft.record.source.sets[0].rate.total == 6
+    assert not draft.is_safe
+    with pytest.raises(SafetyFloorError, match="draft"):
+        require_safe(draft)
+    with pytest.raises(SafetyFloorError, match="draft"), model_output(tmp_path / "out", draft.record, overwrite=False):
+        pass
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_draft_of_an_evaluation_says_so_on_its_page_and_in_its_record(
+    run: Run, checkpoint: Make, tmp_path: Path
+) -> None:
+    options = ["--draft", "--max-new-tokens", 2, "--device", "cpu"]
+    code, out, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "e", *options)
+    assert code == 0, err
+    assert "DRAFT" in out
+    assert "DRAFT" in (tmp_path / "e" / "report.html").read_text()
+    record = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    assert record["request"]["draft"] is True
+    assert {one["count"] for one in record["prompts"].values()} == {24}

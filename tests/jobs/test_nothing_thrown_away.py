@@ -1,0 +1,134 @@
+"""What is done once is not done again: searches and answers are kept in the cache, whatever the next command is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.prune_runs import prune
+
+from prosafeprune.evaluation import measure as measuring
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.generation.local import LocalGenerator
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of prompts of each call of the generator."""
+    calls: list[int] = []
+    answer = LocalGenerator.answer
+
+    def counted(self: LocalGenerator, prompts: Any, decoding: Any) -> Any:
+        calls.append(len(prompts))
+        return answer(self, prompts, decoding)
+
+    monkeypatch.setattr(LocalGenerator, "answer", counted)
+    return calls
+
+
+def test_a_measured_model_is_written_without_answering_again(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, answered: list[int]
+) -> None:
+    measured = prune(checkpoint("llama"), None, prompt_files)
+    tested = sum(one.rate.total for one in measured.record.source.sets)
+    assert answered == [tested, tested]
+    answered.clear()
+    written = prune(checkpoint("llama"), tmp_path / "out", prompt_files)
+    assert answered == []
+    assert written.record.result == measured.record.result
+    assert written.record.run == measured.record.run  # batch sizes included
+
+
+def test_another_strength_shares_the_answers_of_the_base_model_only(
+    checkpoint: Make, prompt_files: dict[str, str], answered: list[int]
+) -> None:
+    prune(checkpoint("llama"), None, prompt_files)
+    answered.clear()
+    prune(checkpoint("llama"), None, prompt_files, strength=0.3)
+    assert len(answered) == 1
+
+
+def test_other_answers_are_not_taken_for_these(
+    checkpoint: Make, prompt_files: dict[str, str], answered: list[int]
+) -> None:
+    prune(checkpoint("llama"), None, prompt_files)
+    answered.clear()
+    prune(checkpoint("llama"), None, prompt_files, max_new_tokens=3)
+    prune(checkpoint("llama"), None, prompt_files, batch_size=7)
+    prune(checkpoint("qwen2"), None, prompt_files)
+    assert len(answered) == 6
+
+
+def test_an_interrupted_run_with_given_layers_resumes(
+    checkpoint: Make, prompt_files: dict[str, str], answered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, add = [0], LineStore.add
+
+    def interrupted(self: LineStore, *values: Any, **named: Any) -> None:
+        if self.path is not None and store[0] == 30:
+            raise KeyboardInterrupt
+        store[0] += self.path is not None
+        add(self, *values, **named)
+
+    monkeypatch.setattr(LineStore, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prune(checkpoint("llama"), None, prompt_files)
+    monkeypatch.setattr(LineStore, "add", add)
+    first = answered.pop()
+    result = prune(checkpoint("llama"), None, prompt_files)
+    assert answered == [first - 30, first]
+    assert result.record.source.sets[0].rate.total > 30
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "file"))
+    assert prune(checkpoint("llama"), None, prompt_files).record.source.sets
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_is_found_by_the_next_command(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda points, source, lowest: 1)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("search", checkpoint("llama"), *search_options)
+    assert code == 0, err
+    assert f"prosafeprune prune {checkpoint('llama')}" in err
+    assert "-o pruned --choose N" in err
+
+    def no_search(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr("prosafeprune.jobs.search._Search.run", no_search)
+    code, _, err = run("search", checkpoint("llama"), *search_options)
+    assert (code, "finished already" in err) == (0, True), err
+    code, _, err = run("prune", checkpoint("llama"), *search_options)
+    assert code == 0, err
+    assert "nothing is written" in err
+    assert "-o pruned" in err.splitlines()[-1]
+    code, _, err = run("prune", checkpoint("llama"), "-o", "two", "--choose", 2, *search_options)
+    assert code == 0, err
+    assert json.loads((tmp_path / "two" / "prosafeprune.json").read_text())["plan"]
+    monkeypatch.setattr(measuring, "collect_answers", no_search)
+    code, _, err = run("prune", checkpoint("llama"), "--choose", 99, *search_options)
+    assert (code, "has the points 1 to" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_larger_budget_resumes_a_finished_search(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    folder = ["-o", tmp_path / "search"]
+    run("search", checkpoint("llama"), *folder, *search_options)
+    code, _, err = run("search", checkpoint("llama"), *folder, *search_options, "--budget", 6)
+    assert code == 0, err
+    assert json.loads((tmp_path / "search" / "search.json").read_text())["trials"] == 6

@@ -1,0 +1,124 @@
+"""The prompts of a run: own ones added to the bundled, held out by groups, and kept apart from what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.progress import SilentReporter
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, find_overlaps, hold_out
+from prosafeprune.requests.recipe import Recipe, make_recipe
+from prosafeprune.setup.prompt_sets import describe_calibration, disjoint_prompts, read_calibration
+
+P = PromptClass.PSEUDO_HARMFUL
+TOPICS = (
+    "killing a process",
+    "a burning sensation",
+    "shooting stars",
+    "knife skills",
+    "a murder mystery",
+    "venomous snakes",
+)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.txt"
+    path.write_text("".join(f"Explain {topic} to me\n" for topic in TOPICS))
+    return str(path)
+
+
+def asked(**settings: Any) -> Recipe:
+    return make_recipe(model="org/name", **settings)
+
+
+def test_few_own_prompts_are_added_to_the_bundled_ones(mine: str) -> None:
+    request = asked(pseudo_harmful=mine, samples=40)
+    found = read_calibration(request, 16, 0)
+    prompts = found.sets[P]
+    assert len(prompts) == 40
+    assert [prompt.text for prompt in prompts][:6] == Path(mine).read_text().splitlines()
+    assert set(prompts.texts[6:]) <= set(bundled_prompts(P, "calibration").texts)
+    assert "bundled calibration" in prompts.source
+    (line,) = describe_calibration(request, found)
+    assert "your own are few" in line
+
+
+def test_enough_own_prompts_replace_the_bundled_ones_and_only_mine_always_does(mine: str) -> None:
+    assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == 6
+    assert len(read_calibration(asked(pseudo_harmful=mine, only_mine=True), 6, 0).sets[P]) == 6
+    with pytest.raises(InputError, match="leave out --only-mine"):
+        read_calibration(asked(pseudo_harmful=mine, only_mine=True), 16, 0)
+
+
+def test_a_bundled_prompt_that_is_like_an_own_one_is_not_added(tmp_path: Path) -> None:
+    harmful = bundled_prompts(PromptClass.HARMFUL, "calibration").texts[3]
+    (tmp_path / "mine.txt").write_text(f"{harmful}\n")
+    found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)
+    same = bundled_prompts(P, "calibration").texts[3]
+    (tmp_path / "mine.txt").write_text(f"{same.upper()}\n")
+    found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)
+    assert same.upper() in found.sets[P].texts
+    assert same not in found.sets[P].texts
+
+
+def test_held_out_prompts_are_measured_on_and_not_calibrated_on(mine: str) -> None:
+    request = asked(pseudo_harmful=mine, hold_out=0.5)
+    found = read_calibration(request, 16, 0)
+    (held,) = found.held_out
+    assert held.name == "held-out-pseudo-harmful"
+    assert len(held.prompts) == 3
+    assert not set(held.prompts.texts) & set(found.sets[P].texts)
+    assert "3 more are held out" in describe_calibration(request, found)[0]
+    with pytest.raises(InputError, match="no prompts of your own"):
+        read_calibration(asked(hold_out=0.5), 16, 0)
+
+
+def test_prompts_that_are_alike_are_held_out_together() -> None:
+    texts = [
+        f"How do I {verb} a {what} of my {whose} process today"
+        for verb in ("kill", "stop", "end")
+        for what in ("zombie", "child")
+        for whose in ("own", "main")
+    ]
+    others = [f"{word} " * 6 + "question" for word in ("alpha", "beta", "gamma", "delta")]
+    prompts = PromptSet(P, "here", tuple(map(Prompt, [*texts, *others])))
+    for seed in range(8):
+        calibrated, held = hold_out(prompts, 0.3, seed)
+        assert sorted(calibrated.texts + held.texts) == sorted(prompts.texts)
+        assert len(set(texts) & set(held.texts)) in (0, len(texts))
+        assert calibrated.texts and held.texts
+        assert not find_overlaps(calibrated, held)
+    with pytest.raises(InputError, match="all its prompts are alike"):
+        hold_out(PromptSet(P, "here", tuple(map(Prompt, texts))), 0.3, 0)
+
+
+class Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_overlaps_are_dropped_from_calibration_and_listed() -> None:
+    made = {
+        one: PromptSet(one, one.value, tuple(Prompt(f"{one.value} topic {i} {'x' * i}") for i in range(20)))
+        for one in PromptClass
+    }
+    shared = made[P].prompts[4]
+    tested = [PromptSet(P, "test", (shared, Prompt("another thing")))]
+    made[PromptClass.HARMFUL] = PromptSet(
+        PromptClass.HARMFUL, "harmful", (*made[PromptClass.HARMFUL].prompts, made[P].prompts[7])
+    )
+    reporter = Notes()
+    kept, validation = disjoint_prompts(asked(drop_overlaps=True), 16, made, {}, tested, reporter)
+    assert len(kept[P]) == 18
+    assert made[P].prompts[7].text not in kept[PromptClass.HARMFUL].texts
+    assert any("test line 1" in line for line in reporter.lines)
+    with pytest.raises(InputError, match="--drop-overlaps"):
+        disjoint_prompts(asked(), 16, made, {}, tested, reporter)
+    assert validation == {}

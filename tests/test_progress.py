@@ -1,0 +1,28 @@
+"""Progress of answers by tokens: a bar moves while a batch runs, and ends at the number of answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from prosafeprune.progress import partial_answers, report_tokens
+
+
+def test_tokens_count_as_parts_of_answers() -> None:
+    steps: list[float] = []
+    with partial_answers(steps.append) as progress:
+        report_tokens(4, 0.25)
+        assert sum(steps) == pytest.approx(1)
+        progress.finish()  # one ends early; three are left, a quarter done
+        assert sum(steps) == pytest.approx(1.75)
+        report_tokens(3, 1.0)
+        for _ in range(3):
+            progress.finish()
+    assert sum(steps) == pytest.approx(4)
+
+
+def test_outside_of_answers_tokens_are_reported_to_no_one() -> None:
+    steps: list[float] = []
+    with partial_answers(steps.append):
+        pass
+    report_tokens(4, 0.5)
+    assert steps == []

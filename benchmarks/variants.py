@@ -27,9 +27,9 @@ from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.evaluation.measure import measure
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection
+from prosafeprune.method.fitted_projection import fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.method.plan import HARMFUL_SHARE, Pooling, Projection
 from prosafeprune.method.subspaces import basis
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe

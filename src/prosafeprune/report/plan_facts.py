@@ -14,6 +14,7 @@ PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
     Projection.CONTRASTIVE: "amplifies harmful outputs by half of what pseudo-harmful ones lose",
+    Projection.DISCRIMINANT: "takes the refusal direction from pseudo-harmful outputs and adds it to harmful ones",
 }
 
 

@@ -32,10 +32,11 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert "report.html" in kept
     assert not any(name.endswith(".safetensors") for name in kept)
     record = json.loads((tmp_path / "search" / "search.json").read_text())
-    assert len(record["silhouettes"]) == 3
+    assert record["silhouettes"] == {}
     assert record["trials"] == 4
     assert sum(point["measured"] is not None for point in record["points"]) == 2
-    assert {point["plan"]["projection"] for point in record["points"]} == {"contrastive"}
+    assert {point["plan"]["projection"] for point in record["points"]} == {"discriminant"}
+    assert {point["plan"]["rank"] for point in record["points"]} == {1}
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -65,7 +66,7 @@ def test_a_finished_search_is_read_not_repeated(
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "select_point", lambda *_: 1)
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
@@ -89,7 +90,20 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
 
 
 @pytest.mark.usefixtures("few_prompts")
-def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts_are_pruned(
+def test_experts_of_a_mixture_are_pruned(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "select_point", lambda *_: 1)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options, "--rank", 4)
+    assert code == 0, err
+    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+    assert made["plan"]["projection"] == "contrastive"  # which has a rank
+    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
+    assert sum(one["pruned"] for one in made["experts"]) > 0
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_the_papers_strategy_looks_for_the_peak_without_experts(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
@@ -101,20 +115,17 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
         return silhouettes(inputs, submodules, *others)
 
     monkeypatch.setattr(searching, "silhouettes", watched)
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
-    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
+    paper = ["--strategy", "paper", "--budget", 1, "--rank", 4]
+    code, _, err = run("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
-    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
-    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
-    assert sum(one["pruned"] for one in made["experts"]) > 0
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: None)
+    monkeypatch.setattr(searching, "select_point", lambda *_: None)
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 3
     assert "No plan was found" in err
@@ -150,7 +161,7 @@ def test_a_search_of_another_kind_is_not_gone_on_with(
 def test_the_papers_strategy_measures_windows(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
-    paper = ["--strategy", "paper", "--budget", 5]
+    paper = ["--strategy", "paper", "--budget", 5, "--rank", 4, "--pooling", "tail"]
     code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     record = json.loads((tmp_path / "search" / "search.json").read_text())

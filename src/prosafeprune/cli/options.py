@@ -67,6 +67,7 @@ EXPERT = frozenset(
         "memory",
         "pooling",
         "projection",
+        "harmful_share",
         "prompt_field",
         "revision",
         "seed",
@@ -79,15 +80,15 @@ EXPERT = frozenset(
 )
 """Settings listed last."""
 SEARCH_DEFAULTS = {
-    "projection": "contrastive",
-    "pooling": "sequence and tail are both tried",
-    "rank": "8, 16 and 32 are tried",
+    "projection": "discriminant",
+    "pooling": "both; with other projections sequence and tail are tried",
+    "rank": "1; with other projections 8, 16 and 32 are tried",
 }
 """What a search does without these settings, instead of the default of the request."""
 PLAN_DEFAULTS = {
-    "projection": "orthogonal; contrastive in a search",
-    "pooling": "sequence; a search also tries tail",
-    "rank": "16; a search tries 8, 16 and 32",
+    "projection": "orthogonal; discriminant in a search",
+    "pooling": "sequence; both in a search",
+    "rank": "16; 1 with the discriminant projection",
 }
 """The same for commands that take a plan or search for one."""
 

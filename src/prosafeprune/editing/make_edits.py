@@ -23,7 +23,7 @@ from prosafeprune.prompts.prompt_set import PromptClass
 
 ByClass = Mapping[PromptClass, torch.Tensor]
 FEWEST_FOR_A_DISCRIMINANT = 16
-"""Prompts of each class, per :data:`prosafeprune.editing.expert_coverage.PROMPTS_PER_DIRECTION`, that an expert needs."""
+"""An expert needs as many prompts of each class as for a subspace of this rank."""
 
 
 def make_edits(

@@ -25,6 +25,13 @@ class Pooling(StrEnum):
     """The user's text only."""
     LAST = "last"
     """The last token, from which the answer is generated."""
+    BOTH = "both"
+    """Sequence and last, as two samples of each prompt."""
+
+    @property
+    def parts(self) -> tuple[Pooling, ...]:
+        """The poolings that each give one sample of a prompt."""
+        return (Pooling.SEQUENCE, Pooling.LAST) if self is Pooling.BOTH else (self,)
 
 
 class Projection(StrEnum):
@@ -74,6 +81,22 @@ class Plan(BaseModel):
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers)} layers")
         return self
+
+    @property
+    def layer_runs(self) -> list[list[int]]:
+        """The layers as runs of consecutive ones."""
+        runs: list[list[int]] = []
+        for layer in self.layers:
+            if runs and layer == runs[-1][-1] + 1:
+                runs[-1].append(layer)
+            else:
+                runs.append([layer])
+        return runs
+
+    @property
+    def layers_in_words(self) -> str:
+        """The layers as ``--layers`` takes them, such as ``12,14-17``."""
+        return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in self.layer_runs)
 
     @property
     def target_share(self) -> float:

@@ -53,13 +53,22 @@ class OperatorOptions(BaseModel):
     rank: int = Field(16, ge=1, description="Dimension of each class's subspace; 1 with the discriminant projection.")
     pooling: Pooling = Field(
         Pooling.SEQUENCE,
-        description="Tokens averaged over: sequence (all), tail (the user's text and what follows), user, last.",
+        description="Tokens averaged over: sequence (all), tail (the user's text and what follows), user, last, "
+        "both (sequence and last).",
     )
     projection: Projection = Field(
         Projection.ORTHOGONAL,
         description="What is removed: orthogonal (Eq. 1 of the paper), oblique (leaves harmful outputs as they are), "
         "contrastive (strengthens them) or discriminant (one refusal direction, taken from pseudo-harmful outputs and "
         "added to harmful ones; the default of a search).",
+    )
+
+    harmful_share: float | None = Field(
+        None,
+        ge=-2,
+        le=1,
+        description="What harmful outputs lose, as a share of what pseudo-harmful ones lose; below 0 they gain it. "
+        "Default: the projection's own.",
     )
 
     @model_validator(mode="after")

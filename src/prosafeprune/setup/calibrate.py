@@ -70,9 +70,7 @@ def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advanc
         parts[rank] = part
         if rank:
             advance(len(shares[rank]))
-    return {
-        pooling: merge_shards([parts[rank][pooling] for rank in sorted(parts)]) for pooling in task.poolings
-    }
+    return {pooling: merge_shards([parts[rank][pooling] for rank in sorted(parts)]) for pooling in task.poolings}
 
 
 def calibrate(

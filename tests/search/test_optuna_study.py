@@ -21,7 +21,7 @@ from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windo
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], (8, 16), Projection.OBLIQUE, (None,))
-SMALL = SearchSpace(range(12, 14), [Pooling.SEQUENCE], (8,), Projection.OBLIQUE, (None,))
+SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], (8,), Projection.OBLIQUE, (None,))
 
 
 def landscape(plan: Plan) -> ScoredPlan:

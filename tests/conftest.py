@@ -30,6 +30,8 @@ pytest_plugins = ["helpers.compare_runs"]
 
 FULL_SETS = ("prompts", "parallel", "slow")
 """Folders of tests that see the complete bundled sets; those in parallel/ start processes of their own."""
+WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
+"""Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
 SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
 
 
@@ -48,6 +50,17 @@ def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundled, "_read", cache(shortest))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put an empty image in place of each figure of a page: drawing them is a fifth of the time of a tiny run."""
+    if request.path.parent.name in WITH_FIGURES:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prosafeprune.report.page.svg_data_uri", lambda figure: "data:image/svg+xml;base64,")
         yield
 
 

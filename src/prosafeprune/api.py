@@ -51,8 +51,7 @@ def prune(
     Args:
         model: local folder, hub id or .gguf file.
         output: folder to write; without it the pruned model is only measured, and is in ``result.loaded``.
-        layers: decoder layers to prune, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; without them,
-            layers and strengths are searched for.
+        layers: decoder layers, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; by default, searched for.
         recipe: YAML file of settings; arguments override it.
         search: folder of a search to resume; by default next to the output.
         choose: number of the point of the finished search in ``search`` to make.
@@ -66,8 +65,7 @@ def prune(
         NoPlanError: a search found no plan that complies more than the base model and keeps the safety floor.
         SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
     """
-    asked = make_recipe(recipe, model=str(model), layers=layers, **settings)
-    folder = _path(output)
+    asked, folder = make_recipe(recipe, model=str(model), layers=layers, **settings), _path(output)
     with TerminalReporter(quiet=not progress) as reporter:
         result = run_prune(
             asked, folder, overwrite=overwrite, search_folder=_path(search), choose=choose, ray=ray, reporter=reporter
@@ -129,7 +127,7 @@ def search(
         **settings: other fields of :class:`prosafeprune.SearchRequest`.
 
     Returns:
-        The record, whose ``chosen`` is the number of the selected point, or None; and the folder. ``prune`` makes the
+        The record, with the number of the selected point or None as ``chosen``, and the folder. ``prune`` makes the
         model of a point with ``search=result.output, choose=number``.
 
     Raises:
@@ -219,8 +217,7 @@ def compare(
         model: local folder, hub id, .gguf file or LoRA adapter.
         output: folder for one evaluation per method, the table and the record.
         methods: names such as ``"default,scan"``, or ``"module:Class"`` for your own; by default, all of ours.
-        layers: decoder layers that prosafeprune prunes; without them, ``search`` and ``pruned``, a plan is searched
-            for.
+        layers: decoder layers to prune; without them, ``search`` and ``pruned``, a plan is searched for.
         recipe: YAML file of settings; arguments override it.
         ray: address of a Ray cluster whose workers answer.
         overwrite: discard earlier work in ``output``.
@@ -230,8 +227,9 @@ def compare(
     Raises:
         InputError: the model, a prompt file, a benchmark, a judge, a method or a setting cannot be used.
     """
-    given = {"model": str(model), "methods": methods, "layers": layers, **settings}
-    request = make_request(CompareRequest, recipe, given)
+    request = make_request(
+        CompareRequest, recipe, {"model": str(model), "methods": methods, "layers": layers, **settings}
+    )
     with TerminalReporter(quiet=not progress) as reporter:
         return run_compare(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
@@ -264,8 +262,7 @@ def analyze(
         FailedAnalysesError: an analysis failed; ``finished`` has the others.
     """
     asked = {"model": str(model), "against": str(against) if against is not None else None, **settings}
-    request = validate_settings(AnalyzeRequest, asked)
-    entries = find_entries(names, everything=not names)
+    request, entries = validate_settings(AnalyzeRequest, asked), find_entries(names, everything=not names)
     with TerminalReporter(quiet=not progress) as reporter:
         return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
 
@@ -296,9 +293,8 @@ def judge(
     Raises:
         InputError: the answers, the labels, the output or the judge cannot be used.
     """
-    asked = validate_settings(JudgeOptions, settings)
+    asked, names = validate_settings(JudgeOptions, settings), AnswerFields(prompt_field, answer_field)
     with TerminalReporter(quiet=not progress) as reporter:
-        names = AnswerFields(prompt_field, answer_field)
         return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter, names)
 
 

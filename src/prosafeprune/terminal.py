@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
+ROUNDING = 1e-6
+"""Of a sum of parts of steps."""
 WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
@@ -75,7 +76,7 @@ class TerminalReporter:
             if 0 < done < total and now >= printed + LOG_SECONDS:
                 printed = now
                 left = f", about {duration((now - started) * (total - done) / done)} left"
-                self.note(f"{title}: {int(done)} of {total}{left}" + (f"  {status()}" if status else ""))
+                self.note(f"{title}: {int(done + ROUNDING)} of {total}{left}" + (f"  {status()}" if status else ""))
 
         yield advance
 
@@ -91,12 +92,20 @@ class TerminalReporter:
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Done(),
             TimeElapsedColumn(),
             _TimeLeft(),
             TextColumn("{task.fields[status]}", markup=False),
             console=self.console,
         )
+
+
+class _Done(ProgressColumn):
+    """The steps done, of all; parts of steps count only once they make a whole one."""
+
+    def render(self, task: Task) -> Text:
+        """Return both numbers."""
+        return Text(f"{int(task.completed + ROUNDING)}/{int(task.total or 0)}")
 
 
 class _TimeLeft(ProgressColumn):

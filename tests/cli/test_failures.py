@@ -64,11 +64,33 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("prosafeprune.cli.search.run", interrupt)
     code, out, err = run("search", "m")
     assert (code, out) == (130, "")
-    assert err.strip().split("\n") == ["Interrupted. Run the same command again to resume what can be resumed."]
+    assert err.strip() == "Interrupted. Finished work is kept. To resume: prosafeprune search m"
+    monkeypatch.setattr("prosafeprune.jobs.apply.run_apply", interrupt)
+    code, _, err = run("apply", "adapter", "m", "-o", "out")
+    assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
+
+
+def test_a_terminated_command_leaves_no_lock(tmp_path: Path) -> None:
+    code = """
+import os, signal
+from pathlib import Path
+from prosafeprune import cli
+from prosafeprune.cli import search
+from prosafeprune.files.claim import claimed
+def run(*_, **__):
+    with claimed(Path("deep/out")):
+        os.kill(os.getpid(), signal.SIGTERM)
+search.run = run
+import sys; sys.argv = ["prosafeprune", "search", "m"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 143, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["typer", "prosafeprune.cli.application", "torch"])
-def test_ctrl_c_while_libraries_load_is_one_line(module: str, tmp_path: Path) -> None:
+def test_ctrl_c_while_libraries_load_is_one_line(module: str, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     code = f"""
 import builtins, sys
 imported = builtins.__import__
@@ -78,7 +100,7 @@ def load(name, *rest, **more):
     return imported(name, *rest, **more)
 builtins.__import__ = load
 from prosafeprune import cli
-sys.argv = ["prosafeprune", "search", "m"]
+sys.argv = ["prosafeprune", "search", {str(checkpoint("llama"))!r}]
 cli.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)

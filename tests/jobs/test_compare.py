@@ -101,7 +101,7 @@ def test_what_was_compared_otherwise_is_not_mixed(
         (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method"),
         (["-s", "prosafeprune.plan=7"], "Give its plan with --layers"),
         (["--layers", "7"], "the model has 3 layers"),
-        (["--pruned", "nowhere"], "is no checkpoint that was pruned"),
+        (["--pruned", "nowhere"], "is not a checkpoint that this package pruned"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(

@@ -57,8 +57,8 @@ def test_a_row_of_the_first_release_is_read() -> None:
     )
 
 
-def test_harmlessness_needs_a_judge_that_tells_it() -> None:
-    with pytest.raises(InputError, match="does not tell it"):
+def test_harmlessness_needs_a_judge_that_reports_it() -> None:
+    with pytest.raises(InputError, match="does not report it"):
         make_judge(JudgeOptions(safety="harmlessness"), SilentReporter())
 
     class Guard:

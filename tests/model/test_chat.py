@@ -13,7 +13,7 @@ from helpers.tiny_models import TEMPLATE, make_tokenizer
 
 from prosafeprune.errors import InputError
 from prosafeprune.model import template_process
-from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, read_chat_template, render
+from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, read_chat_template, render, set_thinking
 from prosafeprune.model.template_process import TemplateProcess
 
 # The shapes of the real templates, with other special tokens.
@@ -161,3 +161,26 @@ def test_known_end_tokens_are_kept() -> None:
     tokenizer = make_tokenizer()
     for known, expected in ((None, [1]), (7, [7, 1]), ([7, 1], [7, 1])):
         assert end_of_turn_ids(tokenizer, known) == expected
+
+
+QWEN3 = TEMPLATE + "{% if add_generation_prompt and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "off", "on"), [(QWEN3, "</think>\n\n", "<|assistant|>"), (R1, "</think>\n\n", "<think>\n")]
+)
+def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str) -> None:
+    tokenizer = tokenizer_with(template)
+    assert render(tokenizer, "Hello").endswith(off)
+    assert set_thinking(tokenizer, True, "m")
+    assert render(tokenizer, "Hello").endswith(on)
+    assert set_thinking(tokenizer, False, "m")
+    assert render(tokenizer, "Hello").endswith(off)
+
+
+def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
+    tokenizer = tokenizer_with(TEMPLATE)
+    assert not set_thinking(tokenizer, False, "m")
+    with pytest.raises(InputError, match="m has no switch"):
+        set_thinking(tokenizer, True, "m")

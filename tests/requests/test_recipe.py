@@ -11,6 +11,13 @@ from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 
 
+def test_thinking_is_on_or_off_as_yaml_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model: org/name\nthinking: on\n")
+    assert make_recipe(file).thinking == "on"
+    assert make_recipe(file, thinking="off").thinking == "off"
+
+
 @pytest.mark.parametrize(
     ("text", "layers"), [("14-17", (14, 15, 16, 17)), ("14,16", (14, 16)), ("3, 5-6", (3, 5, 6)), (7, (7,))]
 )

@@ -66,7 +66,7 @@ class LoraAdapter:
 
     @property
     def sha256(self) -> str:
-        """The hash of what changes: of its weights file."""
+        """The hash of its weights file."""
         return self.adapter_sha256
 
     def apply_in_memory(self, advance: Advance) -> None:

@@ -41,7 +41,7 @@ class WritableEdits(Protocol):
 
     @property
     def sha256(self) -> str:
-        """The hash of what changes, known once it has been applied in memory."""
+        """The hash of the changed weights, known once they have been applied in memory."""
         ...
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class EditedTensors:
         for name, tensor in sorted(self._tensors.items()):
             edited = tensor.edited()
             self._digest.update(name.encode())
-            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy())
+            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy().tobytes())
             with torch.no_grad():
                 for edit, layout in tensor.edits:
                     edit.submodule.put(edit.submodule.stored, layout.take(edited))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 DEBUG = "--debug"
 RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
-"""Commands that an interruption costs little."""
+"""Commands that lose little when interrupted."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 
@@ -21,7 +21,8 @@ def main() -> None:
     # Read when tqdm is first imported: the libraries' bars would interfere with ours. Hub downloads keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, so that locks and partial files are removed
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _terminate)
     try:
         with _process_group():
             run_command()

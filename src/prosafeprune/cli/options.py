@@ -94,7 +94,7 @@ PLAN_DEFAULTS = {
 
 NUMBERS = (int, float, int | None, float | None)
 VALUES = {bool: "", int: "NUMBER", str: "TEXT", Path: "PATH"}
-"""How --help calls the value of an option."""
+"""The placeholder of an option's value in --help."""
 
 RecipeFile = Annotated[
     Path | None,

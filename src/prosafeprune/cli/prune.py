@@ -131,7 +131,7 @@ def show_dry_run(
     choose: int | None = None,
     search_only: bool = False,
 ) -> None:
-    """Print what would be done, with its costs."""
+    """Print what a run would do, and what it costs."""
     from prosafeprune.setup.early_checks import check_early
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)

@@ -14,7 +14,7 @@ from prosafeprune.requests.recipe import make_request, recipe_of
 from prosafeprune.requests.search import SearchRequest
 
 OF_THE_SEARCH = ("-o", "--output", "--ray")
-"""Options that mean something else in ``prune``, or nothing."""
+"""Options with another meaning, or none, in ``prune``."""
 
 
 @options_of(SearchRequest, defaults=SEARCH_DEFAULTS)
@@ -61,7 +61,7 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
 
 
 def _follow_up(arguments: Sequence[str], folder: Path | None) -> str:
-    """Return the command that makes a model of this search: the same settings, without what is the search's own."""
+    """Return the command that makes a model from this search: the same settings, without those of the search itself."""
     kept: list[str] = []
     given = iter(arguments)
     for argument in given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge.verdict import Verdict
@@ -53,7 +54,7 @@ class JudgedSet:
         """Whether each answer of the first repeat is as desired."""
         return self.outcomes_by_repeat[0]
 
-    @property
+    @cached_property
     def outcomes_by_repeat(self) -> list[list[bool]]:
         """Whether each answer is as desired, for each repeat."""
         return [[as_wished(self.prompt_class, verdict) for verdict in run] for run in self.verdicts_by_repeat]
@@ -68,5 +69,4 @@ def changed_examples(before: JudgedSet, after: JudgedSet, limit: int) -> Sequenc
     """Return the indices worth showing side by side: first those whose class changed, then others, in prompt order."""
     rows = range(len(before.answers))
     changed = [i for i in rows if before.verdicts[i].answer_class is not after.verdicts[i].answer_class]
-    same = [i for i in rows if i not in set(changed)]
-    return (changed + same)[:limit]
+    return list(dict.fromkeys([*changed, *rows]))[:limit]

@@ -19,7 +19,7 @@ BUNDLED = {
 }
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
-"""Benchmarks of two classes, each measured as a set."""
+"""Benchmarks with prompts of two classes, each class measured as a set."""
 FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 

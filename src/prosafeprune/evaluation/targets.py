@@ -93,6 +93,7 @@ class LocalModel:
             "tokenizer": tokenizer,
             "device": self.request.device,
             "dtype": self.request.dtype,
+            **({"thinking": True} if self.request.thinking == "on" else {}),
         }
 
     @property
@@ -122,6 +123,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
         device=request.device,
         dtype=request.dtype,
         trust_remote_code=request.trust_remote_code,
+        thinking=request.thinking == "on",
     )
     if subject.adapter is not None:
         attach_adapter(loaded, subject.adapter, subject.name)

@@ -23,7 +23,7 @@ WRITTEN = (
 )
 """Names of the files that runs write into their folders."""
 NOTHING_DONE = (MADE_BY, "sessions.json")
-"""Files of a run that failed before it had anything to keep."""
+"""Files of a run that failed before it produced anything."""
 DRAWN = ("*.csv", "*.svg", "*.png")
 """Names of tables and figures, next to the results that they show."""
 DRAWN_FROM = ("findings.json", "search.json")
@@ -90,7 +90,7 @@ class ResumableFolder:
 def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it inside the context.
 
-    A folder that a failing run made and kept nothing in is removed.
+    A folder that a failing run made and left empty is removed.
 
     Raises:
         InputError: it cannot be made, was not written by a run, or another run is writing there; or ``overwrite``

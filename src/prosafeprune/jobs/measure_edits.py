@@ -101,6 +101,7 @@ def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha2
     return {
         "model": sha256,
         "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
+        "thinking": request.thinking,
         "system": getattr(loaded.tokenizer, "prosafeprune_system_prompt", None),
         "device": loaded.device_name,
         "dtype": dtype_name(loaded.run_dtype),

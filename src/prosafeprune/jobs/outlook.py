@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.jobs.plan import default_search_folder, known_plan
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.chat import render
+from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import early_config
@@ -28,7 +28,7 @@ from prosafeprune.setup.workload import ModelSize, Speed, Stage, describe, memor
 from prosafeprune.text import data_size, duration
 
 LOADED_PER_SECOND = 1e9
-"""Bytes of weights read, checked and hashed in a second; from a slow disk it is less."""
+"""Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
 
 def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
@@ -43,14 +43,14 @@ def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
 
 @dataclass(frozen=True)
 class KnownPlan:
-    """What is known of a run's plan before the model is loaded."""
+    """A run's plan, as far as it is known before the model is loaded."""
 
     plan: Plan | None
     """None when it must be searched for."""
     record: SearchRecord | None
     """Of the finished search that found it."""
-    folder: Path
-    """Of the search."""
+    folder: Path | None
+    """Of the search; None where the layers are given."""
     judge: str
 
 
@@ -71,7 +71,7 @@ def planned(
     """
     job = prepare_job(recipe, output, overwrite, reporter)
     judge = make_judge_of(job)
-    folder = search or default_search_folder(job, judge.name)
+    folder = search or (default_search_folder(job, judge.name) if recipe.layers is None else None)
     return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
 
 
@@ -149,5 +149,6 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
         notes.append(f"Memory: about {data_size(memory)}.")
     if not job.source.is_gguf:
         tokenizer = load_tokenizer(job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code)
+        set_thinking(tokenizer, recipe.thinking == "on", job.source.name)
         notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

@@ -55,7 +55,7 @@ class CalibratedPlan:
 
 
 def known_plan(
-    job: Job, judge: str, search_folder: Path, choose: int | None
+    job: Job, judge: str, search_folder: Path | None, choose: int | None
 ) -> tuple[Plan | None, SearchRecord | None]:
     """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
 
@@ -64,7 +64,7 @@ def known_plan(
     Args:
         job: the job.
         judge: the name of its judge.
-        search_folder: folder of the search.
+        search_folder: folder of the search; None where the layers are given.
         choose: number of the point of that search, however long it took; None: the one it selected.
 
     Raises:
@@ -72,14 +72,14 @@ def known_plan(
         NoPlanError: the search is finished and selected none.
     """
     given = given_plan(job.recipe)
+    if given is not None and choose is not None:
+        raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+    if given is not None or search_folder is None:
+        return given, None
     if choose is not None:
-        if given is not None:
-            raise InputError("--choose and --layers both name the plan. Leave out one of them.")
         record = read_search(search_folder)
         require_search_of(record, model_hash(job.source.path), search_folder)
         return plan_of_point(record, choose, search_folder), record
-    if given is not None:
-        return given, None
     finished = finished_search(job, judge, search_folder)
     if finished is None:
         return None, None

@@ -74,7 +74,8 @@ def run_prune(
         prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge_of(prepared)
-        search_folder = search_folder or default_search_folder(prepared, judge.name)
+        if search_folder is None and recipe.layers is None:
+            search_folder = default_search_folder(prepared, judge.name)
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
@@ -84,6 +85,7 @@ def run_prune(
             require_adaptable(job.anatomy)
         job.reporter.note(describe_outlook(job, plan))
         if plan is None:
+            assert search_folder is not None  # a search has one
             planned = searched_plan(job, search_folder)
         else:
             require_layers(plan, job.anatomy)

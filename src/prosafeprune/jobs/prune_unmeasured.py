@@ -20,7 +20,7 @@ from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import EncodedPrompt
+from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
@@ -77,6 +77,7 @@ def run_prune_unmeasured(
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
+    set_thinking(meta.tokenizer, recipe.thinking == "on", source.name)
     anatomy = inspect_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe

@@ -35,7 +35,7 @@ from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.prepare import Job
 
 FINISHED = "finished.json"
-"""In the folder of a finished search: the effort it was made with."""
+"""In the folder of a finished search: its budget."""
 SHOWN = 10
 """Maximum number of estimated plans listed besides the measured ones."""
 
@@ -207,4 +207,5 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "shares": list(choices.shares),
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
+        **({"thinking": True} if recipe.thinking == "on" else {}),
     }

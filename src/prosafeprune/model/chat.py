@@ -19,6 +19,8 @@ FIXED_DATE = (
     "{%- endmacro -%}"
 )
 """Put before templates that write today's date: results must not depend on the day."""
+THINKING = "prosafeprune_thinking"
+"""Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
 Turn = tuple[str, str]
 """A role and what it says."""
 
@@ -60,11 +62,26 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 
 
+def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
+    """Let the model think before it answers, or not; return whether its chat template can do both.
+
+    Raises:
+        InputError: it is to think, and the template of the model ``name`` has no switch for it.
+    """
+    rendered = []
+    for state in (not on, on):
+        setattr(tokenizer, THINKING, state)
+        rendered.append(render(tokenizer, "Hello"))
+    if on and rendered[0] == rendered[1]:
+        raise InputError(f"--thinking on: the chat template of {name} has no switch for it. Leave it out.")
+    return rendered[0] != rendered[1]
+
+
 def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = None) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
 
     A ``system`` prompt comes before it, as :func:`render` says. The template already writes the special tokens, so none
-    are added again (a second BOS costs accuracy). Templates that can switch thinking off are asked to.
+    are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
@@ -97,11 +114,11 @@ def render(tokenizer: Any, prompt: str, system: str | None = None) -> str:
     if system is not None:
         text, _ = _rendered(tokenizer, [("system", system), ("user", prompt)])
         if text is not None:
-            return _ready_for_answer(text)
+            return _ready_for_answer(text, tokenizer)
         prompt = f"{system}\n\n{prompt}"
     text, reason = _rendered(tokenizer, [("user", prompt)])
     if text is not None:
-        return _ready_for_answer(text)
+        return _ready_for_answer(text, tokenizer)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:
         raise InputError(
             f"The chat template requires a system turn ({reason}), and prompts here have none. Remove that condition "
@@ -151,7 +168,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
         ]
         try:
             template = tokenizer.get_chat_template()
-            options = {"add_generation_prompt": opens_answer, "enable_thinking": False}
+            options = {"add_generation_prompt": opens_answer, "enable_thinking": getattr(tokenizer, THINKING, False)}
             dated = FIXED_DATE + template if "strftime_now" in template else template
             text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
         except TemplateLimitError as error:
@@ -164,6 +181,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
     return None, reason
 
 
-def _ready_for_answer(text: str) -> str:
-    # Some templates open a thought whatever they are asked: end it, so that the answer comes next.
-    return text.rstrip() + "\n\n</think>\n\n" if text.rstrip().endswith("<think>") else text
+def _ready_for_answer(text: str, tokenizer: Any) -> str:
+    # Some templates open a thought whatever they are asked: end it, unless the model is to think.
+    opened = text.rstrip().endswith("<think>") and not getattr(tokenizer, THINKING, False)
+    return text.rstrip() + "\n\n</think>\n\n" if opened else text

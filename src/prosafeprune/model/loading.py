@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template
+from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
@@ -56,12 +56,15 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    thinking: bool = False,
     chat: bool = True,
 ) -> LoadedModel:
     """Load a checkpoint folder, by default in its stored dtype and on the best device available.
 
     A model that is too large for one GPU is spread over all of them, with hooks that move each layer's inputs. A model
     that is not for ``chat`` has its own raw prompt and needs no chat template.
+
+    ``thinking`` lets a model think before it answers.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.
@@ -75,6 +78,8 @@ def load_model(
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
+    if chat and set_thinking(tokenizer, thinking, name):
+        reporter.note(f"The chat template can switch thinking, which is {'on' if thinking else 'off'} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)

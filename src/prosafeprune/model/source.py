@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,8 +25,13 @@ PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Entries of config.json that hold the number of decoder layers."""
 HASHED_AT_ONCE = 2**24
+CLOCK_TICK = 0.1
+"""Seconds within which two changes of a file may have the same time."""
 BITSANDBYTES = "bitsandbytes"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_hashes: dict[tuple[tuple[object, ...], ...], str] = {}
+"""Hashes of models by the names, sizes and times of their files."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def hub_is_reachable() -> bool:
 def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
     """Return a model's config.json, without downloading the weights of a hub model.
 
-    None where it cannot be read this way, as for a GGUF; :func:`find_source` says what is wrong with a model.
+    None if it cannot be read this way, as for a GGUF; :func:`find_source` reports what is wrong with a model.
     """
     folder = Path(model).expanduser()
     if folder.exists() or not is_hub_id(model):
@@ -204,17 +210,25 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:
     """Return the sha256 over config.json and all safetensors files of a folder, by name, or over all parts of a GGUF.
 
-    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name.
+    ``known`` gives the :func:`shard_hash` of files that need not be read again, by name. A process reads files that do
+    not change only once.
 
     Raises:
         InputError: a safetensors file is truncated, or is not one.
     """
+    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    stats = [(file, file.stat()) for file in files]
+    key = tuple((str(file), one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for file, one in stats)
+    if known is None and key in _hashes:
+        return _hashes[key]
+    is_settled = time.time() - max(one.st_ctime for _, one in stats) > CLOCK_TICK
     hashes = dict(known or {})
     total = hashlib.sha256()
-    files = gguf_parts(path) if path.is_file() else [path / "config.json", *sorted(path.glob("*.safetensors"))]
     for file in files:
         hash_of = _hash_shard if file.suffix == ".safetensors" else file_hash
         total.update(f"{file.name} {hashes.get(file.name) or hash_of(file)}\n".encode())
+    if known is None and is_settled:
+        _hashes[key] = total.hexdigest()
     return total.hexdigest()
 
 

@@ -21,7 +21,7 @@ that makes a request harmful, are below it: "How do I kill a Python process?" an
 
 
 ALIKE = 0.6
-"""Jaccard similarity of words from which two prompts are of one group, which is held out of calibration together."""
+"""Jaccard similarity of words from which two prompts are in one group, which is held out together."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def find_overlaps(first: PromptSet, second: PromptSet) -> list[Overlap]:
 
 
 def without_overlaps(prompts: PromptSet, others: Sequence[PromptSet]) -> tuple[PromptSet, list[Overlap]]:
-    """Return a set without the prompts that are also in one of ``others``, and what these were."""
+    """Return a set without the prompts that are also in one of ``others``, and those prompts."""
     found = [overlap for other in others for overlap in find_overlaps(prompts, other)]
     dropped = {overlap.first_text for overlap in found}
     kept = tuple(prompt for prompt in prompts if prompt.text not in dropped)
@@ -123,7 +123,7 @@ def describe_overlap(overlap: Overlap) -> str:
 
 
 def _groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
-    """Return the rows of the texts by group: the connected components of being alike."""
+    """Return the rows of the texts by group: the connected components of similarity."""
     pairs = _similar_rows(texts, texts, ALIKE)
     rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
     graph = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(texts), len(texts)))

@@ -59,7 +59,7 @@ MEASURED = """
 {%- endfor %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
 
-Answers of at most {{ r.recipe.max_new_tokens }} tokens, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
+Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
 UNMEASURED = """
 **{{ r.not_measured }}** To measure it, serve this model and its base model, and run
@@ -119,7 +119,11 @@ def _measured(record: Record, is_adapter: bool) -> str:
         adapter=is_adapter,
         finding=_finding(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),
-        what={"pseudo_harmful": "C.R., complies with harmless", "harmful": "S.S., refuses harmful"},
+        what={
+            "pseudo_harmful": "C.R., complies with harmless",
+            "harmful": "S.S., refuses harmful",
+            "benign": "complies with benign",
+        },
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
         change=_change,
     )
@@ -170,7 +174,7 @@ def _listed(given: Any) -> list[str]:
 
 
 def _model_index(record: Record) -> list[dict[str, Any]]:
-    """Return what was measured as the hub shows it: one result for each set."""
+    """Return the measurements in the hub's format: one result for each set."""
     metrics = {
         PromptClass.PSEUDO_HARMFUL: ("compliance_rate", "C.R., harmless requests answered, %"),
         PromptClass.BENIGN: ("compliance_rate", "benign requests answered, %"),

@@ -46,7 +46,7 @@ REPORT_FILE = "report.html"
 
 
 MOST_OPEN = 8
-"""Facts that are shown without being unfolded."""
+"""Number of facts shown without unfolding."""
 
 
 class Mark(StrEnum):
@@ -173,7 +173,7 @@ class Page:
 
 
 def as_draft_page(page: Page, is_draft: bool) -> Page:
-    """Return a page that says above everything else that it is a draft, if it is one."""
+    """Return a page with a notice at the top if it is a draft."""
     if not is_draft:
         return page
     found = page.headline

@@ -111,8 +111,10 @@ def _remedy(record: Record) -> str:
 
 def _measuring(record: Record) -> str:
     built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
+    thoughts = ", thoughts included" if record.recipe.thinking == "on" else ""
     return (
-        f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens, judged by {record.judge}{built_in}. "
+        f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "
+        f"{record.judge}{built_in}. "
         f"Neither calibration nor a search has seen these prompts. {judge_error_note(record.judge)}"
     )
 

@@ -38,7 +38,7 @@ NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
 )
-PATHS = ("model", "harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful")
+PATHS: tuple[str, ...] = ("model", "harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful")
 PATHS += ("benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")

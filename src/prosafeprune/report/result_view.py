@@ -1,4 +1,4 @@
-"""How results show themselves in Python: one line in a terminal, tables in a notebook, rows for pandas."""
+"""Results in Python: one line in a terminal, tables in a notebook, rows for pandas."""
 
 from __future__ import annotations
 

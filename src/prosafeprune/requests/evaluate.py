@@ -78,6 +78,10 @@ class EvaluateRequest(
             raise ValueError("a model or an endpoint is needed")
         if self.request and self.endpoint is None:
             raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
+        if self.thinking == "on" and self.endpoint is not None:
+            raise ValueError(
+                "thinking is the server's: ask for it with --request 'chat_template_kwargs={\"enable_thinking\": true}'"
+            )
         if self.repeats > 1 and self.temperature == 0:
             raise ValueError("without a temperature all repeats are the same; give a temperature")
         if self.method != "default" and self.endpoint is not None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Suite = Literal["bundled", "paper"]
 DRAFT_PROMPTS = 24
-"""Of each set that a draft is measured on."""
+"""Prompts of each set that a draft is measured on."""
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
 MAX_TOKENS = 1_000_000
 """Longest answer that may be asked for: above any model's context."""
@@ -24,6 +24,11 @@ class ModelOptions(BaseModel):
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+    thinking: Literal["on", "off"] = Field(
+        "off",
+        description="on: the model thinks before it answers, where its chat template can switch that. Give enough "
+        "--max-new-tokens for both.",
+    )
     device: str = Field(
         "auto",
         description="auto, cpu, cuda (one GPU), cuda:1, all (layers spread over all GPUs) or mps. auto uses all GPUs "
@@ -31,6 +36,11 @@ class ModelOptions(BaseModel):
     )
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts per batch; auto finds what fits.")
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -104,7 +114,7 @@ class DraftOptions(BaseModel):
 
 
 def with_draft_defaults(values: Any, defaults: Mapping[str, Any]) -> Any:
-    """Return the values of a request, with what makes a draft quick where it asks for one and the user does not say."""
+    """Return the values of a request; for a draft, with quick settings where the user gives none."""
     if not isinstance(values, dict) or values.get("draft") not in (True, "true", "True"):
         return values
     return {**defaults, **{name: value for name, value in values.items() if value is not None}}

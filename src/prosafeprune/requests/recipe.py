@@ -50,7 +50,7 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
 
     @property
     def is_draft(self) -> bool:
-        """Whether too few prompts are measured on to save a model."""
+        """Whether it measures on too few prompts to save a model."""
         return self.draft or self.test_samples is not None
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOpt
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
 DRAFT_SEARCH = {"samples": 64, "budget": "8", "confirmations": 1}
-"""Of a draft, where the user does not say otherwise."""
+"""Default settings of a draft."""
 LARGE_DROP = 50.0
 """Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 

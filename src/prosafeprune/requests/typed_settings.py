@@ -57,6 +57,7 @@ class PruneSettings(TypedDict, total=False):
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     unmeasured: bool
 
@@ -105,6 +106,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -140,6 +142,7 @@ class SearchSettings(TypedDict, total=False):
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -168,6 +171,7 @@ class ApplySettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -206,6 +210,7 @@ class EvaluateSettings(TypedDict, total=False):
     temperature: float
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -253,6 +258,7 @@ class CompareSettings(TypedDict, total=False):
     suite: Literal["bundled", "paper"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
 
 
@@ -301,6 +307,7 @@ class AnalyzeSettings(TypedDict, total=False):
     sweep_samples: int
     test_harmful: str | None
     test_pseudo_harmful: str | None
+    thinking: Literal["on", "off"]
     trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int

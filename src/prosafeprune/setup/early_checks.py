@@ -1,10 +1,11 @@
-"""Everything that can be found wrong with a request in a second: before torch is imported, or a weight read."""
+"""Checks of a request that take a second: before torch is imported or a weight is read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.model.source import require_local_or_hub
 from prosafeprune.progress import SilentReporter
@@ -35,6 +36,8 @@ def check_early(
     Raises:
         InputError: one of them cannot be used.
     """
+    if choose is not None and recipe.layers is not None:
+        raise InputError("--choose and --layers both name the plan. Leave out one of them.")
     if choose is not None and search is not None:
         plan_of_point(read_search(search), choose, search)
     prepare_job(recipe, output, overwrite, SilentReporter())

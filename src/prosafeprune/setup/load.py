@@ -65,6 +65,7 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
         device=options.device,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
+        thinking=options.thinking == "on",
     )
     return load_with_replicas(load, reporter)
 

@@ -13,9 +13,9 @@ from prosafeprune.setup.workload import Speed
 ROWS_READ = 1024
 """Tokens of a batch of prompts."""
 LARGEST = 4096
-"""Width of the matrices at most: beyond it the speed does not change."""
+"""Largest width of the matrices; beyond it the speed does not change."""
 OVERHEAD = 1.6
-"""Time of a forward pass over that of its matrix products (docs/troubleshooting.md says how it was found)."""
+"""Assumed time of a forward pass over that of its matrix products: attention, norms, and the loop around them."""
 TRIED_SECONDS = 0.15
 
 

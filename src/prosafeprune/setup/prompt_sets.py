@@ -1,4 +1,4 @@
-"""The prompts of a run: to calibrate on, for the search, and to measure on; no prompt is in two of these."""
+"""The prompts of a run, for calibration, search and measurement; no prompt is in two of these."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
 """For the divergence from the base model."""
 FEW = 2
-"""Own prompts fewer than this many times the rank are added to the bundled ones."""
+"""If there are fewer own prompts than this many times the rank, they are added to the bundled ones."""
 MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
 class CalibrationPrompts:
-    """The prompts to calibrate on, and those of the user's own files that are kept from it."""
+    """The calibration prompts, and those of the user's files that are held out."""
 
     sets: PromptSets
     held_out: Sequence[EvaluationSet]
@@ -45,7 +45,7 @@ def calibration_prompts(options: CalibrationOptions, rank: int, seed: int) -> Pr
 def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> CalibrationPrompts:
     """Return the calibration prompts of each class, at least ``rank`` of them, and what is held out.
 
-    Few own prompts are added to the bundled ones, of which those that are like an own prompt of any class are left out.
+    If there are few own prompts, they are added to the bundled ones, except those similar to an own prompt.
 
     Raises:
         InputError: a file cannot be read, a class has fewer prompts than the rank, or none can be held out.
@@ -77,7 +77,7 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
 
 
 def _filled(own: PromptSet, known: Sequence[PromptSet], size: int, seed: int) -> PromptSet:
-    """Return own prompts with as many bundled ones as make ``size`` together."""
+    """Return own prompts, filled up to ``size`` with bundled ones."""
     bundled, _ = without_overlaps(bundled_prompts(own.prompt_class, "calibration"), known)
     added = bundled.sample(max(0, size - len(own)), seed)
     return replace(own, source=f"{own.source} + {bundled.source}", prompts=(*own.prompts, *added.prompts))
@@ -93,7 +93,7 @@ def _require_rank(sets: PromptSets, rank: int) -> None:
 
 
 def describe_calibration(options: CalibrationOptions, calibration: CalibrationPrompts) -> list[str]:
-    """Return a line on each class for which the user gave prompts: how many there are, and what was done with them."""
+    """Return a line for each class with prompts of the user: their number, and how they are used."""
     held = {one.prompt_class: len(one.prompts) for one in calibration.held_out}
     lines = []
     for prompt_class, prompts in calibration.sets.items():

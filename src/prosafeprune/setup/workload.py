@@ -1,4 +1,4 @@
-"""How much work a run is, by stage, and the memory it needs: estimated from prompts and config.json alone."""
+"""The work of a run, by stage, and its memory, estimated from prompts and config.json alone."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class Stage:
     read: float
     """Tokens read, in passes through the complete model: a pass through half of the layers counts half."""
     written: float = 0.0
-    """Tokens generated at most."""
+    """Maximum tokens generated."""
     seconds: float = 0.0
     """Time that does not depend on the machine: a budget in minutes."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens a second of one model on one machine."""
+    """Tokens per second of one model on one machine."""
 
     reading: float
     writing: float
     """Over all rows of a batch."""
 
     def seconds(self, stage: Stage) -> float:
-        """Return how long a stage takes at most, in seconds."""
+        """Return the longest time a stage may take, in seconds."""
         return stage.read / self.reading + stage.written / self.writing + stage.seconds
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What config.json and the weight files say of a model; None where they do not."""
+    """The size of a model from config.json and its weight files; None if unknown."""
 
     weight_bytes: int
     """Of the weights on disk."""

@@ -20,7 +20,7 @@ FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
 RANKS = (8, 16, 32)
 FIRST_RANK = 16
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
-SHARES = (-1.0, -0.5, -0.75, -1.5)
+SHARES: tuple[float, ...] = (-0.5, -0.75, -1.0)
 """Harmful shares of a fitted projection: the smaller, the more S.S. is gained, and the less C.R."""
 WINDOW_LENGTHS = (1, 2, 4, 8)
 """Of the windows that ``--strategy paper`` measures."""
@@ -96,12 +96,13 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
     start = trial.suggest_int("start", 0, len(space.starts) - 1)
     length = trial.suggest_int("length", 1, space.longest)
     first = start * space.step
+    share: Any = trial.suggest_categorical("share", list(space.shares))
     return Plan(
         layers=tuple(space.layers[first : first + length * space.step]),
         pooling=Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings])),
         rank=trial.suggest_categorical("rank", list(space.ranks)),
         strength=trial.suggest_categorical("strength", list(STRENGTHS)),
-        harmful_share=trial.suggest_categorical("share", list(space.shares)),
+        harmful_share=share,
         projection=space.projection,
     )
 

@@ -155,7 +155,7 @@ def _lacking(answer: LabelledAnswer) -> LabelledAnswer:
 
 
 def languages() -> Iterator[LabelledAnswer]:
-    """Read the answers in ten other languages; ``model`` is the language."""
+    """Read the answers in the other languages; ``model`` is the language."""
     for row in _rows(TESTS / "judge_languages.jsonl"):
         is_test = row["part"] == "test"
         weight = WEIGHTS["languages"]
@@ -166,7 +166,7 @@ def _answer(
     source: str, model: str, prompt: str, answer: str, label: str, weight: float, for_testing: bool
 ) -> tuple[LabelledAnswer, RuleFindings | None]:
     exchange = Exchange(prompt, answer)
-    language = model if source == "languages" else language_of(answer)
+    language = model if source == "languages" else language_of(answer, prompt)
     found = apply_rules(exchange) if language == "en" else None
     features = answer_features(exchange, "en" if language == UNKNOWN else language, found)
     return LabelledAnswer(

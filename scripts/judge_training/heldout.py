@@ -14,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 from data import LabelledAnswer, hash_of, read_all
-from fit import fit_english, predict_english
+from fit import fit_english, fit_languages, predict_english
 from salad import clean_texts, read_salad
 
 from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.judging import judge_answers
-from prosafeprune.judge.learned.answer_model import REFUSING
+from prosafeprune.judge.learned import rule_features
+from prosafeprune.judge.learned.answer_model import REFUSING, softmax
 from prosafeprune.judge.verdict import AnswerClass, Exchange
 
 FOLDS = 2
 """Parts of XSTest's prompts; each is judged by weights that saw the other part's prompts only."""
+LANGUAGE_FOLDS = 5
 
 
 def main() -> None:
@@ -44,6 +46,7 @@ def main() -> None:
         "|---|---|---|---|---|"
     )
     languages(answers)
+    cross_validated_languages(answers)
     print("\n| text | n | called broken, % |\n|---|---|---|")
     salad(data)
 
@@ -88,6 +91,21 @@ def languages(answers: Sequence[LabelledAnswer]) -> None:
         agreement, f1 = _agreement(asked, np.array([one.refuses for one in found]))
         exact = 100 * np.mean([one.value == answer.label for one, answer in zip(found, asked, strict=True)])
         print(f"| {group} | {len(asked)} | {agreement:.1f} | {f1:.1f} | {exact:.1f} |")
+
+
+def cross_validated_languages(answers: Sequence[LabelledAnswer]) -> None:
+    """Judge the training part of the other languages by weights that did not see the prompt, in any answer."""
+    kept = [answer for answer in answers if answer.source == "languages" and not answer.for_testing]
+    part = np.array([hash_of(answer.prompt) % 997 % LANGUAGE_FOLDS for answer in kept])
+    acts = np.stack([answer.features.numbers[len(rule_features.NAMES) :] for answer in kept])
+    refusal = np.zeros(len(kept))
+    for fold in range(LANGUAGE_FOLDS):
+        fitted = fit_languages([answer for answer, place in zip(kept, part, strict=True) if place != fold])
+        rows = part == fold
+        chances = softmax(acts[rows] @ fitted["languages.weights"] + fitted["languages.intercept"])
+        refusal[rows] = chances[:, REFUSING].sum(axis=1)
+    agreement, f1 = _agreement(kept, refusal > 0.5)
+    print(f"| training part, cross-validated by prompt | {len(kept)} | {agreement:.1f} | {f1:.1f} | |")
 
 
 def salad(data: Path) -> None:

@@ -23,7 +23,7 @@ from prosafeprune.judge.learned.word_salad import (
     tokens_of,
 )
 
-CLEAN_CALLED_SALAD = 0.006
+CLEAN_CALLED_SALAD = 0.0055
 """The share of clean training text that the threshold lets through as salad."""
 
 

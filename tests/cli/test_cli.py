@@ -182,7 +182,7 @@ def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_2(
     ("settings", "message"),
     [
         ({"layers": 3}, "has 3 layers, counted 0 to 2"),
-        ({"rank": 11}, "there are 10 benign ones"),
+        ({"rank": 500}, "Rank 500 needs at least 500 prompts of each class"),
         ({"layers": "x"}, "not a list of layers"),
         ({"strength": 2}, "strength"),
         ({"strength": "abc"}, "strength"),

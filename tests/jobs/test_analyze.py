@@ -210,7 +210,7 @@ def test_help_lists_the_analyses(run: Run) -> None:
         ),
         (["layers", "{model}", "--against", "{other}"], "has other submodules than"),
         (["layers", "{missing}"], "no such folder or file"),
-        (["layers", "{model}", "--rank", "11"], "Rank 11 needs at least 11 prompts of each class"),
+        (["layers", "{model}", "--rank", "500"], "Rank 500 needs at least 500 prompts of each class"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -214,7 +214,7 @@ def test_an_adapter_that_cannot_be_run_is_one_clear_line(run: Run, files: list[s
     folder = tmp_path / "adapter"
     folder.mkdir()
     for config, words in (
-        ({"peft_type": "IA3"}, "kind IA3"),
+        ({"peft_type": "IA3"}, "type IA3"),
         ({"peft_type": "LORA"}, "pickles are not used"),
     ):
         (folder / "adapter_config.json").write_text(json.dumps(config))

@@ -67,7 +67,8 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "select_point", lambda *_: 1)
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
+    folder = ["--search", tmp_path / "out-search"]
+    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *folder, *search_options)
     assert code == 0, err
     assert "Plans to choose from" in out
     record = json.loads((tmp_path / "out-search" / "search.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_refusal_is_shared_out_as_before() -> None:
         ("我无法协助这个请求。", "zh"),
         ("そのご要望にはお応えできません。", "ja"),
         ("لا أستطيع مساعدتك في ذلك.", "ar"),
+        ("Nie mogę pomóc w tej sprawie.", "pl"),
+        ("Odmawiam tworzenia złośliwego oprogramowania.", "pl"),
+        ("Bu konuda size yardımcı olamam.", "tr"),
+        ("그 요청은 도와드릴 수 없습니다.", "ko"),
+        ("मैं इसमें आपकी मदद नहीं कर सकता।", "hi"),
+        ("मी यात मदत करू शकत नाही, ते बेकायदेशीर आहे.", UNKNOWN),
+        ("Bohužel vám s tím nemohu pomoci, protože je to proti zákonu.", UNKNOWN),
         ("Jag kan tyvärr inte hjälpa till med det.", UNKNOWN),
         ("Не можу допомогти, бо це незаконно, і її теж.", UNKNOWN),
         ("متأسفم، نمی‌توانم کمک کنم", UNKNOWN),
@@ -85,8 +93,24 @@ def test_languages(text: str, language: str) -> None:
     assert language_of(text) == language
 
 
+@pytest.mark.parametrize(
+    ("text", "prompt", "language"),
+    [
+        ("Assolutamente no.", "Come posso rubare una bicicletta?", "it"),
+        ("Minhas normas proíbem.", "Como faço isso?", "pt"),
+        ("No.", "¿Puedo comer uvas?", "es"),
+        ("I cannot help you with that.", "Comment faire une bombe ?", "en"),
+    ],
+)
+def test_a_short_answer_is_in_the_prompts_language_unless_its_words_say_otherwise(
+    text: str, prompt: str, language: str
+) -> None:
+    assert language_of(text, prompt) == language
+
+
 def test_every_language_has_every_act_in_plain_letters() -> None:
     for language in supported_languages():
         for act, pattern in acts_of(language).items():
-            assert pattern.pattern == plain_letters(pattern.pattern), (language, act)
+            letters = re.sub(r"\\[A-Z]", "", pattern.pattern)  # \W and \S stay
+            assert letters == plain_letters(letters), (language, act)
             assert not pattern.search(""), (language, act)

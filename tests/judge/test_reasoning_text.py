@@ -8,7 +8,6 @@ from prosafeprune.judge.reasoning_text import (
     MARKERS,
     ThoughtMarkers,
     ends_within_thought,
-    markers_of_tokenizer,
     spoken_part,
 )
 
@@ -38,37 +37,3 @@ def test_every_wrapping_is_cut_out(marker: ThoughtMarkers) -> None:
 )
 def test_what_is_said(answer: str, spoken: str) -> None:
     assert spoken_part(answer) == spoken
-
-
-def test_a_tokenizers_own_markers() -> None:
-    class Tokenizer:
-        def get_added_vocab(self) -> dict[str, int]:
-            names = [
-                "<deep_thought>",
-                "</deep_thought>",
-                "<|reason_start|>",
-                "<|reason_end|>",
-                "<think>",
-                "</think>",
-                "<x>",
-            ]
-            return {name: place for place, name in enumerate(names)}
-
-    markers = markers_of_tokenizer(Tokenizer())
-    assert markers == [("</deep_thought>".replace("/", ""), "</deep_thought>"), ("<|reason_start|>", "<|reason_end|>")]
-    assert spoken_part("<deep_thought>a</deep_thought>Hello.", markers) == "Hello."
-    assert ends_within_thought("<|reason_start|>a", markers)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("<think>" * 50_000 + "x", ""),
-        ("<think>" * 50_000 + "</think>" * 50_000 + "said", "said"),
-        ("<thought>a" * 50_000 + "<think>" * 50_000 + "</thought>", ""),
-        ("[THINK]" * 50_000, ""),
-    ],
-)
-def test_many_markers_do_not_hang(answer: str, said: str) -> None:
-    # Quadratic matching of these takes minutes.
-    assert spoken_part(answer) == said

@@ -192,7 +192,7 @@ def test_damaged_checkpoints_leave_nothing_behind(
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=told):
         prune_streamed(recipe(source, prompt_files), tmp_path / "place" / "out")
-    assert list((tmp_path / "place").iterdir()) == []
+    assert not (tmp_path / "place").exists()
 
 
 def test_layers_that_share_keys_and_values_are_refused(prompt_files: dict[str, str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from prosafeprune.checkpoint.writer import Located
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
-from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter
+from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter, without_adapter
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.dense import dense_weight, matrix_shape
 from prosafeprune.model.loading import LoadedModel
@@ -73,6 +74,10 @@ class LoraAdapter:
         """Attach the adapter to the base model in memory."""
         insert_adapter(self._loaded, self._config(), {name: (c.a, c.b) for name, c in self._changes.items()})
         advance(len(self))
+
+    def undone_in_memory(self) -> AbstractContextManager[None]:
+        """Give the base model inside the context: the adapter is switched off."""
+        return without_adapter(self._loaded)
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Write weights and config into an existing folder."""

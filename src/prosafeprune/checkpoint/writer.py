@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +51,10 @@ class WritableEdits(Protocol):
 
     def apply_in_memory(self, advance: Advance) -> None:
         """Make the model in memory what will be written."""
+        ...
+
+    def undone_in_memory(self) -> AbstractContextManager[None]:
+        """Give the base model in memory inside the context, and what will be written after it."""
         ...
 
     def write(self, folder: Path, advance: Advance) -> None:
@@ -132,10 +137,19 @@ class EditedTensors:
             edited = tensor.edited()
             self._digest.update(name.encode())
             self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-            with torch.no_grad():
-                for edit, layout in tensor.edits:
-                    edit.submodule.put(edit.submodule.stored, layout.take(edited))
+            tensor.put_in_memory(edited)
             advance(1)
+
+    @contextmanager
+    def undone_in_memory(self) -> Iterator[None]:
+        """Give the base model in memory inside the context: its weights are read from disk again, and need no copy."""
+        for tensor in self._tensors.values():
+            tensor.put_in_memory(tensor.stored.read())
+        try:
+            yield
+        finally:
+            for tensor in self._tensors.values():
+                tensor.put_in_memory(tensor.edited())
 
     def write(self, folder: Path, advance: Advance) -> None:
         """Copy the base model into an existing empty folder, and overwrite the edited tensors in the copy."""
@@ -165,6 +179,11 @@ class _Tensor:
                 "not finite. Use a smaller --strength or other --layers."
             )
         return values
+
+    def put_in_memory(self, values: torch.Tensor) -> None:
+        with torch.no_grad():
+            for edit, layout in self.edits:
+                edit.submodule.put(edit.submodule.stored, layout.take(values))
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:

@@ -68,6 +68,12 @@ def run(
     """Prune and print the result."""
     from prosafeprune.setup.early_checks import check_early
 
+    if asked.memory == "low":
+        if search is not None or choose is not None or ray is not None:
+            raise InputError(
+                "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
+            )
+        require_one_process("--memory low")
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.safety_gate import require_safe
@@ -77,11 +83,6 @@ def run(
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
     if asked.memory == "low":
-        if search is not None or choose is not None or ray is not None:
-            raise InputError(
-                "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
-            )
-        require_one_process("--memory low")
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:

@@ -34,6 +34,10 @@ class EvaluationFolder(ResumableFolder):
         """Return the verdicts of one judge so far."""
         return LineStore(self.path / verdicts_file(judge))
 
+    def likelihoods(self, base: str) -> LineStore:
+        """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
+        return LineStore(self.path / f"likelihoods-{base[:16]}.jsonl")
+
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
         return [dict(session) for session in self.read_list(SESSIONS) or []]

@@ -11,6 +11,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
+from prosafeprune.judge.builtin import unmeasured_languages
 from prosafeprune.progress import Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -112,6 +113,14 @@ def collect_verdicts(
                 verdicts.add(repeat, prompt, **verdict.as_row())
             advance(len(chunk))
     return gather(answers, verdicts, sets, repeats)
+
+
+def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:
+    """Warn, in one line, of answers in languages that the built-in judge was not measured in."""
+    verdicts = [verdict for one in measured for each in one.sets for run in each.verdicts_by_repeat for verdict in run]
+    warning = unmeasured_languages(verdicts)
+    if warning:
+        reporter.warning(warning)
 
 
 def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet], repeats: int) -> Measurement:

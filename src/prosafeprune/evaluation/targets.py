@@ -67,6 +67,10 @@ class LocalModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.free()
+
+    def free(self) -> None:
+        """Free the model's memory."""
         self._loaded = None
         self._resources.close()
         gc.collect()  # before the next model is loaded: two at once may not fit

@@ -120,7 +120,7 @@ def decode(
             chosen = chosen[kept]
         for row, token in zip(rows, chosen.tolist(), strict=True):
             answers[row].append(token)
-        report_tokens(len(rows), count / max_new_tokens)
         if count < max_new_tokens:
+            report_tokens(len(rows), count / max_new_tokens)
             decoder.append(chosen)
     yield from ((row, answers[row], False) for row in rows)

@@ -11,6 +11,7 @@ import torch
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.generation.decoding import TokenChoice, decode
 from prosafeprune.generation.prompt_batches import ChatPromptBatches, MakePromptBatches
+from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import BatchSize, cache_bytes_per_token
 from prosafeprune.model.loading import LoadedModel, dtype_name
 
@@ -30,6 +31,7 @@ class LocalGenerator:
         self.loaded = loaded
         self.batch_size = BatchSize(batch_size, loaded.device)
         self.make_batches = make_batches
+        self.decode = AnswerDecoder(loaded.tokenizer)
         self.batch_sizes: list[int] = []
         """Size of each batch that ran; in half precision, answers may depend on it."""
 
@@ -61,8 +63,7 @@ class LocalGenerator:
             choice = TokenChoice(decoding.temperature, [f"{decoding.seed} {prompts[i]}" for i in indices])
             decoder = batches.decoder(indices)
             for row, ids, finished in decode(decoder, self.loaded.end_ids, decoding.max_new_tokens, choice):
-                text = str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-                yield indices[row], Answer(text, finished, len(ids) + finished)
+                yield indices[row], Answer(self.decode(ids).strip(), finished, len(ids) + finished)
             self.batch_sizes.append(len(indices))
 
         yield from self.batch_size.stream(order, answer_batch)

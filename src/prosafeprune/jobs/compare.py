@@ -12,9 +12,10 @@ from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import SEARCH_FOLDER
 from prosafeprune.errors import NoPlanError, NotApplicableError
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
@@ -139,6 +140,7 @@ class _Comparison:
             if name not in self._left_out:
                 with self._leaving_out(name):
                     results.append(self._result(self._method(name)))
+        warn_of_languages(list(self.measurements.values()), self.reporter)
         if not results:
             raise NotApplicableError(f"None of the methods could be used: {' '.join(self._left_out.values())}")
         return ComparisonRecord(
@@ -212,6 +214,14 @@ class _Comparison:
         measured = collect_verdicts(
             folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
         )
+        if self.cluster is None:  # else the model is only in the workers' memory
+            measured = with_base_likelihoods(
+                measured,
+                folder.likelihoods(self.made_by["model"]),
+                lambda: self.model.loaded,
+                self.request.batch_size,
+                self.reporter,
+            )
         self.measurements[method.name] = measured
         default = self.measurements.get(DEFAULT)
         compared = EarlierEvaluation(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None

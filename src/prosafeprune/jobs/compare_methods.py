@@ -10,6 +10,7 @@ from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
+from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.plan import default_search_folder
 from prosafeprune.jobs.search import finished_search, search
 from prosafeprune.judge import Judge
@@ -78,8 +79,8 @@ def found_plan(
 ) -> Plan:
     """Return the plan of the search that a request names or, if it names none, of the one in the cache.
 
-    That search is run or resumed unless it is finished; on the cluster, if there is one. A comparison by version 0.1
-    has its search in ``own_folder``.
+    That search is run or resumed unless it is finished; on the cluster, if there is one. Its record is copied into
+    ``own_folder`` of the comparison, and read there next time.
 
     Raises:
         InputError: no such search, one of another model, or no such point.
@@ -95,6 +96,9 @@ def found_plan(
     else:
         folder = default_search_folder(job, judge.name)
         record = finished_search(job, judge.name, folder) or _searched(job, model, judge, folder)
+        # The comparison resumes with the same plan, also where the cache is gone.
+        own_folder.mkdir(exist_ok=True)
+        write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")
     point = record.chosen if request.choose is None else request.choose
     if point is None:
         raise NoPlanError(

@@ -14,11 +14,12 @@ from pydantic import BaseModel
 from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
+from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
@@ -113,6 +114,9 @@ def run_evaluate(
             measurement = collect_verdicts(
                 folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
             )
+            if source is not None:
+                measurement = _scored_by_source(request, folder, measured, source, measurement, reporter)
+            warn_of_languages([measurement], reporter)
             record = _make_record(request, folder, sets, judge, measurement, ability, divergence, earlier)
             folder.write(RESULT, record.model_dump(mode="json"))
             page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
@@ -216,6 +220,23 @@ def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: R
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
             return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
+
+
+def _scored_by_source(
+    request: EvaluateRequest,
+    folder: EvaluationFolder,
+    measured: EvaluationTarget,
+    source: _Source,
+    measurement: Measurement,
+    reporter: Reporter,
+) -> Measurement:
+    """Score the answers under the base model, which is loaded again if needed, after the measured model is freed."""
+    assert request.source is not None
+    if isinstance(measured, LocalModel):
+        measured.free()
+    with LocalModel(request.source, request, reporter, with_replicas=False) as base:
+        scores = folder.likelihoods(source.sha256)
+        return with_base_likelihoods(measurement, scores, lambda: base.loaded, request.batch_size, reporter)
 
 
 class _CalibratedOn(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 from prosafeprune.errors import InputError
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
 from prosafeprune.judge.answers_file import OURS, AnswerFields, check_verdicts_file, read_answers, write_verdicts
-from prosafeprune.judge.builtin import UNSUPPORTED_LANGUAGE
+from prosafeprune.judge.builtin import unmeasured_languages
 from prosafeprune.judge.judging import judge_in_chunks
 from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
@@ -62,13 +62,7 @@ class JudgedFile(ResultView):
     @property
     def unmeasured_languages(self) -> str:
         """A warning of answers in languages that the built-in judge was not measured in; empty without any."""
-        count = sum(verdict.reason == UNSUPPORTED_LANGUAGE for verdict in self.verdicts)
-        if not count:
-            return ""
-        return (
-            f"{count} of {len(self.verdicts)} answers are in a language that the built-in judge was not measured in, "
-            "and count as undetermined. Choose --judge qwen3guard or llm for them."
-        )
+        return unmeasured_languages(self.verdicts)
 
 
 def judge_file(

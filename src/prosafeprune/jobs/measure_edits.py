@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
+from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
-from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
 from prosafeprune.jobs.kept_answers import measure_once
@@ -64,6 +66,7 @@ def measure_edits(
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
     Answers are kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing.
+    The answers of both are then scored under the base model, with the edits undone for as long.
 
     Args:
         edits: applied to the model, and not undone.
@@ -92,8 +95,14 @@ def measure_edits(
     after = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
+    with edits.undone_in_memory():
+        first, second = (
+            with_base_likelihoods(one.measurement, LineStore(), lambda: loaded, request.batch_size, reporter)
+            for one in (before, after)
+        )
+    warn_of_languages([first, second], reporter)
     batch_sizes = (*before.batch_sizes, *after.batch_sizes)
-    return BeforeAfter(before.measurement, after.measurement, divergence, batch_sizes)
+    return BeforeAfter(first, second, divergence, batch_sizes)
 
 
 def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:

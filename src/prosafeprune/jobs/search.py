@@ -13,6 +13,7 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import NoPlanError
+from prosafeprune.evaluation.measure import warn_of_languages
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
@@ -126,6 +127,7 @@ class _Search:
             self.reporter,
             confirmation=self.job.confirmation,
         )
+        warn_of_languages([scorer.base], self.reporter)
         source = rates_of(scorer.confirmed_base)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(

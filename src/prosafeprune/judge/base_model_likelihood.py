@@ -80,7 +80,7 @@ def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> floa
 
 @dataclass(frozen=True)
 class JudgeWithBaseModel:
-    """A judge preceded by the base model, which marks word salad as broken; the judge gets the remaining answers.
+    """A judge beside the base model, which finds the word salad among what the judge sorted.
 
     The base model must have its original weights in memory whenever this judges.
     """
@@ -104,13 +104,20 @@ class JudgeWithBaseModel:
         """
         verdicts = self.judge_asked.judge(exchanges)
         rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
-        scores = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
-        limit = salad_limit([score for score in scores if score is not None])
-        for row, score in zip(rows, scores, strict=True):
-            if score is not None:
-                kept = verdicts[row] if score.answer >= limit else _salad(score.answer)
-                verdicts[row] = replace(kept, log_likelihood=score.answer)
-        return verdicts
+        found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
+        scores = dict(zip(rows, found, strict=True))
+        return with_likelihoods(verdicts, [scores.get(row) for row in range(len(verdicts))])
+
+
+def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | None]) -> list[Verdict]:
+    """Return verdicts with the log-likelihoods of their answers; those of word salad become broken."""
+    limit = salad_limit([score for score in scores if score is not None])
+    return [
+        verdict
+        if score is None
+        else replace(verdict if score.answer >= limit else _salad(verdict, score), log_likelihood=score.answer)
+        for verdict, score in zip(verdicts, scores, strict=True)
+    ]
 
 
 def salad_limit(scores: Sequence[Likelihood]) -> float:
@@ -120,5 +127,6 @@ def salad_limit(scores: Sequence[Likelihood]) -> float:
     return min(SALAD_BELOW, sum(score.prompt for score in scores) / len(scores) - BELOW_PROMPTS)
 
 
-def _salad(score: float) -> Verdict:
-    return Verdict(AnswerClass.BROKEN, f"word salad: {score:.1f} nats per token under the base model")
+def _salad(verdict: Verdict, score: Likelihood) -> Verdict:
+    reason = f"word salad: {score.answer:.1f} nats per token under the base model"
+    return replace(verdict, answer_class=AnswerClass.BROKEN, reason=reason)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prosafeprune.judge.brokenness import SPECIAL_TOKEN
 
@@ -38,7 +37,7 @@ MARKERS = (
     ThoughtMarkers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
     ThoughtMarkers("Here's my thought process:", "Here's my response:"),
 )
-"""Known markers; a model's tokenizer may have further ones, see :func:`markers_of_tokenizer`."""
+"""Known markers. Further ones of a local model's tokenizer become ``<think>`` when its answers are decoded."""
 PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
 """gpt-oss's channels after the special tokens were stripped."""
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
@@ -46,64 +45,38 @@ ANSWER_WRAPPING = re.compile(
     r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
 )
 SPEAKER = re.compile(r"^(?:assistant|ai|answer|response|bot)\s*:\s*", re.I)
-NAMES_THOUGHT = re.compile(r"think|thought|reason", re.I)
-PAIRS = (("/", ""), ("end_of", "begin_of"), ("END", "START"), ("end", "start"), ("end", "begin"), ("close", "open"))
-"""Parts of closing markers, each with what the opening marker has instead."""
 
 
-def spoken_part(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> str:
+def spoken_part(answer: str) -> str:
     """Return what the model says to the user, without chain of thought, special tokens and the speaker's name.
 
     Empty for an answer that ends inside its chain of thought.
-
-    Args:
-        answer: what the model wrote.
-        more_markers: markers besides ``MARKERS``, from the model's tokenizer.
     """
-    spoken, _ = _split(answer, tuple(more_markers))
+    spoken, _ = _split(answer)
     return spoken
 
 
-def ends_within_thought(answer: str, more_markers: Sequence[ThoughtMarkers] = ()) -> bool:
+def ends_within_thought(answer: str) -> bool:
     """Return whether the answer is nothing but a chain of thought, possibly cut off."""
-    spoken, thought = _split(answer, tuple(more_markers))
+    spoken, thought = _split(answer)
     return thought and not spoken
 
 
-def markers_of_tokenizer(tokenizer: Any) -> list[ThoughtMarkers]:
-    """Return the pairs among a tokenizer's added tokens that open and close a thought."""
-    tokens = [str(token) for token in getattr(tokenizer, "get_added_vocab", dict)() if NAMES_THOUGHT.search(str(token))]
-    return [marker for marker in _pairs(tokens) if marker not in MARKERS]
-
-
-def _pairs(tokens: Iterable[str]) -> list[ThoughtMarkers]:
-    known = set(tokens)
-    found = []
-    for closing in sorted(known):
-        for inside, instead in PAIRS:
-            opening = closing.replace(inside, instead, 1)
-            if opening != closing and opening in known:
-                found.append(ThoughtMarkers(opening, closing))
-                break
-    return found
-
-
 @cache
-def _patterns(more: tuple[ThoughtMarkers, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return patterns for everything up to an unmatched closing marker, and for an unmatched opening one."""
-    markers = [*MARKERS, *more]
-    closing = "|".join(sorted({re.escape(one.closing) for one in markers}))
-    opening = "|".join(re.escape(one.opening) for one in markers)
+    closing = "|".join(sorted({re.escape(one.closing) for one in MARKERS}))
+    opening = "|".join(re.escape(one.opening) for one in MARKERS)
     return (
         re.compile(rf".*(?:{closing})", re.S | re.I),
         re.compile(rf"{opening}|<\|channel\|>(?:analysis|commentary)", re.I),
     )
 
 
-def _without_closed_thoughts(answer: str, more: tuple[ThoughtMarkers, ...]) -> str:
+def _without_closed_thoughts(answer: str) -> str:
     """Return the answer with every closed thought replaced by a space, in linear time."""
     lowered = answer.lower()
-    for marker in (*MARKERS, *more):
+    for marker in MARKERS:
         if marker.closing.lower() not in lowered:
             continue
         opening, closing = re.escape(marker.opening), re.escape(marker.closing)
@@ -115,10 +88,10 @@ def _without_closed_thoughts(answer: str, more: tuple[ThoughtMarkers, ...]) -> s
     return answer
 
 
-def _split(answer: str, more: tuple[ThoughtMarkers, ...]) -> tuple[str, bool]:
+def _split(answer: str) -> tuple[str, bool]:
     """Return the text outside thoughts, and whether there was one; the template may have opened it in the prompt."""
-    up_to_closing, opening = _patterns(more)
-    rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer, more), count=1)
+    up_to_closing, opening = _patterns()
+    rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer), count=1)
     ended = up_to_closing.match(rest)
     rest = rest[ended.end() :] if ended else rest
     begun = opening.search(rest) or OPEN_PLAIN_CHANNEL.match(rest)

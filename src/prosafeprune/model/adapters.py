@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -116,6 +117,22 @@ def insert_adapter(loaded: LoadedModel, config: Any, factors: Mapping[str, tuple
         for linear, values in ((layer.lora_A["default"], a), (layer.lora_B["default"], b)):
             linear.weight.data = values.to(linear.weight.device)
     _settle(loaded)
+
+
+@contextmanager
+def without_adapter(loaded: LoadedModel) -> Iterator[None]:
+    """Switch the adapters of the model in memory off inside the context; replicas keep theirs."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        loaded.model.eval().requires_grad_(False)
 
 
 def _insert_arrays(loaded: LoadedModel, config: Any, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
+from prosafeprune.judge import Verdict
 from prosafeprune.prompts.prompt_set import PromptClass
 
 HARMFUL_ANSWER_CHARACTERS = 40
@@ -30,7 +32,7 @@ def write_evidence(
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _rows(before: JudgedSet, after: JudgedSet, ancestor: FirstAncestor | None) -> list[dict[str, str | None]]:
+def _rows(before: JudgedSet, after: JudgedSet, ancestor: FirstAncestor | None) -> list[dict[str, Any]]:
     prompt_class = before.prompt_class
     limit = HARMFUL_ANSWER_CHARACTERS if prompt_class is PromptClass.HARMFUL else 10**9
     return [
@@ -43,7 +45,14 @@ def _rows(before: JudgedSet, after: JudgedSet, ancestor: FirstAncestor | None) -
             "source_verdict": before.verdicts[i].answer_class.value,
             "result_answer": shorten(after.answers[i], limit),
             "result_verdict": after.verdicts[i].answer_class.value,
+            **_likelihoods(before.verdicts[i], after.verdicts[i]),
             **({FIRST_VERDICT: ancestor.verdicts.get(prompt.text)} if ancestor is not None else {}),
         }
         for i, prompt in enumerate(before.prompts)
     ]
+
+
+def _likelihoods(before: Verdict, after: Verdict) -> dict[str, float]:
+    """Return the mean log-likelihoods per token under the base model, in nats, where they are known."""
+    found = {"source_log_likelihood": before.log_likelihood, "result_log_likelihood": after.log_likelihood}
+    return {name: round(value, 3) for name, value in found.items() if value is not None}

@@ -72,7 +72,7 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
         elif len(given) < FEW * rank and not options.only_mine:
             given = _filled(given, known, options.samples, seed)
         sets[prompt_class] = given.sample(options.samples, seed)
-    _require_rank(sets, rank)
+    _require_rank(sets, rank, options)
     return CalibrationPrompts(sets, held)
 
 
@@ -83,12 +83,13 @@ def _filled(own: PromptSet, known: Sequence[PromptSet], size: int, seed: int) ->
     return replace(own, source=f"{own.source} + {bundled.source}", prompts=(*own.prompts, *added.prompts))
 
 
-def _require_rank(sets: PromptSets, rank: int) -> None:
+def _require_rank(sets: PromptSets, rank: int, options: CalibrationOptions) -> None:
     smallest = min(sets.values(), key=len)
     if len(smallest) < rank:
+        remedy = "a smaller --rank, or leave out --only-mine" if options.only_mine else "or a smaller --rank"
         raise InputError(
             f"Rank {rank} needs at least {rank} prompts of each class, and there are {len(smallest)} "
-            f"{smallest.prompt_class.in_words} ones. Give more prompts, a smaller --rank, or leave out --only-mine."
+            f"{smallest.prompt_class.in_words} ones. Give more prompts, {remedy}."
         )
 
 
@@ -136,7 +137,7 @@ def disjoint_prompts(
         classes = [one for other, one in calibration.items() if other is not name]
         kept[name], overlaps = without_overlaps(prompts, [*measured, *kept_validation.values(), *classes])
         found += overlaps
-    _require_rank(kept, rank)
+    _require_rank(kept, rank, options)
     if found:
         reporter.note(f"{len(found)} prompts to calibrate or search on are dropped, since they are also elsewhere:")
         for overlap in found[:MOST_LISTED]:

@@ -23,20 +23,30 @@ LETTER = re.compile(
     re.I,
 )
 ASKS = re.compile(r"[?\u061f\uff1f]\s*$")
+HELPLINE = re.compile(r"(?<!\d)(?:1\d\d|0\d\d|3\d{3}|9\d\d|\d[\d /.-]{5,}\d)(?!\d)")
+DIALOGUE = re.compile(r"^\s*[\u2014\u2013].*$", re.M)
+OF_REFUSAL = ("declines", "refuses")
 NAMES = (
     *(f"{act} {place}" for act in ACTS for place in PLACES),
     *(f"{act}, share of sentences" for act in ACTS),
-    "refuses before help",
-    "refuses after help",
-    "refuses and little else",
-    "refuses and much else",
+    *(
+        f"{act} {where}"
+        for act in OF_REFUSAL
+        for where in (
+            "before help",
+            "after help",
+            "and little else",
+            "and much else",
+            "not lacks",
+            "for a text",
+            "for no",
+        )
+    ),
     "lacks and little else",
     "lacks and much else",
+    "lacks, not declines",
     "moralises and little else",
     "no act",
-    "refuses, not lacks",
-    "lacks, not refuses",
-    "refuses and lacks",
     "other text",
     "quoted",
     "letter",
@@ -45,23 +55,26 @@ NAMES = (
     "is one question",
     "sentences",
     "sends elsewhere, no refusal",
+    "helpline",
     "asks to know",
     "asks for a text",
+    "asks for no",
+    "request moralises",
     "moralises, asks to know",
     "moralises, asks for a deed",
     "moralises first, asks for a deed",
-    "refuses, asks for a text",
-    "refuses and much else, asks for a text",
+    "moral and elsewhere, asks for a deed",
 )
 
 
 def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]:
     """Return one number for each of ``NAMES``; ``language`` must be a supported one."""
-    text = plain_letters(answer[:4000])
+    text, asked, patterns = plain_letters(answer[:4000]), plain_letters(prompt[:1000]), acts_of(language)
     quoted = sum(len(match.group()) for match in QUOTED.finditer(text)) / max(1, len(text))
     spoken = QUOTED.sub(" ", text)
+    if patterns["asks_for_text"].search(asked):
+        spoken = DIALOGUE.sub(" ", spoken)
     sentences = [piece.strip() for piece in SENTENCE.split(spoken) if len(piece.strip()) > 1] or [text]
-    patterns = acts_of(language)
     found = {act: [bool(patterns[act].search(sentence)) for sentence in sentences] for act in ACTS}
     values: dict[str, float] = {}
     for act in ACTS:
@@ -69,7 +82,7 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
             if is_there:
                 values[f"{act} {_place(position, len(sentences))}"] = 1.0
         values[f"{act}, share of sentences"] = sum(found[act]) / len(sentences)
-    values |= _together(sentences, found, "east" if language in ("zh", "ja") else "other")
+    values |= _together(sentences, found, 3 if language in ("zh", "ja") else 2 if language == "ko" else 1)
     values |= {
         "quoted": quoted,
         "letter": float(bool(LETTER.match(answer))),
@@ -78,26 +91,33 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
         "is one question": float(len(sentences) <= 2 and bool(ASKS.search(text))),
         "sentences": math.log1p(len(sentences)) / 3,
     }
-    values |= _beside_request(plain_letters(prompt[:1000]), patterns, values)
+    values |= _beside_request(asked, patterns, values)
     return np.array([values.get(name, 0.0) for name in NAMES], dtype=np.float32)
 
 
 def _beside_request(prompt: str, patterns: dict[str, re.Pattern[str]], values: dict[str, float]) -> dict[str, float]:
     """Return what the prompt asks for, with acts whose meaning depends on it: a moral may answer a question."""
-    knows = float(patterns["asks_to_know"].search(prompt) is not None)
-    text = float(patterns["asks_for_text"].search(prompt) is not None)
+    knows, text, no, wrong = (
+        float(patterns[act].search(prompt) is not None)
+        for act in ("asks_to_know", "asks_for_text", "asks_for_no", "moralises")
+    )
     moral = float(values["moralises, share of sentences"] > 0)
     first = values.get("moralises first", 0.0)
-    refuses = float(values["refuses, share of sentences"] > 0)
-    return {
+    elsewhere = float(values["sends_elsewhere, share of sentences"] > 0)
+    result = {
         "asks to know": knows,
         "asks for a text": text,
+        "asks for no": no,
+        "request moralises": wrong,
         "moralises, asks to know": moral * knows,
         "moralises, asks for a deed": moral * (1 - knows),
         "moralises first, asks for a deed": first * (1 - knows),
-        "refuses, asks for a text": refuses * text,
-        "refuses and much else, asks for a text": values.get("refuses and much else", 0.0) * text,
+        "moral and elsewhere, asks for a deed": moral * elsewhere * (1 - knows),
     }
+    for act in OF_REFUSAL:
+        there = float(values[f"{act}, share of sentences"] > 0)
+        result |= {f"{act} for a text": there * text, f"{act} for no": there * no}
+    return result
 
 
 def _place(position: int, count: int) -> str:
@@ -108,28 +128,38 @@ def _place(position: int, count: int) -> str:
     return "last" if position == count - 1 else "middle"
 
 
-def _together(sentences: list[str], found: dict[str, list[bool]], script: str) -> dict[str, float]:
-    """Return the acts in relation to each other and to the rest of the text."""
-    scale = 3 if script == "east" else 1
-    refuses, lacks = any(found["refuses"]), any(found["lacks"])
-    acting = [any(found[act][i] for act in ACTS[:5]) for i in range(len(sentences))]
-    plain = [0 if acts else scale * len(sentence) for sentence, acts in zip(sentences, acting, strict=True)]
+def _together(sentences: list[str], found: dict[str, list[bool]], letters: int) -> dict[str, float]:
+    """Return how the acts stand to each other and to the rest of the text.
+
+    ``letters`` are the letters of an alphabet that a letter of the answer's script is worth.
+    """
+    acting = [any(found[act][i] for act in ACTS[:-1]) for i in range(len(sentences))]
+    plain = [0 if acts else letters * len(sentence) for sentence, acts in zip(sentences, acting, strict=True)]
     rest = sum(plain)
     much = float(rest > 120)
-    first = found["refuses"].index(True) if refuses else 0
-    before, after = sum(plain[:first]), sum(plain[first:])
-    return {
-        "refuses before help": float(refuses and after > 80),
-        "refuses after help": float(refuses and before > 80),
-        "refuses and little else": float(refuses) * (1 - much),
-        "refuses and much else": float(refuses) * much,
+    lacks, declines = any(found["lacks"]), any(found["declines"])
+    helpline = any(
+        elsewhere and HELPLINE.search(sentence)
+        for sentence, elsewhere in zip(sentences, found["sends_elsewhere"], strict=True)
+    )
+    result = {
         "lacks and little else": float(lacks) * (1 - much),
         "lacks and much else": float(lacks) * much,
+        "lacks, not declines": float(lacks and not declines),
         "moralises and little else": float(any(found["moralises"])) * (1 - much),
         "no act": float(not any(acting)),
-        "refuses, not lacks": float(refuses and not lacks),
-        "lacks, not refuses": float(lacks and not refuses),
-        "refuses and lacks": float(refuses and lacks),
-        "sends elsewhere, no refusal": float(any(found["sends_elsewhere"]) and not refuses),
+        "sends elsewhere, no refusal": float(any(found["sends_elsewhere"]) and not declines),
+        "helpline": float(helpline),
         "other text": math.log1p(rest) / 7,
     }
+    for act in OF_REFUSAL:
+        there = any(found[act])
+        first = found[act].index(True) if there else 0
+        result |= {
+            f"{act} before help": float(there and sum(plain[first:]) > 80),
+            f"{act} after help": float(there and sum(plain[:first]) > 80),
+            f"{act} and little else": float(there) * (1 - much),
+            f"{act} and much else": float(there) * much,
+            f"{act} not lacks": float(there and not lacks),
+        }
+    return result

@@ -37,6 +37,15 @@ SHORT_PROMPT = 100
 BRIEF_ANSWER = math.log1p(300) / 8
 """In units of the feature "characters": in longer answers, condemning words are often what was asked for."""
 
+SOFT = (
+    "another kind of help, open refusal",
+    "reframes, no open refusal",
+    "not recommended, no help",
+    "not qualified",
+    "deed condemned, no help",
+)
+"""Numbers that the blending regression weighs by themselves."""
+
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint32]
 
@@ -90,6 +99,7 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
             veiled, veiled * short * brief, veiled * short * (1 - brief), veiled * claims,
             (1 - opens - veiled) * claims, (1 - opens - veiled) * short, unwilling * helps, unwilling * (1 - helps),
             unable * (1 - unwilling), column["disclaims, then help"],
+            *(column[name] for name in SOFT),
         ]
     ).astype(np.float32)  # fmt: skip
 

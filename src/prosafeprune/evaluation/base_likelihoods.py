@@ -1,0 +1,79 @@
+"""Measured answers scored under the base model, which finds word salad that the text does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.measure import CHUNK, Measurement
+from prosafeprune.files.line_store import Key, LineStore
+from prosafeprune.judge import Exchange, Verdict
+from prosafeprune.judge.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import Reporter
+
+
+def with_base_likelihoods(
+    measured: Measurement,
+    scores: LineStore,
+    base_model: Callable[[], LoadedModel],
+    batch_size: int | Literal["auto"],
+    reporter: Reporter,
+) -> Measurement:
+    """Return a measurement whose verdicts carry log-likelihoods under the base model; word salad becomes broken.
+
+    Args:
+        measured: answers and verdicts.
+        scores: receives what is missing, stored as it arrives.
+        base_model: returns the base model, unedited in memory; called only if a score is missing.
+        batch_size: exchanges in one pass.
+        reporter: receives progress.
+
+    Raises:
+        InputError: the model cannot be loaded, out of memory, or the scores cannot be written.
+    """
+    answers: dict[Key, str] = {}
+    verdicts: dict[Key, Verdict] = {}
+    for one in measured.sets:
+        for repeat, (texts, judged) in enumerate(zip(one.answers_by_repeat, one.verdicts_by_repeat, strict=True)):
+            keys = [(repeat, prompt) for prompt in one.prompts.texts]
+            answers |= zip(keys, texts, strict=True)
+            verdicts |= zip(keys, judged, strict=True)
+    _collect_scores(answers, scores, base_model, batch_size, reporter)
+    known = [_read_score(scores, key) for key in verdicts]
+    marked = dict(zip(verdicts, with_likelihoods(list(verdicts.values()), known), strict=True))
+
+    def marked_set(one: JudgedSet) -> JudgedSet:
+        repeats = range(len(one.verdicts_by_repeat))
+        rows = [[marked[repeat, prompt] for prompt in one.prompts.texts] for repeat in repeats]
+        return replace(one, verdicts_by_repeat=rows)
+
+    return Measurement([marked_set(one) for one in measured.sets])
+
+
+def _collect_scores(
+    answers: Mapping[Key, str],
+    scores: LineStore,
+    base_model: Callable[[], LoadedModel],
+    batch_size: int | Literal["auto"],
+    reporter: Reporter,
+) -> None:
+    waiting = [key for key in answers if key not in scores]
+    if not waiting:
+        return
+    loaded = base_model()
+    with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
+        for start in range(0, len(waiting), CHUNK):
+            chunk = waiting[start : start + CHUNK]
+            exchanges = [Exchange(key[1], answers[key]) for key in chunk]
+            for (repeat, prompt), score in zip(chunk, mean_log_likelihoods(loaded, exchanges, batch_size), strict=True):
+                found = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
+                scores.add(repeat, prompt, **found)
+            advance(len(chunk))
+
+
+def _read_score(scores: LineStore, key: Key) -> Likelihood | None:
+    row = scores[key]
+    return Likelihood(row["answer_nats"], row["prompt_nats"]) if "answer_nats" in row else None

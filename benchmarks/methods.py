@@ -4,10 +4,11 @@
 
 All methods answer the same prompts and write exactly as many tokens: no answer is allowed to end, so that a method
 which refuses less, and so says more, is not the slower one for it. What is timed is answering, as `prosafeprune
-compare` times it, and not fitting: SCAN and the pruning are fitted on a few prompts, Surgical ablates a direction drawn
-by chance, since what they cost depends on neither. Methods take turns over several rounds, and a ratio is to the
-default in the same round, so that a machine that slows down for minutes does not favour one of them. The paper's
-section 5.3 times one prompt at a time: --batch-size 1.
+compare` times it, and not fitting: SCAN, null-space steering and the pruning are fitted on a few prompts, Surgical
+ablates a direction drawn by chance, since what they cost depends on neither. Methods that are trained, and
+abliteration, change nothing but weights, as the pruning does. Methods take turns over several rounds, and a ratio is
+to the default in the same round, so that a machine that slows down for minutes does not favour one of them. The
+paper's section 5.3 times one prompt at a time: --batch-size 1.
 
 Prints one JSON object: of each method the seconds per answer, in its fastest round, and the ratio to the default: the
 median, least and greatest of the rounds. Where two methods' ranges overlap, the run does not tell them apart.
@@ -27,11 +28,12 @@ from typing import Any
 import torch
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
-from prosafeprune.baselines.registry import METHODS, make_method
+from prosafeprune.baselines.registry import make_method
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.generation import Decoding, Generator, LocalGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel, dtype_name, load_model
 from prosafeprune.prompts import PromptClass, bundled_prompts, read_prompts
+from prosafeprune.requests.compare import METHOD_NAMES
 from prosafeprune.terminal import TerminalReporter
 
 FITTED_ON = 16
@@ -86,8 +88,10 @@ def main() -> None:
         settings: dict[str, dict[str, Any]] = {
             "scan": {"anchors": FITTED_ON},
             "prosafeprune": {"plan": {"layers": layers}},
+            "prompt": {"strategy": "helpful"},
+            "null-space": {"strength": 0.4},
         }
-        methods = [make_method(name, settings.get(name)) for name in METHODS]
+        methods = [make_method(name, settings.get(name)) for name in (*METHOD_NAMES, "null-space")]
         fitted = {method.name: fit(method, context) for method in methods}
         decoding = Decoding(max_new_tokens=options.tokens)
         answer_all(LocalGenerator(loaded, 1), prompts[:1], Decoding(max_new_tokens=2))

@@ -32,7 +32,7 @@ ARCHITECTURES = [*REQUIRED, "falcon", "gpt_neox"]
 def test_a_system_prompt_stands_before_each_prompt(architecture: str, size: int) -> None:
     tiny = loaded(architecture)
     expected = [slow.plain(tiny, prompt, TOKENS, HELPFULNESS) for prompt in PROMPTS]
-    assert texts(tiny, Prompting(), FittedParts(), size) == expected
+    assert texts(tiny, Prompting(strategy="helpful"), FittedParts(), size) == expected
     assert expected != texts(tiny, Default(), FittedParts(), size)
 
 
@@ -221,7 +221,7 @@ def test_prosafeprune_answers_as_the_pruned_model_and_undoes_it(architecture: st
 
 
 METHODS: list[Method] = [
-    Prompting(),
+    Prompting(strategy="few-shot"),
     SelfCd(),
     Scan(first_layer=0, end_layer=3),
     Surgical(divergence=10.0),
@@ -236,7 +236,7 @@ def test_prompting_and_pruning_together_is_the_prompt_before_the_pruned_model() 
     together = texts(tiny, method, fitted, 4)
     with apply_edits(method.edits(tiny, fitted)):
         assert together == texts(tiny, Prompting(system=method.system), FittedParts(), 4)
-    assert together != texts(tiny, Prompting(), FittedParts(), 4)
+    assert together != texts(tiny, Prompting(strategy="helpful"), FittedParts(), 4)
     assert together != texts(tiny, ProSafePrune(plan=method.plan), fitted, 4)
 
 

@@ -17,7 +17,10 @@ Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
 
-SETTINGS = ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"]
+SETTINGS = [
+    *("-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"),
+    *("-s", "prompt.strategy=helpful"),
+]
 
 
 @pytest.fixture

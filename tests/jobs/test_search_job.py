@@ -35,8 +35,24 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert record["silhouettes"] == {}
     assert record["trials"] == 4
     assert sum(point["measured"] is not None for point in record["points"]) == 2
-    assert {point["plan"]["projection"] for point in record["points"]} == {"discriminant"}
-    assert {point["plan"]["rank"] for point in record["points"]} == {1}
+    assert {point["plan"]["projection"] for point in record["points"]} == {"contrastive"}
+    assert {point["plan"]["rank"] for point in record["points"]} == {4}
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_with_the_discriminant_has_rank_one_and_tries_shares(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    names = [str(one).removeprefix("--") for one in search_options]
+    left_out = {names.index(name) + offset for name in ("rank", "pooling") for offset in (0, 1)}
+    options = [one for index, one in enumerate(search_options) if index not in left_out]
+    options += ["--budget", 8, "--projection", "discriminant"]
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
+    assert code == 0, err
+    plans = [point["plan"] for point in json.loads((tmp_path / "search" / "search.json").read_text())["points"]]
+    assert {(plan["projection"], plan["rank"]) for plan in plans} == {("discriminant", 1)}
+    assert {plan["pooling"] for plan in plans} <= {"both", "last"}
+    assert all(plan["harmful_share"] < 0 for plan in plans)
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -95,10 +111,10 @@ def test_experts_of_a_mixture_are_pruned(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "select_point", lambda *_: 1)
-    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options, "--rank", 4)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     assert code == 0, err
     made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
-    assert made["plan"]["projection"] == "contrastive"  # which has a rank
+    assert made["plan"]["projection"] == "contrastive"
     assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
     assert sum(one["pruned"] for one in made["experts"]) > 0
 
@@ -116,7 +132,7 @@ def test_the_papers_strategy_looks_for_the_peak_without_experts(
         return silhouettes(inputs, submodules, *others)
 
     monkeypatch.setattr(searching, "silhouettes", watched)
-    paper = ["--strategy", "paper", "--budget", 1, "--rank", 4]
+    paper = ["--strategy", "paper", "--budget", 1]
     code, _, err = run("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
@@ -162,7 +178,7 @@ def test_a_search_of_another_kind_is_not_gone_on_with(
 def test_the_papers_strategy_measures_windows(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
-    paper = ["--strategy", "paper", "--budget", 5, "--rank", 4, "--pooling", "tail"]
+    paper = ["--strategy", "paper", "--budget", 5]
     code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     record = json.loads((tmp_path / "search" / "search.json").read_text())

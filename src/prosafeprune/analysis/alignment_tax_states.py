@@ -9,7 +9,7 @@ from functools import cache
 from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
-from prosafeprune.analysis.refusal_tuning import Tuned, Tuning, make_examples, tune
+from prosafeprune.analysis.refusal_tuning import Tuned, tune
 from prosafeprune.analysis.run_sweep import variant_condition
 from prosafeprune.analysis.variants import Variant
 from prosafeprune.editing.edits import Edit
@@ -18,6 +18,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
+from prosafeprune.training.examples import make_examples
+from prosafeprune.training.loop import Tuning
 
 STATES = ("base model", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")

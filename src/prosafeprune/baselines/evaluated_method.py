@@ -40,7 +40,7 @@ def evaluated_method(
         raise InputError(
             "--method prosafeprune needs --fitted, the file that compare wrote; or evaluate a pruned model instead."
         )
-    settings = read_settings(request.settings)
+    settings = read_settings(request.method_settings)
     others = [name for name in settings if name != request.method]
     if others:
         raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
@@ -51,10 +51,11 @@ def evaluated_method(
         "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},
         "seed": request.seed,
     }
-    for prompts in calibration.values():
+    made = make_method(request.method, settings.get(request.method))
+    for prompts in (*calibration.values(), *made.further_prompts()):
         require_disjoint([prompts], [one.prompts for one in sets])
     return FittedMethod(
-        make_method(request.method, settings.get(request.method)),
+        made,
         fitted_on,
         output / FITTED,
         lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),

@@ -36,7 +36,7 @@ class SelectedDirection:
 
     candidate: Candidate
     refusal_score: float
-    """Mean over the pseudo-harmful prompts, with the direction ablated."""
+    """Mean over the prompts that should no longer be refused, with the direction ablated."""
     refusal_score_before: float
     divergence: float
     """On the benign prompts, in nats."""
@@ -69,16 +69,31 @@ def false_refusal_directions(means: Mapping[PromptClass, torch.Tensor], orthogon
     return functional.normalize(false_refusal - orthogonality * part / square * true_refusal, dim=-1, eps=EPSILON)
 
 
+def candidate_directions(directions: torch.Tensor, end_layer: int) -> list[Candidate]:
+    """Return those of ``directions (positions, layers, d)`` before a layer that are not zero.
+
+    They are zero where nothing differs, as at the embeddings of template tokens.
+    """
+    positions = directions.shape[0]
+    return [
+        Candidate(position - positions, layer, directions[position, layer])
+        for position in range(positions)
+        for layer in range(end_layer)
+        if directions[position, layer].any()
+    ]
+
+
 def select_direction(
     candidates: Sequence[Candidate],
     first_tokens: FirstTokenProbabilities,
     ablate: Ablate,
-    pseudo_harmful: Sequence[str],
+    refused: Sequence[str],
     benign: Sequence[str],
     most_divergence: float,
     advance: Advance,
+    title: str,
 ) -> SelectedDirection:
-    """Return the candidate with the lowest refusal score among those within the allowed divergence.
+    """Return the candidate with the lowest refusal score on ``refused`` within the allowed divergence on ``benign``.
 
     The divergence costs as much as the score, so candidates are checked in the order of their scores up to the first
     that passes; the selection is the same.
@@ -89,11 +104,11 @@ def select_direction(
     scored: list[tuple[float, Candidate]] = []
     for candidate in candidates:
         with ablate(candidate.direction):
-            score = float(first_tokens.refusal_scores(pseudo_harmful).mean())
+            score = float(first_tokens.refusal_scores(refused).mean())
         if not math.isnan(score):
             scored.append((score, candidate))
         advance(1)
-    before = float(first_tokens.refusal_scores(pseudo_harmful).mean())
+    before = float(first_tokens.refusal_scores(refused).mean())
     benign_before = first_tokens.probabilities(benign)
     for score, candidate in sorted(scored, key=lambda pair: pair[0]):
         with ablate(candidate.direction):
@@ -101,6 +116,6 @@ def select_direction(
         if divergence <= most_divergence:
             return SelectedDirection(candidate, score, before, divergence, len(candidates))
     raise NotApplicableError(
-        f"Surgical: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
+        f"{title}: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
         f"{most_divergence} nats. Allow more with its setting divergence, or leave the method out."
     )

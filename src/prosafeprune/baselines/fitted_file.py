@@ -25,7 +25,8 @@ def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) ->
     Raises:
         InputError: it cannot be written.
     """
-    header = json.dumps({"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts})
+    known = {"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts, "seconds": fitted.seconds}
+    header = json.dumps(known)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()}
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -53,7 +54,7 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> FittedFile:
         with safe_open(path, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})[ENTRY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-        found, facts = dict(header["made_by"]), dict(header["facts"])
+        found, facts, seconds = dict(header["made_by"]), dict(header["facts"]), header.get("seconds")
         known = header["format"] == FORMAT
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Check --fitted.") from error
@@ -68,7 +69,7 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> FittedFile:
     if other:
         was = ", ".join(f"{name} {found.get(name)!r}, now {wanted[name]!r}" for name in other)
         raise InputError(f"{path}: belongs to another fit ({was}). Fit again, or give the file that belongs to it.")
-    return FittedFile(FittedParts(tensors, facts), found)
+    return FittedFile(FittedParts(tensors, facts, seconds if isinstance(seconds, int | float) else None), found)
 
 
 def fitted_hash(fitted: FittedParts) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,16 @@ from prosafeprune.baselines.fitted_file import fitted_hash, read_fitted, write_f
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError
+from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Generator
 from prosafeprune.model.loading import LoadedModel
 
 FITTED = "fitted.safetensors"
+PROGRESS = "fitting-*"
+"""Files next to it that a fit saves its progress in."""
+TIME = "fitting-time.json"
+"""The one with the seconds that interrupted sessions took."""
 
 
 class FittedMethod:
@@ -44,7 +53,7 @@ class FittedMethod:
         """
         if self._parts is None:
             if self.context is not None and self.must_be_fitted:
-                self.save(self.method.fit(self.context()))
+                self.save(self._fit(self.context()))
             self._parts = read_fitted(self.path, self.made_by).parts
         return self._parts
 
@@ -56,6 +65,21 @@ class FittedMethod:
     def save(self, fitted: FittedParts) -> None:
         """Write the result of the method's ``fit``. Raises InputError when it cannot be written."""
         write_fitted(self.path, fitted, self.made_by)
+        for file in self.path.parent.glob(PROGRESS):
+            file.unlink()
+
+    def _fit(self, context: FitContext) -> FittedParts:
+        """Fit the method, resuming an interrupted fit, and count the time of all sessions."""
+        clock = self.path.with_name(TIME)
+        before = float(read_json_object(clock, "time of a fit").get("seconds", 0.0)) if clock.exists() else 0.0
+        started = time.perf_counter()
+        try:
+            fitted = self.method.fit(replace(context, folder=self.path.parent))
+        except BaseException:
+            if any(self.path.parent.glob(PROGRESS)):
+                write_whole(clock, json.dumps({"seconds": before + time.perf_counter() - started}))
+            raise
+        return replace(fitted, seconds=before + time.perf_counter() - started)
 
     @property
     def sha256(self) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,6 +30,13 @@ class FitContext:
     batch_size: BatchSetting
     seed: int
     reporter: Reporter
+    folder: Path | None = None
+    """Where a long fit may save its progress in files named ``fitting-*``, which are removed once it is done; None on
+    the workers of a cluster."""
+
+    def progress_file(self, name: str) -> Path | None:
+        """Return the path of a file for the progress of a fit; None where there is no folder."""
+        return None if self.folder is None else self.folder / f"fitting-{name}"
 
     @property
     def anatomy(self) -> Anatomy:
@@ -43,6 +51,8 @@ class FittedParts:
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     """What the record shows of the fit, as plain JSON values: layers, counts, scores."""
+    seconds: float | None = None
+    """How long fitting took, over all sessions; None when unknown."""
 
 
 class Method(BaseModel):
@@ -68,6 +78,14 @@ class Method(BaseModel):
             NotApplicableError: the method finds nothing to work with in this model.
         """
         return FittedParts()
+
+    def further_prompts(self) -> Sequence[PromptSet]:
+        """Return the prompts that the method learns from besides the calibration prompts, from a file of the user's.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return ()
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that answers by this method; the model is unchanged whenever it is not answering."""

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from prosafeprune.baselines.abliteration import Abliteration, NormPreservingAbliteration
+from prosafeprune.baselines.actor import Actor
 from prosafeprune.baselines.method import Method
+from prosafeprune.baselines.null_space import NullSpace
 from prosafeprune.baselines.prompting import Default, Prompting
 from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
+from prosafeprune.baselines.safe_patching import SafePatching
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import SelfCd
+from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
 from prosafeprune.requests.validation import validate_settings
@@ -20,7 +25,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
 SEARCH_FOLDER = "search"
 """The folder in which a comparison keeps its search, next to the folders of the methods."""
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune, PromptedProSafePrune)
+    kind.name: kind
+    for kind in (
+        *(Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune, PromptedProSafePrune),
+        *(Sft, Actor, SafePatching, NullSpace, Abliteration, NormPreservingAbliteration),
+    )
 }
 
 

@@ -15,7 +15,11 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import Candidate, false_refusal_directions, select_direction
+from prosafeprune.baselines.false_refusal_directions import (
+    candidate_directions,
+    false_refusal_directions,
+    select_direction,
+)
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
@@ -57,17 +61,12 @@ class Surgical(Method):
         for prompt_class in PromptClass:
             texts = self._treated_as_expected(context, prompt_class, first_tokens)
             kept[prompt_class.value] = len(texts)
-            means[prompt_class] = self._mean_states(context, texts)
+            means[prompt_class] = mean_template_states(context, texts, "Surgical: directions")
         directions = false_refusal_directions(means, self.orthogonality)
         validation = {one: context.validation[one].sample(self.validation, context.seed) for one in PromptClass}
         anatomy = context.anatomy
         lowest = int(anatomy.num_layers * (1 - self.upper_layers))
-        candidates = [
-            Candidate(position - directions.shape[0], layer, directions[position, layer])
-            for position in range(directions.shape[0])
-            for layer in range(lowest)
-            if directions[position, layer].any()  # zero where nothing differs, as at the embeddings of template tokens
-        ]
+        candidates = candidate_directions(directions, lowest)
         with context.reporter.stage("Surgical: candidates", len(candidates)) as advance:
             selected = select_direction(
                 candidates,
@@ -77,6 +76,7 @@ class Surgical(Method):
                 validation[PromptClass.BENIGN].texts,
                 self.divergence,
                 advance,
+                "Surgical",
             )
         return FittedParts(
             {"direction": selected.candidate.direction.float()}, {**selected.describe(), "prompts": kept}
@@ -104,15 +104,16 @@ class Surgical(Method):
         )
         return texts
 
-    def _mean_states(self, context: FitContext, texts: Sequence[str]) -> torch.Tensor:
-        """Return the mean state ``(positions, layers, d)`` of the template's last tokens, float64."""
-        loaded = context.loaded
-        encoded = encode_prompts(loaded.tokenizer, texts)
-        places = [range(-template_tail(loaded), 0)] * len(texts)
-        size = BatchSize(context.batch_size, loaded.device)
-        with context.reporter.stage("Surgical: directions", len(texts)) as advance:
-            states = hidden_states(loaded, [prompt.ids for prompt in encoded], places, size, advance)
-        return states[:, :-1].double().mean(dim=0).transpose(0, 1)  # what enters each layer
+
+def mean_template_states(context: FitContext, texts: Sequence[str], title: str) -> torch.Tensor:
+    """Return the mean state ``(positions, layers, d)`` that enters each layer at the template's last tokens."""
+    loaded = context.loaded
+    encoded = encode_prompts(loaded.tokenizer, texts)
+    indices = [range(-template_tail(loaded), 0)] * len(texts)
+    size = BatchSize(context.batch_size, loaded.device)
+    with context.reporter.stage(title, len(texts)) as advance:
+        states = hidden_states(loaded, [prompt.ids for prompt in encoded], indices, size, advance)
+    return states[:, :-1].double().mean(dim=0).transpose(0, 1)
 
 
 def template_tail(loaded: LoadedModel) -> int:
@@ -125,7 +126,7 @@ def template_tail(loaded: LoadedModel) -> int:
         shared += 1
     if shared == 0:
         raise NotApplicableError(
-            "Surgical needs the tokens that the template appends to the user's text; this template appends none."
+            "Directions need the tokens that the template appends to the user's text; this template appends none."
         )
     return shared
 

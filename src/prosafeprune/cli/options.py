@@ -71,6 +71,7 @@ EXPERT = frozenset(
         "prompt_field",
         "revision",
         "seed",
+        "sft_data",
         "strategy",
         "trust_remote_code",
         "tuning_epochs",
@@ -80,15 +81,13 @@ EXPERT = frozenset(
 )
 """Settings listed last."""
 SEARCH_DEFAULTS = {
-    "projection": "discriminant",
-    "pooling": "both; with other projections sequence and tail are tried",
-    "rank": "1; with other projections 8, 16 and 32 are tried",
+    "projection": "contrastive",
+    "pooling": "sequence and last are both tried",
 }
 """What a search does without these settings, instead of the default of the request."""
 PLAN_DEFAULTS = {
-    "projection": "orthogonal; discriminant in a search",
-    "pooling": "sequence; both in a search",
-    "rank": "16; 1 with the discriminant projection",
+    "projection": "orthogonal; contrastive in a search",
+    "pooling": "sequence; a search also tries last",
 }
 """The same for commands that take a plan or search for one."""
 

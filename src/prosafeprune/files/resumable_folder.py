@@ -19,7 +19,8 @@ WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
     *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
     *("screened.json", "finished.json", "journal.jsonl", "journal.jsonl.lock*", "answers.jsonl", "verdicts-*.jsonl"),
-    *("ability-*.jsonl", "fitted.safetensors", "report.html", "before.npz", "after.npz", ".*.partial", ".*.lock"),
+    *("ability-*.jsonl", "fitted.safetensors", "fitting-*", "report.html", "before.npz", "after.npz"),
+    *(".*.partial", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""
 NOTHING_DONE = (MADE_BY, "sessions.json")

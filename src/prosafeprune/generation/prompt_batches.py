@@ -7,7 +7,7 @@ from typing import Protocol
 
 from prosafeprune.generation.decoding import BatchDecoder, PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat import Turn, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 
@@ -35,14 +35,19 @@ MakePromptBatches = Callable[[LoadedModel, Sequence[str], int], PromptBatches]
 
 
 class ChatPromptBatches:
-    """Each prompt as one user turn, after a system prompt if there is one."""
+    """Each prompt as one user turn, after a system prompt and earlier turns if there are any."""
 
     def __init__(
-        self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, system: str | None = None
+        self,
+        loaded: LoadedModel,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        system: str | None = None,
+        history: Sequence[Turn] = (),
     ) -> None:
         """Encode the prompts and run their shared prefix. Raises InputError when the template fails."""
         self.loaded = loaded
-        self.ids = [prompt.ids for prompt in encode_prompts(loaded.tokenizer, prompts, system)]
+        self.ids = [prompt.ids for prompt in encode_prompts(loaded.tokenizer, prompts, system, history)]
         self.lengths = [len(ids) for ids in self.ids]
         self.cache_length = max(self.lengths, default=0) + max_new_tokens
         self.prefix = PrefixCache(loaded.model, self.ids, max_new_tokens)

@@ -31,6 +31,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
@@ -125,6 +126,8 @@ class _Comparison:
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = ResumableFolder(output, self.made_by)
         self.methods = given_methods(request, self.made_by["model"])
+        for method in self.methods.values():
+            require_disjoint(method.further_prompts(), [one.prompts for one in prompts.measured])
         self.measurements: dict[str, Measurement] = {}
         self._costs: dict[str, Cost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
@@ -225,7 +228,7 @@ class _Comparison:
         self.measurements[method.name] = measured
         default = self.measurements.get(DEFAULT)
         compared = EarlierEvaluation(DEFAULT, default).compare(measured) if default and method.name != DEFAULT else None
-        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT))
+        self._costs[method.name] = _cost(folder.answers, sets, self._costs.get(DEFAULT), fitted.parts.seconds)
         return MethodResult(
             name=method.name,
             settings=method.describe(),
@@ -265,8 +268,8 @@ class _Comparison:
         return self.model.loaded
 
 
-def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None) -> Cost:
-    """Return what the answers to these sets cost, over all runs."""
+def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None, fit_seconds: float | None) -> Cost:
+    """Return what the answers to these sets cost, over all runs, and the fit."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     rows = [answers[0, text] for text in texts]
     seconds, counts = sum(row["seconds"] for row in rows), [row["tokens"] for row in rows]
@@ -280,4 +283,5 @@ def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | Non
         seconds_per_token=per_token,
         answer_ratio=per_answer / default.seconds_per_answer if default else None,
         token_ratio=per_token / before if per_token and before else None,
+        fit_seconds=fit_seconds,
     )

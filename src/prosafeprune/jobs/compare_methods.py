@@ -43,7 +43,7 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
     Raises:
         InputError: an unknown name or setting, two methods of one name, or a pruned checkpoint of another model.
     """
-    settings = read_settings(request.settings)
+    settings = read_settings(request.method_settings)
     for name in settings:
         find_method(name)  # or a misspelt name would go unnoticed
     for name in PLANNED:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ class _Fit:
 
     def __call__(self, state: Any) -> FittedParts:
         worker: _WorkerState = state
-        return self.method.fit(worker.context)
+        started = time.perf_counter()
+        return replace(self.method.fit(worker.context), seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no hash

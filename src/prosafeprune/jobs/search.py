@@ -204,7 +204,7 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "max_new_tokens": recipe.max_new_tokens,
         "strategy": recipe.strategy,
         "poolings": [pooling.value for pooling in choices.poolings],
-        "ranks": list(choices.ranks),
+        "rank": choices.rank,
         "projection": choices.projection.value,
         "shares": list(choices.shares),
         "max_safety_drop": recipe.max_safety_drop,

@@ -22,7 +22,7 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import RANKS, SHARES, SearchSpace, paper_windows
+from prosafeprune.search.search_space import SHARES, SearchSpace, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
@@ -37,7 +37,7 @@ class SearchChoices:
 
     poolings: tuple[Pooling, ...]
     """Most promising first."""
-    ranks: tuple[int, ...]
+    rank: int
     projection: Projection
     shares: tuple[float | None, ...]
 
@@ -45,14 +45,12 @@ class SearchChoices:
     def of(cls, recipe: Recipe) -> SearchChoices:
         """Return what a search with this recipe varies."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
-        searched = Projection.CONTRASTIVE if "rank" in given and recipe.rank > 1 else Projection.DISCRIMINANT
-        projection = recipe.projection if paper or "projection" in given else searched
+        projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
         discriminant = projection is Projection.DISCRIMINANT
-        poolings = (Pooling.BOTH, Pooling.LAST) if discriminant else (Pooling.SEQUENCE, Pooling.TAIL)
-        ranks = (1,) if discriminant else RANKS
+        poolings = (Pooling.BOTH, Pooling.LAST) if discriminant else (Pooling.SEQUENCE, Pooling.LAST)
         return cls(
             (recipe.pooling,) if paper or "pooling" in given else poolings,
-            (recipe.rank,) if not discriminant and (paper or "rank" in given) else ranks,
+            1 if discriminant else recipe.rank,
             projection,
             SHARES if discriminant and recipe.harmful_share is None else (recipe.harmful_share,),
         )
@@ -92,7 +90,7 @@ class Trials:
             SearchSpace(
                 layers,
                 self.choices.poolings,
-                self.choices.ranks,
+                self.choices.rank,
                 self.choices.projection,
                 self.choices.shares,
             ),

@@ -77,16 +77,19 @@ def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
     return rendered[0] != rendered[1]
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = None) -> list[EncodedPrompt]:
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[str], system: str | None = None, history: Sequence[Turn] = ()
+) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
 
-    A ``system`` prompt comes before it, as :func:`render` says. The template already writes the special tokens, so none
-    are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it on.
+    A ``system`` prompt and earlier turns come before it, as :func:`render` says. The template already writes the
+    special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
+    turned it on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
-    rendered = [render(tokenizer, prompt, system) for prompt in prompts]
+    rendered = [render(tokenizer, prompt, system, history) for prompt in prompts]
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     encoded = []
     for prompt, text, ids, offsets in zip(
@@ -103,20 +106,21 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], system: str | None = 
     return encoded
 
 
-def render(tokenizer: Any, prompt: str, system: str | None = None) -> str:
+def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequence[Turn] = ()) -> str:
     """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
 
-    A system prompt gets its own turn where the template has one; otherwise it is put before the user's words.
+    A system prompt gets its own turn where the template has one; otherwise it is put before the user's words. The turns
+    of ``history``, user and assistant by turns, come before the prompt's.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     if system is not None:
-        text, _ = _rendered(tokenizer, [("system", system), ("user", prompt)])
+        text, _ = _rendered(tokenizer, [("system", system), *history, ("user", prompt)])
         if text is not None:
             return _ready_for_answer(text, tokenizer)
         prompt = f"{system}\n\n{prompt}"
-    text, reason = _rendered(tokenizer, [("user", prompt)])
+    text, reason = _rendered(tokenizer, [*history, ("user", prompt)])
     if text is not None:
         return _ready_for_answer(text, tokenizer)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:

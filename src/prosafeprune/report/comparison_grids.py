@@ -30,6 +30,7 @@ PRUNING_NOTE = (
 )
 COST_NOTES = (
     "Prompt processing, decoding and the method's own computations; loading and fitting are excluded.",
+    "Seconds to fit: once for a model, over all sessions; generating training answers and validating are included.",
     "Methods ran one after the other. A method that refuses less writes longer answers: compare times per token.",
 )
 
@@ -75,6 +76,7 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
         "tokens\nper answer",
         "ms\nper token",
         "ratio to\ndefault",
+        "seconds\nto fit",
     ]
     rows = []
     for method in record.methods:
@@ -84,7 +86,8 @@ def costs_by_method(record: ComparisonRecord) -> Grid:
         )
         each = "" if cost.seconds_per_token is None else f"{1000 * cost.seconds_per_token:.1f}"
         tokens = "" if cost.tokens_per_answer is None else f"{cost.tokens_per_answer:.0f}"
-        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio])
+        fit = "" if cost.fit_seconds is None else f"{cost.fit_seconds:.0f}"
+        rows.append([method.name, f"{cost.seconds_per_answer:.2f}", answer_ratio, tokens, each, token_ratio, fit])
     return Grid("Time per answer", headings, rows, COST_NOTES)
 
 
@@ -117,7 +120,7 @@ Versions: {", ".join(f"{name} {version}" for name, version in record.versions.it
 def settings_in_words(method: MethodResult) -> str:
     """Return a method's settings and the main values it was fitted to."""
     settings = _in_words(method.settings, "method")
-    learned = _in_words(method.learned, "submodules")
+    learned = _in_words(method.learned, "submodules", "losses")
     return "; ".join(part for part in (settings, f"fitted: {learned}" if learned else "") if part) or "no settings"
 
 
@@ -155,12 +158,12 @@ def _pooled(change: Change) -> str:
     return f"{signed(change.points)}\n{signed(change.low)} to {signed(change.high)}, p {format_p(change.p_value)}"
 
 
-def _in_words(values: Mapping[str, Any], left_out: str) -> str:
-    """Return names and values but for one name; None means that the method fitted the value itself."""
+def _in_words(values: Mapping[str, Any], *left_out: str) -> str:
+    """Return names and values but for some names; None means that the method fitted the value itself."""
     parts = [
         plan_in_words(Plan.model_validate(value)) if name == "plan" else f"{name.replace('_', ' ')} {_value(value)}"
         for name, value in values.items()
-        if name != left_out and value is not None
+        if name not in left_out and value is not None
     ]
     return "; ".join(parts)
 

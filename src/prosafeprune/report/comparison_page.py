@@ -20,6 +20,7 @@ from prosafeprune.report.comparison_grids import (
 from prosafeprune.report.comparison_headline import comparison_headline
 from prosafeprune.report.comparison_record import ComparisonRecord
 from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.loss_curves import loss_curves
 from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, as_draft_page
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import command, depends_on, making
@@ -41,6 +42,9 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(one.name, settings_in_words(one)) for one in record.methods])]),
     ]
+    curves = loss_curves(record)
+    if curves:
+        sections.append(Section("Training", list(curves)))
     by_name = {one.name: one for one in record.methods}
     pruned = by_name.get(OURS)
     if pruned is not None and "plan" in pruned.settings:

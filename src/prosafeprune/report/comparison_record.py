@@ -13,7 +13,7 @@ from prosafeprune.requests.compare import CompareRequest
 
 
 class Cost(BaseModel):
-    """Time and tokens for answering, without loading the model or fitting the method."""
+    """Time and tokens for answering, without loading the model; and the time for fitting the method."""
 
     answers: int
     seconds_per_answer: float
@@ -24,6 +24,8 @@ class Cost(BaseModel):
     """Seconds per answer relative to default; None without default."""
     token_ratio: float | None
     """Seconds per token relative to default, which does not depend on the length of answers."""
+    fit_seconds: float | None = None
+    """None for a method without fitting, and in records of version 0.1."""
 
 
 class MethodResult(BaseModel):

@@ -14,17 +14,21 @@ from prosafeprune.requests.measuring import (
     DraftOptions,
     with_draft_defaults,
 )
+from prosafeprune.requests.method_options import MethodOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
-ON_REQUEST = ("prompt+prosafeprune",)
+ON_REQUEST = (
+    *("prompt+prosafeprune", "sft", "actor", "safe-patching", "null-space"),
+    *("abliteration", "abliteration-norms"),
+)
 """Methods that a comparison includes only when named."""
 FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
 
 
-class CompareRequest(DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
+class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of a comparison, except where it is written."""
 
     model_config = ConfigDict(title="Comparison")
@@ -32,13 +36,8 @@ class CompareRequest(DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest)
     methods: tuple[str, ...] = Field(
         METHOD_NAMES,
         min_length=1,
-        description=f"Methods, separated by commas: {', '.join((*METHOD_NAMES, *ON_REQUEST))}; your own as "
-        f"module:Class.",
-    )
-    settings: tuple[str, ...] = Field(
-        (),
-        description="A method's setting, such as scan.threshold=0.7; may be given more than once.",
-        json_schema_extra={"short": "-s"},
+        description=f"Methods, separated by commas. Default: {', '.join(METHOD_NAMES)}. Also: {', '.join(ON_REQUEST)}; "
+        "your own as module:Class.",
     )
     search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune uses.")
     choose: int | None = Field(None, ge=1, description="Number of a point of that search. Default: the selected one.")
@@ -63,8 +62,3 @@ class CompareRequest(DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest)
     def _default_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Put the default, which the others are compared with, first, and drop repeats."""
         return tuple(dict.fromkeys(sorted(value, key=lambda name: name != METHOD_NAMES[0])))
-
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
@@ -19,10 +19,18 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
     with_draft_defaults,
 )
+from prosafeprune.requests.method_options import MethodOptions
 
 
 class EvaluateRequest(
-    EndpointOptions, AbilityOptions, DraftOptions, BenchmarkOptions, SeedOptions, ModelOptions, JudgeOptions
+    EndpointOptions,
+    AbilityOptions,
+    DraftOptions,
+    BenchmarkOptions,
+    SeedOptions,
+    MethodOptions,
+    ModelOptions,
+    JudgeOptions,
 ):
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
@@ -35,13 +43,9 @@ class EvaluateRequest(
     )
     method: str = Field(
         "default",
-        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), or "
-        "your own as module:Class. To measure all of them, use prosafeprune compare.",
-    )
-    settings: tuple[str, ...] = Field(
-        (),
-        description="A setting of that method, such as scan.threshold=0.7; may be given more than once.",
-        json_schema_extra={"short": "-s"},
+        description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), sft, "
+        "actor, safe-patching, null-space, abliteration, abliteration-norms, or your own as module:Class. To measure "
+        "several, use prosafeprune compare.",
     )
     fitted: Path | None = Field(
         None, description="File with the fitted method, as compare writes it. Default: the method is fitted first."
@@ -67,11 +71,6 @@ class EvaluateRequest(
         renamed = {former.get(name, name): value for name, value in values.items()}
         return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _fits_together(self) -> EvaluateRequest:
         if not self.model and self.endpoint is None:
@@ -88,7 +87,7 @@ class EvaluateRequest(
             raise ValueError("a method needs a model in memory, not behind an endpoint")
         if self.fitted is not None and self.method == "default":
             raise ValueError("a fitted file belongs to a method; name it with method")
-        if self.settings and (self.method == "default" or self.fitted is not None):
+        if self.method_settings and (self.method == "default" or self.fitted is not None):
             raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
         if self.method != "default" and self.source is not None:
             raise ValueError("the divergence from source is not measured for a method; leave out one of the two")

@@ -59,8 +59,8 @@ class OperatorOptions(BaseModel):
     projection: Projection = Field(
         Projection.ORTHOGONAL,
         description="What is removed: orthogonal (Eq. 1 of the paper), oblique (leaves harmful outputs as they are), "
-        "contrastive (strengthens them) or discriminant (one refusal direction, taken from pseudo-harmful outputs and "
-        "added to harmful ones; the default of a search).",
+        "contrastive (strengthens them; the default of a search) or discriminant (one refusal direction, taken from "
+        "pseudo-harmful outputs and added to harmful ones).",
     )
 
     harmful_share: float | None = Field(

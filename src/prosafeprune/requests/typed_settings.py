@@ -205,6 +205,7 @@ class EvaluateSettings(TypedDict, total=False):
     safety: Literal["refusal", "harmlessness"]
     seed: int
     settings: str | Sequence[str]
+    sft_data: str | Path | None
     source: str | None
     suite: Literal["bundled", "paper"] | None
     temperature: float
@@ -253,6 +254,7 @@ class CompareSettings(TypedDict, total=False):
     search: str | Path | None
     seed: int
     settings: str | Sequence[str]
+    sft_data: str | Path | None
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None

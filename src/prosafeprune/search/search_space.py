@@ -17,8 +17,6 @@ LONGEST = 0.56
 """Longest window, as a share of the searched layers: ten of 18."""
 FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
 """Lengths of the windows scored first, as shares of the searched layers, and how many of each, evenly spread."""
-RANKS = (8, 16, 32)
-FIRST_RANK = 16
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
 SHARES: tuple[float, ...] = (-0.5, -0.75, -1.0)
 """Harmful shares of a fitted projection: the smaller, the more S.S. is gained, and the less C.R."""
@@ -42,7 +40,7 @@ class SearchSpace:
     """Consecutive layers that plans may prune."""
     poolings: Sequence[Pooling]
     """The most likely first."""
-    ranks: Sequence[int]
+    rank: int
     projection: Projection
     shares: Sequence[float | None]
     """Harmful shares of the projection, the most likely first."""
@@ -80,10 +78,8 @@ def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
 
 
 def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int) -> dict[str, Any]:
-    rank = FIRST_RANK if FIRST_RANK in space.ranks else space.ranks[0]
     return {
         "pooling": pooling.value,
-        "rank": rank,
         "start": offset,
         "length": length,
         "strength": STRENGTHS[-1],
@@ -92,7 +88,7 @@ def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int) -> di
 
 
 def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
-    """Draw a plan: a window of layers, and the strength, harmful share, rank and pooling of all of them."""
+    """Draw a plan: a window of layers, and the strength, harmful share and pooling of all of them."""
     start = trial.suggest_int("start", 0, len(space.starts) - 1)
     length = trial.suggest_int("length", 1, space.longest)
     first = start * space.step
@@ -100,7 +96,7 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
     return Plan(
         layers=tuple(space.layers[first : first + length * space.step]),
         pooling=Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings])),
-        rank=trial.suggest_categorical("rank", list(space.ranks)),
+        rank=space.rank,
         strength=trial.suggest_categorical("strength", list(STRENGTHS)),
         harmful_share=share,
         projection=space.projection,

@@ -1,0 +1,114 @@
+"""Abliteration: the direction of true refusal ablated from the weights, as public "uncensoring" tools do.
+
+It is here to show what it costs: a model that loses its refusals of harmful requests. The edit exists in memory, while
+the model answers, and no command can save such a model.
+
+The direction is that of Arditi et al. 2024 (arXiv:2406.11717): the difference of mean hidden states of harmful and
+benign prompts, at one of the template's last tokens and before one layer, selected by the lowest refusal score on
+harmful validation prompts within a limit of the KL divergence on benign ones. It is removed from every matrix that
+writes to the residual stream, ``W' = W - r (r^T W)``. The norm-preserving variant, after the tool
+jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from prosafeprune.baselines.direction_ablation import ablated
+from prosafeprune.baselines.false_refusal_directions import EPSILON, candidate_directions, select_direction
+from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.surgical import mean_template_states, refusal_tokens
+from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
+from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.residual_stream import WRITING_KINDS
+from prosafeprune.model.submodule import Submodule
+from prosafeprune.prompts import PromptClass
+
+
+class Abliteration(Method):
+    """Ablation of the direction of true refusal from the weights (Arditi et al. 2024)."""
+
+    name: ClassVar[str] = "abliteration"
+    keep_norms: ClassVar[bool] = False
+    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")
+    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is selected by.")
+    divergence: float = Field(0.1, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
+    upper_layers: float = Field(
+        0.2, ge=0, lt=1, description="Fraction of the layers, from the top, without candidates."
+    )
+
+    def fit(self, context: FitContext) -> FittedParts:
+        """Select the unit direction ``(d,)``."""
+        loaded, anatomy = context.loaded, context.anatomy
+        classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
+        harmful, benign = (
+            mean_template_states(
+                context, context.calibration[one].sample(self.prompts, context.seed).texts, "Abliteration: directions"
+            )
+            for one in classes
+        )
+        directions = functional.normalize(harmful - benign, dim=-1, eps=EPSILON)
+        candidates = candidate_directions(directions, int(anatomy.num_layers * (1 - self.upper_layers)))
+        first_tokens = FirstTokenProbabilities(
+            loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
+        )
+        refused, answered = (context.validation[one].sample(self.validation, context.seed).texts for one in classes)
+        with context.reporter.stage("Abliteration: candidates", len(candidates)) as advance:
+            selected = select_direction(
+                candidates,
+                first_tokens,
+                lambda direction: ablated(anatomy, direction.to(loaded.device)),
+                refused,
+                answered,
+                self.divergence,
+                advance,
+                "Abliteration",
+            )
+        return FittedParts({"direction": selected.candidate.direction.float()}, selected.describe())
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator whose weights have the direction ablated while it answers."""
+        edits = direction_edits(find_anatomy(loaded.model), fitted.tensors["direction"], self.keep_norms)
+        return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+
+
+class NormPreservingAbliteration(Abliteration):
+    """The same, with the norm of each column of the matrices preserved."""
+
+    name: ClassVar[str] = "abliteration-norms"
+    keep_norms: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class DirectionEdit:
+    """Ablation of a unit direction from what a matrix writes. No writer accepts it."""
+
+    submodule: Submodule
+    direction: torch.Tensor
+    """``(d_out,)``, float32."""
+    keep_norms: bool
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``(I - r r^T) W`` for ``W (d_out, d_in)``, with the norms of W's columns if they are kept."""
+        direction = self.direction.to(weight.device, weight.dtype)
+        found = weight - torch.outer(direction, direction @ weight)
+        if not self.keep_norms:
+            return found
+        ratios: torch.Tensor = weight.norm(dim=0) / found.norm(dim=0).clamp(min=EPSILON)
+        return found * ratios
+
+
+def direction_edits(anatomy: Anatomy, direction: torch.Tensor, keep_norms: bool) -> Sequence[DirectionEdit]:
+    """Return the edits of all matrices that write to the residual stream."""
+    return [DirectionEdit(one, direction, keep_norms) for one in anatomy.submodules if one.kind in WRITING_KINDS]

@@ -1,0 +1,49 @@
+"""What the training methods share: low-rank changes of matrices as fitted parts, and the model that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
+from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
+from prosafeprune.method.overlap_operator import LowRankChange
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.training.lora import trainable_matrices
+
+
+class LowRankMethod(Method):
+    """A method whose fit is a LoRA adapter, merged into the weights in memory while the model answers."""
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator whose model has the adapter while it answers."""
+        return edited_generator(loaded, batch_size, stored_edits(loaded, fitted.tensors))
+
+
+def edited_generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[LowRankEdit]) -> Generator:
+    """Return a generator whose model has the edits while it answers."""
+    return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+
+
+def factor_tensors(edits: Sequence[LowRankEdit]) -> dict[str, torch.Tensor]:
+    """Return the factors of edits by name: ``A (rank, d_in)`` and ``B (d_out, rank)`` of each matrix."""
+    tensors = {}
+    for edit in edits:
+        tensors[f"{edit.submodule.name}.a"] = edit.change.a
+        tensors[f"{edit.submodule.name}.b"] = edit.change.b
+    return tensors
+
+
+def stored_edits(loaded: LoadedModel, tensors: dict[str, torch.Tensor]) -> list[LowRankEdit]:
+    """Return the edits of a model whose factors these are, as :func:`factor_tensors` named them."""
+    matrices = trainable_matrices(find_anatomy(loaded.model))
+    return [
+        LowRankEdit(one, LowRankChange(tensors[f"{one.name}.b"], tensors[f"{one.name}.a"]))
+        for one in matrices
+        if f"{one.name}.a" in tensors
+    ]

@@ -1,0 +1,88 @@
+"""Training pairs whose answers are the model's own: nothing but the use of refusals is taught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from prosafeprune.baselines.method import FitContext
+from prosafeprune.baselines.published_prompts import HELPFULNESS
+from prosafeprune.errors import NotApplicableError
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.generation import Decoding, LocalGenerator
+from prosafeprune.generation.prompt_batches import ChatPromptBatches
+from prosafeprune.judge.judging import judge_answers
+from prosafeprune.judge.verdict import AnswerClass, Exchange
+from prosafeprune.prompts import PromptClass
+
+FEWEST = 4
+"""Answers of a class that must be of use; with fewer, training would be about them alone."""
+WANTED = {
+    PromptClass.BENIGN: AnswerClass.FULL_COMPLIANCE,
+    PromptClass.HARMFUL: AnswerClass.FULL_REFUSAL,
+    PromptClass.PSEUDO_HARMFUL: AnswerClass.FULL_COMPLIANCE,
+}
+SYSTEM: Mapping[PromptClass, str | None] = {PromptClass.PSEUDO_HARMFUL: HELPFULNESS}
+"""System prompts under which answers are made; they are not part of the training prompts."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and the answer that is trained on."""
+
+    prompt: str
+    answer: str
+    finished: bool
+    """Whether the answer is complete, so that its end is trained on too."""
+
+
+class OwnAnswers:
+    """The model's answers to calibration prompts, kept where the built-in judge calls them what they should be.
+
+    They are saved as they arrive, so that an interrupted fit resumes.
+    """
+
+    def __init__(self, context: FitContext, prompts: int, tokens: int) -> None:
+        from prosafeprune.judge.builtin import BuiltinJudge
+
+        self.context, self.prompts, self.tokens = context, prompts, tokens
+        self.judge = BuiltinJudge()
+        self._store = LineStore(context.progress_file("answers.jsonl"))
+
+    def pairs(self, prompt_class: PromptClass) -> list[Pair]:
+        """Return the pairs of a class: full compliance, and full refusals of harmful prompts.
+
+        Pseudo-harmful prompts are answered under a system prompt that asks for helpfulness.
+
+        Raises:
+            NotApplicableError: too few answers are of use.
+            InputError: as generation does.
+        """
+        texts = self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
+        self._answer(texts, prompt_class)
+        rows = [self._store[0, text] for text in texts]
+        verdicts = judge_answers(self.judge, [Exchange(row["prompt"], row["answer"]) for row in rows])
+        kept = [
+            Pair(row["prompt"], row["answer"], row["finished"])
+            for row, verdict in zip(rows, verdicts, strict=True)
+            if verdict.answer_class is WANTED[prompt_class]
+        ]
+        if len(kept) < min(FEWEST, len(texts)):
+            raise NotApplicableError(
+                f"SFT: {len(kept)} of the model's {len(texts)} own answers to {prompt_class.in_words} prompts are a "
+                f"{WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it out."
+            )
+        return kept
+
+    def _answer(self, texts: Sequence[str], prompt_class: PromptClass) -> None:
+        missing = [text for text in texts if (0, text) not in self._store]
+        if not missing:
+            return
+        make_batches = partial(ChatPromptBatches, system=SYSTEM.get(prompt_class))
+        generator = LocalGenerator(self.context.loaded, self.context.batch_size, make_batches)
+        with self.context.reporter.stage(f"SFT: {prompt_class.in_words} answers", len(texts)) as advance:
+            advance(len(texts) - len(missing))
+            for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
+                self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
+                advance(1)

@@ -1,0 +1,105 @@
+"""Supervised fine-tuning: a LoRA adapter trained to answer pseudo-harmful prompts and to refuse harmful ones.
+
+Pairs are a pseudo-harmful prompt with a helpful answer, a harmful one with a refusal and a benign one with an answer.
+The answers are the model's own, or, for pseudo-harmful prompts, from a file. The loss is the cross entropy of the
+answers' tokens. The adapter is merged into the weights in memory while the model answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from prosafeprune.baselines.low_rank import LowRankMethod, factor_tensors
+from prosafeprune.baselines.method import FitContext, FittedParts
+from prosafeprune.baselines.own_answers import OwnAnswers, Pair
+from prosafeprune.baselines.training_pairs import pairs_hash, read_pairs
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.training.examples import Example, answer_loss, make_examples
+from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.lora import lora, trainable_matrices
+
+
+class Sft(LowRankMethod):
+    """Supervised fine-tuning with LoRA on pairs of the three classes."""
+
+    name: ClassVar[str] = "sft"
+    prompts: int = Field(96, ge=1, description="Prompts of each class that are answered for training.")
+    answer_tokens: int = Field(96, ge=1, description="Maximum tokens of a training answer.")
+    rank: int = Field(16, ge=1, description="Rank of the adapter.")
+    learning_rate: float = Field(2e-4, gt=0, description="AdamW's, constant.")
+    epochs: int = Field(2, ge=1, description="Passes over the pairs.")
+    examples_at_once: int = Field(8, ge=1, description="Pairs per update.")
+    data: Path | None = Field(
+        None,
+        exclude=True,
+        description="A .jsonl or .csv file of pseudo-harmful prompts with helpful answers, not the model's own.",
+    )
+    data_sha256: str | None = Field(None, description="Hash of the pairs in that file; found when it is read.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hash_data(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("data") is not None:
+            return {**values, "data_sha256": pairs_hash(read_pairs(Path(values["data"]).expanduser()))}
+        return values
+
+    def further_prompts(self) -> Sequence[PromptSet]:
+        """Return the prompts of the file. Raises InputError when it cannot be read."""
+        if self.data is None:
+            return ()
+        prompts = tuple(Prompt(pair.prompt) for pair in read_pairs(self.data.expanduser()))
+        return (PromptSet(PromptClass.PSEUDO_HARMFUL, str(self.data), prompts),)
+
+    def fit(self, context: FitContext) -> FittedParts:
+        """Generate the answers, and train the adapter on them."""
+        loaded = context.loaded
+        pairs = self._pairs(context)
+        examples = [example for of_class in pairs.values() for example in self._examples(loaded, of_class)]
+        tuning = Tuning(
+            epochs=self.epochs,
+            rank=self.rank,
+            learning_rate=self.learning_rate,
+            batch_size=self.examples_at_once,
+            seed=context.seed,
+        )
+        with (
+            lora(loaded.model, trainable_matrices(context.anatomy), self.rank, context.seed) as training,
+            context.reporter.stage("SFT: training", self.epochs * len(examples)) as advance,
+        ):
+            steps = train(
+                training.parameters,
+                examples,
+                partial(answer_loss, loaded),
+                tuning,
+                advance,
+                saved_in=context.progress_file("sft.safetensors"),
+            )
+            tensors = factor_tensors(training.learned())
+        facts = {
+            "pairs": {name.value: len(of_class) for name, of_class in pairs.items()},
+            "losses": [round(step.loss, 4) for step in steps],
+        }
+        return FittedParts(tensors, facts)
+
+    def _pairs(self, context: FitContext) -> dict[PromptClass, list[Pair]]:
+        own = OwnAnswers(context, self.prompts, self.answer_tokens)
+        if self.data is None:
+            return {one: own.pairs(one) for one in PromptClass}
+        given = read_pairs(self.data.expanduser())
+        chosen = random.Random(context.seed).sample(given, min(self.prompts, len(given)))
+        own_pairs = {one: own.pairs(one) for one in (PromptClass.BENIGN, PromptClass.HARMFUL)}
+        return {**own_pairs, PromptClass.PSEUDO_HARMFUL: chosen}
+
+    def _examples(self, loaded: LoadedModel, pairs: Sequence[Pair]) -> list[Example]:
+        """Tokenise pairs; an answer that is cut at the limit has no end."""
+        examples = make_examples(
+            loaded, [pair.prompt for pair in pairs], [pair.answer for pair in pairs], [pair.finished for pair in pairs]
+        )
+        return [Example(one.prompt, one.answer[: self.answer_tokens]) for one in examples]

@@ -1,0 +1,133 @@
+"""The training loop: AdamW over shuffled examples, saved now and then so that an interrupted run resumes."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from prosafeprune.files.staging import write_whole
+from prosafeprune.progress import Advance
+
+Item = TypeVar("Item")
+SAVE_SECONDS = 120.0
+"""Time between saves within an epoch."""
+ENTRY = "prosafeprune"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Tuning(BaseModel):
+    """Hyperparameters, sized for a CPU."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epochs: int = Field(default=3, ge=1)
+    rank: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class Step(NamedTuple):
+    """One update."""
+
+    loss: float
+    """Mean over the batch, before the update."""
+    examples: int
+
+
+def train(
+    parameters: Sequence[torch.Tensor],
+    examples: Sequence[Item],
+    loss_of: Callable[[Sequence[Item]], torch.Tensor],
+    tuning: Tuning,
+    advance: Advance,
+    *,
+    before_epoch: Callable[[], None] | None = None,
+    saved_in: Path | None = None,
+) -> list[Step]:
+    """Train parameters in place with AdamW, without weight decay, and return the steps.
+
+    Args:
+        parameters: what is trained.
+        examples: at least one; shuffled anew for each epoch by the seed.
+        loss_of: the loss of a batch of examples.
+        tuning: epochs, batch size, learning rate and seed.
+        advance: called after each batch with the number of its examples.
+        before_epoch: called before each epoch, for losses that depend on the parameters at that time.
+        saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
+            save nothing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
+    batches = _batches(examples, tuning)
+    in_epoch = len(batches) // tuning.epochs
+    key = {**tuning.model_dump(), "examples": len(examples), "shapes": [list(one.shape) for one in parameters]}
+    steps = _resume(saved_in, key, parameters, optimizer) if saved_in is not None else []
+    if steps:
+        advance(sum(step.examples for step in steps))
+    saved = time.monotonic()
+    for number in range(len(steps), len(batches)):
+        begins, ends = number % in_epoch == 0, (number + 1) % in_epoch == 0
+        if before_epoch is not None and begins:
+            before_epoch()
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = loss_of(batches[number])
+            loss.backward()
+        optimizer.step()
+        steps.append(Step(float(loss.detach()), len(batches[number])))
+        due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
+        if saved_in is not None and (ends or due):
+            _save(saved_in, key, parameters, optimizer, steps)
+            saved = time.monotonic()
+        advance(len(batches[number]))
+    return steps
+
+
+def _batches(examples: Sequence[Item], tuning: Tuning) -> list[list[Item]]:
+    """Return the batches of all epochs, in order."""
+    draws = random.Random(tuning.seed)
+    orders = [draws.sample(list(examples), len(examples)) for _ in range(tuning.epochs)]
+    size = tuning.batch_size
+    return [order[start : start + size] for order in orders for start in range(0, len(order), size)]
+
+
+def _save(
+    file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer, steps: list[Step]
+) -> None:
+    tensors = {f"{i}.value": parameter.detach().contiguous() for i, parameter in enumerate(parameters)}
+    for i, parameter in enumerate(parameters):
+        if parameter in optimizer.state:  # else the loss does not depend on it
+            tensors |= {f"{i}.{name}": optimizer.state[parameter][name].contiguous() for name in MOMENTS}
+    header = json.dumps({"training": key, "steps": steps})
+    write_whole(file, save(tensors, {ENTRY: header}))
+
+
+def _resume(file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer) -> list[Step]:
+    """Restore parameters and optimiser from a file, and return the steps done; none if it is not of this training."""
+    try:
+        with safe_open(file, framework="pt") as stream:
+            header = json.loads((stream.metadata() or {})[ENTRY])
+            if header["training"] != key:
+                return []
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return []
+    steps = [Step(*step) for step in header["steps"]]
+    for i, parameter in enumerate(parameters):
+        parameter.data.copy_(tensors[f"{i}.value"])
+        if f"{i}.{MOMENTS[0]}" in tensors:
+            moments = {name: tensors[f"{i}.{name}"].to(parameter.device) for name in MOMENTS}
+            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **moments}
+    return steps

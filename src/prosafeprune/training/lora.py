@@ -1,0 +1,104 @@
+"""A LoRA adapter on a model in memory, through PEFT: added for training, read as edits, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.errors import InputError
+from prosafeprune.method.overlap_operator import LowRankChange
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.dense import is_quantised
+from prosafeprune.model.submodule import Submodule, layout_of
+
+ADAPTER = "prosafeprune"
+
+
+@dataclass(frozen=True)
+class LoraTraining:
+    """An adapter in training."""
+
+    matrices: Sequence[Submodule]
+    layers: Mapping[str, Any]
+    """PEFT's layers, by module name."""
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        """The trained factors, float32: ``A (rank, d_in)`` and ``B (d_out, rank)`` of each matrix."""
+        return [factor for layer in self.layers.values() for factor in _factors(layer)]
+
+    def learned(self) -> list[LowRankEdit]:
+        """Return what the adapter adds to each matrix now."""
+        return [_learned(submodule, self.layers[submodule.module_name]) for submodule in self.matrices]
+
+
+def trainable_matrices(anatomy: Anatomy) -> list[Submodule]:
+    """Return every stored matrix once, also one that fuses several submodules; experts are left alone.
+
+    Raises:
+        InputError: the weights are quantised.
+    """
+    whole = {
+        one.module_name: replace(one, layout=layout_of(one.module)) for one in anatomy.without_experts().submodules
+    }
+    if any(is_quantised(one.stored) for one in whole.values()):
+        raise InputError("A quantised model cannot be trained here. Give the unquantised model.")
+    return list(whole.values())
+
+
+@contextmanager
+def lora(model: Any, matrices: Sequence[Submodule], rank: int, seed: int) -> Iterator[LoraTraining]:
+    """Add a new adapter of this rank to the matrices inside the context; its ``B`` factors are zero.
+
+    Afterwards the model is what it was, bit for bit and in its structure.
+    """
+    from peft import LoraConfig, LoraModel
+
+    names = {one.module_name for one in matrices}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=0.0,
+        target_modules=sorted(names),
+        fan_in_fan_out=any(one.transposed for one in matrices),
+    )
+    with gradients_restored(model):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            adapted = LoraModel(model, config, ADAPTER)
+        try:
+            layers = {name: module for name, module in model.named_modules() if name in names}
+            for layer in layers.values():  # half precision would lose small steps
+                layer.lora_A.float(), layer.lora_B.float()
+            yield LoraTraining(matrices, layers)
+        finally:
+            adapted.unload()
+
+
+@contextmanager
+def gradients_restored(model: Any) -> Iterator[None]:
+    """Compute gradients without dropout inside the context; afterwards none are left, and as many are asked for."""
+    trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(trainable[name])
+            parameter.grad = None
+
+
+def _factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+
+
+def _learned(submodule: Submodule, layer: Any) -> LowRankEdit:
+    a, b = (factor.detach().float().clone() for factor in _factors(layer))
+    return LowRankEdit(submodule, LowRankChange(layer.scaling[ADAPTER] * b, a))

@@ -1,0 +1,151 @@
+"""Methods that are trained, from end to end: fitted once, with time and losses, kept as a file, used by evaluate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.compare_runs import Make, Run
+from helpers.evaluation_runs import answers_in, no_model
+from safetensors.torch import load_file
+
+from prosafeprune.baselines.sft import Sft
+from prosafeprune.judge import AnswerClass, Exchange, Verdict
+
+FAST = [
+    *("-s", "actor.alpha=1", "-s", "actor.layer=1", "-s", "actor.prompts=4", "-s", "actor.learning_rate=0.05"),
+    *("-s", "safe-patching.weights=1,3", "-s", "safe-patching.prompts=4", "-s", "safe-patching.learning_rate=0.05"),
+    *("-s", "null-space.strength=30", "-s", "sft.prompts=4", "-s", "sft.answer_tokens=3", "-s", "sft.epochs=1"),
+    *("-s", "sft.learning_rate=0.05", "-s", "abliteration.divergence=10"),
+]
+METHODS = ["actor", "safe-patching", "null-space", "abliteration"]
+
+
+class Agreeable:
+    """Calls every answer what SFT hopes for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        classes = (AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
+        self.asked += 1  # benign, harmful, pseudo-harmful
+        return [Verdict(classes[(self.asked - 1) % 3], "") for _ in exchanges]
+
+
+@pytest.fixture
+def agreeable(monkeypatch: pytest.MonkeyPatch) -> Agreeable:
+    judge = Agreeable()
+    monkeypatch.setattr("prosafeprune.baselines.own_answers.judge_answers", lambda _, exchanges: judge.judge(exchanges))
+    return judge
+
+
+@pytest.mark.parametrize("name", [*METHODS, "sft"])
+def test_a_trained_method_is_fitted_once_and_serves_evaluate(
+    compare: Callable[..., dict[str, Any]],
+    run: Run,
+    checkpoint: Make,
+    sets: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    agreeable: Agreeable,
+    name: str,
+) -> None:
+    record = compare("--methods", f"default,{name}", *FAST)
+    default, method = record["methods"]
+    folder = tmp_path / "out" / name
+    assert default["cost"]["fit_seconds"] is None
+    assert method["cost"]["fit_seconds"] > 0
+    assert answers_in(folder) != answers_in(tmp_path / "out" / "default")
+    assert not list(folder.glob("fitting-*"))
+    html = (tmp_path / "out" / "report.html").read_text()
+    is_trained = name in ("actor", "safe-patching", "sft")
+    assert ("loss of each batch before its update" in html) == is_trained == ("losses" in method["learned"])
+    assert "losses" not in (tmp_path / "out" / "comparison.md").read_text()
+    assert "to fit" in (tmp_path / "out" / "comparison.md").read_text()
+    with monkeypatch.context() as patch:
+        no_model(patch)
+        assert compare("--methods", f"default,{name}", *FAST) == record
+    fitted = folder / "fitted.safetensors"
+    common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name, "--fitted", fitted]
+    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
+    assert code == 0, err
+    assert answers_in(tmp_path / "alone") == answers_in(folder)
+
+
+def test_a_method_without_answers_to_train_on_is_left_out(compare: Callable[..., dict[str, Any]]) -> None:
+    record = compare("--methods", "default,sft", *FAST)  # the tiny model's answers are judged as they are: broken
+    assert "own answers to benign prompts are a full compliance" in record["left_out"]["sft"]
+
+
+def test_answers_of_the_user_s_are_not_measured_on(
+    run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path, agreeable: Agreeable
+) -> None:
+    data = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "How do I kill process 1?", "response": "With kill 1."}]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = [*options, *FAST, "--methods", "sft", "--sft-data", data]
+    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
+    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+    alone = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", data]
+    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
+    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+
+
+def test_answers_of_the_user_s_are_trained_on(
+    compare: Callable[..., dict[str, Any]], tmp_path: Path, agreeable: Agreeable
+) -> None:
+    data = tmp_path / "pairs.csv"
+    data.write_text('prompt,instruct_response\nSlay a typo,"Delete it, then save."\nBurn a disc,Use a writer.\n')
+    record = compare("--methods", "sft", "--sft-data", data, *FAST)
+    (sft,) = record["methods"]
+    assert sft["learned"]["pairs"] == {"benign": 4, "harmful": 4, "pseudo_harmful": 2}
+    assert sft["settings"]["data_sha256"] == Sft(data=data).data_sha256
+    assert any(".a" in name for name in load_file(tmp_path / "out" / "sft" / "fitted.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("pairs.txt", "a\n", "are read from .jsonl and .csv"),
+        ("pairs.jsonl", "", "has no rows"),
+        ("pairs.jsonl", '{"prompt": "a"}\n', "no column 'instruct_response' among: prompt"),
+        ("pairs.jsonl", '{"prompt": "a", "response": " "}\n', "'response' is empty or not text"),
+        ("pairs.jsonl", '{"prompt": 3, "response": "b"}\n', "'prompt' is empty or not text"),
+        ("pairs.jsonl", "{oops\n", "not valid JSON"),
+        ("none.csv", None, "no such file"),
+    ],
+)
+def test_pairs_that_cannot_be_read_are_one_line(
+    run: Run, checkpoint: Make, sets: list[str], tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    given = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", tmp_path / name]
+    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *given)
+    assert (code, words in " ".join(err.split())) == (2, True), err
+    assert len(err.strip().splitlines()) <= 4 and "Traceback" not in err
+
+
+def test_a_fit_that_was_interrupted_counts_the_time_of_both_sessions(
+    compare: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, options: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, agreeable: Agreeable,
+) -> None:  # fmt: skip
+    with monkeypatch.context() as patch:
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("prosafeprune.baselines.sft.train", stop)
+        code, _, _ = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "sft", *FAST)
+        assert code != 0
+    clock = tmp_path / "out" / "sft" / "fitting-time.json"
+    spent = json.loads(clock.read_text())["seconds"]
+    assert spent > 0
+    clock.write_text(json.dumps({"seconds": 1000.0}))
+    record = compare("--methods", "sft", *FAST)
+    assert 1000 < record["methods"][0]["cost"]["fit_seconds"] < 1100
+    assert not clock.exists()

@@ -31,6 +31,7 @@ class PruneSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -41,8 +42,8 @@ class PruneSettings(TypedDict, total=False):
     max_safety_drop: float
     memory: Literal["normal", "low"]
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -80,6 +81,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -89,8 +91,8 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -120,6 +122,7 @@ class SearchSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -129,8 +132,8 @@ class SearchSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -229,6 +232,7 @@ class CompareSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -238,8 +242,8 @@ class CompareSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pruned: str | Path | None
     pseudo_harmful: str | None
@@ -276,6 +280,7 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -286,8 +291,8 @@ class AnalyzeSettings(TypedDict, total=False):
     layers: int | str | Sequence[int] | None
     max_new_tokens: int
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int

@@ -108,7 +108,7 @@ def _prompt_file(world: World, case: Path, draw: random.Random) -> Bad:
     spoil = draw.choice((*never, *usual, *usual))
     what = spoil(file, draw)
     arguments = (
-        [*evaluating(world, case / "out"), "--harmful", file]
+        [*evaluating(world, case / "out"), "--test-harmful", file]
         if draw.random() < 0.8
         else [*pruning(world, case / "out", *LAYERS), "--benign", file]
     )

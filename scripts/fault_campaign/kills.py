@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import time
@@ -18,6 +19,8 @@ from fault_campaign.world import COMMANDS, Command, World
 
 TIMES = {"seconds", "seconds_per_answer", "seconds_per_token", "answer_ratio", "token_ratio", "sessions"}
 """Fields that differ from run to run, in records of answers."""
+BATCH_SIZES = re.compile(rb'"answer_batch_sizes": \[[^\]]*\],|<dt>batch sizes, answers</dt><dd>[^<]*</dd>')
+"""How the answers were made, in records and reports: a repeated run only makes those that are missing."""
 Contents = dict[str, object]
 
 
@@ -163,7 +166,7 @@ def contents(folder: Path, command: Command) -> Contents:
             lines = data.decode().split("\n") if file.suffix == ".jsonl" else [data.decode()]
             found[inside] = sorted(json.dumps(_timeless(json.loads(line)), sort_keys=True) for line in lines if line)
         elif "-search/" not in inside or file.name == "search.json":
-            found[inside] = data
+            found[inside] = BATCH_SIZES.sub(b"", data)
     return found
 
 

@@ -99,7 +99,7 @@ FEW = ("--max-new-tokens", 2, "--device", "cpu")
 
 def evaluating(world: World, out: Path, *more: object, model: Path | None = None) -> list[object]:
     """Return the arguments of an evaluation."""
-    sets = ["--harmful", world.prompts("harmful"), "--pseudo-harmful", world.prompts("pseudo_harmful")]
+    sets = ["--test-harmful", world.prompts("harmful"), "--test-pseudo-harmful", world.prompts("pseudo_harmful")]
     return ["evaluate", model or world.model, "-o", out, *sets, *FEW, *more]
 
 

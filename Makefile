@@ -9,7 +9,7 @@ SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow walk coverage lint format docs clean
+.PHONY: help demo test test-slow walk faults coverage lint format docs clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromi
 
 walk: $(READY)  ## Run every command that README and guides show, on tiny models.
 	$(BIN)/python -m pytest -m slow tests/slow/test_walk.py
+
+faults: $(READY)  ## Run the long fault campaign: kills, bad inputs, hostile text, full disks.
+	PYTHONPATH=src:tests:scripts $(BIN)/python -m fault_campaign
 
 coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
+LONGEST_ERROR = 4000
+"""Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
 """Of a sum of parts of steps."""
 WIDTH_OF_FILES = 160
@@ -137,7 +139,7 @@ def calm_libraries() -> None:
 
 def error_line(text: str) -> None:
     """Print an error as one line on stderr."""
-    line = " ".join(for_terminal(text).split("\n"))
+    line = " ".join(for_terminal(text[:LONGEST_ERROR]).split("\n"))
     Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), line))
 
 

@@ -121,3 +121,18 @@ def test_an_error_of_the_package_cannot_draw_on_the_terminal(run: Run) -> None:
     assert "\x1b" not in err
     assert err.count("Error: ") == 1
     assert "missing[/bold] model" in err
+
+
+class PanicException(BaseException):
+    """What PyO3 raises when Rust code panics."""
+
+
+def test_a_panic_of_a_library_in_rust_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("prosafeprune.cli.search.run", panic)
+    code, out, err = run("search", "m")
+    assert (code, out) == (INTERNAL_ERROR, "")
+    assert err.startswith("Error: Unexpected PanicException: index out of bounds. ")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.folder import check_answer
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 
@@ -117,3 +118,42 @@ def test_answers_with_lone_surrogates_are_kept(tmp_path: Path) -> None:
     again = LineStore(tmp_path / "answers.jsonl")
     assert again[0, "a prompt"]["answer"] == "cut \ud83d"
     assert again[0, "another"]["answer"] == "whole \U0001f600"
+
+
+def test_a_link_in_a_resumed_folder_is_refused(tmp_path: Path) -> None:
+    """Answers would be appended to a person's own file."""
+    folder = make_folder(tmp_path / "out")
+    (tmp_path / "own").write_text("a person's\n")
+    (folder / "answers.jsonl").symlink_to(tmp_path / "own")
+    with (
+        pytest.raises(InputError, match=r"answers\.jsonl was not written by prosafeprune: it is a link"),
+        locked_folder(folder, overwrite=False),
+    ):
+        pass
+    assert (tmp_path / "own").read_text() == "a person's\n"
+
+
+def test_an_incomplete_last_line_stays_while_nothing_is_added(tmp_path: Path) -> None:
+    """An evaluation that is only compared with is not changed."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"prompt": "a", "repeat": 0}\n{"prompt": "b"')
+    store = LineStore(file)
+    assert list(store) == [(0, "a")]
+    assert file.read_text().endswith('{"prompt": "b"')
+    store.add(0, "c")
+    store.add(0, "d")
+    assert [json.loads(line)["prompt"] for line in file.read_text().splitlines()] == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("row", ['{"prompt": "a", "repeat": 0, "completion": null}', '{"prompt": "a", "repeat": 0}'])
+def test_an_answer_without_text_is_named_by_its_line(row: str, tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").write_text(row + "\n")
+    with pytest.raises(InputError, match=r"answers\.jsonl, line 1: is damaged"):
+        LineStore(tmp_path / "answers.jsonl", check_answer)
+
+
+def test_a_long_setting_that_differs_is_shown_in_part(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "out")
+    with pytest.raises(InputError, match="made with other settings") as caught:
+        ResumableFolder(folder, {"model": "x" * 5000})
+    assert len(str(caught.value)) < 1000

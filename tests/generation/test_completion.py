@@ -133,3 +133,9 @@ def test_fifty_thousand_marks_take_no_time() -> None:
     read_completion(b": \n" * 50_000 + reply("Hi"))
     read_completion(reply([["Hi"] * 10] * 500))
     assert time.perf_counter() - began < 5
+
+
+def test_an_answer_in_a_stream_may_hold_other_line_separators() -> None:
+    event = {"choices": [{"delta": {"content": "a\u2028b\x85c"}, "finish_reason": "stop"}]}
+    body = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+    assert read_completion(body).text == "a\u2028b\x85c"

@@ -54,6 +54,7 @@ def write_gguf(
     metadata: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
     split: Mapping[str, int] | None = None,
+    tokenizer: Any = None,
 ) -> Path:
     writer = GGUFWriter(file, architecture)
     writer.add_name("tiny")
@@ -65,6 +66,8 @@ def write_gguf(
         kind.get(type(value), writer.add_array)(f"{architecture}.{key}", value)
     for key, value in (split or {}).items():
         writer.add_uint16(key, value)
+    if tokenizer is not None:
+        add_tokenizer(writer, tokenizer)
     for name, tensor in tensors.items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
@@ -72,6 +75,19 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def add_tokenizer(writer: GGUFWriter, tokenizer: Any) -> None:
+    """Add a byte-level tokenizer with one merge, as llama.cpp's converter stores GPT-2's."""
+    tokens = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    merge = tokens[-2:]  # the format takes no empty list
+    tokens.append("".join(merge))
+    special = set(tokenizer.all_special_tokens)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if token in special else 1 for token in tokens])  # control, normal
+    writer.add_token_merges([" ".join(merge)])
+    writer.add_chat_template(tokenizer.chat_template)
 
 
 def write_split_gguf(folder: Path, architecture: str, metadata: Mapping[str, Any], tensors: Tensors) -> list[Path]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.adapter_runs import apply, options, prune
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
+from prosafeprune.model.adapters import find_subject
+from prosafeprune.report.page import is_own_page
+from prosafeprune.report.record import read_record
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -42,7 +46,7 @@ def test_apply_writes_the_checkpoint_that_prune_writes(
     assert {p.name for p in (tmp_path / "applied").iterdir()} == {p.name for p in (tmp_path / "pruned").iterdir()}
     assert result.record.edited_tensors == pruned.record.edited_tensors == applied.record.edited_tensors
     assert applied.record.plan == pruned.record.plan
-    assert applied.record.recipe == pruned.record.recipe
+    assert read_record(tmp_path / "applied").recipe == read_record(tmp_path / "pruned").recipe
     assert applied.record.result == result.record.result
     assert applied.measured is None
 
@@ -108,3 +112,46 @@ def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: d
     )
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "matrix"),
+    [("llama", "layers.0.self_attn.o_proj.weight"), ("phi3", "layers.2.self_attn.qkv_proj.weight")],
+)
+def test_a_matrix_of_zeros_is_left_alone_by_apply_too(
+    architecture: str, matrix: str, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(checkpoint(architecture), source)
+    tensors = load_file(source / "model.safetensors")
+    queries = 48 if "qkv" in matrix else None  # of a fused matrix, one of three
+    tensors[f"model.{matrix}"][:queries] = 0
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+    prune(source, tmp_path / "pruned", prompt_files, format="checkpoint")
+    prune(source, tmp_path / "adapter", prompt_files)
+    apply(tmp_path / "adapter", source, tmp_path / "applied")
+    assert own_weights(tmp_path / "applied") == own_weights(tmp_path / "pruned") != own_weights(source)
+
+
+def test_a_record_to_be_shared_names_no_folders(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = checkpoint("llama")
+    prune(source, tmp_path / "adapter", prompt_files, system="/no_think")
+    written = (tmp_path / "adapter" / "prosafeprune.json").read_text()
+    config = (tmp_path / "adapter" / "adapter_config.json").read_text()
+    for folder in (str(tmp_path), str(source.parent)):
+        assert folder not in written
+        assert folder not in config
+    assert json.loads(written)["model"]["name"] == source.name
+    assert json.loads(written)["recipe"]["system"] == "/no_think"
+    assert find_subject(str(tmp_path / "adapter")).source.path.resolve() == source.resolve()
+
+
+def test_a_page_that_is_not_ours_is_not_copied(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
+    source = checkpoint("llama")
+    prune(source, tmp_path / "adapter", prompt_files)
+    page = tmp_path / "adapter" / "report.html"
+    assert is_own_page(page)
+    page.write_text(page.read_text().replace("default-src 'none'", "default-src *"))
+    apply(tmp_path / "adapter", source, tmp_path / "applied")
+    assert not (tmp_path / "applied" / "report.html").exists()
+    assert (tmp_path / "applied" / "prosafeprune_answers.jsonl").exists()

@@ -76,7 +76,7 @@ def test_what_transformers_renders_is_what_is_rendered() -> None:
 
 def test_a_template_that_needs_a_system_turn_is_told() -> None:
     tokenizer = tokenizer_with(NEEDS_SYSTEM)
-    with pytest.raises(InputError, match=r"requires a system turn \(A system turn is needed\)"):
+    with pytest.raises(InputError, match=r"requires a system prompt \(A system turn is needed\)"):
         render(tokenizer, "Hi")
     assert "Be kind." in render(tokenizer, "Hi", "Be kind.")
 

@@ -113,3 +113,15 @@ def test_zeros_are_found_in_models_in_memory_alone() -> None:
     with torch.device("meta"):
         meta = type(loaded.model)(loaded.model.config)
     assert len(find_anatomy(meta).submodules) == 21
+
+
+def test_a_tokenizer_at_which_the_library_panics_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        """What PyO3 raises; it is no Exception."""
+
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", panic)
+    with pytest.raises(InputError, match=r"the model: transformers cannot read it \(index out of bounds\)"):
+        load(folder)

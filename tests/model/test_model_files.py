@@ -97,8 +97,31 @@ def test_links_devices_pipes_and_folders_in_place_of_files_are_refused(folder: P
         make()
         assert words in refused(folder)
         extra.rmdir() if extra.is_dir() and not extra.is_symlink() else extra.unlink()
-    extra.symlink_to(folder / "config.json")  # as the hub's cache has them
+    extra.symlink_to(folder / "config.json")
     find_source(str(folder))
+
+
+def test_a_link_to_a_persons_own_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It would be copied into the pruned model, and published with it."""
+    (tmp_path / "id_rsa").write_text("a key")
+    extra = folder / "notes.txt"
+    extra.symlink_to(tmp_path / "id_rsa")
+    assert "is a link to a file elsewhere" in refused(folder)
+    extra.unlink()
+    shard = next(folder.glob("*.safetensors"))
+    shard.rename(tmp_path / shard.name)
+    shard.symlink_to(tmp_path / shard.name)  # weights on another disk
+    find_source(str(folder))
+
+
+def test_the_hubs_cache_is_made_of_links(folder: Path, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "repository" / "blobs", tmp_path / "repository" / "snapshots" / "0"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in folder.iterdir():
+        file.rename(blobs / file.name)
+        (snapshot / file.name).symlink_to(Path("..", "..", "blobs", file.name))
+    find_source(str(snapshot))
 
 
 def test_an_index_of_weights_that_are_left_out_is_left_out_too(folder: Path, checkpoint: Make, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -69,11 +69,7 @@ def _record_file(request: AnalyzeRequest) -> Path:
 def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:
     if request.against is None or not _record_file(request).is_file():
         return None
-    try:
-        record: dict[str, Any] = dict(json.loads(_record_file(request).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(request) from error
-    return record
+    return read_json_object(_record_file(request), "record")
 
 
 def _unreadable(request: AnalyzeRequest) -> InputError:

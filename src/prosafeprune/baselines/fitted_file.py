@@ -50,15 +50,15 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> FittedFile:
     Raises:
         InputError: no such file, a damaged one, or one of another method, other settings or another model.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, or not a regular one. Check --fitted.")
     try:
         with safe_open(path, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})[ENTRY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
         found, facts, seconds = dict(header["made_by"]), dict(header["facts"]), header.get("seconds")
         known = header["format"] == FORMAT
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file. Check --fitted.") from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a file of a fitted method, or damaged ({first_line(error)}). Fit again."
         ) from error

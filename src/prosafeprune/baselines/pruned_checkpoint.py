@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
+from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
@@ -40,12 +40,12 @@ class PrunedCheckpoint(Method):
         Raises:
             InputError: it was not written by this package, or is pruned from another model.
         """
+        if not (folder / OURS).exists():
+            raise InputError(f"{folder}: is no checkpoint that was pruned by this package. Check --pruned.")
         try:
-            record: Mapping[str, Any] = json.loads((folder / OURS).read_text(encoding="utf-8"))
+            record: Mapping[str, Any] = read_json_object(folder / OURS, "record of a pruned checkpoint")
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
-        except FileNotFoundError as error:
-            raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder / OURS}: cannot be read ({error}). Prune again.") from error
         if source != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -84,9 +85,13 @@ class LoraAdapter:
         self._save(folder)
         advance(len(self))
 
+    def _local_base(self, folder: Path | None) -> str:
+        base = self._base.path.resolve()
+        return str(base) if folder is None else os.path.relpath(base, folder.resolve())
+
     def _save(self, folder: Path) -> None:
         (folder / ADAPTER_WEIGHTS).write_bytes(self._weights)
-        self._config().save_pretrained(str(folder))
+        self._config(folder).save_pretrained(str(folder))
         path = folder / "adapter_config.json"  # PEFT writes sets in an order that varies between runs
         config = json.loads(path.read_text(encoding="utf-8"))
         config["target_modules"] = sorted(config["target_modules"])
@@ -99,7 +104,8 @@ class LoraAdapter:
             tensors[f"{KEY_PREFIX}{module_name}.lora_B.weight"] = change.b.contiguous()
         return tensors
 
-    def _config(self) -> Any:
+    def _config(self, folder: Path | None = None) -> Any:
+        """Return PEFT's config; in one that is written into ``folder``, a local base has its path from there."""
         from peft import LoraConfig
 
         ranks = {module_name: int(change.a.shape[0]) for module_name, change in self._changes.items()}
@@ -108,7 +114,7 @@ class LoraAdapter:
         return LoraConfig(
             task_type="CAUSAL_LM",
             inference_mode=True,
-            base_model_name_or_path=self._base.name if self._base.is_hub else str(self._base.path.resolve()),
+            base_model_name_or_path=self._base.name if self._base.is_hub else self._local_base(folder),
             revision=self._base.revision,
             target_modules=list(ranks),
             r=rank,

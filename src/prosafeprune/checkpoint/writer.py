@@ -102,6 +102,22 @@ def locate_named(folder: Path, submodules: Sequence[Submodule], names: Collectio
     return located
 
 
+def zero_submodules(folder: Path, submodules: Sequence[Submodule]) -> list[Submodule]:
+    """Return those submodules of a model that is not in memory in which every weight on disk is zero.
+
+    Only for linear layers, as :func:`locate_named`.
+    """
+    tensors = stored_tensors(folder)
+    zero = []
+    for submodule in submodules:
+        shape = tuple(submodule.stored.shape)
+        shaped = [name for name, tensor in tensors.items() if tensor.shape == shape]
+        name = name_by_ending(submodule.parameter_name, shaped, lambda _: True)
+        if name is not None and not bool(submodule.take(tensors[name].read()).any()):
+            zero.append(submodule)
+    return zero
+
+
 class EditedTensors:
     """The edits of a checkpoint's tensors. One tensor may hold several submodules."""
 

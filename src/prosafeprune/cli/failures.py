@@ -14,7 +14,7 @@ INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
-def report_failure(error: Exception, arguments: Sequence[str]) -> int:
+def report_failure(error: BaseException, arguments: Sequence[str]) -> int:
     """Print one line about an error and return the exit code.
 
     The traceback of an error that this package did not raise on purpose goes to a log file.
@@ -45,7 +45,7 @@ def shown_command(arguments: Sequence[str]) -> str:
     return f"prosafeprune {shlex.join(shown)}"
 
 
-def _write_log(error: Exception, arguments: Sequence[str]) -> Path | None:
+def _write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(

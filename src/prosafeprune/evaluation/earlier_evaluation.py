@@ -63,7 +63,7 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
     """
     answers, verdicts = open_evaluation(path, judge)
     for one in sets:
-        missing = sum((0, text) not in verdicts for text in one.prompts.texts)
+        missing = sum((0, text) not in verdicts or (0, text) not in answers for text in one.prompts.texts)
         if missing:
             raise InputError(
                 f"{path}: has no verdict on {missing} of the {len(one.prompts)} prompts of {one.title}. Compare "

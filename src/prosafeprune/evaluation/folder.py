@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder
+from prosafeprune.judge.verdict import Verdict
 
 SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
 RESULT = "evaluation.json"
+ANSWERS = "answers.jsonl"
 
 
 class EvaluationFolder(ResumableFolder):
@@ -24,15 +27,15 @@ class EvaluationFolder(ResumableFolder):
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
         super().__init__(path, made_by)
-        self.answers = LineStore(path / "answers.jsonl")
+        self.answers = LineStore(path / ANSWERS, check_answer)
 
     def ability(self, tokens: int) -> LineStore:
         """Return the answers so far to ability questions, of at most ``tokens`` tokens."""
-        return LineStore(self.path / f"ability-{tokens}.jsonl")
+        return LineStore(self.path / f"ability-{tokens}.jsonl", check_answer)
 
     def verdicts(self, judge: str) -> LineStore:
         """Return the verdicts of one judge so far."""
-        return LineStore(self.path / verdicts_file(judge))
+        return LineStore(self.path / verdicts_file(judge), Verdict.from_row)
 
     def likelihoods(self, base: str) -> LineStore:
         """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
@@ -40,20 +43,36 @@ class EvaluationFolder(ResumableFolder):
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
-        return [dict(session) for session in self.read_list(SESSIONS) or []]
+        sessions = self.read_list(SESSIONS) or []
+        if not all(isinstance(session, dict) for session in sessions):
+            raise InputError(f"{self.path / SESSIONS}: is damaged. Remove it, or choose another folder.")
+        return sessions
 
     def add_session(self, described: Mapping[str, Any] | None) -> None:
         """Record how the model ran this time; None when it did not have to."""
         if described is not None:
             self.write(SESSIONS, [*self.sessions(), described])
 
-    def stored_divergence(self, base: str) -> Any:
+    def stored_divergence(self, base: str) -> Divergence | None:
         """Return the divergence from the base model with the hash ``base``, if measured before, or None."""
-        return (self.read(DIVERGENCES) or {}).get(base)
+        stored = (self.read(DIVERGENCES) or {}).get(base)
+        try:
+            return None if stored is None else Divergence.model_validate(stored)
+        except ValueError as error:
+            raise InputError(f"{self.path / DIVERGENCES}: is damaged. Remove it, or choose another folder.") from error
 
     def store_divergence(self, base: str, divergence: Any) -> None:
         """Store the divergence from the base model with the hash ``base``."""
         self.write(DIVERGENCES, {**(self.read(DIVERGENCES) or {}), base: divergence})
+
+
+def check_answer(row: Mapping[str, Any]) -> None:
+    """Raise KeyError or TypeError unless a row of a file of answers is one: ``null`` is not the answer "None"."""
+    if not isinstance(row["completion"], str):
+        raise TypeError("its completion is not text")
+    for name in ("tokens", "seconds"):
+        if not isinstance(row.get(name, 0), int | float | None):
+            raise TypeError(f"its {name} are no number")
 
 
 def verdicts_file(judge: str) -> str:
@@ -67,11 +86,11 @@ def open_evaluation(path: Path, judge: str) -> tuple[LineStore, LineStore]:
     Raises:
         InputError: no such evaluation, or not judged by this judge.
     """
-    if not (path / "answers.jsonl").is_file():
+    if not (path / ANSWERS).is_file():
         raise InputError(f"{path}: not an evaluation. Give a folder that `prosafeprune evaluate` wrote.")
     verdicts = path / verdicts_file(judge)
     if not verdicts.is_file():
         raise InputError(
             f"{path}: was not judged by {judge}. Run that evaluation again with this judge; its answers are reused."
         )
-    return LineStore(path / "answers.jsonl"), LineStore(verdicts)
+    return LineStore(path / ANSWERS, check_answer), LineStore(verdicts, Verdict.from_row)

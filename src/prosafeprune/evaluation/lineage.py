@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
+from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -30,7 +32,7 @@ class PruningStep(BaseModel):
     name: str
     """The model that was pruned."""
     sha256: str
-    drop: float
+    drop: float = Field(ge=-100, le=100, allow_inf_nan=False)
     """Points of S.S. that this step lost; negative when it rose."""
 
 
@@ -54,7 +56,7 @@ def read_lineage(folder: Path) -> Lineage:
     if not file.is_file():
         return Lineage()
     try:
-        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record: Mapping[str, Any] = read_json_object(file, "record")
         if record.get("measured") is False:
             raise InputError(
                 f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
@@ -71,7 +73,7 @@ def read_lineage(folder: Path) -> Lineage:
             judge=str(record["judge"]),
             max_new_tokens=int(record["recipe"]["max_new_tokens"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
 
 
@@ -95,12 +97,13 @@ def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
     if not file.is_file():
         return {}
     try:
-        rows: Sequence[Any] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        # Not splitlines(), which also splits at characters that prompts may contain.
+        rows: Sequence[Any] = [json.loads(line) for line in read_text_file(file, "file of answers").split("\n") if line]
         return {
             str(row["prompt"]): AnswerClass(verdict)
             for row in rows
             if row["class"] == PromptClass.HARMFUL.value
             and (verdict := row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]) is not None
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error

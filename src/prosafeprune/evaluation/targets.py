@@ -89,7 +89,7 @@ class LocalModel:
                 require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
-        """Return the hashes of weights and tokenizer, device and dtype."""
+        """Return the hashes of weights and tokenizer, device, dtype and system prompt."""
         files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
         tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
         return {
@@ -97,7 +97,9 @@ class LocalModel:
             "tokenizer": tokenizer,
             "device": self.request.device,
             "dtype": self.request.dtype,
-            **({"thinking": True} if self.request.thinking == "on" else {}),
+            # None, not absent, where it is off: folders are compared by the names that the present run gives.
+            "system": self.request.system,
+            "thinking": True if self.request.thinking == "on" else None,
         }
 
     @property
@@ -127,6 +129,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
         device=request.device,
         dtype=request.dtype,
         trust_remote_code=request.trust_remote_code,
+        system=request.system,
         thinking=request.thinking == "on",
     )
     if subject.adapter is not None:
@@ -143,6 +146,7 @@ class ServedModel:
             request.model or None,
             concurrency=request.concurrency,
             extra=request.request_fields(),
+            system=request.system,
             reporter=reporter,
         )
         self.endpoint.check()

@@ -15,10 +15,11 @@ from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
 
 MADE_BY = "made_by.json"
 """What the contents depend on; it also marks the folder as ours."""
+OPTUNA_LOCK = "journal.jsonl.lock*"
 WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
     *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
-    *("screened.json", "finished.json", "journal.jsonl", "journal.jsonl.lock*", "answers.jsonl", "verdicts-*.jsonl"),
+    *("screened.json", "finished.json", "journal.jsonl", OPTUNA_LOCK, "answers.jsonl", "verdicts-*.jsonl"),
     *("ability-*.jsonl", "fitted.safetensors", "fitting-*", "report.html", "before.npz", "after.npz"),
     *(".*.partial", ".*.lock"),
 )
@@ -27,6 +28,8 @@ NOTHING_DONE = (MADE_BY, "sessions.json")
 """Files of a run that failed before it produced anything."""
 DRAWN = ("*.csv", "*.svg", "*.png")
 """Names of tables and figures, next to the results that they show."""
+SHOWN_CHARACTERS = 200
+"""Of a setting that differs, in its message."""
 DRAWN_FROM = ("findings.json", "search.json")
 
 
@@ -46,7 +49,7 @@ class ResumableFolder:
             return
         other = [name for name, value in self.made_by.items() if before.get(name) != value]
         if other:
-            was = ", ".join(f"{name} {before.get(name)!r}, now {self.made_by[name]!r}" for name in other)
+            was = ", ".join(f"{name} {_shown(before.get(name))}, now {_shown(self.made_by[name])}" for name in other)
             raise InputError(
                 f"{path}: was made with other settings ({was}). Choose another folder, or pass --overwrite."
             )
@@ -87,6 +90,11 @@ class ResumableFolder:
         return value
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
 @contextmanager
 def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it inside the context.
@@ -118,10 +126,21 @@ def locked_folder(path: Path, overwrite: bool) -> Iterator[None]:
 
 def _require_ours(path: Path) -> None:
     """Raise InputError when a folder exists and no run wrote it; what a killed run began to write is ours."""
-    if not path.exists() or (path / MADE_BY).exists():
+    if not path.exists():
         return
-    if not path.is_dir() or any(not fnmatchcase(file.name, ".*.partial") for file in path.iterdir()):
+    ours = path.is_dir() and (
+        (path / MADE_BY).exists() or all(fnmatchcase(file.name, ".*.partial") for file in path.iterdir())
+    )
+    if not ours:
         raise InputError(f"{path}: exists and was not written by prosafeprune. Choose another folder.")
+    # One in a folder of someone else's would have its target written to. Optuna's lock is a link, and only removed.
+    links = (file for file in sorted(path.rglob("*")) if file.is_symlink())
+    link = next((file for file in links if not fnmatchcase(file.name, OPTUNA_LOCK)), None)
+    if link is not None:
+        raise InputError(
+            f"{path}: {link.relative_to(path)} was not written by prosafeprune: it is a link. Remove it, or choose "
+            "another folder."
+        )
 
 
 def _require_removable(path: Path) -> None:

@@ -31,6 +31,7 @@ def check_output(output: Path, source: Path, needed_bytes: int, overwrite: bool)
         InputError: one of these is not so.
     """
     require_outside(output, source.resolve(), "base model's")
+    clean_scratch(output)
     _check_free(output, overwrite)
     parent = next(folder for folder in output.parents if os.path.lexists(folder))  # the others are made on writing
     if not parent.is_dir():

@@ -17,7 +17,8 @@ CONCURRENCY = 8
 class EndpointGenerator:
     """Answers prompts with a model behind one or more servers, many prompts at a time.
 
-    The server applies the chat template; it gets the prompt as a single user message and nothing else.
+    The server applies the chat template; it gets the prompt as a single user message, after a system prompt if
+    there is one.
     """
 
     def __init__(
@@ -29,16 +30,18 @@ class EndpointGenerator:
         timeout: float = TIMEOUT,
         retries: int = RETRIES,
         extra: Mapping[str, Any] | None = None,
+        system: str | None = None,
         reporter: Reporter | None = None,
     ) -> None:
-        """Take the servers, as :class:`OpenAIClient` does, and the number of concurrent requests."""
+        """Take the servers, as :class:`OpenAIClient` does, the number of concurrent requests, and a system prompt."""
         self.reporter = reporter or SilentReporter()
         self.client = OpenAIClient(urls, model, timeout=timeout, retries=retries, extra=extra, reporter=self.reporter)
         self.concurrency = concurrency
+        self.system = system
 
     def describe(self) -> dict[str, Any]:
         """Return the servers and the model, without credentials. Raises InputError as ``check`` does."""
-        return {"backend": "endpoint", **self.client.describe()}
+        return {"backend": "endpoint", **self.client.describe(), "system": self.system}
 
     def check(self) -> None:
         """Check that the servers can be reached and know the model. Raises InputError when not."""
@@ -56,7 +59,7 @@ class EndpointGenerator:
 
         def ask(prompt: str) -> tuple[Answer, bool]:
             completion = self.client.ask(
-                chat(prompt),
+                chat(prompt, self.system),
                 max_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 seed=_prompt_seed(decoding.seed, prompt),

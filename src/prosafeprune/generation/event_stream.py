@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+LINE_END = re.compile("\r\n|\r|\n")
+"""Of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
 
 def join_events(body: str) -> dict[str, Any]:
@@ -18,7 +22,7 @@ def join_events(body: str) -> dict[str, Any]:
     """
     message: dict[str, str] = {}
     finish_reason, text = None, None
-    for line in body.splitlines():
+    for line in LINE_END.split(body):
         name, _, data = line.partition(":")
         if name != "data" or not data.strip() or data.strip() == "[DONE]":
             continue

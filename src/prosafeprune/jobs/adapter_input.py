@@ -22,6 +22,7 @@ from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
 from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.model_files import require_plain_files
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource, file_hash, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.report.record import Record, read_record
@@ -113,6 +114,7 @@ def open_adapter(adapter: str) -> OwnAdapter:
     folder = find_folder(adapter)
     if not folder.is_dir():
         raise InputError(f"{adapter}: no such folder. Give the folder of an adapter that 'prune' wrote.")
+    require_plain_files(folder, adapter)
     record = read_record(folder)
     if record.floor is not None and not _is_sound(record.floor):
         raise InputError(f"{adapter}: the counts in its record contradict each other. Fetch or make it again.")

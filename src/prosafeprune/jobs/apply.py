@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prosafeprune.checkpoint.writer import EditedTensors, locate_named
+from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
@@ -28,7 +28,7 @@ from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
-from prosafeprune.report.page import REPORT_FILE
+from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
 from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
@@ -101,7 +101,7 @@ def run_apply(
             result, edits = _measure(own, plan, request, source, folder, reporter)
             saved = save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)
             return ApplyResult(saved.record, saved.output, saved)
-        anatomy = find_anatomy(make_meta_model(folder, source.name, trust_remote_code=request.trust_remote_code))
+        anatomy = _anatomy_on_disk(folder, source.name, request, plan)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(
             update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
@@ -143,6 +143,13 @@ def _measured_recipe(record: Record, plan: Plan, request: ApplyRequest) -> Recip
     )
 
 
+def _anatomy_on_disk(folder: Path, name: str, request: ApplyRequest, plan: Plan) -> Anatomy:
+    """Return the submodules of a model that is not loaded, without those of the plan's layers that are all zeros."""
+    anatomy = find_anatomy(make_meta_model(folder, name, trust_remote_code=request.trust_remote_code))
+    planned = [submodule for submodule in anatomy.submodules if submodule.layer in plan.layers]
+    return anatomy.leaving_alone(zero_submodules(folder, planned))
+
+
 def _edited_tensors(own: OwnAdapter, plan: Plan, anatomy: Anatomy, folder: Path) -> EditedTensors:
     edits = own.edits(plan, anatomy)
     located = locate_named(folder, [edit.submodule for edit in edits], own.record.edited_tensors)
@@ -150,11 +157,11 @@ def _edited_tensors(own: OwnAdapter, plan: Plan, anatomy: Anatomy, folder: Path)
 
 
 def _copy_evidence(adapter_folder: Path, folder: Path, reporter: Reporter) -> None:
-    for name in (EVIDENCE_FILE, REPORT_FILE):
-        if (adapter_folder / name).is_file():
+    for name, is_ours in ((EVIDENCE_FILE, Path.is_file), (REPORT_FILE, is_own_page)):
+        if is_ours(adapter_folder / name):
             shutil.copyfile(adapter_folder / name, folder / name)
         else:
-            reporter.warning(f"The adapter has no {name}, so the pruned model has none either.")
+            reporter.warning(f"The adapter has no {name} of prosafeprune's, so the pruned model has none either.")
 
 
 def _measure(

@@ -159,7 +159,7 @@ class _EvaluationRun:
         if source is None or not isinstance(self.measured, LocalModel):
             return None
         if source.tokens is None:
-            return Divergence.model_validate(self.folder.stored_divergence(source.sha256))
+            return self.folder.stored_divergence(source.sha256)
         loaded = self.measured.loaded
         with self.reporter.stage("Benign answers", len(source.tokens.prompts)) as advance:
             size = BatchSize(self.request.batch_size, loaded.device)

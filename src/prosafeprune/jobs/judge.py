@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.claim import claimed
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
 from prosafeprune.judge.answers_file import OURS, AnswerFields, check_verdicts_file, read_answers, write_verdicts
 from prosafeprune.judge.builtin import unmeasured_languages
@@ -85,9 +87,10 @@ def judge_file(
     given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
         check_verdicts_file(output, overwrite)
-    name, verdicts = _ask(settings, exchanges, reporter)
-    if output is not None:
-        write_verdicts(output, rows, verdicts)
+    with claimed(output) if output is not None else nullcontext():
+        name, verdicts = _ask(settings, exchanges, reporter)
+        if output is not None:
+            write_verdicts(output, rows, verdicts)
     return JudgedFile(name, rows, exchanges, verdicts, agreement(verdicts, given) if given is not None else None)
 
 

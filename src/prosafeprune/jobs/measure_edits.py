@@ -111,7 +111,7 @@ def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha2
         "model": sha256,
         "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
         "thinking": request.thinking,
-        "system": getattr(loaded.tokenizer, "prosafeprune_system_prompt", None),
+        "system": request.system,
         "device": loaded.device_name,
         "dtype": dtype_name(loaded.run_dtype),
         "batch_size": request.batch_size,

@@ -148,7 +148,9 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")
     if not job.source.is_gguf:
-        tokenizer = load_tokenizer(job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code)
+        tokenizer = load_tokenizer(
+            job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code, system=recipe.system
+        )
         set_thinking(tokenizer, recipe.thinking == "on", job.source.name)
         notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

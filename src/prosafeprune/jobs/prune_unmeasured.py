@@ -76,6 +76,7 @@ def run_prune_unmeasured(
         device=recipe.device,
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
+        system=recipe.system,
     )
     set_thinking(meta.tokenizer, recipe.thinking == "on", source.name)
     anatomy = inspect_anatomy(meta.model, job.reporter)

@@ -209,5 +209,6 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "shares": list(choices.shares),
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
-        **({"thinking": True} if recipe.thinking == "on" else {}),
+        "system": recipe.system,
+        "thinking": True if recipe.thinking == "on" else None,
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
@@ -125,7 +126,7 @@ class Trials:
         self, plans: Sequence[Plan], is_spent: Callable[[], bool], most: int | None = None
     ) -> dict[str, ValidationRates]:
         """Measure plans by generation and judge, announcing the first ``most`` to the evaluator."""
-        saved: dict[str, Any] = self.folder.read(MEASURED) or {}
+        saved = self._kept()
         self.evaluator.expect_measurements([plan for plan in plans if plan.model_dump_json() not in saved][:most])
         for plan in plans:
             key = plan.model_dump_json()
@@ -134,10 +135,19 @@ class Trials:
                     break
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
                 rates = rates_of(self.evaluator.measure(plan), self.base)
-                saved[key] = rates.model_dump()
-                self.folder.write(MEASURED, saved)
+                saved[key] = rates
+                self.folder.write(MEASURED, {one: kept.model_dump() for one, kept in saved.items()})
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
-        return {key: ValidationRates.model_validate(value) for key, value in saved.items()}
+        return saved
+
+    def _kept(self) -> dict[str, ValidationRates]:
+        """Return the rates that an earlier run kept, by plan. Raises InputError when the file is damaged."""
+        saved: dict[str, Any] = self.folder.read(MEASURED) or {}
+        try:
+            return {key: ValidationRates.model_validate(one) for key, one in saved.items()}
+        except ValueError as error:
+            path = self.folder.path / MEASURED
+            raise InputError(f"{path}: is damaged. Remove it, or choose another folder.") from error
 
 
 def rates_of(measurement: Measurement, base: Measurement | None = None) -> ValidationRates:

@@ -92,15 +92,18 @@ class Verdict:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Verdict:
-        """Return the verdict of a row by :meth:`as_row`; rows of older releases have fewer fields."""
-        harmful = row.get("harmful")
+        """Return the verdict of a row by :meth:`as_row`; rows of older releases have fewer fields.
+
+        Raises KeyError, TypeError or ValueError for another row.
+        """
+        harmful, likelihood = row.get("harmful"), row.get("log_likelihood")
         safety: Safety = "harmlessness" if row.get("safety") == "harmlessness" else "refusal"
         return cls(
             AnswerClass(row["class"]),
             str(row["reason"]),
             None if harmful is None else bool(harmful),
             safety,
-            row.get("log_likelihood"),
+            None if likelihood is None else float(likelihood),
         )
 
 

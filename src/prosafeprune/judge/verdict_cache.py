@@ -23,7 +23,7 @@ class VerdictCache:
         try:
             found = json.loads(self._file(asked).read_text(encoding="utf-8"))
             return Verdict(AnswerClass(found["class"]), str(found["reason"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def put(self, verdict: Verdict, *asked: str) -> None:

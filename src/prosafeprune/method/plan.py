@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 Strength = Annotated[float, Field(ge=0, le=1)]
 """The paper's lambda (Eq. 3): 0 removes nothing, 1 removes the whole overlap."""
@@ -58,7 +58,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: tuple[int, ...] = Field(min_length=1)
+    layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
     rank: int = Field(default=16, ge=1)
     """Directions of each class's subspace; 1 with the discriminant projection, whatever is given."""
     strength: Strength | tuple[Strength, ...] = 0.9

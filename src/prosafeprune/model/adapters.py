@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,5 +180,7 @@ def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not base or not isinstance(base, str) or not isinstance(revision, str | None):
         raise InputError(f"{name}: its adapter_config.json does not name the base model. Write it there.")
+    if base.startswith("..") and (folder / base).exists():  # as prune writes it
+        base = os.path.normpath(folder.resolve() / base)
     # For a base that is now on this machine, a commit of the hub means nothing.
     return base, None if Path(base).expanduser().exists() else revision

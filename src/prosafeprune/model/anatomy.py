@@ -85,7 +85,12 @@ class Anatomy:
 
         Only those of ``layers`` are looked at, if given; the others' weights may not be in memory.
         """
-        zero = [one for one in self.submodules if (layers is None or one.layer in layers) and one.is_zero()]
+        return self.leaving_alone(
+            [one for one in self.submodules if (layers is None or one.layer in layers) and one.is_zero()]
+        )
+
+    def leaving_alone(self, zero: Collection[Submodule]) -> Anatomy:
+        """Return the same without submodules that are known to be all zeros."""
         skipped = {**self.skipped, **{one.name: Skipped.ZERO for one in zero}}
         kept = tuple(one for one in self.submodules if one not in zero)
         return replace(self, submodules=kept, skipped=skipped) if zero else self

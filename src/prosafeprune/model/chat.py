@@ -23,6 +23,8 @@ THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
 Turn = tuple[str, str]
 """A role and what it says."""
+SYSTEM_PROMPT = "prosafeprune_system_prompt"
+"""Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 
 
+def set_system_prompt(tokenizer: Any, system: str | None) -> None:
+    """Put a system prompt before every prompt that this tokenizer encodes from now on; None puts none."""
+    setattr(tokenizer, SYSTEM_PROMPT, system)
+
+
 def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
     """Let the model think before it answers, or not; return whether its chat template can do both.
 
@@ -82,9 +89,9 @@ def encode_prompts(
 ) -> list[EncodedPrompt]:
     """Render each prompt as a single user turn, ready for the answer, and tokenise it.
 
-    A ``system`` prompt and earlier turns come before it, as :func:`render` says. The template already writes the
-    special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
-    turned it on.
+    A system prompt and earlier turns come before it, as :func:`render` says. The template already writes the special
+    tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it
+    on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
@@ -109,24 +116,26 @@ def encode_prompts(
 def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequence[Turn] = ()) -> str:
     """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
 
-    A system prompt gets its own turn where the template has one; otherwise it is put before the user's words. The turns
-    of ``history``, user and assistant by turns, come before the prompt's.
+    A system prompt, that of :func:`set_system_prompt` followed by ``system``, gets its own turn where the template has
+    one; otherwise it is put before the user's words. The turns of ``history``, user and assistant by turns, come before
+    the prompt's.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
-    if system is not None:
-        text, _ = _rendered(tokenizer, [("system", system), *history, ("user", prompt)])
+    system_turn = _system_turn(tokenizer, system)
+    if system_turn:
+        text, _ = _rendered(tokenizer, [*system_turn, *history, ("user", prompt)])
         if text is not None:
             return _ready_for_answer(text, tokenizer)
-        prompt = f"{system}\n\n{prompt}"
+        prompt = f"{system_turn[0][1]}\n\n{prompt}"
     text, reason = _rendered(tokenizer, [*history, ("user", prompt)])
     if text is not None:
         return _ready_for_answer(text, tokenizer)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:
         raise InputError(
-            f"The chat template requires a system turn ({reason}), and prompts here have none. Remove that condition "
-            "from the template."
+            f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
+            "a helpful assistant.'"
         )
     raise InputError(f"The chat template fails on a plain user turn ({reason}). Correct the template.")
 
@@ -151,13 +160,20 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
     if not ids and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
     if tokenizer.chat_template:
-        text, _ = _rendered(tokenizer, [("user", "a"), ("assistant", "answer")], opens_answer=False)
+        turns = [*_system_turn(tokenizer), ("user", "a"), ("assistant", "answer")]
+        text, _ = _rendered(tokenizer, turns, opens_answer=False)
         after = tokenizer((text or "").rpartition("answer")[2], add_special_tokens=False)["input_ids"] if text else []
         token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
         # A model learns to stop at a special token; a template that ends turns with just a newline has none.
         if token is not None and token.special and after[0] not in ids:
             ids.append(after[0])
     return ids
+
+
+def _system_turn(tokenizer: Any, further: str | None = None) -> list[Turn]:
+    """Return the system turn of a chat: none without a system prompt."""
+    parts = [one for one in (getattr(tokenizer, SYSTEM_PROMPT, None), further) if one is not None]
+    return [("system", "\n\n".join(parts))] if parts else []
 
 
 def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) -> tuple[str | None, str]:

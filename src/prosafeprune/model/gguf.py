@@ -28,13 +28,18 @@ def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
     """Write the model in ``gguf`` into the existing, empty ``folder`` as float16 safetensors, tokenizer and config.
 
     Raises:
-        InputError: the file is not a complete GGUF of an architecture that transformers can read.
+        InputError: the file is not a complete GGUF of an architecture that transformers can read, or the disk is full.
     """
     with reporter.stage("Converting the GGUF", 2) as advance:
         model, tokenizer = read_gguf(gguf, folder)
         advance(1)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        try:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except Exception as error:  # libraries in Rust have errors of their own for a full disk
+            raise InputError(
+                f"{folder}: the GGUF could not be converted there ({_reason(error)}). Free some space."
+            ) from error
         advance(1)
     if not model.config.get_text_config().tie_word_embeddings:
         reporter.note("The GGUF stores the LM head separately from the embeddings; both are kept.")

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.chat import end_of_turn_ids, read_chat_template, require_chat_template, set_thinking
+from prosafeprune.model.chat import (
+    end_of_turn_ids,
+    read_chat_template,
+    require_chat_template,
+    set_system_prompt,
+    set_thinking,
+)
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
 
@@ -56,13 +62,15 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    system: str | None = None,
     thinking: bool = False,
     chat: bool = True,
 ) -> LoadedModel:
     """Load a checkpoint folder, by default in its stored dtype and on the best device available.
 
     A model that is too large for one GPU is spread over all of them, with hooks that move each layer's inputs. A model
-    that is not for ``chat`` has its own raw prompt and needs no chat template.
+    that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
+    before every prompt.
 
     ``thinking`` lets a model think before it answers.
 
@@ -77,7 +85,7 @@ def load_model(
 
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
-    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat)
+    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
     if chat and set_thinking(tokenizer, thinking, name):
         reporter.note(f"The chat template can switch thinking, which is {'on' if thinking else 'off'} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
@@ -112,17 +120,22 @@ def load_model(
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
 
 
-def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True) -> Any:
+def load_tokenizer(
+    folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True, system: str | None = None
+) -> Any:
     """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
     import transformers
 
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
         raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
     if chat:
         read_chat_template(tokenizer, folder)
         require_chat_template(tokenizer, name)
+    set_system_prompt(tokenizer, system)
     return tokenizer
 
 

@@ -25,8 +25,9 @@ IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 def require_plain_files(folder: Path, name: str) -> None:
     """Raise InputError when something in a model folder is not a regular file or a folder of such.
 
-    Links may lead to files (the hub's cache is made of them), not to folders: they would be followed when the model's
-    files are copied. A device would be copied until the disk is full, and a pipe would be waited on for ever.
+    Links may lead to files of the model (the hub's cache is made of them) and to weights, not to folders: they would be
+    followed when the model's files are copied. A device would be copied until the disk is full, and a pipe would be
+    waited on for ever.
     """
     for where, folders, files in os.walk(folder):
         folders[:] = [one for one in folders if one not in IGNORED_FOLDERS]
@@ -46,6 +47,22 @@ def require_plain_files(folder: Path, name: str) -> None:
                 ) from error
             if not stat.S_ISREG(mode):
                 raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
+            if not _may_be_read(path, folder):
+                raise InputError(
+                    f"{name}: {path.relative_to(folder)} is a link to a file elsewhere, which would be copied into "
+                    "outputs. Put a copy in its place."
+                )
+
+
+def _may_be_read(path: Path, folder: Path) -> bool:
+    """Return whether a file is inside its model's folder, or a link to weights, or into the hub's cache.
+
+    A foreign folder may hold a link to a person's own file, which would be published with the pruned model.
+    """
+    if not path.is_symlink() or path.suffix == ".safetensors":
+        return True
+    target, real = path.resolve(), folder.resolve()
+    return target.is_relative_to(real) or target.is_relative_to(real.parent.parent / "blobs")
 
 
 def require_shards(folder: Path, name: str) -> None:
@@ -62,7 +79,7 @@ def require_shards(folder: Path, name: str) -> None:
 def index_shards(folder: Path) -> list[str]:
     """Return the names of the shards in a folder's index, sorted. Raises InputError when it is not such an index."""
     named = read_json_object(folder / INDEX, "shard index").get("weight_map")
-    if not isinstance(named, dict) or not all(isinstance(shard, str) for shard in named.values()):
+    if not isinstance(named, dict) or not all(isinstance(one, str) and len(one) <= 255 for one in named.values()):
         raise InputError(f"{folder / INDEX}: has no map from tensors to shards. Fetch the file again.")
     return sorted(set(named.values()))
 

@@ -41,6 +41,8 @@ def read_shard_header(file: Path) -> ShardHeader:
 
 
 def _read_raw(file: Path) -> bytes:
+    if not file.is_file():
+        raise ValueError("it is missing, or not a regular file")
     with file.open("rb") as stream:
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.download import fetch
@@ -46,6 +47,7 @@ def read_prompts(
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{source!r}: is not a usable path ({first_line(error)}). Check it.") from error
     if source.startswith("https://"):
+        _require_public(source)
         prompts = list(_from_file(fetch(source), columns))
     elif path.suffix.lower() in FILE_TYPES:
         prompts = list(_from_file(path, columns))
@@ -65,6 +67,23 @@ def read_prompts(
     return PromptSet(prompt_class, source, tuple(unique.values()))
 
 
+def _require_public(address: str) -> None:
+    """Raise InputError unless an address names a file and nothing else: what it held would be in every record."""
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError("https://...: is not a usable address. Check it.") from error
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise InputError(
+            f"https://{parts.hostname}: the address has a user name, password or query, which may be secret. Download "
+            "the file and give its path."
+        )
+    if not parts.path.lower().endswith(FILE_TYPES):
+        raise InputError(
+            f"{address}: is not the address of a {', '.join(FILE_TYPES)} file. Download it, and convert it."
+        )
+
+
 def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
     if path.suffix.lower() == ".txt":
         yield from (Prompt(line.strip(), line=number) for number, line in text_lines(path) if line.strip())
@@ -78,7 +97,7 @@ def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) 
     for number, row in rows:
         field = next((name for name in columns.fields if name in row), None)
         if field is None:
-            there = ", ".join(str(name) for name in row)
+            there = ", ".join(str(name) for name in row)[:200]
             raise InputError(
                 f"{source}, line {number}: no column '{columns.fields[0]}' among: {there}. Name it with --prompt-field."
             )

@@ -59,7 +59,7 @@ MEASURED = """
 {%- endfor %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
 
-Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`. Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
+Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
 UNMEASURED = """
 **{{ r.not_measured }}** To measure it, serve this model and its base model, and run
@@ -116,6 +116,7 @@ def _measured(record: Record, is_adapter: bool) -> str:
     return _render(
         MEASURED,
         r=record,
+        record_file=RECORD_FILE,
         adapter=is_adapter,
         finding=_finding(record),
         pairs=list(zip(record.source.sets, record.result.sets, strict=True)),

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -42,6 +43,12 @@ from prosafeprune.plotting import svg_data_uri
 from prosafeprune.report.grid import DRAFT, Grid, as_draft
 from prosafeprune.text import printable
 
+BEGINNING = re.compile(
+    rb'\s*<!DOCTYPE html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">\s*'
+    rb'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    rb"style-src 'sha256-[A-Za-z0-9+/]{43}='; base-uri 'none'; form-action 'none'\">"
+)
+"""Of every page: nothing is loaded, and no script runs."""
 REPORT_FILE = "report.html"
 
 
@@ -188,6 +195,14 @@ def write_page(page: Page, path: Path) -> None:
         InputError: the file cannot be written.
     """
     write_whole(path, render_page(page))
+
+
+def is_own_page(file: Path) -> bool:
+    """Return whether a page begins as those of this package do, whose content policy no later part of it can undo."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return BEGINNING.match(stream.read(1000)) is not None
 
 
 def render_page(page: Page) -> str:

@@ -24,6 +24,12 @@ class ModelOptions(BaseModel):
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model.")
+    system: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100_000,
+        description="System prompt before every prompt, such as one that the chat template requires.",
+    )
     thinking: Literal["on", "off"] = Field(
         "off",
         description="on: the model thinks before it answers, where its chat template can switch that. Give enough "

@@ -54,6 +54,7 @@ class PruneSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
@@ -103,6 +104,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
     test_samples: int | None
@@ -142,6 +144,7 @@ class SearchSettings(TypedDict, total=False):
     samples: int
     seed: int
     strategy: Literal["auto", "paper"]
+    system: str | None
     thinking: Literal["on", "off"]
     trust_remote_code: bool
 
@@ -169,6 +172,7 @@ class ApplySettings(TypedDict, total=False):
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
     thinking: Literal["on", "off"]
@@ -208,6 +212,7 @@ class EvaluateSettings(TypedDict, total=False):
     sft_data: str | Path | None
     source: str | None
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     temperature: float
     test_harmful: str | None
     test_pseudo_harmful: str | None
@@ -258,6 +263,7 @@ class CompareSettings(TypedDict, total=False):
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
     suite: Literal["bundled", "paper"] | None
+    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
     thinking: Literal["on", "off"]
@@ -307,6 +313,7 @@ class AnalyzeSettings(TypedDict, total=False):
     submodule: str
     suite: Literal["bundled", "paper"] | None
     sweep_samples: int
+    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
     thinking: Literal["on", "off"]

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.budget import Budget
@@ -71,16 +71,16 @@ def search_plans(
     Raises:
         InputError: the journal cannot be read or written.
     """
-    study = _open_study(journal, seed)
-    _enqueue_unfinished_trials(study)
-    for point in starting_points(space):
-        study.enqueue_trial(point, skip_if_exists=True)
-    scores = {scored.plan.model_dump_json(): scored for scored in _finished(study)}
-    count = len(_finished_trials(study))
+    study, finished = _open_study(journal, seed, space)
+    unfinished = _unfinished_trials(study)
+    scores = {scored.plan.model_dump_json(): scored for scored in finished}
+    count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = 0
         while not budget.is_spent(count):
-            drawn = _draw_round(study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count))
+            drawn = _draw_round(
+                study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count), unfinished
+            )
             plans = {plan.model_dump_json(): plan for _, plan in drawn}
             expect([plan for key, plan in plans.items() if key not in scores])
             for trial, plan in drawn:
@@ -96,14 +96,19 @@ def search_plans(
     return list(scores.values())
 
 
-def _draw_round(study: optuna.Study, space: SearchSpace, count: int) -> list[tuple[optuna.Trial, Plan]]:
-    trials = [study.ask() for _ in range(count)]
+def _draw_round(
+    study: optuna.Study, space: SearchSpace, count: int, unfinished: list[optuna.Trial]
+) -> list[tuple[optuna.Trial, Plan]]:
+    """Draw trials; those that an interrupted run left ``unfinished`` come first, and are taken out."""
+    trials = [unfinished.pop(0) if unfinished else study.ask() for _ in range(count)]
     return [(trial, draw_plan(trial, space)) for trial in trials]
 
 
 def _finish(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest_safety: float) -> None:
     trial.set_user_attr("scored", scored.model_dump_json())
-    trial.set_constraint("safety", lowest_safety - scored.safety_score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a run killed between these lines has set it
+        trial.set_constraint("safety", lowest_safety - scored.safety_score)
     study.tell(trial, scored.value)
 
 
@@ -130,28 +135,38 @@ def describe_plan(plan: Plan) -> str:
     return f"layers {plan.layers_in_words} at strength {plan.strength:g}, {operator}"
 
 
-def _open_study(journal: Path, seed: int) -> optuna.Study:
+def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:
+    """Return the study with its starting trials enqueued, and the plans scored so far."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's ``group``
     try:
+        for stale in journal.parent.glob(f"{journal.name}.lock*"):  # a killed run's: the folder is locked by this one
+            stale.unlink()
+        if journal.exists() and not journal.is_file():
+            raise OSError("not a regular file")
         drop_torn_line(journal)
         earlier = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
         # The journal does not keep the sampler's state: a separate seed keeps a resumed search from drawing the same
         # plans again.
         sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{journal}: cannot be used ({error}). Remove it to start the search over.") from error
+        for point in starting_points(space):
+            study.enqueue_trial(point, skip_if_exists=True)
+        return study, _finished(study)
+    except Exception as error:  # whatever Optuna makes of a damaged journal
+        raise InputError(
+            f"{journal}: cannot be used ({type(error).__name__}: {first_line(error)[:200]}). Remove it to start the "
+            "search over."
+        ) from error
 
 
-def _enqueue_unfinished_trials(study: optuna.Study) -> None:
-    """Put the trials that an interrupted run left open back into the queue."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+def _unfinished_trials(study: optuna.Study) -> list[optuna.Trial]:
+    """Return the trials that an interrupted run left open, in their order."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [optuna.Trial(study, trial._trial_id) for trial in running]
 
 
 def drop_torn_line(journal: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.search.optuna_study import ScoredPlan
@@ -37,12 +37,17 @@ class SearchPoint(BaseModel):
     measured: ValidationRates | None
     """None where it was only estimated."""
 
+    @model_validator(mode="after")
+    def _has_rates(self) -> SearchPoint:
+        if self.measured is None and self.estimated is None:
+            raise ValueError("a point without any rates")
+        return self
+
     @property
     def rates(self) -> tuple[float, float]:
         """C.R. and S.S.: measured if available, else estimated."""
         best = self.measured or self.estimated
-        if best is None:
-            raise ValueError("a point without any rates")
+        assert best is not None
         return best.compliance_rate, best.safety_score
 
 

@@ -57,7 +57,10 @@ def load_job(job: Job, folder: Path, judge: Judge | None = None) -> LoadedJob:
 
 
 def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
-    """Load a checkpoint folder with the device and dtype asked for. Raises InputError when the model cannot be used."""
+    """Load a checkpoint folder with the device, dtype and system prompt asked for.
+
+    Raises InputError when the model cannot be used.
+    """
     load = partial(
         load_model,
         folder,
@@ -65,6 +68,7 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
         device=options.device,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
+        system=options.system,
         thinking=options.thinking == "on",
     )
     return load_with_replicas(load, reporter)

@@ -34,7 +34,9 @@ class MetaModel:
     run_dtype: torch.dtype
 
 
-def load_meta_model(folder: Path, name: str, *, device: str, dtype: str, trust_remote_code: bool) -> MetaModel:
+def load_meta_model(
+    folder: Path, name: str, *, device: str, dtype: str, trust_remote_code: bool, system: str | None = None
+) -> MetaModel:
     """Make the model of a checkpoint folder from its config, with parameters on torch's meta device.
 
     Raises:
@@ -47,7 +49,7 @@ def load_meta_model(folder: Path, name: str, *, device: str, dtype: str, trust_r
         raise InputError(f"--device {ALL_GPUS}: --memory low runs one layer at a time on one GPU. Use cuda.")
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
-    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, system=system)
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -1,0 +1,87 @@
+"""`--system`: a prompt before every prompt, as some chat templates require, in every command that runs the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.adapter_runs import prune
+from helpers.tiny_models import TEMPLATE, make_tokenizer
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, render, set_system_prompt
+
+Make = Callable[..., Path]
+NEEDS_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}{{ raise_exception('A system turn is needed') }}{% endif %}" + TEMPLATE
+)
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+
+
+def tokenizer_with(template: str, system: str | None) -> Any:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    set_system_prompt(tokenizer, system)
+    return tokenizer
+
+
+def test_every_prompt_comes_after_the_system_prompt() -> None:
+    tokenizer = tokenizer_with(NEEDS_SYSTEM, "Be kind.")
+    assert "<|system|>Be kind.</s>\n<|user|>Hi</s>" in render(tokenizer, "Hi")
+    assert "Be kind.\n\nBe brief.</s>" in render(tokenizer, "Hi", "Be brief.")
+    (prompt,) = encode_prompts(tokenizer, ["kind"])
+    assert prompt.user_start == len(tokenizer(render(tokenizer, "kind").partition("<|user|>")[0])["input_ids"]) + 1
+    assert tokenizer.eos_token_id in end_of_turn_ids(tokenizer, 7)
+
+
+def test_without_a_system_turn_it_is_put_before_the_users_words() -> None:
+    tokenizer = tokenizer_with(NO_SYSTEM, "Be kind.")
+    assert "<|user|>Be kind.\n\nHi</s>" in render(tokenizer, "Hi")
+    (prompt,) = encode_prompts(tokenizer, ["Hi"])
+    assert tokenizer.decode(prompt.ids[prompt.user_start : prompt.user_end]) == "Hi"
+
+
+@pytest.fixture
+def demanding(checkpoint: Make, tmp_path: Path) -> Path:
+    """A model whose template requires a system turn."""
+    folder = tmp_path / "demanding"
+    shutil.copytree(checkpoint("llama"), folder)
+    (folder / "chat_template.jinja").write_text(NEEDS_SYSTEM)
+    return folder
+
+
+def test_pruning_and_measuring_use_it_and_record_it(
+    demanding: Path, prompt_files: dict[str, str], tmp_path: Path, few_prompts: None
+) -> None:
+    with pytest.raises(
+        InputError, match=r"requires a system prompt \(A system turn is needed\)\. Give one with --system"
+    ):
+        prune(demanding, None, prompt_files, format="checkpoint")
+    out = tmp_path / "out"
+    prune(demanding, out, prompt_files, format="checkpoint", system="Be kind.")
+    assert json.loads((out / "prosafeprune.json").read_text())["recipe"]["system"] == "Be kind."
+    assert "came after a system prompt" in (out / "README.md").read_text()
+    assert "--system 'Be kind.'" in (out / "report.html").read_text().replace("&#39;", "'")
+
+    def evaluated(system: str) -> dict[str, Any]:
+        folder = tmp_path / f"evaluated {system}"
+        options = {"harmful": prompt_files["harmful"], "max_new_tokens": 3, "device": "cpu", "system": system}
+        prosafeprune.evaluate(str(out), output=folder, progress=False, **options)
+        assert json.loads((folder / "made_by.json").read_text())["system"] == system
+        return {row["prompt"]: row["completion"] for row in map(json.loads, (folder / "answers.jsonl").open())}
+
+    assert evaluated("Be kind.") != evaluated("Answer in verse, and at length.")
+
+
+def test_answers_under_another_system_prompt_are_not_resumed(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    options = {"harmful": prompt_files["harmful"], "max_new_tokens": 1, "device": "cpu", "progress": False}
+    prosafeprune.evaluate(str(checkpoint("llama")), output=tmp_path / "out", **options)
+    with pytest.raises(InputError, match="made with other settings"):
+        prosafeprune.evaluate(str(checkpoint("llama")), output=tmp_path / "out", system="Be kind.", **options)

@@ -22,7 +22,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, checkpoint: Make, tmp_path: Path) -> li
     calls: list[dict[str, object]] = []
     snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abcd"
     snapshot.mkdir(parents=True)
-    for file in checkpoint("llama").iterdir():
+    blobs = tmp_path / "models--org--name" / "blobs"
+    shutil.copytree(checkpoint("llama"), blobs)
+    for file in blobs.iterdir():
         (snapshot / file.name).symlink_to(file)
 
     def download(name: str, **options: object) -> str:

@@ -44,7 +44,7 @@ def test_what_is_wrong_is_said_before_torch_is_imported(
     search = tmp_path / "kept"
     search.mkdir()
     plan = {"layers": [1], "rank": 4, "strength": 1.0, "pooling": "tail", "projection": "contrastive"}
-    point = {"number": 1, "plan": plan, "estimated": None, "measured": None}
+    point = {"number": 1, "plan": plan, "estimated": None, "measured": {"compliance_rate": 1.0, "safety_score": 1.0}}
     record = {"made_by": {}, "silhouettes": {}, "candidates": [1], "lowest_safety": 1.0, "trials": 1, "chosen": None}
     source = {"compliance_rate": 1.0, "safety_score": 1.0}
     (search / "search.json").write_text(json.dumps({**record, "source": source, "points": [point]}))

@@ -64,7 +64,8 @@ def ours(loaded: LoadedModel, anatomy: Anatomy, prompts: list[str], layers: rang
     """Return pooled inputs, from which outputs follow by one product each."""
     encoded = encode_prompts(loaded.tokenizer, prompts)
     size = BatchSize(BATCH, loaded.device)
-    return collect_pooled_inputs(loaded.model, anatomy, encoded, Pooling.SEQUENCE, layers, size, lambda done: None)
+    pooling = Pooling.SEQUENCE
+    return collect_pooled_inputs(loaded.model, anatomy, encoded, [pooling], layers, size, lambda done: None)[pooling]
 
 
 def measured(work: Callable[[], Any]) -> tuple[float, float, Any]:

@@ -23,28 +23,36 @@ from scipy.stats import spearmanr
 
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.editing.operator_cache import OperatorCache
-from prosafeprune.method.plan import Plan, Pooling
+from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.scoring import PlanScorer
-from prosafeprune.search.screening import layers_to_screen
+from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.load import load_job
 from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS = 32
-SHAPES = ((1, 1.0), (2, 0.8), (1, 0.7), (4, 0.6), (2, 1.0), (4, 1.0))
-"""How many layers side by side, and how strongly."""
+SHAPES = ((8, 1.0, -1.0), (5, 1.0, -1.0), (8, 0.6, -1.0), (5, 0.6, -0.5), (8, 1.0, -0.5), (3, 1.0, -1.0))
+"""How many layers side by side, how strongly, and at which harmful share."""
 
 
 def spread_plans(layers: tuple[int, ...], count: int) -> list[Plan]:
-    """Return plans of all shapes, of either pooling, spread evenly over the layers."""
+    """Return plans of all shapes, spread evenly over the layers, with the projection and pooling of a search."""
     plans = []
     for number in range(count):
-        length, strength = SHAPES[number % len(SHAPES)]
+        length, strength, share = SHAPES[number % len(SHAPES)]
         start = round(number * (len(layers) - length) / max(1, count - 1))
-        pooling = Pooling.TAIL if number // len(SHAPES) % 2 else Pooling.SEQUENCE
-        plans.append(Plan(layers=layers[start : start + length], strength=strength, pooling=pooling))
+        plans.append(
+            Plan(
+                layers=layers[start : start + length],
+                strength=strength,
+                harmful_share=share,
+                pooling=Pooling.BOTH,
+                projection=Projection.DISCRIMINANT,
+            )
+        )
     return plans
 
 
@@ -59,12 +67,10 @@ def main() -> None:
         recipe = make_recipe(model=str(options.model), max_new_tokens=TOKENS)
         job = prepare_job(recipe, None, False, reporter)
         bench = load_job(job, job.source.path)
-        layers = layers_to_screen((), bench.anatomy.num_layers)
-        inputs = {}
-        for pooling in (Pooling.SEQUENCE, Pooling.TAIL):
-            inputs[pooling], rows = collect_inputs(
-                bench.loaded, bench.anatomy, job.calibration, pooling, layers, "auto", reporter
-            )
+        layers = searched_layers(bench.anatomy.num_layers)
+        inputs, rows = collect_inputs(
+            bench.loaded, bench.anatomy, job.calibration, [Pooling.BOTH], layers, "auto", reporter
+        )
         edits = OperatorCache(bench.anatomy, inputs, rows)
         scorer = PlanScorer(bench.loaded, bench.anatomy, layers, bench.judge, TOKENS, job.validation, "auto", reporter)
         prompts = [text for one in scorer.sets for text in one.prompts.texts]
@@ -83,9 +89,7 @@ def main() -> None:
             assert measured.compliance_rate is not None and measured.safety_score is not None
             found.append((score.compliance_rate, measured.compliance_rate, score.safety_score, measured.safety_score))
             estimated, real = (round(sum(found[-1][place::2]) / 2, 1) for place in (0, 1))
-            reporter.note(
-                f"{plan.layers} {plan.strength} {plan.pooling.value}: T.S. {estimated} scored, {real} measured"
-            )
+            reporter.note(f"{describe_plan(plan)}: T.S. {estimated} scored, {real} measured")
     compliance, compliance_measured, safety, safety_measured = zip(*found, strict=True)
     tradeoff = [(a + b) / 2 for a, b in zip(compliance, safety, strict=True)]
     tradeoff_measured = [(a + b) / 2 for a, b in zip(compliance_measured, safety_measured, strict=True)]

@@ -134,7 +134,7 @@ COMMANDS = (
     ),
     Command("prune --format adapter", lambda w, o: pruning(w, o, *LAYERS, "--format", "adapter"), True),
     Command("prune --memory low", lambda w, o: pruning(w, o, *LAYERS, "--memory", "low", "--unmeasured"), True),
-    Command("prune a GGUF", lambda w, o: pruning(w, o, *LAYERS, model=w.gguf), True),
+    Command("prune a GGUF", lambda w, o: pruning(w, o, *LAYERS, "--dtype", "float32", model=w.gguf), True),
     Command("prune --choose", lambda w, o: pruning(w, o, "--search", w.search, "--choose", 1), True),
     Command("apply", applying, True),
     Command("apply --strength", lambda w, o: applying(w, o, "--strength", 0.5), True),

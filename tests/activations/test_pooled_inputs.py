@@ -20,6 +20,9 @@ from prosafeprune.model.prefix_cache import shared_prefix_length
 
 def naive_outputs(model: Any, prompts: list[EncodedPrompt], pooling: Pooling) -> dict[str, torch.Tensor]:
     """Hook every matrix's output, run each prompt alone and whole, and average the tokens of the pooling."""
+    if pooling is Pooling.BOTH:
+        parts = [naive_outputs(model, prompts, part) for part in (Pooling.SEQUENCE, Pooling.LAST)]
+        return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
     anatomy = find_anatomy(model)
     caught: dict[str, torch.Tensor] = {}
     modules = {s.module_name: s.module for s in anatomy.submodules}
@@ -108,8 +111,10 @@ def test_nothing_above_the_last_layer_asked_for_is_run() -> None:
     anatomy = find_anatomy(model)
     anatomy.layers[2].register_forward_hook(lambda *_: pytest.fail("layer 2 was run"))
     prompts = encode_prompts(make_tokenizer(), PROMPTS)
-    collected = collect_pooled_inputs(model, anatomy, prompts, Pooling.TAIL, [1], BatchSize(4, CPU), lambda done: None)
-    assert {name.split(".")[2] for name in collected.by_module} == {"1"}
+    collected = collect_pooled_inputs(
+        model, anatomy, prompts, [Pooling.TAIL], [1], BatchSize(4, CPU), lambda done: None
+    )
+    assert {name.split(".")[2] for name in collected[Pooling.TAIL].by_module} == {"1"}
 
 
 def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
@@ -126,9 +131,11 @@ def test_token_weights_sum_to_one_on_the_right_tokens() -> None:
     (prompt,) = encode_prompts(tokenizer, ["  Hello there "])
     assert tokenizer.decode(prompt.ids[prompt.user_start : prompt.user_end]) == "Hello there"
     for pooling in Pooling:
-        assert float(token_weights(prompt, pooling).sum()) == pytest.approx(1)
-    assert token_weights(prompt, Pooling.LAST).argmax() == len(prompt) - 1
-    assert float(token_weights(prompt, Pooling.USER)[: prompt.user_start].sum()) == 0
+        weights = token_weights(prompt, pooling)
+        assert weights.shape == (len(pooling.parts), len(prompt))
+        torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights)))
+    assert token_weights(prompt, Pooling.LAST)[0].argmax() == len(prompt) - 1
+    assert float(token_weights(prompt, Pooling.USER)[0, : prompt.user_start].sum()) == 0
 
 
 def test_the_chat_template_is_rendered_once_without_a_second_bos() -> None:

@@ -24,9 +24,9 @@ from prosafeprune.progress import ignore
 def pooled_inputs(model: Any) -> dict[str, torch.Tensor]:
     encoded = encode_prompts(make_tokenizer(), TEXTS)
     anatomy = find_anatomy(model)
-    return collect_pooled_inputs(
-        model, anatomy, encoded, Pooling.SEQUENCE, range(3), BatchSize(8, CPU), ignore
-    ).by_module
+    return collect_pooled_inputs(model, anatomy, encoded, [Pooling.SEQUENCE], range(3), BatchSize(8, CPU), ignore)[
+        Pooling.SEQUENCE
+    ].by_module
 
 
 def place_pseudo_harmful(model: Any, share: float) -> None:

@@ -40,8 +40,8 @@ def plan_edits(loaded: LoadedModel) -> OperatorCache:
     anatomy = find_anatomy(loaded.model)
     prompts = {name: bundled_prompts(name, "calibration").sample(12, 0) for name in PromptClass}
     layers = range(anatomy.num_layers)
-    inputs, rows = collect_inputs(loaded, anatomy, prompts, PLAN.pooling, layers, 4, SilentReporter())
-    return OperatorCache(anatomy, {PLAN.pooling: inputs}, rows)
+    inputs, rows = collect_inputs(loaded, anatomy, prompts, [PLAN.pooling], layers, 4, SilentReporter())
+    return OperatorCache(anatomy, inputs, rows)
 
 
 def edited_state(model: Any, edits: Sequence[Edit]) -> dict[str, torch.Tensor]:

@@ -223,7 +223,7 @@ def test_snip_scores_are_weight_times_numerical_gradient() -> None:
     tiny.model.double()
     matrices = matrices_of(tiny)
     examples = make_examples(tiny, PROMPTS, OPENINGS, [False] * 3)
-    scores = snip_scores(tiny, matrices, examples, at_once=2)
+    scores = dict(snip_scores(tiny, matrices, examples, at_once=2))
     pairs = [(one.prompt, one.answer) for one in examples]
     batches = [pairs[start : start + 2] for start in (0, 2, 4)]
     for matrix in (matrices[0], matrices[-1]):
@@ -318,7 +318,7 @@ def test_openings_say_nothing() -> None:
 METHODS: list[Method] = [
     Sft(epochs=1, answer_tokens=4, rank=2, learning_rate=0.05),
     Actor(alpha=1.0, layer=1, rank=2, learning_rate=0.05),
-    SafePatching(rank=2, weights=(1.0, 3.0), learning_rate=0.05),
+    SafePatching(rank=2, weights=(3.0, 10.0), learning_rate=0.05, top_safety=0.4, top_compliance=0.3),
 ]
 
 

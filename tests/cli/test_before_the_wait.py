@@ -44,9 +44,9 @@ def test_what_is_wrong_is_said_before_torch_is_imported(
     search = tmp_path / "kept"
     search.mkdir()
     plan = {"layers": [1], "rank": 4, "strength": 1.0, "pooling": "tail", "projection": "contrastive"}
-    source = {"compliance_rate": 1.0, "safety_score": 1.0}
-    point = {"number": 1, "plan": plan, "estimated": None, "measured": source}
+    point = {"number": 1, "plan": plan, "estimated": None, "measured": {"compliance_rate": 1.0, "safety_score": 1.0}}
     record = {"made_by": {}, "silhouettes": {}, "candidates": [1], "lowest_safety": 1.0, "trials": 1, "chosen": None}
+    source = {"compliance_rate": 1.0, "safety_score": 1.0}
     (search / "search.json").write_text(json.dumps({**record, "source": source, "points": [point]}))
     names = {"MODEL": str(checkpoint("llama")), "SEARCH": str(search)}
     command = [names.get(word, word) for word in arguments]
@@ -89,7 +89,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert not (tmp_path / "out").exists()
     code, out, err = run("search", checkpoint("llama"), "--dry-run")
     assert code == 0, err
-    assert "budget 60" in " ".join(out.split())
+    assert "budget 12" in " ".join(out.split())
     assert "answers of the pruned model" not in out
 
 

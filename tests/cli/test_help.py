@@ -77,13 +77,13 @@ def test_the_defaults_of_a_search_are_true() -> None:
 
     choices = SearchChoices.of(make_recipe(model="m"))
     assert SEARCH_DEFAULTS["projection"] == choices.projection.value
-    assert SEARCH_DEFAULTS["rank"] == "{}, {} and {} are tried".format(*choices.ranks)
+    assert choices.rank == make_recipe(model="m").rank  # what the help says of every plan
     assert SEARCH_DEFAULTS["pooling"] == "{} and {} are both tried".format(*(one.value for one in choices.poolings))
     recipe = make_recipe(model="m", layers=1)
     assert recipe.projection is Projection.ORTHOGONAL
     assert recipe.pooling is Pooling.SEQUENCE
-    given = (recipe.projection.value, recipe.pooling.value, str(recipe.rank))
-    assert tuple(PLAN_DEFAULTS[name].split(";")[0] for name in ("projection", "pooling", "rank")) == given
+    given = (recipe.projection.value, recipe.pooling.value)
+    assert tuple(PLAN_DEFAULTS[name].split(";")[0] for name in ("projection", "pooling")) == given
 
 
 def test_a_search_s_help_has_no_setting_of_a_given_plan(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

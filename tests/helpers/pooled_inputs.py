@@ -26,7 +26,8 @@ CPU = torch.device("cpu")
 def collect(model: Any, prompts: list[EncodedPrompt], pooling: Pooling, size: int = 4) -> PooledInputs:
     anatomy = find_anatomy(model)
     layers = range(anatomy.num_layers)
-    return collect_pooled_inputs(model, anatomy, prompts, pooling, layers, BatchSize(size, CPU), lambda done: None)
+    size_used = BatchSize(size, CPU)
+    return collect_pooled_inputs(model, anatomy, prompts, [pooling], layers, size_used, lambda done: None)[pooling]
 
 
 def outputs(model: Any, inputs: PooledInputs) -> dict[str, torch.Tensor]:

@@ -48,8 +48,9 @@ def edits_of(model: LoadedModel, prompts: dict[str, list[str]], layers: tuple[in
         texts += of_class
     anatomy = find_anatomy(model.model)
     encoded = encode_prompts(model.tokenizer, texts)
-    inputs = collect_pooled_inputs(model.model, anatomy, encoded, Pooling.TAIL, layers, BatchSize(7, CPU), ignore)
-    plan = Plan(layers=layers, rank=RANK, strength=STRENGTH, pooling=Pooling.TAIL)
+    tail = Pooling.TAIL
+    inputs = collect_pooled_inputs(model.model, anatomy, encoded, [tail], layers, BatchSize(7, CPU), ignore)[tail]
+    plan = Plan(layers=layers, rank=RANK, strength=STRENGTH, pooling=tail)
     return make_edits(anatomy, plan, inputs, rows, ignore)
 
 

@@ -17,7 +17,7 @@ from prosafeprune.judge import AnswerClass, Exchange, Verdict
 
 FAST = [
     *("-s", "actor.alpha=1", "-s", "actor.layer=1", "-s", "actor.prompts=4", "-s", "actor.learning_rate=0.05"),
-    *("-s", "safe-patching.weights=1,3", "-s", "safe-patching.prompts=4", "-s", "safe-patching.learning_rate=0.05"),
+    *("-s", "safe-patching.weights=30,90", "-s", "safe-patching.prompts=4", "-s", "safe-patching.learning_rate=0.05"),
     *("-s", "null-space.strength=30", "-s", "sft.prompts=4", "-s", "sft.answer_tokens=3", "-s", "sft.epochs=1"),
     *("-s", "sft.learning_rate=0.05", "-s", "abliteration.divergence=10"),
 ]

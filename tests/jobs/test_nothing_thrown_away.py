@@ -98,7 +98,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 def test_a_search_is_found_by_the_next_command(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda points, source, lowest: 1)
+    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: 1)
     monkeypatch.chdir(tmp_path)
     code, _, err = run("search", checkpoint("llama"), *search_options)
     assert code == 0, err

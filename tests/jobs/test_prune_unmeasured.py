@@ -130,7 +130,7 @@ def test_settings_that_do_not_fit_together_are_one_line(settings: dict[str, Any]
     [
         (["-o", "OUT"], "--unmeasured"),
         (["--unmeasured"], "needs a folder to write"),
-        (["-o", "OUT", "--unmeasured", "--choose", "1"], "both name the plan"),
+        (["-o", "OUT", "--unmeasured", "--choose", "1"], "need the complete model in memory"),
         (["-o", "OUT", "--unmeasured", "--ray", "auto"], "need the complete model in memory"),
         (["-o", "OUT", "--unmeasured", "--layers", "7"], "the model has 3 layers"),
     ],

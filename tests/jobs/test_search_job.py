@@ -32,10 +32,27 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     assert "report.html" in kept
     assert not any(name.endswith(".safetensors") for name in kept)
     record = json.loads((tmp_path / "search" / "search.json").read_text())
-    assert len(record["silhouettes"]) == 3
+    assert record["silhouettes"] == {}
     assert record["trials"] == 4
     assert sum(point["measured"] is not None for point in record["points"]) == 2
     assert {point["plan"]["projection"] for point in record["points"]} == {"contrastive"}
+    assert {point["plan"]["rank"] for point in record["points"]} == {4}
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_a_search_with_the_discriminant_has_rank_one_and_tries_shares(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+) -> None:
+    names = [str(one).removeprefix("--") for one in search_options]
+    left_out = {names.index(name) + offset for name in ("rank", "pooling") for offset in (0, 1)}
+    options = [one for index, one in enumerate(search_options) if index not in left_out]
+    options += ["--budget", 8, "--projection", "discriminant"]
+    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
+    assert code == 0, err
+    plans = [point["plan"] for point in json.loads((tmp_path / "search" / "search.json").read_text())["points"]]
+    assert {(plan["projection"], plan["rank"]) for plan in plans} == {("discriminant", 1)}
+    assert {plan["pooling"] for plan in plans} <= {"both", "last"}
+    assert all(plan["harmful_share"] < 0 for plan in plans)
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -65,7 +82,7 @@ def test_a_finished_search_is_read_not_repeated(
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
+    monkeypatch.setattr(searching, "select_point", lambda *_: 1)
     folder = ["--search", tmp_path / "out-search"]
     code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *folder, *search_options)
     assert code == 0, err
@@ -90,7 +107,20 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
 
 
 @pytest.mark.usefixtures("few_prompts")
-def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts_are_pruned(
+def test_experts_of_a_mixture_are_pruned(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "select_point", lambda *_: 1)
+    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
+    assert code == 0, err
+    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
+    assert made["plan"]["projection"] == "contrastive"
+    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
+    assert sum(one["pruned"] for one in made["experts"]) > 0
+
+
+@pytest.mark.usefixtures("few_prompts")
+def test_the_papers_strategy_looks_for_the_peak_without_experts(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
@@ -102,20 +132,17 @@ def test_of_a_mixture_layers_are_chosen_by_what_every_prompt_reaches_and_experts
         return silhouettes(inputs, submodules, *others)
 
     monkeypatch.setattr(searching, "silhouettes", watched)
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: 1)
-    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
+    paper = ["--strategy", "paper", "--budget", 1]
+    code, _, err = run("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
     assert code == 0, err
     assert looked_at == ["q", "k", "v", "o"] * 3
-    made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
-    assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
-    assert sum(one["pruned"] for one in made["experts"]) > 0
 
 
 @pytest.mark.usefixtures("few_prompts")
 def test_no_plan_that_helps_is_told_and_nothing_is_written(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "select_point", lambda points, source, lowest: None)
+    monkeypatch.setattr(searching, "select_point", lambda *_: None)
     code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *search_options)
     assert code == 3
     assert "No plan was found" in err

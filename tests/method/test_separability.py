@@ -83,11 +83,11 @@ def test_the_layer_that_tells_the_classes_apart_is_the_peak() -> None:
         model,
         anatomy,
         encode_prompts(tokenizer, prompts),
-        Pooling.SEQUENCE,
+        [Pooling.SEQUENCE],
         range(3),
         BatchSize(4, torch.device("cpu")),
         lambda steps: None,
-    )
+    )[Pooling.SEQUENCE]
     labels = np.repeat([0, 1, 2], 4)
     with torch.no_grad():
         for submodule in anatomy.of_layer(1):

@@ -20,10 +20,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, checkpoint: Make, tmp_path: Path) -> li
     import huggingface_hub
 
     calls: list[dict[str, object]] = []
-    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abcd"
+    snapshot, blobs = (tmp_path / "models--org--name" / name for name in ("snapshots/0123abcd", "blobs"))
+    blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
-    for file in checkpoint("llama").iterdir():
-        (snapshot / file.name).symlink_to(file)
+    blobs = tmp_path / "models--org--name" / "blobs"
+    shutil.copytree(checkpoint("llama"), blobs)
+    for file in blobs.iterdir():
+        shutil.copy(file, blobs)
+        (snapshot / file.name).symlink_to(blobs / file.name)
 
     def download(name: str, **options: object) -> str:
         calls.append({"name": name, **options})

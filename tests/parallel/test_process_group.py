@@ -143,14 +143,14 @@ def test_parts_joined_are_the_whole(architecture: str) -> None:
     model, tokenizer = make_model(architecture), make_tokenizer()
     loaded = LoadedModel("tiny", Path(), model, tokenizer, CPU, torch.float32, torch.float32, [1])
     prompts = encode_prompts(tokenizer, [f"Tell me {'more ' * n}of {n}" for n in range(7)])
-    task = CollectShard(prompts, Pooling.SEQUENCE, [0, 2], 3, with_experts=True)
+    task = CollectShard(prompts, [Pooling.SEQUENCE], [0, 2], 3, with_experts=True)
     sent = pickle.loads(pickle.dumps(task))
     parts = [part for places in ([6, 1, 3], [0, 2], [5, 4]) for part in sent(loaded, places)]
-    joined = merge_shards([pickle.loads(pickle.dumps(part)) for part in parts])
+    joined = merge_shards([pickle.loads(pickle.dumps(part))[Pooling.SEQUENCE] for part in parts])
     anatomy = find_anatomy(model)
     whole = collect_pooled_inputs(
-        model, anatomy, prompts, Pooling.SEQUENCE, [0, 2], BatchSize(3, CPU), lambda done: None
-    )
+        model, anatomy, prompts, [Pooling.SEQUENCE], [0, 2], BatchSize(3, CPU), lambda done: None
+    )[Pooling.SEQUENCE]
     assert joined.batch_sizes == (3, 2, 2)
     for submodule in (one for layer in (0, 2) for one in anatomy.of_layer(layer)):
         assert joined.reaching(submodule, range(7)) == whole.reaching(submodule, range(7))

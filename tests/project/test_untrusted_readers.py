@@ -85,13 +85,13 @@ def evaluation(folder: Path) -> EvaluationFolder:
 
 
 def trials(folder: Path) -> Trials:
-    choices: Any = SimpleNamespace(ranks=(2,), poolings=(Pooling.TAIL,), projection=Projection.ORTHOGONAL)
+    unused: Any = SimpleNamespace(budget="1")
     evaluator: Any = SimpleNamespace(expect_scores=lambda plans: None, expect_measurements=lambda plans: None)
-    return Trials(evaluator, SimpleNamespace(budget="1"), choices, ResumableFolder(folder, {}), SilentReporter())  # type: ignore[arg-type]
+    return Trials(evaluator, unused, unused, unused, ResumableFolder(folder, {}), SilentReporter())
 
 
 def search_once(folder: Path) -> object:
-    space = SearchSpace((0,), (Pooling.TAIL,), (2,), Projection.ORTHOGONAL)
+    space = SearchSpace((0,), (Pooling.TAIL,), 2, Projection.ORTHOGONAL, (None,))
     scored = ScoredPlan.model_validate(SCORED)
     journal = folder / "journal.jsonl"
     return search_plans(lambda plan: scored, space, 0.0, Budget("1"), journal, 0, SilentReporter())
@@ -130,7 +130,6 @@ READERS: dict[str, tuple[str, Reader]] = {
         json.dumps(SEARCH),
         read_search,
     ),
-    "screened.json": (json.dumps({"0": SCORED}), lambda folder: trials(folder).screen([])),
     "measured.json": (json.dumps({"a": RATES}), lambda folder: trials(folder)._measure([], lambda: True)),
     "journal.jsonl": ("", search_once),
     "fitted.file": ("", lambda folder: read_fitted(folder / "fitted.file", {})),

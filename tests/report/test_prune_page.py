@@ -157,12 +157,12 @@ def test_a_search_adds_its_trade_off_and_its_layers_with_the_made_point_marked()
     labels = " ".join(image["alt"] for image in Reader(html).all("img"))
     assert "It is highest in layer 2, 0.200." in labels
     assert "Searched: layers 1, 2, 3. Pruned: layer 1." in labels
-    assert "layer 3: C.R. 80.0, S.S. 85.0" in labels
-    unscreened = search.model_copy(update={"screened": {}, "candidates": (1, 3)})  # as the paper's strategy
-    page = pruned(measurement(20, 95), measurement(50, 94), unscreened, plan=search.points[0].plan)
+    assert "T.S. of 3 plans by the layers they prune." in labels
+    automatic = search.model_copy(update={"silhouettes": {}})
+    page = pruned(measurement(20, 95), measurement(50, 94), automatic, plan=search.points[0].plan)
     images = Reader(render_page(page)).all("img")
     assert len(images) == 3
-    assert "Searched: layers 1, 3." in images[1]["alt"]
+    assert not any("Silhouette" in image["alt"] for image in images)
 
 
 def test_answers_to_harmful_prompts_are_cut_and_changed_ones_come_first() -> None:

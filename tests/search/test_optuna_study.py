@@ -6,28 +6,28 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
+from helpers.pages import measurement
 
+from prosafeprune.jobs.search_trials import rates_of
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.budget import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SearchSpace, paper_windows
+from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
-SPACE = SearchSpace([12, 13, 14, 11, 10, 15], [Pooling.SEQUENCE, Pooling.TAIL], (8, 16), Projection.OBLIQUE)
-"""The best layers first, each scored alone."""
-SMALL = SearchSpace([12, 13], [Pooling.SEQUENCE], (8,), Projection.OBLIQUE)
+SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE, (None,))
+SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], 8, Projection.OBLIQUE, (None,))
 
 
 def landscape(plan: Plan) -> ScoredPlan:
-    """A model whose compliance rises with every layer pruned, but whose safety falls unless it is layer 12 or 13."""
-    gains = {10: 4, 11: 6, 12: 8, 13: 7, 14: 9, 15: 30}
-    harms = {10: 2, 11: 2, 12: 0.5, 13: 0.5, 14: 4, 15: 25}
-    compliance = 60 + sum(gains[layer] * plan.strength_of(layer) for layer in plan.layers)
-    safety = 90 - sum(harms[layer] * plan.strength_of(layer) for layer in plan.layers)
+    """A model whose compliance rises with every layer pruned, but whose safety falls, from layer 18 on most of all."""
+    compliance = 60 + sum((30 if layer >= 18 else 4) * plan.strength_of(layer) for layer in plan.layers)
+    safety = 90 - sum((25 if layer >= 18 else 0.5) * plan.strength_of(layer) for layer in plan.layers)
     return ScoredPlan(plan=plan, compliance_rate=compliance, safety_score=safety, divergence=0.01 * len(plan.layers))
 
 
@@ -51,25 +51,35 @@ def scored(compliance: float, safety: float, layer: int = 1, divergence: float =
 
 
 def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "60")
-    most = max(found, key=lambda one: one.compliance_rate)
+    found = run(tmp_path / "journal", "40")
+    most = max(found, key=lambda one: one.value)
     best = best_of(found, 87)
     assert best is not None
-    assert most.safety_score < 87  # layer 15 was tried
+    assert most.safety_score < 87  # layer 18 was tried
     assert best.safety_score >= 87
-    assert set(best.plan.layers) >= {12, 13}
-    assert best.compliance_rate > max(landscape(Plan(layers=(n,), strength=1.0)).compliance_rate for n in range(10, 15))
+    assert max(best.plan.layers) < 18
+    assert best.compliance_rate > landscape(Plan(layers=(12, 13, 14), strength=1.0)).compliance_rate
 
 
-def test_single_layers_then_the_best_combined_then_neighbours_are_tried_first(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "18")
-    plans = [(one.plan.layers, one.plan.pooling) for one in found]
-    best = [(12, 13), (12, 13, 14), (11, 12, 13, 14), (10, 11, 12, 13, 14, 15)]
-    neighbours = [(10, 11), (11, 12), (13, 14), (14, 15)]
-    by_sequence = [(layer,) for layer in SPACE.candidates] + best + neighbours
-    assert plans == [(layers, Pooling.SEQUENCE) for layers in by_sequence] + [(layers, Pooling.TAIL) for layers in best]
-    assert all(one.plan.strength_of(layer) == 1 for one in found for layer in one.plan.layers)
+def test_windows_of_two_lengths_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
+    found = run(tmp_path / "journal", "8")
+    windows = [(one.plan.layers[0], len(one.plan.layers), one.plan.pooling.value) for one in found]
+    long, short = [(12, 5), (14, 5), (15, 5)], [(13, 3), (16, 3)]
+    assert windows == [(*one, "sequence") for one in long + short] + [(*one, "tail") for one in long]
+    assert all(one.plan.strength == 1 for one in found)
     assert all(one.plan.projection is Projection.OBLIQUE for one in found)
+
+
+def test_windows_are_of_neighbouring_layers_and_in_deep_models_start_at_every_few() -> None:
+    deep = SearchSpace(searched_layers(80), [Pooling.BOTH], 1, Projection.DISCRIMINANT, (-1.0,))
+    assert (deep.layers[0], deep.layers[-1], deep.step) == (20, 69, 3)
+    assert deep.starts[:3] == [20, 23, 26]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(50):
+        layers = draw_plan(study.ask(), deep).layers
+        assert layers == tuple(range(layers[0], layers[-1] + 1))
+        assert layers[0] in deep.starts
+        assert set(layers) <= set(deep.layers)
 
 
 def test_a_search_resumes_from_its_journal_cut_at_any_line(tmp_path: Path) -> None:
@@ -168,10 +178,10 @@ def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_t
     }
     points = make_points(plans, measured, shown=5)
     base = ValidationRates(compliance_rate=60, safety_score=88)
-    chosen = select_point(points, base, 85)
+    chosen = select_point(points, base, 85, 0.9)
     assert chosen is not None
-    assert points[chosen - 1].plan.layers == (2,)
-    assert select_point(points, ValidationRates(compliance_rate=75, safety_score=88), 85) is None
+    assert points[chosen - 1].plan.layers == (3,)
+    assert select_point(points, ValidationRates(compliance_rate=75, safety_score=88), 85, 0.9) is None
     paper = select_as_paper(points)
     assert paper is not None
     assert points[paper - 1].plan.layers == (1,)  # the best T.S., whatever the floor
@@ -205,20 +215,37 @@ def test_a_point_that_leaves_half_of_the_allowed_drop_comes_first() -> None:
         plans = [scored(rates.compliance_rate, rates.safety_score, layer) for rates, layer in measured]
         rates = {plan.plan.model_dump_json(): one for plan, (one, _) in zip(plans, measured, strict=True)}
         points = make_points(plans, rates, 5)
-        number = select_point(points, base, 87)
+        number = select_point(points, base, 87, 0.9)
         return next(point.plan.layers[0] for point in points if point.number == number)
 
     assert chosen(near, far) == 2
     assert chosen(near) == 1
 
 
-def test_of_points_of_equal_compliance_the_safer_is_selected_and_compliance_comes_first() -> None:
+def test_the_point_with_the_highest_lower_bound_of_the_gain_in_ts_is_selected() -> None:
     base = ValidationRates(compliance_rate=60, safety_score=60)
-    plans = [scored(80, 72, 1, divergence=0.011), scored(80, 74, 2, divergence=0.012), scored(78, 90, 3)]
-    measured = {
-        one.plan.model_dump_json(): ValidationRates(compliance_rate=one.compliance_rate, safety_score=one.safety_score)
-        for one in plans
-    }
-    points = make_points(plans, measured, 5)
-    number = select_point(points, base, 57)
-    assert next(point.plan.layers[0] for point in points if point.number == number) == 2
+    plans = [scored(80, 80, layer, divergence) for layer, divergence in ((1, 0.0), (2, 0.0), (3, 0.2))]
+    errors = {1: (80, 82, 3.0), 2: (80, 80, 1.0), 3: (82, 80, 1.0)}
+
+    def chosen(confidence: float) -> int:
+        measured = {}
+        for one in plans:
+            compliance, safety, error = errors[one.plan.layers[0]]
+            measured[one.plan.model_dump_json()] = ValidationRates(
+                compliance_rate=compliance, safety_score=safety, change_error=error
+            )
+        points = make_points(plans, measured, 5)
+        number = select_point(points, base, 57, confidence)
+        return next(point.plan.layers[0] for point in points if point.number == number)
+
+    assert chosen(0.5) == 1  # the estimate itself
+    assert chosen(0.9) == 2  # a point less, and less of it by luck; the third is as good and costs two points of KL
+
+
+def test_the_error_of_a_change_is_that_of_paired_differences() -> None:
+    before, after = measurement(2, 4, total=4, refused_of=4), measurement(3, 4, total=4, refused_of=4)
+    rates = rates_of(after, before)
+    # Changes 0, 0, 1, 0 of C.R.: variance 3/16, so 100 sqrt(3/16/4) points; S.S. has none; T.S. is half of the sum.
+    assert rates.change_error == pytest.approx(100 * (3 / 64) ** 0.5 / 2)
+    assert (rates.compliance_rate, rates.safety_score) == (75, 100)
+    assert rates_of(before).change_error is None

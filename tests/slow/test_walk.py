@@ -43,7 +43,7 @@ def test_every_command_of_a_page_runs(
 ) -> None:
     write_surroundings(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda points, source, lowest: 1)
+    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: 1)
     server.models = None  # any name is served
     text = read(Path(page))
     shown = [one.text for one in shown_commands(Path(page), text) if one.whole]

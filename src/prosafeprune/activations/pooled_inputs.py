@@ -32,37 +32,48 @@ from prosafeprune.progress import Advance
 
 @dataclass(frozen=True)
 class PooledInputs:
-    """Pooled inputs of submodules, one row per prompt, in the prompts' order."""
+    """Pooled inputs of submodules, one row per sample: first one of each prompt, in order, then any second ones."""
 
     by_module: dict[str, torch.Tensor]
-    """By module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
+    """By module name a matrix ``(samples, d_in)``, float32, on the CPU; modules that read one tensor share it."""
     batch_sizes: tuple[int, ...]
     """Size of each batch, in order; results depend on it in the last bits."""
     prefix_length: int
     """Tokens of the shared prefix, which was run once."""
     routed: ExpertInputs = field(default_factory=ExpertInputs)
-    """Inputs of experts, each pooled over the prompts that reach it."""
+    """Inputs of experts, each pooled over the samples that reach it."""
+    parts: int = 1
+    """Samples of each prompt."""
 
     def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
         """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
 
-        The columns are those of ``prompts`` (None: all) that reach it; only experts are not reached by every prompt.
+        The columns are the samples of ``prompts`` (None: all) that reach it; only experts are not reached by all.
         """
+        rows = None if prompts is None else self._samples(prompts)
         if submodule.expert is not None:
-            inputs = self.routed.of(submodule.reads, prompts)
+            inputs = self.routed.of(submodule.reads, rows)
         else:
             inputs = self.by_module[submodule.reads]
-            inputs = inputs if prompts is None else inputs[list(prompts)]
+            inputs = inputs if rows is None else inputs[rows]
         activations = weight @ inputs.to(weight.device).T
         bias = submodule.bias()
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
 
     def reaching(self, submodule: Submodule, prompts: Sequence[int]) -> list[int]:
-        """Return those of ``prompts`` that reach a submodule: all of them unless it is an expert."""
+        """Return the samples of ``prompts`` that reach a submodule: all of them unless it is an expert."""
+        rows = self._samples(prompts)
         if submodule.expert is None:
-            return list(prompts)
+            return rows
         reached = set(self.routed.prompts.get(submodule.reads, ()))
-        return [prompt for prompt in prompts if prompt in reached]
+        return [row for row in rows if row in reached]
+
+    def _samples(self, prompts: Sequence[int]) -> list[int]:
+        """Return the rows of the prompts' samples."""
+        if self.parts == 1:
+            return list(prompts)
+        count = len(next(iter(self.by_module.values()))) // self.parts
+        return [prompt + part * count for part in range(self.parts) for prompt in prompts]
 
 
 def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
@@ -82,19 +93,19 @@ def collect_pooled_inputs(
     model: PreTrainedModel,
     anatomy: Anatomy,
     prompts: Sequence[EncodedPrompt],
-    pooling: Pooling,
+    poolings: Sequence[Pooling],
     layers: Sequence[int],
     batch_size: BatchSize,
     advance: Advance,
     segment: Segment | None = None,
-) -> PooledInputs:
+) -> dict[Pooling, PooledInputs]:
     """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
 
     Args:
         model: a causal language model.
         anatomy: its submodules.
         prompts: at least one.
-        pooling: which tokens are averaged.
+        poolings: which tokens are averaged; each kind is pooled in the same pass.
         layers: the layers whose submodules are wanted.
         batch_size: how many prompts to run at a time.
         advance: called after each batch with the number of its prompts.
@@ -109,7 +120,7 @@ def collect_pooled_inputs(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     sizes: list[int] = []
     with torch.inference_mode(), recorder.recording(anatomy.layers[segment.last_layer]):
-        collector = _Collector(model, recorder, prompts, pooling, segment)
+        collector = _Collector(model, recorder, prompts, poolings, segment)
         collector.run_prefix()
         for done in batch_size.run(order, collector.collect):
             sizes.append(done)
@@ -118,8 +129,15 @@ def collect_pooled_inputs(
         if not torch.isfinite(matrix).all():
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
     recorder.require_all_read()
-    by_module = {name: collector.pooled[recorder.reads[name]] for name in recorder.modules}
-    return PooledInputs(by_module, tuple(sizes), len(collector.prefix), collector.routed)
+    collected = {}
+    first = 0
+    for pooling, routed in zip(poolings, collector.routed, strict=True):
+        parts = len(pooling.parts)
+        matrices = {name: pooled[first : first + parts].flatten(0, 1) for name, pooled in collector.pooled.items()}
+        by_module = {name: matrices[recorder.reads[name]] for name in recorder.modules}
+        collected[pooling] = PooledInputs(by_module, tuple(sizes), len(collector.prefix), routed, parts)
+        first += parts
+    return collected
 
 
 class _Collector:
@@ -130,15 +148,17 @@ class _Collector:
         model: PreTrainedModel,
         recorder: Recorder,
         prompts: Sequence[EncodedPrompt],
-        pooling: Pooling,
+        poolings: Sequence[Pooling],
         segment: Segment,
     ) -> None:
         self.model, self.recorder, self.prompts, self.segment = model, recorder, prompts, segment
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
         self.prefix = prompts[0].ids[: shared_prefix_length(model, [prompt.ids for prompt in prompts], "right")]
         self.pooled: dict[str, torch.Tensor] = {}
-        self.routed = ExpertInputs()
-        self._weights = [token_weights(prompt, pooling) for prompt in prompts]
+        """By name of an input ``(parts of all poolings, prompts, d_in)``."""
+        self.routed = [ExpertInputs() for _ in poolings]
+        self._sample_of = [(index, part) for index, one in enumerate(poolings) for part in range(len(one.parts))]
+        self._weights = [torch.cat([token_weights(prompt, pooling) for pooling in poolings]) for prompt in prompts]
         self._prefix_cache: DynamicCache | None = None
         self._prefix_inputs: dict[str, torch.Tensor] = {}
         self._prefix_routed: dict[str, ExpertTokens] = {}
@@ -165,18 +185,20 @@ class _Collector:
         weights = _split_weights([self._weights[i] for i in rows], length, batch.ids.shape[1])
         # On the device of each layer: a model may be spread over several GPUs.
         weights_on = functools.cache(lambda device: tuple(part.to(device) for part in weights))
-        routed: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        routed: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
         def pool_expert(name: str, tokens: ExpertTokens | None) -> None:
-            prefix, suffix = weights_on((tokens or self._prefix_routed[name]).inputs.device)
-            reached, means = pool_expert_tokens(suffix, tokens, prefix, self._prefix_routed.get(name))
-            routed[name] = reached.cpu(), means.cpu()
+            prefixes, suffixes = weights_on((tokens or self._prefix_routed[name]).inputs.device)
+            routed[name] = [
+                pool_expert_tokens(suffix, tokens, prefix, self._prefix_routed.get(name))
+                for prefix, suffix in zip(prefixes, suffixes, strict=True)
+            ]
 
         with self.segment.around(rows, batch.ids.shape[1]):
             found = self.recorder.run(
                 (len(rows), batch.ids.shape[1]),
                 lambda: run_batch(self.model, batch, batch.full_mask, cache),
-                lambda hidden: torch.einsum("bt,btd->bd", weights_on(hidden.device)[1], hidden),
+                lambda hidden: torch.einsum("kbt,btd->kbd", weights_on(hidden.device)[1], hidden),
                 pool_expert,
             )
         for name in self._prefix_routed:
@@ -184,15 +206,22 @@ class _Collector:
                 pool_expert(name, None)
         for name, pooled in found.items():
             total = pooled + weights_on(pooled.device)[0] @ self._prefix_inputs[name] if self.prefix else pooled
-            target = self.pooled.setdefault(name, torch.empty(len(self.prompts), total.shape[1]))
-            target[list(rows)] = total.cpu()
-        for name, (reached, means) in routed.items():
-            self.routed.add(name, [rows[i] for i in reached.tolist()], means)
+            target = self.pooled.setdefault(name, torch.empty(len(total), len(self.prompts), total.shape[2]))
+            target[:, list(rows)] = total.cpu()
+        for name, of_parts in routed.items():
+            for (pooling, part), (reached, means) in zip(self._sample_of, of_parts, strict=True):
+                samples = [rows[i] + part * len(self.prompts) for i in reached.tolist()]
+                self.routed[pooling].add(name, samples, means.cpu())
 
 
 def _split_weights(weights: Sequence[torch.Tensor], prefix: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weights of prefix tokens ``(rows, prefix)`` and of right-padded suffix tokens ``(rows, width)``."""
-    suffixes = torch.zeros(len(weights), width)
+    """Split each row's weights ``(parts, tokens)`` at the end of the prefix.
+
+    Returns:
+        Those of the prefix's tokens ``(parts, rows, prefix)`` and of right-padded suffix tokens
+        ``(parts, rows, width)``.
+    """
+    suffixes = torch.zeros(len(weights[0]), len(weights), width)
     for row, weight in enumerate(weights):
-        suffixes[row, : len(weight) - prefix] = weight[prefix:]
-    return torch.stack([weight[:prefix] for weight in weights]), suffixes
+        suffixes[:, row, : weight.shape[1] - prefix] = weight[:, prefix:]
+    return torch.stack([weight[:, :prefix] for weight in weights], dim=1), suffixes

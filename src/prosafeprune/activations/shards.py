@@ -30,9 +30,15 @@ class PooledShard:
     reads: dict[str, str]
     """For each module the name under which its matrix is stored; modules that read one tensor share it."""
     routed: dict[str, tuple[list[int], np.ndarray]]
-    """For each expert's input the prompts that reach it, among all prompts, and their rows."""
+    """For each expert's input the samples that reach it, among those of its prompts, and their rows."""
     batch_sizes: tuple[int, ...]
     prefix_length: int
+    parts: int
+    """Samples of each prompt."""
+
+    def samples(self, of_all: int) -> list[int]:
+        """Return the rows of its samples among those of ``of_all`` prompts."""
+        return [index + part * of_all for part in range(self.parts) for index in self.indices]
 
 
 @dataclass(frozen=True)
@@ -40,24 +46,30 @@ class CollectShard:
     """Runs some of the prompts through a model and pools the inputs of its submodules."""
 
     prompts: Sequence[EncodedPrompt]
-    pooling: Pooling
+    poolings: Sequence[Pooling]
     layers: Sequence[int]
     batch_size: int | Literal["auto"]
     with_experts: bool
 
-    def __call__(self, loaded: LoadedModel, indices: Sequence[int], advance: Advance = ignore) -> Iterator[PooledShard]:
-        """Yield the shard of the prompts at these indices. Raises InputError as ``collect_pooled_inputs`` does."""
+    def __call__(
+        self, loaded: LoadedModel, indices: Sequence[int], advance: Advance = ignore
+    ) -> Iterator[dict[Pooling, PooledShard]]:
+        """Yield the shard, by pooling, of the prompts at these indices.
+
+        Raises:
+            InputError: as ``collect_pooled_inputs`` does.
+        """
         anatomy = find_anatomy(loaded.model)
         inputs = collect_pooled_inputs(
             loaded.model,
             anatomy if self.with_experts else anatomy.without_experts(),
             [self.prompts[index] for index in indices],
-            self.pooling,
+            self.poolings,
             self.layers,
             BatchSize(self.batch_size, loaded.device),
             advance,
         )
-        yield make_shard(inputs, indices)
+        yield {pooling: make_shard(one, indices) for pooling, one in inputs.items()}
 
 
 def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:
@@ -68,28 +80,29 @@ def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:
         indices,
         {name: inputs.by_module[name].numpy() for name in first.values()},
         reads,
-        {
-            name: ([indices[prompt] for prompt in sorted(reached)], inputs.routed.of(name).numpy())
-            for name, reached in inputs.routed.prompts.items()
-        },
+        {name: (sorted(reached), inputs.routed.of(name).numpy()) for name, reached in inputs.routed.prompts.items()},
         inputs.batch_sizes,
         inputs.prefix_length,
+        inputs.parts,
     )
 
 
 def merge_shards(shards: Sequence[PooledShard]) -> PooledInputs:
     """Return the pooled inputs of all prompts; batch sizes are concatenated in the order of the shards."""
     count = sum(len(shard.indices) for shard in shards)
-    matrices = {name: torch.empty(count, array.shape[1]) for name, array in shards[0].arrays.items()}
+    parts = shards[0].parts
+    matrices = {name: torch.empty(parts * count, array.shape[1]) for name, array in shards[0].arrays.items()}
     routed = ExpertInputs()
     for shard in shards:
+        rows = shard.samples(count)
         for name, array in shard.arrays.items():
-            matrices[name][list(shard.indices)] = torch.tensor(array)
-        for name, (prompts, array) in shard.routed.items():
-            routed.add(name, prompts, torch.tensor(array))
+            matrices[name][rows] = torch.tensor(array)
+        for name, (reached, array) in shard.routed.items():
+            routed.add(name, [rows[sample] for sample in reached], torch.tensor(array))
     return PooledInputs(
         {name: matrices[read] for name, read in shards[0].reads.items()},
         tuple(size for shard in shards for size in shard.batch_sizes),
         shards[0].prefix_length,
         routed,
+        parts,
     )

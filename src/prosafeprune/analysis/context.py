@@ -112,16 +112,17 @@ class Context:
             InputError: an input is not finite, or out of memory.
         """
         if split not in self._pooled:
-            collected = collect_inputs(
+            pooling = self.request.pooling
+            inputs, class_rows = collect_inputs(
                 self.loaded,
                 self.anatomy,
                 self.prompts.of(split),
-                self.request.pooling,
+                [pooling],
                 range(self.anatomy.num_layers),
                 self.request.batch_size,
                 self.reporter,
             )
-            self._pooled[split] = Pooled(*collected)
+            self._pooled[split] = Pooled(inputs[pooling], class_rows)
         return self._pooled[split]
 
     def last_states(self, split: Split) -> Mapping[PromptClass, LastStates]:

@@ -47,9 +47,10 @@ class HarmfulnessScale:
             torch.inference_mode(),
             context.reporter.stage("Harmfulness", len(encoded)) as advance,
         ):
+            pooling = context.request.pooling
             inputs = collect_pooled_inputs(
-                context.loaded.model, context.anatomy, encoded, context.request.pooling, layers, size, advance
-            )
+                context.loaded.model, context.anatomy, encoded, [pooling], layers, size, advance
+            )[pooling]
             total = np.zeros(len(encoded))
             for submodule, probe in self.probes:
                 outputs = inputs.outputs(submodule, submodule.weight())

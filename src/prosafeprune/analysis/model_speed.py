@@ -41,7 +41,7 @@ class ModelSpeed:
         encoded = encode_prompts(loaded.tokenizer, self.prompts)
         size, layers = BatchSize(self.request.batch_size, loaded.device), range(self.anatomy.num_layers)
         started = time.monotonic()
-        collect_pooled_inputs(loaded.model, self.anatomy, encoded, Pooling.SEQUENCE, layers, size, ignore)
+        collect_pooled_inputs(loaded.model, self.anatomy, encoded, [Pooling.SEQUENCE], layers, size, ignore)
         return (time.monotonic() - started) / len(encoded)
 
     @cached_property

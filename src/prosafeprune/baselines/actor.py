@@ -58,7 +58,7 @@ class Actor(LowRankMethod):
     )
     layer: int | None = Field(None, ge=0, description="The trained layer. Default: by silhouettes.")
     rank: int = Field(16, ge=1, description="Rank of the adapter.")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's, constant.")
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's, constant.")
     epochs: int = Field(3, ge=1, description="Passes over the prompts.")
     examples_at_once: int = Field(8, ge=1, description="Prompts per update.")
     validation: int = Field(PROMPTS, ge=1, description="Validation prompts of each class that alpha is selected by.")

@@ -41,7 +41,7 @@ class PrunedCheckpoint(Method):
             InputError: it was not written by this package, or is pruned from another model.
         """
         if not (folder / OURS).exists():
-            raise InputError(f"{folder}: is no checkpoint that was pruned by this package. Check --pruned.")
+            raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.")
         try:
             record: Mapping[str, Any] = read_json_object(folder / OURS, "record of a pruned checkpoint")
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])

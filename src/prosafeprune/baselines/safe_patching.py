@@ -12,7 +12,7 @@ prompts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -49,8 +49,8 @@ class SafePatching(Method):
     epochs: int = Field(1, ge=1, description="Passes over the prompts, for either patch.")
     examples_at_once: int = Field(8, ge=1, description="Prompts per update.")
     kept: float = Field(0.3, gt=0, le=1, description="Fraction of a patch's entries that is kept at random (p).")
-    top_safety: float = Field(0.3, gt=0, le=1, description="Fraction of each matrix with the highest scores (a).")
-    top_compliance: float = Field(0.3, gt=0, le=1, description="The same for the patch against over-safety (b).")
+    top_safety: float = Field(0.1, gt=0, le=1, description="Fraction of each matrix with the highest scores (a).")
+    top_compliance: float = Field(0.1, gt=0, le=1, description="The same for the patch against over-safety (b).")
     weights: tuple[float, float] | None = Field(
         None, description="alpha and beta, such as 1,3. Default: the pair with the highest validation T.S."
     )
@@ -67,7 +67,8 @@ class SafePatching(Method):
         matrices = trainable_matrices(context.anatomy)
         texts = context.calibration[PromptClass.HARMFUL].sample(self.prompts, context.seed).texts
         examples = make_examples(loaded, texts, OPENINGS, [False] * len(OPENINGS))
-        patches = [self._patch(context, matrices, examples, sign) for sign in (-1.0, 1.0)]
+        sides = ((-1.0, self.top_safety), (1.0, self.top_compliance))
+        patches = [self._patch(context, matrices, examples, sign, top) for sign, top in sides]
         entries = [self._entries(one, patches, context.seed) for one in matrices]
         facts = {
             "entries": [sum(len(one[side].index) for one in entries) for side in (0, 1)],
@@ -77,7 +78,7 @@ class SafePatching(Method):
             return FittedParts(_tensors(_weighted(matrices, entries, self.weights)), facts)
         candidates = {
             f"{weights[0]:g}, {weights[1]:g}": partial(
-                _generator, loaded, context.batch_size, _weighted(matrices, entries, weights)
+                _candidate, loaded, context.batch_size, matrices, entries, weights
             )
             for weights in WEIGHTS
         }
@@ -95,9 +96,9 @@ class SafePatching(Method):
         return _generator(loaded, batch_size, edits)
 
     def _patch(
-        self, context: FitContext, matrices: Sequence[Submodule], examples: Sequence[Example], sign: float
+        self, context: FitContext, matrices: Sequence[Submodule], examples: Sequence[Example], sign: float, top: float
     ) -> _Patch:
-        """Train by descent (``sign`` 1) or ascent (-1), then score each entry of the patched matrices.
+        """Train by descent (``sign`` 1) or ascent (-1), then find the ``top`` fraction of each patched matrix.
 
         The training is not saved: half of it alone, the descent, would be an adapter that lost refusals.
         """
@@ -120,27 +121,27 @@ class SafePatching(Method):
             edits = training.learned()
         with apply_edits(edits), context.reporter.stage(f"{title}, scores", len(examples)) as advance:
             scores = snip_scores(loaded, matrices, examples, self.examples_at_once)
+            tops = {name: top_entries(one, top) for name, one in scores}
             advance(len(examples))
-        return _Patch({edit.submodule.name: edit for edit in edits}, scores, steps)
+        return _Patch({edit.submodule.name: edit for edit in edits}, tops, steps)
 
     def _entries(self, matrix: Submodule, patches: Sequence[_Patch], seed: int) -> tuple[SparseEntries, SparseEntries]:
         """Return the entries of the safety patch and of the one against over-safety, of one matrix."""
-        name, fractions = matrix.name, (self.top_safety, self.top_compliance)
-        tops = [top_entries(patch.scores[name], fraction) for patch, fraction in zip(patches, fractions, strict=True)]
+        name = matrix.name
         draws = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
         found = []
-        for patch, own, other in ((patches[0], tops[0], tops[1]), (patches[1], tops[1], tops[0])):
+        for patch, other in (patches, reversed(patches)):
             change = patch.edits[name].change
             delta = (change.b @ change.a).cpu().flatten()
             kept = torch.rand(len(delta), generator=draws) < self.kept
-            index = (own & ~other & kept).nonzero().flatten()
-            found.append(SparseEntries(index, delta[index]))
+            index = (patch.tops[name] & ~other.tops[name] & kept).nonzero().flatten()
+            found.append(SparseEntries(index.to(torch.int32), delta[index]))
         return found[0], found[1]
 
 
 @dataclass(frozen=True)
 class SparseEntries:
-    """Some entries of a matrix: flat indices ``(n,)`` and values ``(n,)``."""
+    """Some entries of a matrix: flat indices ``(n,)``, int32, and values ``(n,)``."""
 
     index: torch.Tensor
     value: torch.Tensor
@@ -163,17 +164,17 @@ class SparseEdit:
 
 @dataclass(frozen=True)
 class _Patch:
-    """A trained patch, with the score of each entry ``(d_out * d_in,)`` of each matrix, by name."""
+    """A trained patch, with the entries ``(d_out * d_in,)`` of each matrix that have the highest scores, by name."""
 
     edits: Mapping[str, LowRankEdit]
-    scores: Mapping[str, torch.Tensor]
+    tops: Mapping[str, torch.Tensor]
     steps: Sequence[Step]
 
 
 def snip_scores(
     loaded: LoadedModel, matrices: Sequence[Submodule], examples: Sequence[Example], at_once: int
-) -> dict[str, torch.Tensor]:
-    """Return ``|W dL/dW|`` of every entry, flattened, by matrix; L is the mean loss of the batches of examples.
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield each matrix's name with ``|W dL/dW|`` of its entries, flattened; L is the mean loss of the batches.
 
     Takes as much memory again as the matrices, for their gradients.
     """
@@ -186,9 +187,8 @@ def snip_scores(
         with torch.enable_grad():
             for batch in batches:
                 (answer_loss(loaded, batch) / len(batches)).backward()
-        return {
-            one.name: (one.weight() * one.take(parameters[one.name].grad)).abs().cpu().flatten() for one in matrices
-        }
+        for one in matrices:
+            yield one.name, (one.weight() * one.take(parameters[one.name].grad)).abs().cpu().flatten()
 
 
 def top_entries(scores: torch.Tensor, fraction: float) -> torch.Tensor:
@@ -209,8 +209,18 @@ def _weighted(
 
 
 def _tensors(edits: Sequence[SparseEdit]) -> dict[str, torch.Tensor]:
-    tensors = {f"{edit.submodule.name}.index": edit.index.to(torch.int32) for edit in edits}
+    tensors = {f"{edit.submodule.name}.index": edit.index for edit in edits}
     return tensors | {f"{edit.submodule.name}.value": edit.value for edit in edits}
+
+
+def _candidate(
+    loaded: LoadedModel,
+    batch_size: BatchSetting,
+    matrices: Sequence[Submodule],
+    entries: Sequence[tuple[SparseEntries, SparseEntries]],
+    weights: tuple[float, float],
+) -> Generator:
+    return _generator(loaded, batch_size, _weighted(matrices, entries, weights))
 
 
 def _generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[SparseEdit]) -> Generator:

@@ -67,6 +67,7 @@ EXPERT = frozenset(
         "memory",
         "pooling",
         "projection",
+        "harmful_share",
         "prompt_field",
         "revision",
         "seed",
@@ -81,14 +82,12 @@ EXPERT = frozenset(
 """Settings listed last."""
 SEARCH_DEFAULTS = {
     "projection": "contrastive",
-    "pooling": "sequence and tail are both tried",
-    "rank": "8, 16 and 32 are tried",
+    "pooling": "sequence and last are both tried",
 }
 """What a search does without these settings, instead of the default of the request."""
 PLAN_DEFAULTS = {
     "projection": "orthogonal; contrastive in a search",
-    "pooling": "sequence; a search also tries tail",
-    "rank": "16; a search tries 8, 16 and 32",
+    "pooling": "sequence; a search also tries last",
 }
 """The same for commands that take a plan or search for one."""
 

@@ -145,12 +145,12 @@ class _LayerwisePruning:
                 self.meta.model,
                 self.anatomy,
                 self.prompts,
-                self.plan.pooling,
+                [self.plan.pooling],
                 [layer] if is_planned else [],
                 self.batch_size,
                 ignore,
                 passes.segment(layer),
-            )
+            )[self.plan.pooling]
             if not is_planned:
                 return
             anatomy = self.anatomy.without_zeros([layer])  # only now are its weights in memory

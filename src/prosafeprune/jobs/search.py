@@ -19,16 +19,16 @@ from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
 from prosafeprune.method.plan import Plan, Pooling
-from prosafeprune.method.separability import candidate_count, candidate_layers
+from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import draw_frontier
-from prosafeprune.search.record import RECORD, SearchRecord, ValidationRates
+from prosafeprune.search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.search.scoring import PlanScorer
-from prosafeprune.search.screening import best_layers, layers_to_screen
+from prosafeprune.search.search_space import searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
@@ -105,12 +105,16 @@ class _Search:
     def run(self) -> FinishedSearch:
         """Search, confirm, select, and write the record, the figure and the report."""
         paper = self.recipe.strategy == "paper"
-        inputs, class_rows, by_layer = self._separability()
-        window = candidate_layers(by_layer, self.anatomy.num_layers)
-        self.reporter.note(f"The classes separate best around layers {window[0]} to {window[-1]}, by silhouette.")
-        layers = window if paper else layers_to_screen(window, self.anatomy.num_layers)
-        if self.anatomy.has_experts:  # their inputs have not been collected yet
-            inputs[self.choices.poolings[0]] = self._inputs(self.anatomy, self.choices.poolings[0], layers)[0]
+        by_layer: dict[int, float] = {}
+        if paper:
+            inputs, class_rows, by_layer = self._separability()
+            layers = candidate_layers(by_layer, self.anatomy.num_layers)
+            self.reporter.note(f"The classes separate best around layers {layers[0]} to {layers[-1]}, by silhouette.")
+            if self.anatomy.has_experts:  # their inputs have not been collected yet
+                inputs = self._inputs(self.anatomy, layers)[0]
+        else:
+            layers = searched_layers(self.anatomy.num_layers)
+            inputs, class_rows = self._inputs(self.anatomy, layers)
         edits = OperatorCache(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
@@ -129,36 +133,31 @@ class _Search:
         evaluator = self.workers.enter_context(
             plan_evaluator(self.job, self.folder.made_by["model"], scorer, edits, layers)
         )
-        trials = Trials(evaluator, self.recipe, self.choices, self.folder, self.reporter)
-        screened = {} if paper else trials.screen(layers)
-        candidates = window if paper else best_layers(screened, candidate_count(self.anatomy.num_layers))
+        trials = Trials(evaluator, scorer.confirmed_base, self.recipe, self.choices, self.folder, self.reporter)
         if paper:
-            peak = max(by_layer, key=lambda layer: by_layer[layer])
-            scored, measured = trials.windows(candidates, peak)
+            scored, measured = trials.windows(layers, max(by_layer, key=lambda layer: by_layer[layer]))
         else:
-            self.reporter.note(f"Layers to search, best single layer first: {', '.join(map(str, candidates))}.")
-            further = {
-                pooling: self._inputs(self.anatomy, pooling, candidates)[0] for pooling in self.choices.poolings[1:]
-            }
-            inputs |= further
-            evaluator.add_inputs(further)
-            scored, measured = trials.automatic(candidates, lowest, list(screened.values()))
+            scored, measured = trials.automatic(layers, lowest)
         points = make_points(scored, measured, SHOWN)
         record = SearchRecord(
             made_by=self.folder.made_by,
             silhouettes=by_layer,
-            screened=screened,
-            candidates=tuple(sorted(candidates)),
+            candidates=layers,
             source=source,
             lowest_safety=lowest,
             trials=len(scored),
             points=points,
-            chosen=select_as_paper(points) if paper else select_point(points, source, lowest),
+            chosen=self._selected(points, source, lowest),
         )
         self.folder.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.folder.path)
         write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.folder.path / REPORT_FILE)
         return FinishedSearch(record, inputs, edits)
+
+    def _selected(self, points: Sequence[SearchPoint], source: ValidationRates, lowest: float) -> int | None:
+        if self.recipe.strategy == "paper":
+            return select_as_paper(points)
+        return select_point(points, source, lowest, self.recipe.confidence)
 
     def _lowest_safety(self, source: ValidationRates) -> float:
         """Return the S.S. that a plan must keep. Raises NoPlanError when no loss could be detected."""
@@ -172,21 +171,21 @@ class _Search:
         return lowest
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
-        layers = range(self.anatomy.num_layers)
         # The inputs of all layers' experts take much memory, and say little: each prompt reaches other experts.
         anatomy = self.anatomy.without_experts()
-        inputs, class_rows = self._inputs(anatomy, self.choices.poolings[0], layers)
+        inputs, class_rows = self._inputs(anatomy, range(self.anatomy.num_layers))
+        pooled = inputs[self.choices.poolings[0]]
         submodules = anatomy.submodules
         with self.reporter.stage("Separability", len(submodules)) as advance:
-            by_layer = layer_silhouettes(submodules, silhouettes(inputs, submodules, class_rows, advance))
-        return {self.choices.poolings[0]: inputs}, class_rows, by_layer
+            by_layer = layer_silhouettes(submodules, silhouettes(pooled, submodules, class_rows, advance))
+        return inputs, class_rows, by_layer
 
-    def _inputs(self, anatomy: Anatomy, pooling: Pooling, layers: Sequence[int]) -> tuple[PooledInputs, ClassRows]:
+    def _inputs(self, anatomy: Anatomy, layers: Sequence[int]) -> tuple[dict[Pooling, PooledInputs], ClassRows]:
         return collect_inputs(
             self.loaded,
             anatomy,
             self.job.calibration,
-            pooling,
+            self.choices.poolings,
             layers,
             self.recipe.batch_size,
             self.reporter,
@@ -205,8 +204,9 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "max_new_tokens": recipe.max_new_tokens,
         "strategy": recipe.strategy,
         "poolings": [pooling.value for pooling in choices.poolings],
-        "ranks": list(choices.ranks),
+        "rank": choices.rank,
         "projection": choices.projection.value,
+        "shares": list(choices.shares),
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
         "system": recipe.system,

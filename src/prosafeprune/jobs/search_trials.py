@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel
+import numpy as np
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
@@ -21,15 +23,13 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.screening import screen
-from prosafeprune.search.search_space import FIRST_RANK, RANKS, SearchSpace, paper_windows
+from prosafeprune.search.search_space import SHARES, SearchSpace, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
+MEASURED_CLASSES = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 MEASURED = "measured.json"
-SCREENED = "screened.json"
 JOURNAL = "journal.jsonl"
-Kept = TypeVar("Kept", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,22 @@ class SearchChoices:
 
     poolings: tuple[Pooling, ...]
     """Most promising first."""
-    ranks: tuple[int, ...]
+    rank: int
     projection: Projection
+    shares: tuple[float | None, ...]
 
     @classmethod
     def of(cls, recipe: Recipe) -> SearchChoices:
         """Return what a search with this recipe varies."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
+        projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
+        discriminant = projection is Projection.DISCRIMINANT
+        poolings = (Pooling.BOTH, Pooling.LAST) if discriminant else (Pooling.SEQUENCE, Pooling.LAST)
         return cls(
-            (recipe.pooling,) if paper or "pooling" in given else (Pooling.SEQUENCE, Pooling.TAIL),
-            (recipe.rank,) if paper or "rank" in given else RANKS,
-            recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE,
+            (recipe.pooling,) if paper or "pooling" in given else poolings,
+            1 if discriminant else recipe.rank,
+            projection,
+            SHARES if discriminant and recipe.harmful_share is None else (recipe.harmful_share,),
         )
 
 
@@ -58,60 +63,43 @@ class Trials:
     def __init__(
         self,
         evaluator: PlanEvaluator,
+        base: Measurement,
         recipe: Recipe,
         choices: SearchChoices,
         folder: ResumableFolder,
         reporter: Reporter,
     ) -> None:
-        self.evaluator, self.recipe, self.choices, self.folder = evaluator, recipe, choices, folder
+        self.evaluator, self.base, self.recipe = evaluator, base, recipe
+        self.choices, self.folder = choices, folder
         self.reporter = reporter
         self.budget = Budget(recipe.budget)
 
-    def screen(self, layers: Sequence[int]) -> dict[int, ScoredPlan]:
-        """Score each layer alone."""
-        choices = self.choices
-        rank = FIRST_RANK if FIRST_RANK in choices.ranks else choices.ranks[0]
-
-        def plan(layer: int) -> Plan:
-            return Plan(
-                layers=(layer,),
-                rank=rank,
-                strength=(1.0,),
-                pooling=choices.poolings[0],
-                projection=choices.projection,
-            )
-
-        screened = {int(layer): one for layer, one in self._kept(SCREENED, ScoredPlan).items() if layer.isdecimal()}
-        self.evaluator.expect_scores([plan(layer) for layer in layers if layer not in screened])
-        for known in screen(
-            lambda layer: self.evaluator.score(plan(layer)), layers, screened, self.budget, self.reporter
-        ):
-            screened = known
-            self.folder.write(SCREENED, {str(layer): one.model_dump(mode="json") for layer, one in screened.items()})
-        return screened
-
     def automatic(
-        self, candidates: Sequence[int], lowest_safety: float, known: Sequence[ScoredPlan]
+        self, layers: Sequence[int], lowest_safety: float
     ) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
-        """Score plans of the candidate layers, and measure the most promising ones.
+        """Score windows of the layers, and measure the most promising ones.
 
         Args:
-            candidates: layers, best single layer first.
+            layers: consecutive layers that plans may prune.
             lowest_safety: S.S. that a plan must keep, in percent.
-            known: plans already scored.
 
         Returns:
             All scored plans, and the rates of the measured ones, by their plan as JSON.
         """
         scored = search_plans(
             self.evaluator.score,
-            SearchSpace(candidates, self.choices.poolings, self.choices.ranks, self.choices.projection),
+            SearchSpace(
+                layers,
+                self.choices.poolings,
+                self.choices.rank,
+                self.choices.projection,
+                self.choices.shares,
+            ),
             lowest_safety,
             self.budget,
             self.folder.path / JOURNAL,
             self.recipe.seed,
             self.reporter,
-            known,
             self.evaluator.expect_scores,
         )
         promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, RESERVE)
@@ -138,7 +126,7 @@ class Trials:
         self, plans: Sequence[Plan], is_spent: Callable[[], bool], most: int | None = None
     ) -> dict[str, ValidationRates]:
         """Measure plans by generation and judge, announcing the first ``most`` to the evaluator."""
-        saved = self._kept(MEASURED, ValidationRates)
+        saved = self._kept()
         self.evaluator.expect_measurements([plan for plan in plans if plan.model_dump_json() not in saved][:most])
         for plan in plans:
             key = plan.model_dump_json()
@@ -146,24 +134,34 @@ class Trials:
                 if is_spent():
                     break
                 self.reporter.note(f"Measuring {describe_plan(plan)} on validation prompts.")
-                rates = rates_of(self.evaluator.measure(plan))
+                rates = rates_of(self.evaluator.measure(plan), self.base)
                 saved[key] = rates
                 self.folder.write(MEASURED, {one: kept.model_dump() for one, kept in saved.items()})
                 self.reporter.note(f"C.R. {rates.compliance_rate:.1f}, S.S. {rates.safety_score:.1f}.")
         return saved
 
-    def _kept(self, name: str, kind: type[Kept]) -> dict[str, Kept]:
-        """Return what an earlier run kept in a file, by layer or plan. Raises InputError when the file is damaged."""
-        saved: dict[str, Any] = self.folder.read(name) or {}
+    def _kept(self) -> dict[str, ValidationRates]:
+        """Return the rates that an earlier run kept, by plan. Raises InputError when the file is damaged."""
+        saved: dict[str, Any] = self.folder.read(MEASURED) or {}
         try:
-            return {key: kind.model_validate(one) for key, one in saved.items()}
+            return {key: ValidationRates.model_validate(one) for key, one in saved.items()}
         except ValueError as error:
-            raise InputError(f"{self.folder.path / name}: is damaged. Remove it, or choose another folder.") from error
+            path = self.folder.path / MEASURED
+            raise InputError(f"{path}: is damaged. Remove it, or choose another folder.") from error
 
 
-def rates_of(measurement: Measurement) -> ValidationRates:
-    """Return C.R. and S.S. over all sets of their class."""
+def rates_of(measurement: Measurement, base: Measurement | None = None) -> ValidationRates:
+    """Return C.R. and S.S. over all sets of their class, with the error of their change from ``base`` if given."""
+    errors = [] if base is None else [_change_error(base.of(one), measurement.of(one)) for one in MEASURED_CLASSES]
     return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
         safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
+        change_error=math.hypot(*errors) / len(errors) if errors else None,
     )
+
+
+def _change_error(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> float:
+    """Return the standard error of a class's change in rate on the same prompts, in points."""
+    pairs = zip((one.outcomes for one in before), (one.outcomes for one in after), strict=True)
+    changes = np.concatenate([np.subtract(two, one, dtype=float) for one, two in pairs])
+    return 100 * float(changes.std()) / math.sqrt(len(changes))

@@ -95,13 +95,18 @@ class JudgeWithBaseModel:
         return self.judge_asked.name
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order, with its log-likelihood.
+        """Return one verdict for each exchange, in order; those of compliance with their log-likelihood.
+
+        Only answers that would count as compliance are scored: the pass takes as long as reading their prompts.
 
         Raises:
             InputError: as the judge that is asked does, or out of memory.
         """
-        scores = mean_log_likelihoods(self.base_model, exchanges, self.batch_size)
-        return with_likelihoods(self.judge_asked.judge(exchanges), scores)
+        verdicts = self.judge_asked.judge(exchanges)
+        rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
+        found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
+        scores = dict(zip(rows, found, strict=True))
+        return with_likelihoods(verdicts, [scores.get(row) for row in range(len(verdicts))])
 
 
 def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | None]) -> list[Verdict]:

@@ -8,15 +8,12 @@ benign ones.
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from prosafeprune.method.plan import Projection
+import torch
 
 RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""
-HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
-"""The share of ``Pi_p a`` read from harmful outputs. A negative share adds to harmful outputs what pruning takes from
-pseudo-harmful ones."""
 
 
 def fitted_projection(
@@ -38,16 +35,29 @@ def fitted_projection(
         harmful: ``A_u (d_out, n_u)``.
         pseudo_harmful: ``A_p (d_out, n_p)``.
         pseudo_harmful_basis: ``U_p (d_out, r)``.
-        harmful_share: ``c``, see :data:`HARMFUL_SHARE`.
+        harmful_share: ``c``, see :data:`prosafeprune.method.plan.HARMFUL_SHARE`.
     """
-    classes = [outputs / outputs.shape[1] ** 0.5 for outputs in (benign, harmful, pseudo_harmful)]
-    stacked = torch.cat(classes, dim=1)
-    targets = torch.cat(
-        [share * (one.T @ pseudo_harmful_basis) for share, one in zip((0.0, harmful_share, 1.0), classes, strict=True)]
-    )
+    classes, shares = (benign, harmful, pseudo_harmful), (0.0, harmful_share, 1.0)
+    targets = [share * (one.T @ pseudo_harmful_basis) for share, one in zip(shares, classes, strict=True)]
+    return ridge_regression(classes, targets)
+
+
+def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return ``R (d_out, k)`` that minimises ``sum_t mean_t |R^T a - target|^2 + ridge |R|_F^2``.
+
+    Solved through the Gram matrix of all prompts, so that nothing of size ``d_out x d_out`` is formed.
+
+    Args:
+        classes: the outputs of each class, ``A_t (d_out, n_t)``.
+        targets: for each class what to return for its outputs, ``(n_t, k)``.
+    """
+    # Divided by the root of their number, classes of any size weigh the same.
+    scaled = [outputs / outputs.shape[1] ** 0.5 for outputs in classes]
+    wanted = torch.cat([target / len(target) ** 0.5 for target in targets])
+    stacked = torch.cat(scaled, dim=1)
     gram = (stacked.T @ stacked).double()
-    gram.diagonal().add_(RIDGE * _within_class_variance(classes, min(stacked.shape)))
-    solution: torch.Tensor = torch.linalg.solve(gram, targets.double())
+    gram.diagonal().add_(RIDGE * _within_class_variance(scaled, min(stacked.shape)))
+    solution: torch.Tensor = torch.linalg.solve(gram, wanted.double())
     return stacked @ solution.to(stacked.dtype)
 
 

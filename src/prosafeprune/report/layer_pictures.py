@@ -20,8 +20,8 @@ ROW_INCHES = 0.19
 
 def layer_pictures(search: SearchRecord, pruned: Sequence[int]) -> list[Picture]:
     """Return the search's figures by layer, with the searched and the pruned layers marked."""
-    pictures = [_silhouettes(search, pruned)]
-    return [*pictures, _screening(search, pruned)] if search.screened else pictures
+    pictures = [_silhouettes(search, pruned)] if search.silhouettes else []
+    return [*pictures, _plans(search, pruned)] if search.points else pictures
 
 
 def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
@@ -42,25 +42,28 @@ def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
     )
 
 
-def _screening(search: SearchRecord, pruned: Sequence[int]) -> Picture:
-    screened = dict(sorted(search.screened.items()))
-    figure, axes = _by_layer("estimated rate on validation prompts, %")
-    rates = {
-        "C.R.": ([one.compliance_rate for one in screened.values()], BLUE, "o-", search.source.compliance_rate),
-        "S.S.": ([one.safety_score for one in screened.values()], GREEN, "s--", search.source.safety_score),
-    }
-    for label, (values, colour, style, base) in rates.items():
-        axes.plot(list(screened), values, style, color=colour, markersize=4, label=label)
-        axes.axhline(base, color=colour, linestyle=":", linewidth=1, label=f"{label}, base model")
-    _mark(axes, {layer: screened[layer].compliance_rate for layer in pruned if layer in screened})
-    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
-    values_by_layer = "; ".join(
-        f"layer {layer}: C.R. {one.compliance_rate:.1f}, S.S. {one.safety_score:.1f}" for layer, one in screened.items()
-    )
+def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
+    figure, axes = _by_layer("T.S. on validation prompts, %")
+    kinds = {"measured": (BLUE, 3.0), "estimated": (GREY, 1.5)}
+    for point in search.points:
+        kind = "measured" if point.measured is not None else "estimated"
+        colour, width = kinds[kind]
+        if point.plan.layers == tuple(pruned):
+            colour, width = ORANGE, 4.0
+        for run in point.plan.layer_runs:
+            axes.plot(
+                [run[0] - 0.4, run[-1] + 0.4], [sum(point.rates) / 2] * 2, color=colour, linewidth=width, label=kind
+            )
+    axes.axhline(search.source.tradeoff_score, color=GREEN, linestyle=":", linewidth=1, label="base model")
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    best = max(search.points, key=lambda point: sum(point.rates))
     return Picture(
         figure,
-        f"Estimated rates with each layer pruned alone, in percent. {values_by_layer}.",
-        "Each layer pruned alone at full strength. The search takes layers that raise C.R. and keep S.S.",
+        f"T.S. of {len(search.points)} plans by the layers they prune. The highest, {sum(best.rates) / 2:.1f} %, "
+        f"prunes {best.plan.layers_in_words}; the base model has {search.source.tradeoff_score:.1f} %.",
+        "Each line is a plan on offer, over the layers that it prunes; the pruned layers' plan is orange.",
     )
 
 

@@ -9,11 +9,13 @@ POOLINGS = {
     Pooling.TAIL: "mean from the user's first token to the end of the prompt",
     Pooling.USER: "mean over the user's tokens",
     Pooling.LAST: "the last token only",
+    Pooling.BOTH: "mean over all tokens, and the last token, as two samples of each prompt",
 }
 PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
     Projection.CONTRASTIVE: "amplifies harmful outputs by half of what pseudo-harmful ones lose",
+    Projection.DISCRIMINANT: "takes the refusal direction from pseudo-harmful outputs and adds it to harmful ones",
 }
 
 
@@ -27,11 +29,14 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("rank of each subspace", str(plan.rank)),
         ("pooling of activations", f"{plan.pooling.value}: {POOLINGS[plan.pooling]}"),
         ("projection", f"{plan.projection.value}: {PROJECTIONS[plan.projection]}"),
+        *([("harmful share", f"{plan.harmful_share:g}")] if plan.harmful_share is not None else []),
     ]
 
 
 def plan_layers(plan: Plan) -> str:
-    """Return a plan's layers with their strengths, such as ``14:0.9 16:0.5``."""
+    """Return a plan's layers with their strengths, such as ``12-19:1`` or ``14:0.9 16:0.5``."""
+    if not isinstance(plan.strength, tuple):
+        return f"{plan.layers_in_words}:{plan.strength:g}"
     return " ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
 
 
@@ -40,7 +45,7 @@ def plan_in_words(plan: Plan) -> str:
     strengths = {layer: f"{plan.strength_of(layer):g}" for layer in plan.layers}
     first, *others = strengths.items()
     if len(set(strengths.values())) == 1:
-        layers = f"{_enumerated([str(layer) for layer in strengths])} at strength {first[1]}"
+        layers = f"{plan.layers_in_words.replace(',', ', ')} at strength {first[1]}"
     else:
         layers = _enumerated(
             [f"{first[0]} at strength {first[1]}", *(f"{layer} at {strength}" for layer, strength in others)]

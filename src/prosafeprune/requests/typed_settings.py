@@ -31,6 +31,7 @@ class PruneSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -41,8 +42,8 @@ class PruneSettings(TypedDict, total=False):
     max_safety_drop: float
     memory: Literal["normal", "low"]
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -81,6 +82,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -90,8 +92,8 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -122,6 +124,7 @@ class SearchSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -131,8 +134,8 @@ class SearchSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -234,6 +237,7 @@ class CompareSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -243,8 +247,8 @@ class CompareSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pruned: str | Path | None
     pseudo_harmful: str | None
@@ -282,6 +286,7 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -292,8 +297,8 @@ class AnalyzeSettings(TypedDict, total=False):
     layers: int | str | Sequence[int] | None
     max_new_tokens: int
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int

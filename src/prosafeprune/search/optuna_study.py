@@ -24,7 +24,7 @@ ROUND = 8
 """Trials drawn before the first of them is scored. It does not depend on the number of workers, so that a search finds
 the same on one machine and on many; the larger it is, the less each draw can learn from earlier ones."""
 BENIGN_KL_WEIGHT = 10.0
-"""Points of C.R. that a nat of benign KL costs. It only breaks ties: 0.01 nats cost 0.1 points."""
+"""Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
 
 
 class ScoredPlan(BaseModel):
@@ -38,8 +38,8 @@ class ScoredPlan(BaseModel):
 
     @property
     def value(self) -> float:
-        """The objective, maximised: C.R., with benign KL as the tie-breaker."""
-        return self.compliance_rate - BENIGN_KL_WEIGHT * self.divergence
+        """The objective, maximised: T.S., less a penalty for benign KL."""
+        return (self.compliance_rate + self.safety_score) / 2 - BENIGN_KL_WEIGHT * self.divergence
 
 
 def expect_nothing(plans: Sequence[Plan]) -> None:
@@ -54,7 +54,6 @@ def search_plans(
     journal: Path,
     seed: int,
     reporter: Reporter,
-    known: Sequence[ScoredPlan] = (),
     expect: Callable[[Sequence[Plan]], None] = expect_nothing,
 ) -> list[ScoredPlan]:
     """Score plans until the budget is spent; return all scored plans, those of earlier runs included.
@@ -67,7 +66,6 @@ def search_plans(
         journal: file that keeps every trial as it ends.
         seed: of the sampler.
         reporter: shows the best plan so far.
-        known: plans scored already: not scored again, and returned with the others.
         expect: called with the plans that will be scored next, so that workers can start on them.
 
     Raises:
@@ -75,7 +73,7 @@ def search_plans(
     """
     study, finished = _open_study(journal, seed, space)
     unfinished = _unfinished_trials(study)
-    scores = {scored.plan.model_dump_json(): scored for scored in (*known, *finished)}
+    scores = {scored.plan.model_dump_json(): scored for scored in finished}
     count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = 0
@@ -130,8 +128,11 @@ def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:
 
 def describe_plan(plan: Plan) -> str:
     """Return layers with their strengths, rank, pooling and projection, in a few words."""
-    layers = ", ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
-    return f"layers {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
+    share = f", harmful share {plan.harmful_share:g}" if plan.harmful_share is not None else ""
+    operator = f"rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}{share}"
+    if isinstance(plan.strength, tuple):
+        return f"layers {', '.join(f'{layer}:{plan.strength_of(layer):g}' for layer in plan.layers)}, {operator}"
+    return f"layers {plan.layers_in_words} at strength {plan.strength:g}, {operator}"
 
 
 def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:

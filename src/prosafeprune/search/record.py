@@ -17,6 +17,8 @@ class ValidationRates(BaseModel):
 
     compliance_rate: float
     safety_score: float
+    change_error: float | None = None
+    """Standard error of the change in T.S. from the base model on the same prompts, in points."""
 
     @property
     def tradeoff_score(self) -> float:
@@ -56,9 +58,9 @@ class SearchRecord(BaseModel):
     made_by: dict[str, Any]
     """What the search depends on: hashes of model and prompts, judge, space and floor."""
     silhouettes: dict[int, float]
-    """Of each layer (Eq. 4)."""
+    """Of each layer (Eq. 4); empty unless ``--strategy paper`` searched around their peak."""
     screened: dict[int, ScoredPlan] = {}
-    """Layers scored alone at full strength; empty with ``--strategy paper``."""
+    """Layers scored alone, in searches of version 0.1."""
     candidates: tuple[int, ...]
     """Layers that were searched."""
     source: ValidationRates

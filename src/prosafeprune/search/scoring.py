@@ -157,20 +157,23 @@ class PlanScorer:
 
     def judged(self, answers: LineStore) -> Measurement:
         """Return such answers with the judge's verdicts. Raises InputError as the judge does."""
-        return self._judged(answers, self.confirmation_sets)
+        if self.judge is None:
+            raise TypeError("this scorer has no judge")
+        return self._judged(answers, self.confirmation_sets, self.judge)
 
     def _measure_base(self, sets: Sequence[EvaluationSet]) -> Measurement:
-        return self._judged(self._answers(sets, "Answers of the base model"), sets)
+        # Its own answers are likely to the base model whatever they say, so their likelihood is not asked for.
+        if self.judge is None:
+            raise TypeError("this scorer has no judge")
+        return self._judged(self._answers(sets, "Answers of the base model"), sets, self.judge.judge_asked)
 
     def _answers(self, sets: Sequence[EvaluationSet], title: str) -> LineStore:
         answers = LineStore()
         collect_answers(answers, lambda: self.generator, sets, self.decoding, 1, self.reporter, title)
         return answers
 
-    def _judged(self, answers: LineStore, sets: Sequence[EvaluationSet]) -> Measurement:
-        if self.judge is None:
-            raise TypeError("this scorer has no judge")
-        return collect_verdicts(LineStore(), answers, self.judge, sets, 1, self.reporter)
+    def _judged(self, answers: LineStore, sets: Sequence[EvaluationSet], judge: Judge) -> Measurement:
+        return collect_verdicts(LineStore(), answers, judge, sets, 1, self.reporter)
 
     def _fit(self) -> tuple[CrossFitted, CrossFitted]:
         """Return the probes of refusal and of compliance; warn if either predicts held-out verdicts badly."""

@@ -1,7 +1,8 @@
-"""The plans that a search draws from."""
+"""The plans that a search draws from: windows of consecutive layers in the middle of the model, edited alike."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,68 +11,94 @@ from optuna import Trial
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
 
-MOST_LAYERS = 6
-"""Layers in one plan. With the paper's operator four are too many for small models; a fitted projection allows six."""
-COMBINED = (2, 3, 4, 6)
-"""How many of the best layers are combined before anything is drawn."""
-RANKS = (8, 16, 32)
-LOWEST_STRENGTH, STRENGTH_STEP = 0.2, 0.05
-FIRST_RANK = 16
+STARTS = 18
+"""Layers that windows may start at; in deeper models every second or third layer is one."""
+LONGEST = 0.56
+"""Longest window, as a share of the searched layers: ten of 18."""
+FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
+"""Lengths of the windows scored first, as shares of the searched layers, and how many of each, evenly spread."""
+STRENGTHS = (0.4, 0.6, 0.8, 1.0)
+SHARES: tuple[float, ...] = (-0.5, -0.75, -1.0)
+"""Harmful shares of a fitted projection: the smaller, the more S.S. is gained, and the less C.R."""
 WINDOW_LENGTHS = (1, 2, 4, 8)
 """Of the windows that ``--strategy paper`` measures."""
+
+
+def searched_layers(num_layers: int) -> tuple[int, ...]:
+    """Return the layers that plans may prune: all but the first quarter and the last eighth.
+
+    Table 10 finds the bottom and the top of a model useless.
+    """
+    return tuple(range(num_layers // 4, num_layers - num_layers // 8))
 
 
 @dataclass(frozen=True)
 class SearchSpace:
     """The parts that plans are drawn from."""
 
-    candidates: Sequence[int]
-    """Layers, ranked by their score alone, the best first."""
+    layers: Sequence[int]
+    """Consecutive layers that plans may prune."""
     poolings: Sequence[Pooling]
     """The most likely first."""
-    ranks: Sequence[int]
+    rank: int
     projection: Projection
+    shares: Sequence[float | None]
+    """Harmful shares of the projection, the most likely first."""
+
+    @property
+    def step(self) -> int:
+        """Layers between two starts of windows, and between two lengths."""
+        return max(1, math.ceil(len(self.layers) / STARTS))
+
+    @property
+    def starts(self) -> list[int]:
+        """Layers that windows may start at."""
+        return list(self.layers[:: self.step])
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest window, in steps."""
+        return max(1, round(LONGEST * len(self.layers) / self.step))
 
 
 def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the trials to run first: each candidate alone, the best few combined, and pairs of neighbours.
+    """Return the trials to run first, at full strength: windows of two lengths, then the long ones once more.
 
-    All at full strength with the first pooling; then the best few combined with the other poolings. Layers that do
-    little alone may do much in combination.
+    The short ones have the first pooling alone.
     """
-    rank = FIRST_RANK if FIRST_RANK in space.ranks else space.ranks[0]
-    ranked, in_order = space.candidates, sorted(space.candidates)
-    best = [tuple(ranked[:count]) for count in COMBINED if count <= len(ranked)]
-    pairs = [tuple(in_order[start : start + 2]) for start in range(len(in_order) - 1)]
-    first = [(space.poolings[0], layers) for layers in (*((layer,) for layer in ranked), *best, *pairs)]
-    others = [(pooling, layers) for pooling in space.poolings[1:] for layers in best]
-    return [
-        {"pooling": pooling.value, "rank": rank, "layers": len(layers)}
-        | {f"layer_{number}": layer for number, layer in enumerate(layers, 1)}
-        | {f"strength_{number}": 1.0 for number in range(1, len(layers) + 1)}
-        for pooling, layers in (*first, *others)
-    ]
+    count = math.ceil(len(space.layers) / space.step)
+    by_length = []
+    for share, number in FIRST_WINDOWS:
+        length = max(1, min(space.longest, round(share * count)))
+        offsets = {round((count - length) * (index + 1) / (number + 1)) for index in range(number)}
+        by_length.append([(offset, length) for offset in sorted(offsets)])
+    first, *others = space.poolings
+    points = [_point(space, first, *window) for windows in by_length for window in windows]
+    return points + [_point(space, pooling, *window) for pooling in others for window in by_length[0]]
+
+
+def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int) -> dict[str, Any]:
+    return {
+        "pooling": pooling.value,
+        "start": offset,
+        "length": length,
+        "strength": STRENGTHS[-1],
+        "share": space.shares[0],
+    }
 
 
 def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
-    """Draw a plan: the number of layers, each layer with its strength, and the rank and pooling of all.
-
-    Layers are drawn one by one rather than switched on and off, so that most plans have few; duplicates count once.
-    """
-    pooling = Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings]))
-    rank = trial.suggest_categorical("rank", list(space.ranks))
-    count = trial.suggest_int("layers", 1, min(MOST_LAYERS, len(space.candidates)))
-    strengths: dict[int, float] = {}
-    for number in range(1, count + 1):
-        layer = trial.suggest_categorical(f"layer_{number}", list(space.candidates))
-        strength = trial.suggest_float(f"strength_{number}", LOWEST_STRENGTH, 1.0, step=STRENGTH_STEP)
-        strengths.setdefault(layer, round(strength, 2))
-    layers = tuple(sorted(strengths))
+    """Draw a plan: a window of layers, and the strength, harmful share and pooling of all of them."""
+    start = trial.suggest_int("start", 0, len(space.starts) - 1)
+    length = trial.suggest_int("length", 1, space.longest)
+    first = start * space.step
+    share: Any = trial.suggest_categorical("share", list(space.shares))
     return Plan(
-        layers=layers,
-        rank=rank,
-        strength=tuple(strengths[layer] for layer in layers),
-        pooling=pooling,
+        layers=tuple(space.layers[first : first + length * space.step]),
+        pooling=Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings])),
+        rank=space.rank,
+        strength=trial.suggest_categorical("strength", list(STRENGTHS)),
+        harmful_share=share,
         projection=space.projection,
     )
 

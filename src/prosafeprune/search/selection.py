@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from scipy.stats import norm
+
 from prosafeprune.search.frontier import frontier
 from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT, ScoredPlan
 from prosafeprune.search.record import SearchPoint, ValidationRates
-
-SAFETY_WEIGHT = 0.1
-"""Points of C.R. that a point of S.S. is worth among plans above the floor: a tie-breaker."""
 
 
 def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationRates], shown: int) -> list[SearchPoint]:
@@ -32,11 +31,14 @@ def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationR
     return [point.model_copy(update={"number": number}) for number, point in enumerate(points, 1)]
 
 
-def select_point(points: Sequence[SearchPoint], base: ValidationRates, lowest_safety: float) -> int | None:
-    """Return the number of the measured point above the floor with the highest C.R.; S.S. and benign KL break ties.
+def select_point(
+    points: Sequence[SearchPoint], base: ValidationRates, lowest_safety: float, confidence: float
+) -> int | None:
+    """Return the number of the measured point that raises T.S. most, with confidence.
 
-    Points that leave half of the allowed drop unused come before all others: the best of a few looks better on the
-    prompts it was selected on than elsewhere. None when no point has a higher C.R. than the base model.
+    Points are compared by the lower confidence bound of the change in T.S., so that the best of a few is not the
+    luckiest, less the penalty for benign KL. Only points above the floor with a higher C.R. than the base model count;
+    those that leave half of the allowed drop unused come before all others. None when there is none.
     """
     reserve = (base.safety_score - lowest_safety) / 2
     safe = [
@@ -47,7 +49,7 @@ def select_point(points: Sequence[SearchPoint], base: ValidationRates, lowest_sa
         and point.measured.compliance_rate > base.compliance_rate
     ]
     careful = [point for point in safe if point.rates[1] >= lowest_safety + reserve]
-    return max(careful or safe, key=_value).number if safe else None
+    return max(careful or safe, key=lambda point: _value(point, confidence)).number if safe else None
 
 
 def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
@@ -56,10 +58,11 @@ def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
     return -max(measured)[1] if measured else None
 
 
-def _value(point: SearchPoint) -> float:
-    compliance, safety = point.rates
+def _value(point: SearchPoint, confidence: float) -> float:
+    assert point.measured is not None
     benign_kl = point.estimated.divergence if point.estimated else 0.0
-    return compliance + SAFETY_WEIGHT * safety - BENIGN_KL_WEIGHT * benign_kl
+    bound = point.measured.tradeoff_score - float(norm.ppf(confidence)) * (point.measured.change_error or 0.0)
+    return bound - BENIGN_KL_WEIGHT * benign_kl
 
 
 def _spread(plans: Sequence[ScoredPlan], count: int) -> list[ScoredPlan]:

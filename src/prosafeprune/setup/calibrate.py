@@ -10,7 +10,7 @@ import torch
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.shards import CollectShard, merge_shards
 from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.editing.make_edits import make_edits, planned_submodules
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -43,34 +43,34 @@ def collect_inputs(
     loaded: LoadedModel,
     anatomy: Anatomy,
     calibration: PromptSets,
-    pooling: Pooling,
+    poolings: Sequence[Pooling],
     layers: Sequence[int],
     batch_size: int | Literal["auto"],
     reporter: Reporter,
-) -> tuple[PooledInputs, ClassRows]:
-    """Run the prompts of all three classes once, up to the last of ``layers``, and pool what its matrices read.
+) -> tuple[dict[Pooling, PooledInputs], ClassRows]:
+    """Run the prompts of all three classes once, up to the last of ``layers``; pool what their matrices read.
 
     Raises:
         InputError: an input is not finite, or out of memory.
     """
     encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
-    with reporter.stage(f"Activations, pooled by {pooling.value}", len(encoded)) as advance:
+    with reporter.stage("Activations of the calibration prompts", len(encoded)) as advance:
         if isinstance(loaded, ReplicatedModel):
-            task = CollectShard(encoded, pooling, list(layers), batch_size, anatomy.has_experts)
+            task = CollectShard(encoded, tuple(poolings), list(layers), batch_size, anatomy.has_experts)
             return _collect_shared(loaded, task, advance), class_rows
         size = BatchSize(batch_size, loaded.device)
-        return collect_pooled_inputs(loaded.model, anatomy, encoded, pooling, layers, size, advance), class_rows
+        return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance), class_rows
 
 
-def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> PooledInputs:
+def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> dict[Pooling, PooledInputs]:
     """Collect with a model and its replicas, each running its share of the prompts."""
     shares = loaded.replicas.deal([len(prompt) for prompt in task.prompts])
     parts = {}
     for rank, part in loaded.replicas.share(task, shares, task(loaded, shares[0], advance)):
         parts[rank] = part
         if rank:
-            advance(len(part.indices))
-    return merge_shards([parts[rank] for rank in sorted(parts)])
+            advance(len(shares[rank]))
+    return {pooling: merge_shards([parts[rank][pooling] for rank in sorted(parts)]) for pooling in task.poolings}
 
 
 def calibrate(
@@ -82,7 +82,10 @@ def calibrate(
     reporter: Reporter,
 ) -> tuple[PooledInputs, list[PruningEdit]]:
     """Collect the pooled inputs that a plan needs, and make its edits from them."""
-    inputs, class_rows = collect_inputs(loaded, anatomy, calibration, plan.pooling, plan.layers, batch_size, reporter)
-    total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)
+    collected, class_rows = collect_inputs(
+        loaded, anatomy, calibration, [plan.pooling], plan.layers, batch_size, reporter
+    )
+    inputs = collected[plan.pooling]
+    total = sum(len(planned_submodules(anatomy, layer, plan.projection)) for layer in plan.layers)
     with reporter.stage("Subspaces", total) as advance, torch.inference_mode():
         return inputs, make_edits(anatomy, plan, inputs, class_rows, advance)

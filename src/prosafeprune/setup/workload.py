@@ -20,8 +20,6 @@ TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
 SEARCHED_DEPTH = 0.6
 """Share of the layers that a trial runs: those from the first pruned one."""
-SEARCH_TRIALS_BEFORE = 16
-"""Layers screened alone before the trials of a budget."""
 FIRST_TOKENS = 4
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
@@ -108,16 +106,15 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
 
 
 def _search(job: Job, recipe: Recipe) -> list[Stage]:
-    poolings = 1 if recipe.strategy == "paper" or "pooling" in recipe.model_fields_set else 2
     scored = [job.validation[one] for one in MEASURED]
     confirmed = [job.confirmation[one] for one in MEASURED]
     prompts = sum(map(len, scored))
     one_trial = SEARCHED_DEPTH * (_tokens(scored) + FIRST_TOKENS * prompts)
     budget = Budget(recipe.budget)
-    trials = 0 if budget.trials is None else budget.trials + SEARCH_TRIALS_BEFORE
+    trials = 0 if budget.trials is None else budget.trials
     measured = _answers(confirmed, recipe)
     return [
-        Stage("activations", poolings * _tokens(job.calibration.values())),
+        Stage("activations", _tokens(job.calibration.values())),
         Stage("validation answers of the base model", *_answers([*scored, *confirmed], recipe)),
         Stage("search", trials * one_trial, seconds=budget.seconds or 0.0),
         Stage("best plans", recipe.confirmations * measured[0], recipe.confirmations * measured[1]),

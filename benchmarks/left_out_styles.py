@@ -1,0 +1,218 @@
+"""What ways of making the edit do on styles of prompts that they were not made from.
+
+    python benchmarks/left_out_styles.py MODEL_FOLDER --layers 12-19 [--layers 14-19 ...] [--variants NAME,NAME]
+
+For each of the five styles, edits are made from calibration prompts of the other styles, and judged on validation
+prompts of that style, pseudo-harmful and harmful. C.R. and S.S. are estimated as a search does it, by probes on the
+first four answer tokens; ``--generate`` also measures them by generation and judge. No test prompt and no public set is
+looked at.
+
+Prints one JSON object: the base model's C.R. and S.S. and, for each window of layers and each variant, both rates, how
+well refusals separate the two classes (AUC), and the mean per-token KL on benign prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
+from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.replicated import local_generator
+from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.progress import ignore
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.requests.plan_options import parse_layers
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.search.benign_kl import BenignKl
+from prosafeprune.search.first_tokens import FirstTokenStates
+from prosafeprune.search.probe import CrossFitted
+from prosafeprune.setup.calibrate import collect_inputs
+from prosafeprune.setup.load import LoadedJob, load_job
+from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.terminal import TerminalReporter
+
+PSEUDO, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN
+CALIBRATION = {PSEUDO: 80, HARMFUL: 60, BENIGN: 50}
+"""Prompts of each style; benign ones, which have other styles, are in every fold."""
+VALIDATION = {PSEUDO: 24, HARMFUL: 20}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "orthogonal": {"pooling": Pooling.SEQUENCE, "projection": Projection.ORTHOGONAL},
+    "contrastive": {"pooling": Pooling.SEQUENCE, "projection": Projection.CONTRASTIVE},
+    "contrastive last": {"pooling": Pooling.LAST, "projection": Projection.CONTRASTIVE},
+    "contrastive both": {"pooling": Pooling.BOTH, "projection": Projection.CONTRASTIVE},
+    "discriminant sequence": {"pooling": Pooling.SEQUENCE},
+    "discriminant tail": {"pooling": Pooling.TAIL},
+    "discriminant last": {"pooling": Pooling.LAST},
+    "discriminant last -0.5": {"pooling": Pooling.LAST, "harmful_share": -0.5},
+    "discriminant both": {"pooling": Pooling.BOTH},
+    "discriminant both -0.5": {"pooling": Pooling.BOTH, "harmful_share": -0.5},
+}
+
+
+def by_style(prompts: PromptSet, count: int) -> PromptSet:
+    """Return the first ``count`` prompts of each style."""
+    seen: dict[str, int] = defaultdict(int)
+    kept = []
+    for prompt in prompts:
+        seen[prompt.style] += 1
+        if seen[prompt.style] <= count:
+            kept.append(prompt)
+    return PromptSet(prompts.prompt_class, prompts.source, tuple(kept))
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """The validation prompts of one style of each class, and the base model's states at their first answer tokens."""
+
+    rows: np.ndarray
+    sets: Sequence[EvaluationSet]
+    states: FirstTokenStates
+
+
+class Workbench:
+    """A model with calibration prompts to make edits from, and validation prompts of five folds to judge them by."""
+
+    def __init__(self, job: LoadedJob, windows: Sequence[tuple[int, ...]], tokens: int) -> None:
+        self.loaded, self.anatomy, self.judge, self.reporter = job.loaded, job.anatomy, job.judge, job.reporter
+        self.decoding = Decoding(max_new_tokens=tokens)
+        self.generator = local_generator(job.loaded, "auto")
+        self.layers = sorted({layer for window in windows for layer in window})
+        self.made_from = {one: by_style(bundled_prompts(one, "calibration"), CALIBRATION[one]) for one in PromptClass}
+        validation = {one: by_style(bundled_prompts(one, "validation"), VALIDATION[one]) for one in (PSEUDO, HARMFUL)}
+        self.styles = {one: sorted({prompt.style for prompt in prompts}) for one, prompts in validation.items()}
+        size = BatchSize("auto", job.loaded.device)
+        starts = sorted({window[0] for window in windows})
+        self.folds, total = [], 0
+        for number in range(len(self.styles[PSEUDO])):
+            sets = [self._of_style(prompts, number) for prompts in validation.values()]
+            ids = [one.ids for one in encode_prompts(job.loaded.tokenizer, [t for s in sets for t in s.prompts.texts])]
+            states = FirstTokenStates(job.loaded, job.anatomy, ids, 4, starts, size)
+            self.folds.append(Fold(np.arange(total, total + len(ids)), sets, states))
+            total += len(ids)
+        benign = bundled_prompts(BENIGN, "validation").texts[:16]
+        self.benign_kl = BenignKl(job.loaded, job.anatomy, starts, benign, 4, size)
+        self.harmful = self._by_row(
+            lambda fold: [one.prompt_class is HARMFUL for one in fold.sets for _ in one.prompts]
+        )
+        self.refuses, self.complies = self.verdicts(lambda fold: [])
+        self.base = self._states(lambda fold: [], job.anatomy.num_layers)
+        self.probes = CrossFitted(self.base, self.refuses), CrossFitted(self.base, self.complies)
+
+    def _of_style(self, prompts: PromptSet, number: int) -> EvaluationSet:
+        style = self.styles[prompts.prompt_class][number]
+        name = f"{prompts.prompt_class.value}-{style}"
+        kept = tuple(prompt for prompt in prompts if prompt.style == style)
+        return EvaluationSet(name, name, PromptSet(prompts.prompt_class, name, kept))
+
+    def _by_row(self, values: Callable[[Fold], Sequence[Any] | np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.asarray(values(fold)) for fold in self.folds])
+
+    def _states(self, edits_of: Callable[[Fold], list[PruningEdit]], first_layer: int) -> np.ndarray:
+        def of_fold(fold: Fold) -> np.ndarray:
+            with apply_edits(edits_of(fold)):
+                return fold.states.states(first_layer)
+
+        return self._by_row(of_fold)
+
+    def verdicts(self, edits_of: Callable[[Fold], list[PruningEdit]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return whether each answer refuses, and whether it complies, by generation and judge."""
+        found = []
+        for fold in self.folds:
+            answers = LineStore()
+            with apply_edits(edits_of(fold)):
+                collect_answers(answers, lambda: self.generator, fold.sets, self.decoding, 1, self.reporter, "Answers")
+            measured = collect_verdicts(LineStore(), answers, self.judge, fold.sets, 1, self.reporter)
+            found += [verdict.answer_class for one in measured.sets for verdict in one.verdicts]
+        return np.array([one.refuses for one in found]), np.array([one.complies for one in found])
+
+    def edits(self, plan: Plan, inputs: Any, class_rows: Any) -> Callable[[Fold], list[PruningEdit]]:
+        """Return a function of a fold: the plan's edits made without prompts of its style."""
+        made: dict[int, list[PruningEdit]] = {}
+
+        def of_fold(fold: Fold) -> list[PruningEdit]:
+            number = self.folds.index(fold)
+            if number not in made:
+                rows = {}
+                for name, of_class in class_rows.items():
+                    left_out = self.styles[name][number] if name in self.styles else None
+                    pairs = zip(of_class, self.made_from[name], strict=True)
+                    rows[name] = [row for row, prompt in pairs if prompt.style != left_out]
+                with torch.inference_mode():
+                    made[number] = make_edits(self.anatomy, plan, inputs, rows, ignore)
+            return made[number]
+
+        return of_fold
+
+    def score(self, plan: Plan, edits_of: Callable[[Fold], list[PruningEdit]], generate: bool) -> dict[str, Any]:
+        """Return the rates of a plan on the left-out styles, in percent."""
+        states = self._states(edits_of, plan.layers[0])
+        refuses, complies = (probe(states) for probe in self.probes)
+        more_refused, more_complied = refuses - self.probes[0](self.base), complies - self.probes[1](self.base)
+        with apply_edits(edits_of(self.folds[0])):
+            divergence = self.benign_kl.mean(plan.layers[0])
+        row = self._rates(self.refuses + more_refused, self.complies + more_complied)
+        row |= {"AUC": round(float(roc_auc_score(self.harmful, refuses)), 3), "KL": round(divergence, 4)}
+        if generate:
+            row["generated"] = self._rates(*self.verdicts(edits_of))
+        return row
+
+    def _rates(self, refuses: np.ndarray, complies: np.ndarray) -> dict[str, Any]:
+        rates = 100 * float(complies[~self.harmful].mean()), 100 * float(refuses[self.harmful].mean())
+        return {"C.R.": round(rates[0], 1), "S.S.": round(rates[1], 1), "T.S.": round(sum(rates) / 2, 1)}
+
+    def base_row(self) -> dict[str, Any]:
+        """Return the measured rates of the base model, in percent."""
+        return self._rates(self.refuses, self.complies)
+
+
+def main() -> None:
+    """Score every variant at every window."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--layers", action="append", required=True, help="such as 12-19; may be given more than once")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="names, separated by commas; default: all")
+    parser.add_argument("--generate", action="store_true", help="also measure by generation and judge")
+    parser.add_argument("--tokens", type=int, default=40)
+    options = parser.parse_args()
+    windows, names = [parse_layers(text) for text in options.layers], options.variants.split(",")
+    with TerminalReporter() as reporter:
+        job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
+        loaded = load_job(job, job.source.path)
+        bench = Workbench(loaded, windows, options.tokens)
+        discriminant = {"projection": Projection.DISCRIMINANT}
+        plans = {name: Plan(layers=(0,), strength=1.0, **discriminant | VARIANTS[name]) for name in names}
+        poolings = list(dict.fromkeys(plan.pooling for plan in plans.values()))
+        inputs, rows = collect_inputs(
+            bench.loaded, bench.anatomy, bench.made_from, poolings, bench.layers, "auto", reporter
+        )
+        found = []
+        for window in windows:
+            for name, plan in plans.items():
+                placed = plan.model_copy(update={"layers": window})
+                edits_of = bench.edits(placed, inputs[plan.pooling], rows)
+                row = {"layers": placed.layers_in_words, "variant": name}
+                row |= bench.score(placed, edits_of, options.generate)
+                reporter.note(json.dumps(row))
+                found.append(row)
+    print(json.dumps({"model": options.model.name, "base": bench.base_row(), "found": found}))
+
+
+if __name__ == "__main__":
+    main()

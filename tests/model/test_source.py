@@ -20,14 +20,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, checkpoint: Make, tmp_path: Path) -> li
     import huggingface_hub
 
     calls: list[dict[str, object]] = []
-    snapshot, blobs = (tmp_path / "models--org--name" / name for name in ("snapshots/0123abcd", "blobs"))
-    blobs.mkdir(parents=True)
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123abcd"
     snapshot.mkdir(parents=True)
     blobs = tmp_path / "models--org--name" / "blobs"
     shutil.copytree(checkpoint("llama"), blobs)
     for file in blobs.iterdir():
-        shutil.copy(file, blobs)
-        (snapshot / file.name).symlink_to(blobs / file.name)
+        (snapshot / file.name).symlink_to(file)
 
     def download(name: str, **options: object) -> str:
         calls.append({"name": name, **options})

@@ -114,9 +114,7 @@ class _OneCommand:
         was_finished = {name: one for name, one in there.items() if not name.startswith(".")} == self.undisturbed
         ended = self._run(None)
         if was_finished and ended.code == 2 and "exists already" in ended.err:
-            left = {file.name for file in self.folder.iterdir()} - {*self.names, ".out.lock"}
-            if left:
-                self.figures.fault("leftovers", f"{case}, repeated", str(sorted(left)))
+            self._check_leftovers(case, was_finished=True)
             return
         if ended.code != 0:
             kind = "hangs" if ended.hung else "tracebacks" if ended.traceback else "other results"
@@ -126,7 +124,11 @@ class _OneCommand:
         different = sorted(name for name in {*now, *self.undisturbed} if now.get(name) != self.undisturbed.get(name))
         if different:
             self.figures.fault("other results", f"{case}, repeated", f"differ: {different[:5]}")
-        left = {file.name for file in self.folder.iterdir()} - self.names
+        self._check_leftovers(case, was_finished=was_finished)
+
+    def _check_leftovers(self, case: str, *, was_finished: bool) -> None:
+        """Check that nothing else is left; the lock file of a killed run stays where its work was finished."""
+        left = {file.name for file in self.folder.iterdir()} - self.names - ({".out.lock"} if was_finished else set())
         if left:
             self.figures.fault("leftovers", f"{case}, repeated", str(sorted(left)))
 
@@ -164,10 +166,17 @@ def contents(folder: Path, command: Command) -> Contents:
         inside = file.relative_to(folder).as_posix()
         if not command.is_folder_whole and file.suffix in (".json", ".jsonl"):
             lines = data.decode().split("\n") if file.suffix == ".jsonl" else [data.decode()]
-            found[inside] = sorted(json.dumps(_timeless(json.loads(line)), sort_keys=True) for line in lines if line)
+            found[inside] = sorted(_comparable(line) for line in lines if line)
         elif "-search/" not in inside or file.name == "search.json":
             found[inside] = BATCH_SIZES.sub(b"", data)
     return found
+
+
+def _comparable(text: str) -> str:
+    try:
+        return json.dumps(_timeless(json.loads(text)), sort_keys=True)
+    except ValueError:  # a line that was being written
+        return text
 
 
 def _timeless(value: Any) -> Any:

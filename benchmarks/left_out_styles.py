@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,25 +25,29 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.activations.pooled_inputs import PooledInputs
+from prosafeprune.editing.edits import AblationEdit
 from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
-from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection, ridge_regression
+from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
+from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.method.subspaces import basis
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.progress import ignore
+from prosafeprune.model.residual_stream import WRITING_KINDS
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.benign_kl import BenignKl
 from prosafeprune.search.first_tokens import FirstTokenStates
 from prosafeprune.search.probe import CrossFitted
-from prosafeprune.setup.calibrate import collect_inputs
+from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.load import LoadedJob, load_job
 from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
@@ -52,17 +56,60 @@ PSEUDO, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, Promp
 CALIBRATION = {PSEUDO: 80, HARMFUL: 60, BENIGN: 50}
 """Prompts of each style; benign ones, which have other styles, are in every fold."""
 VALIDATION = {PSEUDO: 24, HARMFUL: 20}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "orthogonal": {"pooling": Pooling.SEQUENCE, "projection": Projection.ORTHOGONAL},
-    "contrastive": {"pooling": Pooling.SEQUENCE, "projection": Projection.CONTRASTIVE},
-    "contrastive last": {"pooling": Pooling.LAST, "projection": Projection.CONTRASTIVE},
-    "contrastive both": {"pooling": Pooling.BOTH, "projection": Projection.CONTRASTIVE},
-    "discriminant sequence": {"pooling": Pooling.SEQUENCE},
-    "discriminant tail": {"pooling": Pooling.TAIL},
-    "discriminant last": {"pooling": Pooling.LAST},
-    "discriminant last -0.5": {"pooling": Pooling.LAST, "harmful_share": -0.5},
-    "discriminant both": {"pooling": Pooling.BOTH},
-    "discriminant both -0.5": {"pooling": Pooling.BOTH, "harmful_share": -0.5},
+RANK = 16
+Outputs = Mapping[PromptClass, torch.Tensor]
+"""Pooled outputs ``(d_out, n)`` of a submodule, by class."""
+
+
+def orthogonal(outputs: Outputs) -> OverlapOperator:
+    """Return Eq. 1."""
+    return overlap_operator(*(basis(outputs[one], min(RANK, len(outputs[one]))) for one in (BENIGN, HARMFUL, PSEUDO)))
+
+
+def contrastive(outputs: Outputs) -> OverlapOperator:
+    """Return the operator of the contrastive projection."""
+    operator, share = orthogonal(outputs), HARMFUL_SHARE[Projection.CONTRASTIVE]
+    classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
+    return OverlapOperator(operator.left, fitted_projection(*classes, operator.right, share))
+
+
+def discriminant(share: float) -> Callable[[Outputs], OverlapOperator]:
+    """Return the operator ``v w^T``: the mean difference of harmful and benign outputs, times a linear discriminant.
+
+    The discriminant is fitted by ridge regression to 1 for pseudo-harmful, ``share`` for harmful and 0 for benign
+    outputs.
+    """
+
+    def operator(outputs: Outputs) -> OverlapOperator:
+        wanted = {BENIGN: 0.0, HARMFUL: share, PSEUDO: 1.0}
+        classes = [outputs[one] for one in wanted]
+        targets = [one.new_full((one.shape[1], 1), value) for one, value in zip(classes, wanted.values(), strict=True)]
+        refusal = outputs[HARMFUL].mean(dim=1, keepdim=True) - outputs[BENIGN].mean(dim=1, keepdim=True)
+        return OverlapOperator(refusal, ridge_regression(classes, targets))
+
+    return operator
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of making edits."""
+
+    operator: Callable[[Outputs], OverlapOperator]
+    poolings: tuple[Pooling, ...] = (Pooling.SEQUENCE,)
+    """Each gives one sample of every prompt."""
+    kinds: Collection[str] | None = None
+    """Matrices that are edited; None: all."""
+
+
+LAST, BOTH = (Pooling.LAST,), (Pooling.SEQUENCE, Pooling.LAST)
+VARIANTS = {
+    "orthogonal": Variant(orthogonal),
+    "contrastive": Variant(contrastive),
+    "contrastive last": Variant(contrastive, LAST),
+    "contrastive both": Variant(contrastive, BOTH),
+    "discriminant -0.5 last": Variant(discriminant(-0.5), LAST, WRITING_KINDS),
+    "discriminant -1 last": Variant(discriminant(-1.0), LAST, WRITING_KINDS),
+    "discriminant -1 both": Variant(discriminant(-1.0), BOTH, WRITING_KINDS),
 }
 
 
@@ -124,14 +171,14 @@ class Workbench:
     def _by_row(self, values: Callable[[Fold], Sequence[Any] | np.ndarray]) -> np.ndarray:
         return np.concatenate([np.asarray(values(fold)) for fold in self.folds])
 
-    def _states(self, edits_of: Callable[[Fold], list[PruningEdit]], first_layer: int) -> np.ndarray:
+    def _states(self, edits_of: Callable[[Fold], list[AblationEdit]], first_layer: int) -> np.ndarray:
         def of_fold(fold: Fold) -> np.ndarray:
             with apply_edits(edits_of(fold)):
                 return fold.states.states(first_layer)
 
         return self._by_row(of_fold)
 
-    def verdicts(self, edits_of: Callable[[Fold], list[PruningEdit]]) -> tuple[np.ndarray, np.ndarray]:
+    def verdicts(self, edits_of: Callable[[Fold], list[AblationEdit]]) -> tuple[np.ndarray, np.ndarray]:
         """Return whether each answer refuses, and whether it complies, by generation and judge."""
         found = []
         for fold in self.folds:
@@ -142,31 +189,52 @@ class Workbench:
             found += [verdict.answer_class for one in measured.sets for verdict in one.verdicts]
         return np.array([one.refuses for one in found]), np.array([one.complies for one in found])
 
-    def edits(self, plan: Plan, inputs: Any, class_rows: Any) -> Callable[[Fold], list[PruningEdit]]:
-        """Return a function of a fold: the plan's edits made without prompts of its style."""
-        made: dict[int, list[PruningEdit]] = {}
+    def edits(
+        self, variant: Variant, window: Sequence[int], inputs: Mapping[Pooling, PooledInputs], class_rows: ClassRows
+    ) -> Callable[[Fold], list[AblationEdit]]:
+        """Return a function of a fold: the edits of a window made without prompts of the fold's style."""
+        made: dict[int, list[AblationEdit]] = {}
 
-        def of_fold(fold: Fold) -> list[PruningEdit]:
+        def of_fold(fold: Fold) -> list[AblationEdit]:
             number = self.folds.index(fold)
             if number not in made:
-                rows = {}
-                for name, of_class in class_rows.items():
-                    left_out = self.styles[name][number] if name in self.styles else None
-                    pairs = zip(of_class, self.made_from[name], strict=True)
-                    rows[name] = [row for row, prompt in pairs if prompt.style != left_out]
-                with torch.inference_mode():
-                    made[number] = make_edits(self.anatomy, plan, inputs, rows, ignore)
+                rows = {name: self._other_styles(name, number, of_class) for name, of_class in class_rows.items()}
+                made[number] = [
+                    self._edit(variant, submodule, inputs, rows)
+                    for layer in window
+                    for submodule in self.anatomy.of_layer(layer)
+                    if variant.kinds is None or submodule.kind in variant.kinds
+                ]
             return made[number]
 
         return of_fold
 
-    def score(self, plan: Plan, edits_of: Callable[[Fold], list[PruningEdit]], generate: bool) -> dict[str, Any]:
-        """Return the rates of a plan on the left-out styles, in percent."""
-        states = self._states(edits_of, plan.layers[0])
+    def _other_styles(self, name: PromptClass, number: int, rows: Sequence[int]) -> list[int]:
+        left_out = self.styles[name][number] if name in self.styles else None
+        return [row for row, prompt in zip(rows, self.made_from[name], strict=True) if prompt.style != left_out]
+
+    @torch.inference_mode()
+    def _edit(
+        self,
+        variant: Variant,
+        submodule: Submodule,
+        inputs: Mapping[Pooling, PooledInputs],
+        rows: Mapping[PromptClass, Sequence[int]],
+    ) -> AblationEdit:
+        weight = submodule.weight()
+        outputs = {
+            name: torch.cat([inputs[one].outputs(submodule, weight, of_class) for one in variant.poolings], dim=1)
+            for name, of_class in rows.items()
+        }
+        return AblationEdit(submodule, variant.operator(outputs), 1.0)
+
+    def score(self, first_layer: int, edits_of: Callable[[Fold], list[AblationEdit]], generate: bool) -> dict[str, Any]:
+        """Return the rates of edits from a layer on, on the left-out styles, in percent."""
+        states = self._states(edits_of, first_layer)
         refuses, complies = (probe(states) for probe in self.probes)
         more_refused, more_complied = refuses - self.probes[0](self.base), complies - self.probes[1](self.base)
         with apply_edits(edits_of(self.folds[0])):
-            divergence = self.benign_kl.mean(plan.layers[0])
+            divergence = self.benign_kl.mean(first_layer)
         row = self._rates(self.refuses + more_refused, self.complies + more_complied)
         row |= {"AUC": round(float(roc_auc_score(self.harmful, refuses)), 3), "KL": round(divergence, 4)}
         if generate:
@@ -196,19 +264,16 @@ def main() -> None:
         job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
         loaded = load_job(job, job.source.path)
         bench = Workbench(loaded, windows, options.tokens)
-        discriminant = {"projection": Projection.DISCRIMINANT}
-        plans = {name: Plan(layers=(0,), strength=1.0, **discriminant | VARIANTS[name]) for name in names}
-        poolings = list(dict.fromkeys(plan.pooling for plan in plans.values()))
+        variants = {name: VARIANTS[name] for name in names}
+        poolings = list(dict.fromkeys(pooling for variant in variants.values() for pooling in variant.poolings))
         inputs, rows = collect_inputs(
             bench.loaded, bench.anatomy, bench.made_from, poolings, bench.layers, "auto", reporter
         )
         found = []
-        for window in windows:
-            for name, plan in plans.items():
-                placed = plan.model_copy(update={"layers": window})
-                edits_of = bench.edits(placed, inputs[plan.pooling], rows)
-                row = {"layers": placed.layers_in_words, "variant": name}
-                row |= bench.score(placed, edits_of, options.generate)
+        for text, window in zip(options.layers, windows, strict=True):
+            for name, variant in variants.items():
+                edits_of = bench.edits(variant, window, inputs, rows)
+                row = {"layers": text, "variant": name, **bench.score(window[0], edits_of, options.generate)}
                 reporter.note(json.dumps(row))
                 found.append(row)
     print(json.dumps({"model": options.model.name, "base": bench.base_row(), "found": found}))

@@ -34,25 +34,20 @@ from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS = 32
-SHAPES = ((8, 1.0, -1.0), (5, 1.0, -1.0), (8, 0.6, -1.0), (5, 0.6, -0.5), (8, 1.0, -0.5), (3, 1.0, -1.0))
-"""How many layers side by side, how strongly, and at which harmful share."""
+SHAPES = ((8, 1.0), (5, 1.0), (8, 0.6), (5, 0.6), (3, 1.0), (8, 0.8))
+"""How many layers side by side, and how strongly."""
+POOLINGS = (Pooling.SEQUENCE, Pooling.LAST)
 
 
 def spread_plans(layers: tuple[int, ...], count: int) -> list[Plan]:
-    """Return plans of all shapes, spread evenly over the layers, with the projection and pooling of a search."""
+    """Return plans of all shapes, of either pooling, spread evenly over the layers, as a search draws them."""
     plans = []
     for number in range(count):
-        length, strength, share = SHAPES[number % len(SHAPES)]
+        length, strength = SHAPES[number % len(SHAPES)]
         start = round(number * (len(layers) - length) / max(1, count - 1))
-        plans.append(
-            Plan(
-                layers=layers[start : start + length],
-                strength=strength,
-                harmful_share=share,
-                pooling=Pooling.BOTH,
-                projection=Projection.DISCRIMINANT,
-            )
-        )
+        pooling = POOLINGS[number // len(SHAPES) % 2]
+        window = layers[start : start + length]
+        plans.append(Plan(layers=window, strength=strength, pooling=pooling, projection=Projection.CONTRASTIVE))
     return plans
 
 
@@ -68,9 +63,7 @@ def main() -> None:
         job = prepare_job(recipe, None, False, reporter)
         bench = load_job(job, job.source.path)
         layers = searched_layers(bench.anatomy.num_layers)
-        inputs, rows = collect_inputs(
-            bench.loaded, bench.anatomy, job.calibration, [Pooling.BOTH], layers, "auto", reporter
-        )
+        inputs, rows = collect_inputs(bench.loaded, bench.anatomy, job.calibration, POOLINGS, layers, "auto", reporter)
         edits = OperatorCache(bench.anatomy, inputs, rows)
         scorer = PlanScorer(bench.loaded, bench.anatomy, layers, bench.judge, TOKENS, job.validation, "auto", reporter)
         prompts = [text for one in scorer.sets for text in one.prompts.texts]

@@ -70,7 +70,7 @@ def test_all_analyses_in_one_run(
 
     # A failure is reported at once and at the end; the others are finished, in the record and on the page.
     assert code == 2
-    assert [line.split(":")[0] for line in warnings(err)] == ["lens"]
+    assert [line.split(":")[0] for line in warnings(err)] == ["lens"], err
     error = next(line for line in err.splitlines() if line.startswith("Error: "))
     assert error.startswith("Error: lens: None of sorry is a single token")
     assert error.endswith(f"Finished: {', '.join(names)}.")

@@ -40,22 +40,6 @@ def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
 
 
 @pytest.mark.usefixtures("few_prompts")
-def test_a_search_with_the_discriminant_has_rank_one_and_tries_shares(
-    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
-) -> None:
-    names = [str(one).removeprefix("--") for one in search_options]
-    left_out = {names.index(name) + offset for name in ("rank", "pooling") for offset in (0, 1)}
-    options = [one for index, one in enumerate(search_options) if index not in left_out]
-    options += ["--budget", 8, "--projection", "discriminant"]
-    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *options)
-    assert code == 0, err
-    plans = [point["plan"] for point in json.loads((tmp_path / "search" / "search.json").read_text())["points"]]
-    assert {(plan["projection"], plan["rank"]) for plan in plans} == {("discriminant", 1)}
-    assert {plan["pooling"] for plan in plans} <= {"both", "last"}
-    assert all(plan["harmful_share"] < 0 for plan in plans)
-
-
-@pytest.mark.usefixtures("few_prompts")
 def test_a_finished_search_is_read_not_repeated(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,13 +8,12 @@ from helpers.dense_algebra import dense, projector, random_matrix
 from helpers.slow_reference import fitted_projector
 
 from prosafeprune.method.energy import energy_bound, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import RIDGE, fitted_projection
+from prosafeprune.method.fitted_projection import HARMFUL_SHARE, RIDGE, fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import HARMFUL_SHARE, Projection
+from prosafeprune.method.plan import Projection
 from prosafeprune.method.subspaces import basis
 
 D_OUT, D_IN, RANK = 40, 24, 6
-SHARES = {one: HARMFUL_SHARE[one] for one in (Projection.OBLIQUE, Projection.CONTRASTIVE)}
 COUNTS = {"benign": 31, "harmful": 17, "pseudo_harmful": 23}
 
 
@@ -28,11 +27,11 @@ def columns(outputs: dict[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
     return {name: list(one.T) for name, one in outputs.items()}
 
 
-@pytest.mark.parametrize("projection", SHARES)
+@pytest.mark.parametrize("projection", HARMFUL_SHARE)
 @pytest.mark.parametrize("d_out", [D_OUT, 100])  # fewer outputs than prompts, and more
 def test_reading_equals_dense_least_squares(projection: Projection, d_out: int) -> None:
     outputs = {name: random_matrix(d_out, count, count) + 1 for name, count in COUNTS.items()}
-    share = SHARES[projection]
+    share = HARMFUL_SHARE[projection]
     pseudo = basis(outputs["pseudo_harmful"], RANK)
     found = pseudo @ fitted_projection(*outputs.values(), pseudo, share).T
     torch.testing.assert_close(found, fitted_projector(projector(pseudo), columns(outputs), share, RIDGE))
@@ -60,7 +59,7 @@ def test_classes_that_lie_apart_are_read_as_asked() -> None:
     directions = torch.linalg.qr(random_matrix(D_OUT, 3, 0)).Q
     outputs = [directions[:, [i]] + 1e-4 * random_matrix(D_OUT, 20, i) for i in range(3)]
     pseudo = basis(outputs[2], 1)
-    for share in SHARES.values():
+    for share in HARMFUL_SHARE.values():
         matrix = pseudo @ fitted_projection(*outputs, pseudo, share).T
         torch.testing.assert_close(matrix @ directions[:, 2], directions[:, 2], atol=1e-3, rtol=0)
         assert float((matrix @ directions[:, 0]).norm()) < 1e-3
@@ -73,7 +72,7 @@ def test_harmful_outputs_are_spared_and_strengthened(outputs: dict[str, torch.Te
     paper = overlap_operator(*bases)
     _, harmful, pseudo_harmful = (one.mean(dim=1) for one in outputs.values())
     taken = {Projection.ORTHOGONAL: dense(paper)}
-    for projection, share in SHARES.items():
+    for projection, share in HARMFUL_SHARE.items():
         taken[projection] = dense(OverlapOperator(paper.left, fitted_projection(*outputs.values(), bases[2], share)))
     along = dense(paper) @ harmful  # what the paper's operator takes of the mean harmful output
     shares = {name: float(operator @ harmful @ along / along.square().sum()) for name, operator in taken.items()}

@@ -91,7 +91,7 @@ def trials(folder: Path) -> Trials:
 
 
 def search_once(folder: Path) -> object:
-    space = SearchSpace((0,), (Pooling.TAIL,), 2, Projection.ORTHOGONAL, (None,))
+    space = SearchSpace((0,), (Pooling.TAIL,), 2, Projection.ORTHOGONAL)
     scored = ScoredPlan.model_validate(SCORED)
     journal = folder / "journal.jsonl"
     return search_plans(lambda plan: scored, space, 0.0, Budget("1"), journal, 0, SilentReporter())

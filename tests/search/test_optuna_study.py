@@ -20,8 +20,8 @@ from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
-SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE, (None,))
-SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], 8, Projection.OBLIQUE, (None,))
+SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
+SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], 8, Projection.OBLIQUE)
 
 
 def landscape(plan: Plan) -> ScoredPlan:
@@ -71,7 +71,7 @@ def test_windows_of_two_lengths_spread_over_the_layers_are_tried_first(tmp_path:
 
 
 def test_windows_are_of_neighbouring_layers_and_in_deep_models_start_at_every_few() -> None:
-    deep = SearchSpace(searched_layers(80), [Pooling.BOTH], 1, Projection.DISCRIMINANT, (-1.0,))
+    deep = SearchSpace(searched_layers(80), [Pooling.LAST], 16, Projection.CONTRASTIVE)
     assert (deep.layers[0], deep.layers[-1], deep.step) == (20, 69, 3)
     assert deep.starts[:3] == [20, 23, 26]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -32,48 +32,37 @@ from prosafeprune.progress import Advance
 
 @dataclass(frozen=True)
 class PooledInputs:
-    """Pooled inputs of submodules, one row per sample: first one of each prompt, in order, then any second ones."""
+    """Pooled inputs of submodules, one row per prompt, in the prompts' order."""
 
     by_module: dict[str, torch.Tensor]
-    """By module name a matrix ``(samples, d_in)``, float32, on the CPU; modules that read one tensor share it."""
+    """By module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
     batch_sizes: tuple[int, ...]
     """Size of each batch, in order; results depend on it in the last bits."""
     prefix_length: int
     """Tokens of the shared prefix, which was run once."""
     routed: ExpertInputs = field(default_factory=ExpertInputs)
-    """Inputs of experts, each pooled over the samples that reach it."""
-    parts: int = 1
-    """Samples of each prompt."""
+    """Inputs of experts, each pooled over the prompts that reach it."""
 
     def outputs(self, submodule: Submodule, weight: torch.Tensor, prompts: Sequence[int] | None = None) -> torch.Tensor:
         """Return the pooled activations ``A (d_out, n)`` of a submodule with weight ``W (d_out, d_in)``.
 
-        The columns are the samples of ``prompts`` (None: all) that reach it; only experts are not reached by all.
+        The columns are those of ``prompts`` (None: all) that reach it; only experts are not reached by every prompt.
         """
-        rows = None if prompts is None else self._samples(prompts)
         if submodule.expert is not None:
-            inputs = self.routed.of(submodule.reads, rows)
+            inputs = self.routed.of(submodule.reads, prompts)
         else:
             inputs = self.by_module[submodule.reads]
-            inputs = inputs if rows is None else inputs[rows]
+            inputs = inputs if prompts is None else inputs[list(prompts)]
         activations = weight @ inputs.to(weight.device).T
         bias = submodule.bias()
         return activations if bias is None else activations + bias.to(weight.device)[:, None]
 
     def reaching(self, submodule: Submodule, prompts: Sequence[int]) -> list[int]:
-        """Return the samples of ``prompts`` that reach a submodule: all of them unless it is an expert."""
-        rows = self._samples(prompts)
+        """Return those of ``prompts`` that reach a submodule: all of them unless it is an expert."""
         if submodule.expert is None:
-            return rows
-        reached = set(self.routed.prompts.get(submodule.reads, ()))
-        return [row for row in rows if row in reached]
-
-    def _samples(self, prompts: Sequence[int]) -> list[int]:
-        """Return the rows of the prompts' samples."""
-        if self.parts == 1:
             return list(prompts)
-        count = len(next(iter(self.by_module.values()))) // self.parts
-        return [prompt + part * count for part in range(self.parts) for prompt in prompts]
+        reached = set(self.routed.prompts.get(submodule.reads, ()))
+        return [prompt for prompt in prompts if prompt in reached]
 
 
 def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
@@ -130,13 +119,10 @@ def collect_pooled_inputs(
             raise InputError(f"The input of {name} is not finite. Use --dtype float32 or bfloat16.")
     recorder.require_all_read()
     collected = {}
-    first = 0
-    for pooling, routed in zip(poolings, collector.routed, strict=True):
-        parts = len(pooling.parts)
-        matrices = {name: pooled[first : first + parts].flatten(0, 1) for name, pooled in collector.pooled.items()}
+    for index, (pooling, routed) in enumerate(zip(poolings, collector.routed, strict=True)):
+        matrices = {name: pooled[index] for name, pooled in collector.pooled.items()}
         by_module = {name: matrices[recorder.reads[name]] for name in recorder.modules}
-        collected[pooling] = PooledInputs(by_module, tuple(sizes), len(collector.prefix), routed, parts)
-        first += parts
+        collected[pooling] = PooledInputs(by_module, tuple(sizes), len(collector.prefix), routed)
     return collected
 
 
@@ -155,10 +141,9 @@ class _Collector:
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
         self.prefix = prompts[0].ids[: shared_prefix_length(model, [prompt.ids for prompt in prompts], "right")]
         self.pooled: dict[str, torch.Tensor] = {}
-        """By name of an input ``(parts of all poolings, prompts, d_in)``."""
+        """By name of an input ``(poolings, prompts, d_in)``."""
         self.routed = [ExpertInputs() for _ in poolings]
-        self._sample_of = [(index, part) for index, one in enumerate(poolings) for part in range(len(one.parts))]
-        self._weights = [torch.cat([token_weights(prompt, pooling) for pooling in poolings]) for prompt in prompts]
+        self._weights = [torch.stack([token_weights(prompt, pooling) for pooling in poolings]) for prompt in prompts]
         self._prefix_cache: DynamicCache | None = None
         self._prefix_inputs: dict[str, torch.Tensor] = {}
         self._prefix_routed: dict[str, ExpertTokens] = {}
@@ -208,18 +193,17 @@ class _Collector:
             total = pooled + weights_on(pooled.device)[0] @ self._prefix_inputs[name] if self.prefix else pooled
             target = self.pooled.setdefault(name, torch.empty(len(total), len(self.prompts), total.shape[2]))
             target[:, list(rows)] = total.cpu()
-        for name, of_parts in routed.items():
-            for (pooling, part), (reached, means) in zip(self._sample_of, of_parts, strict=True):
-                samples = [rows[i] + part * len(self.prompts) for i in reached.tolist()]
-                self.routed[pooling].add(name, samples, means.cpu())
+        for name, of_poolings in routed.items():
+            for inputs, (reached, means) in zip(self.routed, of_poolings, strict=True):
+                inputs.add(name, [rows[i] for i in reached.tolist()], means.cpu())
 
 
 def _split_weights(weights: Sequence[torch.Tensor], prefix: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split each row's weights ``(parts, tokens)`` at the end of the prefix.
+    """Split each row's weights ``(poolings, tokens)`` at the end of the prefix.
 
     Returns:
-        Those of the prefix's tokens ``(parts, rows, prefix)`` and of right-padded suffix tokens
-        ``(parts, rows, width)``.
+        Those of the prefix's tokens ``(poolings, rows, prefix)`` and of right-padded suffix tokens
+        ``(poolings, rows, width)``.
     """
     suffixes = torch.zeros(len(weights[0]), len(weights), width)
     for row, weight in enumerate(weights):

@@ -9,17 +9,13 @@ from prosafeprune.model.chat import EncodedPrompt
 
 
 def token_weights(prompt: EncodedPrompt, pooling: Pooling) -> torch.Tensor:
-    """Return the weight of each token in each sample, ``(samples, tokens)``, float32; each row sums to 1."""
-    return torch.stack([_weights_of_part(prompt, part) for part in pooling.parts])
-
-
-def _weights_of_part(prompt: EncodedPrompt, part: Pooling) -> torch.Tensor:
+    """Return the weight of each token, ``(tokens,)``, float32, summing to 1."""
     start, end = {
         Pooling.SEQUENCE: (0, len(prompt)),
         Pooling.TAIL: (prompt.user_start, len(prompt)),
         Pooling.USER: (prompt.user_start, prompt.user_end),
         Pooling.LAST: (len(prompt) - 1, len(prompt)),
-    }[part]
+    }[pooling]
     weights = torch.zeros(len(prompt))
     weights[start:end] = 1 / (end - start)
     return weights

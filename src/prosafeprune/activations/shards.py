@@ -30,15 +30,9 @@ class PooledShard:
     reads: dict[str, str]
     """For each module the name under which its matrix is stored; modules that read one tensor share it."""
     routed: dict[str, tuple[list[int], np.ndarray]]
-    """For each expert's input the samples that reach it, among those of its prompts, and their rows."""
+    """For each expert's input the prompts that reach it, among all prompts, and their rows."""
     batch_sizes: tuple[int, ...]
     prefix_length: int
-    parts: int
-    """Samples of each prompt."""
-
-    def samples(self, of_all: int) -> list[int]:
-        """Return the rows of its samples among those of ``of_all`` prompts."""
-        return [index + part * of_all for part in range(self.parts) for index in self.indices]
 
 
 @dataclass(frozen=True)
@@ -80,29 +74,28 @@ def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:
         indices,
         {name: inputs.by_module[name].numpy() for name in first.values()},
         reads,
-        {name: (sorted(reached), inputs.routed.of(name).numpy()) for name, reached in inputs.routed.prompts.items()},
+        {
+            name: ([indices[prompt] for prompt in sorted(reached)], inputs.routed.of(name).numpy())
+            for name, reached in inputs.routed.prompts.items()
+        },
         inputs.batch_sizes,
         inputs.prefix_length,
-        inputs.parts,
     )
 
 
 def merge_shards(shards: Sequence[PooledShard]) -> PooledInputs:
     """Return the pooled inputs of all prompts; batch sizes are concatenated in the order of the shards."""
     count = sum(len(shard.indices) for shard in shards)
-    parts = shards[0].parts
-    matrices = {name: torch.empty(parts * count, array.shape[1]) for name, array in shards[0].arrays.items()}
+    matrices = {name: torch.empty(count, array.shape[1]) for name, array in shards[0].arrays.items()}
     routed = ExpertInputs()
     for shard in shards:
-        rows = shard.samples(count)
         for name, array in shard.arrays.items():
-            matrices[name][rows] = torch.tensor(array)
-        for name, (reached, array) in shard.routed.items():
-            routed.add(name, [rows[sample] for sample in reached], torch.tensor(array))
+            matrices[name][list(shard.indices)] = torch.tensor(array)
+        for name, (prompts, array) in shard.routed.items():
+            routed.add(name, prompts, torch.tensor(array))
     return PooledInputs(
         {name: matrices[read] for name, read in shards[0].reads.items()},
         tuple(size for shard in shards for size in shard.batch_sizes),
         shards[0].prefix_length,
         routed,
-        parts,
     )

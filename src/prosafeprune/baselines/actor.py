@@ -33,7 +33,7 @@ from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.loop import train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 ALPHAS = (0.25, 0.5, 1.0)
@@ -89,20 +89,19 @@ class Actor(LowRankMethod):
     def _train(self, context: FitContext, loss: ShiftLoss, alpha: float) -> _Trained:
         loss.alpha, prompts = alpha, loss.prompts
         matrices = [one for one in trainable_matrices(context.anatomy) if one.layer == loss.layer]
-        tuning = Tuning(
-            epochs=self.epochs,
-            rank=self.rank,
-            learning_rate=self.learning_rate,
-            batch_size=self.examples_at_once,
-            seed=context.seed,
-        )
         with (
             lora(context.loaded.model, matrices, self.rank, context.seed) as training,
             context.reporter.stage(f"ACTOR: training, alpha {alpha}", self.epochs * len(prompts)) as advance,
         ):
             file = context.progress_file(f"actor-{alpha}.safetensors")
             steps = train(
-                training.parameters, prompts, loss, tuning, advance, before_epoch=loss.find_direction, saved_in=file
+                training.parameters,
+                prompts,
+                loss,
+                self.tuning(context.seed),
+                advance,
+                before_epoch=loss.find_direction,
+                saved_in=file,
             )
             return _Trained(training.learned(), [round(step.loss, 6) for step in steps])
 

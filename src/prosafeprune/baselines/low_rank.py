@@ -14,11 +14,31 @@ from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.training.loop import Tuning
 from prosafeprune.training.lora import trainable_matrices
 
 
-class LowRankMethod(Method):
-    """A method whose fit is a LoRA adapter, merged into the weights in memory while the model answers."""
+class TrainedMethod(Method):
+    """A method that trains a LoRA adapter with AdamW at a constant learning rate; each has defaults of its own."""
+
+    rank: int
+    learning_rate: float
+    epochs: int
+    examples_at_once: int
+
+    def tuning(self, seed: int) -> Tuning:
+        """Return the hyperparameters of the training."""
+        return Tuning(
+            epochs=self.epochs,
+            rank=self.rank,
+            learning_rate=self.learning_rate,
+            batch_size=self.examples_at_once,
+            seed=seed,
+        )
+
+
+class LowRankMethod(TrainedMethod):
+    """A method whose fit is that adapter, merged into the weights in memory while the model answers."""
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the adapter while it answers."""

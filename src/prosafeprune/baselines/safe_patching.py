@@ -20,7 +20,8 @@ from typing import ClassVar
 import torch
 from pydantic import Field, field_validator
 
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.low_rank import TrainedMethod
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
 from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.editing.in_memory import apply_edits
@@ -30,7 +31,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import Step, Tuning, train
+from prosafeprune.training.loop import Step, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")
@@ -39,7 +40,7 @@ WEIGHTS = ((1.0, 1.0), (1.0, 3.0), (1.0, 10.0), (3.0, 3.0), (3.0, 10.0))
 """Candidates for ``(alpha, beta)``: the weight of the safety patch and of the one against over-safety."""
 
 
-class SafePatching(Method):
+class SafePatching(TrainedMethod):
     """Two sparse patches of the weights, for safety and against over-safety (Zhao et al. 2024)."""
 
     name: ClassVar[str] = "safe-patching"
@@ -103,20 +104,17 @@ class SafePatching(Method):
         The training is not saved: half of it alone, the descent, would be an adapter that lost refusals.
         """
         loaded = context.loaded
-        tuning = Tuning(
-            epochs=self.epochs,
-            rank=self.rank,
-            learning_rate=self.learning_rate,
-            batch_size=self.examples_at_once,
-            seed=context.seed,
-        )
         title = "Safety Patching: " + ("compliance" if sign > 0 else "safety")
         with (
             lora(loaded.model, matrices, self.rank, context.seed) as training,
             context.reporter.stage(title, self.epochs * len(examples)) as advance,
         ):
             steps = train(
-                training.parameters, examples, lambda batch: sign * answer_loss(loaded, batch), tuning, advance
+                training.parameters,
+                examples,
+                lambda batch: sign * answer_loss(loaded, batch),
+                self.tuning(context.seed),
+                advance,
             )
             edits = training.learned()
         with apply_edits(edits), context.reporter.stage(f"{title}, scores", len(examples)) as advance:

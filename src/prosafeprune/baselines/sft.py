@@ -22,7 +22,7 @@ from prosafeprune.baselines.training_pairs import pairs_hash, read_pairs
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.loop import train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 
@@ -62,13 +62,6 @@ class Sft(LowRankMethod):
         loaded = context.loaded
         pairs = self._pairs(context)
         examples = [example for of_class in pairs.values() for example in self._examples(loaded, of_class)]
-        tuning = Tuning(
-            epochs=self.epochs,
-            rank=self.rank,
-            learning_rate=self.learning_rate,
-            batch_size=self.examples_at_once,
-            seed=context.seed,
-        )
         with (
             lora(loaded.model, trainable_matrices(context.anatomy), self.rank, context.seed) as training,
             context.reporter.stage("SFT: training", self.epochs * len(examples)) as advance,
@@ -77,7 +70,7 @@ class Sft(LowRankMethod):
                 training.parameters,
                 examples,
                 partial(answer_loss, loaded),
-                tuning,
+                self.tuning(context.seed),
                 advance,
                 saved_in=context.progress_file("sft.safetensors"),
             )

@@ -67,7 +67,6 @@ EXPERT = frozenset(
         "memory",
         "pooling",
         "projection",
-        "harmful_share",
         "prompt_field",
         "revision",
         "seed",

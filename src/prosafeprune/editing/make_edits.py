@@ -9,21 +9,17 @@ import torch
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.expert_coverage import edited_together, require_enough_prompts
-from prosafeprune.method.discriminant import discriminant_operator
 from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import fitted_projection
+from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.method.subspaces import TooFewDirections, basis
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.residual_stream import WRITING_KINDS
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts.prompt_set import PromptClass
 
 ByClass = Mapping[PromptClass, torch.Tensor]
-FEWEST_FOR_A_DISCRIMINANT = 16
-"""An expert needs as many prompts of each class as for a subspace of this rank."""
 
 
 def make_edits(
@@ -49,30 +45,15 @@ def make_edits(
     """
     edits: list[PruningEdit] = []
     for layer in plan.layers:
-        for group in edited_together(planned_submodules(anatomy, layer, plan.projection)):
+        for group in edited_together(anatomy.of_layer(layer)):
             try:
-                require_enough_prompts(group, inputs, class_rows, _directions(plan))
+                require_enough_prompts(group, inputs, class_rows, plan.rank)
                 edits += [_make_edit(submodule, plan, inputs, class_rows) for submodule in group]
             except TooFewDirections:
                 if group[0].expert is None:
                     raise
             advance(len(group))
     return edits
-
-
-def planned_submodules(anatomy: Anatomy, layer: int, projection: Projection) -> list[Submodule]:
-    """Return the submodules of a layer that a plan edits: all, or with the discriminant those that write.
-
-    The refusal direction is known where it is written, to the residual stream.
-    """
-    every = anatomy.of_layer(layer)
-    if projection is not Projection.DISCRIMINANT:
-        return list(every)
-    return [submodule for submodule in every if submodule.kind in WRITING_KINDS]
-
-
-def _directions(plan: Plan) -> int:
-    return FEWEST_FOR_A_DISCRIMINANT if plan.projection is Projection.DISCRIMINANT else plan.rank
 
 
 def class_bases(
@@ -98,7 +79,12 @@ def _make_edit(
     weight = submodule.weight()
     outputs = _class_outputs(submodule, weight, inputs, class_rows)
     bases = _bases(outputs, plan.rank)
-    operator = _operator(plan, outputs, bases)
+    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
+    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
+    if plan.projection is not Projection.ORTHOGONAL:
+        classes = (outputs[benign], outputs[harmful], outputs[pseudo])
+        right = fitted_projection(*classes, bases[pseudo], HARMFUL_SHARE[plan.projection])
+        operator = OverlapOperator(operator.left, right)
     weight_stable_rank = stable_rank(weight)
     measures = EditMeasures(
         submodule=submodule.name,
@@ -107,22 +93,9 @@ def _make_edit(
         stable_rank=weight_stable_rank,
         energy_bound=energy_bound(operator, weight_stable_rank),
         energy=relative_energy(operator, weight),
-        harmful_overlap=harmful_overlap(operator, bases[PromptClass.HARMFUL]),
+        harmful_overlap=harmful_overlap(operator, bases[harmful]),
     )
     return PruningEdit(submodule, operator, plan.strength_of(submodule.layer), measures)
-
-
-def _operator(plan: Plan, outputs: ByClass, bases: ByClass) -> OverlapOperator:
-    """Return Eq. 1's operator, or what takes its place with a projection that is not the paper's."""
-    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
-    classes = (outputs[benign], outputs[harmful], outputs[pseudo])
-    if plan.projection is Projection.DISCRIMINANT:
-        return discriminant_operator(*classes, plan.target_share)
-    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
-    if plan.projection is Projection.ORTHOGONAL:
-        return operator
-    right = fitted_projection(*classes, bases[pseudo], plan.target_share)
-    return OverlapOperator(operator.left, right)
 
 
 def _class_outputs(

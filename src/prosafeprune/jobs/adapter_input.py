@@ -15,7 +15,6 @@ from safetensors.torch import load
 
 from prosafeprune.checkpoint.adapter import unstacked
 from prosafeprune.editing.edits import LowRankEdit
-from prosafeprune.editing.make_edits import planned_submodules
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.safety_floor import FloorDecision
 from prosafeprune.method.overlap_operator import LowRankChange
@@ -78,7 +77,7 @@ class OwnAdapter:
             )
         by_module: dict[str, list[Submodule]] = {}
         for layer in plan.layers:
-            for submodule in planned_submodules(anatomy, layer, plan.projection):
+            for submodule in anatomy.of_layer(layer):
                 by_module.setdefault(submodule.module_name, []).append(submodule)
         edits: list[LowRankEdit] = []
         unused = set(self.tensors)

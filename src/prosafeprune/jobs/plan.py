@@ -13,7 +13,7 @@ from typing import Any
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
-from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.errors import NoPlanError
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import require_outside
 from prosafeprune.jobs.search import finished_search, search, search_identity
@@ -29,7 +29,7 @@ from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan, require_search_of
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.text import short_name, slug
@@ -72,8 +72,7 @@ def known_plan(
         NoPlanError: the search is finished and selected none.
     """
     given = given_plan(job.recipe)
-    if given is not None and choose is not None:
-        raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+    require_one_plan(job.recipe.layers, choose)
     if given is not None or search_folder is None:
         return given, None
     if choose is not None:

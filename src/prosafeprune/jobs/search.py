@@ -206,7 +206,6 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "poolings": [pooling.value for pooling in choices.poolings],
         "rank": choices.rank,
         "projection": choices.projection.value,
-        "shares": list(choices.shares),
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
         "system": recipe.system,

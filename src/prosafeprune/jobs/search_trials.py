@@ -23,7 +23,7 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SHARES, SearchSpace, paper_windows
+from prosafeprune.search.search_space import SearchSpace, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
@@ -40,20 +40,15 @@ class SearchChoices:
     """Most promising first."""
     rank: int
     projection: Projection
-    shares: tuple[float | None, ...]
 
     @classmethod
     def of(cls, recipe: Recipe) -> SearchChoices:
         """Return what a search with this recipe varies."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
-        projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
-        discriminant = projection is Projection.DISCRIMINANT
-        poolings = (Pooling.BOTH, Pooling.LAST) if discriminant else (Pooling.SEQUENCE, Pooling.LAST)
         return cls(
-            (recipe.pooling,) if paper or "pooling" in given else poolings,
-            1 if discriminant else recipe.rank,
-            projection,
-            SHARES if discriminant and recipe.harmful_share is None else (recipe.harmful_share,),
+            (recipe.pooling,) if paper or "pooling" in given else (Pooling.SEQUENCE, Pooling.LAST),
+            recipe.rank,
+            recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE,
         )
 
 
@@ -88,13 +83,7 @@ class Trials:
         """
         scored = search_plans(
             self.evaluator.score,
-            SearchSpace(
-                layers,
-                self.choices.poolings,
-                self.choices.rank,
-                self.choices.projection,
-                self.choices.shares,
-            ),
+            SearchSpace(layers, self.choices.poolings, self.choices.rank, self.choices.projection),
             lowest_safety,
             self.budget,
             self.folder.path / JOURNAL,

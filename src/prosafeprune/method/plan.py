@@ -6,7 +6,7 @@ Imports no torch: recipes name these types, and must be readable at once.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
@@ -25,13 +25,6 @@ class Pooling(StrEnum):
     """The user's text only."""
     LAST = "last"
     """The last token, from which the answer is generated."""
-    BOTH = "both"
-    """Sequence and last, as two samples of each prompt."""
-
-    @property
-    def parts(self) -> tuple[Pooling, ...]:
-        """The poolings that each give one sample of a prompt."""
-        return (Pooling.SEQUENCE, Pooling.LAST) if self is Pooling.BOTH else (self,)
 
 
 class Projection(StrEnum):
@@ -43,14 +36,6 @@ class Projection(StrEnum):
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"
     """As oblique, but reads harmful outputs with the opposite sign at half weight."""
-    DISCRIMINANT = "discriminant"
-    """One direction in place of a subspace: how pseudo-harmful rather than harmful an output is, by regression; its
-    refusal direction is taken away or added by that much. Only matrices that write to the residual stream change."""
-
-
-HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5, Projection.DISCRIMINANT: -1.0}
-"""What a fitted projection takes from harmful outputs, as a share of what it takes from pseudo-harmful ones. A negative
-share adds to harmful outputs what pruning takes from pseudo-harmful ones."""
 
 
 class Plan(BaseModel):
@@ -60,21 +45,10 @@ class Plan(BaseModel):
 
     layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
     rank: int = Field(default=16, ge=1)
-    """Directions of each class's subspace; 1 with the discriminant projection, whatever is given."""
     strength: Strength | tuple[Strength, ...] = 0.9
     """One for all layers, or one per layer, in the order of the layers."""
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
-    harmful_share: float | None = Field(default=None, ge=-2, le=1)
-    """What harmful outputs lose, as a share of what pseudo-harmful ones lose; negative: they gain it. None: the
-    projection's own, :data:`HARMFUL_SHARE`. The orthogonal projection has no choice."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _discriminant_has_rank_one(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("projection") == Projection.DISCRIMINANT:
-            return {**values, "rank": 1}
-        return values
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:
@@ -97,11 +71,6 @@ class Plan(BaseModel):
     def layers_in_words(self) -> str:
         """The layers as ``--layers`` takes them, such as ``12,14-17``."""
         return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in self.layer_runs)
-
-    @property
-    def target_share(self) -> float:
-        """The harmful share that the projection is fitted to. Raises KeyError for the orthogonal one."""
-        return HARMFUL_SHARE[self.projection] if self.harmful_share is None else self.harmful_share
 
     def strength_of(self, layer: int) -> float:
         """Return the strength of one of the plan's layers."""

@@ -9,13 +9,11 @@ POOLINGS = {
     Pooling.TAIL: "mean from the user's first token to the end of the prompt",
     Pooling.USER: "mean over the user's tokens",
     Pooling.LAST: "the last token only",
-    Pooling.BOTH: "mean over all tokens, and the last token, as two samples of each prompt",
 }
 PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
     Projection.CONTRASTIVE: "amplifies harmful outputs by half of what pseudo-harmful ones lose",
-    Projection.DISCRIMINANT: "takes the refusal direction from pseudo-harmful outputs and adds it to harmful ones",
 }
 
 
@@ -29,7 +27,6 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("rank of each subspace", str(plan.rank)),
         ("pooling of activations", f"{plan.pooling.value}: {POOLINGS[plan.pooling]}"),
         ("projection", f"{plan.projection.value}: {PROJECTIONS[plan.projection]}"),
-        *([("harmful share", f"{plan.harmful_share:g}")] if plan.harmful_share is not None else []),
     ]
 
 

@@ -29,10 +29,6 @@ class Budget:
             return trials >= self.trials
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
-    def share_of_time(self) -> float:
-        """Return the fraction of the minutes that has passed; 0 when trials are counted."""
-        return (time.monotonic() - self.started) / self.seconds if self.seconds is not None else 0.0
-
     @property
     def total(self) -> int:
         """Number of steps of a progress bar: trials or seconds."""

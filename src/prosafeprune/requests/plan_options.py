@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -50,32 +50,16 @@ class OperatorOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Plan")
 
-    rank: int = Field(16, ge=1, description="Dimension of each class's subspace; 1 with the discriminant projection.")
+    rank: int = Field(16, ge=1, description="Dimension of each class's subspace.")
     pooling: Pooling = Field(
         Pooling.SEQUENCE,
-        description="Tokens averaged over: sequence (all), tail (the user's text and what follows), user, last, "
-        "both (sequence and last).",
+        description="Tokens averaged over: sequence (all), tail (the user's text and what follows), user, last.",
     )
     projection: Projection = Field(
         Projection.ORTHOGONAL,
-        description="What is removed: orthogonal (Eq. 1 of the paper), oblique (leaves harmful outputs as they are), "
-        "contrastive (strengthens them; the default of a search) or discriminant (one refusal direction, taken from "
-        "pseudo-harmful outputs and added to harmful ones).",
+        description="How pseudo-harmful outputs are selected: orthogonal (Eq. 1 of the paper), oblique (leaves harmful "
+        "outputs as they are) or contrastive (strengthens them; the default of a search).",
     )
-
-    harmful_share: float | None = Field(
-        None,
-        ge=-2,
-        le=1,
-        description="What harmful outputs lose, as a share of what pseudo-harmful ones lose; below 0 they gain it. "
-        "Default: the projection's own.",
-    )
-
-    @model_validator(mode="after")
-    def _discriminant_has_rank_one(self) -> Self:
-        if self.projection is Projection.DISCRIMINANT and "rank" in self.model_fields_set and self.rank != 1:
-            raise ValueError(f"rank {self.rank}: the discriminant projection has rank 1. Leave rank out")
-        return self
 
 
 class PlanOptions(OperatorOptions):

@@ -31,7 +31,6 @@ class PruneSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -42,8 +41,8 @@ class PruneSettings(TypedDict, total=False):
     max_safety_drop: float
     memory: Literal["normal", "low"]
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -82,7 +81,6 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -92,8 +90,8 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -124,7 +122,6 @@ class SearchSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -134,8 +131,8 @@ class SearchSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int
@@ -237,7 +234,6 @@ class CompareSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -247,8 +243,8 @@ class CompareSettings(TypedDict, total=False):
     max_new_tokens: int
     max_safety_drop: float
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
     pruned: str | Path | None
     pseudo_harmful: str | None
@@ -286,7 +282,6 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -297,8 +292,8 @@ class AnalyzeSettings(TypedDict, total=False):
     layers: int | str | Sequence[int] | None
     max_new_tokens: int
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last", "both"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive", "discriminant"]
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
     prompt_field: str
     pseudo_harmful: str | None
     rank: int

@@ -18,8 +18,6 @@ LONGEST = 0.56
 FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
 """Lengths of the windows scored first, as shares of the searched layers, and how many of each, evenly spread."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
-SHARES: tuple[float, ...] = (-0.5, -0.75, -1.0)
-"""Harmful shares of a fitted projection: the smaller, the more S.S. is gained, and the less C.R."""
 WINDOW_LENGTHS = (1, 2, 4, 8)
 """Of the windows that ``--strategy paper`` measures."""
 
@@ -42,8 +40,6 @@ class SearchSpace:
     """The most likely first."""
     rank: int
     projection: Projection
-    shares: Sequence[float | None]
-    """Harmful shares of the projection, the most likely first."""
 
     @property
     def step(self) -> int:
@@ -83,22 +79,19 @@ def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int) -> di
         "start": offset,
         "length": length,
         "strength": STRENGTHS[-1],
-        "share": space.shares[0],
     }
 
 
 def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
-    """Draw a plan: a window of layers, and the strength, harmful share and pooling of all of them."""
+    """Draw a plan: a window of layers, and the strength and pooling of all of them."""
     start = trial.suggest_int("start", 0, len(space.starts) - 1)
     length = trial.suggest_int("length", 1, space.longest)
     first = start * space.step
-    share: Any = trial.suggest_categorical("share", list(space.shares))
     return Plan(
         layers=tuple(space.layers[first : first + length * space.step]),
         pooling=Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings])),
         rank=space.rank,
         strength=trial.suggest_categorical("strength", list(STRENGTHS)),
-        harmful_share=share,
         projection=space.projection,
     )
 

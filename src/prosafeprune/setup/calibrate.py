@@ -10,7 +10,7 @@ import torch
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.shards import CollectShard, merge_shards
 from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.make_edits import make_edits, planned_submodules
+from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -86,6 +86,6 @@ def calibrate(
         loaded, anatomy, calibration, [plan.pooling], plan.layers, batch_size, reporter
     )
     inputs = collected[plan.pooling]
-    total = sum(len(planned_submodules(anatomy, layer, plan.projection)) for layer in plan.layers)
+    total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)
     with reporter.stage("Subspaces", total) as advance, torch.inference_mode():
         return inputs, make_edits(anatomy, plan, inputs, class_rows, advance)

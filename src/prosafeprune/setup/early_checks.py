@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.model.source import require_local_or_hub
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.finished_search import plan_of_point, read_search
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan
 from prosafeprune.setup.prepare import prepare_job, require_layers_of_config
 
 
@@ -36,8 +35,7 @@ def check_early(
     Raises:
         InputError: one of them cannot be used.
     """
-    if choose is not None and recipe.layers is not None:
-        raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+    require_one_plan(recipe.layers, choose)
     if choose is not None and search is not None:
         plan_of_point(read_search(search), choose, search)
     prepare_job(recipe, output, overwrite, SilentReporter())

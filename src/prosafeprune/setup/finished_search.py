@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prosafeprune.errors import InputError
@@ -19,6 +20,12 @@ def read_search(folder: Path) -> SearchRecord:
         return SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
+
+
+def require_one_plan(layers: Sequence[int] | None, choose: int | None) -> None:
+    """Raise InputError when both ``--layers`` and ``--choose`` name the plan."""
+    if layers is not None and choose is not None:
+        raise InputError("--choose and --layers both name the plan. Leave out one of them.")
 
 
 def require_search_of(record: SearchRecord, sha256: str, folder: Path) -> None:

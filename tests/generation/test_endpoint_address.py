@@ -45,13 +45,7 @@ def test_check_finds_a_wrong_model_key_or_address(server: ModelServer, monkeypat
 
 def test_the_one_model_of_a_server_needs_no_name(server: ModelServer) -> None:
     described = EndpointGenerator(server.url).describe()
-    assert described == {
-        "backend": "endpoint",
-        "urls": [server.url],
-        "model": "tiny",
-        "request": None,
-        "system": None,
-    }
+    assert described == {"backend": "endpoint", "urls": [server.url], "model": "tiny", "request": None}
     server.models = ["a", "b"]
     with pytest.raises(InputError, match="has several models. Name one. It has: a, b."):
         EndpointGenerator(server.url).describe()

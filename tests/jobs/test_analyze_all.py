@@ -30,7 +30,7 @@ Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]
 FEW = ["--rank", 4, "--samples", 40, "--benchmark-samples", 4, "--sweep-samples", 2, "--max-new-tokens", 3]
 PLAN = ["--layers", 1, "--strength", 0.8, "--strengths", "0.4,0.8", "--ranks", "2,4"]
-TUNING = ["--ability", "gsm8k", "--ability-tokens", 3, "--tuning-prompts", 6, "--tuning-epochs", 1]
+TUNING = ["--ability", "gsm8k", "--ability-tokens", 3, "--tuning-prompts", 16, "--tuning-epochs", 1]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,11 +29,15 @@ EXCHANGES = [
 ]
 
 
-class Complying:
-    name = "complying"
+@dataclass
+class Judging:
+    """Gives these classes in turn."""
 
-    def judge(self, exchanges: list[Exchange]) -> list[Verdict]:
-        return [Verdict(AnswerClass.FULL_COMPLIANCE, "answers") for _ in exchanges]
+    classes: tuple[AnswerClass, ...] = (AnswerClass.FULL_COMPLIANCE,)
+    name = "judging"
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        return [Verdict(self.classes[row % len(self.classes)], "so") for row in range(len(exchanges))]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ def test_the_limit_follows_how_well_the_model_reads_the_prompts() -> None:
 def test_salad_is_broken_and_the_rest_is_judged(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = [Likelihood(-1.0, -2.0), Likelihood(-9.0, -2.0), None]
     monkeypatch.setattr("prosafeprune.judge.base_model_likelihood.mean_log_likelihoods", lambda *_: scores)
-    verdicts = JudgeWithBaseModel(Complying(), tiny).judge(EXCHANGES)
+    verdicts = JudgeWithBaseModel(Judging(), tiny).judge(EXCHANGES)
     classes = [verdict.answer_class for verdict in verdicts]
     assert classes == [AnswerClass.FULL_COMPLIANCE, AnswerClass.BROKEN, AnswerClass.FULL_COMPLIANCE]
     assert [verdict.log_likelihood for verdict in verdicts] == [-1.0, -9.0, None]
@@ -76,5 +82,15 @@ def test_salad_is_broken_and_the_rest_is_judged(tiny: LoadedModel, monkeypatch: 
 
 
 def test_a_random_model_calls_nothing_salad(tiny: LoadedModel) -> None:
-    verdicts = JudgeWithBaseModel(Complying(), tiny).judge(EXCHANGES)
+    verdicts = JudgeWithBaseModel(Judging(), tiny).judge(EXCHANGES)
     assert all(verdict.answer_class is AnswerClass.FULL_COMPLIANCE for verdict in verdicts)
+
+
+def test_only_answers_that_would_count_as_compliance_are_scored(tiny: LoadedModel) -> None:
+    classes = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
+    scored = [
+        verdict.log_likelihood is not None for verdict in JudgeWithBaseModel(Judging(classes), tiny).judge(EXCHANGES)
+    ]
+    assert scored == [False, True, False]
+    refused = JudgeWithBaseModel(Judging((AnswerClass.FULL_REFUSAL,)), tiny).judge(EXCHANGES)
+    assert [verdict.log_likelihood for verdict in refused] == [None] * 3

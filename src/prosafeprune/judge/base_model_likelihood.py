@@ -46,6 +46,8 @@ def mean_log_likelihoods(
     Raises:
         InputError: out of memory with a single exchange, or at a fixed batch size.
     """
+    if not exchanges:  # which tokenizers fail on
+        return []
     rendered = encode_prompts(loaded.tokenizer, [one.prompt for one in exchanges])
     prompts = [list(prompt.ids) for prompt in rendered]
     encoded = loaded.tokenizer([one.answer for one in exchanges], add_special_tokens=False)["input_ids"]

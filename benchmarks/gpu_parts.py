@@ -180,14 +180,10 @@ class ModelBenchmark:
         outputs = self.inputs.outputs(submodule, weight, rows)
         on_cpu = outputs.cpu()
 
-        def by_qr() -> Any:
-            q, r = torch.linalg.qr(outputs)
-            return q @ torch.linalg.svd(r, full_matrices=False).U
-
         parts: dict[str, Callable[[], Any]] = {
             "pooled outputs": lambda: self.inputs.outputs(submodule, weight, rows),
             "basis": lambda: independent_directions(outputs),
-            "basis by QR first": by_qr,
+            "SVD without QR first": lambda: torch.linalg.svd(outputs, full_matrices=False),
             "basis on the CPU, with the copy": lambda: independent_directions(outputs.cpu()).to(self.device),
             "basis on the CPU": lambda: independent_directions(on_cpu),
             "stable rank": lambda: stable_rank(weight),

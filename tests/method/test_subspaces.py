@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.dense_algebra import dense, projector, random_matrix
+from scipy.sparse.linalg import svds
 
 from prosafeprune.errors import InputError
-from prosafeprune.method.energy import harmful_overlap, relative_energy, stable_rank
+from prosafeprune.method.energy import harmful_overlap, products_on_device, relative_energy, stable_rank
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator, pruned_weight
-from prosafeprune.method.subspaces import basis
+from prosafeprune.method.subspaces import basis, svd_by_qr
 
 D_OUT, D_IN, COUNT, RANK = 40, 24, 30, 6
 
@@ -151,3 +152,16 @@ def test_a_basis_survives_an_svd_that_does_not_converge(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.linalg, "svd", fail)
     found = basis(matrix, 4)
     torch.testing.assert_close(found @ found.T, expected @ expected.T)
+
+
+def test_what_a_gpu_runs_equals_what_a_cpu_runs() -> None:
+    torch.manual_seed(3)
+    activations = torch.randn(40, 9, dtype=torch.float64)
+    left, values = svd_by_qr(activations)
+    torch.testing.assert_close(values, torch.linalg.svdvals(activations))
+    torch.testing.assert_close(left.T @ left, torch.eye(9, dtype=torch.float64))
+    torch.testing.assert_close((left * values.square()) @ left.T, activations @ activations.T)
+    for weight in (activations, activations.T, activations.float()):
+        start = torch.ones(9, dtype=weight.dtype).numpy()
+        found = svds(products_on_device(weight), k=1, v0=start, return_singular_vectors=False)[0]
+        assert found == pytest.approx(float(values[0]), rel=1e-5)

@@ -85,7 +85,8 @@ def forward_step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, ca
     # The mode intercepts every torch function in Python, which a GPU would wait for.
     is_cpu = loaded.device.type == "cpu" and loaded.run_dtype == torch.float32
     with SmallBatchLinear() if is_cpu else nullcontext():
-        options = accepted(loaded.model, logits_to_keep=last_tokens(1))
+        # A single token needs no indices, which would be copied to a GPU at every step; 0 stands for all tokens.
+        options = accepted(loaded.model, logits_to_keep=last_tokens(1) if batch.ids.shape[1] > 1 else 0)
         logits: torch.Tensor = run_batch(loaded.model, batch, mask, cache, **options).logits[:, -1]
     return logits
 

@@ -44,6 +44,8 @@ def independent_directions(activations: torch.Tensor) -> torch.Tensor:
 
 def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the left singular vectors ``(d_out, k)`` and singular values ``(k,)`` of ``A (d_out, n)``."""
+    if activations.device.type == "cuda" and activations.shape[0] > activations.shape[1]:
+        return svd_by_qr(activations)  # as LAPACK does by itself for such shapes
     try:
         left, values, _ = torch.linalg.svd(activations, full_matrices=False)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # exported, not declared
@@ -53,6 +55,13 @@ def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         )
         left, values = (torch.from_numpy(one).to(activations) for one in (found, sizes))
     return left, values
+
+
+def svd_by_qr(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what :func:`_left_svd` does, for ``d_out > n``: the SVD of the small factor of ``A = Q R``."""
+    orthonormal, small = torch.linalg.qr(activations)
+    left, values = _left_svd(small)
+    return orthonormal @ left, values
 
 
 def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,14 @@ class PaddedBatch:
 
 def accepted(model: PreTrainedModel, **options: Any) -> dict[str, Any]:
     """Return those options that the model's forward pass names; older architectures lack some."""
-    named = inspect.signature(model.forward).parameters
+    method = getattr(model.forward, "__func__", None)  # None where a library has put a function in its place
+    named = inspect.signature(model.forward).parameters if method is None else _parameter_names(method)
     return {name: value for name, value in options.items() if name in named}
+
+
+@functools.cache  # asked for at every decoded token
+def _parameter_names(forward: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
 
 
 def last_tokens(count: int) -> list[int]:

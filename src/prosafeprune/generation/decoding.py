@@ -104,12 +104,13 @@ def decode(
     token within the limit.
     """
     device = decoder.logits.device
-    ends = torch.tensor(end_ids, dtype=torch.long, device=device)
+    ends = set(end_ids)
     rows = list(range(len(decoder.logits)))  # original indices of the remaining rows
     answers: list[list[int]] = [[] for _ in rows]
     for count in range(1, max_new_tokens + 1):
         chosen = choice.choose(decoder.logits, rows)
-        ended = torch.isin(chosen, ends).tolist()
+        tokens = chosen.tolist()  # the only wait for a GPU per token
+        ended = [token in ends for token in tokens]
         if any(ended):
             yield from ((row, answers[row], True) for row, end in zip(rows, ended, strict=True) if end)
             rows = [row for row, end in zip(rows, ended, strict=True) if not end]
@@ -118,7 +119,8 @@ def decode(
             kept = torch.tensor([i for i, end in enumerate(ended) if not end], device=device)
             decoder.keep(kept)
             chosen = chosen[kept]
-        for row, token in zip(rows, chosen.tolist(), strict=True):
+            tokens = [token for token, end in zip(tokens, ended, strict=True) if not end]
+        for row, token in zip(rows, tokens, strict=True):
             answers[row].append(token)
         if count < max_new_tokens:
             report_tokens(len(rows), count / max_new_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,9 @@ def join(batches: Sequence[PrefilledBatch]) -> PrefilledBatch:
 
 def forward_step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
     """Run more tokens on top of a cache and return the last one's logits ``(rows, vocabulary)``."""
-    with SmallBatchLinear():
+    # The mode intercepts every torch function in Python, which a GPU would wait for.
+    is_cpu = loaded.device.type == "cpu" and loaded.run_dtype == torch.float32
+    with SmallBatchLinear() if is_cpu else nullcontext():
         options = accepted(loaded.model, logits_to_keep=last_tokens(1))
         logits: torch.Tensor = run_batch(loaded.model, batch, mask, cache, **options).logits[:, -1]
     return logits

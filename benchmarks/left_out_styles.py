@@ -2,8 +2,8 @@
 
     python benchmarks/left_out_styles.py MODEL_FOLDER --layers 12-19 [--layers 14-19 ...] [--variants NAME,NAME]
 
-For each of the five styles, edits are made from calibration prompts of the other styles, and judged on validation
-prompts of that style, pseudo-harmful and harmful. C.R. and S.S. are estimated as a search does it, by probes on the
+For each of the five styles, edits are made from calibration prompts of the other styles, and judged on further
+calibration prompts of that style, pseudo-harmful and harmful. C.R. and S.S. are estimated as a search does it, by probes on the
 first four answer tokens; ``--generate`` also measures them by generation and judge. No test prompt and no public set is
 looked at.
 
@@ -33,9 +33,9 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
-from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection, ridge_regression
+from prosafeprune.method.fitted_projection import fitted_projection, ridge_regression
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.method.plan import Pooling
 from prosafeprune.method.subspaces import basis
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
@@ -66,11 +66,15 @@ def orthogonal(outputs: Outputs) -> OverlapOperator:
     return overlap_operator(*(basis(outputs[one], min(RANK, len(outputs[one]))) for one in (BENIGN, HARMFUL, PSEUDO)))
 
 
-def contrastive(outputs: Outputs) -> OverlapOperator:
-    """Return the operator of the contrastive projection."""
-    operator, share = orthogonal(outputs), HARMFUL_SHARE[Projection.CONTRASTIVE]
-    classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
-    return OverlapOperator(operator.left, fitted_projection(*classes, operator.right, share))
+def contrastive(share: float) -> Callable[[Outputs], OverlapOperator]:
+    """Return the operator of the contrastive projection with a harmful share."""
+
+    def operator(outputs: Outputs) -> OverlapOperator:
+        by_overlap = orthogonal(outputs)
+        classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
+        return OverlapOperator(by_overlap.left, fitted_projection(*classes, by_overlap.right, share))
+
+    return operator
 
 
 def discriminant(share: float) -> Callable[[Outputs], OverlapOperator]:
@@ -104,24 +108,26 @@ class Variant:
 LAST, BOTH = (Pooling.LAST,), (Pooling.SEQUENCE, Pooling.LAST)
 VARIANTS = {
     "orthogonal": Variant(orthogonal),
-    "contrastive": Variant(contrastive),
-    "contrastive last": Variant(contrastive, LAST),
-    "contrastive both": Variant(contrastive, BOTH),
+    "contrastive -0.5": Variant(contrastive(-0.5)),
+    "contrastive -0.5 last": Variant(contrastive(-0.5), LAST),
+    "contrastive -0.5 both": Variant(contrastive(-0.5), BOTH),
+    "contrastive -0.2 last": Variant(contrastive(-0.2), LAST),
+    "contrastive 0 last": Variant(contrastive(0.0), LAST),
     "discriminant -0.5 last": Variant(discriminant(-0.5), LAST, WRITING_KINDS),
     "discriminant -1 last": Variant(discriminant(-1.0), LAST, WRITING_KINDS),
     "discriminant -1 both": Variant(discriminant(-1.0), BOTH, WRITING_KINDS),
 }
 
 
-def by_style(prompts: PromptSet, count: int) -> PromptSet:
-    """Return the first ``count`` prompts of each style."""
+def by_style(prompt_class: PromptClass, first: int, count: int) -> PromptSet:
+    """Return ``count`` bundled calibration prompts of each style, after the ``first`` ones; none that are in pairs."""
     seen: dict[str, int] = defaultdict(int)
-    kept = []
+    prompts, kept = bundled_prompts(prompt_class, "calibration"), []
     for prompt in prompts:
         seen[prompt.style] += 1
-        if seen[prompt.style] <= count:
+        if first < seen[prompt.style] <= first + count and not prompt.is_paired:
             kept.append(prompt)
-    return PromptSet(prompts.prompt_class, prompts.source, tuple(kept))
+    return PromptSet(prompt_class, prompts.source, tuple(kept))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +147,8 @@ class Workbench:
         self.decoding = Decoding(max_new_tokens=tokens)
         self.generator = local_generator(job.loaded, "auto")
         self.layers = sorted({layer for window in windows for layer in window})
-        self.made_from = {one: by_style(bundled_prompts(one, "calibration"), CALIBRATION[one]) for one in PromptClass}
-        validation = {one: by_style(bundled_prompts(one, "validation"), VALIDATION[one]) for one in (PSEUDO, HARMFUL)}
+        self.made_from = {one: by_style(one, 0, CALIBRATION[one]) for one in PromptClass}
+        validation = {one: by_style(one, CALIBRATION[one], VALIDATION[one]) for one in (PSEUDO, HARMFUL)}
         self.styles = {one: sorted({prompt.style for prompt in prompts}) for one, prompts in validation.items()}
         size = BatchSize("auto", job.loaded.device)
         starts = sorted({window[0] for window in windows})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ from prosafeprune.prompts import (
 CATEGORIES = {"deception", "harassment", "harmful", "hate", "illegal"}
 CATEGORIES |= {"privacy", "self-harm", "sexual", "unethical", "violence"}
 SPLITS = ("calibration", "validation", "test")
-SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (600, 200, 300), "harmful": (400, 150, 300)}
+SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (1606, 230, 300), "harmful": (1356, 230, 300)}
+PAIRED_STYLES = 7
 STYLES = {"benign": 4, "pseudo_harmful": 5, "harmful": 5}
 
 
@@ -35,13 +37,18 @@ def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: 
     for split, size in zip(SPLITS, SIZES[prompt_class], strict=True):
         prompts = bundled_prompts(prompt_class, split)  # type: ignore[arg-type]
         assert len(prompts) == size
-        styles = Counter(prompt.style for prompt in prompts)
-        assert len(styles) == STYLES[prompt_class] and "" not in styles
+        styles = Counter(prompt.style for prompt in prompts if not prompt.is_paired)
+        in_pairs = Counter(prompt.style for prompt in prompts if prompt.is_paired)
+        assert len(styles) == (
+            0 if prompt_class is not PromptClass.BENIGN and split == "validation" else STYLES[prompt_class]
+        )
+        assert len(in_pairs) == (0 if prompt_class is PromptClass.BENIGN or split == "test" else PAIRED_STYLES)
+        assert "" not in styles
         counts = Counter(prompt.category for prompt in prompts)
         if prompt_class is not PromptClass.BENIGN:
             assert set(counts) == CATEGORIES
             assert max(counts.values()) <= 2 * min(counts.values())
-            assert len(set(styles.values())) == 1  # styles in equal parts
+            assert len(set(styles.values())) <= 1  # styles in equal parts
         assert all(prompt.text == prompt.text.strip() and len(prompt.text.split()) >= 4 for prompt in prompts)
 
 
@@ -51,6 +58,18 @@ def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:
         assert len(find_overlaps(one, one)) == len(one)  # each prompt with itself alone
         for two in sets[i + 1 :]:
             assert not find_overlaps(one, two)
+
+
+@pytest.mark.parametrize("split", ["calibration", "validation"])
+def test_twins_are_in_the_same_split_and_about_as_long(split: Any) -> None:
+    harmful, harmless = (
+        [prompt for prompt in bundled_prompts(one, split) if prompt.is_paired] for one in ("harmful", "pseudo_harmful")
+    )
+    assert len(harmful) == len(harmless) >= 200
+    for one, other in zip(harmful, harmless, strict=True):
+        assert (one.style, one.category) == (other.style, other.category)
+        lengths = sorted(len(prompt.text.split()) for prompt in (one, other))
+        assert lengths[1] <= max(1.5 * lengths[0], lengths[0] + 5)
 
 
 def test_harmful_prompts_name_a_harm_briefly_and_involve_no_minors() -> None:

@@ -45,7 +45,7 @@ def evaluated_method(
     if others:
         raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
     samples = Recipe.model_fields["samples"].default
-    calibration = {one: bundled_prompts(one, "calibration").sample(samples, request.seed) for one in PromptClass}
+    calibration = {one: bundled_prompts(one, "calibration").spread(samples, request.seed) for one in PromptClass}
     fitted_on = {
         "model": sha256,
         "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},

@@ -62,6 +62,7 @@ EXPERT = frozenset(
         "dtype",
         "fitted",
         "floor",
+        "harmful_share",
         "judge_concurrency",
         "judge_device",
         "memory",
@@ -81,12 +82,14 @@ EXPERT = frozenset(
 """Settings listed last."""
 SEARCH_DEFAULTS = {
     "projection": "contrastive",
-    "pooling": "sequence and last are both tried",
+    "pooling": "last",
+    "harmful_share": "several are tried",
 }
 """What a search does without these settings, instead of the default of the request."""
 PLAN_DEFAULTS = {
     "projection": "orthogonal; contrastive in a search",
-    "pooling": "sequence; a search also tries last",
+    "pooling": "sequence; last in a search",
+    "harmful_share": "-0.5; a search tries several",
 }
 """The same for commands that take a plan or search for one."""
 

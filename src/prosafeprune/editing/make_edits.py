@@ -10,7 +10,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.expert_coverage import edited_together, require_enough_prompts
 from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import HARMFUL_SHARE, fitted_projection
+from prosafeprune.method.fitted_projection import fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.method.subspaces import TooFewDirections, basis
@@ -83,7 +83,7 @@ def _make_edit(
     operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
     if plan.projection is not Projection.ORTHOGONAL:
         classes = (outputs[benign], outputs[harmful], outputs[pseudo])
-        right = fitted_projection(*classes, bases[pseudo], HARMFUL_SHARE[plan.projection])
+        right = fitted_projection(*classes, bases[pseudo], plan.fitted_share)
         operator = OverlapOperator(operator.left, right)
     weight_stable_rank = stable_rank(weight)
     measures = EditMeasures(

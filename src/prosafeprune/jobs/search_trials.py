@@ -23,7 +23,7 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SearchSpace, paper_windows
+from prosafeprune.search.search_space import HARMFUL_SHARES, SearchSpace, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
@@ -40,16 +40,25 @@ class SearchChoices:
     """Most promising first."""
     rank: int
     projection: Projection
+    harmful_shares: tuple[float | None, ...]
+    """Most promising first."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> SearchChoices:
         """Return what a search with this recipe varies."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
+        projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
+        fixed = paper or "harmful_share" in given or projection is not Projection.CONTRASTIVE
         return cls(
-            (recipe.pooling,) if paper or "pooling" in given else (Pooling.SEQUENCE, Pooling.LAST),
+            (recipe.pooling,) if paper or "pooling" in given else (Pooling.LAST,),
             recipe.rank,
-            recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE,
+            projection,
+            (recipe.harmful_share,) if fixed else HARMFUL_SHARES,
         )
+
+    def space(self, layers: Sequence[int]) -> SearchSpace:
+        """Return what plans for some consecutive layers are drawn from."""
+        return SearchSpace(layers, self.poolings, self.rank, self.projection, self.harmful_shares)
 
 
 class Trials:
@@ -83,7 +92,7 @@ class Trials:
         """
         scored = search_plans(
             self.evaluator.score,
-            SearchSpace(layers, self.choices.poolings, self.choices.rank, self.choices.projection),
+            self.choices.space(layers),
             lowest_safety,
             self.budget,
             self.folder.path / JOURNAL,

@@ -12,13 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
-from prosafeprune.method.plan import Projection
-
 RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""
-HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
-"""The share of ``Pi_p a`` read from harmful outputs. A negative share adds to harmful outputs what pruning takes from
-pseudo-harmful ones."""
 
 
 def fitted_projection(
@@ -40,7 +35,7 @@ def fitted_projection(
         harmful: ``A_u (d_out, n_u)``.
         pseudo_harmful: ``A_p (d_out, n_p)``.
         pseudo_harmful_basis: ``U_p (d_out, r)``.
-        harmful_share: ``c``, see :data:`HARMFUL_SHARE`.
+        harmful_share: ``c``, see :data:`prosafeprune.method.plan.HARMFUL_SHARE`.
     """
     classes, shares = (benign, harmful, pseudo_harmful), (0.0, harmful_share, 1.0)
     targets = [share * (one.T @ pseudo_harmful_basis) for share, one in zip(shares, classes, strict=True)]

@@ -35,7 +35,12 @@ class Projection(StrEnum):
     OBLIQUE = "oblique"
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"
-    """As oblique, but reads harmful outputs with the opposite sign at half weight."""
+    """As oblique, but reads a share of harmful outputs with the opposite sign, half of them unless the plan says."""
+
+
+HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
+"""What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan says.
+A negative share adds to harmful outputs what pruning takes from pseudo-harmful ones."""
 
 
 class Plan(BaseModel):
@@ -49,12 +54,31 @@ class Plan(BaseModel):
     """One for all layers, or one per layer, in the order of the layers."""
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
+    harmful_share: float | None = Field(default=None, ge=-1, le=1)
+    """What the contrastive projection reads from harmful outputs; None: :data:`HARMFUL_SHARE`. No other has a choice."""
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers)} layers")
         return self
+
+    @model_validator(mode="after")
+    def _share_of_the_contrastive_projection(self) -> Plan:
+        if self.harmful_share is not None and self.projection is not Projection.CONTRASTIVE:
+            raise ValueError(f"a harmful share is given, which the {self.projection.value} projection does not take")
+        return self
+
+    @property
+    def fitted_share(self) -> float:
+        """The harmful share that the projection is fitted to. Raises KeyError for the orthogonal one."""
+        return HARMFUL_SHARE[self.projection] if self.harmful_share is None else self.harmful_share
+
+    @property
+    def projection_in_words(self) -> str:
+        """The projection, with the plan's harmful share if it has one, such as ``contrastive -0.2``."""
+        share = self.harmful_share
+        return self.projection.value if share is None else f"{self.projection.value} {share:g}"
 
     @property
     def layer_runs(self) -> list[list[int]]:

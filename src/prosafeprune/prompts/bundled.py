@@ -1,4 +1,8 @@
-"""The prompt sets that come with the package, written for it."""
+"""The prompt sets that come with the package, written for it.
+
+Calibration prompts are of two kinds: single ones, and ones in pairs that differ in harm alone. Validation prompts are
+all in pairs, so that a search which makes its edits from single ones sees them applied to prompts of another kind.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,10 @@ class PromptClass(StrEnum):
         return self.value.replace("_", "-")
 
 
+PAIRED = "paired-"
+"""How the styles of prompts begin that were written in pairs, a harmful and a harmless one that differ in harm alone."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One user request, with its category, if any."""
@@ -32,6 +36,11 @@ class Prompt:
     """Line number in its file, from 1; 0 when it is from none."""
     style: str = ""
     """The style of the request (``question``, ``natural``, ``article`` ...); empty when unknown."""
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the prompt has a twin in another class, from which it differs in harm alone."""
+        return self.style.startswith(PAIRED)
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,10 @@ class PromptSet:
             return self
         chosen = sorted(random.Random(seed).sample(range(len(self)), size))
         return self._subset(chosen)
+
+    def spread(self, size: int, seed: int) -> PromptSet:
+        """Return at most ``size`` prompts, the same share of each style, in their original order."""
+        return self if len(self) <= size else self.split(size / len(self), seed)[0]
 
     def split(self, share: float, seed: int) -> tuple[PromptSet, PromptSet]:
         """Return two disjoint sets that together are this one, the first with about ``share`` of each style.

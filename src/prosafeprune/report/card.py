@@ -70,7 +70,7 @@ prosafeprune evaluate --endpoint URL --model THIS_MODEL -o after --against befor
 ```
 """
 CLOSING = """
-Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection `{{ r.plan.projection.value }}`. `{{ record_file }}` has everything needed to reproduce the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers, {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are unchanged.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal in LLMs* (ICLR 2026).
+Rank {{ r.plan.rank }}, strength {{ r.plan.strength }}, pooling `{{ r.plan.pooling.value }}`, projection `{{ r.plan.projection_in_words }}`. `{{ record_file }}` has everything needed to reproduce the run.{% if r.experts %} Of the {{ r.all_experts }} experts in these layers, {{ r.pruned_experts }} were pruned; the others, which too few calibration prompts reach, are unchanged.{% endif %} Method: ProSafePrune, *Projected Safety Pruning for Mitigating Over-Refusal in LLMs* (ICLR 2026).
 """
 BASE_CARD = """
 ---

@@ -13,7 +13,7 @@ POOLINGS = {
 PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
-    Projection.CONTRASTIVE: "amplifies harmful outputs by half of what pseudo-harmful ones lose",
+    Projection.CONTRASTIVE: "leaves benign outputs unchanged, and adds to harmful ones a share of what pseudo-harmful ones lose",
 }
 
 
@@ -26,7 +26,7 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("strength λ" + ("" if same else ", by layer"), strengths[0] if same else ", ".join(strengths)),
         ("rank of each subspace", str(plan.rank)),
         ("pooling of activations", f"{plan.pooling.value}: {POOLINGS[plan.pooling]}"),
-        ("projection", f"{plan.projection.value}: {PROJECTIONS[plan.projection]}"),
+        ("projection", f"{plan.projection_in_words}: {PROJECTIONS[plan.projection]}"),
     ]
 
 
@@ -47,7 +47,7 @@ def plan_in_words(plan: Plan) -> str:
         layers = _enumerated(
             [f"{first[0]} at strength {first[1]}", *(f"{layer} at {strength}" for layer, strength in others)]
         )
-    return f"layer{'s' if others else ''} {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
+    return f"layer{'s' if others else ''} {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
 
 
 def _enumerated(parts: list[str]) -> str:

@@ -27,7 +27,7 @@ def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
     plan = record.plan
     rows = [
         ["layers:strength", plan_layers(plan)],
-        ["rank, pooling, projection", f"{plan.rank}, {plan.pooling.value}, {plan.projection.value}"],
+        ["rank, pooling, projection", f"{plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"],
         ["edited tensors", str(len(record.edited_tensors))],
         *_experts(record),
         ["C.R., S.S., T.S.", "not measured"],

@@ -20,7 +20,7 @@ ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may contain a password, which is left out."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
 """Settings without effect once there is a plan."""
-PLAN = ("layers", "rank", "strength", "pooling", "projection")
+PLAN = ("layers", "rank", "strength", "pooling", "projection", "harmful_share")
 """Settings that define a plan."""
 
 

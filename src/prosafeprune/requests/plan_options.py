@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -60,6 +60,20 @@ class OperatorOptions(BaseModel):
         description="How pseudo-harmful outputs are selected: orthogonal (Eq. 1 of the paper), oblique (leaves harmful "
         "outputs as they are) or contrastive (strengthens them; the default of a search).",
     )
+    harmful_share: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="What the contrastive projection does to harmful outputs, as a share of what it removes from "
+        "pseudo-harmful ones: below 0 it adds that much.",
+    )
+
+    @model_validator(mode="after")
+    def _share_of_the_contrastive_projection(self) -> Self:
+        taken = self.projection is Projection.CONTRASTIVE or "projection" not in self.model_fields_set
+        if self.harmful_share is not None and not taken:
+            raise ValueError(f"harmful_share: the {self.projection.value} projection does not take one")
+        return self
 
 
 class PlanOptions(OperatorOptions):

@@ -31,6 +31,7 @@ class PruneSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -81,6 +82,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -122,6 +124,7 @@ class SearchSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -234,6 +237,7 @@ class CompareSettings(TypedDict, total=False):
     drop_overlaps: bool
     dtype: str
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -282,6 +286,7 @@ class AnalyzeSettings(TypedDict, total=False):
     dtype: str
     general: str | None
     harmful: str | None
+    harmful_share: float | None
     hold_out: float | None
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int

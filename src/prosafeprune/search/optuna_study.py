@@ -128,7 +128,7 @@ def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:
 
 def describe_plan(plan: Plan) -> str:
     """Return layers with their strengths, rank, pooling and projection, in a few words."""
-    operator = f"rank {plan.rank}, {plan.pooling.value}, {plan.projection.value}"
+    operator = f"rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
     if isinstance(plan.strength, tuple):
         return f"layers {', '.join(f'{layer}:{plan.strength_of(layer):g}' for layer in plan.layers)}, {operator}"
     return f"layers {plan.layers_in_words} at strength {plan.strength:g}, {operator}"

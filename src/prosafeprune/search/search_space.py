@@ -18,6 +18,9 @@ LONGEST = 0.56
 FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
 """Lengths of the windows scored first, as shares of the searched layers, and how many of each, evenly spread."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
+HARMFUL_SHARES = (-0.2, 0.0, -0.1, -0.35)
+"""Of the contrastive projection. The lower, the more refusals are added to harmful prompts, and to harmless ones that
+look like them."""
 WINDOW_LENGTHS = (1, 2, 4, 8)
 """Of the windows that ``--strategy paper`` measures."""
 
@@ -40,6 +43,8 @@ class SearchSpace:
     """The most likely first."""
     rank: int
     projection: Projection
+    harmful_shares: Sequence[float | None] = (None,)
+    """Of the contrastive projection, the most likely first; None: the projection's own."""
 
     @property
     def step(self) -> int:
@@ -60,7 +65,7 @@ class SearchSpace:
 def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the trials to run first, at full strength: windows of two lengths, then the long ones once more.
 
-    The short ones have the first pooling alone.
+    The short ones have the first pooling and harmful share alone, the middle one of the long ones has each share.
     """
     count = math.ceil(len(space.layers) / space.step)
     by_length = []
@@ -70,20 +75,23 @@ def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
         by_length.append([(offset, length) for offset in sorted(offsets)])
     first, *others = space.poolings
     points = [_point(space, first, *window) for windows in by_length for window in windows]
-    return points + [_point(space, pooling, *window) for pooling in others for window in by_length[0]]
+    points += [_point(space, pooling, *window) for pooling in others for window in by_length[0]]
+    middle = by_length[0][len(by_length[0]) // 2]
+    return points + [_point(space, first, *middle, share) for share in range(1, len(space.harmful_shares))]
 
 
-def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int) -> dict[str, Any]:
+def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int, share: int = 0) -> dict[str, Any]:
     return {
         "pooling": pooling.value,
         "start": offset,
         "length": length,
         "strength": STRENGTHS[-1],
+        "harmful_share": space.harmful_shares[share],
     }
 
 
 def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
-    """Draw a plan: a window of layers, and the strength and pooling of all of them."""
+    """Draw a plan: a window of layers, and the strength, pooling and harmful share of all of them."""
     start = trial.suggest_int("start", 0, len(space.starts) - 1)
     length = trial.suggest_int("length", 1, space.longest)
     first = start * space.step
@@ -93,6 +101,7 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
         rank=space.rank,
         strength=trial.suggest_categorical("strength", list(STRENGTHS)),
         projection=space.projection,
+        harmful_share=trial.suggest_categorical("harmful_share", list(space.harmful_shares)),
     )
 
 

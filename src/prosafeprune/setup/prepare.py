@@ -153,4 +153,5 @@ def given_plan(options: PlanOptions) -> Plan | None:
         strength=options.strength,
         pooling=options.pooling,
         projection=options.projection,
+        harmful_share=options.harmful_share,
     )

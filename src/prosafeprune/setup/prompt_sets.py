@@ -71,7 +71,7 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
             given = bundled_prompts(prompt_class, "calibration")
         elif len(given) < FEW * rank and not options.only_mine:
             given = _filled(given, known, options.samples, seed)
-        sets[prompt_class] = given.sample(options.samples, seed)
+        sets[prompt_class] = given.spread(options.samples, seed)
     _require_rank(sets, rank, options)
     return CalibrationPrompts(sets, held)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULTS
-from prosafeprune.method.plan import Pooling, Projection
+from prosafeprune.method.plan import HARMFUL_SHARE, Pooling, Projection
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
@@ -78,7 +78,9 @@ def test_the_defaults_of_a_search_are_true() -> None:
     choices = SearchChoices.of(make_recipe(model="m"))
     assert SEARCH_DEFAULTS["projection"] == choices.projection.value
     assert choices.rank == make_recipe(model="m").rank  # what the help says of every plan
-    assert SEARCH_DEFAULTS["pooling"] == "{} and {} are both tried".format(*(one.value for one in choices.poolings))
+    assert [SEARCH_DEFAULTS["pooling"]] == [one.value for one in choices.poolings]
+    assert (SEARCH_DEFAULTS["harmful_share"] == "several are tried") == (len(choices.harmful_shares) > 1)
+    assert PLAN_DEFAULTS["harmful_share"].startswith(str(HARMFUL_SHARE[Projection.CONTRASTIVE]))
     recipe = make_recipe(model="m", layers=1)
     assert recipe.projection is Projection.ORTHOGONAL
     assert recipe.pooling is Pooling.SEQUENCE

@@ -10,7 +10,7 @@ from helpers.slow_reference import fitted_projector
 from prosafeprune.method.energy import energy_bound, relative_energy, stable_rank
 from prosafeprune.method.fitted_projection import RIDGE, fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import HARMFUL_SHARE, Plan, Projection
+from prosafeprune.method.plan import HARMFUL_SHARE, Projection
 from prosafeprune.method.subspaces import basis
 
 D_OUT, D_IN, RANK = 40, 24, 6

@@ -39,10 +39,9 @@ def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: 
         assert len(prompts) == size
         styles = Counter(prompt.style for prompt in prompts if not prompt.is_paired)
         in_pairs = Counter(prompt.style for prompt in prompts if prompt.is_paired)
-        assert len(styles) == (
-            0 if prompt_class is not PromptClass.BENIGN and split == "validation" else STYLES[prompt_class]
-        )
-        assert len(in_pairs) == (0 if prompt_class is PromptClass.BENIGN or split == "test" else PAIRED_STYLES)
+        has_pairs = prompt_class is not PromptClass.BENIGN and split != "test"
+        assert len(styles) == (0 if has_pairs and split == "validation" else STYLES[prompt_class])
+        assert len(in_pairs) == (PAIRED_STYLES if has_pairs else 0)
         assert "" not in styles
         counts = Counter(prompt.category for prompt in prompts)
         if prompt_class is not PromptClass.BENIGN:

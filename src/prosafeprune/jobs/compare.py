@@ -217,7 +217,8 @@ class _Comparison:
         measured = collect_verdicts(
             folder.verdicts(self.judge.name), folder.answers, self.judge, sets, 1, self.reporter
         )
-        if self.cluster is None:  # else the model is only in the workers' memory
+        # The base model's own answers are likely to it; with a cluster, the model is only in the workers' memory.
+        if self.cluster is None and method.name != DEFAULT:
             measured = with_base_likelihoods(
                 measured,
                 folder.likelihoods(self.made_by["model"]),

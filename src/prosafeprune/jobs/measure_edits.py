@@ -95,14 +95,11 @@ def measure_edits(
     after = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
-    with edits.undone_in_memory():
-        first, second = (
-            with_base_likelihoods(one.measurement, LineStore(), lambda: loaded, request.batch_size, reporter)
-            for one in (before, after)
-        )
-    warn_of_languages([first, second], reporter)
+    with edits.undone_in_memory():  # the base model's own answers are likely to it whatever they say
+        second = with_base_likelihoods(after.measurement, LineStore(), lambda: loaded, request.batch_size, reporter)
+    warn_of_languages([before.measurement, second], reporter)
     batch_sizes = (*before.batch_sizes, *after.batch_sizes)
-    return BeforeAfter(first, second, divergence, batch_sizes)
+    return BeforeAfter(before.measurement, second, divergence, batch_sizes)
 
 
 def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class Projection(StrEnum):
 
 
 HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
-"""What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan says.
-A negative share adds to harmful outputs what pruning takes from pseudo-harmful ones."""
+"""What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan
+says. A negative share adds to harmful outputs what pruning takes from pseudo-harmful ones."""
 
 
 class Plan(BaseModel):
@@ -55,7 +55,7 @@ class Plan(BaseModel):
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
     harmful_share: float | None = Field(default=None, ge=-1, le=1)
-    """What the contrastive projection reads from harmful outputs; None: :data:`HARMFUL_SHARE`. No other has a choice."""
+    """What the contrastive projection reads from harmful outputs; None: :data:`HARMFUL_SHARE`. No other takes one."""
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:

@@ -23,7 +23,7 @@ class PromptClass(StrEnum):
 
 
 PAIRED = "paired-"
-"""How the styles of prompts begin that were written in pairs, a harmful and a harmless one that differ in harm alone."""
+"""How the styles of prompts begin that were written in pairs: a harmful and a harmless one, differing in harm alone."""
 
 
 @dataclass(frozen=True)

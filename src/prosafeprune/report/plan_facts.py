@@ -13,7 +13,7 @@ POOLINGS = {
 PROJECTIONS = {
     Projection.ORTHOGONAL: "the paper's, Eq. 1",
     Projection.OBLIQUE: "leaves harmful and benign outputs unchanged as far as possible",
-    Projection.CONTRASTIVE: "leaves benign outputs unchanged, and adds to harmful ones a share of what pseudo-harmful ones lose",
+    Projection.CONTRASTIVE: "adds to harmful outputs a share of what pseudo-harmful ones lose",
 }
 
 

@@ -4,8 +4,8 @@
 
 For each of the five styles, edits are made from calibration prompts of the other styles, and judged on further
 calibration prompts of that style, pseudo-harmful and harmful; prompts in pairs are left out. C.R. and S.S. are
-estimated as a search does it, by probes on the first four answer tokens; ``--generate`` also measures them by generation
-and judge. No test prompt and no public set is looked at.
+estimated as a search does it, by probes on the first four answer tokens; ``--generate`` also measures them by
+generation and judge. No test prompt and no public set is looked at.
 
 Prints one JSON object: the base model's C.R. and S.S. and, for each window of layers and each variant, both rates, how
 well refusals separate the two classes (AUC), and the mean per-token KL on benign prompts.

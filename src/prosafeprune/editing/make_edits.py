@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,7 +12,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.expert_coverage import edited_together, require_enough_prompts
 from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import fitted_projection
+from prosafeprune.method.fitted_projection import fitted_parts
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.method.subspaces import TooFewDirections, basis
@@ -22,12 +24,33 @@ from prosafeprune.prompts.prompt_set import PromptClass
 ByClass = Mapping[PromptClass, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class OperatorParts:
+    """What the operators of one submodule have in common, whatever the plan's harmful share: the costly part."""
+
+    overlap: OverlapOperator
+    """Eq. 1."""
+    fitted: tuple[torch.Tensor, torch.Tensor] | None
+    """Of a fitted projection, see :func:`prosafeprune.method.fitted_projection.fitted_parts`."""
+    harmful_basis: torch.Tensor
+    """``U_u (d_out, r)``."""
+    stable_rank: float
+
+    def operator(self, plan: Plan) -> OverlapOperator:
+        """Return the operator with the plan's projection."""
+        if self.fitted is None:
+            return self.overlap
+        read_as_pseudo_harmful, read_as_harmful = self.fitted
+        return OverlapOperator(self.overlap.left, read_as_pseudo_harmful + plan.fitted_share * read_as_harmful)
+
+
 def make_edits(
     anatomy: Anatomy,
     plan: Plan,
     inputs: PooledInputs,
     class_rows: Mapping[PromptClass, Sequence[int]],
     advance: Advance,
+    known: dict[Any, OperatorParts] | None = None,
 ) -> list[PruningEdit]:
     """Return the edit of every submodule in the planned layers, except experts that too few prompts reach.
 
@@ -39,6 +62,7 @@ def make_edits(
         inputs: pooled inputs of the planned layers.
         class_rows: rows of the inputs that belong to each prompt class.
         advance: called after each submodule.
+        known: parts of operators made before from the same inputs and rows; those made now are added.
 
     Raises:
         TooFewDirections: the activations of a submodule outside experts span fewer dimensions than the rank.
@@ -48,7 +72,7 @@ def make_edits(
         for group in edited_together(anatomy.of_layer(layer)):
             try:
                 require_enough_prompts(group, inputs, class_rows, plan.rank)
-                edits += [_make_edit(submodule, plan, inputs, class_rows) for submodule in group]
+                edits += [_make_edit(submodule, plan, inputs, class_rows, known) for submodule in group]
             except TooFewDirections:
                 if group[0].expert is None:
                     raise
@@ -74,28 +98,47 @@ def class_bases(
 
 
 def _make_edit(
-    submodule: Submodule, plan: Plan, inputs: PooledInputs, class_rows: Mapping[PromptClass, Sequence[int]]
+    submodule: Submodule,
+    plan: Plan,
+    inputs: PooledInputs,
+    class_rows: Mapping[PromptClass, Sequence[int]],
+    known: dict[Any, OperatorParts] | None,
 ) -> PruningEdit:
     weight = submodule.weight()
-    outputs = _class_outputs(submodule, weight, inputs, class_rows)
-    bases = _bases(outputs, plan.rank)
-    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
-    operator = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
-    if plan.projection is not Projection.ORTHOGONAL:
-        classes = (outputs[benign], outputs[harmful], outputs[pseudo])
-        right = fitted_projection(*classes, bases[pseudo], plan.fitted_share)
-        operator = OverlapOperator(operator.left, right)
-    weight_stable_rank = stable_rank(weight)
+    key = (submodule.name, plan.pooling, plan.rank, plan.projection is Projection.ORTHOGONAL)
+    parts = known.get(key) if known is not None else None
+    if parts is None:
+        parts = _operator_parts(submodule, weight, plan, inputs, class_rows)
+    if known is not None:
+        known[key] = parts
+    operator = parts.operator(plan)
     measures = EditMeasures(
         submodule=submodule.name,
         kind=submodule.kind,
         layer=submodule.layer,
-        stable_rank=weight_stable_rank,
-        energy_bound=energy_bound(operator, weight_stable_rank),
+        stable_rank=parts.stable_rank,
+        energy_bound=energy_bound(operator, parts.stable_rank),
         energy=relative_energy(operator, weight),
-        harmful_overlap=harmful_overlap(operator, bases[harmful]),
+        harmful_overlap=harmful_overlap(operator, parts.harmful_basis),
     )
     return PruningEdit(submodule, operator, plan.strength_of(submodule.layer), measures)
+
+
+def _operator_parts(
+    submodule: Submodule,
+    weight: torch.Tensor,
+    plan: Plan,
+    inputs: PooledInputs,
+    class_rows: Mapping[PromptClass, Sequence[int]],
+) -> OperatorParts:
+    outputs = _class_outputs(submodule, weight, inputs, class_rows)
+    bases = _bases(outputs, plan.rank)
+    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
+    fitted = None
+    if plan.projection is not Projection.ORTHOGONAL:
+        fitted = fitted_parts(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
+    overlap = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
+    return OperatorParts(overlap, fitted, bases[harmful], stable_rank(weight))
 
 
 def _class_outputs(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.make_edits import make_edits
+from prosafeprune.editing.make_edits import OperatorParts, make_edits
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.progress import ignore
@@ -27,6 +28,7 @@ class OperatorCache:
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
         self._at_full_strength: dict[Plan, list[PruningEdit]] = {}
+        self._parts: dict[Any, OperatorParts] = {}
 
     def of(self, plan: Plan) -> list[PruningEdit]:
         """Return the plan's edits, without those of layers at strength 0."""
@@ -41,6 +43,6 @@ class OperatorCache:
         if plan not in self._at_full_strength:
             with torch.inference_mode():
                 self._at_full_strength[plan] = make_edits(
-                    self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore
+                    self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore, self._parts
                 )
         return self._at_full_strength[plan]

@@ -48,7 +48,7 @@ def plan_evaluator(
     if job.cluster is None:
         yield LocalPlanEvaluator(scorer, edits)
         return
-    prompts = sum(map(len, edits.class_rows.values()))
+    prompts = 1 + max(row for rows in edits.class_rows.values() for row in rows)
     where = {"model": workers_name(job.source), "revision": job.source.revision}
     setup = _MakeEvaluator(
         job.recipe.model_copy(update=where),

@@ -37,9 +37,27 @@ def fitted_projection(
         pseudo_harmful_basis: ``U_p (d_out, r)``.
         harmful_share: ``c``, see :data:`prosafeprune.method.plan.HARMFUL_SHARE`.
     """
-    classes, shares = (benign, harmful, pseudo_harmful), (0.0, harmful_share, 1.0)
-    targets = [share * (one.T @ pseudo_harmful_basis) for share, one in zip(shares, classes, strict=True)]
-    return ridge_regression(classes, targets)
+    read_as_pseudo_harmful, read_as_harmful = fitted_parts(benign, harmful, pseudo_harmful, pseudo_harmful_basis)
+    return read_as_pseudo_harmful + harmful_share * read_as_harmful
+
+
+def fitted_parts(
+    benign: torch.Tensor, harmful: torch.Tensor, pseudo_harmful: torch.Tensor, pseudo_harmful_basis: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``R_p`` and ``R_u``, each ``(d_out, r)``, of which ``R = R_p + c R_u`` for every harmful share ``c``.
+
+    Arguments as for :func:`fitted_projection`.
+    """
+    classes, rank = (benign, harmful, pseudo_harmful), pseudo_harmful_basis.shape[1]
+    read = [one.T @ pseudo_harmful_basis for one in classes]
+    nothing = [torch.zeros_like(one) for one in read]
+    targets = [
+        torch.cat([nothing[0], nothing[0]], dim=1),
+        torch.cat([nothing[1], read[1]], dim=1),
+        torch.cat([read[2], nothing[2]], dim=1),
+    ]
+    both = ridge_regression(classes, targets)
+    return both[:, :rank], both[:, rank:]
 
 
 def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:

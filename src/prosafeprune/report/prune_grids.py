@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
@@ -13,13 +16,18 @@ from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
 
 NAMES = ("base model", "pruned model")
 ANSWER_CHARACTERS = 220
+BUNDLED_NOTE = (
+    "The bundled test prompts are of the same styles as prompts that the model was pruned with. On prompts of others "
+    "expect less: measure with --benchmark, or your own with --test-pseudo-harmful and --test-harmful."
+)
 
 
 def prune_grid(record: Record) -> Grid:
     """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
     more = [*_experts(record, ""), divergence_row(record.benign_divergence)]
     caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
-    return change_grid(caption, record.source, record.result, record.changes, NAMES, more)
+    grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
+    return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if BUNDLED.keys() & record.changes.keys() else grid
 
 
 def unmeasured_grid(record: UnmeasuredRecord) -> Grid:

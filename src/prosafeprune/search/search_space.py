@@ -94,6 +94,7 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
     """Draw a plan: a window of layers, and the strength, pooling and harmful share of all of them."""
     start = trial.suggest_int("start", 0, len(space.starts) - 1)
     length = trial.suggest_int("length", 1, space.longest)
+    share = trial.suggest_categorical("harmful_share", list(space.harmful_shares))
     first = start * space.step
     return Plan(
         layers=tuple(space.layers[first : first + length * space.step]),
@@ -101,7 +102,7 @@ def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
         rank=space.rank,
         strength=trial.suggest_categorical("strength", list(STRENGTHS)),
         projection=space.projection,
-        harmful_share=trial.suggest_categorical("harmful_share", list(space.harmful_shares)),
+        harmful_share=None if share is None else float(share),
     )
 
 

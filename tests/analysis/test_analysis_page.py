@@ -85,7 +85,7 @@ def test_the_plan_is_described_where_there_is_one() -> None:
         "strength λ, by layer": "0.5, 1",
         "rank of each subspace": "8",
         "pooling of activations": "sequence: mean over all tokens of a prompt, template included",
-        "projection": "contrastive: amplifies harmful outputs by half of what pseudo-harmful ones lose",
+        "projection": "contrastive: adds to harmful outputs a share of what pseudo-harmful ones lose",
     }
     assert titles(analysed({"energy": analysis_result()}))[0] == BY_NAME["energy"].title
 

@@ -134,7 +134,7 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
     assert record["benign_divergence"]["mean"] > 0
     assert list(record["changes"]) == ["bundled-pseudo-harmful", "bundled-harmful"]
     plan = {"layers": [1, 2], "rank": 4, "strength": 0.8, "pooling": "tail", "projection": "orthogonal"}
-    assert record["plan"] == plan
+    assert record["plan"] == plan | {"harmful_share": None}
     assert len(record["model"]["sha256"]) == 64
     assert record["calibration"]["harmful"]["count"] == 10
     assert len(record["submodules"]) == 14

@@ -8,9 +8,9 @@ from helpers.dense_algebra import dense, projector, random_matrix
 from helpers.slow_reference import fitted_projector
 
 from prosafeprune.method.energy import energy_bound, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import RIDGE, fitted_projection
+from prosafeprune.method.fitted_projection import RIDGE, fitted_parts, fitted_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import HARMFUL_SHARE, Projection
+from prosafeprune.method.plan import HARMFUL_SHARE, Plan, Projection
 from prosafeprune.method.subspaces import basis
 
 D_OUT, D_IN, RANK = 40, 24, 6
@@ -91,3 +91,20 @@ def test_the_bound_on_energy_holds_for_operators_that_are_no_contractions() -> N
         norm = float(torch.linalg.matrix_norm(dense(operator), ord=2))
         assert bound == pytest.approx(RANK * max(1.0, norm) ** 2 / stable_rank(weight))
         assert relative_energy(operator, weight) <= bound
+
+
+@pytest.mark.parametrize("share", [-1.0, -0.2, 0.0, 0.3])
+def test_a_plan_s_share_is_the_one_fitted(outputs: dict[str, torch.Tensor], share: float) -> None:
+    plan = Plan(layers=(1,), projection=Projection.CONTRASTIVE, harmful_share=share)
+    pseudo = basis(outputs["pseudo_harmful"], RANK)
+    as_pseudo_harmful, as_harmful = fitted_parts(*outputs.values(), pseudo)
+    found = pseudo @ (as_pseudo_harmful + plan.fitted_share * as_harmful).T
+    torch.testing.assert_close(found, fitted_projector(projector(pseudo), columns(outputs), share, RIDGE))
+
+
+def test_only_the_contrastive_projection_takes_a_share() -> None:
+    assert Plan(layers=(1,), projection=Projection.CONTRASTIVE).fitted_share == -0.5
+    assert Plan(layers=(1,), projection=Projection.OBLIQUE).fitted_share == 0
+    for projection in (Projection.ORTHOGONAL, Projection.OBLIQUE):
+        with pytest.raises(ValueError, match=f"the {projection.value} projection does not take"):
+            Plan(layers=(1,), projection=projection, harmful_share=-0.2)

@@ -249,3 +249,19 @@ def test_the_error_of_a_change_is_that_of_paired_differences() -> None:
     assert rates.change_error == pytest.approx(100 * (3 / 64) ** 0.5 / 2)
     assert (rates.compliance_rate, rates.safety_score) == (75, 100)
     assert rates_of(before).change_error is None
+
+
+def test_a_search_tries_every_share_at_one_window_first(tmp_path: Path) -> None:
+    shares = (-0.2, 0.0, -0.1)
+    space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
+    plans = [one.plan for one in run(tmp_path / "journal", "30", space=space)]
+    assert [plan.harmful_share for plan in plans[:5]] == [shares[0]] * 5
+    middle = plans[1]
+    assert [plan.harmful_share for plan in plans[5:7]] == list(shares[1:])
+    assert all(plan.layers == middle.layers for plan in plans[5:7])
+    assert {plan.harmful_share for plan in plans[7:]} <= set(shares)
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(1, (0,)), (3, (1, 2)), (28, tuple(range(7, 25)))])
+def test_the_first_layer_of_several_is_not_searched(depth: int, expected: tuple[int, ...]) -> None:
+    assert searched_layers(depth) == expected

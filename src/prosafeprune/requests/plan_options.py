@@ -29,7 +29,7 @@ class CalibrationOptions(FileOptions):
     pseudo_harmful: str | None = Field(
         None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
     )
-    samples: int = Field(200, ge=1, description="Maximum calibration prompts drawn from each class.")
+    samples: int = Field(400, ge=1, description="Maximum calibration prompts drawn from each class.")
     only_mine: bool = Field(False, description="Leave the bundled prompts out, however few your own are.")
     hold_out: float | None = Field(
         None,

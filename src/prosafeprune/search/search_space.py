@@ -26,11 +26,12 @@ WINDOW_LENGTHS = (1, 2, 4, 8)
 
 
 def searched_layers(num_layers: int) -> tuple[int, ...]:
-    """Return the layers that plans may prune: all but the first quarter and the last eighth.
+    """Return the layers that plans may prune: all but the first quarter and the last eighth, and not the first layer.
 
-    Table 10 finds the bottom and the top of a model useless.
+    Table 10 finds the bottom and the top of a model useless; the last token enters the first layer the same in every
+    prompt.
     """
-    return tuple(range(num_layers // 4, num_layers - num_layers // 8))
+    return tuple(range(max(num_layers // 4, min(1, num_layers - 1)), num_layers - num_layers // 8))
 
 
 @dataclass(frozen=True)

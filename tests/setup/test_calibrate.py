@@ -1,0 +1,35 @@
+"""Which calibration prompts a search makes its edits from."""
+
+from __future__ import annotations
+
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.setup.calibrate import single_rows
+
+
+def of_styles(prompt_class: PromptClass, *styles: str) -> PromptSet:
+    prompts = tuple(Prompt(f"prompt {number}", style=style) for number, style in enumerate(styles))
+    return PromptSet(prompt_class, "here", prompts)
+
+
+def test_a_search_leaves_out_prompts_in_pairs_where_there_are_others() -> None:
+    calibration = {
+        PromptClass.BENIGN: of_styles(PromptClass.BENIGN, "", ""),
+        PromptClass.HARMFUL: of_styles(PromptClass.HARMFUL, "paired-short", "veiled", "paired-role", "question"),
+        PromptClass.PSEUDO_HARMFUL: of_styles(PromptClass.PSEUDO_HARMFUL, "paired-short", "paired-role"),
+    }
+    rows = {PromptClass.BENIGN: range(2), PromptClass.HARMFUL: range(2, 6), PromptClass.PSEUDO_HARMFUL: range(6, 8)}
+    found = {name: list(one) for name, one in single_rows(calibration, rows).items()}
+    assert found == {
+        PromptClass.BENIGN: [0, 1],
+        PromptClass.HARMFUL: [3, 5],
+        PromptClass.PSEUDO_HARMFUL: [6, 7],  # there are no others
+    }
+
+
+def test_a_draw_has_the_same_share_of_each_style() -> None:
+    prompts = of_styles(PromptClass.HARMFUL, *["paired-short"] * 60, *["veiled"] * 30, *["role"] * 10)
+    drawn = prompts.spread(50, seed=0)
+    counts = {style: sum(prompt.style == style for prompt in drawn) for style in ("paired-short", "veiled", "role")}
+    assert counts == {"paired-short": 30, "veiled": 15, "role": 5}
+    assert drawn == prompts.spread(50, seed=0) != prompts.spread(50, seed=1)
+    assert prompts.spread(100, seed=0) is prompts

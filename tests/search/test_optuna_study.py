@@ -17,7 +17,7 @@ from prosafeprune.requests.budget import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
+from prosafeprune.search.search_space import SearchSpace, draw_plan, first_plans, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
@@ -61,13 +61,13 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
     assert best.compliance_rate > landscape(Plan(layers=(12, 13, 14), strength=1.0)).compliance_rate
 
 
-def test_windows_of_two_lengths_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "8")
+def test_windows_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
+    found = run(tmp_path / "journal", "4")
     windows = [(one.plan.layers[0], len(one.plan.layers), one.plan.pooling.value) for one in found]
-    long, short = [(12, 5), (14, 5), (15, 5)], [(13, 3), (16, 3)]
-    assert windows == [(*one, "sequence") for one in long + short] + [(*one, "tail") for one in long]
+    assert windows == [(12, 4, "sequence"), (14, 4, "sequence"), (16, 4, "sequence"), (14, 4, "tail")]
     assert all(one.plan.strength == 1 for one in found)
     assert all(one.plan.projection is Projection.OBLIQUE for one in found)
+    assert [one.plan for one in found[:3]] == first_plans(SPACE)
 
 
 def test_windows_are_of_neighbouring_layers_and_in_deep_models_start_at_every_few() -> None:
@@ -180,7 +180,7 @@ def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_t
     base = ValidationRates(compliance_rate=60, safety_score=88)
     chosen = select_point(points, base, 85, 0.9)
     assert chosen is not None
-    assert points[chosen - 1].plan.layers == (3,)
+    assert points[chosen - 1].plan.layers == (2,)  # half of what the third gains is safety beyond the base model's
     assert select_point(points, ValidationRates(compliance_rate=75, safety_score=88), 85, 0.9) is None
     paper = select_as_paper(points)
     assert paper is not None
@@ -255,11 +255,10 @@ def test_a_search_tries_every_share_at_one_window_first(tmp_path: Path) -> None:
     shares = (-0.2, 0.0, -0.1)
     space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
     plans = [one.plan for one in run(tmp_path / "journal", "30", space=space)]
-    assert [plan.harmful_share for plan in plans[:5]] == [shares[0]] * 5
-    middle = plans[1]
-    assert [plan.harmful_share for plan in plans[5:7]] == list(shares[1:])
-    assert all(plan.layers == middle.layers for plan in plans[5:7])
-    assert {plan.harmful_share for plan in plans[7:]} <= set(shares)
+    assert plans[:3] == first_plans(space)
+    assert [plan.harmful_share for plan in plans[:5]] == [shares[0]] * 3 + list(shares[1:])
+    assert all(plan.layers == plans[1].layers for plan in plans[3:5])
+    assert {plan.harmful_share for plan in plans[5:]} <= set(shares)
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(1, (0,)), (3, (1, 2)), (28, tuple(range(7, 25)))])

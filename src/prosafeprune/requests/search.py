@@ -73,9 +73,12 @@ class SearchOptions(BaseModel):
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
-    budget: str = Field("12", description="How long to search: trials (12) or a time (10m, 1h).")
+    budget: str = Field("8", description="How long to search: trials (8) or a time (10m, 1h).")
     confirmations: int = Field(
-        3, ge=1, description="Plans that the search measures by generation before it selects one."
+        2,
+        ge=1,
+        description="Plans that the search measures by generation, besides the three that it tries first, before it "
+        "selects one.",
     )
 
     @field_validator("budget", mode="before")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ STARTS = 18
 """Layers that windows may start at; in deeper models every second or third layer is one."""
 LONGEST = 0.56
 """Longest window, as a share of the searched layers: ten of 18."""
-FIRST_WINDOWS = ((0.42, 3), (0.25, 2))
-"""Lengths of the windows scored first, as shares of the searched layers, and how many of each, evenly spread."""
+FIRST_WINDOWS, FIRST_LENGTH = 3, 1 / 3
+"""How many windows are scored first, evenly spread, and their length as a share of the searched layers."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
 HARMFUL_SHARES = (-0.2, 0.0, -0.1, -0.35)
 """Of the contrastive projection. The lower, the more refusals are added to harmful prompts, and to harmless ones that
@@ -64,28 +64,36 @@ class SearchSpace:
 
 
 def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the trials to run first, at full strength: windows of two lengths, then the long ones once more.
+    """Return the trials to run first, at full strength: the first windows, then the middle one otherwise edited.
 
-    The short ones have the first pooling and harmful share alone, the middle one of the long ones has each share.
+    The windows have the first pooling and harmful share; the middle one is then tried with each of the others.
     """
-    count = math.ceil(len(space.layers) / space.step)
-    by_length = []
-    for share, number in FIRST_WINDOWS:
-        length = max(1, min(space.longest, round(share * count)))
-        offsets = {round((count - length) * (index + 1) / (number + 1)) for index in range(number)}
-        by_length.append([(offset, length) for offset in sorted(offsets)])
+    windows = _first_windows(space)
+    middle = windows[len(windows) // 2]
     first, *others = space.poolings
-    points = [_point(space, first, *window) for windows in by_length for window in windows]
-    points += [_point(space, pooling, *window) for pooling in others for window in by_length[0]]
-    middle = by_length[0][len(by_length[0]) // 2]
-    return points + [_point(space, first, *middle, share) for share in range(1, len(space.harmful_shares))]
+    points = [_point(space, first, window) for window in windows]
+    points += [_point(space, pooling, middle) for pooling in others]
+    return points + [_point(space, first, middle, share) for share in range(1, len(space.harmful_shares))]
 
 
-def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int, share: int = 0) -> dict[str, Any]:
+def first_plans(space: SearchSpace) -> list[Plan]:
+    """Return the plans of the first windows, as the first trials draw them."""
+    return [_plan(space, _point(space, space.poolings[0], window)) for window in _first_windows(space)]
+
+
+def _first_windows(space: SearchSpace) -> list[tuple[int, int]]:
+    """Return where the first windows start and how long they are, in steps, evenly spread over the layers."""
+    count = math.ceil(len(space.layers) / space.step)
+    length = max(1, min(space.longest, round(FIRST_LENGTH * count)))
+    offsets = {round((count - length) * (index + 1) / (FIRST_WINDOWS + 1)) for index in range(FIRST_WINDOWS)}
+    return [(offset, length) for offset in sorted(offsets)]
+
+
+def _point(space: SearchSpace, pooling: Pooling, window: tuple[int, int], share: int = 0) -> dict[str, Any]:
     return {
         "pooling": pooling.value,
-        "start": offset,
-        "length": length,
+        "start": window[0],
+        "length": window[1],
         "strength": STRENGTHS[-1],
         "harmful_share": space.harmful_shares[share],
     }
@@ -93,17 +101,25 @@ def _point(space: SearchSpace, pooling: Pooling, offset: int, length: int, share
 
 def draw_plan(trial: Trial, space: SearchSpace) -> Plan:
     """Draw a plan: a window of layers, and the strength, pooling and harmful share of all of them."""
-    start = trial.suggest_int("start", 0, len(space.starts) - 1)
-    length = trial.suggest_int("length", 1, space.longest)
-    share = trial.suggest_categorical("harmful_share", list(space.harmful_shares))
-    first = start * space.step
+    drawn = {
+        "start": trial.suggest_int("start", 0, len(space.starts) - 1),
+        "length": trial.suggest_int("length", 1, space.longest),
+        "pooling": trial.suggest_categorical("pooling", [one.value for one in space.poolings]),
+        "strength": trial.suggest_categorical("strength", list(STRENGTHS)),
+        "harmful_share": trial.suggest_categorical("harmful_share", list(space.harmful_shares)),
+    }
+    return _plan(space, drawn)
+
+
+def _plan(space: SearchSpace, drawn: Mapping[str, Any]) -> Plan:
+    first = drawn["start"] * space.step
     return Plan(
-        layers=tuple(space.layers[first : first + length * space.step]),
-        pooling=Pooling(trial.suggest_categorical("pooling", [one.value for one in space.poolings])),
+        layers=tuple(space.layers[first : first + drawn["length"] * space.step]),
+        pooling=Pooling(drawn["pooling"]),
         rank=space.rank,
-        strength=trial.suggest_categorical("strength", list(STRENGTHS)),
+        strength=drawn["strength"],
         projection=space.projection,
-        harmful_share=None if share is None else float(share),
+        harmful_share=drawn["harmful_share"],
     )
 
 

@@ -37,7 +37,8 @@ def select_point(
     """Return the number of the measured point that raises T.S. most, with confidence.
 
     Points are compared by the lower confidence bound of the change in T.S., so that the best of a few is not the
-    luckiest, less the penalty for benign KL. Only points above the floor with a higher C.R. than the base model count;
+    luckiest, less the penalty for benign KL. Safety beyond the base model's counts half: it is compliance that is to
+    rise. Only points above the floor with a higher C.R. than the base model count;
     those that leave half of the allowed drop unused come before all others. None when there is none.
     """
     reserve = (base.safety_score - lowest_safety) / 2
@@ -49,7 +50,7 @@ def select_point(
         and point.measured.compliance_rate > base.compliance_rate
     ]
     careful = [point for point in safe if point.rates[1] >= lowest_safety + reserve]
-    return max(careful or safe, key=lambda point: _value(point, confidence)).number if safe else None
+    return max(careful or safe, key=lambda point: _value(point, base, confidence)).number if safe else None
 
 
 def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
@@ -58,10 +59,12 @@ def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
     return -max(measured)[1] if measured else None
 
 
-def _value(point: SearchPoint, confidence: float) -> float:
+def _value(point: SearchPoint, base: ValidationRates, confidence: float) -> float:
     assert point.measured is not None
+    added_safety = max(0.0, point.measured.safety_score - base.safety_score)
+    tradeoff = point.measured.tradeoff_score - added_safety / 4  # T.S. has half of the S.S.
     benign_kl = point.estimated.divergence if point.estimated else 0.0
-    bound = point.measured.tradeoff_score - float(norm.ppf(confidence)) * (point.measured.change_error or 0.0)
+    bound = tradeoff - float(norm.ppf(confidence)) * (point.measured.change_error or 0.0)
     return bound - BENIGN_KL_WEIGHT * benign_kl
 
 

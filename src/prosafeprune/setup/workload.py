@@ -12,6 +12,7 @@ from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
@@ -112,12 +113,13 @@ def _search(job: Job, recipe: Recipe) -> list[Stage]:
     one_trial = SEARCHED_DEPTH * (_tokens(scored) + FIRST_TOKENS * prompts)
     budget = Budget(recipe.budget)
     trials = 0 if budget.trials is None else budget.trials
-    measured = _answers(confirmed, recipe)
+    read, written = _answers(confirmed, recipe)
+    measured = recipe.confirmations + FIRST_WINDOWS
     return [
         Stage("activations", _tokens(job.calibration.values())),
         Stage("validation answers of the base model", *_answers([*scored, *confirmed], recipe)),
         Stage("search", trials * one_trial, seconds=budget.seconds or 0.0),
-        Stage("best plans", recipe.confirmations * measured[0], recipe.confirmations * measured[1]),
+        Stage("best plans", measured * read, measured * written),
     ]
 
 

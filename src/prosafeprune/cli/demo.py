@@ -9,17 +9,16 @@ from prosafeprune.cli.options import AsJson, OverwriteModel, output_option
 from prosafeprune.requests.recipe import make_recipe
 
 SETTINGS: dict[str, Any] = {
-    "samples": 120,
-    "pooling": "sequence",
-    "budget": "10",
-    "confirmations": 2,
+    "samples": 160,
+    "budget": "4",
+    "confirmations": 1,
     "max_new_tokens": 48,
 }
 """A short search, so that the demo takes minutes."""
 INTRODUCTION = (
     "The over-aligned demo model is Qwen2.5-Coder-0.5B-Instruct, made to over-refuse by a short refusal fine-tune "
     "(section 5.2 of the paper); it is not the stock model. The search runs on validation prompts as for any model, "
-    "but is short: 120 calibration prompts of each class, one pooling, 10 trials and 2 measured plans."
+    "but is short: 160 calibration prompts of each class, 4 trials and 4 measured plans."
 )
 
 

@@ -63,7 +63,7 @@ def base_logits(folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("runs", [prune_runs, adapter_runs], ids=["checkpoint", "adapter"])
-def test_prune_scores_both_answers_under_the_unedited_weights(
+def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
     runs: Any, scorer: Scorer, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     source = checkpoint("llama")
@@ -73,9 +73,10 @@ def test_prune_scores_both_answers_under_the_unedited_weights(
     with torch.no_grad():
         after = result.loaded.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
     assert not torch.allclose(after, base_logits(source), atol=1e-6)  # and pruned again at the end
-    verdicts = [one for measured in (result.before, result.after) for each in measured.sets for one in each.verdicts]
-    assert {one.log_likelihood for one in verdicts} == {-1.0}
-    assert len(scorer.asked) == len(verdicts)
+    before, after = ([one for each in m.sets for one in each.verdicts] for m in (result.before, result.after))
+    assert {one.log_likelihood for one in before} == {None}  # its own answers are likely to it
+    assert {one.log_likelihood for one in after} == {-1.0}
+    assert len(scorer.asked) == len(after)
     rows = [json.loads(line) for line in (tmp_path / "out/prosafeprune_answers.jsonl").open()]
     assert "log_likelihood" in json.dumps(rows[0])
 
@@ -110,7 +111,7 @@ def test_evaluate_with_a_source_scores_once(
     assert run("evaluate", checkpoint("llama"), *given)[1] == printed
 
 
-def test_compare_scores_every_method_under_the_same_weights(
+def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
     run: Run,
     scorer: Scorer,
     checkpoint: Make,
@@ -121,10 +122,11 @@ def test_compare_scores_every_method_under_the_same_weights(
     methods = ["--methods", "default,prompt,prosafeprune"]
     code, _, error = run("compare", source, *options, *methods, "-o", tmp_path / "out")
     assert code == 0, error
-    assert len(scorer.asked) == 3 * 8
+    assert len(scorer.asked) == 2 * 8
     for logits in scorer.outputs:
         torch.testing.assert_close(logits, base_logits(source), rtol=0, atol=1e-6)
-    for name in ("default", "prompt", "prosafeprune"):
+    assert not list((tmp_path / "out/default").glob("likelihoods-*.jsonl"))
+    for name in ("prompt", "prosafeprune"):
         (file,) = (tmp_path / "out" / name).glob("likelihoods-*.jsonl")
         assert len(file.read_text().splitlines()) == 8
 

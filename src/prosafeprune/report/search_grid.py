@@ -17,17 +17,21 @@ def search_grid(record: SearchRecord) -> Grid:
         source = "measured" if point.measured is not None else "estimated"
         divergence = f"{point.estimated.divergence:.4f}" if point.estimated else ""
         rows.append(
-            [number, compliance, safety, source, divergence, plan_layers(plan), str(plan.rank), plan.pooling.value]
+            [
+                *(number, compliance, safety, source, divergence),
+                *(plan_layers(plan), str(plan.rank), plan.pooling.value, plan.projection_in_words),
+            ]
         )
     base = record.source
     return Grid(
         f"Plans to choose from, validation prompts ({record.trials} plans scored)",
-        ["", "C.R., %", "S.S., %", "rates", "KL\nnats", "layer:strength", "rank", "pooling"],
+        ["", "C.R., %", "S.S., %", "rates", "KL\nnats", "layer:strength", "rank", "pooling", "projection"],
         rows,
         [
             f"Base model: C.R. {base.compliance_rate:.1f} %, S.S. {base.safety_score:.1f} %. Safety floor: S.S. "
             f"{record.lowest_safety:.1f} %.",
-            "Measured: by generation and judge. Estimated: from one forward pass per prompt.",
+            "Measured: by generation and judge. Estimated: from one forward pass per prompt. Both by edits made from "
+            "calibration prompts in no pair; a model is pruned with all of them.",
             "KL: mean per-token divergence from the base model on some benign validation prompts. The page of a pruned "
             "model reports it on test prompts.",
         ],

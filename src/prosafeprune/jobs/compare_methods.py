@@ -102,8 +102,8 @@ def found_plan(
     point = record.chosen if request.choose is None else request.choose
     if point is None:
         raise NoPlanError(
-            f"The search in {folder} found no plan that complies more than the base model and keeps the safety floor. "
-            "Choose one of its points with --choose, or give --layers."
+            f"The search in {request.search or own_folder} found no plan that complies more than the base model and "
+            "keeps the safety floor. Choose one of its points with --choose, or give --layers."
         )
     return plan_of_point(record, point, folder)
 

@@ -33,7 +33,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.replicated import local_generator
-from prosafeprune.method.fitted_projection import fitted_projection, ridge_regression
+from prosafeprune.method.fitted_projection import fit_projection, ridge_regression
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Pooling
 from prosafeprune.method.subspaces import basis
@@ -72,7 +72,7 @@ def contrastive(share: float) -> Callable[[Outputs], OverlapOperator]:
     def operator(outputs: Outputs) -> OverlapOperator:
         by_overlap = orthogonal(outputs)
         classes = (outputs[BENIGN], outputs[HARMFUL], outputs[PSEUDO])
-        return OverlapOperator(by_overlap.left, fitted_projection(*classes, by_overlap.right, share))
+        return OverlapOperator(by_overlap.left, fit_projection(*classes, by_overlap.right).of_share(share))
 
     return operator
 

@@ -39,3 +39,15 @@ def test_energy_against_dense_projectors(architecture: str) -> None:
     assert summary["largest removed energy as a share of its bound"] < 1
     mean = np.mean([row[0] for row in rows.values()])
     assert summary["bound at the mean stable rank, as in table 9"] == pytest.approx(4 / mean)
+
+
+def test_the_edit_has_the_harmful_share_that_is_asked_for() -> None:
+    model = make_model("llama")
+
+    def energy(**settings: object) -> list[float]:
+        context, analysis = context_of(model, projection="contrastive", **settings), EnergyAnalysis()
+        found = analysis.conclude(context.request, analysis.observe(context, None), None)
+        return [row[4] for row in found.table("submodules").rows]
+
+    assert energy(harmful_share=-0.5) == energy()
+    assert energy(harmful_share=0.0) != energy()

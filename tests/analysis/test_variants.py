@@ -26,7 +26,7 @@ from prosafeprune.editing.edits import Edit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan
+from prosafeprune.method.plan import Plan, Projection
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
@@ -139,6 +139,8 @@ def test_steps_of_the_operator() -> None:
     variants = operator_sweep(PLAN).variants
     assert [variant.harmful_only for variant in variants] == [False, True]
     assert all(variant.plan == PLAN for variant in variants)
+    searched = PLAN.model_copy(update={"projection": Projection.CONTRASTIVE, "harmful_share": -0.35})
+    assert operator_sweep(searched).variants == variants
 
 
 def test_steps_of_depth_are_those_of_tables_10_and_11() -> None:

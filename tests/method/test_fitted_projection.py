@@ -8,7 +8,7 @@ from helpers.dense_algebra import dense, projector, random_matrix
 from helpers.slow_reference import fitted_projector
 
 from prosafeprune.method.energy import energy_bound, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import RIDGE, fitted_parts, fitted_projection
+from prosafeprune.method.fitted_projection import RIDGE, fit_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import HARMFUL_SHARE, Plan, Projection
 from prosafeprune.method.subspaces import basis
@@ -33,13 +33,13 @@ def test_reading_equals_dense_least_squares(projection: Projection, d_out: int) 
     outputs = {name: random_matrix(d_out, count, count) + 1 for name, count in COUNTS.items()}
     share = HARMFUL_SHARE[projection]
     pseudo = basis(outputs["pseudo_harmful"], RANK)
-    found = pseudo @ fitted_projection(*outputs.values(), pseudo, share).T
+    found = pseudo @ fit_projection(*outputs.values(), pseudo).of_share(share).T
     torch.testing.assert_close(found, fitted_projector(projector(pseudo), columns(outputs), share, RIDGE))
 
 
 def test_no_other_reading_of_the_same_subspace_fits_better(outputs: dict[str, torch.Tensor]) -> None:
     pseudo = basis(outputs["pseudo_harmful"], RANK)
-    reading = fitted_projection(*outputs.values(), pseudo, -0.5)
+    reading = fit_projection(*outputs.values(), pseudo).of_share(-0.5)
     spread = sum(float((one - one.mean(dim=1, keepdim=True)).square().sum()) / one.shape[1] for one in outputs.values())
 
     def loss(candidate: torch.Tensor) -> float:
@@ -60,7 +60,7 @@ def test_classes_that_lie_apart_are_read_as_asked() -> None:
     outputs = [directions[:, [i]] + 1e-4 * random_matrix(D_OUT, 20, i) for i in range(3)]
     pseudo = basis(outputs[2], 1)
     for share in HARMFUL_SHARE.values():
-        matrix = pseudo @ fitted_projection(*outputs, pseudo, share).T
+        matrix = pseudo @ fit_projection(*outputs, pseudo).of_share(share).T
         torch.testing.assert_close(matrix @ directions[:, 2], directions[:, 2], atol=1e-3, rtol=0)
         assert float((matrix @ directions[:, 0]).norm()) < 1e-3
         # A harmful output that has no pseudo-harmful part has none to add to either.
@@ -73,7 +73,8 @@ def test_harmful_outputs_are_spared_and_strengthened(outputs: dict[str, torch.Te
     _, harmful, pseudo_harmful = (one.mean(dim=1) for one in outputs.values())
     taken = {Projection.ORTHOGONAL: dense(paper)}
     for projection, share in HARMFUL_SHARE.items():
-        taken[projection] = dense(OverlapOperator(paper.left, fitted_projection(*outputs.values(), bases[2], share)))
+        right = fit_projection(*outputs.values(), bases[2]).of_share(share)
+        taken[projection] = dense(OverlapOperator(paper.left, right))
     along = dense(paper) @ harmful  # what the paper's operator takes of the mean harmful output
     shares = {name: float(operator @ harmful @ along / along.square().sum()) for name, operator in taken.items()}
     assert shares[Projection.ORTHOGONAL] == pytest.approx(1)
@@ -97,8 +98,7 @@ def test_the_bound_on_energy_holds_for_operators_that_are_no_contractions() -> N
 def test_a_plan_s_share_is_the_one_fitted(outputs: dict[str, torch.Tensor], share: float) -> None:
     plan = Plan(layers=(1,), projection=Projection.CONTRASTIVE, harmful_share=share)
     pseudo = basis(outputs["pseudo_harmful"], RANK)
-    as_pseudo_harmful, as_harmful = fitted_parts(*outputs.values(), pseudo)
-    found = pseudo @ (as_pseudo_harmful + plan.fitted_share * as_harmful).T
+    found = pseudo @ fit_projection(*outputs.values(), pseudo).of_share(plan.fitted_share).T
     torch.testing.assert_close(found, fitted_projector(projector(pseudo), columns(outputs), share, RIDGE))
 
 

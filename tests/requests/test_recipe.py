@@ -48,6 +48,9 @@ def test_layers_are_sorted_and_told_once() -> None:
         ({"layers": "1", "pooling": "mean"}, "pooling: "),
         ({"layers": "1", "batch_size": 0}, "batch_size: "),
         ({"layers": "1", "batch_size": "many"}, "batch_size"),
+        ({"layers": "1", "harmful_share": -0.2}, "harmful_share is for the contrastive projection, and this is orthog"),
+        ({"strategy": "paper", "harmful_share": -0.2}, "harmful_share is for the contrastive projection"),
+        ({"projection": "oblique", "harmful_share": 0.0}, "and this is oblique"),
         ({"layers": "1", "colour": 3}, "there is no setting 'colour'"),
         ({"layers": "1", "strenght": 0.5}, "there is no setting 'strenght'; did you mean strength?"),
     ],
@@ -56,6 +59,11 @@ def test_a_bad_setting_is_named_in_one_line(settings: dict[str, object], message
     with pytest.raises(InputError, match=message) as caught:
         make_recipe(model="m", **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_search_and_a_contrastive_plan_take_a_harmful_share() -> None:
+    assert make_recipe(model="m", harmful_share=-0.2).harmful_share == -0.2
+    assert make_recipe(model="m", layers=1, projection="contrastive", harmful_share=-0.2).harmful_share == -0.2
 
 
 def test_yaml_is_read_and_options_go_before_it(tmp_path: Path) -> None:

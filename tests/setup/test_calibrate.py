@@ -18,12 +18,14 @@ def test_a_search_leaves_out_prompts_in_pairs_where_there_are_others() -> None:
         PromptClass.PSEUDO_HARMFUL: of_styles(PromptClass.PSEUDO_HARMFUL, "paired-short", "paired-role"),
     }
     rows = {PromptClass.BENIGN: range(2), PromptClass.HARMFUL: range(2, 6), PromptClass.PSEUDO_HARMFUL: range(6, 8)}
-    found = {name: list(one) for name, one in single_rows(calibration, rows).items()}
+    found = {name: list(one) for name, one in single_rows(calibration, rows, 2).items()}
     assert found == {
         PromptClass.BENIGN: [0, 1],
         PromptClass.HARMFUL: [3, 5],
         PromptClass.PSEUDO_HARMFUL: [6, 7],  # there are no others
     }
+    too_few = single_rows(calibration, rows, 3)
+    assert list(too_few[PromptClass.HARMFUL]) == [2, 3, 4, 5]  # two are fewer than the rank
 
 
 def test_a_draw_has_the_same_share_of_each_style() -> None:

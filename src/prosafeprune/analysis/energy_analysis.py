@@ -35,7 +35,7 @@ class EnergyAnalysis(Analysis):
     At strength ``lambda`` the energy is ``lambda^2`` times as much.
     """
 
-    settings = ("rank", "projection", "layers", "strength", "against")
+    settings = ("rank", "projection", "harmful_share", "layers", "strength", "against")
     default_splits = ("calibration",)
     compares = False
 
@@ -50,17 +50,11 @@ class EnergyAnalysis(Analysis):
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return each measure by submodule."""
-        pooled, (rank, projection, _) = context.pooled("calibration"), _edit_settings(context.request)
+        pooled, (edited, _) = context.pooled("calibration"), _edited(context.request)
         measures = []
         with context.reporter.stage("Edits", context.anatomy.num_layers) as advance, torch.inference_mode():
             for layer in range(context.anatomy.num_layers):
-                plan = Plan(
-                    layers=(layer,),
-                    rank=rank,
-                    strength=1.0,
-                    pooling=context.request.pooling,
-                    projection=projection,
-                )
+                plan = edited.model_copy(update={"layers": (layer,)})
                 # Keep the measures only: the operators of all layers would take much memory.
                 edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
                 measures += [edit.measures for edit in edits]
@@ -70,7 +64,7 @@ class EnergyAnalysis(Analysis):
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the means over the model, by layer and by submodule."""
-        rank, projection, planned = _edit_settings(request)
+        edited, planned = _edited(request)
         submodules = make_table(
             "submodules",
             "The full edit of each submodule",
@@ -96,14 +90,23 @@ class EnergyAnalysis(Analysis):
             _lines(energy, "share of the weights' energy", log=True),
             _lines(overlap, "share of the harmful subspace (0 to 1)"),
         )
-        tables = (_means(before, rank, projection), energy, overlap, submodules)
-        return AnalysisResult(tables=tables, figures=figures, summary=_summary(before, projection, planned))
+        tables = (_means(before, edited.rank, edited.projection), energy, overlap, submodules)
+        return AnalysisResult(tables=tables, figures=figures, summary=_summary(before, edited.projection, planned))
 
 
-def _edit_settings(request: AnalyzeRequest) -> tuple[int, Projection, tuple[int, ...]]:
-    """Return rank and projection of the edit, and the layers of the plan; no layers without a plan."""
+def _edited(request: AnalyzeRequest) -> tuple[Plan, tuple[int, ...]]:
+    """Return the full edit, by the plan's settings or else the request's, and the plan's layers, if there is a plan."""
     plan = find_plan(request)
-    return (plan.rank, plan.projection, plan.layers) if plan else (request.rank, request.projection, ())
+    given = plan or request
+    full = Plan(
+        layers=(0,),
+        rank=given.rank,
+        strength=1.0,
+        pooling=request.pooling,
+        projection=given.projection,
+        harmful_share=given.harmful_share,
+    )
+    return full, plan.layers if plan else ()
 
 
 def _means(observation: Observation, rank: int, projection: Projection) -> ResultTable:

@@ -31,6 +31,7 @@ PLAN_SETTINGS = (
     "rank",
     "strength",
     "projection",
+    "harmful_share",
     "against",
     "max_new_tokens",
     "judge",

@@ -71,7 +71,7 @@ def operator_sweep(plan: Plan) -> Sweep:
 
     Both have orthogonal projections, whatever the plan has: otherwise they would differ in more than ``Pi_p``.
     """
-    plan = _changed(plan, projection=Projection.ORTHOGONAL)
+    plan = _changed(plan, projection=Projection.ORTHOGONAL, harmful_share=None)
     return Sweep(
         "Operator",
         [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -12,9 +11,9 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.editing.expert_coverage import edited_together, require_enough_prompts
 from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_energy, stable_rank
-from prosafeprune.method.fitted_projection import fitted_parts
+from prosafeprune.method.fitted_projection import FittedProjection, fit_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
-from prosafeprune.method.plan import Plan, Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.method.subspaces import TooFewDirections, basis
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule
@@ -30,8 +29,8 @@ class OperatorParts:
 
     overlap: OverlapOperator
     """Eq. 1."""
-    fitted: tuple[torch.Tensor, torch.Tensor] | None
-    """Of a fitted projection, see :func:`prosafeprune.method.fitted_projection.fitted_parts`."""
+    fitted: FittedProjection | None
+    """What takes the place of ``Pi_p``; None for the paper's projection."""
     harmful_basis: torch.Tensor
     """``U_u (d_out, r)``."""
     stable_rank: float
@@ -40,8 +39,11 @@ class OperatorParts:
         """Return the operator with the plan's projection."""
         if self.fitted is None:
             return self.overlap
-        read_as_pseudo_harmful, read_as_harmful = self.fitted
-        return OverlapOperator(self.overlap.left, read_as_pseudo_harmful + plan.fitted_share * read_as_harmful)
+        return OverlapOperator(self.overlap.left, self.fitted.of_share(plan.fitted_share))
+
+
+KnownParts = dict[tuple[str, Pooling, int, bool], OperatorParts]
+"""By submodule, pooling, rank, and whether the projection is the paper's."""
 
 
 def make_edits(
@@ -50,7 +52,7 @@ def make_edits(
     inputs: PooledInputs,
     class_rows: Mapping[PromptClass, Sequence[int]],
     advance: Advance,
-    known: dict[Any, OperatorParts] | None = None,
+    known: KnownParts | None = None,
 ) -> list[PruningEdit]:
     """Return the edit of every submodule in the planned layers, except experts that too few prompts reach.
 
@@ -102,7 +104,7 @@ def _make_edit(
     plan: Plan,
     inputs: PooledInputs,
     class_rows: Mapping[PromptClass, Sequence[int]],
-    known: dict[Any, OperatorParts] | None,
+    known: KnownParts | None,
 ) -> PruningEdit:
     weight = submodule.weight()
     key = (submodule.name, plan.pooling, plan.rank, plan.projection is Projection.ORTHOGONAL)
@@ -136,7 +138,7 @@ def _operator_parts(
     benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
     fitted = None
     if plan.projection is not Projection.ORTHOGONAL:
-        fitted = fitted_parts(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
+        fitted = fit_projection(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
     overlap = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
     return OperatorParts(overlap, fitted, bases[harmful], stable_rank(weight))
 

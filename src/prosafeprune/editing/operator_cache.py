@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.make_edits import OperatorParts, make_edits
+from prosafeprune.editing.make_edits import KnownParts, make_edits
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.progress import ignore
@@ -28,7 +27,7 @@ class OperatorCache:
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
         self._at_full_strength: dict[Plan, list[PruningEdit]] = {}
-        self._parts: dict[Any, OperatorParts] = {}
+        self._parts: KnownParts = {}
 
     def of(self, plan: Plan) -> list[PruningEdit]:
         """Return the plan's edits, without those of layers at strength 0."""

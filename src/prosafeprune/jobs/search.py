@@ -115,7 +115,7 @@ class _Search:
         else:
             layers = searched_layers(self.anatomy.num_layers)
             inputs, class_rows = self._inputs(self.anatomy, layers)
-        edits = OperatorCache(self.anatomy, inputs, single_rows(self.job.calibration, class_rows))
+        edits = OperatorCache(self.anatomy, inputs, single_rows(self.job.calibration, class_rows, self.recipe.rank))
         scorer = PlanScorer(
             self.loaded,
             self.anatomy,

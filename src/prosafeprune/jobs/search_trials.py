@@ -23,7 +23,7 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import HARMFUL_SHARES, SearchSpace, first_plans, paper_windows
+from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, first_plans, paper_windows
 
 RESERVE = 2.0
 """Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
@@ -53,7 +53,7 @@ class SearchChoices:
             (recipe.pooling,) if paper or "pooling" in given else (Pooling.LAST,),
             recipe.rank,
             projection,
-            (recipe.harmful_share,) if fixed else HARMFUL_SHARES,
+            (recipe.harmful_share,) if fixed else SEARCHED_SHARES,
         )
 
     def space(self, layers: Sequence[int]) -> SearchSpace:

@@ -9,6 +9,7 @@ benign ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -16,37 +17,34 @@ RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""
 
 
-def fitted_projection(
-    benign: torch.Tensor,
-    harmful: torch.Tensor,
-    pseudo_harmful: torch.Tensor,
-    pseudo_harmful_basis: torch.Tensor,
-    harmful_share: float,
-) -> torch.Tensor:
-    """Return ``R (d_out, r)`` such that ``M = U_p R^T`` takes the place of ``Pi_p = U_p U_p^T`` in Eq. 1.
+@dataclass(frozen=True)
+class FittedProjection:
+    """A projection for every harmful share ``c``: ``R = R_p + c R_u``, by the linearity of the regression."""
 
-    ``M`` minimises ``mean_p |M a - Pi_p a|^2 + mean_u |M a - c Pi_p a|^2 + mean_s |M a|^2 + ridge |M|_F^2``, where
-    ``c`` is ``harmful_share``. With ``S_t = A_t A_t^T / n_t`` the solution is
-    ``R = (S_s + S_u + S_p + ridge I)^-1 (S_p + c S_u) U_p``, computed through the Gram matrix of all prompts, so that
-    nothing of size ``d_out x d_out`` is formed.
+    read_as_pseudo_harmful: torch.Tensor
+    """``R_p (d_out, r)``."""
+    read_as_harmful: torch.Tensor
+    """``R_u (d_out, r)``."""
+
+    def of_share(self, harmful_share: float) -> torch.Tensor:
+        """Return ``R (d_out, r)`` such that ``M = U_p R^T`` takes the place of ``Pi_p = U_p U_p^T`` in Eq. 1."""
+        return self.read_as_pseudo_harmful + harmful_share * self.read_as_harmful
+
+
+def fit_projection(
+    benign: torch.Tensor, harmful: torch.Tensor, pseudo_harmful: torch.Tensor, pseudo_harmful_basis: torch.Tensor
+) -> FittedProjection:
+    """Return the projection whose ``M`` minimises, for a harmful share ``c``, the sum of the errors of all classes.
+
+    These are ``mean_p |M a - Pi_p a|^2 + mean_u |M a - c Pi_p a|^2 + mean_s |M a|^2 + ridge |M|_F^2``. With
+    ``S_t = A_t A_t^T / n_t`` the solution is ``R = (S_s + S_u + S_p + ridge I)^-1 (S_p + c S_u) U_p``, computed through
+    the Gram matrix of all prompts, so that nothing of size ``d_out x d_out`` is formed.
 
     Args:
         benign: pooled outputs ``A_s (d_out, n_s)``, one column per prompt.
         harmful: ``A_u (d_out, n_u)``.
         pseudo_harmful: ``A_p (d_out, n_p)``.
         pseudo_harmful_basis: ``U_p (d_out, r)``.
-        harmful_share: ``c``, see :data:`prosafeprune.method.plan.HARMFUL_SHARE`.
-    """
-    read_as_pseudo_harmful, read_as_harmful = fitted_parts(benign, harmful, pseudo_harmful, pseudo_harmful_basis)
-    return read_as_pseudo_harmful + harmful_share * read_as_harmful
-
-
-def fitted_parts(
-    benign: torch.Tensor, harmful: torch.Tensor, pseudo_harmful: torch.Tensor, pseudo_harmful_basis: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``R_p`` and ``R_u``, each ``(d_out, r)``, of which ``R = R_p + c R_u`` for every harmful share ``c``.
-
-    Arguments as for :func:`fitted_projection`.
     """
     classes, rank = (benign, harmful, pseudo_harmful), pseudo_harmful_basis.shape[1]
     read = [one.T @ pseudo_harmful_basis for one in classes]
@@ -57,7 +55,7 @@ def fitted_parts(
         torch.cat([read[2], nothing[2]], dim=1),
     ]
     both = ridge_regression(classes, targets)
-    return both[:, :rank], both[:, rank:]
+    return FittedProjection(both[:, :rank], both[:, rank:])
 
 
 def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:

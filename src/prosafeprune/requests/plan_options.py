@@ -70,9 +70,14 @@ class OperatorOptions(BaseModel):
 
     @model_validator(mode="after")
     def _share_of_the_contrastive_projection(self) -> Self:
-        taken = self.projection is Projection.CONTRASTIVE or "projection" not in self.model_fields_set
+        # A search, unless it is the paper's, has the contrastive projection if none is given.
+        searched = getattr(self, "strategy", None) == "auto" and getattr(self, "layers", None) is None
+        taken = self.projection is Projection.CONTRASTIVE or (searched and "projection" not in self.model_fields_set)
         if self.harmful_share is not None and not taken:
-            raise ValueError(f"harmful_share: the {self.projection.value} projection does not take one")
+            raise ValueError(
+                f"harmful_share is for the contrastive projection, and this is {self.projection.value}; set "
+                "--projection contrastive, or leave it out"
+            )
         return self
 
 

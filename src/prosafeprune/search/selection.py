@@ -38,8 +38,8 @@ def select_point(
 
     Points are compared by the lower confidence bound of the change in T.S., so that the best of a few is not the
     luckiest, less the penalty for benign KL. Safety beyond the base model's counts half: it is compliance that is to
-    rise. Only points above the floor with a higher C.R. than the base model count;
-    those that leave half of the allowed drop unused come before all others. None when there is none.
+    rise. Only points above the floor with a higher C.R. than the base model count; those that leave half of the allowed
+    drop unused come before all others. None when there is none.
     """
     reserve = (base.safety_score - lowest_safety) / 2
     safe = [

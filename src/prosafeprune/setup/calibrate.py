@@ -62,8 +62,8 @@ def collect_inputs(
         return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance), class_rows
 
 
-def single_rows(calibration: PromptSets, class_rows: ClassRows) -> ClassRows:
-    """Return the rows of a search's edits: prompts without a twin, in a class that has any, else all of them.
+def single_rows(calibration: PromptSets, class_rows: ClassRows, rank: int) -> ClassRows:
+    """Return the rows of a search's edits: prompts without a twin, in a class with ``rank`` of them, else all.
 
     The bundled validation prompts are in pairs. Plans are compared by edits made from prompts of another kind, since a
     plan that learns one kind of prompt well may harm others (docs/method.md); a model is pruned with all prompts.
@@ -72,7 +72,7 @@ def single_rows(calibration: PromptSets, class_rows: ClassRows) -> ClassRows:
         name: [row for row, prompt in zip(rows, calibration[name], strict=True) if not prompt.is_paired]
         for name, rows in class_rows.items()
     }
-    return {name: single[name] or rows for name, rows in class_rows.items()}
+    return {name: single[name] if len(single[name]) >= rank else rows for name, rows in class_rows.items()}
 
 
 def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> dict[Pooling, PooledInputs]:

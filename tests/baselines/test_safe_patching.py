@@ -1,0 +1,112 @@
+"""Safe patching against a slow, literal implementation in float32."""
+
+from __future__ import annotations
+
+import helpers.slow_baselines as slow
+import helpers.slow_training as literal
+import pytest
+import torch
+from helpers.baseline_runs import PROMPTS, fit_context, loaded
+from helpers.training_runs import RATE, matrices_of
+
+from prosafeprune.baselines.safe_patching import OPENINGS, SafePatching, snip_scores, top_entries
+from prosafeprune.prompts import PromptClass
+from prosafeprune.training.examples import make_examples
+
+
+def test_snip_scores_are_weight_times_numerical_gradient() -> None:
+    tiny = loaded("llama")
+    tiny.model.double()
+    matrices = matrices_of(tiny)
+    examples = make_examples(tiny, PROMPTS, OPENINGS, [False] * 3)
+    scores = dict(snip_scores(tiny, matrices, examples, at_once=2))
+    pairs = [(one.prompt, one.answer) for one in examples]
+    batches = [pairs[start : start + 2] for start in (0, 2, 4)]
+    for matrix in (matrices[0], matrices[-1]):
+        stored = matrix.stored
+        for row, column in ((0, 0), (3, 5), (17, 2)):
+            found = []
+            for step in (1e-2, -1e-2):
+                stored[row, column] += step
+                with torch.no_grad():
+                    found.append(sum(float(literal.nats_per_token(tiny, {}, batch)) for batch in batches) / 3)
+                stored[row, column] -= step
+            gradient = (found[0] - found[1]) / 2e-2  # the norms run in float32, so smaller steps drown in noise
+            expected = abs(float(stored[row, column]) * gradient)
+            score = float(scores[matrix.name][row * matrix.shape[1] + column])
+            assert score == pytest.approx(expected, rel=2e-2, abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_safe_patching_adds_what_only_one_patch_needs(architecture: str) -> None:
+    tiny = loaded(architecture)
+    method = SafePatching(
+        rank=2,
+        examples_at_once=4,
+        kept=0.5,
+        top_safety=0.4,
+        top_compliance=0.25,
+        weights=(2.0, 3.0),
+        learning_rate=RATE,
+    )
+    matrices, given = matrices_of(tiny), fit_context(tiny).calibration[PromptClass.HARMFUL].texts
+    openings = [list(tiny.tokenizer(one, add_special_tokens=False)["input_ids"]) for one in OPENINGS]
+    pairs = [(slow.ids_of(tiny, text), openings[i % 3]) for i, text in enumerate(given)]
+    first = literal.first_factors(tiny, matrices, rank=2, seed=0)
+    deltas, tops = [], []
+    for sign, share in ((-1, 0.4), (1, 0.25)):
+        factors, _ = literal.adam(
+            first,
+            pairs,
+            lambda factors, batch, sign=sign: sign * literal.nats_per_token(tiny, factors, batch),
+            epochs=1,
+            at_once=4,
+            rate=RATE,
+            seed=0,
+        )
+        deltas.append({name: b @ a for name, (a, b) in factors.items()})
+        dense = {name: one.detach().requires_grad_() for name, one in literal.weights(tiny, factors).items()}
+        terms = [
+            torch.func.functional_call(tiny.model, dense, args=(), kwargs={"input_ids": torch.tensor([[*p, *a]])})
+            .logits[0, len(p) - 1 : -1]
+            .log_softmax(-1)[range(len(a)), a]
+            for p, a in pairs
+        ]
+        (-torch.cat(terms).mean()).backward()
+        top = {}
+        for matrix in matrices:
+            weight = dense[f"{matrix.name}.weight"]
+            score = (weight * weight.grad).abs().detach()
+            score = score.T if matrix.transposed else score
+            flat = score.flatten().tolist()
+            ranked = sorted(range(len(flat)), key=lambda i, flat=flat: -flat[i])
+            top[matrix.name] = set(ranked[: round(share * score.numel())])
+        tops.append(top)
+    fitted = method.fit(fit_context(tiny))
+    counts = [0, 0]
+    for matrix in matrices:
+        index, value = fitted.tensors[f"{matrix.name}.index"].tolist(), fitted.tensors[f"{matrix.name}.value"]
+        only = [tops[0][matrix.name] - tops[1][matrix.name], tops[1][matrix.name] - tops[0][matrix.name]]
+        wrong = [i for i in index if i not in only[0] | only[1]]
+        assert len(wrong) <= 0.01 * len(index)  # entries whose scores are equal but for rounding
+        for i, found in zip(index, value.tolist(), strict=True):
+            sides = [side for side in (0, 1) if i in only[side]]
+            if sides:
+                expected = (2.0, 3.0)[sides[0]] * float(deltas[sides[0]][matrix.name].flatten()[i])
+                assert found == pytest.approx(expected, abs=2e-3)
+                counts[sides[0]] += 1
+    for side in (0, 1):
+        possible = sum(len(tops[side][one.name] - tops[1 - side][one.name]) for one in matrices)
+        assert 0.4 * possible < counts[side] < 0.6 * possible  # each is kept with probability 0.5
+        assert fitted.facts["entries"][side] == pytest.approx(counts[side], rel=0.02)
+
+
+def test_top_entries_are_the_highest() -> None:
+    assert top_entries(torch.tensor([0.3, 0.1, 0.9, 0.2, 0.5]), 0.4).tolist() == [False, False, True, False, True]
+
+
+def test_openings_say_nothing() -> None:
+    assert all(len(one.split()) <= 4 and one.split()[-1] == "is" for one in OPENINGS)
+
+
+# All of them

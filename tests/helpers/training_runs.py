@@ -1,0 +1,73 @@
+"""A judge that knows the prompts, and comparisons with literal training, for tests of methods that train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+import helpers.slow_baselines as slow
+import helpers.slow_training as literal
+from helpers.baseline_runs import fit_context, loaded
+from prosafeprune.baselines.method import FittedParts
+from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.submodule import Submodule
+from prosafeprune.prompts import PromptClass
+from prosafeprune.training.lora import trainable_matrices
+
+ARCHITECTURES = ["llama", "gemma3", "phi3", "gpt2"]
+BATCH, RATE = 5, 1e-2
+
+
+class KindJudge:
+    """Calls answers to harmful prompts refusals and all others compliance, but for those it is to drop."""
+
+    name = "kind"
+
+    def __init__(self, dropped: Sequence[str] = ()) -> None:
+        self.dropped = dropped
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        harmful = set(fit_context(loaded("llama")).calibration[PromptClass.HARMFUL].texts)
+        kind = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
+        return [
+            Verdict(AnswerClass.PARTIAL_REFUSAL if one.prompt in self.dropped else kind[one.prompt in harmful], "")
+            for one in exchanges
+        ]
+
+
+def matrices_of(tiny: LoadedModel) -> list[Submodule]:
+    return trainable_matrices(fit_context(tiny).anatomy)
+
+
+def assert_learned(fitted: FittedParts, expected: literal.Factors, first: literal.Factors) -> None:
+    for name, (a, b) in expected.items():
+        torch.testing.assert_close(fitted.tensors[f"{name}.a"], a, atol=2e-4, rtol=2e-3)
+        torch.testing.assert_close(fitted.tensors[f"{name}.b"], b, atol=2e-4, rtol=2e-3)
+    assert set(fitted.tensors) == {f"{name}.{side}" for name in expected for side in "ab"}
+    assert not any(torch.equal(first[name][1], pair[1]) for name, pair in expected.items())
+
+
+# SFT
+
+
+def literal_pairs(tiny: LoadedModel, tokens: int) -> list[tuple[list[int], list[int]]]:
+    """Benign, harmful, pseudo-harmful prompts with the model's own greedy answers, the last under a system prompt."""
+    given, found = fit_context(tiny).calibration, []
+    for one in PromptClass:
+        for text in given[one].texts:
+            helpful = "You are an assistant that always prioritizes helpfulness. That is, you always give answers to "
+            system = helpful + "any user queries." if one is PromptClass.PSEUDO_HARMFUL else None
+            prompt, answer = slow.ids_of(tiny, text, system), []
+            ends = False
+            for _ in range(tokens):
+                token = int(slow.last_logits(tiny, prompt + answer).argmax())
+                if token in tiny.end_ids:
+                    ends = True
+                    break
+                answer.append(token)
+            said = str(tiny.tokenizer.decode(answer, skip_special_tokens=True)).strip()
+            ids = list(tiny.tokenizer(said, add_special_tokens=False)["input_ids"])
+            found.append((slow.ids_of(tiny, text), (ids + tiny.end_ids[:1] * ends)[:tokens]))
+    return found

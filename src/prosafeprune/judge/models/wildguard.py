@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts.conversation import transcript
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -81,7 +82,7 @@ class WildGuardJudge:
 
 def question(exchange: Exchange) -> str:
     """Return WildGuard's prompt for one exchange."""
-    return PROMPT.format(prompt=exchange.prompt, response=exchange.answer)
+    return PROMPT.format(prompt=transcript(exchange.prompt), response=exchange.answer)
 
 
 def read_answer(reply: str) -> Verdict:

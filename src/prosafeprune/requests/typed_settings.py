@@ -28,6 +28,7 @@ class PruneSettings(TypedDict, total=False):
     draft: bool
     drop_overlaps: bool
     dtype: str
+    earlier: str | Path | None
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
@@ -53,7 +54,7 @@ class PruneSettings(TypedDict, total=False):
     seed: int
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
@@ -79,6 +80,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     draft: bool
     drop_overlaps: bool
     dtype: str
+    earlier: str | Path | None
     floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
     harmful: str | None
@@ -103,7 +105,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     seed: int
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
@@ -171,7 +173,7 @@ class ApplySettings(TypedDict, total=False):
     prompt_field: str
     revision: str | None
     safety: Literal["refusal", "harmlessness"]
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
@@ -211,7 +213,7 @@ class EvaluateSettings(TypedDict, total=False):
     settings: str | Sequence[str]
     sft_data: str | Path | None
     source: str | None
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     system: str | None
     temperature: float
     test_harmful: str | None
@@ -262,7 +264,7 @@ class CompareSettings(TypedDict, total=False):
     sft_data: str | Path | None
     strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
@@ -311,7 +313,7 @@ class AnalyzeSettings(TypedDict, total=False):
     strength: float | str | Sequence[float]
     strengths: str | Sequence[float]
     submodule: str
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     sweep_samples: int
     system: str | None
     test_harmful: str | None

@@ -29,9 +29,20 @@ NEW = ["a killer queen song", "a dead language", "the war on weeds", "shooting h
 
 
 @pytest.fixture
-def earlier(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> Path:
+def files(tmp_path: Path) -> dict[str, str]:
+    """Prompts of which no two are alike, so that some can be held out."""
+    made = {}
+    for name in ("benign", "harmful", "pseudo_harmful"):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": f"Of {name}{i} and x{name}{i}"}) + "\n" for i in range(12)))
+        made[name] = str(file)
+    return made
+
+
+@pytest.fixture
+def earlier(checkpoint: Make, files: dict[str, str], tmp_path: Path) -> Path:
     """A model pruned before, with a part of its prompts held out."""
-    prune(checkpoint("llama"), tmp_path / "earlier", prompt_files, hold_out=0.2)
+    prune(checkpoint("llama"), tmp_path / "earlier", files, hold_out=0.2)
     return tmp_path / "earlier"
 
 
@@ -46,14 +57,14 @@ def evidence(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_the_base_model_is_pruned_with_old_and_new_prompts(
-    earlier: Path, new: dict[str, str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+    earlier: Path, new: dict[str, str], checkpoint: Make, files: dict[str, str], tmp_path: Path
 ) -> None:
     source = checkpoint("llama")
     result = prune(source, tmp_path / "out", new, earlier=earlier)
     held = {row["prompt"] for row in evidence(earlier) if row["set"].startswith("held-out")}
     texts = {
         name: [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
-        for name, file in prompt_files.items()
+        for name, file in files.items()
     }
     tested = {row["prompt"] for row in evidence(earlier) if row["class"] == "pseudo_harmful"}
     assert held & set(texts["pseudo_harmful"]) <= tested

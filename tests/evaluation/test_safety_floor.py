@@ -214,7 +214,7 @@ def off_policy(before: str, after: str) -> FloorDecision:
     [
         ("r" * 40, "r" * 39 + "c", FloorVerdict.SAFE),
         ("r" * 40, "r" * 38 + "cc", FloorVerdict.UNSAFE),
-        ("r" * 40, "r" * 39 + "uu", FloorVerdict.UNSAFE),  # an answer without a verdict does not help
+        ("r" * 40, "r" * 38 + "uu", FloorVerdict.UNSAFE),  # an answer without a verdict does not help
         ("c" * 40, "c" * 40, FloorVerdict.SAFE),  # a base model that keeps no policy can still be pruned
         ("r" * 5 + "c" * 35, "r" * 3 + "c" * 37, FloorVerdict.UNSAFE),
         ("r" * 5 + "c" * 35, "c" + "r" * 5 + "c" * 34, FloorVerdict.SAFE),

@@ -5,8 +5,8 @@
 For plans all over the middle of the model, at several strengths: (a) the search's score, by answers of 20 tokens to the
 scoring prompts, and (b) C.R. and S.S. by answers of 48 tokens to all other validation prompts. The first ``--timed``
 plans also answer the scoring prompts as a plain script would, 32 tokens by ``model.generate`` on padded batches of
-40, that takes. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank correlation of C.R., S.S.
-and T.S., and each plan's figures.
+40, for the time that takes. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank correlation
+of C.R., S.S. and T.S., and each plan's figures.
 """
 
 from __future__ import annotations

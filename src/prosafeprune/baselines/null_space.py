@@ -1,6 +1,6 @@
-"""Null-space steering: states of pseudo-harmful prompts are moved away from refusal, those of others are left alone.
+"""Null-space steering: states of pseudo-harmful prompts move away from refusal, others stay as they are.
 
-AlphaSteer (Sheng et al. 2025) turned round: there a closed-form map is zero on benign states and moves harmful ones
+The reverse of AlphaSteer (Sheng et al. 2025): there a closed-form map is zero on benign states and moves harmful ones
 towards refusal. Here it is zero on benign and harmful states and moves pseudo-harmful ones the other way.
 
 With ``P`` the projection onto the directions in which benign and harmful states ``(d, n)`` have the least energy, ``H``

@@ -1,4 +1,4 @@
-"""Plans scored by the first tokens of the model's answers: one pass over the validation prompts a plan.
+"""Plans scored by the first tokens of the model's answers: one pass over the validation prompts per plan.
 
 The base model answers the validation prompts once and a judge reads the answers. From then on the hidden states at the
 first few tokens of an answer show how likely it is to refuse, by probes fitted to the verdicts on the base model.
@@ -36,7 +36,7 @@ from prosafeprune.search.probe import CrossFitted
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
 FIRST_TOKENS = 4
-"""At the last prompt token, the state predicts the verdict badly; after a few answer tokens, well (docs/method.md)."""
+"""At the last prompt token, the state predicts the verdict poorly; after a few answer tokens, well (docs/method.md)."""
 TRUSTED_AUC = 0.75
 """Below this held-out AUC on the base model's own verdicts, estimates are rough."""
 JUDGED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
@@ -186,7 +186,7 @@ class PlanScorer:
         if min(known, default=0.0) < TRUSTED_AUC:
             auc = f" (held-out AUC {min(known):.2f})" if known else ""
             self.reporter.warning(
-                f"The first answer tokens of this model predict its verdicts badly{auc}, so estimates are rough. Raise "
+                f"The first answer tokens of this model predict its verdicts poorly{auc}, so estimates are rough. Raise "
                 "--confirmations to measure more plans."
             )
         return probes

@@ -1,4 +1,4 @@
-"""A checkpoint whose every byte is read once: to use it, to hash it and to copy it."""
+"""A checkpoint that is used, hashed and copied in a single read."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class StreamedCheckpoint:
                 piece = torch.empty(min(at_once, place.end - start), dtype=torch.uint8)
                 view = memoryview(piece.numpy().data)
                 if source.readinto(view) != len(view):
-                    raise InputError(f"{place.file}: became shorter while it was read. Fetch the file again.")
+                    raise InputError(f"{place.file}: shrank while it was read. Fetch the file again.")
                 copy.write(view)
                 digest.update(view)
                 yield piece

@@ -100,7 +100,7 @@ def null_space_reader(kept: torch.Tensor, moved: torch.Tensor, null_ratio: float
 
     Args:
         kept: states on which it should vanish.
-        moved: states that it should tell from them.
+        moved: states that it should distinguish from them.
         null_ratio: fraction of the ``d`` directions, those in which ``kept`` has the least energy, that it may use.
         ridge: gamma as a fraction of the mean squared length of the projected ``moved``.
 

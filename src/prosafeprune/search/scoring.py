@@ -186,8 +186,8 @@ class PlanScorer:
         if min(known, default=0.0) < TRUSTED_AUC:
             auc = f" (held-out AUC {min(known):.2f})" if known else ""
             self.reporter.warning(
-                f"The first answer tokens of this model predict its verdicts poorly{auc}, so estimates are rough. Raise "
-                "--confirmations to measure more plans."
+                f"The first answer tokens of this model predict its verdicts poorly{auc}, so estimates are rough. "
+                "Raise --confirmations to measure more plans."
             )
         return probes
 

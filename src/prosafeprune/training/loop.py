@@ -58,7 +58,7 @@ def train(
 
     Args:
         parameters: what is trained.
-        examples: at least one; shuffled anew for each epoch by the seed.
+        examples: at least one; reshuffled for each epoch by the seed.
         loss_of: the loss of a batch of examples.
         tuning: epochs, batch size, learning rate and seed.
         advance: called after each batch with the number of its examples.

@@ -13,6 +13,8 @@ import uvicorn
 from prosafeprune.interactive.guard import LOOPBACK_NAMES, Guard
 from prosafeprune.interactive.web_server import listen, url_of
 
+TOKEN = "a-token-of-the-tests"
+
 
 @contextmanager
 def running(app: Any, token: str | None = None, public: Collection[str] = ()) -> Iterator[str]:

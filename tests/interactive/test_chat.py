@@ -62,8 +62,10 @@ def test_both_sides_answer_and_each_remembers_its_own(served: ServedModel) -> No
 
 
 def test_strength_changes_the_answer_at_once(served: ServedModel) -> None:
-    _, screen, _ = chat(served, "Hi", "/reset", "/strength 0", "Hi", "/reset", "/strength", "Hi", "/reset", "/base", "Hi")
-    own, zero, again, base = ([*one.values()][0] for one in screen.answers)
+    _, screen, _ = chat(
+        served, "Hi", "/reset", "/strength 0", "Hi", "/reset", "/strength", "Hi", "/reset", "/base", "Hi"
+    )
+    own, zero, again, base = (next(iter(one.values())) for one in screen.answers)
     assert own == again != zero == base
     assert "pruned@0" in screen.notes
 
@@ -73,7 +75,7 @@ def test_system_and_save(served: ServedModel, tmp_path: Path) -> None:
     session, _, errors = chat(served, "Hi", "/system Be brief.", "Ho", f"/save {file}", f"/save {file}")
     saved = json.loads(file.read_text())
     assert saved["system"] == session.system == "Be brief."
-    assert [one["content"] for one in saved["conversations"]["pruned"]][0] == "Ho"
+    assert next(one["content"] for one in saved["conversations"]["pruned"]) == "Ho"
     assert len(errors) == 1
     assert "exists" in errors[0]
 
@@ -83,14 +85,14 @@ def test_system_and_save(served: ServedModel, tmp_path: Path) -> None:
     [
         ("/strength 2", "not from 0 to 1"),
         ("/strength much", "is not a number"),
-        ("/plan plan-9", "name one of pruned"),
+        ("/plan plan-9", "name one of pruned, plan-2"),
         ("/nothing", "no such command"),
         ("/save", "name a file"),
         ("a" * 5000, "positions"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_the_chat_goes_on(served: ServedModel, line: str, message: str) -> None:
-    session, screen, errors = chat(served, line, "Hi")
+    session, _screen, errors = chat(served, line, "Hi")
     assert len(errors) == 1
     assert message in errors[0]
     assert len(session.history["pruned"]) == 2

@@ -172,14 +172,17 @@ def _search_edits(
     record: SearchRecord, folder: Path, options: ModelOptions, loaded: LoadedModel, anatomy: Anatomy, reporter: Reporter
 ) -> dict[str, ServedEdit]:
     """Make the edits of a search's plans from the calibration prompts, as ``prune --choose`` does."""
-    job = prepare_job(Recipe.model_validate(options.model_dump()), None, False, reporter)
+    plans = [point.plan for point in record.points]
+    recipe = Recipe.model_validate(
+        {**options.model_dump(include=set(ModelOptions.model_fields)), "rank": plans[0].rank}
+    )
+    job = prepare_job(recipe, None, False, reporter)
     calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}
     if record.made_by.get("calibration") != calibration:
         raise InputError(
             f"{folder}: was calibrated with other prompts than the bundled ones. Prune with the plan (prune --search "
             f"{folder} --choose N), and give the pruned model instead."
         )
-    plans = [point.plan for point in record.points]
     poolings = tuple(dict.fromkeys(plan.pooling for plan in plans))
     layers = sorted({layer for plan in plans for layer in plan.layers})
     inputs, class_rows = collect_inputs(loaded, anatomy, job.calibration, poolings, layers, "auto", reporter)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -191,3 +192,12 @@ def test_with_a_token_every_request_must_bear_it(served: ServedModel) -> None:
         assert post(url, OK, Authorization=f"Bearer {secret}").status_code == 200
         reply = httpx2.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {secret}"})
         assert "script-src 'self'" in reply.headers["Content-Security-Policy"]
+
+
+def test_evaluate_measures_a_strength(
+    url: str, run: Callable[..., tuple[int, str, str]], few_prompts: None, tmp_path: Path
+) -> None:
+    where = ("--endpoint", f"{url}/v1", "--model", "pruned@0.6")
+    code, _, err = run("evaluate", *where, "--max-new-tokens", 2, "-o", tmp_path / "measured")
+    assert code == 0, err
+    assert (tmp_path / "measured" / "answers.jsonl").is_file()

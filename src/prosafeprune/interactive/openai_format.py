@@ -85,7 +85,7 @@ class ChatRequest(BaseModel):
 
     @property
     def system(self) -> str | None:
-        """The system prompt: the messages before the first turn."""
+        """The system prompt: all system messages, joined."""
         found = [one.content for one in self.messages if one.role in ("system", "developer")]
         return "\n\n".join(found) or None
 

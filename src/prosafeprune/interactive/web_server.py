@@ -79,7 +79,8 @@ def run_server(app: ASGIApp, listening: socket.socket, token: str | None, public
 
     from prosafeprune.interactive.guard import LOOPBACK_NAMES, Guard
 
-    names = LOOPBACK_NAMES if is_loopback(listening.getsockname()[0]) else None
+    own = url_of(listening).removeprefix("http://").rpartition(":")[0]
+    names = LOOPBACK_NAMES | {own} if is_loopback(listening.getsockname()[0]) else None
     config = uvicorn.Config(
         Guard(app, token, names, public),
         log_level="error",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
@@ -25,9 +27,11 @@ from prosafeprune.search.probe import CrossFitted, fit_probe
 from prosafeprune.serving.answers import PROBED_TOKENS
 from prosafeprune.serving.engine import RefusalProbe
 
-MOST_ANSWERS = 160
-AT_A_TIME = 8
-"""Prompts that run between two tokens of the answers in progress."""
+MOST_ANSWERS = 120
+AT_A_TIME = 2
+"""Prompts that an answer may have to wait for."""
+IDLE_CHECK = 0.2
+"""Seconds between two looks at whether the engine is idle."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def watch_refusals(served: ServedModel, reporter: Reporter) -> threading.Thread:
 def fit_refusal_probe(served: ServedModel) -> FittedRefusalProbe | None:
     """Return a probe fitted to a pruned model's stored answers; None without enough of them of both kinds.
 
-    The model answers meanwhile: it is taken for a few prompts at a time.
+    The model answers meanwhile: it is taken for a few prompts at a time, while nobody waits for an answer.
 
     Raises:
         InputError: the evidence cannot be read.
@@ -102,15 +106,24 @@ def _stored_answers(file: Path) -> list[tuple[str, str, bool]]:
 
 def _states(served: ServedModel, texts: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:
     """Yield the mean states at the answer tokens that end the texts, ``(rows, d)``."""
+    shortest = min(map(len, texts))
+    with served.engine.paused() as loaded:
+        prefix = PrefixCache(loaded.model, texts, 0, at_most=shortest - PROBED_TOKENS)
+        layers = find_anatomy(loaded.model).layers
     for start in range(0, len(texts), AT_A_TIME):
-        with served.engine.paused() as loaded:
-            yield _mean_states(loaded, texts[start : start + AT_A_TIME])
+        while served.engine.load != (0, 0):
+            time.sleep(IDLE_CHECK)
+        with served.engine.paused():
+            suffixes = [text[prefix.length :] for text in texts[start : start + AT_A_TIME]]
+            yield _mean_states(loaded, layers, prefix, suffixes)
 
 
 @torch.inference_mode()
-def _mean_states(loaded: LoadedModel, texts: Sequence[tuple[int, ...]]) -> np.ndarray:
+def _mean_states(
+    loaded: LoadedModel, layers: nn.ModuleList, prefix: PrefixCache, suffixes: Sequence[Sequence[int]]
+) -> np.ndarray:
     recorded: list[torch.Tensor] = []
-    with ending_at(loaded.model, find_anatomy(loaded.model).layers, None, recorded, stop=False):
-        PrefixCache(loaded.model, texts, 0, at_most=0).run(texts, logits=PROBED_TOKENS)
+    with ending_at(loaded.model, layers, None, recorded, stop=False):
+        prefix.run(suffixes, logits=PROBED_TOKENS)
     states: np.ndarray = recorded[0][:, -PROBED_TOKENS:].double().mean(dim=1).cpu().numpy()
     return states

@@ -1,4 +1,4 @@
-"""The refusal probe of the playground: the search's, fitted to stored answers while the model also answers."""
+"""The refusal probe of the playground, fitted to stored answers while the model also answers."""
 
 from __future__ import annotations
 

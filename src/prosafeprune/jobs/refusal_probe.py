@@ -1,4 +1,4 @@
-"""The search's refusal probe, fitted to the evidence of a pruned model: the base model's answers and their verdicts."""
+"""A probe of refusals, fitted to the evidence of a pruned model: the base model's answers and their verdicts."""
 
 from __future__ import annotations
 

@@ -84,15 +84,17 @@ def run_prune(
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
         job.reporter.note(describe_outlook(job, plan))
+        sha256 = model_hash(job.source.path)
         if plan is None:
             assert search_folder is not None  # a search has one
             planned = searched_plan(job, search_folder)
         else:
             require_layers(plan, job.anatomy)
-            calibrated = calibrate(job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter)
+            calibrated = calibrate(
+                job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter, sha256
+            )
             planned = CalibratedPlan(plan, *calibrated, search)
         edits = _writable_edits(job, folder, planned)
-        sha256 = model_hash(job.source.path)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
         record = _make_record(
             job, sha256, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found

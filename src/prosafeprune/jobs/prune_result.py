@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.prune_grids import examples_grid, prune_grid
+from prosafeprune.report.rate_figure import scores_figure
 from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.search.record import SearchRecord
@@ -47,6 +50,10 @@ class PruneResult(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set, before and after."""
         return change_rows(self.record.source, self.record.result, self.record.changes)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set before and after, with intervals."""
+        return scores_figure(self.record.result, self.record.source)
 
     @property
     def safety_drop(self) -> float:

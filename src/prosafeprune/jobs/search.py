@@ -189,6 +189,7 @@ class _Search:
             layers,
             self.recipe.batch_size,
             self.reporter,
+            self.folder.made_by["model"],
         )
 
 

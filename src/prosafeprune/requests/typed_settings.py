@@ -21,6 +21,7 @@ class PruneSettings(TypedDict, total=False):
     benchmark_samples: int | None
     benign: str | None
     budget: int | str
+    calibration: Literal["bundled", "paper", "all"]
     confidence: float
     confirmations: int
     data_dir: str | Path | None
@@ -72,6 +73,7 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     benchmark_samples: int | None
     benign: str | None
     budget: int | str
+    calibration: Literal["bundled", "paper", "all"]
     confidence: float
     confirmations: int
     data_dir: str | Path | None
@@ -119,6 +121,7 @@ class SearchSettings(TypedDict, total=False):
     batch_size: int | Literal["auto"]
     benign: str | None
     budget: int | str
+    calibration: Literal["bundled", "paper", "all"]
     confirmations: int
     device: str
     drop_overlaps: bool
@@ -229,6 +232,7 @@ class CompareSettings(TypedDict, total=False):
     benchmark_samples: int | None
     benign: str | None
     budget: int | str
+    calibration: Literal["bundled", "paper", "all"]
     choose: int | None
     confirmations: int
     data_dir: str | Path | None
@@ -280,6 +284,7 @@ class AnalyzeSettings(TypedDict, total=False):
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     benign: str | None
+    calibration: Literal["bundled", "paper", "all"]
     data_dir: str | Path | None
     device: str
     drop_overlaps: bool

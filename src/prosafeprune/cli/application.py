@@ -14,6 +14,7 @@ from prosafeprune.cli.analyze import LISTING, analyze
 from prosafeprune.cli.apply import apply
 from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
+from prosafeprune.cli.doctor import doctor
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
 from prosafeprune.cli.prune import prune
@@ -38,7 +39,7 @@ def _help(command: Callable[..., None]) -> str:
     return escape("\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs))
 
 
-for command in (prune, search, apply, demo, evaluate, compare, judge):
+for command in (prune, search, apply, demo, evaluate, compare, judge, doctor):
     app.command(help=_help(command))(command)
 app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
 

@@ -123,6 +123,18 @@ DryRun = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]
 
+PushTo = Annotated[
+    str | None,
+    typer.Option(
+        "--push",
+        metavar="ORG/NAME",
+        help="Upload what was written to this repository of the hub, private unless --public. The token comes from "
+        "HF_TOKEN.",
+        show_default=False,
+    ),
+]
+PublicPush = Annotated[bool, typer.Option("--public", metavar="", help="Make the repository of --push public.")]
+
 
 def output_option(description: str) -> Any:
     """Return the option ``--output``; its description says what the default is."""

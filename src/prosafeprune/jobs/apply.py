@@ -31,7 +31,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.rate_figure import scores_figure
+from prosafeprune.report.rate_figure import SHARE_FILE, scores_figure, share_image
 from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.requests.apply import ApplyRequest
@@ -120,6 +120,7 @@ def run_apply(
             write_card(staging, record, source.name if source.is_hub else None, folder)
             _copy_evidence(own.folder, staging, reporter)
             record.write(staging)
+            (staging / SHARE_FILE).write_bytes(share_image(record))
         return ApplyResult(record, output, None)
 
 

@@ -28,6 +28,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
+from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
@@ -177,4 +178,5 @@ def save_result(
         write_evidence(staging, result.before, result.after, result.ancestor)
         result.record.write(staging)
         write_page(page, staging / REPORT_FILE)
+        (staging / SHARE_FILE).write_bytes(share_image(result.record))
     return replace(result, output=output, report=output / REPORT_FILE)

@@ -181,7 +181,7 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> 
 
 def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
     base = checkpoint("llama")
-    folder = written(tmp_path / "out", model=str(base))
+    folder = written(tmp_path / "out", model=base.name)
     with hub_server() as server:
         command = [sys.executable, "-m", "prosafeprune", "prune", base, "--layers", "1-2", "-o", folder]
         environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}

@@ -91,7 +91,14 @@ class Diagnosis(BaseModel):
             ]
             for one in self.devices
         ]
-        headings = ["device", "memory free", "bfloat16, GFLOP/s", "float32, GFLOP/s", "float16 runs in", "largest model"]
+        headings = [
+            "device",
+            "memory free",
+            "bfloat16, GFLOP/s",
+            "float32, GFLOP/s",
+            "float16 runs in",
+            "largest model",
+        ]
         notes = [
             f"Speed: products of {WIDTH} x {WIDTH} matrices, {TRIED_SECONDS:g} s for each dtype. Largest model: by the "
             f"memory that is free now, of which weights may take {ROOM:.0%}. Larger ones: --memory low."

@@ -18,6 +18,7 @@ from prosafeprune.report.rate_figure import scores_figure
 from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.search.record import SearchRecord
+from prosafeprune.setup.workload import CostRecord
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +38,8 @@ class PruneResult(ResultView):
     """The search that found the plan, if there was one."""
     ancestor: FirstAncestor | None = None
     """Where the base model is itself pruned: the model it was made from at first."""
+    cost: CostRecord | None = None
+    """What the run was estimated to take after loading, and took; None from ``apply``."""
 
     def summary(self) -> str:
         """Return C.R. and S.S. before and after, and the folder written."""

@@ -14,6 +14,8 @@ from prosafeprune.cli.options import (
     AsJson,
     DryRun,
     OverwriteModel,
+    PublicPush,
+    PushTo,
     RayAddress,
     RecipeFile,
     options_of,
@@ -41,6 +43,8 @@ def prune(
     recipe: RecipeFile = None,
     ray: RayAddress = None,
     overwrite: OverwriteModel = False,
+    push: PushTo = None,
+    public: PublicPush = False,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -51,6 +55,13 @@ def prune(
     asked = make_recipe(recipe, **settings)
     if dry_run:
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
+        return
+    if push is not None or public:
+        from prosafeprune.cli.pushing import uploaded
+
+        with uploaded(asked, output, push, public, overwrite=overwrite) as is_written:
+            if not is_written:
+                run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
         return
     run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
 

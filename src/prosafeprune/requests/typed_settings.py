@@ -78,6 +78,7 @@ class CalibrationOptionsSettings(FileOptionsSettings, total=False):
     """Fields of :class:`prosafeprune.requests.plan_options.CalibrationOptions`."""
 
     benign: str | None
+    calibration: Literal["bundled", "paper", "all"]
     drop_overlaps: bool
     harmful: str | None
     hold_out: float | None

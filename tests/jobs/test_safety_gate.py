@@ -29,6 +29,7 @@ SAVES_WEIGHTS = {"save_pretrained", "save_file", "staged_folder", "copytree"}
 MAY_SAVE = {
     "checkpoint/adapter.py": "its folder is given by the gate",
     "checkpoint/writer.py": "its folder is given by the gate",
+    "checkpoint/quantised/to_checkpoint.py": "the base model, dequantised",
     "demo/overaligned_model.py": "the demo's base model, which nothing was pruned in",
     "jobs/safety_gate.py": "the gate",
     "model/gguf.py": "the base model of a GGUF, converted",

@@ -107,7 +107,7 @@ def run(
         if result.output is None:
             reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
         else:
-            loads = "any LoRA adapter" if asked.format == "adapter" else "any model"
+            loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
 
 

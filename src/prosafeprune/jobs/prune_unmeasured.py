@@ -29,7 +29,7 @@ from prosafeprune.report.record import UnmeasuredRecord, model_record, run_recor
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
-from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
@@ -70,8 +70,16 @@ def run_prune_unmeasured(
             f"{source.name}: a GGUF is converted in memory. For --memory low give a folder of safetensors."
         )
     read_lineage(source.path)  # refuses a base model that was never measured, before the long work
+    with claimed_output(job.output, overwrite), checkpoint_folder(source, job.output, job.reporter) as folder:
+        record = _prune_streamed(job, folder, job.output, overwrite)
+    return PruneUnmeasuredResult(record, job.output)
+
+
+def _prune_streamed(job: Job, folder: Path, output: Path, overwrite: bool) -> UnmeasuredRecord:
+    """Prune the checkpoint in ``folder``: the base model's, or what was dequantised from it."""
+    recipe, source = job.recipe, job.source
     meta = load_meta_model(
-        source.path,
+        folder,
         source.name,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -83,17 +91,18 @@ def run_prune_unmeasured(
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
-    with claimed_output(job.output, overwrite), model_output(job.output, recipe, overwrite=overwrite) as staging:
-        copy_companions(source.path, staging)
-        checkpoint = StreamedCheckpoint(source.path, staging)
+    with model_output(output, recipe, overwrite=overwrite) as staging:
+        copy_companions(folder, staging)
+        checkpoint = StreamedCheckpoint(folder, staging)
         run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
         run.prune(staging)
         with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
             hashes = checkpoint.finish(advance)
-        record = run.record(model_hash(source.path, known=hashes))
-        write_card(staging, record, source.name if source.is_hub else None, source.path)
+        # What was read and hashed is the base model's own files, unless they had to be dequantised.
+        record = run.record(model_hash(source.path, known=None if source.is_converted else hashes))
+        write_card(staging, record, source.name if source.is_hub else None, folder)
         record.write(staging)
-    return PruneUnmeasuredResult(record, job.output)
+    return record
 
 
 class _LayerwisePruning:

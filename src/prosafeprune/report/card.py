@@ -106,6 +106,8 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)
+    if record.recipe.format == "gguf":
+        usage = "It is a GGUF file: it runs where the base model's file does, such as llama.cpp or Ollama."
     parts = [opening, usage, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
     front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     text = "\n\n".join(part.strip() for part in parts)

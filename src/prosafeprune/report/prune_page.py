@@ -159,6 +159,10 @@ def _with_made_point(search: SearchRecord, record: Record) -> SearchRecord:
 def _usage(record: Record) -> list[Block]:
     if record.recipe.format == "adapter":
         return [Paragraph("It is a LoRA adapter: load it with PEFT, or serve it with its base model.")]
+    if record.recipe.format == "gguf":
+        return [
+            Paragraph("It is a GGUF file: it runs wherever the base model's file does, such as in llama.cpp or Ollama.")
+        ]
     trusts = record.recipe.trust_remote_code
     return [
         Paragraph("It is an ordinary checkpoint: it loads and runs like the base model, without this package."),

@@ -19,9 +19,14 @@ class OutputOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Output")
 
-    format: Literal["checkpoint", "adapter"] = Field(
+    format: Literal["checkpoint", "adapter", "gguf"] = Field(
         "checkpoint",
-        description="What to write: checkpoint (a complete model) or adapter (a LoRA adapter for the base model).",
+        description="What to write: checkpoint (a complete model), adapter (a LoRA adapter for the base model) or gguf "
+        "(the base model's GGUF file with edited tensors).",
+    )
+    dequantise: bool = Field(
+        False,
+        description="Write a quantised model as a checkpoint in 16 bits; --format adapter leaves it quantised instead.",
     )
     memory: Literal["normal", "low"] = Field(
         "normal",
@@ -61,8 +66,8 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             return self
         if self.layers is None:
             raise ValueError("memory: low needs the layers to prune; a search needs the complete model in memory")
-        if self.format == "adapter":
-            raise ValueError("memory: low writes only complete checkpoints; leave out format: adapter")
+        if self.format != "checkpoint":
+            raise ValueError(f"memory: low writes only complete checkpoints; leave out format: {self.format}")
         if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
             raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
         if not self.unmeasured:

@@ -24,12 +24,13 @@ class PruneSettings(TypedDict, total=False):
     confidence: float
     confirmations: int
     data_dir: str | Path | None
+    dequantise: bool
     device: str
     draft: bool
     drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
-    format: Literal["checkpoint", "adapter"]
+    format: Literal["checkpoint", "adapter", "gguf"]
     harmful: str | None
     harmful_share: float | None
     hold_out: float | None
@@ -75,12 +76,13 @@ class PruneUnmeasuredSettings(TypedDict, total=False):
     confidence: float
     confirmations: int
     data_dir: str | Path | None
+    dequantise: bool
     device: str
     draft: bool
     drop_overlaps: bool
     dtype: str
     floor: Literal["confident", "estimate"]
-    format: Literal["checkpoint", "adapter"]
+    format: Literal["checkpoint", "adapter", "gguf"]
     harmful: str | None
     harmful_share: float | None
     hold_out: float | None
@@ -158,6 +160,7 @@ class ApplySettings(TypedDict, total=False):
     benchmark_samples: int | None
     confidence: float
     data_dir: str | Path | None
+    dequantise: bool
     device: str
     dtype: str
     floor: Literal["confident", "estimate"]

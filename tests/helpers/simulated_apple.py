@@ -40,7 +40,7 @@ class SimulatedApple(TorchFunctionMode):
         target = next((one for one in tree_leaves((arguments, options)) if isinstance(one, torch.device)), None)
         if function is torch.Tensor.to and target is None:  # as another tensor
             target = APPLE if any(isinstance(one, AppleTensor) for one in leaves[1:]) else None
-        if function is torch.Tensor.device.__get__:
+        if function == torch.Tensor.device.__get__:
             return APPLE if is_apple else torch.device("cpu")
         if function is torch.Tensor.cpu or (function is torch.Tensor.to and target == torch.device("cpu")):
             return plain(leaves[0])

@@ -193,8 +193,7 @@ def _scaling(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray],
     if {"rope_factors_long.weight", "rope_factors_short.weight"} <= tensors.keys():
         long, short = (tensors[f"rope_factors_{one}.weight"].tolist() for one in ("long", "short"))
         found = {"rope_type": "longrope", "long_factor": long, "short_factor": short}
-        if "rope.scaling.attn_factor" in given:
-            found["attention_factor"] = given["rope.scaling.attn_factor"]
+        found["attention_factor"] = _attention_factor(given)  # else transformers would compute one
         return found | {"original_max_position_embeddings": int(original)}
     if "rope_freqs.weight" in tensors:
         return _scaling_by_divisors(config, given, tensors["rope_freqs.weight"].ravel(), name)
@@ -232,6 +231,9 @@ def _scaling_by_divisors(config: Any, given: dict[str, Any], divisors: np.ndarra
     """
     if given.get("rope.scaling.type") not in (None, "none", "llama3"):
         raise _cannot_express(name, "RoPE frequencies (rope_freqs.weight) and a RoPE scaling")
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if len(divisors) != int(given.get("rope.dimension_count") or width) // 2 or not (divisors > 0).all():
+        raise _cannot_express(name, f"{len(divisors)} RoPE frequencies (rope_freqs.weight) for heads of {width}")
     if np.allclose(divisors, 1):
         return {}
     base = given.get("rope.freq_base") or config.rope_parameters.get("rope_theta", 10000.0)
@@ -242,9 +244,6 @@ def _scaling_by_divisors(config: Any, given: dict[str, Any], divisors: np.ndarra
         if np.allclose(1 / ((1 - smooth) / factor + smooth), divisors, rtol=1e-3):
             found = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
             return found | {"original_max_position_embeddings": original}
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if len(divisors) != int(given.get("rope.dimension_count") or width) // 2 or not (divisors > 0).all():
-        raise _cannot_express(name, f"{len(divisors)} RoPE frequencies (rope_freqs.weight) for heads of {width}")
     factors = divisors.tolist()
     found = {"rope_type": "longrope", "long_factor": factors, "short_factor": factors, "attention_factor": 1.0}
     return found | {"original_max_position_embeddings": config.max_position_embeddings}

@@ -57,7 +57,9 @@ MEASURED = """
 {%- for one, two in pairs %}
 | {{ what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
+{%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
+{%- endif %}
 
 Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """

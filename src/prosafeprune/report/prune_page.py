@@ -77,7 +77,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *unsafe,
         *_floor(record),
-        divergence_sentence(record.benign_divergence),
+        *([divergence_sentence(record.benign_divergence)] if record.benign_divergence is not None else []),
         "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
     ]
     label = f"{safety.label}. {compliance.label}."

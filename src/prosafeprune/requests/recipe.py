@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchRequest
@@ -31,7 +32,7 @@ class OutputOptions(BaseModel):
     memory: Literal["normal", "low"] = Field(
         "normal",
         description="low: for models larger than memory; prunes given layers, one in memory at a time, and cannot "
-        "measure.",
+        "measure but by --serve-with.",
     )
     unmeasured: bool = Field(
         False,
@@ -70,12 +71,16 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             raise ValueError(f"memory: low writes only complete checkpoints; leave out format: {self.format}")
         if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
             raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
-        if not self.unmeasured:
-            raise ValueError(
-                "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "
-                "unmeasured (--unmeasured) to write it anyway, and measure it behind a server with evaluate --endpoint"
-            )
         return self
+
+    def require_unmeasured(self) -> None:
+        """Raise InputError unless a run in low memory was asked to write a model that it cannot measure."""
+        if not self.unmeasured:
+            raise InputError(
+                "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "
+                "unmeasured (--unmeasured) to write it anyway, and measure it behind a server with evaluate "
+                "--endpoint; or have it measured behind one with --serve-with"
+            )
 
 
 def make_recipe(file: str | Path | None = None, **settings: Any) -> Recipe:

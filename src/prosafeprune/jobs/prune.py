@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
+from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
@@ -116,10 +117,16 @@ def run_prune(
         )
         if job.output is None:
             return result
+        if isinstance(edits, GgufEdits):
+            edits.record = record.model_dump_json()
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
 
 
 def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> WritableEdits:
+    if job.recipe.format == "gguf":
+        edits = GgufEdits(job.source.path, planned.edits)
+        job.reporter.note(edits.describe())
+        return edits
     edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":

@@ -15,7 +15,8 @@ from prosafeprune.method.plan import Pooling, Projection
 class OutputOptionsSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.requests.recipe.OutputOptions`."""
 
-    format: Literal["checkpoint", "adapter"]
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
     memory: Literal["normal", "low"]
     unmeasured: bool
 
@@ -159,7 +160,8 @@ class PruneUnmeasuredSettings(
 ):
     """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
 
-    format: Literal["checkpoint", "adapter"]
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
     test_samples: int | None
 
@@ -173,6 +175,8 @@ class ApplySettings(
     total=False,
 ):
     """Fields of :class:`prosafeprune.requests.apply.ApplyRequest`."""
+
+    dequantise: bool
 
 
 class EndpointOptionsSettings(TypedDict, total=False):

@@ -20,7 +20,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-import prosafeprune
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
@@ -61,7 +60,7 @@ class KeptInputs:
             "dtype": dtype_name(loaded.run_dtype),
             "batch_size": batch_size,
             "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
-            "versions": [prosafeprune.__version__, version("torch"), version("transformers")],
+            "versions": [version("prosafeprune"), version("torch"), version("transformers")],
         }
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         self.folder = cache_folder() / ACTIVATIONS / digest[:32]

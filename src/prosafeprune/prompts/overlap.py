@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -149,8 +150,13 @@ def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix
     indices: list[int] = []
     starts = [0]
     for text in texts:
-        words = re.findall(r"\w+", text.lower()) or [text]
-        indices += sorted({vocabulary.setdefault(word, len(vocabulary)) for word in words})
+        indices += sorted([vocabulary.setdefault(word, len(vocabulary)) for word in _words(text)])
         starts.append(len(indices))
     ones = np.ones(len(indices), dtype=np.int64)
     return csr_matrix((ones, indices, starts), shape=(len(texts), len(vocabulary)))
+
+
+@lru_cache(maxsize=20_000)  # each set is compared with several others
+def _words(text: str) -> tuple[str, ...]:
+    """Return the distinct words of a text, in order; the text itself if it has none."""
+    return tuple(dict.fromkeys(re.findall(r"\w+", text.lower()))) or (text,)

@@ -42,7 +42,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def earlier(checkpoint: Make, files: dict[str, str], tmp_path: Path) -> Path:
     """A model pruned before, with a part of its prompts held out."""
-    prune(checkpoint("llama"), tmp_path / "earlier", files, hold_out=0.2)
+    prune(checkpoint("llama"), tmp_path / "earlier", files, hold_out=0.2, only_mine=True)
     return tmp_path / "earlier"
 
 
@@ -60,7 +60,7 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
     earlier: Path, new: dict[str, str], checkpoint: Make, files: dict[str, str], tmp_path: Path
 ) -> None:
     source = checkpoint("llama")
-    result = prune(source, tmp_path / "out", new, earlier=earlier)
+    result = prune(source, tmp_path / "out", new, earlier=earlier, only_mine=True)
     held = {row["prompt"] for row in evidence(earlier) if row["set"].startswith("held-out")}
     texts = {
         name: [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
@@ -86,7 +86,7 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
 def test_the_record_and_the_page_say_what_changed_since(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path
 ) -> None:
-    result = prune(checkpoint("llama"), tmp_path / "out", new, earlier=earlier, layers="2")
+    result = prune(checkpoint("llama"), tmp_path / "out", new, earlier=earlier, only_mine=True, layers="2")
     since = read_record(tmp_path / "out").since
     assert since is not None
     assert since == result.record.since
@@ -108,7 +108,7 @@ def test_the_record_and_the_page_say_what_changed_since(
 def test_a_model_that_brings_back_what_was_fixed_is_not_saved(
     earlier: Path, new: dict[str, str], checkpoint: Make
 ) -> None:
-    record = prune(checkpoint("llama"), None, new, earlier=earlier).record
+    record = prune(checkpoint("llama"), None, new, earlier=earlier, only_mine=True).record
     assert record.since is not None
     worse = record.since.model_copy(update={"compliance_change": change([True] * 100, [False] * 4 + [True] * 96)})
     recipe = record.recipe.model_copy(update={"max_safety_drop": 3.0})
@@ -129,7 +129,7 @@ def test_without_a_model_the_base_model_of_the_earlier_one_is_pruned(
     written["model"]["name"] = str(checkpoint("llama"))
     (earlier / RECORD_FILE).write_text(json.dumps(written))
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items() if name != "accept_unsafe"]
-    files = ["--pseudo-harmful", new["pseudo_harmful"], "--accept-unsafe"]
+    files = ["--pseudo-harmful", new["pseudo_harmful"], "--accept-unsafe", "--only-mine"]
     code, _, err = run("prune", "--from", earlier, *files, *options, "-o", tmp_path / "out")
     assert code == 0, err
     assert "had fixed" in err
@@ -171,7 +171,7 @@ def test_what_cannot_be_replaced_is_one_line(
         if fault == "memory":
             prosafeprune.prune_unmeasured(source, tmp_path / "out", layers=[1], earlier=earlier)
         else:
-            prune(source, None, new, earlier=earlier, **settings)
+            prune(source, None, new, earlier=earlier, only_mine=True, **settings)
     assert "\n" not in str(caught.value)
 
 

@@ -26,9 +26,11 @@ from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.conversation import stored_prompt
+from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 
 MEASURED_BEFORE = "measured-before"
-BUNDLED = "bundled calibration"
+GENERAL = ("bundled calibration", *(f"{one.title} (" for one in PAPER_SOURCES.values()))
+"""How the names of sets begin that are nobody's own."""
 
 
 class Since(BaseModel):
@@ -102,16 +104,10 @@ class EarlierPruning:
         return [EvaluationSet(MEASURED_BEFORE, f"measured before, of {self.folder.name}", named)] if rest else []
 
     def sources(self, prompt_class: PromptClass) -> list[str]:
-        """Return the calibration files and datasets of a class, the bundled prompts not included."""
-        return [one for one in self._listed(prompt_class) if one != BUNDLED]
-
-    def used_bundled(self, prompt_class: PromptClass) -> bool:
-        """Whether bundled prompts were among its calibration prompts of a class."""
-        return BUNDLED in self._listed(prompt_class)
-
-    def _listed(self, prompt_class: PromptClass) -> list[str]:
+        """Return the user's own calibration files and datasets of a class."""
         record = self.record.calibration.get(prompt_class)
-        return record.source.split(" + ") if record is not None else []
+        listed = record.source.split(" + ") if record is not None else []
+        return [one for one in listed if not one.startswith(GENERAL)]
 
     def require_base(self, sha256: str) -> None:
         """Raise InputError unless a model with this hash is the first base model."""

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -173,9 +174,8 @@ def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) ->
     common = (one @ two.T).tocoo()
     sizes_one, sizes_two = np.asarray(one.sum(axis=1)).ravel(), np.asarray(two.sum(axis=1)).ravel()
     jaccard = common.data / (sizes_one[common.row] + sizes_two[common.col] - common.data)
-    return sorted(
-        (int(i), int(j)) for i, j, share in zip(common.row, common.col, jaccard, strict=True) if share >= least
-    )
+    similar = jaccard >= least
+    return sorted(zip(common.row[similar].tolist(), common.col[similar].tolist(), strict=True))
 
 
 def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
@@ -183,8 +183,13 @@ def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix
     indices: list[int] = []
     starts = [0]
     for text in texts:
-        words = WORD.findall(text.lower()) or [text]
-        indices += sorted({vocabulary.setdefault(word, len(vocabulary)) for word in words})
+        indices += sorted([vocabulary.setdefault(word, len(vocabulary)) for word in _words(text)])
         starts.append(len(indices))
     ones = np.ones(len(indices), dtype=np.int64)
     return csr_matrix((ones, indices, starts), shape=(len(texts), len(vocabulary)))
+
+
+@lru_cache(maxsize=20_000)  # each set is compared with several others
+def _words(text: str) -> tuple[str, ...]:
+    """Return the distinct words of a text, in order; the text itself if it has none."""
+    return tuple(dict.fromkeys(WORD.findall(text.lower()))) or (text,)

@@ -25,7 +25,9 @@ BUNDLED_NOTE = (
 
 def prune_grid(record: Record) -> Grid:
     """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
-    more = [*_experts(record, ""), divergence_row(record.benign_divergence)]
+    more = _experts(record, "")
+    if record.benign_divergence is not None:
+        more.append(divergence_row(record.benign_divergence))
     caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
     grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
     return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if BUNDLED.keys() & record.changes.keys() else grid

@@ -18,7 +18,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.device_placement import choose_device
-from prosafeprune.model.source import find_source
+from prosafeprune.model.source import find_unquantised
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     """
     import transformers
 
-    source = find_source(model)
+    source = find_unquantised(model)
     config = transformers.AutoConfig.from_pretrained(source.path)
     if not any("SequenceClassification" in name for name in config.architectures or []):
         raise InputError(

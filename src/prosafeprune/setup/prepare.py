@@ -31,7 +31,7 @@ from prosafeprune.setup.prompt_sets import (
 
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
-DRAFT_VALIDATION = 60
+DRAFT_VALIDATION = 40
 """Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""

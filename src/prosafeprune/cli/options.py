@@ -141,6 +141,17 @@ SearchFolder = Annotated[
 Host = Annotated[
     str, typer.Option(metavar="TEXT", help="Address to listen on; another than loopback needs PROSAFEPRUNE_TOKEN.")
 ]
+PushTo = Annotated[
+    str | None,
+    typer.Option(
+        "--push",
+        metavar="ORG/NAME",
+        help="Upload what was written to this repository of the hub, private unless --public. The token comes from "
+        "HF_TOKEN.",
+        show_default=False,
+    ),
+]
+PublicPush = Annotated[bool, typer.Option("--public", metavar="", help="Make the repository of --push public.")]
 
 
 def output_option(description: str) -> Any:

@@ -1,4 +1,4 @@
-"""Measured answers scored under the base model, which finds word salad that the text does not show."""
+"""Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
 from __future__ import annotations
 

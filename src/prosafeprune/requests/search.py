@@ -63,7 +63,10 @@ class FloorOptions(SafetyOptions):
         "estimate: the measured drop itself is compared.",
     )
     confidence: float = Field(
-        0.9, ge=0.5, lt=1, description="One-sided confidence of --floor confident; more takes more harmful prompts."
+        0.9,
+        ge=0.5,
+        lt=1,
+        description="One-sided confidence of --floor confident; a higher one needs more harmful prompts.",
     )
 
 

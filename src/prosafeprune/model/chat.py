@@ -92,9 +92,9 @@ def encode_prompts(
 ) -> list[EncodedPrompt]:
     """Render each prompt, plain text as a single user turn, ready for the answer, and tokenise it.
 
-    A further system prompt and earlier turns come before it, as :func:`render` says. The template already writes the special
-    tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it
-    on.
+    A further system prompt and earlier turns come before it, as :func:`render` says. The template already writes the
+    special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
+    turned it on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.

@@ -199,7 +199,7 @@ def _scaling(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray],
         return _scaling_by_divisors(config, given, tensors["rope_freqs.weight"].ravel(), name)
     if kind == "linear":
         return {"rope_type": "linear", "factor": factor}
-    if kind == "yarn":
+    if kind == "yarn" and factor:
         betas = {
             one: given[f"rope.scaling.yarn_{one}"]
             for one in ("beta_fast", "beta_slow")

@@ -53,9 +53,9 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
             continue
         own[prompt_class] = read_prompts(source, prompt_class, options.prompt_field)
         if options.hold_out:
-            own[prompt_class], kept = hold_out(own[prompt_class], options.hold_out, seed)
+            own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
-            held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", kept))
+            held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", held_out))
     if options.hold_out and not own:
         raise InputError("--hold-out: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
     known = [*own.values(), *(one.prompts for one in held)]

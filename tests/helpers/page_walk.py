@@ -29,7 +29,16 @@ QUICK = {
     ],
 }
 """Options added to each command: what makes it quick and writes a model whatever was measured."""
-ONLY_WITH_A_REAL_ONE = ("wildguard", "api.openai.com", "--ray", "--device all", "sheet.csv", "--judge llm", "...")
+ONLY_WITH_A_REAL_ONE = (
+    "wildguard",
+    "api.openai.com",
+    "--serve-with",
+    "--ray",
+    "--device all",
+    "sheet.csv",
+    "--judge llm",
+    "...",
+)
 """Commands that need a judge model, a cluster, several GPUs, labels, or are shortened."""
 FIRST = {
     "PRUNED": "prosafeprune prune MODEL -o PRUNED --layers 1",

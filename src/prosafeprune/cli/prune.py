@@ -63,7 +63,7 @@ def prune(
         return
     if serve_with is not None and asked.memory != "low":
         raise InputError(
-            "--serve-with: only for --memory low; otherwise the model is measured in memory. Leave it out."
+            "--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out."
         )
     where = {"search": search, "choose": choose, "ray": ray, "serve_with": serve_with}
     run(asked, output, overwrite=overwrite, as_json=as_json, **where)

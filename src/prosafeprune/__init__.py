@@ -17,16 +17,19 @@ if TYPE_CHECKING:
         analyze,
         apply,
         compare,
+        doctor,
         evaluate,
         judge,
         prune,
         prune_unmeasured,
+        push,
         search,
     )
     from prosafeprune.errors import InputError, NoPlanError, NotApplicableError, ProSafePruneError
     from prosafeprune.jobs.analyze import FailedAnalysesError
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.compare import CompareResult
+    from prosafeprune.jobs.doctor import Diagnosis
     from prosafeprune.jobs.evaluate import Evaluation
     from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.jobs.plan import SearchResult
@@ -49,6 +52,7 @@ _MODULES = {
     "ApplyResult": "jobs.apply",
     "CompareRequest": "requests.compare",
     "CompareResult": "jobs.compare",
+    "Diagnosis": "jobs.doctor",
     "Evaluation": "jobs.evaluate",
     "EvaluateRequest": "requests.evaluate",
     "FailedAnalysesError": "jobs.analyze",
@@ -68,11 +72,13 @@ _MODULES = {
     "apply": "api",
     "bundled_prompts": "prompts",
     "compare": "api",
+    "doctor": "api",
     "evaluate": "api",
     "judge": "api",
     "make_recipe": "requests.recipe",
     "prune": "api",
     "prune_unmeasured": "api",
+    "push": "api",
     "read_prompts": "prompts",
     "search": "api",
 }
@@ -85,6 +91,7 @@ __all__ = [
     "ApplyResult",
     "CompareRequest",
     "CompareResult",
+    "Diagnosis",
     "EvaluateRequest",
     "Evaluation",
     "FailedAnalysesError",
@@ -104,11 +111,13 @@ __all__ = [
     "apply",
     "bundled_prompts",
     "compare",
+    "doctor",
     "evaluate",
     "judge",
     "make_recipe",
     "prune",
     "prune_unmeasured",
+    "push",
     "read_prompts",
     "search",
 ]

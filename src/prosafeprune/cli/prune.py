@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from prosafeprune.cli.options import (
     AsJson,
     DryRun,
     OverwriteModel,
+    PublicPush,
+    PushTo,
     RayAddress,
     RecipeFile,
     options_of,
@@ -36,7 +39,7 @@ def prune(
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option("--choose", help="Number of the point of the search to make.", show_default=False),
+        typer.Option("--choose", help="Number of the point of the search to prune with.", show_default=False),
     ] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
@@ -50,6 +53,8 @@ def prune(
         ),
     ] = None,
     overwrite: OverwriteModel = False,
+    push: PushTo = None,
+    public: PublicPush = False,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -62,11 +67,26 @@ def prune(
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     if serve_with is not None and asked.memory != "low":
-        raise InputError(
-            "--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out."
-        )
-    where = {"search": search, "choose": choose, "ray": ray, "serve_with": serve_with}
-    run(asked, output, overwrite=overwrite, as_json=as_json, **where)
+        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
+    prune_now = partial(
+        run,
+        asked,
+        output,
+        overwrite=overwrite,
+        as_json=as_json,
+        search=search,
+        choose=choose,
+        ray=ray,
+        serve_with=serve_with,
+    )
+    if push is not None or public:
+        from prosafeprune.cli.pushing import uploaded
+
+        with uploaded(asked, output, push, public, overwrite=overwrite) as is_written:
+            if not is_written:
+                prune_now()
+        return
+    prune_now()
 
 
 def run(

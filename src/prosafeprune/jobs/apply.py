@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
@@ -30,6 +31,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
+from prosafeprune.report.rate_figure import SHARE_FILE, scores_figure, share_image
 from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.requests.apply import ApplyRequest
@@ -62,6 +64,10 @@ class ApplyResult(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set, before and after."""
         return change_rows(self.record.source, self.record.result, self.record.changes)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set before and after, with intervals."""
+        return scores_figure(self.record.result, self.record.source)
 
 
 def run_apply(
@@ -115,6 +121,7 @@ def run_apply(
             write_card(staging, record, source.name if source.is_hub else None, folder)
             _copy_evidence(own.folder, staging, reporter)
             record.write(staging)
+            (staging / SHARE_FILE).write_bytes(share_image(record))
         return ApplyResult(record, output, None)
 
 

@@ -2,7 +2,7 @@
 
 ``from_pretrained`` must be asked to dequantise, or the model cannot be saved. A GGUF may store the LM head separately
 from the embeddings of a model that ties them, quantised differently: both are kept, and the written config says that
-they are not tied. Everything else that transformers' loader drops without a word is checked here: the parts of a split
+they are not tied. Everything else that transformers' loader drops silently is checked here: the parts of a split
 file, tensors (it fills missing ones with random numbers) and, in :mod:`prosafeprune.model.gguf_metadata`, metadata.
 """
 
@@ -80,7 +80,9 @@ def read_gguf(gguf: Path, scratch: Path | None = None) -> tuple[Any, Any]:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{gguf}: could not be read as a GGUF model ({short_reason(error)}).") from error
+            raise InputError(
+                f"{gguf}: could not be read as a GGUF model ({short_reason(error)}). Fetch it again."
+            ) from error
         _require_same_tensors(model, found, {tensor.name for tensor in reader.tensors}, gguf.name)
     # The metadata names one end token; the chat template may end turns with another.
     model.generation_config.eos_token_id = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
@@ -99,7 +101,7 @@ def _require_same_tensors(model: Any, found: dict[str, Any], names: set[str], na
         unknown = sorted(bare - expected - {"output"} - {one.removesuffix(".weight") for one in ROPE_TENSORS})
     if absent:
         raise InputError(
-            f"{name}: {len(absent)} tensors are missing, such as {absent[0]}. Fetch the whole model again."
+            f"{name}: {len(absent)} tensors are missing, such as {absent[0]}. Fetch the complete model again."
         )
     if unknown:
         raise InputError(

@@ -10,6 +10,7 @@ from prosafeprune.prompts.overlap import (
     require_splits_disjoint,
     without_overlaps,
 )
+from prosafeprune.prompts.paper_sources import paper_prompts
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.sources import read_prompts
 
@@ -22,6 +23,7 @@ __all__ = [
     "describe_overlap",
     "find_overlaps",
     "hold_out",
+    "paper_prompts",
     "read_prompts",
     "require_disjoint",
     "require_splits_disjoint",

@@ -6,12 +6,14 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from prosafeprune.errors import InputError
+from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
 from prosafeprune.prompts.prompt_set import PromptSet
 
 NEAR_EQUAL = 0.8
@@ -20,6 +22,8 @@ that makes a request harmful, are below it: "How do I kill a Python process?" an
 6 of 8 words in common, 0.75."""
 
 
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+"""A word; in Chinese and Japanese, which do not separate words, a character."""
 ALIKE = 0.6
 """Jaccard similarity of words from which two prompts are in one group, which is held out together."""
 
@@ -115,7 +119,8 @@ def require_splits_disjoint(
 def describe_overlap(overlap: Overlap) -> str:
     """Return both prompts of an overlap in one line."""
 
-    def described(source: str, line: int, text: str) -> str:
+    def described(source: str, line: int, prompt: str) -> str:
+        text = transcript(prompt)
         return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"
 
     first = described(overlap.first_source, overlap.first_line, overlap.first_text)
@@ -132,6 +137,35 @@ def _groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
 
 
 def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
+    """Return the pairs of prompts, one of each list, whose words have at least this Jaccard similarity.
+
+    The words of a conversation are the user's. A single request is also compared with the last turn of a conversation:
+    it is the same whatever came before. Prompts under system prompts that differ are not the same.
+    """
+    pairs = set(_similar_texts([_said(one) for one in first], [_said(one) for one in second], least))
+    if any(isinstance(one, Conversation) for one in (*first, *second)):
+        last = _similar_texts([last_turn(one) for one in first], [last_turn(one) for one in second], least)
+        pairs |= {(i, j) for i, j in last if _is_one_turn(first[i]) or _is_one_turn(second[j])}
+        pairs = {(i, j) for i, j in pairs if _systems_agree(first[i], second[j], least)}
+    return sorted(pairs)
+
+
+def _said(prompt: str) -> str:
+    """Return what the user says in a prompt."""
+    return "\n".join(words for role, words in turns_of(prompt) if role == "user")
+
+
+def _is_one_turn(prompt: str) -> bool:
+    return len(split_system(prompt)[1]) == 1
+
+
+def _systems_agree(first: str, second: str, least: float) -> bool:
+    """Whether two prompts have nearly the same system prompt, or one of them has none."""
+    one, two = split_system(first)[0], split_system(second)[0]
+    return one is None or two is None or bool(_similar_texts([one], [two], least))
+
+
+def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
     """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity."""
     vocabulary: dict[str, int] = {}
     one = _word_matrix(first, vocabulary)
@@ -140,9 +174,8 @@ def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> 
     common = (one @ two.T).tocoo()
     sizes_one, sizes_two = np.asarray(one.sum(axis=1)).ravel(), np.asarray(two.sum(axis=1)).ravel()
     jaccard = common.data / (sizes_one[common.row] + sizes_two[common.col] - common.data)
-    return sorted(
-        (int(i), int(j)) for i, j, share in zip(common.row, common.col, jaccard, strict=True) if share >= least
-    )
+    similar = jaccard >= least
+    return sorted(zip(common.row[similar].tolist(), common.col[similar].tolist(), strict=True))
 
 
 def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
@@ -150,8 +183,13 @@ def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix
     indices: list[int] = []
     starts = [0]
     for text in texts:
-        words = re.findall(r"\w+", text.lower()) or [text]
-        indices += sorted({vocabulary.setdefault(word, len(vocabulary)) for word in words})
+        indices += sorted([vocabulary.setdefault(word, len(vocabulary)) for word in _words(text)])
         starts.append(len(indices))
     ones = np.ones(len(indices), dtype=np.int64)
     return csr_matrix((ones, indices, starts), shape=(len(texts), len(vocabulary)))
+
+
+@lru_cache(maxsize=20_000)  # each set is compared with several others
+def _words(text: str) -> tuple[str, ...]:
+    """Return the distinct words of a text, in order; the text itself if it has none."""
+    return tuple(dict.fromkeys(WORD.findall(text.lower()))) or (text,)

@@ -23,6 +23,7 @@ LICENCE = ("license", "license_name", "license_link")
 STALE = ("model-index", "base_model", "base_model_relation")
 """Metadata of the base model that does not hold for the pruned one."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
+IN_BRACKETS = re.compile(r"\A[^()]* \(([^()]*)\)\Z")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
@@ -161,16 +162,18 @@ def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) 
         relation = "adapter" if record.recipe.format == "adapter" else "finetune"
         metadata |= {"base_model": base_model, "base_model_relation": relation}
     tags = _listed(metadata.get("tags"))
-    calibrated = [one.source.split(":")[0] for one in record.calibration.values() if _is_dataset(one.source)]
+    calibrated = [name for one in record.calibration.values() for name in _datasets(one.source)]
     if calibrated:
         metadata["datasets"] = list(dict.fromkeys([*_listed(metadata.get("datasets")), *calibrated]))
     ours = ("prosafeprune", "over-refusal" if isinstance(record, Record) else "not-measured")
     return {**metadata, "tags": list(dict.fromkeys([*tags, *ours]))}
 
 
-def _is_dataset(source: str) -> bool:
-    """Return whether calibration prompts came from a hub dataset rather than a file."""
-    return HUB_ID.fullmatch(source) is not None and not source.lower().endswith(FILE_TYPES)
+def _datasets(source: str) -> list[str]:
+    """Return the hub datasets among the sources of calibration prompts, such as ``file.csv + Title (org/name:train)``."""
+    parts = [IN_BRACKETS.sub(r"\1", part) for part in source.split(" + ")]
+    ids = [part for part in parts if HUB_ID.fullmatch(part) is not None and not part.lower().endswith(FILE_TYPES)]
+    return [part.split(":")[0] for part in ids]
 
 
 def _listed(given: Any) -> list[str]:

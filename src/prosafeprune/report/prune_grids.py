@@ -8,6 +8,7 @@ from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
@@ -66,7 +67,7 @@ def _examples(
     return [
         [
             prompt_class.in_words,
-            one.prompts.prompts[i].text.replace("\n", " "),
+            transcript(one.prompts.prompts[i].text).replace("\n", " "),
             *(_answer(judged, i, limit) for judged in (one, two)),
         ]
         for i in changed_examples(one, two, count)

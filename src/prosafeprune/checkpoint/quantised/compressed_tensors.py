@@ -99,6 +99,7 @@ def _plain(of: dict[str, StoredTensor], block: tuple[int, int] | None, name: str
     shape = of["numbers"].shape
     step = _step(shape, of["scale"].shape, block)
     require_shape(len(shape) == 2 and step is not None, name)
+    assert step is not None
     return DequantisedMatrix(shape, of, partial(_from_plain, step=step))
 
 
@@ -130,6 +131,7 @@ def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) 
     packed, scale = of["packed"].shape, of["scale"].shape
     bits = next((one for one in (4, 8) if packed == (rows, -(-columns * one // 32))), None)
     require_shape(bits is not None and scale[0] == rows and (columns % scale[1] == 0 or "order" in of), name)
+    assert bits is not None
     return DequantisedMatrix((rows, columns), of, partial(_from_packed, bits=bits, shape=(rows, columns)))
 
 

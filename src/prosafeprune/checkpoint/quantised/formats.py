@@ -41,7 +41,7 @@ def find_layout(folder: Path, name: str) -> tuple[Tensors, Layout]:
     """
     config, tensors = read_config(folder, name), stored_tensors(folder)
     method = quantisation_of(config)
-    if method not in FORMATS:
+    if method is None or method not in FORMATS:
         raise _cannot_read(name, f"its weights are quantised by {method}")
     if method == "mlx" and config.get("model_type") not in MLX_MODELS:
         raise _cannot_read(name, f"its weights are quantised by MLX, which changes those of {config.get('model_type')}")

@@ -88,7 +88,8 @@ def _from_awq(parts: Parts) -> torch.Tensor:
     )
     scales = parts["scales"].float()
     size = len(numbers) // len(scales)
-    return ((numbers - zeros.repeat_interleave(size, 0)) * scales.repeat_interleave(size, 0)).T
+    weight: torch.Tensor = (numbers - zeros.repeat_interleave(size, 0)) * scales.repeat_interleave(size, 0)
+    return weight.T
 
 
 def mlx(tensors: Tensors, settings: Settings) -> Layout:

@@ -146,8 +146,9 @@ def _content(entry: _Entry, name: str) -> Iterable[bytes]:
 
 def _write_config(folder: Path) -> None:
     config = read_json_object(folder / "config.json", "model config")
-    for one in (config, config.get("text_config")):
-        for key in QUANTISATION_KEYS if isinstance(one, dict) else ():
+    text = config.get("text_config")
+    for one in (config, text if isinstance(text, dict) else {}):
+        for key in QUANTISATION_KEYS:
             one.pop(key, None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for left in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):

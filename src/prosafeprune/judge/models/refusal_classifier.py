@@ -72,7 +72,7 @@ class RefusalClassifierJudge:
         return [verdicts[row] for row in range(len(exchanges))]
 
     def _classify(self, exchanges: Sequence[Exchange], rows: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
-        texts = [self.form.text.format(prompt=exchanges[row].prompt, answer=exchanges[row].answer) for row in rows]
+        texts = [self.form.text.format(prompt=exchanges[row].last.prompt, answer=exchanges[row].answer) for row in rows]
         limit = min(self.form.max_tokens, _positions(self.model.config))
         batch = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=limit)
         logits = self.model(**batch.to(self.device)).logits.float()

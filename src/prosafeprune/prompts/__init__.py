@@ -11,6 +11,7 @@ from prosafeprune.prompts.overlap import (
     without_overlaps,
 )
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.reviewed import read_reviewed
 from prosafeprune.prompts.sources import read_prompts
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "find_overlaps",
     "hold_out",
     "read_prompts",
+    "read_reviewed",
     "require_disjoint",
     "require_splits_disjoint",
     "without_overlaps",

@@ -331,3 +331,53 @@ class JudgeSettings(TypedDict, total=False):
     judge_endpoint: str | None
     judge_model: str | None
     safety: Literal["refusal", "harmlessness"]
+
+
+class MineSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.MineRequest`."""
+
+    answer_field: str
+    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+    judge_concurrency: int
+    judge_device: str
+    judge_endpoint: str | None
+    judge_model: str | None
+    keep_personal: bool
+    limit: int
+    prompt_field: str
+    safety: Literal["refusal", "harmlessness"]
+
+
+class RateSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.RateRequest`."""
+
+    batch_size: int | Literal["auto"]
+    concurrency: int
+    device: str
+    dtype: str
+    endpoint: str | None
+    keep: str
+    model: str
+    prompt_field: str
+    request: str | Sequence[str]
+    revision: str | None
+    system: str | None
+    thinking: Literal["on", "off"]
+    trust_remote_code: bool
+
+
+class CheckSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.BenchmarkOptions`."""
+
+    benchmark: str | Sequence[str]
+    data_dir: str | Path | None
+    prompt_field: str
+    suite: Literal["bundled", "paper"] | None
+
+
+class SplitSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.SplitRequest`."""
+
+    prompt_field: str
+    seed: int
+    shares: str

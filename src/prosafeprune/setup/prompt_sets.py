@@ -14,7 +14,7 @@ from prosafeprune.prompts import (
     bundled_prompts,
     describe_overlap,
     hold_out,
-    read_prompts,
+    read_reviewed,
     require_splits_disjoint,
     without_overlaps,
 )
@@ -56,7 +56,7 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
         source = getattr(options, prompt_class.value)
         if source is None:
             continue
-        own[prompt_class] = read_prompts(source, prompt_class, options.prompt_field)
+        own[prompt_class] = read_reviewed(source, prompt_class, options.prompt_field)
         if options.hold_out:
             own[prompt_class], kept = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"

@@ -40,9 +40,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         _mine(Path(sys.argv[2]))
         return
-    print(
-        "| turns | seconds of one core | turns a second | peak memory | of which libraries | candidates |\n|---|---|---|---|---|---|"
-    )
+    print("| turns | seconds of one core | turns a second | peak memory | of which libraries | candidates |")
+    print("|---|---|---|---|---|---|")
     for turns in map(int, sys.argv[1:] or SIZES):
         with tempfile.TemporaryDirectory() as folder:
             _write_log(Path(folder) / "log.jsonl.gz", turns)

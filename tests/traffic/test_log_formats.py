@@ -147,13 +147,17 @@ def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
     assert faults(path) == [(2, "is not valid JSON, and neither is what follows")]
 
 
-CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n<|im_start|>assistant\n"
+CHATML = (
+    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
 TEMPLATES = [
     CHATML,
-    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>"
-    "\n\nHow do I kill a process?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-    "<bos><start_of_turn>system\nBe brief.<end_of_turn>\n<start_of_turn>user\nHow do I kill a process?<end_of_turn>\n<start_of_turn>"
-    "model\n",
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nHow do I kill a process?<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<bos><start_of_turn>system\nBe brief.<end_of_turn>\n<start_of_turn>user\nHow do I kill a process?<end_of_turn>\n"
+    "<start_of_turn>model\n",
     "<|system|>\nBe brief.<|end|>\n<|user|>\nHow do I kill a process?<|end|>\n<|assistant|>\n",
     "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHow do I kill a process? [/INST]",
 ]
@@ -168,8 +172,9 @@ def test_the_text_of_each_chat_template(text: str) -> None:
 @pytest.mark.parametrize(
     "request_line",
     [
-        "INFO 07-01 12:00:00 [logger.py:42] Received request chatcmpl-1: prompt: {}, params: SamplingParams(n=1), prompt_token_ids: [1, 2].",
-        "DEBUG 07-01 12:00:00 [logger.py:42] Request chatcmpl-1 details: prompt: {}, prompt_token_ids: None, prompt_embeds shape: None.",
+        "INFO 07-01 12:00:00 [logger.py:42] Received request chatcmpl-1: prompt: {}, params: SamplingParams(n=1), "
+        "prompt_token_ids: [1, 2].",
+        "DEBUG 07-01 12:00:00 [logger.py:42] Request chatcmpl-1 details: prompt: {}, prompt_token_ids: None.",
     ],
 )
 def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
@@ -179,10 +184,10 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
         "INFO 07-01 12:00:00 Started server process",
         request_line.format(repr(CHATML)),
         request_line.format(repr("plain text")).replace("chatcmpl-1", "chatcmpl-2"),
-        f"INFO Generated response chatcmpl-1 (streaming delta): output: {'It'!r}, output_token_ids: None, finish_reason: None",
+        f"INFO Generated response chatcmpl-1 (streaming delta): output: {'It'!r}, output_token_ids: None",
         "INFO 127.0.0.1 - POST /v1/chat/completions 200 OK",
         f"INFO Generated response chatcmpl-9: output: {answer!r}, output_token_ids: None, finish_reason: stop",
-        f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1], finish_reason: stop",
+        f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1]",
         f"INFO Generated response chatcmpl-2: output: {answer!r}, finish_reason: stop",
     ]
     path.write_text("\n".join(lines))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +23,8 @@ from prosafeprune.requests.measuring import BenchmarkOptions
 
 MOST_SHOWN = 20
 """Maximum overlaps that are listed."""
+OverlapsOfPairs = Mapping[tuple[str, str], Sequence[Overlap]]
+"""Prompts that are in both of two sets, by the names of the two."""
 
 
 class OverlapFoundError(ProSafePruneError):
@@ -50,9 +52,9 @@ class CheckResult(ResultView):
     """What was found in prompt files."""
 
     files: Sequence[CheckedFile]
-    shared: dict[tuple[str, str], Sequence[Overlap]]
+    shared: OverlapsOfPairs
     """Near-duplicates by pair of files."""
-    leaks: dict[tuple[str, str], Sequence[Overlap]]
+    leaks: OverlapsOfPairs
     """Near-duplicates by file and benchmark."""
     benchmarks: Sequence[str]
     """The sets that were searched for leaks."""
@@ -75,7 +77,7 @@ class CheckResult(ResultView):
         ]
         searched = f"Searched for leaks: {', '.join(self.benchmarks)}."
         grids = [Grid("Prompt files", headings, rows, notes=[searched])]
-        across = [[*pair, str(len(found))] for pair, found in (*self.shared.items(), *self.leaks.items()) if found]
+        across = [[*pair, str(_count(found))] for pair, found in (*self.shared.items(), *self.leaks.items()) if found]
         return [*grids, *([Grid("Near-duplicates across", ["file", "also in", "prompts"], across)] if across else [])]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -85,7 +87,7 @@ class CheckResult(ResultView):
     def as_json(self) -> dict[str, Any]:
         """Return everything that was found."""
 
-        def pairs(found: dict[tuple[str, str], Sequence[Overlap]]) -> list[dict[str, Any]]:
+        def pairs(found: OverlapsOfPairs) -> list[dict[str, Any]]:
             return [
                 {"file": one, "also_in": two, "overlaps": [vars(o) for o in all_]} for (one, two), all_ in found.items()
             ]
@@ -123,7 +125,7 @@ def run_check(files: Sequence[Path], request: BenchmarkOptions) -> CheckResult:
 
 def require_no_overlap(result: CheckResult) -> None:
     """Raise OverlapFoundError if a prompt is in two files, or in a benchmark."""
-    shared, leaked = (len([one for found in of.values() for one in found]) for of in (result.shared, result.leaks))
+    shared, leaked = (sum(map(_count, of.values())) for of in (result.shared, result.leaks))
     if shared or leaked:
         raise OverlapFoundError(
             f"{shared} prompts are in two files, and {leaked} in a benchmark: what is measured on them would be "
@@ -144,6 +146,11 @@ def _checked(prompts: PromptSet) -> CheckedFile:
     repeated = {later for _, later in repeats(prompts.texts)}
     words = median(len(text.split()) for text in prompts.texts)
     return CheckedFile(prompts.source, len(prompts), words, dict(languages), len(repeated))
+
+
+def _count(overlaps: Sequence[Overlap]) -> int:
+    """Return the number of prompts of the first set; each may be like several of the second."""
+    return len({one.first_line for one in overlaps})
 
 
 def _in_words(languages: dict[str, int]) -> str:

@@ -40,7 +40,7 @@ class Tally:
     classes: Counter[str] = field(default_factory=Counter)
     """Answers by class."""
     masked: Counter[str] = field(default_factory=Counter)
-    """Personal data in requests and answers, and in what came before refused requests, by kind."""
+    """Personal data in requests and answers, by kind."""
     skipped: int = 0
     first_skipped: str = ""
     """Where the first entry is that could not be read, and why."""
@@ -129,7 +129,7 @@ def _fill(
             for turn, verdict in zip(chunk, verdicts, strict=True):
                 tally.classes[verdict.answer_class.value] += 1
                 if verdict.answer_class.refuses:
-                    candidates.add(turn if request.keep_personal else _masked_context(turn, tally), verdict)
+                    candidates.add(turn if request.keep_personal else _masked_context(turn), verdict)
 
 
 def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: Advance) -> Iterator[Turn]:
@@ -146,20 +146,15 @@ def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: A
 
 def _masked(turn: Turn, tally: Tally) -> Turn:
     (role, prompt), answer = turn.messages[-1], turn.answer
-    texts = [_mask(text, tally) for text in (prompt, answer)]
-    return replace(turn, messages=(*turn.messages[:-1], (role, texts[0])), answer=texts[1])
+    (prompt, in_prompt), (answer, in_answer) = mask(prompt), mask(answer)
+    tally.masked.update(in_prompt + in_answer)
+    return replace(turn, messages=(*turn.messages[:-1], (role, prompt)), answer=answer)
 
 
-def _masked_context(turn: Turn, tally: Tally) -> Turn:
+def _masked_context(turn: Turn) -> Turn:
     """Return a turn whose earlier messages are masked, too; done for refused ones alone, since contexts are long."""
-    earlier = tuple((role, _mask(text, tally)) for role, text in turn.messages[:-1])
+    earlier = tuple((role, mask(text)[0]) for role, text in turn.messages[:-1])
     return replace(turn, messages=(*earlier, turn.messages[-1]))
-
-
-def _mask(text: str, tally: Tally) -> str:
-    masked, found = mask(text)
-    tally.masked.update(found)
-    return masked
 
 
 def _record(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ SPLITS = ("calibration", "validation", "test")
 class SplitPrompts(ResultView):
     """A file's prompts in three."""
 
-    splits: dict[str, Sequence[PromptRow]]
+    splits: Mapping[str, Sequence[PromptRow]]
     groups: int
     """Groups of near-duplicates, each in one split."""
     output: Path

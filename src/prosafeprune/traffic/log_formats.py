@@ -109,7 +109,7 @@ def _answer(given: Any) -> str:
             )
         elif isinstance(given, Sequence) and given:
             texts = [one.get("text") for one in given if isinstance(one, Mapping) and one.get("type") == "text"]
-            given = "\n".join(texts) if texts and all(isinstance(text, str) for text in texts) else given[0]
+            given = "\n".join(map(str, texts)) if texts else given[0]
     if isinstance(given, str):
         return given
     raise UnreadableEntryError("has a conversation without an answer")

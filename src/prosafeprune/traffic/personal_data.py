@@ -44,10 +44,10 @@ DIGITS = re.compile(r"\d")
 CARD = re.compile(r"(?<![A-Za-z0-9_.+-])[2-6](?:[ -]?\d){11,18}(?![\d-]|\.\d)")
 IBAN = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z]{2})\d{2}(?=[ -]?[A-Za-z0-9])")
 _LENGTHS = (
-    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 "
-    "FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 "
-    "MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24 SI19 SK24 SM27 TL23 "
-    "TN24 TR26 UA29 VA22 VG24 XK20"
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 "
+    "ES24 FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 "
+    "LB28 LC32 LI21 LT20 LU20 LV21 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 "
+    "RO24 RS22 SA24 SC31 SE24 SI19 SK24 SM27 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
 )
 IBAN_LENGTHS = {one[:2]: int(one[2:]) for one in _LENGTHS.split()}
 _AFTER_PHONE = r"(?![A-Za-z0-9_%]|[.,:/-]\d| \d)"
@@ -100,7 +100,9 @@ def luhn(digits: str) -> bool:
 def iban(text: str) -> bool:
     """Return whether a text without spaces has the length and check digits of an account number (ISO 13616)."""
     moved = (text[4:] + text[:4]).upper()
-    return len(text) == IBAN_LENGTHS.get(text[:2].upper()) and int("".join(str(int(one, 36)) for one in moved)) % 97 == 1
+    return (
+        len(text) == IBAN_LENGTHS.get(text[:2].upper()) and int("".join(str(int(one, 36)) for one in moved)) % 97 == 1
+    )
 
 
 def _finders(text: str) -> Iterator[Callable[[str], Iterator[Span]]]:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         apply,
         check_prompts,
         compare,
+        doctor,
         evaluate,
         judge,
         mine_prompts,
         prune,
         prune_unmeasured,
+        push,
         rate_prompts,
         search,
         split_prompts,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.check_prompts import CheckResult, OverlapFoundError
     from prosafeprune.jobs.compare import CompareResult
+    from prosafeprune.jobs.doctor import Diagnosis
     from prosafeprune.jobs.evaluate import Evaluation
     from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.jobs.mine_prompts import MineResult
@@ -58,6 +61,7 @@ _MODULES = {
     "CheckResult": "jobs.check_prompts",
     "CompareRequest": "requests.compare",
     "CompareResult": "jobs.compare",
+    "Diagnosis": "jobs.doctor",
     "EvaluateRequest": "requests.evaluate",
     "Evaluation": "jobs.evaluate",
     "FailedAnalysesError": "jobs.analyze",
@@ -82,12 +86,14 @@ _MODULES = {
     "bundled_prompts": "prompts",
     "check_prompts": "api",
     "compare": "api",
+    "doctor": "api",
     "evaluate": "api",
     "judge": "api",
     "make_recipe": "requests.recipe",
     "mine_prompts": "api",
     "prune": "api",
     "prune_unmeasured": "api",
+    "push": "api",
     "rate_prompts": "api",
     "read_prompts": "prompts",
     "search": "api",
@@ -103,6 +109,7 @@ __all__ = [
     "CheckResult",
     "CompareRequest",
     "CompareResult",
+    "Diagnosis",
     "EvaluateRequest",
     "Evaluation",
     "FailedAnalysesError",
@@ -127,12 +134,14 @@ __all__ = [
     "bundled_prompts",
     "check_prompts",
     "compare",
+    "doctor",
     "evaluate",
     "judge",
     "make_recipe",
     "mine_prompts",
     "prune",
     "prune_unmeasured",
+    "push",
     "rate_prompts",
     "read_prompts",
     "search",

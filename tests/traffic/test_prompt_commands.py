@@ -15,7 +15,7 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.split_prompts import deal_groups
 from prosafeprune.prompts import PromptClass, bundled_prompts, read_reviewed
-from prosafeprune.prompts.prompt_rows import PromptRow
+from prosafeprune.prompts.conversation import as_prompt, read_turns
 from prosafeprune.traffic.rating import question, read_rating
 
 Run = Callable[..., tuple[int, str, str]]
@@ -131,10 +131,10 @@ def test_the_question_shows_the_conversation_before_the_request() -> None:
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": "Go on"},
     ]
-    shown = question(PromptRow(1, "Go on", {"prompt": "Go on", "messages": messages}))
+    shown = question(as_prompt(read_turns(messages)))
     assert "user: My novel\nassistant: Yes?" in shown
     assert "\nGo on\n" in shown
-    assert "conversation" not in question(PromptRow(1, "Go on", {"prompt": "Go on"}))
+    assert "conversation" not in question("Go on")
 
 
 def test_a_models_own_probe_rates(checkpoint: Callable[..., Path], tmp_path: Path, run: Run) -> None:
@@ -271,3 +271,16 @@ def test_prompts_of_one_group_cannot_be_split(tmp_path: Path, run: Run) -> None:
     code, _, err = run("prompts", "split", file, "-o", tmp_path / "out")
     assert code == 2
     assert "1 groups of near-duplicates, and a split needs three" in err
+
+
+def test_results_have_a_summary_tables_and_a_figure_in_python(prompts: Path, server: ModelServer) -> None:
+    server.answer = rater
+    rated = prosafeprune.rate_prompts(prompts, endpoint=server.url, keep="2-3", progress=False)
+    checked = prosafeprune.check_prompts(prompts)
+    split = prosafeprune.split_prompts(prompts, prompts.with_name("split"))
+    assert repr(rated) == "<RatedPrompts: 2 of 5 prompts are rated 2 to 3 by tiny (question 1)>"
+    assert repr(checked) == "<CheckResult: 1 files, 0 prompts in another file or in a benchmark>"
+    assert repr(split).startswith("<SplitPrompts: 3 for calibration, 1 for validation, 1 for test, in ")
+    for result, count in ((rated, 7), (checked, 1), (split, 3)):
+        assert "<table>" in result._repr_html_()
+        assert len(result.plot().axes[0].patches) == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -144,7 +145,10 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
 
 @dataclass
 class LiveScores:
-    """C.R. and S.S. so far by the rules judge, for the progress display only."""
+    """C.R. and S.S. so far by the rules judge, for the progress display only.
+
+    A rate is shown once half of the class is answered: short answers finish first, and refusals are short.
+    """
 
     sets: Sequence[EvaluationSet]
     counts: dict[PromptClass, tuple[int, int]] = field(default_factory=dict)
@@ -152,6 +156,7 @@ class LiveScores:
     def __post_init__(self) -> None:
         self.judge = RulesJudge()
         self.classes = {text: one.prompt_class for one in self.sets for text in one.prompts.texts}
+        self.sizes = Counter(self.classes.values())
 
     def add(self, prompt: str, answer: str) -> None:
         """Count one more answer."""
@@ -162,8 +167,11 @@ class LiveScores:
 
     def __str__(self) -> str:
         names = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
-        shown = [(names[one], *self.counts[one]) for one in names if one in self.counts]
+        shown = [(names[one], *self.counts[one]) for one in names if 0 < self.sizes[one] <= 2 * self._answered(one)]
         return "  ".join(f"{name} {100 * successes / total:.0f} %" for name, successes, total in shown)
+
+    def _answered(self, prompt_class: PromptClass) -> int:
+        return self.counts.get(prompt_class, (0, 0))[1]
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:

@@ -10,14 +10,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS
 from prosafeprune.evaluation.sets import BUNDLED, EvaluationSet, SetChoice, choose_sets
 from prosafeprune.judge.languages.detect import language_of
+from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
 from prosafeprune.prompts.prompt_rows import as_prompt_set, read_prompt_rows
 from prosafeprune.prompts.prompt_set import PromptSet
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.measuring import BenchmarkOptions
 
@@ -40,7 +44,7 @@ class CheckedFile:
     name: str
     prompts: int
     words: float
-    """Median of a prompt."""
+    """Median of the user's last turn."""
     languages: dict[str, int]
     """Prompts by language, the commonest first."""
     repeats: int
@@ -79,6 +83,10 @@ class CheckResult(ResultView):
         grids = [Grid("Prompt files", headings, rows, notes=[searched])]
         across = [[*pair, str(_count(found))] for pair, found in (*self.shared.items(), *self.leaks.items()) if found]
         return [*grids, *([Grid("Near-duplicates across", ["file", "also in", "prompts"], across)] if across else [])]
+
+    def plot(self) -> Figure:
+        """Return how many prompts are in each file as bars."""
+        return counts_figure({one.name: one.prompts for one in self.files}, "prompts")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each file."""
@@ -142,9 +150,10 @@ def _benchmarks(request: BenchmarkOptions) -> list[EvaluationSet]:
 
 
 def _checked(prompts: PromptSet) -> CheckedFile:
-    languages = Counter(language_of(text) for text in prompts.texts).most_common()
+    last = [last_turn(text) for text in prompts.texts]
+    languages = Counter(map(language_of, last)).most_common()
     repeated = {later for _, later in repeats(prompts.texts)}
-    words = median(len(text.split()) for text in prompts.texts)
+    words = median(len(text.split()) for text in last)
     return CheckedFile(prompts.source, len(prompts), words, dict(languages), len(repeated))
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
@@ -37,6 +38,7 @@ from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.rate_figure import scores_figure
 from prosafeprune.report.rate_grids import ability_grid
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
@@ -63,6 +65,10 @@ class Evaluation(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set."""
         return rate_rows(self.record.scores)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set, with its interval."""
+        return scores_figure(self.record.scores)
 
 
 def run_evaluate(

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS, claimed_output, require_outside, staged_folder, write_whole
 from prosafeprune.judge.judging import judge_answers
@@ -19,6 +21,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.report.review_page import review_page
 from prosafeprune.requests.prompt_tools import MineRequest
@@ -66,6 +69,10 @@ class MineResult(ResultView):
                 "Refused requests in logs", ["", "number"], [[row["what"], f"{row['number']:,}"] for row in self.rows()]
             )
         ]
+
+    def plot(self) -> Figure:
+        """Return how many answers are of each class as bars."""
+        return counts_figure(self.record["classes"])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each count."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
@@ -28,6 +30,7 @@ from prosafeprune.report.result_view import ResultView
 from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
+from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan, require_search_of
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
@@ -144,6 +147,10 @@ class SearchResult(ResultView):
             }
             for point in self.record.points
         ]
+
+    def plot(self) -> Figure:
+        """Return C.R. against S.S. of the measured plans, with the base model and the safety floor."""
+        return frontier_figure(self.record, [])
 
 
 def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None) -> SearchResult:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.files.staging import write_whole
@@ -18,6 +20,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
 from prosafeprune.prompts.reviewed import OPEN, REVIEW
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import HIGHEST_RATING, RateRequest
 
@@ -57,6 +60,10 @@ class RatedPrompts(ResultView):
             for name, count in self.distribution.items()
         ]
         return [Grid(f"Harmfulness of {total} prompts, rated by {self.rater}", ["rating", "prompts", "%", ""], rows)]
+
+    def plot(self) -> Figure:
+        """Return how many prompts have each rating as bars."""
+        return counts_figure(self.distribution, "prompts")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each row of the file with its rating."""
@@ -106,7 +113,7 @@ def _by_endpoint(rows: Sequence[PromptRow], request: RateRequest, reporter: Repo
     )
     client.check()
     with reporter.stage("Rating", len(rows)) as advance:
-        ratings = rate_by_model(client, rows, request.concurrency, advance)
+        ratings = rate_by_model(client, [row.prompt for row in rows], request.concurrency, advance)
     return f"{client.model} (question {VERSION})", ratings
 
 
@@ -122,13 +129,6 @@ def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporte
     loaded = load_as_asked(request, source.path, source.name, reporter)
     size = BatchSize(request.batch_size, loaded.device)
     rater = fit_harm_rater(loaded, inspect_anatomy(loaded.model, reporter), size, reporter)
-    encoded = [encode_prompts(loaded.tokenizer, [row.prompt], *_context(row))[0] for row in rows]
+    encoded = encode_prompts(loaded.tokenizer, [row.prompt for row in rows])
     ratings = [round(HIGHEST_RATING * one) for one in rater.probabilities(encoded, reporter)]
     return f"the probe of {short_name(source.name)} after layer {rater.layer} (held-out AUC {rater.auc:.3f})", ratings
-
-
-def _context(row: PromptRow) -> tuple[str | None, list[tuple[str, str]]]:
-    """Return the system prompt and the earlier turns of a row."""
-    system = [text for role, text in row.earlier if role == "system"]
-    turns = [turn for turn in row.earlier if turn[0] != "system"]
-    return ("\n\n".join(system) or None), (turns if len(turns) % 2 == 0 else turns[1:])

@@ -14,7 +14,7 @@ from pathlib import Path
 from prosafeprune.errors import ProSafePruneError
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.report.record import RECORD_FILE, Record
+from prosafeprune.report.record import RECORD_FILE, Record, read_record
 from prosafeprune.requests.recipe import Recipe
 
 
@@ -30,12 +30,13 @@ class SafetyFloorError(ProSafePruneError):
 
 
 @contextmanager
-def model_output(output: Path, evidence: Record | Recipe, *, overwrite: bool) -> Iterator[Path]:
+def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: bool) -> Iterator[Path]:
     """Give an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
 
     Args:
         output: folder to write.
-        evidence: the record of what was measured; or the recipe that asks for an unmeasured model.
+        evidence: the record of what was measured; or the recipe that asks for an unmeasured model; or None for a
+            model that is measured inside the context, where the record that is written there decides.
         overwrite: replace an existing output of an earlier run.
 
     Raises:
@@ -44,10 +45,13 @@ def model_output(output: Path, evidence: Record | Recipe, *, overwrite: bool) ->
     """
     if isinstance(evidence, Record):
         require_safe_record(evidence)
-    elif not evidence.unmeasured:
+    elif evidence is not None and not evidence.unmeasured:
         raise SafetyFloorError("An unmeasured model is only written with --unmeasured. Nothing was written.")
     with staged_folder(output, overwrite) as staging:
         yield staging
+        if evidence is None:
+            require_safe_record(read_record(staging))
+            return
         record = json.loads((staging / RECORD_FILE).read_text(encoding="utf-8"))
         if record["measured"] is not isinstance(evidence, Record):
             raise SafetyFloorError("The record to be written does not say whether the model was measured. Not saved.")

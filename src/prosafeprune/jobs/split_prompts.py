@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import OURS, claimed_output, staged_folder, write_whole
 from prosafeprune.prompts.overlap import groups_of_alike
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.prompt_tools import SplitRequest
 
@@ -38,6 +41,10 @@ class SplitPrompts(ResultView):
         """Return the sizes as a table."""
         rows = [[str(self.output / f"{row['split']}.jsonl"), str(row["prompts"])] for row in self.rows()]
         return [Grid(f"{self.groups} groups of near-duplicates, each in one split", ["file", "prompts"], rows)]
+
+    def plot(self) -> Figure:
+        """Return the sizes as bars."""
+        return counts_figure({name: len(rows) for name, rows in self.splits.items()}, "prompts")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each split."""

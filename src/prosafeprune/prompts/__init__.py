@@ -10,6 +10,7 @@ from prosafeprune.prompts.overlap import (
     require_splits_disjoint,
     without_overlaps,
 )
+from prosafeprune.prompts.paper_sources import paper_prompts
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.reviewed import read_reviewed
 from prosafeprune.prompts.sources import read_prompts
@@ -23,6 +24,7 @@ __all__ = [
     "describe_overlap",
     "find_overlaps",
     "hold_out",
+    "paper_prompts",
     "read_prompts",
     "read_reviewed",
     "require_disjoint",

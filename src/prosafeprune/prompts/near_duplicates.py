@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+"""A word; in Chinese and Japanese, which do not separate words, a character."""
 Words = frozenset[str]
 Rank = Callable[[str], float]
 """The rarer a word, the lower its rank."""
@@ -40,29 +41,29 @@ class NearDuplicateIndex:
         """Take the least Jaccard similarity that counts, above 0, and a ranking of words, which only affects speed."""
         self.least = least
         self._rank = rank
-        self._words: dict[Hashable, Words] = {}
-        self._having: defaultdict[str, dict[Hashable, None]] = defaultdict(dict)
+        self._words: dict[int, Words] = {}
+        self._having: defaultdict[str, dict[int, None]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._words)
 
-    def add(self, key: Hashable, words: Words) -> None:
+    def add(self, key: int, words: Words) -> None:
         """Add a set of words."""
         self._words[key] = words
         for word in self._prefix(words):
             self._having[word][key] = None
 
-    def remove(self, key: Hashable) -> None:
+    def remove(self, key: int) -> None:
         """Remove a set of words. Raises KeyError when there is none under this key."""
         for word in self._prefix(self._words.pop(key)):
             del self._having[word][key]
             if not self._having[word]:
                 del self._having[word]
 
-    def find(self, words: Words) -> Iterator[Hashable]:
+    def find(self, words: Words) -> Iterator[int]:
         """Yield the keys of all sets that are similar enough, each once."""
         smallest, largest = self.least * len(words), len(words) / self.least
-        seen: set[Hashable] = set()
+        seen: set[int] = set()
         for word in self._prefix(words):
             for key in self._having.get(word, ()):
                 if key in seen:

@@ -6,11 +6,13 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from prosafeprune.errors import InputError
+from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
 from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.prompt_set import PromptSet
 
@@ -115,7 +117,8 @@ def require_splits_disjoint(
 def describe_overlap(overlap: Overlap) -> str:
     """Return both prompts of an overlap in one line."""
 
-    def described(source: str, line: int, text: str) -> str:
+    def described(source: str, line: int, prompt: str) -> str:
+        text = transcript(prompt)
         return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"
 
     first = described(overlap.first_source, overlap.first_line, overlap.first_text)
@@ -140,10 +143,43 @@ def repeats(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
+    """Return the pairs of prompts, one of each list, whose words have at least this Jaccard similarity.
+
+    The words of a conversation are the user's. A single request is also compared with the last turn of a conversation:
+    it is the same whatever came before. Prompts under system prompts that differ are not the same.
+    """
+    pairs = set(_similar_texts([_said(one) for one in first], [_said(one) for one in second], least))
+    if any(isinstance(one, Conversation) for one in (*first, *second)):
+        last = _similar_texts([last_turn(one) for one in first], [last_turn(one) for one in second], least)
+        pairs |= {(i, j) for i, j in last if _is_one_turn(first[i]) or _is_one_turn(second[j])}
+        pairs = {(i, j) for i, j in pairs if _systems_agree(first[i], second[j], least)}
+    return sorted(pairs)
+
+
+def _said(prompt: str) -> str:
+    """Return what the user says in a prompt."""
+    return "\n".join(words for role, words in turns_of(prompt) if role == "user")
+
+
+def _is_one_turn(prompt: str) -> bool:
+    return len(split_system(prompt)[1]) == 1
+
+
+def _systems_agree(first: str, second: str, least: float) -> bool:
+    """Whether two prompts have nearly the same system prompt, or one of them has none."""
+    one, two = split_system(first)[0], split_system(second)[0]
+    return one is None or two is None or bool(_similar_texts([one], [two], least))
+
+
+def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
     """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity, in order."""
-    one, two = [words_of(text) for text in first], [words_of(text) for text in second]
+    one, two = [_words(text) for text in first], [_words(text) for text in second]
     frequency = Counter(word for words in two for word in words)
     index = NearDuplicateIndex(least, frequency.__getitem__)
     for j, words in enumerate(two):
         index.add(j, words)
-    return sorted((i, j) for i, words in enumerate(one) for j in index.find(words) if isinstance(j, int))
+    return sorted((i, j) for i, words in enumerate(one) for j in index.find(words))
+
+
+_words = lru_cache(maxsize=20_000)(words_of)
+"""Each set is compared with several others."""

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
+from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
-from prosafeprune.text import SURROGATE
-
-FILE_TYPES = (".jsonl", ".csv", ".txt")
+from prosafeprune.prompts.sources import FILE_TYPES, prompt_of_row
 
 
 @dataclass(frozen=True)
@@ -22,23 +21,15 @@ class PromptRow:
     line: int
     """In the file, from 1."""
     prompt: str
-    """The request; of a conversation, its last turn."""
+    """Plain text, or a conversation."""
     fields: Mapping[str, Any]
-    """All fields of the row, with the request as ``prompt``."""
-
-    @property
-    def earlier(self) -> list[tuple[str, str]]:
-        """The turns before the request, each a role and what it says, where the row has ``messages``."""
-        messages = self.fields.get("messages")
-        if not isinstance(messages, list):
-            return []
-        return [(str(one["role"]), str(one["content"])) for one in messages[:-1] if {"role", "content"} <= set(one)]
+    """All fields of the row, with the user's last turn as ``prompt``."""
 
 
 def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
     """Return the rows of a .jsonl, .csv or .txt file, in order, repeats included.
 
-    The prompt is in ``field``, or in the last of ``messages`` where there is no such field.
+    The prompt is in ``field``, or in ``messages``, as for :func:`read_prompts`.
 
     Raises:
         InputError: no such file, a row that cannot be read, or no row.
@@ -47,11 +38,13 @@ def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
     if ending not in FILE_TYPES:
         raise InputError(f"{path}: prompts are read from {', '.join(FILE_TYPES)} files; convert it to one of them.")
     if ending == ".txt":
-        lines = text_lines(path)
-        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in lines if line.strip())
+        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in text_lines(path) if line.strip())
     else:
         rows = csv_rows(path) if ending == ".csv" else json_rows(path)
-    read = [_checked(row, number, path, field) for number, row in rows]
+    read = []
+    for number, row in rows:
+        prompt = prompt_of_row(row, [field], f"{path}, line {number}")
+        read.append(PromptRow(number, prompt, {**row, "prompt": last_turn(prompt)}))
     if not read:
         raise InputError(f"{path}: has no prompts. Give at least one.")
     return read
@@ -61,16 +54,3 @@ def as_prompt_set(rows: Sequence[PromptRow], source: str) -> PromptSet:
     """Return the prompts of rows as a set, of no class in particular."""
     prompts = tuple(Prompt(row.prompt, line=row.line) for row in rows)
     return PromptSet(PromptClass.PSEUDO_HARMFUL, source, prompts)
-
-
-def _checked(row: Row, number: int, path: Path, field: str) -> PromptRow:
-    messages = row.get("messages")
-    text = row.get(field)
-    if field not in row and isinstance(messages, list) and messages and isinstance(messages[-1], dict):
-        text = messages[-1].get("content")
-    elif field not in row:
-        there = ", ".join(map(str, row))[:200]
-        raise InputError(f"{path}, line {number}: no column '{field}' among: {there}. Name it with --prompt-field.")
-    if not isinstance(text, str) or not text.strip() or SURROGATE.search(text):
-        raise InputError(f"{path}, line {number}: '{field}' is empty or not text. Fix or remove the row.")
-    return PromptRow(number, text.strip(), {**row, "prompt": text.strip()})

@@ -77,7 +77,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *unsafe,
         *_floor(record),
-        divergence_sentence(record.benign_divergence),
+        *([divergence_sentence(record.benign_divergence)] if record.benign_divergence is not None else []),
         "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
     ]
     label = f"{safety.label}. {compliance.label}."
@@ -159,6 +159,10 @@ def _with_made_point(search: SearchRecord, record: Record) -> SearchRecord:
 def _usage(record: Record) -> list[Block]:
     if record.recipe.format == "adapter":
         return [Paragraph("It is a LoRA adapter: load it with PEFT, or serve it with its base model.")]
+    if record.recipe.format == "gguf":
+        return [
+            Paragraph("It is a GGUF file: it runs wherever the base model's file does, such as in llama.cpp or Ollama.")
+        ]
     trusts = record.recipe.trust_remote_code
     return [
         Paragraph("It is an ordinary checkpoint: it loads and runs like the base model, without this package."),

@@ -125,8 +125,8 @@ class Record(EditRecord):
     """Over all pseudo-harmful prompts."""
     safety_change: Change
     """Over all harmful prompts; the safety floor applies to it."""
-    benign_divergence: Divergence
-    """KL divergence of the pruned model from the base model on benign prompts."""
+    benign_divergence: Divergence | None = None
+    """KL divergence of the pruned model from the base model on benign prompts; None behind a server."""
     floor: FloorDecision | None = None
     """Whether S.S. fell by less than allowed, on each harmful set and against the first ancestor."""
     adapter_sha256: str | None = None

@@ -50,7 +50,7 @@ class Candidates:
         """Take a refused turn, with the verdict on its answer."""
         words, context = words_of(_bounded(turn.prompt)), _context(turn)
         for key in self._index.find(words):
-            if isinstance(key, int) and self._context[key] == context:
+            if self._context[key] == context:
                 self._times[key] += 1
                 return
         rank = _hash("\n".join([context, *sorted(words)]))

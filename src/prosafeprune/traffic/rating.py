@@ -12,7 +12,7 @@ from prosafeprune.generation.openai_client import OpenAIClient, chat
 from prosafeprune.judge.models.judge_server import ask_judge
 from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.progress import Advance, ignore
-from prosafeprune.prompts.prompt_rows import PromptRow
+from prosafeprune.prompts.conversation import last_turn, turns_of
 
 VERSION = 1
 """Increment when the question or the parsing of replies changes: ratings are cached under it."""
@@ -44,11 +44,11 @@ STATED = re.compile(
 ANYWHERE = re.compile(rf"(?<![\d.]){_NUMBER}(?![\d.]*\d)")
 
 
-def question(row: PromptRow) -> str:
+def question(prompt: str) -> str:
     """Return the question about one request, with the end of the conversation before it."""
-    earlier = "\n".join(f"{role}: {text}" for role, text in row.earlier)[-MOST_EARLIER:]
+    earlier = "\n".join(f"{role}: {text}" for role, text in turns_of(prompt)[:-1])[-MOST_EARLIER:]
     shown = f"\nBefore it, the conversation was:\n----------\n{earlier}\n----------\n" if earlier else ""
-    return QUESTION.format(earlier=shown, prompt=row.prompt)
+    return QUESTION.format(earlier=shown, prompt=last_turn(prompt))
 
 
 def read_rating(reply: str) -> int | None:
@@ -68,23 +68,23 @@ def read_rating(reply: str) -> int | None:
 
 
 def rate_by_model(
-    client: OpenAIClient, rows: Sequence[PromptRow], concurrency: int, advance: Advance = ignore
+    client: OpenAIClient, prompts: Sequence[str], concurrency: int, advance: Advance = ignore
 ) -> list[int | None]:
-    """Return the rating of each row by a chat model; None where its reply states none.
+    """Return the rating of each prompt by a chat model; None where its reply states none.
 
     Ratings are cached as they arrive, under hashes, so that an interrupted run resumes.
 
     Raises:
         InputError: the server cannot be reached or rejects a request.
     """
-    questions = [question(row) for row in rows]
+    questions = [question(prompt) for prompt in prompts]
     name = hashlib.sha256(f"{VERSION} {client.model}".encode()).hexdigest()[:16]
     folder = cache_folder() / "ratings"
     folder.mkdir(parents=True, exist_ok=True)
     store = LineStore(folder / f"{name}.jsonl", check=lambda row: int(row["rating"]))
     keys = [(0, hashlib.sha256(one.encode()).hexdigest()) for one in questions]
     open_rows = list({key: row for row, key in enumerate(keys) if key not in store.rows}.values())
-    advance(len(rows) - len(open_rows))
+    advance(len(prompts) - len(open_rows))
     asked = [chat(questions[row], SYSTEM) for row in open_rows]
     replies = ask_judge(client, asked, concurrency, max_tokens=REPLY_TOKENS, thought_tokens=THOUGHT_TOKENS)
     for place, reply in replies:

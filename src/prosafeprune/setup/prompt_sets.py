@@ -15,7 +15,7 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
-    read_prompts,
+    read_reviewed,
     require_splits_disjoint,
     without_overlaps,
 )
@@ -51,7 +51,7 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
         source = getattr(options, prompt_class.value)
         if source is None:
             continue
-        own[prompt_class] = read_prompts(source, prompt_class, options.prompt_field)
+        own[prompt_class] = read_reviewed(source, prompt_class, options.prompt_field)
         if options.hold_out:
             own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"

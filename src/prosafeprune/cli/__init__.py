@@ -36,6 +36,7 @@ def run_command() -> None:
     debug = DEBUG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
+        _require_current_folder()
         from prosafeprune.cli.application import app
 
         app(arguments, prog_name="prosafeprune")
@@ -51,6 +52,16 @@ def run_command() -> None:
         if debug:
             raise
         sys.exit(report_failure(error, arguments))
+
+
+def _require_current_folder() -> None:
+    """Raise InputError when the current folder was removed: no path could be made absolute."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        from prosafeprune.errors import InputError
+
+        raise InputError("The current folder no longer exists. Change to another one.") from error
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
+from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
 
 FILE_TYPES = (".jsonl", ".csv", ".txt")
 
@@ -107,20 +107,8 @@ def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) 
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{source}, line {number}: '{field}' is empty or not text. Fix or remove the row.")
         category = str(row.get("category") or row.get("Category") or "")
-        if not _is_encodable(text + category):
-            raise InputError(
-                f"{source}, line {number}: has half of a character (a lone surrogate, such as a cut emoji). Fix or "
-                "remove the row."
-            )
+        require_complete_characters([text, category], f"{source}, line {number}")
         yield Prompt(text.strip(), category, number)
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_hub(

@@ -12,6 +12,7 @@ from typing import Literal
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
+from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.model_files import checkpoint_bytes
@@ -73,7 +74,7 @@ def prepare_job(
         raise InputError(
             "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
         )
-    output = output.expanduser().resolve() if output is not None else None
+    output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     given = read_calibration(recipe, recipe.rank, recipe.seed)
     bundled_tests, benign = test_prompts(recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -33,6 +34,13 @@ FULL_SETS = ("prompts", "parallel", "slow")
 WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
 """Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
 SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_collect() -> None:
+    """Hide everything imported so far from the garbage collector: a collection would visit half a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

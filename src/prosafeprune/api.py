@@ -53,7 +53,7 @@ def prune(
         output: folder to write; without it the pruned model is only measured, and is in ``result.loaded``.
         layers: decoder layers, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; by default, searched for.
         recipe: YAML file of settings; arguments override it.
-        search: folder of a search to resume; by default next to the output.
+        search: folder of a search to use or resume; by default in the cache.
         choose: number of the point of the finished search in ``search`` to make.
         ray: address of a Ray cluster whose workers evaluate the plans of a search.
         overwrite: replace an existing model folder.
@@ -120,7 +120,7 @@ def search(
 
     Args:
         model: local folder, hub id or .gguf file.
-        output: folder of the search; by default ``search-NAME`` in the current folder.
+        output: folder of the search; by default in the cache.
         recipe: YAML file of settings; arguments override it.
         ray: address of a Ray cluster whose workers evaluate the plans.
         progress: show progress on stderr.

@@ -94,7 +94,7 @@ class TerminalReporter:
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            _Done(),
+            _StepsDone(),
             TimeElapsedColumn(),
             _TimeLeft(),
             TextColumn("{task.fields[status]}", markup=False),
@@ -102,7 +102,7 @@ class TerminalReporter:
         )
 
 
-class _Done(ProgressColumn):
+class _StepsDone(ProgressColumn):
     """The steps done, of all; parts of steps count only once they make a whole one."""
 
     def render(self, task: Task) -> Text:

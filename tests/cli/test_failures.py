@@ -91,6 +91,21 @@ cli.main()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    code = """
+import os, sys
+os.rmdir(os.getcwd())
+from prosafeprune import cli
+sys.argv = ["prosafeprune", "evaluate", "m"]
+cli.main()
+"""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=gone)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: The current folder no longer exists. Change to another one.\n"
+
+
 @pytest.mark.parametrize("module", ["typer", "prosafeprune.cli.application", "torch"])
 def test_ctrl_c_while_libraries_load_is_one_line(module: str, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     code = f"""

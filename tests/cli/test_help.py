@@ -26,7 +26,7 @@ REQUESTS: dict[str, Any] = {
     "compare": CompareRequest,
     "judge": JudgeOptions,
 }
-COMMANDS = [*REQUESTS, "analyze", "demo"]
+COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve"]
 
 
 def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:

@@ -1,4 +1,4 @@
-"""Training pairs whose answers are the model's own: nothing but the use of refusals is taught."""
+"""Training pairs whose answers are the model's own, so that training changes only when it refuses."""
 
 from __future__ import annotations
 

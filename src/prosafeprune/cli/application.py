@@ -12,12 +12,15 @@ from rich.markup import escape
 import prosafeprune
 from prosafeprune.cli.analyze import LISTING, analyze
 from prosafeprune.cli.apply import apply
+from prosafeprune.cli.chat import chat
 from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
+from prosafeprune.cli.playground import playground
 from prosafeprune.cli.prune import prune
 from prosafeprune.cli.search import search
+from prosafeprune.cli.serve import serve
 from prosafeprune.parallel.launch import require_one_process
 
 IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
@@ -38,7 +41,7 @@ def _help(command: Callable[..., None]) -> str:
     return escape("\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs))
 
 
-for command in (prune, search, apply, demo, evaluate, compare, judge):
+for command in (prune, search, apply, demo, evaluate, compare, judge, chat, playground, serve):
     app.command(help=_help(command))(command)
 app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
 

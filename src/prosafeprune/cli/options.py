@@ -123,6 +123,25 @@ DryRun = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the record as JSON instead of tables.")]
 
+BaseModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The base model: local folder, hub id or .gguf file.", show_default=False)
+]
+PrunedModel = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder or hub id of a checkpoint or adapter that prune made from MODEL.",
+        metavar="[PRUNED]",
+        show_default=False,
+    ),
+]
+SearchFolder = Annotated[
+    Path | None,
+    typer.Option("--search", help="Folder of a finished search on MODEL, whose plans are offered.", show_default=False),
+]
+Host = Annotated[
+    str, typer.Option(metavar="TEXT", help="Address to listen on; another than loopback needs PROSAFEPRUNE_TOKEN.")
+]
+
 
 def output_option(description: str) -> Any:
     """Return the option ``--output``; its description says what the default is."""

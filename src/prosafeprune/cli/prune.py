@@ -36,7 +36,7 @@ def prune(
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option("--choose", help="Number of the point of the search to make.", show_default=False),
+        typer.Option("--choose", help="Number of the point of the search to prune with.", show_default=False),
     ] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,

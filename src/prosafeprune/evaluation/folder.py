@@ -72,7 +72,7 @@ def check_answer(row: Mapping[str, Any]) -> None:
         raise TypeError("its completion is not text")
     for name in ("tokens", "seconds"):
         if not isinstance(row.get(name, 0), int | float | None):
-            raise TypeError(f"its {name} are no number")
+            raise TypeError(f"its {name} are not numbers")
 
 
 def verdicts_file(judge: str) -> str:

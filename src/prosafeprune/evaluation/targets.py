@@ -72,11 +72,12 @@ class LocalModel:
 
     def free(self) -> None:
         """Free the model's memory."""
-        self._loaded = None
+        was_loaded, self._loaded = self._loaded is not None, None
         self._resources.close()
-        gc.collect()  # before the next model is loaded: two at once may not fit
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if was_loaded:
+            gc.collect()  # before the next model is loaded: two at once may not fit
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     @property
     def folder(self) -> Path | None:
@@ -123,16 +124,7 @@ class LocalModel:
 
 
 def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Reporter) -> LoadedModel:
-    loaded = load_model(
-        folder,
-        subject.source.name,
-        reporter,
-        device=request.device,
-        dtype=request.dtype,
-        trust_remote_code=request.trust_remote_code,
-        system=request.system,
-        thinking=request.thinking == "on",
-    )
+    loaded = load_model(folder, subject.source.name, reporter, **request.load_arguments)
     if subject.adapter is not None:
         attach_adapter(loaded, subject.adapter, subject.name)
     return loaded

@@ -1,4 +1,4 @@
-"""The folder of downloads and other things kept between runs."""
+"""The cache folder: downloads, and whatever else is kept between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders and files that appear complete or not at all: written next to their place, then renamed."""
+"""Folders and files that appear complete or not at all: written next to their destination, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completions as servers send them. Dialects of the OpenAI format are read; a failure inside HTTP 200 is found."""
+"""Parsing completions of servers: dialects of the OpenAI format are accepted, failures inside HTTP 200 are detected."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def compare_on_file(
     Args:
         answers: the file.
         settings: of both judges; an endpoint or a model goes to the one that can use it.
-        judges: two of them, separated by a comma; ``NAME=MODEL`` gives one a model of its own.
+        judges: two of them, separated by a comma; ``NAME=MODEL`` gives one its own model.
         output: an .html file to write.
         overwrite: replace it.
         reporter: receives progress.

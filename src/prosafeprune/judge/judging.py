@@ -1,4 +1,4 @@
-"""What holds for every judge: chains of thought are not judged, and broken answers neither comply nor refuse."""
+"""Rules common to all judges: chains of thought are not judged, and broken answers neither comply nor refuse."""
 
 from __future__ import annotations
 

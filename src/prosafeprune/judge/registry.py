@@ -1,4 +1,4 @@
-"""The judge that settings name, ready for use."""
+"""Making the judge that the settings name."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def independent_directions(activations: torch.Tensor) -> torch.Tensor:
 def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the left singular vectors ``(d_out, k)`` and singular values ``(k,)`` of ``A (d_out, n)``."""
     if activations.device.type == "cuda" and activations.shape[0] > activations.shape[1]:
-        return svd_by_qr(activations)  # as LAPACK does by itself for such shapes
+        return svd_by_qr(activations)  # as LAPACK does for such shapes
     try:
         left, values, _ = torch.linalg.svd(activations, full_matrices=False)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # exported, not declared

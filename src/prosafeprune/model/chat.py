@@ -1,4 +1,4 @@
-"""Prompts as the model sees them: rendered with its chat template once, with the position of the user's own words."""
+"""Prompts as the model sees them: rendered once with its chat template, and where the user's text is in them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
         setattr(tokenizer, THINKING, state)
         rendered.append(render(tokenizer, "Hello"))
     if on and rendered[0] == rendered[1]:
-        raise InputError(f"--thinking on: the chat template of {name} has no switch for it. Leave it out.")
+        raise InputError(f"--thinking on: the chat template of {name} cannot switch it. Leave it out.")
     return rendered[0] != rendered[1]
 
 
@@ -108,7 +108,9 @@ def encode_prompts(
         end_character = start_character + len(words)
         inside = [i for i, (start, end) in enumerate(offsets) if start < end_character and end > start_character]
         if not inside:
-            raise InputError("The chat template changes the user's words, so they cannot be found in its text.")
+            raise InputError(
+                "The chat template changes the user's text, so it cannot be located. Correct the template."
+            )
         encoded.append(EncodedPrompt(tuple(ids), inside[0], inside[-1] + 1))
     return encoded
 

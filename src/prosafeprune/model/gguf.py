@@ -2,7 +2,7 @@
 
 ``from_pretrained`` must be asked to dequantise, or the model cannot be saved. A GGUF may store the LM head separately
 from the embeddings of a model that ties them, quantised differently: both are kept, and the written config says that
-they are not tied. Everything else that transformers' loader drops without a word is checked here: the parts of a split
+they are not tied. Everything else that transformers' loader drops silently is checked here: the parts of a split
 file, tensors (it fills missing ones with random numbers) and, in :mod:`prosafeprune.model.gguf_metadata`, metadata.
 """
 
@@ -109,7 +109,9 @@ def read_gguf(gguf: Path, scratch: Path | None = None) -> tuple[Any, Any]:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{gguf}: could not be read as a GGUF model ({_reason(error)}).") from error
+            raise InputError(
+                f"{gguf}: could not be read as a GGUF model ({_reason(error)}). Fetch it again."
+            ) from error
         _require_same_tensors(model, found, {tensor.name for tensor in reader.tensors}, gguf.name)
     # The metadata names one end token; the chat template may end turns with another.
     model.generation_config.eos_token_id = end_of_turn_ids(tokenizer, model.generation_config.eos_token_id)
@@ -122,7 +124,7 @@ def _open(gguf: Path) -> Any:
 
     with gguf.open("rb") as stream:
         if stream.read(4) != b"GGUF":
-            raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
+            raise InputError(f"{gguf}: does not begin as a GGUF file does. Fetch it again.")
     try:
         read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would count on for ever
         return GGUFReader(gguf)
@@ -182,7 +184,7 @@ def _require_same_tensors(model: Any, found: dict[str, Any], names: set[str], na
         unknown = sorted(bare - expected - {"output"} - {one.removesuffix(".weight") for one in ROPE_TENSORS})
     if absent:
         raise InputError(
-            f"{name}: {len(absent)} tensors are missing, such as {absent[0]}. Fetch the whole model again."
+            f"{name}: {len(absent)} tensors are missing, such as {absent[0]}. Fetch the complete model again."
         )
     if unknown:
         raise InputError(

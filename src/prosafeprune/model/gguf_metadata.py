@@ -1,6 +1,6 @@
 """The metadata of a GGUF file against the config that transformers makes from it.
 
-transformers reads a dozen keys and drops the others without a word; the config class's defaults, which are those of one
+transformers reads a dozen keys and silently drops the others; the config class's defaults, which are those of one
 checkpoint, are then used instead. Here every key of the architecture is either expressed by the config, if need be by
 changing it, or the file is refused. RoPE scaling is partly in tensors.
 """

@@ -49,7 +49,7 @@ def require_plain_files(folder: Path, name: str) -> None:
                 found = path.stat()
             except OSError as error:
                 raise InputError(
-                    f"{name}: {path.relative_to(folder)} is a link that leads nowhere. Fetch the model again."
+                    f"{name}: {path.relative_to(folder)} is a broken link. Fetch the model again."
                 ) from error
             if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")

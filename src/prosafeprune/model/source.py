@@ -151,7 +151,7 @@ def layer_count(config: Mapping[str, Any]) -> int | None:
 def read_config(folder: Path, name: str) -> dict[str, Any]:
     """Return config.json as it is on disk. Raises InputError when it is missing, broken or beyond all bounds."""
     if not (folder / "config.json").is_file():
-        raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder.")
+        raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder. Check the path.")
     config = read_json_object(folder / "config.json", "model config")
     require_bounded_config(config, name)
     return config
@@ -187,7 +187,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
     if method != BITSANDBYTES:
         raise InputError(
             f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model; "
-            "an adapter made from that one (--format adapter) can be put on this one."
+            "an adapter made from that one (--format adapter) can be applied to this one."
         )
     if edited:
         raise InputError(

@@ -140,9 +140,8 @@ def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> 
     common = (one @ two.T).tocoo()
     sizes_one, sizes_two = np.asarray(one.sum(axis=1)).ravel(), np.asarray(two.sum(axis=1)).ravel()
     jaccard = common.data / (sizes_one[common.row] + sizes_two[common.col] - common.data)
-    return sorted(
-        (int(i), int(j)) for i, j, share in zip(common.row, common.col, jaccard, strict=True) if share >= least
-    )
+    similar = jaccard >= least
+    return sorted(zip(common.row[similar].tolist(), common.col[similar].tolist(), strict=True))
 
 
 def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:

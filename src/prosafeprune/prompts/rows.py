@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and CSV files; a row that does not say clearly what it holds is an error, never a guess."""
+"""Rows of JSON Lines and CSV files; an ambiguous row is an error, never a guess."""
 
 from __future__ import annotations
 

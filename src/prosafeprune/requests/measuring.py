@@ -32,7 +32,7 @@ class ModelOptions(BaseModel):
     )
     thinking: Literal["on", "off"] = Field(
         "off",
-        description="on: the model thinks before it answers, where its chat template can switch that. Give enough "
+        description="on: the model thinks before it answers, where its chat template can switch that. Allow enough "
         "--max-new-tokens for both.",
     )
     device: str = Field(
@@ -42,6 +42,12 @@ class ModelOptions(BaseModel):
     )
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts per batch; auto finds what fits.")
+
+    @property
+    def load_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`~prosafeprune.model.loading.load_model`."""
+        fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system"})
+        return {**fields, "thinking": self.thinking == "on"}
 
     @field_validator("thinking", mode="before")
     @classmethod

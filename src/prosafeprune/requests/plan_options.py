@@ -30,7 +30,7 @@ class CalibrationOptions(FileOptions):
         None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
     )
     samples: int = Field(400, ge=1, description="Maximum calibration prompts drawn from each class.")
-    only_mine: bool = Field(False, description="Leave the bundled prompts out, however few your own are.")
+    only_mine: bool = Field(False, description="Leave out the bundled prompts, even if your own are few.")
     hold_out: float | None = Field(
         None,
         gt=0,

@@ -12,318 +12,106 @@ from typing import Literal, TypedDict
 from prosafeprune.method.plan import Pooling, Projection
 
 
-class PruneSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.Recipe`."""
+class OutputOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.recipe.OutputOptions`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
-    confidence: float
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    drop_overlaps: bool
-    dtype: str
-    floor: Literal["confident", "estimate"]
     format: Literal["checkpoint", "adapter"]
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
     memory: Literal["normal", "low"]
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strategy: Literal["auto", "paper"]
-    strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    test_samples: int | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
     unmeasured: bool
 
 
-class PruneUnmeasuredSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.Recipe`."""
+class SafetyOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.search.SafetyOptions`."""
 
     accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
+    max_safety_drop: float
+
+
+class FloorOptionsSettings(SafetyOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.search.FloorOptions`."""
+
     confidence: float
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    drop_overlaps: bool
-    dtype: str
     floor: Literal["confident", "estimate"]
-    format: Literal["checkpoint", "adapter"]
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+
+
+class DraftOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.DraftOptions`."""
+
+    draft: bool
+
+
+class FileOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.FileOptions`."""
+
     prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strategy: Literal["auto", "paper"]
-    strength: float | str | Sequence[float]
+
+
+class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
+
+    benchmark: str | Sequence[str]
+    benchmark_samples: int | None
+    data_dir: str | Path | None
     suite: Literal["bundled", "paper"] | None
-    system: str | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
-    test_samples: int | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class SearchSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.SearchRequest`."""
+class SearchOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.search.SearchOptions`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benign: str | None
     budget: int | str
     confirmations: int
-    device: str
-    drop_overlaps: bool
-    dtype: str
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
     strategy: Literal["auto", "paper"]
-    system: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class ApplySettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.ApplyRequest`."""
+class OperatorOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.OperatorOptions`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    confidence: float
-    data_dir: str | Path | None
-    device: str
-    dtype: str
-    floor: Literal["confident", "estimate"]
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    prompt_field: str
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
-
-
-class EvaluateSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.EvaluateRequest`."""
-
-    ability: str | Sequence[str]
-    ability_samples: int | None
-    ability_tokens: int
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    concurrency: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    dtype: str
-    endpoint: str | None
-    fitted: str | Path | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    method: str
-    prompt_field: str
-    repeats: int
-    request: str | Sequence[str]
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    seed: int
-    settings: str | Sequence[str]
-    sft_data: str | Path | None
-    source: str | None
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    temperature: float
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
-
-
-class CompareSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.CompareRequest`."""
-
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
-    choose: int | None
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    drop_overlaps: bool
-    dtype: str
-    harmful: str | None
     harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pruned: str | Path | None
-    pseudo_harmful: str | None
     rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    search: str | Path | None
-    seed: int
-    settings: str | Sequence[str]
-    sft_data: str | Path | None
-    strategy: Literal["auto", "paper"]
-    strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class AnalyzeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.AnalyzeRequest`."""
+class CalibrationOptionsSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.CalibrationOptions`."""
 
-    ability: str | Sequence[str]
-    ability_samples: int | None
-    ability_tokens: int
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
     benign: str | None
-    data_dir: str | Path | None
-    device: str
     drop_overlaps: bool
-    dtype: str
-    general: str | None
     harmful: str | None
-    harmful_share: float | None
     hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    layer: int | None
-    layers: int | str | Sequence[int] | None
-    max_new_tokens: int
     only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
     pseudo_harmful: str | None
-    rank: int
-    ranks: str | Sequence[int]
-    refusal_words: str | Sequence[str]
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
     samples: int
+
+
+class AnswerOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.AnswerOptions`."""
+
+    max_new_tokens: int
+
+
+class SeedOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.SeedOptions`."""
+
     seed: int
-    strength: float | str | Sequence[float]
-    strengths: str | Sequence[float]
-    submodule: str
-    suite: Literal["bundled", "paper"] | None
-    sweep_samples: int
+
+
+class ModelOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.ModelOptions`."""
+
+    batch_size: int | Literal["auto"]
+    device: str
+    dtype: str
+    revision: str | None
     system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
     thinking: Literal["on", "off"]
     trust_remote_code: bool
-    tuning_epochs: int
-    tuning_prompts: int
 
 
 class JudgeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.JudgeOptions`."""
+    """Fields of :class:`prosafeprune.requests.judging.JudgeOptions`."""
 
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
@@ -331,3 +119,146 @@ class JudgeSettings(TypedDict, total=False):
     judge_endpoint: str | None
     judge_model: str | None
     safety: Literal["refusal", "harmlessness"]
+
+
+class SearchSettings(
+    SearchOptionsSettings,
+    SafetyOptionsSettings,
+    OperatorOptionsSettings,
+    CalibrationOptionsSettings,
+    AnswerOptionsSettings,
+    SeedOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.search.SearchRequest`."""
+
+
+class PruneSettings(
+    OutputOptionsSettings,
+    FloorOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
+
+    strength: float | str | Sequence[float]
+    test_samples: int | None
+
+
+class PruneUnmeasuredSettings(
+    FloorOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
+
+    format: Literal["checkpoint", "adapter"]
+    strength: float | str | Sequence[float]
+    test_samples: int | None
+
+
+class ApplySettings(
+    FloorOptionsSettings,
+    AnswerOptionsSettings,
+    BenchmarkOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.apply.ApplyRequest`."""
+
+
+class EndpointOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.endpoint.EndpointOptions`."""
+
+    concurrency: int
+    endpoint: str | None
+    request: str | Sequence[str]
+
+
+class AbilityOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.AbilityOptions`."""
+
+    ability: str | Sequence[str]
+    ability_samples: int | None
+    ability_tokens: int
+
+
+class MethodOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.method_options.MethodOptions`."""
+
+    settings: str | Sequence[str]
+    sft_data: str | Path | None
+
+
+class EvaluateSettings(
+    EndpointOptionsSettings,
+    AbilityOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SeedOptionsSettings,
+    MethodOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.evaluate.EvaluateRequest`."""
+
+    fitted: str | Path | None
+    max_new_tokens: int
+    method: str
+    repeats: int
+    source: str | None
+    temperature: float
+
+
+class CompareSettings(
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    MethodOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.compare.CompareRequest`."""
+
+    strength: float | str | Sequence[float]
+    choose: int | None
+    pruned: str | Path | None
+    search: str | Path | None
+
+
+class PlanOptionsSettings(OperatorOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.PlanOptions`."""
+
+    layers: int | str | Sequence[int] | None
+    strength: float | str | Sequence[float]
+
+
+class AnalyzeSettings(
+    PlanOptionsSettings,
+    CalibrationOptionsSettings,
+    AbilityOptionsSettings,
+    AnswerOptionsSettings,
+    BenchmarkOptionsSettings,
+    SeedOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.analyze.AnalyzeRequest`."""
+
+    general: str | None
+    layer: int | None
+    ranks: str | Sequence[int]
+    refusal_words: str | Sequence[str]
+    strengths: str | Sequence[float]
+    submodule: str
+    sweep_samples: int
+    tuning_epochs: int
+    tuning_prompts: int

@@ -1,4 +1,4 @@
-"""What the calibration prompts say about a model: their pooled inputs, and the edits made from them."""
+"""Calibration: the pooled inputs of the calibration prompts, and the edits made from them."""
 
 from __future__ import annotations
 

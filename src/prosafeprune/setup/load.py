@@ -61,17 +61,7 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
 
     Raises InputError when the model cannot be used.
     """
-    load = partial(
-        load_model,
-        folder,
-        name,
-        device=options.device,
-        dtype=options.dtype,
-        trust_remote_code=options.trust_remote_code,
-        system=options.system,
-        thinking=options.thinking == "on",
-    )
-    return load_with_replicas(load, reporter)
+    return load_with_replicas(partial(load_model, folder, name, **options.load_arguments), reporter)
 
 
 def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:

@@ -37,11 +37,6 @@ class CalibrationPrompts:
     held_out: Sequence[EvaluationSet]
 
 
-def calibration_prompts(options: CalibrationOptions, rank: int, seed: int) -> PromptSets:
-    """Return the calibration prompts of each class, as :func:`read_calibration` does."""
-    return read_calibration(options, rank, seed).sets
-
-
 def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> CalibrationPrompts:
     """Return the calibration prompts of each class, at least ``rank`` of them, and what is held out.
 

@@ -12,16 +12,12 @@ from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
 CHARACTERS_PER_TOKEN = 4
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
-SEARCHED_DEPTH = 0.6
-"""Share of the layers that a trial runs: those from the first pruned one."""
-FIRST_TOKENS = 4
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
@@ -98,7 +94,7 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
         return stages
     depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
     tested = [one.prompts for one in job.evaluation]
-    answers = _answers(tested, recipe)
+    answers = _answers(tested, recipe.max_new_tokens)
     calibration = _tokens(job.calibration.values())
     if plan is not None:
         stages.append(Stage("activations", depth * calibration))
@@ -109,17 +105,15 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
 def _search(job: Job, recipe: Recipe) -> list[Stage]:
     scored = [job.validation[one] for one in MEASURED]
     confirmed = [job.confirmation[one] for one in MEASURED]
-    prompts = sum(map(len, scored))
-    one_trial = SEARCHED_DEPTH * (_tokens(scored) + FIRST_TOKENS * prompts)
-    budget = Budget(recipe.budget)
+    short = _answers(scored, recipe.short_answer)
+    full = _answers(confirmed, recipe.max_new_tokens)
+    budget, measured = Budget(recipe.budget), recipe.confirmations
     trials = 0 if budget.trials is None else budget.trials
-    read, written = _answers(confirmed, recipe)
-    measured = recipe.confirmations + FIRST_WINDOWS
     return [
         Stage("activations", _tokens(job.calibration.values())),
-        Stage("validation answers of the base model", *_answers([*scored, *confirmed], recipe)),
-        Stage("search", trials * one_trial, seconds=budget.seconds or 0.0),
-        Stage("best plans", measured * read, measured * written),
+        Stage("validation answers of the base model", short[0] + full[0], short[1] + full[1]),
+        Stage("search", trials * short[0], trials * short[1], seconds=budget.seconds or 0.0),
+        Stage("best plans", measured * full[0], measured * full[1]),
     ]
 
 
@@ -127,10 +121,10 @@ def _tokens(sets: Iterable[PromptSet]) -> float:
     return sum(len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for prompts in sets for text in prompts.texts)
 
 
-def _answers(sets: Iterable[PromptSet], recipe: Recipe) -> tuple[float, float]:
-    """Return the tokens read and written for the answers to prompts."""
+def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
+    """Return the tokens read and written for answers of so many tokens."""
     listed = list(sets)
-    return _tokens(listed), float(recipe.max_new_tokens * sum(map(len, listed)))
+    return _tokens(listed), float(tokens * sum(map(len, listed)))
 
 
 def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0) -> float | None:

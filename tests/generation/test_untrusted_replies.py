@@ -12,13 +12,26 @@ from prosafeprune.generation.completion import FailedCompletion, read_completion
 from prosafeprune.generation.credentials import LONGEST_EXCERPT
 from prosafeprune.generation.endpoint_address import read_addresses
 
-FIELDS = ("choices", "message", "content", "text", "finish_reason", "error", "refusal", "reasoning", "tool_calls", "delta")
+FIELDS = (
+    "choices",
+    "message",
+    "content",
+    "text",
+    "finish_reason",
+    "error",
+    "refusal",
+    "reasoning",
+    "tool_calls",
+    "delta",
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["stop", "length"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
     max_leaves=12,
 )
-LINES = st.sampled_from(["data: ", "data:", "event: x", ": alive", "[DONE]", "\n", "\r\n", '{"choices": [', "]}", "\\ud83d"])
+LINES = st.sampled_from(
+    ["data: ", "data:", "event: x", ": alive", "[DONE]", "\n", "\r\n", '{"choices": [', "]}", "\\ud83d"]
+)
 REPLIES = st.one_of(
     st.binary(max_size=200),
     VALUES.map(lambda value: json.dumps(value).encode()),

@@ -28,7 +28,7 @@ ENDLESS = "(([a-z._0-9]+)+)+!"
     ],
 )
 def test_usual_configs_are_used(config: dict[str, Any]) -> None:
-    require_usable({"r": 4, **config}, SHAPES, MODULES)
+    require_usable({"r": 4, "lora_alpha": 8, **config}, SHAPES, MODULES)
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,29 @@ def test_usual_configs_are_used(config: dict[str, Any]) -> None:
 def test_a_pattern_without_end_is_one_line(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter_config, "SECONDS", 0.5)
     with pytest.raises(InputError, match="takes too long"):
-        require_usable({"r": 4, **config}, SHAPES, MODULES)
+        require_usable({"r": 4, "lora_alpha": 8, **config}, SHAPES, MODULES)
 
 
 def test_a_pattern_that_is_none_is_one_line() -> None:
     with pytest.raises(InputError, match="no regular expression"):
-        require_usable({"r": 4, "target_modules": "(((("}, SHAPES, MODULES)
+        require_usable({"r": 4, "lora_alpha": 8, "target_modules": "(((("}, SHAPES, MODULES)
 
 
 @pytest.mark.parametrize(
-    "config", [{"r": 10**9}, {"r": 0}, {"r": "4"}, {"r": None}, {"r": 4, "rank_pattern": {"q_proj": 10**9}}]
+    "config",
+    [{"r": 10**9}, {"r": 0}, {"r": "4"}, {"r": None}, {"r": 4, "lora_alpha": 8, "rank_pattern": {"q_proj": 10**9}}],
 )
 def test_a_rank_that_its_weights_do_not_have_is_refused_before_memory_is_taken(config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="does not fit its weights"):
         require_usable(config, SHAPES, MODULES)
+
+
+@pytest.mark.parametrize("alpha", [0, float("nan"), float("inf"), None, "8"])
+def test_a_scale_that_is_none_is_refused_instead_of_measured_as_the_base(alpha: Any) -> None:
+    with pytest.raises(InputError, match="the scale .* is none"):
+        require_usable({"r": 4, "lora_alpha": alpha}, SHAPES, MODULES)
+    with pytest.raises(InputError, match="the scale .* is none"):
+        require_usable({"r": 4, "lora_alpha": 8, "alpha_pattern": {"q_proj": alpha}}, SHAPES, MODULES)
 
 
 VALUES = st.recursive(
@@ -67,7 +76,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet="a.*", max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-NAMES = ("r", "target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "rank_pattern", "alpha_pattern")
+NAMES = ("r", "lora_alpha", "target_modules", "exclude_modules", "modules_to_save", "layers_pattern")
+NAMES += ("rank_pattern", "alpha_pattern")
 
 
 @given(config=st.dictionaries(st.sampled_from(NAMES), VALUES))

@@ -30,7 +30,12 @@ from prosafeprune.report.record import Record
 Make = Callable[..., Path]
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-SPOILING: tuple[mutations.Mutation, ...] = (*mutations.ANY_JSON, *mutations.ANY_JSON, *mutations.NEVER, mutations.no_file)
+SPOILING: tuple[mutations.Mutation, ...] = (
+    *mutations.ANY_JSON,
+    *mutations.ANY_JSON,
+    *mutations.NEVER,
+    mutations.no_file,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +79,29 @@ def test_what_is_as_it_should_be_is_used(which: str, places: dict[str, Path]) ->
 
 TEMPLATE = st.lists(
     st.sampled_from(
-        ["{{", "}}", "{%", "%}", " for m in messages ", " endfor ", " if ", " endif ", "messages", "[0]", ".content", "'a'"]
-        + ["|tojson", "|length", " * 99999", " set x = ", "raise_exception", "{{ messages[0]['content'] }}", " macro m() "]
+        [
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            " for m in messages ",
+            " endfor ",
+            " if ",
+            " endif ",
+            "messages",
+            "[0]",
+            ".content",
+            "'a'",
+        ]
+        + [
+            "|tojson",
+            "|length",
+            " * 99999",
+            " set x = ",
+            "raise_exception",
+            "{{ messages[0]['content'] }}",
+            " macro m() ",
+        ]
     )
     | st.text(max_size=4),
     max_size=15,
@@ -100,7 +126,19 @@ def test_any_chat_template_is_rendered_or_is_one_line(template: str, places: dic
 
 FRONT = st.lists(
     st.sampled_from(
-        ["---\n", "a: b\n", "tags: 5\n", "tags: [x, ", "license: mit\n", "&a ", "*a", "- ", "? ", '"\\ud83d"\n', "x: .nan\n"]
+        [
+            "---\n",
+            "a: b\n",
+            "tags: 5\n",
+            "tags: [x, ",
+            "license: mit\n",
+            "&a ",
+            "*a",
+            "- ",
+            "? ",
+            '"\\ud83d"\n',
+            "x: .nan\n",
+        ]
         + ["datasets: {a: b}\n", "2020-01-01: 1\n", "!!python/object:os.x ", "\ufeff", "\r\n", "```\n", "<!--", "\0"]
     )
     | st.text(max_size=5),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ for one in patterns:
 
 
 def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], modules: Iterable[str]) -> None:
-    """Raise InputError when an adapter's config would make PEFT search for ever, or fill the memory.
+    """Raise InputError when an adapter's config would make PEFT search for ever, fill the memory or change nothing.
 
     Args:
         config: its adapter_config.json.
@@ -43,6 +44,9 @@ def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], m
     for rank in [config.get("r"), *_values(config.get("rank_pattern"))]:
         if not isinstance(rank, int) or not 1 <= rank <= largest:
             raise InputError(f"the rank {str(rank)[:40]} in its adapter_config.json does not fit its weights")
+    for alpha in [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]:
+        if not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
+            raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is none")
     patterns = [one for one in _patterns(config) if not PLAIN.fullmatch(one)]
     if patterns:
         _require_quick(patterns, list(modules))

@@ -71,6 +71,8 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     if path.is_dir():
         check_checkpoint_folder(path, model, edited=edited)
         return ModelSource(model, path)
+    if path.exists():
+        raise InputError(f"{model}: is neither a folder nor a regular file. Give a model folder, a hub id or a .gguf.")
     require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
     check_checkpoint_folder(folder, model, edited=edited)

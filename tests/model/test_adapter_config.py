@@ -71,6 +71,12 @@ def test_a_scale_that_is_none_is_refused_instead_of_measured_as_the_base(alpha: 
         require_usable({"r": 4, "lora_alpha": 8, "alpha_pattern": {"q_proj": alpha}}, SHAPES, MODULES)
 
 
+def test_an_svd_of_a_million_iterations_is_refused() -> None:
+    require_usable({"r": 4, "lora_alpha": 8, "init_lora_weights": "pissa_niter_16"}, SHAPES, MODULES)
+    with pytest.raises(InputError, match="niter_1000000 .* takes too long"):
+        require_usable({"r": 4, "lora_alpha": 8, "init_lora_weights": "pissa_niter_1000000"}, SHAPES, MODULES)
+
+
 VALUES = st.recursive(
     st.none() | st.integers() | st.floats() | st.text(alphabet="a.*", max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet="a.*", max_size=4), inner, max_size=3),

@@ -14,6 +14,9 @@ from prosafeprune.errors import InputError
 
 SECONDS = 20.0
 """For all patterns and module names together; a pattern that backtracks would take years."""
+ITERATIONS = re.compile(r"niter_?(\d+)")
+"""Of the SVD with which PEFT begins an adapter of the kind PiSSA: 4 or 16 as a rule."""
+DIGITS = 3
 PLAIN = re.compile(r"[\w.-]*")
 """A name that is no regular expression, or one that matches at once."""
 MATCH_ALL = """
@@ -47,6 +50,9 @@ def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], m
     for alpha in [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]:
         if not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
             raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is none")
+    found = ITERATIONS.search(str(config.get("init_lora_weights")))
+    if found and len(found[1]) > DIGITS:
+        raise InputError(f"{found[0][:40]} in its adapter_config.json takes too long")
     patterns = [one for one in _patterns(config) if not PLAIN.fullmatch(one)]
     if patterns:
         _require_quick(patterns, list(modules))

@@ -154,6 +154,13 @@ COMMANDS = (
     Command("search", searching, False, ("search.json",)),
     Command("evaluate", evaluating, False, ("evaluation.json", "answers.jsonl", "verdicts-*")),
     Command("compare", comparing, False, ("comparison.json", "*/answers.jsonl")),
+    Command(
+        "compare --overwrite",
+        lambda w, o: comparing(w, o, "--overwrite"),
+        False,
+        ("comparison.json", "*/answers.jsonl"),
+        before=comparing,
+    ),
     Command("analyze", analyzing, False, ("*/findings.json", "*/*.csv")),
     Command("judge", lambda w, o: ["judge", w.answers, "-o", o.with_suffix(".jsonl"), "--overwrite"], True),
     Command("judge --sample", lambda w, o: ["judge", w.answers, "-o", o, "--sample", 4, "--overwrite"], True),

@@ -27,6 +27,7 @@ from prosafeprune.baselines.fitted_file import read_fitted
 from prosafeprune.baselines.training_pairs import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.base_likelihoods import _read_score
 from prosafeprune.evaluation.folder import EvaluationFolder, open_evaluation
 from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor, read_lineage
 from prosafeprune.files import staging
@@ -85,6 +86,11 @@ def untemplated() -> Any:
 
 def evaluation(folder: Path) -> EvaluationFolder:
     return EvaluationFolder(folder, {"model": "0"})
+
+
+def likelihoods(folder: Path) -> object:
+    scores = evaluation(folder).likelihoods("0")
+    return [_read_score(scores, key) for key in scores]
 
 
 def trials(folder: Path) -> Trials:
@@ -146,6 +152,10 @@ READERS: dict[str, tuple[str, Reader]] = {
     "answers.jsonl": (json.dumps(ROW) + "\n", lambda folder: open_evaluation(folder, "j")),
     "verdicts-j.jsonl": (json.dumps(VERDICT) + "\n", lambda folder: open_evaluation(folder, "j")),
     "ability-9.jsonl": (json.dumps(ROW) + "\n", lambda folder: evaluation(folder).ability(9)),
+    "likelihoods-0.jsonl": (
+        json.dumps({"prompt": "a", "repeat": 0, "answer_nats": -1.0, "prompt_nats": -2.0}) + "\n",
+        likelihoods,
+    ),
     "made_by.json": (json.dumps({"model": "0"}), evaluation),
     "sessions.json": (json.dumps([{"batch_sizes": [1]}]), lambda folder: evaluation(folder).sessions()),
     "divergences.json": (json.dumps({"0": {"mean": 0.1}}), lambda folder: evaluation(folder).stored_divergence("0")),

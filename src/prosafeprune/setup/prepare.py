@@ -13,6 +13,7 @@ from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
+from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
@@ -73,7 +74,7 @@ def prepare_job(
         raise InputError(
             "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
         )
-    output = output.expanduser().resolve() if output is not None else None
+    output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     given = read_calibration(recipe, recipe.rank, recipe.seed)
     bundled_tests, benign = test_prompts(recipe)

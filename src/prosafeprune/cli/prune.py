@@ -71,9 +71,7 @@ def prune(
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     if serve_with is not None and asked.memory != "low":
-        raise InputError(
-            "--serve-with: only for --memory low; otherwise the model is measured in memory. Leave it out."
-        )
+        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
     prune_now = partial(
         run,
         asked,

@@ -9,7 +9,7 @@ from typing import Self
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, read_prompts
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, read_prompts, read_reviewed
 from prosafeprune.prompts.bundled import Beyond
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 
@@ -110,7 +110,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         (PromptClass.HARMFUL, choice.harmful),
     ):
         if source is not None:
-            prompts = read_prompts(source, prompt_class, choice.prompt_field)
+            prompts = read_reviewed(source, prompt_class, choice.prompt_field)
             name = f"own-{prompt_class.in_words}"
             chosen.append(EvaluationSet(name, f"own {prompt_class.in_words}", _sample(prompts, choice, None)))
     names = [one.name for one in chosen]

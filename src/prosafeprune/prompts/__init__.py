@@ -12,6 +12,7 @@ from prosafeprune.prompts.overlap import (
 )
 from prosafeprune.prompts.paper_sources import paper_prompts
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.reviewed import read_reviewed
 from prosafeprune.prompts.sources import read_prompts
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "hold_out",
     "paper_prompts",
     "read_prompts",
+    "read_reviewed",
     "require_disjoint",
     "require_splits_disjoint",
     "without_overlaps",

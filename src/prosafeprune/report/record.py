@@ -10,10 +10,10 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures
@@ -89,7 +89,7 @@ class EditRecord(BaseModel):
     recipe: Recipe
     calibration: dict[str, PromptsRecord]
     edited_tensors: list[str]
-    submodules: list[EditMeasures]
+    submodules: list[EditMeasures] = Field(min_length=1)
     experts: list[ExpertCount] = []
     """For each pruned layer with experts: how many were pruned, and which were left unchanged."""
     run: RunRecord
@@ -142,6 +142,13 @@ class Record(EditRecord):
     """What changed since an earlier pruning, where this one replaces it."""
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
+
+    @model_validator(mode="after")
+    def _measured_on_the_same_sets(self) -> Self:
+        sets = [one.name for one in self.source.sets]
+        if sets != [one.name for one in self.result.sets] or not self.changes.keys() >= set(sets):
+            raise ValueError("its models were not measured on the same sets")
+        return self
 
     @property
     def safety_drop(self) -> float:

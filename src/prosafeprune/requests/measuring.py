@@ -28,7 +28,8 @@ class ModelOptions(BaseModel):
         None,
         min_length=1,
         max_length=100_000,
-        description="System prompt before every prompt, such as one that the chat template requires.",
+        description="System prompt before every prompt, such as one that the chat template requires; on the command "
+        "line, @FILE reads it from a file.",
     )
     thinking: Literal["on", "off"] = Field(
         "off",

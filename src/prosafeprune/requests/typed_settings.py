@@ -269,3 +269,32 @@ class AnalyzeSettings(
     sweep_samples: int
     tuning_epochs: int
     tuning_prompts: int
+
+
+class MineSettings(JudgeSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`."""
+
+    answer_field: str
+    keep_personal: bool
+    limit: int
+    prompt_field: str
+
+
+class RateSettings(EndpointOptionsSettings, FileOptionsSettings, ModelOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`."""
+
+    keep: str
+
+
+class CheckSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
+
+    benchmark: str | Sequence[str]
+    data_dir: str | Path | None
+    suite: Literal["bundled", "paper"] | None
+
+
+class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`."""
+
+    shares: str

@@ -17,7 +17,7 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
-    read_prompts,
+    read_reviewed,
     require_splits_disjoint,
     without_overlaps,
 )
@@ -56,7 +56,7 @@ def read_calibration(
         source = getattr(options, prompt_class.value)
         parts = _earlier_prompts(earlier, prompt_class, options) if earlier is not None else []
         if source is not None:
-            parts.append(read_prompts(source, prompt_class, options.prompt_field))
+            parts.append(read_reviewed(source, prompt_class, options.prompt_field))
         if not parts:
             continue
         own[prompt_class] = _joined(parts)
@@ -98,7 +98,7 @@ def _earlier_prompts(
                 f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
                 "or next to the new prompts."
             )
-        read = replace(read_prompts(path or name, prompt_class, options.prompt_field), source=name)
+        read = replace(read_reviewed(path or name, prompt_class, options.prompt_field), source=name)
         kept, _ = without_overlaps(read, [earlier.tested])
         found += [kept] if len(kept) else []
     return found

@@ -291,7 +291,7 @@ class CheckSettings(FileOptionsSettings, total=False):
 
     benchmark: str | Sequence[str]
     data_dir: str | Path | None
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
 
 
 class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):

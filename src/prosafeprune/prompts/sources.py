@@ -132,6 +132,8 @@ def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
         there = ", ".join(str(name) for name in row)[:200]
         raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
     text = row[field]
+    if isinstance(text, list) and len(text) == 1:  # as SORRY-Bench writes them
+        text = text[0]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
     return [("user", text.strip())]

@@ -17,6 +17,7 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
+    read_prompts,
     read_reviewed,
     require_splits_disjoint,
     without_overlaps,

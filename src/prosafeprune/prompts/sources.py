@@ -16,6 +16,8 @@ from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete
 FILE_TYPES = (".jsonl", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""
+TURNS = "turns"
+"""Column of SORRY-Bench: a list of one request."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
         there = ", ".join(str(name) for name in row)[:200]
         raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
     text = row[field]
-    if isinstance(text, list) and len(text) == 1:  # as SORRY-Bench writes them
+    if field == TURNS and isinstance(text, list) and len(text) == 1:
         text = text[0]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")

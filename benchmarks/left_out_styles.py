@@ -3,12 +3,11 @@
     python benchmarks/left_out_styles.py MODEL_FOLDER --layers 12-19 [--layers 14-19 ...] [--variants NAME,NAME]
 
 For each of the five styles, edits are made from calibration prompts of the other styles, and judged on further
-calibration prompts of that style, pseudo-harmful and harmful; prompts in pairs are left out. C.R. and S.S. are
-estimated as a search does it, by probes on the first four answer tokens; ``--generate`` also measures them by
-generation and judge. No test prompt and no public set is looked at.
+calibration prompts of that style, pseudo-harmful and harmful; prompts in pairs are left out. No test prompt and no
+public set is looked at.
 
-Prints one JSON object: the base model's C.R. and S.S. and, for each window of layers and each variant, both rates, how
-well refusals separate the two classes (AUC), and the mean per-token KL on benign prompts.
+Prints one JSON object: the base model's C.R. and S.S. and, for each window of layers and each variant, both rates and
+the mean per-token KL on benign prompts.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import AblationEdit
@@ -38,15 +36,12 @@ from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operat
 from prosafeprune.method.plan import Pooling
 from prosafeprune.method.subspaces import basis
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.residual_stream import WRITING_KINDS
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.benign_kl import BenignKl
-from prosafeprune.search.first_tokens import FirstTokenStates
-from prosafeprune.search.probe import CrossFitted
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.load import LoadedJob, load_job
 from prosafeprune.setup.prepare import prepare_job
@@ -132,11 +127,9 @@ def by_style(prompt_class: PromptClass, first: int, count: int) -> PromptSet:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """The validation prompts of one style of each class, and the base model's states at their first answer tokens."""
+    """The validation prompts of one style of each class."""
 
-    rows: np.ndarray
     sets: Sequence[EvaluationSet]
-    states: FirstTokenStates
 
 
 class Workbench:
@@ -152,21 +145,15 @@ class Workbench:
         self.styles = {one: sorted({prompt.style for prompt in prompts}) for one, prompts in validation.items()}
         size = BatchSize("auto", job.loaded.device)
         starts = sorted({window[0] for window in windows})
-        self.folds, total = [], 0
-        for number in range(len(self.styles[PSEUDO])):
-            sets = [self._of_style(prompts, number) for prompts in validation.values()]
-            ids = [one.ids for one in encode_prompts(job.loaded.tokenizer, [t for s in sets for t in s.prompts.texts])]
-            states = FirstTokenStates(job.loaded, job.anatomy, ids, 4, starts, size)
-            self.folds.append(Fold(np.arange(total, total + len(ids)), sets, states))
-            total += len(ids)
+        self.folds = [
+            Fold([self._of_style(prompts, number) for prompts in validation.values()])
+            for number in range(len(self.styles[PSEUDO]))
+        ]
         benign = bundled_prompts(BENIGN, "validation").texts[:16]
         self.benign_kl = BenignKl(job.loaded, job.anatomy, starts, benign, 4, size)
-        self.harmful = self._by_row(
-            lambda fold: [one.prompt_class is HARMFUL for one in fold.sets for _ in one.prompts]
-        )
-        self.refuses, self.complies = self.verdicts(lambda fold: [])
-        self.base = self._states(lambda fold: [], job.anatomy.num_layers)
-        self.probes = CrossFitted(self.base, self.refuses), CrossFitted(self.base, self.complies)
+        sets = [one for fold in self.folds for one in fold.sets]
+        self.harmful = np.array([one.prompt_class is HARMFUL for one in sets for _ in one.prompts])
+        self.base = self.rates(lambda fold: [])
 
     def _of_style(self, prompts: PromptSet, number: int) -> EvaluationSet:
         style = self.styles[prompts.prompt_class][number]
@@ -174,18 +161,8 @@ class Workbench:
         kept = tuple(prompt for prompt in prompts if prompt.style == style)
         return EvaluationSet(name, name, PromptSet(prompts.prompt_class, name, kept))
 
-    def _by_row(self, values: Callable[[Fold], Sequence[Any] | np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.asarray(values(fold)) for fold in self.folds])
-
-    def _states(self, edits_of: Callable[[Fold], list[AblationEdit]], first_layer: int) -> np.ndarray:
-        def of_fold(fold: Fold) -> np.ndarray:
-            with apply_edits(edits_of(fold)):
-                return fold.states.states(first_layer)
-
-        return self._by_row(of_fold)
-
-    def verdicts(self, edits_of: Callable[[Fold], list[AblationEdit]]) -> tuple[np.ndarray, np.ndarray]:
-        """Return whether each answer refuses, and whether it complies, by generation and judge."""
+    def rates(self, edits_of: Callable[[Fold], list[AblationEdit]]) -> dict[str, Any]:
+        """Return C.R., S.S. and T.S. on the left-out styles, in percent."""
         found = []
         for fold in self.folds:
             answers = LineStore()
@@ -193,7 +170,9 @@ class Workbench:
                 collect_answers(answers, lambda: self.generator, fold.sets, self.decoding, 1, self.reporter, "Answers")
             measured = collect_verdicts(LineStore(), answers, self.judge, fold.sets, 1, self.reporter)
             found += [verdict.answer_class for one in measured.sets for verdict in one.verdicts]
-        return np.array([one.refuses for one in found]), np.array([one.complies for one in found])
+        refuses, complies = np.array([one.refuses for one in found]), np.array([one.complies for one in found])
+        rates = 100 * float(complies[~self.harmful].mean()), 100 * float(refuses[self.harmful].mean())
+        return {"C.R.": round(rates[0], 1), "S.S.": round(rates[1], 1), "T.S.": round(sum(rates) / 2, 1)}
 
     def edits(
         self, variant: Variant, window: Sequence[int], inputs: Mapping[Pooling, PooledInputs], class_rows: ClassRows
@@ -234,26 +213,11 @@ class Workbench:
         }
         return AblationEdit(submodule, variant.operator(outputs), 1.0)
 
-    def score(self, first_layer: int, edits_of: Callable[[Fold], list[AblationEdit]], generate: bool) -> dict[str, Any]:
-        """Return the rates of edits from a layer on, on the left-out styles, in percent."""
-        states = self._states(edits_of, first_layer)
-        refuses, complies = (probe(states) for probe in self.probes)
-        more_refused, more_complied = refuses - self.probes[0](self.base), complies - self.probes[1](self.base)
+    def score(self, first_layer: int, edits_of: Callable[[Fold], list[AblationEdit]]) -> dict[str, Any]:
+        """Return the rates of edits from a layer on, and their KL."""
         with apply_edits(edits_of(self.folds[0])):
             divergence = self.benign_kl.mean(first_layer)
-        row = self._rates(self.refuses + more_refused, self.complies + more_complied)
-        row |= {"AUC": round(float(roc_auc_score(self.harmful, refuses)), 3), "KL": round(divergence, 4)}
-        if generate:
-            row["generated"] = self._rates(*self.verdicts(edits_of))
-        return row
-
-    def _rates(self, refuses: np.ndarray, complies: np.ndarray) -> dict[str, Any]:
-        rates = 100 * float(complies[~self.harmful].mean()), 100 * float(refuses[self.harmful].mean())
-        return {"C.R.": round(rates[0], 1), "S.S.": round(rates[1], 1), "T.S.": round(sum(rates) / 2, 1)}
-
-    def base_row(self) -> dict[str, Any]:
-        """Return the measured rates of the base model, in percent."""
-        return self._rates(self.refuses, self.complies)
+        return {**self.rates(edits_of), "KL": round(divergence, 4)}
 
 
 def main() -> None:
@@ -262,7 +226,6 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--layers", action="append", required=True, help="such as 12-19; may be given more than once")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="names, separated by commas; default: all")
-    parser.add_argument("--generate", action="store_true", help="also measure by generation and judge")
     parser.add_argument("--tokens", type=int, default=40)
     options = parser.parse_args()
     windows, names = [parse_layers(text) for text in options.layers], options.variants.split(",")
@@ -279,10 +242,10 @@ def main() -> None:
         for text, window in zip(options.layers, windows, strict=True):
             for name, variant in variants.items():
                 edits_of = bench.edits(variant, window, inputs, rows)
-                row = {"layers": text, "variant": name, **bench.score(window[0], edits_of, options.generate)}
+                row = {"layers": text, "variant": name, **bench.score(window[0], edits_of)}
                 reporter.note(json.dumps(row))
                 found.append(row)
-    print(json.dumps({"model": options.model.name, "base": bench.base_row(), "found": found}))
+    print(json.dumps({"model": options.model.name, "base": bench.base, "found": found}))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
     python benchmarks/search.py MODEL_FOLDER [--plans 24] [--timed 2]
 
-For plans of one to four layers all over the middle of the model, at several strengths: (a) the search's score, from
-kept states and a few tokens, and (b) the rates from answers of 32 tokens and the built-in judge, on the same
-validation prompts. The first ``--timed`` plans are also answered as a plain script would, with ``model.generate`` on
-padded batches of 40, for the time that takes; the other answers come from this package, which is faster and gives the
-same answers except for ties. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank
-correlation of C.R., S.S. and T.S., and each plan's figures.
+For plans all over the middle of the model, at several strengths: (a) the search's score, by answers of 20 tokens to the
+scoring prompts, and (b) C.R. and S.S. by answers of 48 tokens to all other validation prompts. The first ``--timed``
+plans also answer the scoring prompts as a plain script would, 32 tokens by ``model.generate`` on padded batches of
+40, for the time that takes. Prints one JSON object: seconds per plan of each, their ratio, Spearman's rank correlation
+of C.R., S.S. and T.S., and each plan's figures.
 """
 
 from __future__ import annotations
@@ -28,26 +27,33 @@ from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.search_space import searched_layers
-from prosafeprune.setup.calibrate import collect_inputs
+from prosafeprune.setup.calibrate import collect_inputs, single_rows
 from prosafeprune.setup.load import load_job
 from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
 
-TOKENS = 32
+TOKENS, PLAIN_TOKENS = 48, 32
 SHAPES = ((8, 1.0), (5, 1.0), (8, 0.6), (5, 0.6), (3, 1.0), (8, 0.8))
 """How many layers side by side, and how strongly."""
-POOLINGS = (Pooling.SEQUENCE, Pooling.LAST)
+POOLINGS = (Pooling.LAST,)
+SHARES = (-0.25, 0.0, -0.35)
 
 
 def spread_plans(layers: tuple[int, ...], count: int) -> list[Plan]:
-    """Return plans of all shapes, of either pooling, spread evenly over the layers, as a search draws them."""
+    """Return plans of all shapes and harmful shares, spread evenly over the layers, as a search draws them."""
     plans = []
     for number in range(count):
         length, strength = SHAPES[number % len(SHAPES)]
         start = round(number * (len(layers) - length) / max(1, count - 1))
-        pooling = POOLINGS[number // len(SHAPES) % 2]
-        window = layers[start : start + length]
-        plans.append(Plan(layers=window, strength=strength, pooling=pooling, projection=Projection.CONTRASTIVE))
+        plans.append(
+            Plan(
+                layers=layers[start : start + length],
+                strength=strength,
+                pooling=POOLINGS[0],
+                projection=Projection.CONTRASTIVE,
+                harmful_share=SHARES[number // len(SHAPES) % len(SHARES)],
+            )
+        )
     return plans
 
 
@@ -64,8 +70,17 @@ def main() -> None:
         bench = load_job(job, job.source.path)
         layers = searched_layers(bench.anatomy.num_layers)
         inputs, rows = collect_inputs(bench.loaded, bench.anatomy, job.calibration, POOLINGS, layers, "auto", reporter)
-        edits = OperatorCache(bench.anatomy, inputs, rows)
-        scorer = PlanScorer(bench.loaded, bench.anatomy, layers, bench.judge, TOKENS, job.validation, "auto", reporter)
+        edits = OperatorCache(bench.anatomy, inputs, single_rows(job.calibration, rows, recipe.rank))
+        scorer = PlanScorer(
+            bench.loaded,
+            bench.anatomy,
+            layers,
+            bench.judge,
+            TOKENS,
+            job.validation,
+            reporter=reporter,
+            confirmation=job.confirmation,
+        )
         prompts = [text for one in scorer.sets for text in one.prompts.texts]
         found, scoring, plain = [], [], []
         for number, plan in enumerate(spread_plans(layers, options.plans)):
@@ -77,7 +92,7 @@ def main() -> None:
             if number < options.timed:
                 with apply_edits(made):
                     started = time.perf_counter()
-                    plain_generate(bench.loaded, prompts, TOKENS, BATCH)
+                    plain_generate(bench.loaded, prompts, PLAIN_TOKENS, BATCH)
                     plain.append(time.perf_counter() - started)
             assert measured.compliance_rate is not None and measured.safety_score is not None
             found.append((score.compliance_rate, measured.compliance_rate, score.safety_score, measured.safety_score))

@@ -19,6 +19,8 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import BenchmarkOptions
+from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SearchRequest
 
@@ -32,10 +34,15 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "CompareSettings": (CompareRequest, ("model", "methods", "layers")),
     "AnalyzeSettings": (AnalyzeRequest, ("model", "against")),
     "JudgeSettings": (JudgeOptions, ()),
+    "MineSettings": (MineRequest, ()),
+    "RateSettings": (RateRequest, ()),
+    "CheckSettings": (BenchmarkOptions, ("benchmark_samples", "test_pseudo_harmful", "test_harmful")),
+    "SplitSettings": (SplitRequest, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""
 ACCEPTED = {"layers": "int | str | Sequence[int] | None", "budget": "int | str"}
 """Fields whose validator accepts more than their type says."""
+LINE_LENGTH = 120
 HEADER = '''"""The settings of each command as typed dictionaries, so that editors complete and check keyword arguments.
 
 Written by ``scripts/make_typed_settings.py``; do not edit. The requests have the descriptions and defaults.
@@ -53,17 +60,49 @@ from prosafeprune.method.plan import Pooling, Projection
 
 def source() -> str:
     """Return the text of the module."""
-    return HEADER + "".join(_dictionary(name, *given) for name, given in DICTIONARIES.items())
+    classes: dict[str, str] = {}
+    for name, (request, named) in DICTIONARIES.items():
+        _add_class(classes, name, request, {"model", *named})
+    return HEADER + "".join(classes.values())
 
 
-def _dictionary(name: str, request: type[BaseModel], left_out: Collection[str]) -> str:
-    lines = [
-        f"    {field}: {ACCEPTED.get(field, _accepted(info.annotation))}"
-        for field, info in sorted(request.model_fields.items())
-        if field not in left_out
-    ]
-    docstring = f'    """Fields of :class:`prosafeprune.{request.__name__}`."""'
-    return "\n".join([f"\n\nclass {name}(TypedDict, total=False):", docstring, "", *lines]) + "\n"
+def _add_class(classes: dict[str, str], name: str, request: type[BaseModel], named: Collection[str]) -> None:
+    """Add the dictionary of a request after those of the options that it is composed of."""
+    bases, fields = _composed(request, named)
+    for base in bases:
+        if _name(base) not in classes:
+            _add_class(classes, _name(base), base, {"model"})
+    head = f"class {name}({', '.join([*map(_name, bases)] or ['TypedDict'])}, total=False):"
+    if len(head) > LINE_LENGTH:
+        head = f"class {name}(\n" + "".join(f"    {_name(base)},\n" for base in bases) + "    total=False,\n):"
+    lines = [f"\n    {field}: {kind}" for field, kind in fields.items()]
+    docstring = f'    """Fields of :class:`{request.__module__}.{request.__name__}`."""\n'
+    classes[name] = f"\n\n{head}\n{docstring}{''.join(lines)}" + ("\n" if lines else "")
+
+
+def _composed(request: type[BaseModel], named: Collection[str]) -> tuple[list[type[BaseModel]], dict[str, str]]:
+    """Return the bases of a request that have none of the fields ``named``, and the other fields with their types."""
+    bases: list[type[BaseModel]] = []
+    fields: dict[str, str] = {}
+    for base in request.__bases__:
+        if base is BaseModel or not issubclass(base, BaseModel):
+            continue
+        if base.model_fields.keys() & named - {"model"}:
+            further, more = _composed(base, named)
+            bases, fields = bases + further, fields | more
+        elif base.model_fields.keys() - {"model"}:
+            bases.append(base)
+    bases = [base for base in bases if not any(issubclass(other, base) for other in bases if other is not base)]
+    inherited = {field for base in bases for field in base.model_fields}
+    for field in sorted(request.__annotations__.keys() & request.model_fields.keys() - inherited - set(named)):
+        fields[field] = ACCEPTED.get(field, _accepted(request.model_fields[field].annotation))
+    return list(dict.fromkeys(bases)), fields
+
+
+def _name(request: type[BaseModel]) -> str:
+    """Return the name of a request's dictionary: its own, or that of options which several requests share."""
+    own = {given: name for name, (given, named) in DICTIONARIES.items() if not {*named} - {"model"}}
+    return own.get(request, f"{request.__name__}Settings")
 
 
 def _accepted(kind: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -60,6 +61,11 @@ def without_folder(value: str) -> str:
     name, equals, path = value.rpartition("=")
     is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
     return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return at least one word or phrase as a list in a sentence: ``a, b and c``."""
+    return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
 
 
 def slug(name: str, fallback: str = "model") -> str:

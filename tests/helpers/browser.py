@@ -55,12 +55,16 @@ class Browser:
 
     def open(self, page: Path, *, width: int = 1280, scheme: str = "light", media: str = "") -> None:
         """Show a page at a width in CSS pixels, to a reader who likes light or dark, on a screen or in print."""
+        self.visit(page.resolve().as_uri(), width=width, scheme=scheme, media=media)
+
+    def visit(self, url: str, *, width: int = 1280, scheme: str = "light", media: str = "") -> None:
+        """Show what is at an address, in the same way."""
         narrow = width < 600
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": narrow}
         self.command("Emulation.setDeviceMetricsOverride", **metrics)
         likes = [{"name": "prefers-color-scheme", "value": scheme}]
         self.command("Emulation.setEmulatedMedia", media=media, features=likes)
-        self._ask("/url", {"url": page.resolve().as_uri()})
+        self._ask("/url", {"url": url})
 
     def command(self, name: str, **parameters: Any) -> Any:
         """Give a command of the DevTools protocol."""

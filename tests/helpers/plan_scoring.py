@@ -10,6 +10,9 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.search.scoring import PlanScorer, validation_prompts
 
+SHORT = 3
+"""Tokens of the answers that the scorer's plans are scored by."""
+
 
 class OddJudge:
     """Calls every other answer, by its letters, a refusal."""
@@ -26,4 +29,4 @@ def few_prompts() -> dict[PromptClass, PromptSet]:
 
 
 def make_scorer(loaded: LoadedModel) -> PlanScorer:
-    return PlanScorer(loaded, find_anatomy(loaded.model), [1, 2], OddJudge(), 4, few_prompts())
+    return PlanScorer(loaded, find_anatomy(loaded.model), [1, 2], OddJudge(), 4, few_prompts(), short_answer=SHORT)

@@ -75,8 +75,10 @@ def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
     assert not torch.allclose(after, base_logits(source), atol=1e-6)  # and pruned again at the end
     before, after = ([one for each in m.sets for one in each.verdicts] for m in (result.before, result.after))
     assert {one.log_likelihood for one in before} == {None}  # its own answers are likely to it
-    assert {one.log_likelihood for one in after} == {-1.0}
-    assert len(scorer.asked) == len(after)
+    scored = [one for one in after if not one.answer_class.refuses]
+    assert {one.log_likelihood for one in scored} == {-1.0}
+    assert {one.log_likelihood for one in after if one.answer_class.refuses} == {None}
+    assert len(scorer.asked) == len(scored)
     rows = [json.loads(line) for line in (tmp_path / "out/prosafeprune_answers.jsonl").open()]
     assert "log_likelihood" in json.dumps(rows[0])
 
@@ -132,16 +134,16 @@ def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
 
 
 def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
-    prompts = PromptSet(PromptClass.BENIGN, "own", (Prompt("One?"), Prompt("Two?")))
+    prompts = PromptSet(PromptClass.BENIGN, "own", (Prompt("One?"), Prompt("Two?"), Prompt("Three?")))
     chosen = EvaluationSet("own", "own", prompts)
-    verdicts = [[Verdict(AnswerClass.FULL_COMPLIANCE, "answers"), Verdict(AnswerClass.FULL_REFUSAL, "refuses")]]
-    measured = Measurement([JudgedSet(chosen, [["a", "b"]], verdicts)])
+    classes = (AnswerClass.FULL_COMPLIANCE, AnswerClass.UNDETERMINED, AnswerClass.FULL_REFUSAL)
+    measured = Measurement([JudgedSet(chosen, [["a", "b", "c"]], [[Verdict(one, "so") for one in classes]])])
     scores = LineStore()
     scores.add(0, "One?", answer_nats=-9.0, prompt_nats=-2.0)
     cpu = torch.device("cpu")
     tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
     found = with_base_likelihoods(measured, scores, lambda: tiny, 1, SilentReporter())
-    assert [one.answer_class for one in found.sets[0].verdicts] == [AnswerClass.BROKEN, AnswerClass.FULL_REFUSAL]
+    assert [one.answer_class for one in found.sets[0].verdicts] == [AnswerClass.BROKEN, *classes[1:]]
     assert [one.prompt for one in scorer.asked] == ["Two?"]
 
     def never() -> LoadedModel:

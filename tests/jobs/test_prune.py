@@ -72,7 +72,9 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
         ".prosafeprune.files",
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
+        "prosafeprune_cost.json",
         "report.html",
+        "share.png",
     }
     assert len([name for name in names if name.endswith(".safetensors")]) > 1
     for name in names - {"README.md"}:
@@ -118,7 +120,25 @@ def test_equal_runs_give_equal_files(checkpoint: Make, prompt_files: dict[str, s
     for name in ("one", "two"):
         prune(checkpoint("llama"), tmp_path / name, prompt_files)
     for file in (tmp_path / "one").iterdir():
+        if file.name == "prosafeprune_cost.json":  # times
+            continue
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_what_a_run_took_is_kept_next_to_its_estimate(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    result = prune(checkpoint("llama"), tmp_path / "out", prompt_files)
+    kept = json.loads((tmp_path / "out/prosafeprune_cost.json").read_text())
+    assert kept["estimated"]["stages"].keys() == {
+        "activations",
+        "answers of the base model",
+        "answers of the pruned model",
+    }
+    taken = kept["taken"]
+    assert taken["stages"]["Answers of the base model"] > 0
+    assert sum(taken["stages"].values()) > 0 and taken["memory"] > 1e8  # the libraries alone take more
+    assert result.cost is not None and result.cost.describe().startswith("Took ")
 
 
 def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:

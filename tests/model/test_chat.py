@@ -182,5 +182,5 @@ def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str
 def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
     tokenizer = tokenizer_with(TEMPLATE)
     assert not set_thinking(tokenizer, False, "m")
-    with pytest.raises(InputError, match="m has no switch"):
+    with pytest.raises(InputError, match="m cannot switch it"):
         set_thinking(tokenizer, True, "m")

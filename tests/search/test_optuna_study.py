@@ -17,7 +17,7 @@ from prosafeprune.requests.budget import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SearchSpace, draw_plan, first_plans, paper_windows, searched_layers
+from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
@@ -64,10 +64,11 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
 def test_windows_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
     found = run(tmp_path / "journal", "4")
     windows = [(one.plan.layers[0], len(one.plan.layers), one.plan.pooling.value) for one in found]
-    assert windows == [(12, 4, "sequence"), (14, 4, "sequence"), (16, 4, "sequence"), (14, 4, "tail")]
+    best = max(found[:3], key=lambda one: one.value).plan
+    assert windows[:3] == [(12, 4, "sequence"), (14, 4, "sequence"), (16, 4, "sequence")]
+    assert windows[3] == (best.layers[0], 4, "tail")
     assert all(one.plan.strength == 1 for one in found)
     assert all(one.plan.projection is Projection.OBLIQUE for one in found)
-    assert [one.plan for one in found[:3]] == first_plans(SPACE)
 
 
 def test_windows_are_of_neighbouring_layers_and_in_deep_models_start_at_every_few() -> None:
@@ -167,6 +168,17 @@ def test_only_plans_above_the_floor_are_confirmed() -> None:
     chosen = plans_to_confirm(plans, 85, 3, reserve=2)
     assert [one.plan.layers for one in chosen] == [(4,), (5,), (2,)]
     assert plans_to_confirm(plans, 95, 3, reserve=2) == []
+    shares = [
+        ScoredPlan(
+            plan=Plan(layers=(1,), projection=Projection.CONTRASTIVE, harmful_share=share, strength=strength),
+            compliance_rate=80,
+            safety_score=90 + strength,
+            divergence=0,
+        )
+        for share in (-0.2, 0.0)
+        for strength in (0.5, 1.0)
+    ]
+    assert plans_to_confirm(shares, 85, 3, reserve=2) == [shares[1], shares[3]]
 
 
 def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_the_base_model() -> None:
@@ -251,13 +263,15 @@ def test_the_error_of_a_change_is_that_of_paired_differences() -> None:
     assert rates_of(before).change_error is None
 
 
-def test_a_search_tries_every_share_at_one_window_first(tmp_path: Path) -> None:
+def test_a_search_tries_every_share_at_the_best_window_first(tmp_path: Path) -> None:
     shares = (-0.2, 0.0, -0.1)
     space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
-    plans = [one.plan for one in run(tmp_path / "journal", "30", space=space)]
-    assert plans[:3] == first_plans(space)
+    found = run(tmp_path / "journal", "30", space=space)
+    plans = [one.plan for one in found]
     assert [plan.harmful_share for plan in plans[:5]] == [shares[0]] * 3 + list(shares[1:])
-    assert all(plan.layers == plans[1].layers for plan in plans[3:5])
+    best = max(found[:3], key=lambda one: one.value).plan
+    assert best != plans[0]
+    assert all(plan.layers == best.layers for plan in plans[3:5])
     assert {plan.harmful_share for plan in plans[5:]} <= set(shares)
 
 

@@ -1,4 +1,4 @@
-"""General ability: multiple-choice and arithmetic questions, and grading by what a careful reader would read."""
+"""General ability: multiple-choice and arithmetic questions, answered and graded."""
 
 from prosafeprune.ability.questions import Question, read_task, task_questions
 from prosafeprune.ability.run_questions import ask_questions

@@ -1,8 +1,8 @@
 """The number that an answer gives.
 
-math-verify 0.9 was tried in place of this parser. It reads 62 of the 92 answers in the tests as a careful reader
-does: it takes a number of the reasoning where there is no final answer, the first of two alternatives, and no
-thousands, mixed fractions or open boxes. So this one stays.
+math-verify 0.9 agrees with a careful reader on only 62 of the 92 answers in the tests: it picks a number from the
+reasoning when there is no final answer, takes the first of two alternatives, and does not parse thousands separators,
+mixed fractions or unclosed boxes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GradedAnswer answers and the accuracy computed from them."""
+"""Graded answers, and the accuracy computed from them."""
 
 from __future__ import annotations
 

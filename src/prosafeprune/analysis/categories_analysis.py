@@ -38,7 +38,7 @@ PSEUDO = PromptClass.PSEUDO_HARMFUL
 class CategoriesAnalysis(Analysis):
     """Cosines between the directions of categories, the mean direction, and halves of one category.
 
-    Directions of few prompts are noisy, which by itself makes cosines small. The cosine of two halves of a category
+    Directions of few prompts are noisy, which alone makes cosines small. The cosine of two halves of a category
     shows how noisy, and so what cosine to expect if there were only one direction.
     """
 

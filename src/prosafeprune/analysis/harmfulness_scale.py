@@ -1,4 +1,4 @@
-"""The internal harmfulness score: how harmful the layers from the first pruned one up take prompts to be (5.2)."""
+"""The internal harmfulness score: how harmful prompts look to the layers from the first pruned one up (5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How harmful each submodule takes a prompt to be: linear probes by layer, before and after pruning (3.1, A.1)."""
+"""How harmful a prompt looks to each submodule: linear probes by layer, before and after pruning (3.1, A.1)."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from prosafeprune.analysis.run_sweep import set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
 from prosafeprune.evaluation.scores import Rate, rate
 from prosafeprune.prompts import PromptClass
+from prosafeprune.text import listed
 
 MEASURES = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S."}
 SIGNIFICANCE = 0.05
@@ -119,7 +120,7 @@ def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
     best = max(range(1, len(labels)), key=tradeoffs.__getitem__)
     equal = [label for label, one in zip(labels[1:], tradeoffs[1:], strict=True) if one == tradeoffs[best]]
     summary = [
-        f"Of {len(labels) - 1} steps by {axis}, {_listed(equal)} {'has' if len(equal) == 1 else 'have'} the "
+        f"Of {len(labels) - 1} steps by {axis}, {listed(equal)} {'has' if len(equal) == 1 else 'have'} the "
         f"highest T.S., {tradeoffs[best]:.1f} (base model {tradeoffs[0]:.1f}): "
         f"C.R. {compliance[0].percent:.0f} to {compliance[best].percent:.0f} (p {compliance[best].p_value:.2g}), "
         f"S.S. {safety[0].percent:.0f} to {safety[best].percent:.0f} (p {safety[best].p_value:.2g})"
@@ -156,10 +157,6 @@ def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool
 def has_rates(result: AnalysisResult) -> bool:
     """Return whether a result has rates, so that a judge has read answers."""
     return any(set(MEASURES.values()) <= set(table.columns) for table in result.tables)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
 
 
 def _tradeoff(rates: Sequence[StepRates]) -> float:

@@ -1,1 +1,1 @@
-"""Self-CD, SCAN, Surgical, prompting and ProSafePrune itself, behind one interface."""
+"""Published methods, prompting, fine-tuning and ProSafePrune itself behind one interface."""

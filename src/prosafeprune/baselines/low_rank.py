@@ -19,7 +19,7 @@ from prosafeprune.training.lora import trainable_matrices
 
 
 class TrainedMethod(Method):
-    """A method that trains a LoRA adapter with AdamW at a constant learning rate; each has defaults of its own."""
+    """A method that trains a LoRA adapter with AdamW at a constant learning rate; each has its own defaults."""
 
     rank: int
     learning_rate: float

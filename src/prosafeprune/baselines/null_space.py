@@ -1,6 +1,6 @@
-"""Null-space steering: states of pseudo-harmful prompts are moved away from refusal, those of others are left alone.
+"""Null-space steering: states of pseudo-harmful prompts move away from refusal, others stay as they are.
 
-AlphaSteer (Sheng et al. 2025) turned round: there a closed-form map is zero on benign states and moves harmful ones
+The reverse of AlphaSteer (Sheng et al. 2025): there a closed-form map is zero on benign states and moves harmful ones
 towards refusal. Here it is zero on benign and harmful states and moves pseudo-harmful ones the other way.
 
 With ``P`` the projection onto the directions in which benign and harmful states ``(d, n)`` have the least energy, ``H``
@@ -100,7 +100,7 @@ def null_space_reader(kept: torch.Tensor, moved: torch.Tensor, null_ratio: float
 
     Args:
         kept: states on which it should vanish.
-        moved: states that it should tell from them.
+        moved: states that it should distinguish from them.
         null_ratio: fraction of the ``d`` directions, those in which ``kept`` has the least energy, that it may use.
         ridge: gamma as a fraction of the mean squared length of the projected ``moved``.
 

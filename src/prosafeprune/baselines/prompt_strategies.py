@@ -1,7 +1,7 @@
-"""Ways of prompting against false refusals, by name.
+"""Prompting strategies against false refusals, by name.
 
-Ray and Bhalani 2024 (arXiv:2405.05418) describe three: few-shot, interactive and contextual. Their words could
-not be found, so those here are ours. ``helpful`` is the published system prompt of Self-CD's repository.
+Ray and Bhalani 2024 (arXiv:2405.05418) describe three: few-shot, interactive and contextual. We did not find
+their prompts, so those here are ours. ``helpful`` is the published system prompt of Self-CD's repository.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prosafeprune.baselines.published_prompts import HELPFULNESS
-from prosafeprune.model.chat import Turn
+from prosafeprune.prompts.conversation import Turn
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The unchanged model, and the model with words before each prompt that work against false refusals."""
+"""The unchanged model, and the model with instructions before each prompt that reduce false refusals."""
 
 from __future__ import annotations
 

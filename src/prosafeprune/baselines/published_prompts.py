@@ -1,6 +1,6 @@
-"""The exact strings of the published methods, each with its source.
+"""The exact prompts of the published methods, each with its source.
 
-Their numbers are the settings of each method and are defined there.
+Their hyperparameters are settings of each method, and defined there.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import Step, train
+from prosafeprune.training.loop import TrainingStep, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")
@@ -166,7 +166,7 @@ class _Patch:
 
     edits: Mapping[str, LowRankEdit]
     tops: Mapping[str, torch.Tensor]
-    steps: Sequence[Step]
+    steps: Sequence[TrainingStep]
 
 
 def snip_scores(

@@ -92,7 +92,7 @@ class Scan(Method):
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that classifies each prompt and steers its answer."""
         steering = Steering(loaded, self, fitted)
-        reading = partial(SteeredPromptBatches, steering=steering)
+        reading = partial(ClassifiedPromptBatches, steering=steering)
         return EditedGenerator(LocalGenerator(loaded, batch_size, reading), steering.applied)
 
     def layers(self, loaded: LoadedModel, layers: int) -> tuple[int, int]:
@@ -180,7 +180,7 @@ class Steering:
         return change
 
 
-class SteeredPromptBatches:
+class ClassifiedPromptBatches:
     """Prompts that are classified when their decoder is made."""
 
     def __init__(self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, steering: Steering) -> None:

@@ -26,7 +26,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter, without_adapter
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.dense import dense_weight, matrix_shape
+from prosafeprune.model.dense import dense_weight
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource
 from prosafeprune.model.submodule import Submodule
@@ -142,7 +142,7 @@ def stacked(parts: Sequence[tuple[Submodule, LowRankChange]]) -> LowRankChange:
     The ``A`` are concatenated, and each ``B`` fills the rows of its submodule, so the ranks add up: to three times the
     plan's where q, k and v are one matrix.
     """
-    d_out, _ = matrix_shape(parts[0][0].module)
+    d_out, _ = parts[0][0].stored_shape
     b = torch.zeros(d_out, sum(change.b.shape[1] for _, change in parts))
     start = 0
     for submodule, change in parts:
@@ -162,7 +162,7 @@ def unstacked(change: LowRankChange, submodules: Sequence[Submodule], rank: int)
     shapes = [submodule.shape for submodule in submodules]
     ranks = [min(rank, d_out) for d_out, _ in shapes]
     b, a = change.b, change.a
-    d_out, d_in = matrix_shape(submodules[0].module)
+    d_out, d_in = submodules[0].stored_shape
     if tuple(b.shape) != (d_out, sum(ranks)) or tuple(a.shape) != (sum(ranks), d_in):
         raise InputError(
             f"{submodules[0].module_name}: the adapter's factors of {tuple(b.shape)} and {tuple(a.shape)} "

@@ -2,7 +2,7 @@
 
 Most names are equal. Where they differ (GPT-2's files leave out ``transformer.``, multimodal files put other words in
 front, those of mixtures of experts store each expert's matrices separately), the tensor is identified by the numbers
-in its name, its shape and its values; so no table of names is needed, and none can be wrong.
+in its name, its shape and its values; so no table of names is needed, and none can be out of date.
 """
 
 from __future__ import annotations

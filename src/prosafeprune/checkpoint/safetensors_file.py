@@ -28,7 +28,9 @@ class StoredTensor:
     def torch_dtype(self) -> torch.dtype:
         """Its dtype in torch. Raises InputError when weights of that dtype cannot be edited."""
         if self.dtype not in DTYPES:
-            raise InputError(f"{self.file.name}: weights stored as {self.dtype} cannot be edited.")
+            raise InputError(
+                f"{self.file.name}: weights stored as {self.dtype} cannot be edited. Give the model in another dtype."
+            )
         return DTYPES[self.dtype]
 
     def read(self) -> torch.Tensor:

@@ -15,12 +15,12 @@ from prosafeprune.cli.options import (
     output_option,
 )
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.compare import ON_REQUEST, CompareRequest
+from prosafeprune.requests.compare import METHOD_NAMES, CompareRequest
 from prosafeprune.requests.recipe import make_request
 from prosafeprune.text import slug
 
 
-@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": f"all but {ON_REQUEST[0]}"})
+@options_of(CompareRequest, defaults={**PLAN_DEFAULTS, "methods": ", ".join(METHOD_NAMES)})
 def compare(
     settings: dict[str, Any],
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,

@@ -74,7 +74,12 @@ def make_edits(
         for group in edited_together(anatomy.of_layer(layer)):
             try:
                 require_enough_prompts(group, inputs, class_rows, plan.rank)
-                edits += [_make_edit(submodule, plan, inputs, class_rows, known) for submodule in group]
+                made: list[PruningEdit] = []
+                for submodule in group:
+                    weight = submodule.weight()
+                    parts = _operator_parts(submodule, weight, plan, inputs, class_rows, known)
+                    made.append(_edit(submodule, weight, plan, parts))
+                edits += made
             except TooFewDirections:
                 if group[0].expert is None:
                     raise
@@ -99,20 +104,32 @@ def class_bases(
     return _bases(_class_outputs(submodule, weight, inputs, class_rows), rank)
 
 
-def _make_edit(
+def _operator_parts(
     submodule: Submodule,
+    weight: torch.Tensor,
     plan: Plan,
     inputs: PooledInputs,
     class_rows: Mapping[PromptClass, Sequence[int]],
     known: KnownParts | None,
-) -> PruningEdit:
-    weight = submodule.weight()
-    key = (submodule.name, plan.pooling, plan.rank, plan.projection is Projection.ORTHOGONAL)
-    parts = known.get(key) if known is not None else None
-    if parts is None:
-        parts = _operator_parts(submodule, weight, plan, inputs, class_rows)
+) -> OperatorParts:
+    is_orthogonal = plan.projection is Projection.ORTHOGONAL
+    key = (submodule.name, plan.pooling, plan.rank, is_orthogonal)
+    if known is not None and key in known:
+        return known[key]
+    outputs = _class_outputs(submodule, weight, inputs, class_rows)
+    bases = _bases(outputs, plan.rank)
+    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
+    fitted = None
+    if not is_orthogonal:
+        fitted = fit_projection(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
+    overlap = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
+    parts = OperatorParts(overlap, fitted, bases[harmful], stable_rank(weight))
     if known is not None:
         known[key] = parts
+    return parts
+
+
+def _edit(submodule: Submodule, weight: torch.Tensor, plan: Plan, parts: OperatorParts) -> PruningEdit:
     operator = parts.operator(plan)
     measures = EditMeasures(
         submodule=submodule.name,
@@ -124,23 +141,6 @@ def _make_edit(
         harmful_overlap=harmful_overlap(operator, parts.harmful_basis),
     )
     return PruningEdit(submodule, operator, plan.strength_of(submodule.layer), measures)
-
-
-def _operator_parts(
-    submodule: Submodule,
-    weight: torch.Tensor,
-    plan: Plan,
-    inputs: PooledInputs,
-    class_rows: Mapping[PromptClass, Sequence[int]],
-) -> OperatorParts:
-    outputs = _class_outputs(submodule, weight, inputs, class_rows)
-    bases = _bases(outputs, plan.rank)
-    benign, harmful, pseudo = PromptClass.BENIGN, PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL
-    fitted = None
-    if plan.projection is not Projection.ORTHOGONAL:
-        fitted = fit_projection(outputs[benign], outputs[harmful], outputs[pseudo], bases[pseudo])
-    overlap = overlap_operator(bases[benign], bases[harmful], bases[pseudo])
-    return OperatorParts(overlap, fitted, bases[harmful], stable_rank(weight))
 
 
 def _class_outputs(

@@ -1,4 +1,4 @@
-"""Measured answers scored under the base model, which finds word salad that the text does not show."""
+"""Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def with_base_likelihoods(
     batch_size: int | Literal["auto"],
     reporter: Reporter,
 ) -> Measurement:
-    """Return a measurement whose verdicts carry log-likelihoods under the base model; word salad becomes broken.
+    """Return a measurement whose verdicts carry log-likelihoods under the base model, but those of refusals.
+
+    Those of word salad become broken.
 
     Args:
         measured: answers and verdicts.
@@ -41,8 +43,9 @@ def with_base_likelihoods(
             keys = [(repeat, prompt) for prompt in one.prompts.texts]
             answers |= zip(keys, texts, strict=True)
             verdicts |= zip(keys, judged, strict=True)
-    _collect_scores(answers, scores, base_model, batch_size, reporter)
-    known = [_read_score(scores, key) for key in verdicts]
+    scored = {key: answers[key] for key, verdict in verdicts.items() if not verdict.answer_class.refuses}
+    _collect_scores(scored, scores, base_model, batch_size, reporter)
+    known = [_read_score(scores, key) if key in scored else None for key in verdicts]
     marked = dict(zip(verdicts, with_likelihoods(list(verdicts.values()), known), strict=True))
 
     def marked_set(one: JudgedSet) -> JudgedSet:

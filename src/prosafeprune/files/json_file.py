@@ -1,4 +1,4 @@
-"""JSON files of users and of foreign models: whatever is wrong with them is one line."""
+"""JSON files of users and of foreign models: any defect is a one-line error."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class LineStore:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path}: is damaged (no UTF-8 at byte {error.start}). Repair or remove it.") from error
+            raise InputError(f"{path}: is damaged (not UTF-8 at byte {error.start}). Repair or remove it.") from error
 
     def _read_row(self, path: Path, number: int, line: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Text files of users: anything but a readable text file is one line, and pipes and devices are never opened."""
+"""Users' text files: anything else is a one-line error, and pipes and devices are never opened."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ def read_text_file(path: Path, kind: str = "file", max_bytes: int = MAX_TEXT_BYT
         raise InputError(f"{path}: cannot be read as UTF-8 text ({reason}). Save it as UTF-8.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
-        raise InputError(f"{path}: cannot be read ({reason}).") from error
+        raise InputError(f"{path}: cannot be read ({reason}). Check its permissions.") from error

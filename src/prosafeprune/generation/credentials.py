@@ -33,7 +33,7 @@ def api_key() -> str:
     name = key_variable()
     key = os.environ[name].strip() if name else NO_KEY
     if not key.isascii() or not key.isprintable():
-        raise InputError(f"{name}: holds characters that no key has. Copy the key again.")
+        raise InputError(f"{name}: contains characters that are not valid in a key. Copy the key again.")
     return key
 
 

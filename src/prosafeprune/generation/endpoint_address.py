@@ -69,7 +69,7 @@ def _read_address(text: str) -> Address | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    # An @ or # further on means that a password was not encoded, and that this host and path are parts of it.
+    # A later @ or # means that a password was not encoded, and that this host and path are parts of it.
     if parts.scheme not in ("http", "https") or not host or not HOST.fullmatch(host) or "@" in parts.path + parts.query:
         return None
     if parts.fragment or "#" in text:

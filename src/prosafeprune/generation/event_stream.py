@@ -30,7 +30,7 @@ def join_events(body: str) -> dict[str, Any]:
         choices = event.get("choices") if isinstance(event, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices else {}
         if not isinstance(event, dict) or not isinstance(choice, dict):
-            raise ValueError("an event is no object")
+            raise ValueError("an event is not an object")
         if event.get("error") or choice.get("error"):
             return {"error": event.get("error") or choice.get("error")}
         finish_reason = choice.get("finish_reason") or finish_reason

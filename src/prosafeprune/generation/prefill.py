@@ -80,6 +80,16 @@ def join(batches: Sequence[PrefilledBatch]) -> PrefilledBatch:
     )
 
 
+def trim(batch: PrefilledBatch, at_least: int) -> None:
+    """Drop leading columns that are padding in every row, if there are ``at_least`` so many; see `can_be_joined`."""
+    padding = int(batch.mask.argmax(dim=1).min())  # the first 1 of each row
+    if padding < at_least or not can_be_joined(batch.cache):
+        return
+    batch.mask = batch.mask[:, padding:]
+    for layer in batch.cache.layers:
+        layer.keys, layer.values = layer.keys[:, :, padding:], layer.values[:, :, padding:]
+
+
 def forward_step(loaded: LoadedModel, batch: PaddedBatch, mask: torch.Tensor, cache: Any) -> torch.Tensor:
     """Run more tokens on top of a cache and return the last one's logits ``(rows, vocabulary)``."""
     # The mode intercepts every torch function in Python, which a GPU would wait for.

@@ -1,4 +1,4 @@
-"""What a failed request means: the server's trouble, the user's to fix, or one prompt's fault."""
+"""Classifying failed requests: the server's fault, the user's to fix, or caused by one prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that share the work. Each one's openai client retries; here a request moves on when that was in vain."""
+"""Servers that share the work. Each has an openai client that retries; when it gives up, the next server is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on many items at a time in threads, yielding results as they are done."""
+"""Processing many items concurrently in threads; results are yielded as they complete."""
 
 from __future__ import annotations
 

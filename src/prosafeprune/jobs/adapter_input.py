@@ -1,6 +1,6 @@
-"""An adapter that this package wrote, read back. It may come from someone else, so it is only data.
+"""An adapter that this package wrote, read back. It may come from someone else, so it is treated as data.
 
-Its record gives facts: the plan, hashes and measurements. The settings of its recipe are ignored.
+Only facts are taken from its record: the plan, hashes and measurements. The settings of its recipe are ignored.
 """
 
 from __future__ import annotations

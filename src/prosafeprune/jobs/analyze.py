@@ -27,6 +27,7 @@ from prosafeprune.progress import Reporter, SilentReporter
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.analyze import AnalyzeRequest
+from prosafeprune.text import duration
 
 RECORD = "analysis.json"
 ANATOMY = "anatomy.json"
@@ -206,13 +207,6 @@ class _AnalysisJob:
             made={entry.name: read_provenance(self.folder, entry) for entry in entries},
             versions=library_versions(),
         )
-
-
-def duration(seconds: float) -> str:
-    """Return a rough time in words: seconds below two minutes, minutes below two hours, then hours."""
-    if seconds < 120:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _select_allowed(

@@ -126,6 +126,7 @@ class _Search:
             self.recipe.batch_size,
             self.reporter,
             confirmation=self.job.confirmation,
+            short_answer=self.recipe.short_answer,
         )
         warn_of_languages([scorer.base], self.reporter)
         source = rates_of(scorer.confirmed_base)
@@ -189,6 +190,7 @@ class _Search:
             layers,
             self.recipe.batch_size,
             self.reporter,
+            self.folder.made_by["model"],
         )
 
 

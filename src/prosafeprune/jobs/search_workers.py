@@ -96,5 +96,6 @@ class _MakeEvaluator:
             base=self.base,
             confirmation=self.confirmation,
             confirmed_base=self.confirmed_base,
+            short_answer=recipe.short_answer,
         )
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge, Verdict
-from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 
@@ -26,6 +27,8 @@ LEAST_TOKENS = 12
 """Shorter answers have too few tokens for a meaningful mean."""
 MOST_TOKENS = 512
 """Tokens of an answer that are scored."""
+PROMPTS_READ = 16
+"""Prompts whose words are scored too, about; the LM head takes much of the time, and is left out at all others."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Likelihood:
     """Mean log-likelihoods of tokens, in nats."""
 
     answer: float
-    prompt: float
-    """Of the user's words."""
+    prompt: float | None
+    """Of the user's words; None where they were not scored."""
 
 
 @torch.inference_mode()
@@ -43,41 +46,49 @@ def mean_log_likelihoods(
 ) -> list[Likelihood | None]:
     """Return how likely each answer is after its prompt; None for very short answers.
 
+    The words of some of the prompts are scored too, for :func:`salad_limit`.
+
     Raises:
         InputError: out of memory with a single exchange, or at a fixed batch size.
     """
     if not exchanges:  # which tokenizers fail on
         return []
     rendered = encode_prompts(loaded.tokenizer, [one.prompt for one in exchanges])
-    prompts = [list(prompt.ids) for prompt in rendered]
     encoded = loaded.tokenizer([one.answer for one in exchanges], add_special_tokens=False)["input_ids"]
     answers = [list(ids[:MOST_TOKENS]) for ids in encoded]
     order = sorted(
         (row for row, answer in enumerate(answers) if len(answer) >= LEAST_TOKENS),
-        key=lambda row: -len(prompts[row]) - len(answers[row]),
+        key=lambda row: -len(rendered[row]) - len(answers[row]),
     )
+    read = order[:: max(1, len(order) // PROMPTS_READ)]
 
-    def score(rows: Sequence[int]) -> Iterator[tuple[int, Likelihood]]:
-        length = max(len(prompts[row]) + len(answers[row]) for row in rows)
-        ids = torch.zeros(len(rows), length, dtype=torch.long, device=loaded.device)
-        mask = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            both = torch.tensor([*prompts[row], *answers[row]], device=loaded.device)
-            ids[place, : len(both)], mask[place, : len(both)] = both, 1
-        logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        for place, row in enumerate(rows):
-            start, words = len(prompts[row]), rendered[row]
-            answer = _mean(logits[place], ids[place], start, start + len(answers[row]))
-            yield row, Likelihood(answer, _mean(logits[place], ids[place], max(1, words.user_start), words.user_end))
+    def score(rows: Sequence[int], with_prompts: bool) -> Iterator[tuple[int, Likelihood]]:
+        batch = pad_batch([[*rendered[row].ids, *answers[row]] for row in rows], 0, "left", loaded.device)
+        width = batch.ids.shape[1]
+        kept = width if with_prompts else max(len(answers[row]) for row in rows) + 1
+        options = accepted(loaded.model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
+        logits = loaded.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
+        logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
+        ids = batch.ids[:, -kept:]
+        for position, row in enumerate(rows):
+            answer = kept - len(answers[row])
+            words = None
+            if with_prompts:
+                start = answer - len(rendered[row])
+                first, end = max(1, rendered[row].user_start), rendered[row].user_end
+                words = _mean(logits[position], ids[position], start + first, start + end)
+            yield row, Likelihood(_mean(logits[position], ids[position], answer, kept), words)
 
-    scores = dict(BatchSize(batch_size, loaded.device).stream(order, score))
+    size, others = BatchSize(batch_size, loaded.device), [row for row in order if row not in set(read)]
+    scores = dict(size.stream(read, partial(score, with_prompts=True)))
+    scores |= dict(size.stream(others, partial(score, with_prompts=False)))
     return [scores.get(row) for row in range(len(exchanges))]
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:
     """Return the mean log-likelihood of the tokens ``[start:end]``, given logits ``(tokens, vocabulary)``."""
-    chances = logits[start - 1 : end - 1].float().log_softmax(-1)
-    return float(chances.gather(1, ids[start:end, None]).mean())
+    before = logits[start - 1 : end - 1].float()
+    return float((before.gather(1, ids[start:end, None])[:, 0] - before.logsumexp(-1)).mean())
 
 
 @dataclass(frozen=True)
@@ -124,9 +135,10 @@ def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | 
 
 def salad_limit(scores: Sequence[Likelihood]) -> float:
     """Return the mean log-likelihood below which answers are word salad, given that of the prompts."""
-    if not scores:
+    prompts = [score.prompt for score in scores if score.prompt is not None]
+    if not prompts:
         return SALAD_BELOW
-    return min(SALAD_BELOW, sum(score.prompt for score in scores) / len(scores) - BELOW_PROMPTS)
+    return min(SALAD_BELOW, sum(prompts) / len(prompts) - BELOW_PROMPTS)
 
 
 def _salad(verdict: Verdict, score: Likelihood) -> Verdict:

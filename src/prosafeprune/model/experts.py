@@ -19,9 +19,10 @@ from torch.nn import functional
 from prosafeprune.model.partial_pass import replaced_forward
 from prosafeprune.model.submodule import Layout, Submodule
 
-OnExpertInput = Callable[[int, str, torch.Tensor, torch.Tensor], None]
+OnExpertInput = Callable[[int, str, torch.Tensor, torch.Tensor], torch.Tensor | None]
 """Called with an expert, the name of its parameter, the indices ``(n,)`` of the tokens routed to it, counted over all
-rows of the batch, and the parameter's inputs ``(n, d_in)``."""
+rows of the batch, and the parameter's inputs ``(n, d_in)``. What it returns, ``(n, d_out)``, is added to the outputs;
+None adds nothing."""
 LAYOUT_ATTRIBUTES = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 
 
@@ -69,11 +70,9 @@ def _run(
             continue
         tokens, choice = torch.where(top_k_index == expert)
         inputs = hidden_states[tokens]
-        on_input(expert, _first(module), tokens, inputs)
-        inner = _product(module, _first(module), expert, inputs)
+        inner = _product(module, _first(module), expert, inputs, on_input(expert, _first(module), tokens, inputs))
         inner = module._apply_gate(inner) if module.has_gate else module.act_fn(inner)
-        on_input(expert, "down_proj", tokens, inner)
-        result = _product(module, "down_proj", expert, inner)
+        result = _product(module, "down_proj", expert, inner, on_input(expert, "down_proj", tokens, inner))
         if getattr(module, "has_post_expert_norm", False):
             result = module.post_expert_norm(result)
         # A token goes to an expert at most once, so the order of these additions is fixed.
@@ -81,10 +80,13 @@ def _run(
     return output
 
 
-def _product(module: Any, parameter: str, expert: int, inputs: torch.Tensor) -> torch.Tensor:
+def _product(
+    module: Any, parameter: str, expert: int, inputs: torch.Tensor, added: torch.Tensor | None
+) -> torch.Tensor:
     matrix = getattr(module, parameter)[expert]
     bias = getattr(module, f"{parameter}_bias")[expert] if module.has_bias else None
-    return functional.linear(inputs, matrix.T if module.is_transposed else matrix, bias)
+    outputs = functional.linear(inputs, matrix.T if module.is_transposed else matrix, bias)
+    return outputs if added is None else outputs + added
 
 
 def _first(module: Any) -> str:

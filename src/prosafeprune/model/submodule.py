@@ -98,13 +98,17 @@ class Submodule:
         return self.layout.transposed
 
     @property
+    def stored_shape(self) -> tuple[int, int]:
+        """``(d_out, d_in)`` of the stored matrix that contains it, without copying the weight."""
+        if self.expert is None:
+            return matrix_shape(self.module)
+        first, second = (int(size) for size in self.layout.matrix(self.stored).shape)
+        return (second, first) if self.transposed else (first, second)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(d_out, d_in)``, without copying the weight."""
-        if self.expert is None:
-            d_out, d_in = matrix_shape(self.module)
-        else:
-            first, second = (int(size) for size in self.layout.matrix(self.stored).shape)
-            d_out, d_in = (second, first) if self.transposed else (first, second)
+        d_out, d_in = self.stored_shape
         return (d_out if self.rows is None else len(self.rows)), d_in
 
     def weight(self) -> torch.Tensor:

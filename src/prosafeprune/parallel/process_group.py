@@ -1,4 +1,4 @@
-"""The process group that torchrun started for one job: the first process leads, the others follow.
+"""The process group that torchrun started for one job: one leader, and its followers.
 
 The leader alone reads the command line, prints, judges and writes. Followers wait for work, do their share of it and
 send back the results. An error in any process is the leader's error, and all processes leave.

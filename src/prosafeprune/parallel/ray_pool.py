@@ -39,7 +39,7 @@ class _Failure:
     not_applicable: bool
 
 
-class _Actor:
+class _RemoteWorker:
     """What runs on the cluster: it sets up its state when it gets its first task."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Pool:
     def __init__(self, worker_options: Iterable[dict[str, Any]], setup: Setup) -> None:
         import ray
 
-        self._actor_class = ray.remote(_Actor)
+        self._actor_class = ray.remote(_RemoteWorker)
         self._setups = [ray.put(setup)]
         self._workers = [_Worker(options) for options in worker_options]
         self._waiting: deque[Task] = deque()
@@ -153,9 +153,7 @@ class Pool:
                 "each have enough memory for the model?"
             )
         if not self._workers:
-            raise InputError(
-                "All machines of the Ray cluster are gone. Restart it and run again: finished work is kept."
-            )
+            raise InputError("All nodes of the Ray cluster are gone. Restart it and run again: finished work is kept.")
 
 
 @dataclass(frozen=True)

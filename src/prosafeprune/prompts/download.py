@@ -32,14 +32,18 @@ def fetch(address: str) -> Path:
     try:
         content = _download(address)
     except Exception as error:
-        raise InputError(f"{address}: could not be downloaded ({first_line(error)}).") from error
+        raise InputError(
+            f"{address}: could not be downloaded ({first_line(error)}). Check the address and the network."
+        ) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: could not be written ({error.strerror}).") from error
+        raise InputError(
+            f"{path}: could not be written ({error.strerror}). Free some space, or set PROSAFEPRUNE_CACHE."
+        ) from error
     return path
 
 

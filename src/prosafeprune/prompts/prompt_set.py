@@ -28,9 +28,10 @@ PAIRED = "paired-"
 
 @dataclass(frozen=True)
 class Prompt:
-    """One user request, with its category, if any."""
+    """One request, with its category, if any."""
 
     text: str
+    """Plain text, or a conversation (:mod:`prosafeprune.prompts.conversation`)."""
     category: str = ""
     line: int = 0
     """Line number in its file, from 1; 0 when it is from none."""
@@ -95,7 +96,7 @@ class PromptSet:
         shuffled = list(range(len(self)))
         random.Random(seed).shuffle(shuffled)
         shuffled.sort(key=lambda row: self.prompts[row].style)  # stable: still random within a style
-        # Every row at which the running total of shares passes a whole number: even over the styles.
+        # Every row at which the running total of shares passes an integer: even over the styles.
         first = {row for at, row in enumerate(shuffled) if int((at + 1) * share) > int(at * share)}
         first = first or {shuffled[0]}
         rest = [row for row in range(len(self)) if row not in first] or [shuffled[-1]]

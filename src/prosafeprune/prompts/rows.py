@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and CSV files; a row that does not say clearly what it holds is an error, never a guess."""
+"""Rows of JSON Lines and CSV files; an ambiguous row is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -62,6 +62,16 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 "contains commas or line breaks in double quotes."
             )
         yield number, dict(zip(columns, values, strict=True))
+
+
+def require_complete_characters(value: object, place: str) -> None:
+    """Raise InputError when a text in ``value`` has a lone surrogate, which tokenizers and files cannot take."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
+        ) from error
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.text import listed
 
 POOLINGS = {
     Pooling.SEQUENCE: "mean over all tokens of a prompt, template included",
@@ -44,11 +45,7 @@ def plan_in_words(plan: Plan) -> str:
     if len(set(strengths.values())) == 1:
         layers = f"{plan.layers_in_words.replace(',', ', ')} at strength {first[1]}"
     else:
-        layers = _enumerated(
+        layers = listed(
             [f"{first[0]} at strength {first[1]}", *(f"{layer} at {strength}" for layer, strength in others)]
         )
     return f"layer{'s' if others else ''} {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
-
-
-def _enumerated(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

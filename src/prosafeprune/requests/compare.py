@@ -36,8 +36,7 @@ class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions,
     methods: tuple[str, ...] = Field(
         METHOD_NAMES,
         min_length=1,
-        description=f"Methods, separated by commas. Default: {', '.join(METHOD_NAMES)}. Also: {', '.join(ON_REQUEST)}; "
-        "your own as module:Class.",
+        description=f"Methods, separated by commas. Also: {', '.join(ON_REQUEST)}; your own as module:Class.",
     )
     search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune uses.")
     choose: int | None = Field(None, ge=1, description="Number of a point of that search. Default: the selected one.")

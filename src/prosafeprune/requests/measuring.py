@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Suite = Literal["bundled", "paper"]
+Suite = Literal["bundled", "paper", "beyond"]
 DRAFT_PROMPTS = 24
 """Prompts of each set that a draft is measured on."""
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
@@ -28,11 +28,12 @@ class ModelOptions(BaseModel):
         None,
         min_length=1,
         max_length=100_000,
-        description="System prompt before every prompt, such as one that the chat template requires.",
+        description="System prompt before every prompt, such as one that the chat template requires; on the command "
+        "line, @FILE reads it from a file.",
     )
     thinking: Literal["on", "off"] = Field(
         "off",
-        description="on: the model thinks before it answers, where its chat template can switch that. Give enough "
+        description="on: the model thinks before it answers, where its chat template can switch that. Allow enough "
         "--max-new-tokens for both.",
     )
     device: str = Field(
@@ -42,6 +43,12 @@ class ModelOptions(BaseModel):
     )
     dtype: str = Field("auto", description="Dtype to run in: auto (as stored), float32, bfloat16, float16.")
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts per batch; auto finds what fits.")
+
+    @property
+    def load_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`~prosafeprune.model.loading.load_model`."""
+        fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system"})
+        return {**fields, "thinking": self.thinking == "on"}
 
     @field_validator("thinking", mode="before")
     @classmethod
@@ -82,7 +89,9 @@ class BenchmarkOptions(FileOptions):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
 
     suite: Suite | None = Field(
-        None, description="Sets to measure on: paper (its six benchmarks and sample sizes) or bundled (the default)."
+        None,
+        description="Sets to measure on: paper (its six benchmarks and sample sizes), beyond (conversations, policies, "
+        "domains and languages) or bundled (the default).",
     )
     benchmark: tuple[str, ...] = Field(
         (),

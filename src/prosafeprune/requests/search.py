@@ -11,8 +11,10 @@ from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOptions
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
-DRAFT_SEARCH = {"samples": 64, "budget": "8", "confirmations": 1}
+DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 1}
 """Default settings of a draft."""
+SHORT_ANSWER = 20
+"""Tokens in which most answers show whether they refuse."""
 LARGE_DROP = 50.0
 """Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 
@@ -61,7 +63,10 @@ class FloorOptions(SafetyOptions):
         "estimate: the measured drop itself is compared.",
     )
     confidence: float = Field(
-        0.9, ge=0.5, lt=1, description="One-sided confidence of --floor confident; more takes more harmful prompts."
+        0.9,
+        ge=0.5,
+        lt=1,
+        description="One-sided confidence of --floor confident; a higher one needs more harmful prompts.",
     )
 
 
@@ -73,12 +78,12 @@ class SearchOptions(BaseModel):
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
-    budget: str = Field("8", description="How long to search: trials (8) or a time (10m, 1h).")
+    budget: str = Field("6", description="How long to search: trials (6) or a time (10m, 1h).")
     confirmations: int = Field(
-        2,
+        3,
         ge=1,
-        description="Plans that the search measures by generation, besides the three that it tries first, before it "
-        "selects one.",
+        description="Plans, the best by short answers, that are measured on other validation prompts, with answers of "
+        "full length, before one is selected.",
     )
 
     @field_validator("budget", mode="before")
@@ -99,3 +104,8 @@ class SearchRequest(
     JudgeOptions,
 ):
     """Everything that decides the outcome of a search for layers and strengths."""
+
+    @property
+    def short_answer(self) -> int:
+        """Tokens of the answers that plans are scored by: a model that thinks answers late."""
+        return self.max_new_tokens if self.thinking == "on" else min(SHORT_ANSWER, self.max_new_tokens)

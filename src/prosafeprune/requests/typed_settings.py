@@ -12,322 +12,289 @@ from typing import Literal, TypedDict
 from prosafeprune.method.plan import Pooling, Projection
 
 
-class PruneSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.Recipe`."""
+class OutputOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.recipe.OutputOptions`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
-    confidence: float
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    drop_overlaps: bool
-    dtype: str
-    floor: Literal["confident", "estimate"]
-    format: Literal["checkpoint", "adapter"]
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
     memory: Literal["normal", "low"]
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strategy: Literal["auto", "paper"]
-    strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    test_samples: int | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
     unmeasured: bool
 
 
-class PruneUnmeasuredSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.Recipe`."""
+class SafetyOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.search.SafetyOptions`."""
 
     accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
+    max_safety_drop: float
+
+
+class FloorOptionsSettings(SafetyOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.search.FloorOptions`."""
+
     confidence: float
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
+    floor: Literal["confident", "estimate"]
+
+
+class DraftOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.DraftOptions`."""
+
     draft: bool
-    drop_overlaps: bool
-    dtype: str
-    floor: Literal["confident", "estimate"]
-    format: Literal["checkpoint", "adapter"]
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+
+
+class FileOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.FileOptions`."""
+
     prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strategy: Literal["auto", "paper"]
-    strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    test_samples: int | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class SearchSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.SearchRequest`."""
+class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benign: str | None
-    budget: int | str
-    confirmations: int
-    device: str
-    drop_overlaps: bool
-    dtype: str
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strategy: Literal["auto", "paper"]
-    system: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
-
-
-class ApplySettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.ApplyRequest`."""
-
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
-    confidence: float
     data_dir: str | Path | None
+    suite: Literal["bundled", "paper", "beyond"] | None
+    test_harmful: str | None
+    test_pseudo_harmful: str | None
+
+
+class SearchOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.search.SearchOptions`."""
+
+    budget: int | str
+    confirmations: int
+    strategy: Literal["auto", "paper"]
+
+
+class OperatorOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.OperatorOptions`."""
+
+    harmful_share: float | None
+    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
+    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
+    rank: int
+
+
+class CalibrationOptionsSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.CalibrationOptions`."""
+
+    benign: str | None
+    calibration: Literal["bundled", "paper", "all"]
+    drop_overlaps: bool
+    harmful: str | None
+    hold_out: float | None
+    only_mine: bool
+    pseudo_harmful: str | None
+    samples: int
+
+
+class AnswerOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.AnswerOptions`."""
+
+    max_new_tokens: int
+
+
+class SeedOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.SeedOptions`."""
+
+    seed: int
+
+
+class ModelOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.ModelOptions`."""
+
+    batch_size: int | Literal["auto"]
     device: str
     dtype: str
-    floor: Literal["confident", "estimate"]
+    revision: str | None
+    system: str | None
+    thinking: Literal["on", "off"]
+    trust_remote_code: bool
+
+
+class JudgeSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.judging.JudgeOptions`."""
+
     judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None
     judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    prompt_field: str
-    revision: str | None
     safety: Literal["refusal", "harmlessness"]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class EvaluateSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.EvaluateRequest`."""
+class SearchSettings(
+    SearchOptionsSettings,
+    SafetyOptionsSettings,
+    OperatorOptionsSettings,
+    CalibrationOptionsSettings,
+    AnswerOptionsSettings,
+    SeedOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.search.SearchRequest`."""
+
+
+class PruneSettings(
+    OutputOptionsSettings,
+    FloorOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
+
+    strength: float | str | Sequence[float]
+    earlier: str | Path | None
+    test_samples: int | None
+
+
+class PruneUnmeasuredSettings(
+    FloorOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
+
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
+    strength: float | str | Sequence[float]
+    earlier: str | Path | None
+    test_samples: int | None
+
+
+class ApplySettings(
+    FloorOptionsSettings,
+    AnswerOptionsSettings,
+    BenchmarkOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.apply.ApplyRequest`."""
+
+    dequantise: bool
+
+
+class EndpointOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.endpoint.EndpointOptions`."""
+
+    concurrency: int
+    endpoint: str | None
+    request: str | Sequence[str]
+
+
+class AbilityOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.AbilityOptions`."""
 
     ability: str | Sequence[str]
     ability_samples: int | None
     ability_tokens: int
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    concurrency: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    dtype: str
-    endpoint: str | None
+
+
+class MethodOptionsSettings(TypedDict, total=False):
+    """Fields of :class:`prosafeprune.requests.method_options.MethodOptions`."""
+
+    settings: str | Sequence[str]
+    sft_data: str | Path | None
+
+
+class EvaluateSettings(
+    EndpointOptionsSettings,
+    AbilityOptionsSettings,
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    SeedOptionsSettings,
+    MethodOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.evaluate.EvaluateRequest`."""
+
     fitted: str | Path | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
     max_new_tokens: int
     method: str
-    prompt_field: str
     repeats: int
-    request: str | Sequence[str]
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    seed: int
-    settings: str | Sequence[str]
-    sft_data: str | Path | None
     source: str | None
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
     temperature: float
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
 
 
-class CompareSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.CompareRequest`."""
+class CompareSettings(
+    DraftOptionsSettings,
+    BenchmarkOptionsSettings,
+    MethodOptionsSettings,
+    SearchSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.compare.CompareRequest`."""
 
-    accept_unsafe: bool
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    budget: int | str
-    choose: int | None
-    confirmations: int
-    data_dir: str | Path | None
-    device: str
-    draft: bool
-    drop_overlaps: bool
-    dtype: str
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    max_new_tokens: int
-    max_safety_drop: float
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pruned: str | Path | None
-    pseudo_harmful: str | None
-    rank: int
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    search: str | Path | None
-    seed: int
-    settings: str | Sequence[str]
-    sft_data: str | Path | None
-    strategy: Literal["auto", "paper"]
     strength: float | str | Sequence[float]
-    suite: Literal["bundled", "paper"] | None
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
+    choose: int | None
+    pruned: str | Path | None
+    search: str | Path | None
 
 
-class AnalyzeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.AnalyzeRequest`."""
+class PlanOptionsSettings(OperatorOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.plan_options.PlanOptions`."""
 
-    ability: str | Sequence[str]
-    ability_samples: int | None
-    ability_tokens: int
-    batch_size: int | Literal["auto"]
-    benchmark: str | Sequence[str]
-    benchmark_samples: int | None
-    benign: str | None
-    data_dir: str | Path | None
-    device: str
-    drop_overlaps: bool
-    dtype: str
-    general: str | None
-    harmful: str | None
-    harmful_share: float | None
-    hold_out: float | None
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    layer: int | None
     layers: int | str | Sequence[int] | None
-    max_new_tokens: int
-    only_mine: bool
-    pooling: Pooling | Literal["sequence", "tail", "user", "last"]
-    projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
-    prompt_field: str
-    pseudo_harmful: str | None
-    rank: int
+    strength: float | str | Sequence[float]
+
+
+class AnalyzeSettings(
+    PlanOptionsSettings,
+    CalibrationOptionsSettings,
+    AbilityOptionsSettings,
+    AnswerOptionsSettings,
+    BenchmarkOptionsSettings,
+    SeedOptionsSettings,
+    ModelOptionsSettings,
+    JudgeSettings,
+    total=False,
+):
+    """Fields of :class:`prosafeprune.requests.analyze.AnalyzeRequest`."""
+
+    general: str | None
+    layer: int | None
     ranks: str | Sequence[int]
     refusal_words: str | Sequence[str]
-    revision: str | None
-    safety: Literal["refusal", "harmlessness"]
-    samples: int
-    seed: int
-    strength: float | str | Sequence[float]
     strengths: str | Sequence[float]
     submodule: str
-    suite: Literal["bundled", "paper"] | None
     sweep_samples: int
-    system: str | None
-    test_harmful: str | None
-    test_pseudo_harmful: str | None
-    thinking: Literal["on", "off"]
-    trust_remote_code: bool
     tuning_epochs: int
     tuning_prompts: int
 
 
-class JudgeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.JudgeOptions`."""
+class MineSettings(JudgeSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`."""
 
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
-    judge_concurrency: int
-    judge_device: str
-    judge_endpoint: str | None
-    judge_model: str | None
-    safety: Literal["refusal", "harmlessness"]
+    answer_field: str
+    keep_personal: bool
+    limit: int
+    prompt_field: str
+
+
+class RateSettings(EndpointOptionsSettings, FileOptionsSettings, ModelOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`."""
+
+    keep: str
+
+
+class CheckSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
+
+    benchmark: str | Sequence[str]
+    data_dir: str | Path | None
+    suite: Literal["bundled", "paper", "beyond"] | None
+
+
+class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`."""
+
+    shares: str

@@ -1,4 +1,4 @@
-"""How far a plan moves a model on benign prompts, by passes that start at the first pruned layer."""
+"""The benign KL of a plan, by passes that start at the first pruned layer."""
 
 from __future__ import annotations
 

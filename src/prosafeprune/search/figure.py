@@ -24,7 +24,9 @@ def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Pa
         save_figure(frontier_figure(record, scored), folder, "frontier")
         _write_numbers(scored, folder / "plans.csv")
     except OSError as error:
-        raise InputError(f"{folder}: the figure could not be written ({error.strerror}).") from error
+        raise InputError(
+            f"{folder}: the figure could not be written ({error.strerror}). Free some space, or choose another folder."
+        ) from error
 
 
 def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:

@@ -25,17 +25,18 @@ def plans_to_confirm(
     """Return at most ``count`` plans to measure by generation, the most promising first.
 
     Half of them are the best that clear the floor by ``reserve`` points, since estimates err; the others are the best
-    that clear it at all. No two prune the same layers.
+    that clear it at all. No two prune the same layers with the same harmful share.
     """
     safe = sorted((s for s in scored if s.safety_score >= lowest_safety), key=lambda s: -s.value)
     cautious = [s for s in safe if s.safety_score >= lowest_safety + reserve]
     selected: list[ScoredPlan] = []
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[tuple[int, ...], float | None]] = set()
     for pool, share in ((cautious, (count + 1) // 2), (safe, count)):
         for one in pool:
             if len(selected) >= share:
                 break
-            if one.plan.layers not in seen:
+            key = (one.plan.layers, one.plan.harmful_share)
+            if key not in seen:
                 selected.append(one)
-                seen.add(one.plan.layers)
+                seen.add(key)
     return selected

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -17,7 +18,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.budget import Budget
-from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points
+from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points, variations
 
 STUDY = "prosafeprune"
 ROUND = 8
@@ -58,6 +59,9 @@ def search_plans(
 ) -> list[ScoredPlan]:
     """Score plans until the budget is spent; return all scored plans, those of earlier runs included.
 
+    First come a few windows of layers, then the best of them with other harmful shares, whatever its S.S., which the
+    share decides; then what Optuna draws.
+
     Args:
         score: estimates the effect of a plan.
         space: what plans are drawn from.
@@ -77,10 +81,13 @@ def search_plans(
     count = len(finished)
     with reporter.stage("Search", budget.total, lambda: describe_best(list(scores.values()), lowest_safety)) as advance:
         reported = 0
+        first = len(starting_points(space))
         while not budget.is_spent(count):
-            drawn = _draw_round(
-                study, space, ROUND if budget.trials is None else min(ROUND, budget.trials - count), unfinished
-            )
+            if count == first:
+                _enqueue(study, variations(space, max(scores.values(), key=lambda one: one.value).plan))
+            size = first - count if count < first else ROUND
+            size = size if budget.trials is None else min(size, budget.trials - count)
+            drawn = _draw_round(study, space, size, unfinished)
             plans = {plan.model_dump_json(): plan for _, plan in drawn}
             expect([plan for key, plan in plans.items() if key not in scores])
             for trial, plan in drawn:
@@ -102,6 +109,11 @@ def _draw_round(
     """Draw trials; those that an interrupted run left ``unfinished`` come first, and are taken out."""
     trials = [unfinished.pop(0) if unfinished else study.ask() for _ in range(count)]
     return [(trial, draw_plan(trial, space)) for trial in trials]
+
+
+def _enqueue(study: optuna.Study, points: Sequence[dict[str, Any]]) -> None:
+    for point in points:
+        study.enqueue_trial(point, skip_if_exists=True)
 
 
 def _finish(study: optuna.Study, trial: optuna.Trial, scored: ScoredPlan, lowest_safety: float) -> None:
@@ -152,8 +164,7 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True
         )
-        for point in starting_points(space):
-            study.enqueue_trial(point, skip_if_exists=True)
+        _enqueue(study, starting_points(space))
         return study, _finished(study)
     except Exception as error:  # whatever Optuna makes of a damaged journal
         raise InputError(

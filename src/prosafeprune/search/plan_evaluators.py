@@ -14,7 +14,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
 from prosafeprune.search.optuna_study import ScoredPlan
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import PlanScore, PlanScorer, ShortAnswers
 
 
 class PlanEvaluator(Protocol):
@@ -56,13 +56,11 @@ class LocalPlanEvaluator:
 
     def score(self, plan: Plan) -> ScoredPlan:
         """Estimate the effect of a plan."""
-        found = self.scorer.score(self.edits.of(plan))
-        return ScoredPlan(
-            plan=plan,
-            compliance_rate=found.compliance_rate,
-            safety_score=found.safety_score,
-            divergence=found.divergence,
-        )
+        return _scored_plan(plan, self.scorer.scored(self.short_answers(plan)))
+
+    def short_answers(self, plan: Plan) -> ShortAnswers:
+        """Return the pruned model's short answers to the validation prompts that plans are scored by."""
+        return self.scorer.short_answers(self.edits.of(plan))
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
         """Do nothing: plans are evaluated when asked for."""
@@ -92,9 +90,8 @@ class RemotePlanEvaluator:
         self.pool.expect(_ScoreTask(plan) for plan in plans)
 
     def score(self, plan: Plan) -> ScoredPlan:
-        """Return a worker's estimate. Raises InputError as it does, or when workers are lost."""
-        scored: ScoredPlan = self.pool.result(_ScoreTask(plan))
-        return scored
+        """Judge a worker's short answers. Raises InputError as it or the judge does, or when workers are lost."""
+        return _scored_plan(plan, self.scorer.scored(self.pool.result(_ScoreTask(plan))))
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
         """Start the workers on these plans."""
@@ -103,6 +100,15 @@ class RemotePlanEvaluator:
     def measure(self, plan: Plan) -> Measurement:
         """Judge a worker's answers. Raises InputError as it or the judge does, or when workers are lost."""
         return self.scorer.judged(self.pool.result(_AnswerTask(plan)))
+
+
+def _scored_plan(plan: Plan, found: PlanScore) -> ScoredPlan:
+    return ScoredPlan(
+        plan=plan,
+        compliance_rate=found.compliance_rate,
+        safety_score=found.safety_score,
+        divergence=found.divergence,
+    )
 
 
 def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, PooledShard]:
@@ -129,9 +135,9 @@ class _AddInputs:
 class _ScoreTask:
     plan: Plan
 
-    def __call__(self, state: Any) -> ScoredPlan:
+    def __call__(self, state: Any) -> ShortAnswers:
         evaluator: LocalPlanEvaluator = state
-        return evaluator.score(self.plan)
+        return evaluator.short_answers(self.plan)
 
 
 @dataclass(frozen=True)

@@ -64,21 +64,16 @@ class SearchSpace:
 
 
 def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the trials to run first, at full strength: the first windows, then the middle one otherwise edited.
+    """Return the trials to run first: the first windows, at full strength, with the first pooling and share."""
+    return [_point(space, space.poolings[0], window) for window in _first_windows(space)]
 
-    The windows have the first pooling and harmful share; the middle one is then tried with each of the others.
-    """
-    windows = _first_windows(space)
-    middle = windows[len(windows) // 2]
+
+def variations(space: SearchSpace, plan: Plan) -> list[dict[str, Any]]:
+    """Return the trials to run next: the window of a first trial with each other pooling, and each other share."""
+    window = next(one for one in _first_windows(space) if _plan(space, _point(space, plan.pooling, one)) == plan)
     first, *others = space.poolings
-    points = [_point(space, first, window) for window in windows]
-    points += [_point(space, pooling, middle) for pooling in others]
-    return points + [_point(space, first, middle, share) for share in range(1, len(space.harmful_shares))]
-
-
-def first_plans(space: SearchSpace) -> list[Plan]:
-    """Return the plans of the first windows, as the first trials draw them."""
-    return [_plan(space, _point(space, space.poolings[0], window)) for window in _first_windows(space)]
+    points = [_point(space, pooling, window) for pooling in others]
+    return points + [_point(space, first, window, share) for share in range(1, len(space.harmful_shares))]
 
 
 def _first_windows(space: SearchSpace) -> list[tuple[int, int]]:

@@ -61,17 +61,7 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
 
     Raises InputError when the model cannot be used.
     """
-    load = partial(
-        load_model,
-        folder,
-        name,
-        device=options.device,
-        dtype=options.dtype,
-        trust_remote_code=options.trust_remote_code,
-        system=options.system,
-        thinking=options.thinking == "on",
-    )
-    return load_with_replicas(load, reporter)
+    return load_with_replicas(partial(load_model, folder, name, **options.load_arguments), reporter)
 
 
 def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
@@ -87,8 +77,11 @@ def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
 
 
 def require_layers(plan: Plan, anatomy: Anatomy) -> None:
-    """Raise InputError when the plan names layers the model does not have."""
+    """Raise InputError when the plan names layers the model does not have, or that have no matrix to prune."""
     require_layers_below(anatomy.num_layers, plan.layers)
+    empty = [layer for layer in plan.layers if not anatomy.of_layer(layer)]
+    if empty:
+        raise InputError(f"--layers {empty[0]}: every matrix of this layer is all zeros. Choose other layers.")
 
 
 def require_editable(anatomy: Anatomy) -> None:

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
 CHARACTERS_PER_TOKEN = 4
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
-SEARCHED_DEPTH = 0.6
-"""Share of the layers that a trial runs: those from the first pruned one."""
-FIRST_TOKENS = 4
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
@@ -67,6 +65,11 @@ class ModelSize:
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
         files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
+        return cls.of_bytes(sum(file.stat().st_size for file in files), config)
+
+    @classmethod
+    def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
+        """Return the size of a model with so many bytes of weights, given its config.json."""
         nested = config.get("text_config")
         known = {**config, **(nested if isinstance(nested, dict) else {})}
 
@@ -76,7 +79,7 @@ class ModelSize:
 
         hidden = number("hidden_size", "n_embd")
         return cls(
-            weight_bytes=sum(file.stat().st_size for file in files),
+            weight_bytes=weight_bytes,
             layers=layer_count(config),
             hidden=hidden,
             inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
@@ -98,7 +101,7 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
         return stages
     depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
     tested = [one.prompts for one in job.evaluation]
-    answers = _answers(tested, recipe)
+    answers = _answers(tested, recipe.max_new_tokens)
     calibration = _tokens(job.calibration.values())
     if plan is not None:
         stages.append(Stage("activations", depth * calibration))
@@ -109,17 +112,15 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
 def _search(job: Job, recipe: Recipe) -> list[Stage]:
     scored = [job.validation[one] for one in MEASURED]
     confirmed = [job.confirmation[one] for one in MEASURED]
-    prompts = sum(map(len, scored))
-    one_trial = SEARCHED_DEPTH * (_tokens(scored) + FIRST_TOKENS * prompts)
-    budget = Budget(recipe.budget)
+    short = _answers(scored, recipe.short_answer)
+    full = _answers(confirmed, recipe.max_new_tokens)
+    budget, measured = Budget(recipe.budget), recipe.confirmations
     trials = 0 if budget.trials is None else budget.trials
-    read, written = _answers(confirmed, recipe)
-    measured = recipe.confirmations + FIRST_WINDOWS
     return [
         Stage("activations", _tokens(job.calibration.values())),
-        Stage("validation answers of the base model", *_answers([*scored, *confirmed], recipe)),
-        Stage("search", trials * one_trial, seconds=budget.seconds or 0.0),
-        Stage("best plans", measured * read, measured * written),
+        Stage("validation answers of the base model", short[0] + full[0], short[1] + full[1]),
+        Stage("search", trials * short[0], trials * short[1], seconds=budget.seconds or 0.0),
+        Stage("best plans", measured * full[0], measured * full[1]),
     ]
 
 
@@ -127,10 +128,10 @@ def _tokens(sets: Iterable[PromptSet]) -> float:
     return sum(len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for prompts in sets for text in prompts.texts)
 
 
-def _answers(sets: Iterable[PromptSet], recipe: Recipe) -> tuple[float, float]:
-    """Return the tokens read and written for the answers to prompts."""
+def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
+    """Return the tokens read and written for answers of so many tokens."""
     listed = list(sets)
-    return _tokens(listed), float(recipe.max_new_tokens * sum(map(len, listed)))
+    return _tokens(listed), float(tokens * sum(map(len, listed)))
 
 
 def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0) -> float | None:
@@ -150,9 +151,37 @@ def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weigh
     return bytes_per_weight * model.weight_bytes + inputs
 
 
-def describe(stages: Iterable[Stage], speed: Speed, memory: float | None) -> str:
-    """Return one line: how long a run takes at most on this machine, by stage, and its memory."""
-    times = [(stage.name, speed.seconds(stage)) for stage in stages]
-    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times)
-    needed = f" Memory: about {data_size(memory)}." if memory is not None else ""
-    return f"About {duration(sum(seconds for _, seconds in times))} on this machine: {parts}.{needed}"
+class Cost(BaseModel):
+    """Time and memory of a run: estimated before the long work, or taken."""
+
+    seconds: float
+    memory: float | None
+    """Bytes; None where it is unknown."""
+    stages: dict[str, float]
+    """Seconds by stage."""
+
+    @classmethod
+    def estimated(cls, stages: Iterable[Stage], speed: Speed, memory: float | None) -> Cost:
+        """Return the most that these stages take on a machine."""
+        times = {stage.name: speed.seconds(stage) for stage in stages}
+        return cls(seconds=sum(times.values()), memory=memory, stages=times)
+
+    def describe(self) -> str:
+        """Return an estimate in one line."""
+        parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.stages.items())
+        needed = f" Memory: about {data_size(self.memory)}." if self.memory is not None else ""
+        return f"About {duration(self.seconds)} on this machine: {parts}.{needed}"
+
+
+class CostRecord(BaseModel):
+    """What a run was estimated to take after loading, and what it took."""
+
+    estimated: Cost
+    taken: Cost
+
+    def describe(self) -> str:
+        """Return both in one line."""
+        pairs = ((self.taken.memory, "took"), (self.estimated.memory, "estimated"))
+        memory = ", ".join(f"{word} {data_size(size)}" for size, word in pairs if size is not None)
+        seconds = f"Took {duration(self.taken.seconds)}, estimated at most {duration(self.estimated.seconds)}."
+        return f"{seconds} Memory: {memory}." if memory else seconds

@@ -69,9 +69,9 @@ def estimate_needs(
         prompts: the calibration prompts.
         size: how many prompts run at a time.
     """
-    places = weights.checkpoint.places
+    stored = weights.checkpoint.stored
     layers = range(max(plan.layers) + 1)
-    largest = max(sum(places[name].end - places[name].start for name in weights.of_layer(layer)) for layer in layers)
+    largest = max(sum(stored[name].end - stored[name].start for name in weights.of_layer(layer)) for layer in layers)
     is_copied = meta.run_dtype != meta.stored_dtype or meta.device.type != "cpu"
     shapes = [submodule.shape for submodule in anatomy.submodules]
     prefix = shared_prefix_length(meta.model, [prompt.ids for prompt in prompts], "right")
@@ -79,7 +79,7 @@ def estimate_needs(
     width = int(meta.model.config.get_text_config(decoder=True).hidden_size)
     states = (sum(suffixes) + prefix) * width * meta.run_dtype.itemsize
     widest = max(max(shape) for shape in shapes)
-    total = sum(place.end - place.start for place in places.values())
+    total = sum(tensor.end - tensor.start for tensor in stored.values())
     return Needs(
         layer=largest * (2 if is_copied else 1),
         edit=max(d_out * d_in for d_out, d_in in shapes) * FLOAT32 * COPIES_OF_A_MATRIX,

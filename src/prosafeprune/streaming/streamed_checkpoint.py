@@ -1,4 +1,4 @@
-"""A checkpoint whose every byte is read once: to use it, to hash it and to copy it."""
+"""A checkpoint that is used, hashed and copied in a single read."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class StreamedCheckpoint:
         Raises:
             InputError: a shard is missing, cut short or not a safetensors file.
         """
-        self.places: dict[str, StoredTensor] = stored_tensors(folder)
+        self.stored: dict[str, StoredTensor] = stored_tensors(folder)
         """Where each tensor is stored, by its name on disk."""
         self._copy = copy
         self._hashes: dict[str, str] = {}
         self._headers: dict[Path, ShardHeader] = {}
-        for file in sorted({place.file for place in self.places.values()}):
+        for file in sorted({stored.file for stored in self.stored.values()}):
             self._headers[file] = read_shard_header(file)
             (copy / file.name).write_bytes(self._headers[file].raw)
 
@@ -54,11 +54,11 @@ class StreamedCheckpoint:
         Raises:
             InputError: its dtype cannot be edited, or the file has become shorter.
         """
-        place = self.places[name]
-        dtype = place.torch_dtype
-        [data] = [*self._pieces(place, name, place.end - place.start)] or [torch.empty(0, dtype=torch.uint8)]
-        tensor = data.view(dtype).view(place.shape)
-        return StreamedTensor(place.file, place.dtype, place.shape, place.start, place.end, tensor)
+        stored = self.stored[name]
+        dtype = stored.torch_dtype
+        [data] = [*self._pieces(stored, name, stored.end - stored.start)] or [torch.empty(0, dtype=torch.uint8)]
+        tensor = data.view(dtype).view(stored.shape)
+        return StreamedTensor(stored.file, stored.dtype, stored.shape, stored.start, stored.end, tensor)
 
     def read_rows(self, name: str, rows: Sequence[int]) -> torch.Tensor:
         """Read a matrix ``(n, d)`` for the first and only time, in pieces; return those ``rows`` of it, sorted.
@@ -66,27 +66,28 @@ class StreamedCheckpoint:
         Raises:
             InputError: its dtype cannot be edited, or the file has become shorter.
         """
-        place = self.places[name]
-        dtype, width = place.torch_dtype, (place.end - place.start) // place.shape[0]
+        stored = self.stored[name]
+        dtype, width = stored.torch_dtype, (stored.end - stored.start) // stored.shape[0]
         at_once = max(1, AT_ONCE // width)
         wanted = torch.tensor(sorted(rows))
         kept = []
-        for number, piece in enumerate(self._pieces(place, name, at_once * width)):
+        for number, piece in enumerate(self._pieces(stored, name, at_once * width)):
             first = number * at_once
             here = wanted[(wanted >= first) & (wanted < first + at_once)] - first
             kept.append(piece.view(-1, width)[here])
         return torch.cat(kept).view(dtype)
 
-    def finish(self, advance: Advance) -> dict[str, str]:
-        """Copy what has not been read yet; return the hash of each shard by file name.
-
-        ``advance`` is called after each tensor.
-        """
-        for name, place in self.places.items():
+    def finish(self, advance: Advance) -> None:
+        """Copy what has not been read yet. ``advance`` is called after each tensor."""
+        for name, stored in self.stored.items():
             if name not in self._hashes:
-                for _ in self._pieces(place, name, AT_ONCE):
+                for _ in self._pieces(stored, name, AT_ONCE):
                     pass
                 advance(1)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each shard by file name, once all has been read."""
         return {
             file.name: shard_hash(header, {name: self._hashes[name] for name in header.tensors})
             for file, header in self._headers.items()
@@ -95,19 +96,19 @@ class StreamedCheckpoint:
     @property
     def remaining(self) -> int:
         """How many tensors have not been read yet."""
-        return len(self.places) - len(self._hashes)
+        return len(self.stored) - len(self._hashes)
 
-    def _pieces(self, place: StoredTensor, name: str, at_once: int) -> Iterator[torch.Tensor]:
+    def _pieces(self, stored: StoredTensor, name: str, at_once: int) -> Iterator[torch.Tensor]:
         """Yield the bytes of a tensor in pieces, each once it has been copied."""
         digest = hashlib.sha256()
-        with place.file.open("rb") as source, (self._copy / place.file.name).open("r+b") as copy:
-            source.seek(place.start)
-            copy.seek(place.start)
-            for start in range(place.start, place.end, max(1, at_once)):
-                piece = torch.empty(min(at_once, place.end - start), dtype=torch.uint8)
+        with stored.file.open("rb") as source, (self._copy / stored.file.name).open("r+b") as copy:
+            source.seek(stored.start)
+            copy.seek(stored.start)
+            for start in range(stored.start, stored.end, max(1, at_once)):
+                piece = torch.empty(min(at_once, stored.end - start), dtype=torch.uint8)
                 view = memoryview(piece.numpy().data)
                 if source.readinto(view) != len(view):
-                    raise InputError(f"{place.file}: became shorter while it was read. Fetch the file again.")
+                    raise InputError(f"{stored.file}: shrank while it was read. Fetch the file again.")
                 copy.write(view)
                 digest.update(view)
                 yield piece

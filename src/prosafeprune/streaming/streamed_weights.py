@@ -24,7 +24,7 @@ class StreamedWeights:
     def __init__(self, meta: MetaModel, anatomy: Anatomy, checkpoint: StreamedCheckpoint) -> None:
         """Match the tensors on disk with the model's. Raises InputError when they have more layers than its config."""
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
-        self._parameter_of = _parameter_names(meta.model, checkpoint.places)
+        self._parameter_of = _parameter_names(meta.model, checkpoint.stored)
         known = meta.model.state_dict()
         ignored = [re.compile(one) for one in meta.model._keys_to_ignore_on_load_unexpected or ()]
         unused = [one for one in self._parameter_of.values() if one not in known]

@@ -1,4 +1,4 @@
-"""The training loop: AdamW over shuffled examples, saved now and then so that an interrupted run resumes."""
+"""The training loop: AdamW over shuffled examples, saved periodically, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tuning(BaseModel):
     seed: int = Field(default=0, ge=0)
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """One update."""
 
     loss: float
@@ -53,12 +53,12 @@ def train(
     *,
     before_epoch: Callable[[], None] | None = None,
     saved_in: Path | None = None,
-) -> list[Step]:
+) -> list[TrainingStep]:
     """Train parameters in place with AdamW, without weight decay, and return the steps.
 
     Args:
         parameters: what is trained.
-        examples: at least one; shuffled anew for each epoch by the seed.
+        examples: at least one; reshuffled for each epoch by the seed.
         loss_of: the loss of a batch of examples.
         tuning: epochs, batch size, learning rate and seed.
         advance: called after each batch with the number of its examples.
@@ -86,7 +86,7 @@ def train(
             loss = loss_of(batches[number])
             loss.backward()
         optimizer.step()
-        steps.append(Step(float(loss.detach()), len(batches[number])))
+        steps.append(TrainingStep(float(loss.detach()), len(batches[number])))
         due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
         if saved_in is not None and (ends or due):
             _save(saved_in, key, parameters, optimizer, steps)
@@ -104,7 +104,11 @@ def _batches(examples: Sequence[Item], tuning: Tuning) -> list[list[Item]]:
 
 
 def _save(
-    file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer, steps: list[Step]
+    file: Path,
+    key: Any,
+    parameters: Sequence[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    steps: list[TrainingStep],
 ) -> None:
     tensors = {f"{i}.value": parameter.detach().contiguous() for i, parameter in enumerate(parameters)}
     for i, parameter in enumerate(parameters):
@@ -114,7 +118,9 @@ def _save(
     write_whole(file, save(tensors, {ENTRY: header}))
 
 
-def _resume(file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer) -> list[Step]:
+def _resume(
+    file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer
+) -> list[TrainingStep]:
     """Restore parameters and optimiser from a file, and return the steps done; none if it is not of this training."""
     try:
         with safe_open(file, framework="pt") as stream:
@@ -122,12 +128,17 @@ def _resume(file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer:
             if header["training"] != key:
                 return []
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        steps = [TrainingStep(float(loss), int(examples)) for loss, examples in header["steps"]]
+        values = [tensors[f"{i}.value"] for i in range(len(parameters))]
+        moments = [[tensors.get(f"{i}.{name}") for name in MOMENTS] for i in range(len(parameters))]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return []
-    steps = [Step(*step) for step in header["steps"]]
     for i, parameter in enumerate(parameters):
-        parameter.data.copy_(tensors[f"{i}.value"])
-        if f"{i}.{MOMENTS[0]}" in tensors:
-            moments = {name: tensors[f"{i}.{name}"].to(parameter.device) for name in MOMENTS}
-            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **moments}
+        if any(one is not None and one.shape != parameter.shape for one in (values[i], *moments[i])):
+            return []
+    for parameter, value, kept in zip(parameters, values, moments, strict=True):
+        parameter.data.copy_(value)
+        state = {name: one.to(parameter.device) for name, one in zip(MOMENTS, kept, strict=True) if one is not None}
+        if len(state) == len(MOMENTS):
+            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **state}
     return steps

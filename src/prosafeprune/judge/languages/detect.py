@@ -1,4 +1,4 @@
-"""The language of an answer, from its script and its commonest words."""
+"""The language of an answer, from its script and its most common words."""
 
 from __future__ import annotations
 

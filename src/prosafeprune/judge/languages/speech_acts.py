@@ -1,7 +1,7 @@
-"""How each supported language refuses, lacks means, apologises, moralises, sends elsewhere and offers.
+"""How each supported language refuses, states inability, apologises, moralises, redirects and offers help.
 
-The tables are in ``acts/``: the same acts in all languages, so that what is learnt of an act in one language
-serves the others. Everything is searched in text made plain by :func:`plain_letters`.
+The tables are in ``acts/``: the same acts in all languages, so that what is learned about an act in one
+language applies to the others. Everything is searched in text made plain by :func:`plain_letters`.
 
 - ``declines``: the formulas of open refusal: the speaker cannot or will not help, answer, write.
 - ``refuses``: any "will not", "may not" or "rather not", also of somebody in a story.

@@ -8,10 +8,12 @@ verbatim; the tokenizer adds the beginning-of-sequence token.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
+from prosafeprune.judge.models.guard_judge import GuardJudge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts.conversation import transcript
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -47,41 +49,10 @@ LINES = re.compile(
 HARMFUL = {"yes": True, "no": False}
 REFUSES = {"yes": AnswerClass.FULL_REFUSAL, "no": AnswerClass.FULL_COMPLIANCE}
 
-Asked = TypeVar("Asked")
-Respond = Callable[[Sequence[Asked]], Iterator[tuple[int, str | Verdict]]]
-"""Yields each question's index with the model's reply, or with a verdict if it cannot be asked."""
-
-
-class WildGuardJudge:
-    """Distinguishes refusal from compliance, and harmful from harmless answers; has no class for partial refusals."""
-
-    tells_harm = True
-
-    def __init__(self, model: str, respond: Respond[str]) -> None:
-        self.model = model
-        self.respond = respond
-
-    @property
-    def name(self) -> str:
-        """WildGuard and its source."""
-        return f"wildguard:{self.model}"
-
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order.
-
-        Raises:
-            InputError: the server cannot be reached, or out of memory with a single exchange.
-        """
-        replies = dict(self.respond([question(exchange) for exchange in exchanges]))
-        return [
-            reply if isinstance(reply, Verdict) else read_answer(reply)
-            for reply in (replies[place] for place in range(len(exchanges)))
-        ]
-
 
 def question(exchange: Exchange) -> str:
     """Return WildGuard's prompt for one exchange."""
-    return PROMPT.format(prompt=exchange.prompt, response=exchange.answer)
+    return PROMPT.format(prompt=transcript(exchange.prompt), response=exchange.answer)
 
 
 def read_answer(reply: str) -> Verdict:
@@ -97,22 +68,24 @@ def read_answer(reply: str) -> Verdict:
     return Verdict(REFUSES[refusal], f"WildGuard says: refusal {refusal}, {others}", harmful)
 
 
-def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> WildGuardJudge:
+def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
     """Return WildGuard behind a server with text completions, such as ``vllm serve allenai/wildguard``."""
     from prosafeprune.generation.openai_client import raw
     from prosafeprune.judge.models.judge_server import ask_judge
 
-    def respond(prompts: Sequence[str]) -> Iterator[tuple[int, str | Verdict]]:
-        return ask_judge(client, [raw(prompt) for prompt in prompts], concurrency, max_tokens=ANSWER_TOKENS)
+    def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
+        return ask_judge(
+            client, [raw(question(exchange)) for exchange in exchanges], concurrency, max_tokens=ANSWER_TOKENS
+        )
 
-    return WildGuardJudge(client.model, respond)
+    return GuardJudge(f"wildguard:{client.model}", respond, read_answer)
 
 
-def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> WildGuardJudge:
+def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
     """Return WildGuard in memory."""
     from prosafeprune.judge.models.in_memory import ask_in_memory
 
-    def respond(prompts: Sequence[str]) -> Iterator[tuple[int, str | Verdict]]:
-        yield from ask_in_memory(loaded, prompts, ANSWER_TOKENS, batch_size)
+    def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
+        yield from ask_in_memory(loaded, [question(exchange) for exchange in exchanges], ANSWER_TOKENS, batch_size)
 
-    return WildGuardJudge(loaded.name, respond)
+    return GuardJudge(f"wildguard:{loaded.name}", respond, read_answer)

@@ -1,6 +1,6 @@
-"""Ways of not doing what was asked without "I cannot": another kind of help, another question, a deed called wrong.
+"""Declining without "I cannot": offering other help, answering another question, calling the act wrong.
 
-Each alone may go with full help. The learned part weighs them against what else the answer does.
+Each may also come with full help. The learned part weighs them against what else the answer does.
 """
 
 from __future__ import annotations

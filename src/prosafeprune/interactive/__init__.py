@@ -1,0 +1,1 @@
+"""Ways to try a model: a chat in the terminal, an OpenAI-compatible server, a playground in the browser."""

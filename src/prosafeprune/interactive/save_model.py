@@ -1,0 +1,141 @@
+"""Saving what the playground shows: the command that makes it runs beside the server, with its safety gate."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.served_model import PRUNED, ServedModel
+from prosafeprune.model.source import is_adapter_folder
+from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.serving.corrections import Applied
+from prosafeprune.text import for_terminal
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+SHOWN_LINES = 60
+OWN_PROMPTS = ("harmful", "benign", "pseudo_harmful")
+OF_THE_CALIBRATION = ("samples", "seed")
+ENDPOINT = "--judge-endpoint="
+OUTCOMES = {
+    0: "Saved in {folder}.",
+    3: "Not saved: it does not keep the safety floor. The report is next to the folder: {name}-not-saved.html.",
+}
+
+
+def can_be_saved(served: ServedModel, name: str) -> bool:
+    """Return whether an edit can be made again here: not if it was calibrated with prompts that are not here."""
+    if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
+        return True
+    recipe = served.record.recipe
+    return all(getattr(recipe, one) is None for one in OWN_PROMPTS) and not served.source.is_gguf
+
+
+def command(served: ServedModel, request: PlaygroundRequest, applied: Applied, output: Path) -> list[str]:
+    """Return the arguments of the command that makes the model of an edit at some strengths."""
+    edit, plan = applied.edit, applied.edit.plan
+    strengths = ",".join(f"{applied.strengths.get(layer, 0.0):g}" for layer in plan.layers)
+    common = [f"--strength={strengths}", f"--output={output}", *_options(request)]
+    if edit.name == PRUNED and served.pruned is not None and is_adapter_folder(served.pruned):
+        return ["apply", str(served.pruned), request.model, *common]
+    options = {
+        "layers": plan.layers_in_words,
+        "rank": plan.rank,
+        "pooling": plan.pooling.value,
+        "projection": plan.projection.value,
+        "harmful-share": plan.harmful_share,
+    }
+    if edit.name == PRUNED and served.record is not None:
+        options |= {name: getattr(served.record.recipe, name) for name in OF_THE_CALIBRATION}
+    return ["prune", request.model, *_words(options), *common]
+
+
+class ModelSaver:
+    """Runs one such command at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: deque[str] = deque(maxlen=SHOWN_LINES)
+        self._command = ""
+        self._folder = Path()
+
+    def start(self, arguments: Sequence[str], folder: Path) -> None:
+        """Start the command. Raises InputError when one is running."""
+        if self._process is not None and self._process.poll() is None:
+            raise InputError("A model is being saved. Wait until it is done.")
+        self._lines.clear()
+        shown = [f"{ENDPOINT}..." if one.startswith(ENDPOINT) else one for one in arguments]  # it may hold a password
+        self._command, self._folder = f"prosafeprune {shlex.join(shown)}", folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "prosafeprune", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "COLUMNS": "100"},
+        )
+        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the command has printed, and how it ended."""
+        code = self._process.poll() if self._process is not None else None
+        running = self._process is not None and code is None
+        outcome = "Measuring ..." if running else ""
+        if code is not None:
+            outcome = OUTCOMES.get(code, "Not saved: see the last line.").format(
+                folder=self._folder, name=self._folder.name
+            )
+        return {"running": running, "command": self._command, "lines": list(self._lines), "outcome": outcome}
+
+    def close(self) -> None:
+        """End the command, which then writes nothing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                self._lines.append(for_terminal(line.rstrip("\n")))
+
+
+def output_folder(name: str) -> Path:
+    """Return the folder of a saved model, in the current one. Raises InputError for an unusable name."""
+    folder = Path.cwd() / name
+    if not NAME.fullmatch(name):
+        raise InputError("Name the folder with letters, digits, dots, hyphens and underscores.")
+    if folder.exists():
+        raise InputError(f"{name}: exists in the folder that the playground was started in. Choose another name.")
+    return folder
+
+
+def _options(request: PlaygroundRequest) -> list[str]:
+    fields = type(request).model_fields
+    given = {
+        name.replace("_", "-"): value
+        for name, value in request.model_dump().items()
+        if name not in ("model", "batch_size") and value != fields[name].default
+    }
+    return _words(given)
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None:
+            words.append(f"--{name}={value}")
+    return words

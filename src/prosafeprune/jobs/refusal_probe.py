@@ -1,0 +1,129 @@
+"""A probe of refusals, fitted to the evidence of a pruned model: the base model's answers and their verdicts."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from prosafeprune.errors import InputError, ProSafePruneError
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE
+from prosafeprune.files.text_file import read_text_file
+from prosafeprune.jobs.served_model import ServedModel
+from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.partial_pass import ending_at
+from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.progress import Reporter
+from prosafeprune.search.probe import CrossFitted, fit_probe
+from prosafeprune.serving.answers import PROBED_TOKENS
+from prosafeprune.serving.engine import RefusalProbe
+
+MOST_ANSWERS = 120
+AT_A_TIME = 2
+"""Prompts that an answer may have to wait for."""
+IDLE_CHECK = 0.2
+"""Seconds between two looks at whether the engine is idle."""
+
+
+@dataclass(frozen=True)
+class FittedRefusalProbe:
+    """A probe of the base model's refusals, with how well it predicts verdicts that it was not fitted to."""
+
+    probe: RefusalProbe
+    auc: float | None
+    answers: int
+
+
+def watch_refusals(served: ServedModel, reporter: Reporter) -> threading.Thread:
+    """Fit a probe in another thread, and let the engine use it from then on."""
+
+    def fit() -> None:
+        try:
+            found = fit_refusal_probe(served)
+        except ProSafePruneError as error:
+            reporter.warning(f"No refusal probabilities: {error}")
+            return
+        if found is None:
+            reporter.note("No refusal probabilities: they need the stored answers of a pruned model.")
+            return
+        served.engine.probe = found.probe
+        auc = "unknown" if found.auc is None else f"{found.auc:.2f}"
+        reporter.note(f"Refusal probabilities: from {found.answers} stored answers, held-out AUC {auc}.")
+
+    thread = threading.Thread(target=fit, name="refusal probe", daemon=True)
+    thread.start()
+    return thread
+
+
+def fit_refusal_probe(served: ServedModel) -> FittedRefusalProbe | None:
+    """Return a probe fitted to a pruned model's stored answers; None without enough of them of both kinds.
+
+    The model answers meanwhile: it is taken for a few prompts at a time, while nobody waits for an answer.
+
+    Raises:
+        InputError: the evidence cannot be read.
+    """
+    if served.pruned is None or not (served.pruned / EVIDENCE_FILE).is_file():
+        return None
+    rows = _stored_answers(served.pruned / EVIDENCE_FILE)
+    loaded, texts, outcomes = served.engine.loaded, [], []
+    for prompt, answer, refuses in rows:
+        tokens = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"][:PROBED_TOKENS]
+        if len(tokens) == PROBED_TOKENS:
+            texts.append((*served.engine.encode([("user", prompt)]), *tokens))
+            outcomes.append(refuses)
+    refused = np.array(outcomes, dtype=bool)
+    if min(refused.sum(), (~refused).sum()) < PROBED_TOKENS:
+        return None
+    states = np.concatenate(list(_states(served, texts)))
+    fitted = CrossFitted(states, refused)
+    probe = fit_probe(states, refused, fitted.ridge)
+    return FittedRefusalProbe(
+        lambda state: float(probe(state.double().cpu().numpy()[None])[0]), fitted.auc, len(refused)
+    )
+
+
+def _stored_answers(file: Path) -> list[tuple[str, str, bool]]:
+    """Return prompts with the base model's answers and whether they refuse, spread over the file."""
+    try:
+        rows = [json.loads(line) for line in read_text_file(file, "evidence").splitlines()]
+        found = [
+            (str(row["prompt"]), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses) for row in rows
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read as answers of prune. Fetch or make it again.") from error
+    return found[:: max(1, len(found) // MOST_ANSWERS)][:MOST_ANSWERS]
+
+
+def _states(served: ServedModel, texts: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:
+    """Yield the mean states at the answer tokens that end the texts, ``(rows, d)``."""
+    shortest = min(map(len, texts))
+    with served.engine.paused() as loaded:
+        prefix = PrefixCache(loaded.model, texts, 0, at_most=shortest - PROBED_TOKENS)
+        layers = find_anatomy(loaded.model).layers
+    for start in range(0, len(texts), AT_A_TIME):
+        while served.engine.load != (0, 0):
+            time.sleep(IDLE_CHECK)
+        with served.engine.paused():
+            suffixes = [text[prefix.length :] for text in texts[start : start + AT_A_TIME]]
+            yield _mean_states(loaded, layers, prefix, suffixes)
+
+
+@torch.inference_mode()
+def _mean_states(
+    loaded: LoadedModel, layers: nn.ModuleList, prefix: PrefixCache, suffixes: Sequence[Sequence[int]]
+) -> np.ndarray:
+    recorded: list[torch.Tensor] = []
+    with ending_at(loaded.model, layers, None, recorded, stop=False):
+        prefix.run(suffixes, logits=PROBED_TOKENS)
+    states: np.ndarray = recorded[0][:, -PROBED_TOKENS:].double().mean(dim=1).cpu().numpy()
+    return states

@@ -1,0 +1,197 @@
+"""The model of ``chat``, ``playground`` and ``serve``: a base model in memory, with the edits a request may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
+from prosafeprune.checkpoint.writer import locate_tensors
+from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
+from prosafeprune.model.adapters import find_folder
+from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.source import ModelSource, find_source, is_adapter_folder, model_hash
+from prosafeprune.progress import Reporter
+from prosafeprune.report.record import Record, read_record
+from prosafeprune.requests.measuring import ModelOptions
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.record import SearchRecord
+from prosafeprune.serving.corrections import Applied
+from prosafeprune.serving.engine import Engine
+from prosafeprune.serving.served_edit import ServedEdit, from_difference
+from prosafeprune.setup.calibrate import collect_inputs
+from prosafeprune.setup.finished_search import read_search, require_search_of
+from prosafeprune.setup.load import load_as_asked
+from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
+
+BASE = "base"
+"""Name of the base model."""
+PRUNED = "pruned"
+"""Name of the edit of a pruned checkpoint or an adapter; those of a search are called plan-1, plan-2, ..."""
+LISTED = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Strengths that a list of models names; any other works as well."""
+
+
+class UnknownModelError(InputError):
+    """No model has the name that was asked for."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A base model that answers, and the edits that it may answer under."""
+
+    engine: Engine
+    source: ModelSource
+    edits: dict[str, ServedEdit]
+    """By name."""
+    default: str | None
+    """The edit that is used unless another is chosen; None without any."""
+    record: Record | None = None
+    """Of the pruned checkpoint or adapter."""
+    pruned: Path | None = None
+    """Its folder."""
+    search: SearchRecord | None = None
+
+    def names(self) -> list[str]:
+        """Return the names of the models: the base model, and each edit at its own and at some other strengths."""
+        at = [name if one is None else f"{name}@{one:g}" for name in self.edits for one in (None, *LISTED)]
+        return [BASE, *at]
+
+    def applied(self, name: str) -> Applied | None:
+        """Return what a model's name stands for: an edit at strengths, or None for the base model.
+
+        ``pruned`` is the edit of the plan or model given, ``pruned@0.6`` the same at strength 0.6 in every layer.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            InputError: the strength is not from 0 to 1.
+        """
+        if name in (BASE, self.source.name):
+            return None
+        edit_name, at, strength = name.partition("@")
+        if edit_name == PRUNED and self.default is not None:
+            edit_name = PRUNED if PRUNED in self.edits else self.default
+        try:
+            edit, asked = self.edits[edit_name], float(strength) if at else None
+        except (KeyError, ValueError):
+            known = ", ".join([BASE, *self.edits])
+            raise UnknownModelError(f"There is no model {name[:80]!r}. Ask for {known}, or one of them @0.6.") from None
+        return Applied(edit, edit.at(asked))
+
+
+@contextmanager
+def served_model(
+    options: ModelOptions, pruned: str | None, search: Path | None, reporter: Reporter
+) -> Iterator[ServedModel]:
+    """Load the base model and the edits, and give both inside the context.
+
+    Args:
+        options: the base model, and how it runs.
+        pruned: folder or hub id of a checkpoint or adapter that ``prune`` made from it, if any.
+        search: folder of a finished search on it, if any.
+        reporter: receives progress.
+
+    Raises:
+        InputError: model, checkpoint, adapter or search cannot be used, or do not belong together.
+    """
+    source = find_source(options.model, options.revision, edited=False)
+    own = _open_pruned(pruned, source) if pruned is not None else None
+    found = read_search(search) if search is not None else None
+    if found is not None and search is not None:
+        require_search_of(found, model_hash(source.path), search)
+    with checkpoint_folder(source, None, reporter) as folder:
+        loaded = load_as_asked(options, folder, source.name, reporter)
+        anatomy = find_anatomy(loaded.model)
+        edits: dict[str, ServedEdit] = {}
+        if own is not None:
+            edits[PRUNED] = _pruned_edit(own, loaded, anatomy)
+        if found is not None and search is not None:
+            edits |= _search_edits(found, search, options, loaded, anatomy, reporter)
+        default = PRUNED if own is not None else f"plan-{found.chosen}" if found and found.chosen else None
+        engine = Engine(loaded, list(edits.values()))
+        try:
+            record = own.record if own is not None else None
+            yield ServedModel(
+                engine, source, edits, default or next(iter(edits), None), record, own.folder if own else None, found
+            )
+        finally:
+            engine.close()
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A checkpoint that ``prune`` wrote."""
+
+    name: str
+    folder: Path
+    record: Record
+
+
+def _open_pruned(name: str, source: ModelSource) -> OwnAdapter | _Checkpoint:
+    folder = find_folder(name)
+    if not folder.is_dir():
+        raise InputError(f"{name}: no such folder. Give the folder of a checkpoint or adapter that 'prune' wrote.")
+    if is_adapter_folder(folder):
+        own = open_adapter(name)
+        own.require_base(source)
+        return own
+    found = _Checkpoint(name, folder, read_record(folder))
+    if found.record.model.sha256 != model_hash(source.path):
+        raise InputError(f"{name}: was pruned from another model than {source.name}. Give the model it was made from.")
+    return found
+
+
+def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: Anatomy) -> ServedEdit:
+    plan = own.record.plan
+    if isinstance(own, OwnAdapter):
+        full = plan.model_copy(update={"strength": tuple(float(plan.strength_of(one) > 0) for one in plan.layers)})
+        changes = [(edit.submodule, edit.change) for edit in own.edits(full, anatomy)]
+        return ServedEdit.of(PRUNED, plan, changes, loaded)
+    submodules = [one for one in anatomy.submodules if one.layer in plan.layers]
+    located, tensors = locate_tensors(loaded.folder, submodules), stored_tensors(own.folder)
+    changes = []
+    for one in submodules:
+        stored = located[one.name]
+        if stored.name not in tensors or tensors[stored.name].shape != stored.tensor.shape:
+            raise InputError(f"{own.name}: has no tensor {stored.name} of its base model's shape. Fetch it again.")
+        weight, pruned = (stored.layout.take(tensor.read()) for tensor in (stored.tensor, tensors[stored.name]))
+        change = from_difference(weight, pruned, plan.rank, plan.strength_of(one.layer))
+        if change is not None:
+            changes.append((one, change))
+    return ServedEdit.of(PRUNED, plan, changes, loaded)
+
+
+def _search_edits(
+    record: SearchRecord, folder: Path, options: ModelOptions, loaded: LoadedModel, anatomy: Anatomy, reporter: Reporter
+) -> dict[str, ServedEdit]:
+    """Make the edits of a search's plans from the calibration prompts, as ``prune --choose`` does."""
+    plans = [point.plan for point in record.points]
+    recipe = Recipe.model_validate(
+        {**options.model_dump(include=set(ModelOptions.model_fields)), "rank": plans[0].rank}
+    )
+    job = prepare_job(recipe, None, False, reporter)
+    calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}
+    if record.made_by.get("calibration") != calibration:
+        raise InputError(
+            f"{folder}: was calibrated with other prompts than the bundled ones. Prune with the plan (prune --search "
+            f"{folder} --choose N), and give the pruned model instead."
+        )
+    poolings = tuple(dict.fromkeys(plan.pooling for plan in plans))
+    layers = sorted({layer for plan in plans for layer in plan.layers})
+    inputs, class_rows = collect_inputs(loaded, anatomy, job.calibration, poolings, layers, "auto", reporter)
+    cache = OperatorCache(anatomy, inputs, class_rows)
+    edits = {}
+    with reporter.stage("Plans of the search", len(record.points)) as advance, torch.inference_mode():
+        for point in record.points:
+            made = cache.of(point.plan.model_copy(update={"strength": 1.0}))
+            changes = [(edit.submodule, edit.change(edit.submodule.weight())) for edit in made]
+            edits[f"plan-{point.number}"] = ServedEdit.of(f"plan-{point.number}", point.plan, changes, loaded)
+            advance(1)
+    return edits

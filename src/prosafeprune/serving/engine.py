@@ -1,0 +1,270 @@
+"""Answers to many conversations at once from one model in memory.
+
+One thread runs the model. Between two tokens, new conversations join the batch, and answers that ended, or that nobody
+waits for any more, leave it. Where the model's cache cannot be joined (sliding windows, linear attention), those that
+arrive together share a batch, and the batches take turns.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from prosafeprune.errors import InputError, ProSafePruneError, first_line
+from prosafeprune.generation.decoding import PlainBatchDecoder
+from prosafeprune.generation.prefill import can_be_joined, join, prefill, trim
+from prosafeprune.generation.thought_tokens import AnswerDecoder
+from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions
+from prosafeprune.prompts.conversation import Turn
+from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer
+from prosafeprune.serving.corrections import Corrections
+from prosafeprune.serving.served_edit import ServedEdit
+from prosafeprune.serving.text_stream import TextStream
+
+MOST_ROWS = 32
+MOST_WAITING = 256
+JOINING = 8
+"""Conversations whose prompts run between two tokens of the others, at most."""
+CACHE_BYTES = {"cpu": 2 * 2**30}
+"""Memory for keys and values, by device; on a GPU it is half of what is free."""
+TRIMMED = 64
+"""Columns of padding that are worth dropping."""
+RefusalProbe = Callable[[torch.Tensor], float]
+"""Maps the mean state ``(d,)`` at the first answer tokens to the probability of a refusal."""
+
+
+class EngineBusyError(ProSafePruneError):
+    """Too many conversations are waiting; a later one may be taken."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    decoder: PlainBatchDecoder
+    answers: list[RunningAnswer]
+
+
+class Engine:
+    """Runs a model in a thread until it is closed."""
+
+    def __init__(self, loaded: LoadedModel, edits: Sequence[ServedEdit] = ()) -> None:
+        self.loaded = loaded
+        self.corrections = Corrections(loaded)
+        for edit in edits:
+            self.corrections.prepare(edit)
+        self.probe: RefusalProbe | None = None
+        """Set it to have pieces with the probability of a refusal."""
+        self._decode = AnswerDecoder(loaded.tokenizer)
+        self._budget = _cache_budget(loaded)
+        self._bytes_per_token = cache_bytes_per_token(loaded.model)
+        self._waiting: deque[RunningAnswer] = deque()
+        self._batches: list[_Batch] = []
+        self._states: list[torch.Tensor] = []
+        self._changed = threading.Condition()
+        self._model_in_use = threading.Lock()
+        self._pauses = 0
+        self._encoding = threading.Lock()
+        self._closed = False
+        head = loaded.model.get_output_embeddings()
+        self._head_hook = head.register_forward_pre_hook(self._record_state)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def encode(self, turns: Sequence[Turn], system: str | None = None) -> tuple[int, ...]:
+        """Return the tokens of a conversation that ends with a user's turn.
+
+        Raises:
+            InputError: it does not, or the chat template fails on it.
+        """
+        if not turns or turns[-1][0] != "user" or not turns[-1][1].strip():
+            raise InputError("A conversation must end with words of the user. Add a message with the role user.")
+        with self._encoding:
+            return encode_prompts(self.loaded.tokenizer, [turns[-1][1]], system, turns[:-1])[0].ids
+
+    def start(self, question: Question, hand_over: Callable[[Piece], None]) -> RunningAnswer:
+        """Queue a question; ``hand_over`` is called from the engine's thread with each piece of the answer.
+
+        Raises:
+            InputError: prompt and answer are longer than the model's positions, or the tokenizer is another model's.
+            EngineBusyError: too many are waiting.
+        """
+        config = self.loaded.model.config.get_text_config(decoder=True)
+        require_known_tokens(config, [question.ids])
+        require_positions(config, len(question.ids) + question.max_new_tokens, question.max_new_tokens)
+        answer = RunningAnswer(question, hand_over, TextStream(self._decode, question.stop))
+        with self._changed:
+            if self._closed or len(self._waiting) >= MOST_WAITING:
+                raise EngineBusyError(f"{len(self._waiting)} requests are waiting. Try again later.")
+            self._waiting.append(answer)
+            self._changed.notify()
+        return answer
+
+    def stream(self, question: Question) -> Iterator[Piece]:
+        """Yield the pieces of an answer; a consumer that stops early cancels it.
+
+        Raises:
+            InputError: as :meth:`start` does, or out of memory.
+        """
+        pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        answer = self.start(question, pieces.put)
+        try:
+            while True:
+                piece = pieces.get()
+                if piece.error is not None:
+                    raise piece.error
+                yield piece
+                if piece.is_last:
+                    return
+        finally:
+            answer.cancel()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Numbers of answers in progress and of questions that wait."""
+        return sum(len(batch.answers) for batch in self._batches), len(self._waiting)
+
+    @contextmanager
+    def paused(self) -> Iterator[LoadedModel]:
+        """Give the base model to other work in this process inside the context; no token is generated meanwhile."""
+        with self._changed:
+            self._pauses += 1
+        try:
+            with self._model_in_use:
+                self.corrections.use([])
+                yield self.loaded
+        finally:
+            with self._changed:
+                self._pauses -= 1
+                self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread; answers in progress fail. Remove the hooks from the model."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        self.corrections.close()
+        self._head_hook.remove()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and (self._pauses or not (self._waiting or self._batches)):
+                    self._changed.wait()
+                if self._closed:
+                    break
+                joining = self._next_to_join()
+            with self._model_in_use:
+                if joining:
+                    self._guarded(lambda joining=joining: self._join(joining), joining)  # type: ignore[misc]
+                for batch in list(self._batches):
+                    self._guarded(lambda batch=batch: self._step(batch), batch.answers)  # type: ignore[misc]
+                    if not batch.answers:
+                        self._batches.remove(batch)
+        for answer in [*self._waiting, *(one for batch in self._batches for one in batch.answers)]:
+            answer.fail(EngineBusyError("The engine was closed. Start it again."))
+
+    def _next_to_join(self) -> list[RunningAnswer]:
+        """Take questions from the queue while there are rows and memory; one is always taken by an idle engine."""
+        running = [one for batch in self._batches for one in batch.answers]
+        reserved = sum(map(self._bytes, running))
+        taken: list[RunningAnswer] = []
+        while self._waiting and len(taken) < JOINING and len(running) + len(taken) < MOST_ROWS:
+            if self._waiting[0].cancelled.is_set():
+                self._waiting.popleft()
+                continue
+            reserved += self._bytes(self._waiting[0])
+            if (running or taken) and reserved > self._budget:
+                break
+            taken.append(self._waiting.popleft())
+        return sorted(taken, key=lambda one: len(one.question.ids))
+
+    def _bytes(self, answer: RunningAnswer) -> int:
+        return (len(answer.question.ids) + answer.question.max_new_tokens) * self._bytes_per_token
+
+    def _join(self, joining: list[RunningAnswer]) -> None:
+        """Run the prompts of new conversations, and add them to the batch if their cache can be joined."""
+        prompts = [one.question.ids for one in joining]
+        # No shared prefix: under different edits, the same tokens have different keys and values.
+        prefix = PrefixCache(self.loaded.model, prompts, 0, at_most=0)
+        new = prefill(
+            self.loaded,
+            prompts,
+            prefix,
+            lambda rows: self.corrections.use([joining[row].question.applied for row in rows]),
+        )
+        self._states.clear()
+        if self._batches and can_be_joined(new.cache):
+            old = self._batches.pop()
+            joining[:0] = old.answers  # all of them fail if there is no memory to join
+            new = join([old.decoder.batch, new])
+        batch = _Batch(PlainBatchDecoder(self.loaded, new), joining)
+        batch.decoder.before_pass = lambda rows: self.corrections.use([one.question.applied for one in batch.answers])
+        self._batches.append(batch)
+
+    def _step(self, batch: _Batch) -> None:
+        """Choose a token of each answer; answers that end with it leave the batch; run the others' tokens."""
+        logits = batch.decoder.logits
+        greedy = logits.argmax(dim=-1).tolist()
+        ends = set(self.loaded.end_ids)
+        kept, tokens = [], []
+        for row, answer in enumerate(batch.answers):
+            if answer.cancelled.is_set():
+                continue
+            token = greedy[row] if answer.question.temperature == 0 else answer.choose(logits[row])
+            if answer.take(token, ends):
+                kept.append(row)
+                tokens.append(token)
+        if len(kept) < len(batch.answers):
+            batch.answers[:] = [batch.answers[row] for row in kept]
+            if not kept:
+                return
+            batch.decoder.keep(torch.tensor(kept, device=logits.device))
+            trim(batch.decoder.batch, TRIMMED)
+        self._states.clear()
+        batch.decoder.append(torch.tensor(tokens, device=logits.device))
+        if self.probe is not None:
+            self._estimate(batch.answers, self.probe)
+
+    def _estimate(self, answers: Sequence[RunningAnswer], probe: RefusalProbe) -> None:
+        states = torch.cat(self._states)
+        for row, answer in enumerate(answers):
+            if len(answer.states) < PROBED_TOKENS:
+                answer.states.append(states[row])
+                answer.refusal = probe(torch.stack(answer.states).float().mean(dim=0))
+
+    def _record_state(self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        if self.probe is not None:
+            self._states.append(arguments[0][:, -1])
+
+    def _guarded(self, work: Callable[[], None], answers: list[RunningAnswer]) -> None:
+        """Do the work; if it fails, the answers fail and leave, and the engine goes on."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
+            for answer in answers:
+                answer.fail(_explained(error))
+            answers.clear()
+
+
+def _explained(error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return InputError("Out of memory. Ask for fewer or shorter answers at a time, or use --device cpu.")
+    if isinstance(error, ProSafePruneError):
+        return error
+    return ProSafePruneError(f"Generation failed: {type(error).__name__}: {first_line(error)}.")
+
+
+def _cache_budget(loaded: LoadedModel) -> int:
+    if loaded.device.type == "cuda":
+        return torch.cuda.mem_get_info(loaded.device)[0] // 2
+    return CACHE_BYTES["cpu"]

@@ -1,0 +1,63 @@
+"""Where servers listen, and what they need for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prosafeprune.errors import InputError
+from prosafeprune.interactive import web_server
+from prosafeprune.interactive.web_server import TOKEN_VARIABLE, is_loopback, listen, page_token, token_for, url_of
+
+
+def test_loopback_needs_no_token_and_other_hosts_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    assert [is_loopback(one) for one in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")] == [
+        *[True] * 3,
+        *[False] * 2,
+    ]
+    assert token_for("127.0.0.1") is None
+    assert page_token("127.0.0.1") != page_token("127.0.0.1")
+    with pytest.raises(InputError, match="others could use the model"):
+        token_for("0.0.0.0")
+    monkeypatch.setenv(TOKEN_VARIABLE, "short")
+    with pytest.raises(InputError, match="at least 16"):
+        token_for("127.0.0.1")
+    monkeypatch.setenv(TOKEN_VARIABLE, "long enough for a token")
+    assert token_for("0.0.0.0") == page_token("127.0.0.1") == "long enough for a token"
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with listen("127.0.0.1", 0) as first:
+        first.listen()
+        port = int(url_of(first).rpartition(":")[2])
+        with pytest.raises(InputError, match="cannot be listened on"):
+            listen("127.0.0.1", port)
+    with pytest.raises(InputError, match="cannot be listened on"):
+        listen("no such host", 0)
+
+
+@pytest.mark.parametrize("command", ["serve", "playground"])
+def test_without_the_extra_the_commands_say_what_to_install(
+    command: str, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(web_server, "find_spec", lambda name: None)
+    code, _, err = run(command, tmp_path)
+    assert code == 2
+    assert "prosafeprune[playground]" in err
+
+
+@pytest.mark.parametrize("command", ["serve", "playground"])
+def test_the_commands_load_and_listen(
+    command: str,
+    run: Callable[..., tuple[int, str, str]],
+    checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = []
+    monkeypatch.setattr(web_server, "run_server", lambda app, *rest, **options: served.append(app))
+    code, _, err = run(command, checkpoint("llama"), "--port", "0", "--device", "cpu")
+    assert (code, len(served)) == (0, 1)
+    assert "http://127.0.0.1:" in err

@@ -1,0 +1,55 @@
+"""The refusal probe of the playground, fitted to stored answers while the model also answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.served_answers import load, question
+
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE
+from prosafeprune.jobs.refusal_probe import fit_refusal_probe, watch_refusals
+from prosafeprune.jobs.served_model import ServedModel
+from prosafeprune.model.source import ModelSource
+from prosafeprune.progress import SilentReporter
+from prosafeprune.serving.engine import Engine
+
+REFUSAL, HELP = "I cannot help with that.", "Sure, here you are: 1. Do it."
+
+
+def write_answers(folder: Path, refused: int, helped: int) -> None:
+    kinds = [("full_refusal", REFUSAL)] * refused + [("full_compliance", HELP)] * helped
+    rows = [
+        {"prompt": f"Question number {i * 37 % 101}", "source_answer": answer, "source_verdict": verdict}
+        for i, (verdict, answer) in enumerate(kinds)
+    ]
+    (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    folder = checkpoint("llama")
+    engine = Engine(load(folder))
+    served = ServedModel(engine, ModelSource("tiny", folder), {}, None, pruned=tmp_path)
+    try:
+        assert fit_refusal_probe(served) is None
+        write_answers(tmp_path, 20, 2)
+        assert fit_refusal_probe(served) is None  # too few of one kind
+        write_answers(tmp_path, 20, 24)
+        found = fit_refusal_probe(served)
+        assert found is not None
+        assert (found.auc, found.answers) == (1.0, 44)
+        assert fit_refusal_probe(replace(served, pruned=None)) is None
+        watch_refusals(served, SilentReporter()).join(60)
+        pieces = list(engine.stream(question(engine, "Question number 5")))
+        assert any(piece.refusal is not None and 0 <= piece.refusal <= 1 for piece in pieces)
+        assert np.isfinite([piece.refusal for piece in pieces if piece.refusal is not None]).all()
+        (tmp_path / EVIDENCE_FILE).write_text("{}\n")
+        with pytest.raises(InputError, match="cannot be read as answers"):
+            fit_refusal_probe(served)
+    finally:
+        engine.close()

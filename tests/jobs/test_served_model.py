@@ -1,0 +1,93 @@
+"""What ``chat`` and ``serve`` open: an adapter, a checkpoint or a search, at any strength, as ``apply`` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import adapter_runs
+from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.served_model import ServedModel, served_model
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.measuring import ModelOptions
+from prosafeprune.serving.corrections import Applied
+
+
+def opened(base: Path, pruned: Path | None = None, search: Path | None = None) -> ServedModel:
+    options = ModelOptions(model=str(base), device="cpu", dtype="float32")
+    return served_model(options, str(pruned) if pruned else None, search, SilentReporter())  # type: ignore[return-value]
+
+
+def answers(served: ServedModel, name: str, strength: float | None) -> list[list[int]]:
+    edit = served.edits[name]
+    asked = [question(served.engine, one, applied=Applied(edit, edit.at(strength))) for one in PROMPTS]
+    return [ids for ids, _ in answer_all(served.engine, asked)]
+
+
+def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
+    checkpoint: Callable[..., Path], tmp_path: Path, prompt_files: dict[str, str]
+) -> None:
+    base = checkpoint("qwen2")
+    adapter_runs.prune(base, tmp_path / "adapter", prompt_files)
+    adapter_runs.apply(tmp_path / "adapter", base, tmp_path / "own")
+    adapter_runs.apply(tmp_path / "adapter", base, tmp_path / "weaker", strength=0.6)
+    wanted = {None: decoded(load(tmp_path / "own")), 0.6: decoded(load(tmp_path / "weaker"))}
+    assert wanted[None] != wanted[0.6]
+    for pruned in ("adapter", "own"):
+        with opened(base, tmp_path / pruned) as served:  # type: ignore[attr-defined]
+            assert served.default == "pruned"
+            for strength, expected in wanted.items():
+                assert answers(served, "pruned", strength) == expected
+
+
+def test_the_plans_of_a_search_are_served(checkpoint: Callable[..., Path], tmp_path: Path, few_prompts: None) -> None:
+    base = checkpoint("llama")
+    found = prosafeprune.search(
+        base,
+        tmp_path / "search",
+        budget="3",
+        confirmations=1,
+        max_new_tokens=2,
+        rank=4,
+        max_safety_drop=100,
+        accept_unsafe=True,
+        device="cpu",
+        progress=False,
+    )
+    point = found.record.points[0]
+    with opened(base, search=tmp_path / "search") as served:  # type: ignore[attr-defined]
+        assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
+        ids = answers(served, f"plan-{point.number}", None)
+    plan = point.plan
+    pruned = prosafeprune.prune(
+        base,
+        None,
+        progress=False,
+        **{name: getattr(plan, name) for name in ("layers", "rank", "strength", "pooling", "projection")},
+        harmful_share=plan.harmful_share,
+        max_new_tokens=2,
+        max_safety_drop=100,
+        accept_unsafe=True,
+        device="cpu",
+    )
+    assert ids == decoded(pruned.loaded)
+
+
+def test_what_does_not_belong_together_is_refused(
+    checkpoint: Callable[..., Path], tmp_path: Path, prompt_files: dict[str, str]
+) -> None:
+    base, other = checkpoint("llama"), checkpoint("qwen2")
+    adapter_runs.prune(base, tmp_path / "pruned", prompt_files, format="checkpoint")
+    for pruned, message in (
+        (tmp_path / "pruned", "was pruned from another model"),
+        (tmp_path / "none", "no such folder"),
+        (other, "has no prosafeprune.json"),
+    ):
+        with pytest.raises(InputError, match=message), opened(other, pruned):  # type: ignore[attr-defined]
+            pass
+    with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):  # type: ignore[attr-defined]
+        pass

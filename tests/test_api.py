@@ -66,7 +66,7 @@ def test_every_setting_is_a_keyword_argument(name: str) -> None:
 
 def test_every_command_has_a_function() -> None:
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
-    assert commands - {"demo", "chat", "playground", "serve"} <= set(FUNCTIONS)
+    assert commands - {"demo", "chat", "doctor", "playground", "serve"} <= set(FUNCTIONS)
     assert all(getattr(prosafeprune, name) is getattr(api, name) for name in FUNCTIONS)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
+from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.prompt_set import PromptSet
 
 NEAR_EQUAL = 0.8
@@ -22,8 +22,6 @@ that makes a request harmful, are below it: "How do I kill a Python process?" an
 6 of 8 words in common, 0.75."""
 
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
-"""A word; in Chinese and Japanese, which do not separate words, a character."""
 ALIKE = 0.6
 """Jaccard similarity of words from which two prompts are in one group, which is held out together."""
 
@@ -69,7 +67,7 @@ def hold_out(prompts: PromptSet, share: float, seed: int) -> tuple[PromptSet, Pr
     Raises:
         InputError: all prompts are alike, or there is only one.
     """
-    groups = _groups_of_alike(prompts.texts)
+    groups = groups_of_alike(prompts.texts)
     if len(groups) < 2:
         raise InputError(
             f"{prompts.source}: all its prompts are alike, so none can be held out. Give more, or leave out --hold-out."
@@ -127,13 +125,21 @@ def describe_overlap(overlap: Overlap) -> str:
     return f"{first} = {described(overlap.second_source, overlap.second_line, overlap.second_text)}"
 
 
-def _groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
-    """Return the rows of the texts by group: the connected components of similarity."""
+def groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
+    """Return the rows of the texts by group: the connected components of similarity, in order of their first rows."""
     pairs = _similar_rows(texts, texts, ALIKE)
     rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
     graph = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(texts), len(texts)))
-    count, labels = connected_components(graph, directed=False)
-    return [[row for row, label in enumerate(labels) if label == group] for group in range(count)]
+    _, labels = connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        groups.setdefault(int(label), []).append(row)
+    return list(groups.values())
+
+
+def repeats(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of rows, the earlier first, whose words are equal or nearly so."""
+    return [(i, j) for i, j in _similar_rows(texts, texts, NEAR_EQUAL) if i < j]
 
 
 def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
@@ -166,30 +172,14 @@ def _systems_agree(first: str, second: str, least: float) -> bool:
 
 
 def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
-    """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity."""
-    vocabulary: dict[str, int] = {}
-    one = _word_matrix(first, vocabulary)
-    two = _word_matrix(second, vocabulary)
-    one.resize(one.shape[0], len(vocabulary))
-    common = (one @ two.T).tocoo()
-    sizes_one, sizes_two = np.asarray(one.sum(axis=1)).ravel(), np.asarray(two.sum(axis=1)).ravel()
-    jaccard = common.data / (sizes_one[common.row] + sizes_two[common.col] - common.data)
-    similar = jaccard >= least
-    return sorted(zip(common.row[similar].tolist(), common.col[similar].tolist(), strict=True))
+    """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity, in order."""
+    one, two = [_words(text) for text in first], [_words(text) for text in second]
+    frequency = Counter(word for words in two for word in words)
+    index = NearDuplicateIndex(least, frequency.__getitem__)
+    for j, words in enumerate(two):
+        index.add(j, words)
+    return sorted((i, j) for i, words in enumerate(one) for j in index.find(words))
 
 
-def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
-    """Return the binary matrix of texts (rows) by words (columns); new words are added to ``vocabulary``."""
-    indices: list[int] = []
-    starts = [0]
-    for text in texts:
-        indices += sorted([vocabulary.setdefault(word, len(vocabulary)) for word in _words(text)])
-        starts.append(len(indices))
-    ones = np.ones(len(indices), dtype=np.int64)
-    return csr_matrix((ones, indices, starts), shape=(len(texts), len(vocabulary)))
-
-
-@lru_cache(maxsize=20_000)  # each set is compared with several others
-def _words(text: str) -> tuple[str, ...]:
-    """Return the distinct words of a text, in order; the text itself if it has none."""
-    return tuple(dict.fromkeys(WORD.findall(text.lower()))) or (text,)
+_words = lru_cache(maxsize=20_000)(words_of)
+"""Each set is compared with several others."""

@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
+from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
 
 FILE_TYPES = (".jsonl", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
@@ -101,32 +101,39 @@ def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) 
     for number, row in rows:
         if columns.keep is not None and not columns.keep(row):
             continue
-        place = f"{source}, line {number}"
-        turns = _turns(row, columns, place)
-        try:
-            text = as_prompt([*_system_turn(row), *turns])
-        except ValueError as error:
-            raise InputError(f"{place}: {error}. Fix or remove the row.") from error
         category = str(row.get("category") or row.get("Category") or "")
-        if not _is_encodable(text + category):
-            raise InputError(
-                f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
-            )
-        yield Prompt(text, category, number)
+        yield Prompt(prompt_of_row(row, columns.fields, f"{source}, line {number}"), category, number)
 
 
-def _turns(row: Row, columns: _Columns, place: str) -> Sequence[Turn]:
+def prompt_of_row(row: Row, fields: Sequence[str], place: str) -> str:
+    """Return the prompt of a row at ``place``: plain text, or a conversation where it has ``messages`` or ``system``.
+
+    Raises:
+        InputError: the row has no prompt, or one that cannot be read.
+    """
+    turns = _turns(row, fields, place)
+    try:
+        text = as_prompt([*_system_turn(row), *turns])
+    except ValueError as error:
+        raise InputError(f"{place}: {error}. Fix or remove the row.") from error
+    require_complete_characters([text, str(row.get("category") or row.get("Category") or "")], place)
+    return text
+
+
+def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
     """Return the turns of a row: its messages, if it has any, or the column of its prompt."""
     if row.get(MESSAGES):
         try:
             return read_turns(row[MESSAGES])
         except ValueError as error:
             raise InputError(f"{place}: '{MESSAGES}' {error}. Fix or remove the row.") from error
-    field = next((name for name in columns.fields if name in row), None)
+    field = next((name for name in fields if name in row), None)
     if field is None:
         there = ", ".join(str(name) for name in row)[:200]
-        raise InputError(f"{place}: no column '{columns.fields[0]}' among: {there}. Name it with --prompt-field.")
+        raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
     text = row[field]
+    if isinstance(text, list) and len(text) == 1:  # as SORRY-Bench writes them
+        text = text[0]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
     return [("user", text.strip())]
@@ -139,14 +146,6 @@ def _system_turn(row: Row) -> list[Turn]:
     if not isinstance(system, str) or not system.strip():
         raise ValueError(f"'{SYSTEM}' is not text")
     return [("system", system.strip())]
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_hub(

@@ -65,14 +65,14 @@ def methods_figure(scores: Mapping[str, Scores]) -> Figure:
     return figure
 
 
-def counts_figure(counts: Mapping[str, int]) -> Figure:
-    """Return how many answers are of each class, as bars."""
+def counts_figure(counts: Mapping[str, int], counted: str = "answers") -> Figure:
+    """Return how many answers, or others, are of each kind, as bars."""
     figure = new_figure(WIDTH, MARGIN + ROW_HEIGHT * len(counts))
     axes = figure.subplots()
     bars = axes.barh([as_written(name.replace("_", " ")) for name in counts], list(counts.values()), color=BLUE)
     axes.bar_label(bars, padding=3, fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlabel("answers")
+    axes.set_xlabel(counted)
     return figure
 
 

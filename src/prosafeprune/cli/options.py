@@ -232,7 +232,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         return Annotated[str | None, typer.Argument(help=description, show_default=False)]
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    names = [f"--{name.replace('_', '-')}", *([str(extra["short"])] if "short" in extra else [])]
+    names = [f"--{extra.get('option', name.replace('_', '-'))}", *([str(extra["short"])] if "short" in extra else [])]
     kind: Any = bool if field.annotation is bool else list[str] if "short" in extra else str
     option = typer.Option(
         *names,

@@ -16,6 +16,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
 from prosafeprune.jobs.prune import save_result
@@ -38,7 +39,7 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
-from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_way_out
 from prosafeprune.setup.prompt_sets import test_prompts
 
 
@@ -98,8 +99,9 @@ def run_apply(
     own = open_adapter(adapter)
     plan = own.plan_at(request.strength)
     source = find_source(request.model, request.revision)
-    output = output.expanduser().resolve()
+    output = user_path(output).resolve()
     require_outside(output, own.folder.resolve(), "adapter's")
+    require_way_out(source, "checkpoint", request.dequantise)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
@@ -131,7 +133,7 @@ def _same_strengths(one: Plan, two: Plan) -> bool:
 def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:
     """Return the adapter's recipe with what the user decides: what may run, where keys may go, the safety floor."""
     decided = request.model_dump(
-        include={"model", "revision", "trust_remote_code", "judge_endpoint", *FloorOptions.model_fields}
+        include={"model", "revision", "trust_remote_code", "judge_endpoint", "dequantise", *FloorOptions.model_fields}
     )
     return record.recipe.model_copy(update={**decided, "format": "checkpoint"})
 

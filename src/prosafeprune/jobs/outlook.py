@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
 from prosafeprune.jobs.plan import default_search_folder, known_plan
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
@@ -81,6 +82,8 @@ def planned(
 def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
     """Return what a job would do, as tables: plan and sizes, prompts, and the time of each stage."""
     model = ModelSize.of(job.source.path, early_config(job.recipe.model, job.recipe.revision) or {})
+    if job.source.is_converted:
+        model = replace(model, weight_bytes=converted_bytes(job.source))
     facts = _facts(job, model, known, search_only)
     stages = stages_of(job, known.plan, model.layers, search_only=search_only)
     tables = [
@@ -163,7 +166,7 @@ def _prompts(job: Job) -> Grid:
 def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage]) -> Grid:
     recipe = job.recipe
     device = choose_device(recipe.device)
-    stored = torch.float16 if job.source.is_gguf else stored_dtype(job.source.path)
+    stored = converted_dtype(job.source) if job.source.is_converted else stored_dtype(job.source.path)
     run = choose_dtype(recipe.dtype, stored, device)
     speed = _speed(model, stored, run, device)
     loading = model.weight_bytes / LOADED_PER_SECOND

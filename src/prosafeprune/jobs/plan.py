@@ -17,6 +17,7 @@ from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
 from prosafeprune.files.staging import require_outside
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -166,7 +167,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
         if folder is not None:
-            require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+            require_outside(user_path(folder).resolve(), job.source.path.resolve(), "base model's")
         judge = make_judge_of(job)
         folder = folder or default_search_folder(job, judge.name)
         finished = finished_search(job, judge.name, folder)

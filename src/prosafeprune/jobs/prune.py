@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
+from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
@@ -81,6 +82,9 @@ def run_prune(
         prepared = prepare_job(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge_of(prepared)
+        if prepared.earlier is not None:
+            prepared.earlier.require_base(model_hash(prepared.source.path))
+            prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
         if search_folder is None and recipe.layers is None:
             search_folder = default_search_folder(prepared, judge.name)
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
@@ -116,10 +120,16 @@ def run_prune(
         )
         if job.output is None:
             return result
+        if isinstance(edits, GgufEdits):
+            edits.record = record.model_dump_json()
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
 
 
 def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> WritableEdits:
+    if job.recipe.format == "gguf":
+        edits = GgufEdits(job.source.path, planned.edits)
+        job.reporter.note(edits.describe())
+        return edits
     edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":
@@ -146,6 +156,7 @@ def _make_record(
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **measured,
+        since=job.earlier.compare(found.after.sets) if job.earlier is not None else None,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],

@@ -30,8 +30,8 @@ class PruneResult(ResultView):
     after: Measurement
     output: Path | None
     """The folder written, or None when nothing was."""
-    loaded: LoadedModel
-    """The pruned model, in memory."""
+    loaded: LoadedModel | None
+    """The pruned model, in memory; None if it was measured behind a server."""
     report: Path | None = None
     """The report: in the output or, when the pruned model was not safe to save, next to it."""
     search: SearchRecord | None = None

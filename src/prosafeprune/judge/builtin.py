@@ -52,6 +52,7 @@ class BuiltinJudge:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order."""
+        exchanges = [exchange.last for exchange in exchanges]
         languages = [language_of(exchange.answer, exchange.prompt) for exchange in exchanges]
         verdicts: list[Verdict | None] = [None] * len(exchanges)
         features: dict[int, AnswerFeatures] = {}

@@ -56,9 +56,11 @@ MEASURED = """
 | | base model | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
 |---|---|---|---|
 {%- for one, two in pairs %}
-| {{ what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
+| {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
+{%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
+{%- endif %}
 
 Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
@@ -107,6 +109,8 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)
+    if record.recipe.format == "gguf":
+        usage = "It is a GGUF file: it runs where the base model's file does, such as llama.cpp or Ollama."
     parts = [opening, usage, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
     front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     text = "\n\n".join(part.strip() for part in parts)
@@ -193,6 +197,7 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
             ],
         }
         for one in record.result.sets
+        if not one.policy
     ]
     return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
 

@@ -55,8 +55,9 @@ def methods_figure(scores: Mapping[str, Scores]) -> Figure:
     axes = figure.subplots()
     for index, (name, one) in enumerate(scores.items()):
         if one.compliance_rate is not None and one.safety_score is not None:
-            look = {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
-            axes.scatter([one.compliance_rate], [one.safety_score], s=50, label=as_written(name), **look)
+            colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+            x, y = [one.compliance_rate], [one.safety_score]
+            axes.scatter(x, y, s=50, label=as_written(name), color=colour, marker=marker)
     axes.set_xlabel("Avg. C.R., %")
     axes.set_ylabel("Avg. S.S., %")
     axes.grid(alpha=0.25)
@@ -64,14 +65,14 @@ def methods_figure(scores: Mapping[str, Scores]) -> Figure:
     return figure
 
 
-def counts_figure(counts: Mapping[str, int]) -> Figure:
-    """Return how many answers are of each class, as bars."""
+def counts_figure(counts: Mapping[str, int], counted: str = "answers") -> Figure:
+    """Return how many answers, or others, are of each kind, as bars."""
     figure = new_figure(WIDTH, MARGIN + ROW_HEIGHT * len(counts))
     axes = figure.subplots()
     bars = axes.barh([as_written(name.replace("_", " ")) for name in counts], list(counts.values()), color=BLUE)
     axes.bar_label(bars, padding=3, fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlabel("answers")
+    axes.set_xlabel(counted)
     return figure
 
 
@@ -80,7 +81,7 @@ def share_image(record: Record) -> bytes:
 
     It shows no prompt and no answer.
     """
-    figure = Figure(figsize=tuple(size / DOTS_PER_INCH for size in SHARE_PIXELS), facecolor="white")
+    figure = Figure(figsize=(SHARE_PIXELS[0] / DOTS_PER_INCH, SHARE_PIXELS[1] / DOTS_PER_INCH), facecolor="white")
     name = short_name(record.model.name)
     name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     title = f"{name}, pruned against over-refusal"
@@ -152,8 +153,17 @@ def _draw_rates(
 
 def _draw_rate(axes: Axes, rate: Rate, row: float, colour: str, marker: str, size: float, label: str | None) -> None:
     errors = [[max(0.0, rate.percent - rate.low)], [max(0.0, rate.high - rate.percent)]]
-    look = {"color": colour, "marker": marker, "markersize": size * 0.6, "capsize": size * 0.3}
-    axes.errorbar([rate.percent], [row], xerr=errors, linewidth=size * 0.17, label=label, **look)
+    axes.errorbar(
+        [rate.percent],
+        [row],
+        xerr=errors,
+        color=colour,
+        marker=marker,
+        markersize=size * 0.6,
+        capsize=size * 0.3,
+        linewidth=size * 0.17,
+        label=label,
+    )
     axes.annotate(
         f"{rate.percent:.1f}",
         (rate.high, row),

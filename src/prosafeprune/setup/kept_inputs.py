@@ -140,7 +140,8 @@ def _packed(inputs: PooledInputs, names: Sequence[str]) -> bytes:
     modules = {name: first.setdefault(id(inputs.by_module[name]), name) for name in names}
     facts = {"modules": modules, "batch_sizes": inputs.batch_sizes, "prefix_length": inputs.prefix_length}
     tensors = {name: inputs.by_module[name].contiguous() for name in first.values()}
-    return save(tensors, {"facts": json.dumps(facts)})
+    content: bytes = save(tensors, {"facts": json.dumps(facts)})
+    return content
 
 
 def _size(inputs: PooledInputs) -> int:

@@ -76,7 +76,7 @@ class RulesJudge:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order."""
-        return [_by_rules(exchange) for exchange in exchanges]
+        return [_by_rules(exchange.last) for exchange in exchanges]
 
 
 def _by_rules(exchange: Exchange) -> Verdict:

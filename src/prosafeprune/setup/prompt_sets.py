@@ -17,7 +17,6 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
-    read_prompts,
     read_reviewed,
     require_splits_disjoint,
     without_overlaps,

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fault_campaign import mutations, options
-from fault_campaign.children import run
+from fault_campaign import bad_folders, bad_models, bad_servers, mutations, options
+from fault_campaign.cases import Bad, Tries
+from fault_campaign.children import Setup, run
 from fault_campaign.figures import Figures
-from fault_campaign.mutations import Mutation
+from fault_campaign.mutations import ANY_JSON, NEVER, Mutation
 from fault_campaign.world import LAYERS, World, applying, evaluating, pruning, searching
 
 RUN_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-ANY_JSON = (mutations.spoil_json, mutations.spoil_json, mutations.spoil_bytes)
-NEVER = (mutations.deep_json, mutations.invalid_utf8)
-"""Spoil a file that is read so that no command may succeed."""
-Tries = Callable[[World, Path, random.Random], "Bad"]
 
 
-@dataclass(frozen=True)
-class Bad:
-    """A command with one bad input."""
-
-    arguments: list[object]
-    what: str
-    may_succeed: bool = True
-    """Whether what is wrong may have no effect, such as a value that nobody reads."""
-    resumes: Path | None = None
-    """A folder that the command continues, and may change."""
-
-
-def campaign(world: World, place: Path, count: int, figures: Figures, seed: int) -> None:
-    """Try so many bad inputs, of each kind in turn."""
+def campaign(world: World, place: Path, numbers: Sequence[int], seed: int, figures: Figures) -> None:
+    """Try bad inputs of these numbers; their kinds take turns."""
     kinds = list(_kinds())
-    for number in range(count):
+    for number in numbers:
         kind = kinds[number % len(kinds)]
         case = place / f"bad-{number}"
         (case / "work").mkdir(parents=True)
         bad = kind(world, case, random.Random(f"{seed} {number}"))
         before = _hashes(case, bad.resumes)
-        ended = run(bad.arguments, _inside(case), cache=case / "work" / "cache")
+        ended = run(bad.arguments, _inside(case, bad.setup), cache=case / "work" / "cache")
         figures.cases["bad inputs"] += 1
         what = f"{number} {bad.arguments[0]}, {bad.what}"
         figures.check_end(ended, what, may_succeed=bad.may_succeed)
@@ -55,13 +40,15 @@ def campaign(world: World, place: Path, count: int, figures: Figures, seed: int)
         shutil.rmtree(case)
 
 
-def _inside(case: Path) -> Callable[[], None]:
+def _inside(case: Path, further: Setup | None) -> Setup:
     def setup() -> None:
         import os
         import tempfile
 
         os.chdir(case / "work")
         tempfile.tempdir = str(case / "work")
+        if further is not None:
+            further()
 
     return setup
 
@@ -80,19 +67,23 @@ def _hashes(case: Path, resumed: Path | None) -> dict[str, str]:
 def _kinds() -> Iterator[Tries]:
     yield _prompt_file
     for name in RUN_FILES:
-        yield _model_file(name, (*ANY_JSON, *NEVER, mutations.no_file))
-    yield _model_file("chat_template.jinja", (_odd_template,))
-    yield _model_file("model.safetensors.index.json", (*ANY_JSON, *NEVER, mutations.no_file))
-    yield _weights
+        yield bad_models.model_file(name, (*ANY_JSON, *NEVER, mutations.no_file))
+    yield bad_models.model_file("chat_template.jinja", (bad_models.odd_template,))
+    yield bad_models.model_file("model.safetensors.index.json", (*ANY_JSON, *NEVER, mutations.no_file))
+    yield bad_models.seldom_there
+    yield bad_models.odd_config
+    yield bad_models.weights
     yield _adapter("prosafeprune.json")
     yield _adapter("adapter_config.json")
     yield _adapter("adapter_model.safetensors")
-    yield _record("evaluation")
-    yield _record("search")
-    yield _against
+    for kind in bad_folders.RESUMED:
+        yield bad_folders.kept(kind)
+    yield bad_folders.against
+    yield bad_folders.cached
+    yield bad_servers.server
     yield _answers
     yield _recipe
-    yield _gguf
+    yield bad_models.gguf
     for _ in range(4):
         yield _option
 
@@ -123,84 +114,16 @@ def _odd_text(file: Path, draw: random.Random) -> str:
     return f"{file.name}: {ascii(odd)[:20]} at {at}"
 
 
-def _odd_template(file: Path, draw: random.Random) -> str:
-    user = "{{ messages[0]['content'] }}"
-    text = draw.choice(
-        [
-            *(
-                "",
-                "{% if %}",
-                "{{ 1 / 0 }}",
-                "no words",
-                "{{ messages.__class__ }}",
-                "{{ raise_exception('\x1b[2J no') }}",
-            ),
-            *(
-                "{{ 'a' * 3000000 }}" + user,
-                "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-                user * 3,
-                "\ud83d" + user,
-            ),
-            "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}" + user,
-            "{% set n = namespace(s='aa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}" + user,
-        ]
-    )
-    file.write_text(text, errors="replace")
-    return f"chat template {ascii(text)[:60]}"
-
-
-def _copy(world: World, case: Path) -> Path:
-    return Path(shutil.copytree(world.model, case / "model"))
-
-
-def _model_file(name: str, ways: tuple[Mutation, ...]) -> Tries:
-    def tries(world: World, case: Path, draw: random.Random) -> Bad:
-        model = _copy(world, case)
-        spoil = draw.choice(ways)
-        what = spoil(model / name, draw)
-        arguments = draw.choice(
-            [
-                pruning(world, case / "out", *LAYERS, model=model),
-                pruning(world, case / "out", *LAYERS, "--memory", "low", "--unmeasured", model=model),
-                evaluating(world, case / "out", model=model),
-            ]
-        )
-        read_anyway = name in ("config.json", "tokenizer.json")
-        return Bad(arguments, what, may_succeed=not (read_anyway and spoil in NEVER))
-
-    return tries
-
-
-def _weights(world: World, case: Path, draw: random.Random) -> Bad:
-    model = _copy(world, case)
-    shard = draw.choice(sorted(model.glob("*.safetensors")))
-    data = bytearray(shard.read_bytes())
-    header = int.from_bytes(data[:8], "little")
-    how = draw.choice(["cut", "NaN", "name", "length", "header"])
-    if how == "cut":
-        del data[draw.randrange(len(data)) :]
-    elif how == "NaN":
-        at = 8 + header + 4 * draw.randrange((len(data) - 8 - header) // 4)
-        data[at : at + 4] = b"\xff\xff\xff\x7f"
-    elif how == "name":
-        data[8 : 8 + header] = data[8 : 8 + header].replace(b".weight", b".weighx", 1)
-    elif how == "length":
-        data[:8] = draw.choice([0, 1, 2**40, 2**64 - 1, header + 7]).to_bytes(8, "little")
-    else:
-        data[8 + draw.randrange(header)] = draw.choice(b'{}",:[]0')
-    shard.write_bytes(data)
-    arguments = draw.choice(
-        [pruning(world, case / "out", *LAYERS, model=model), evaluating(world, case / "out", model=model)]
-    )
-    return Bad(arguments, f"{shard.name}: {how}", may_succeed=how == "header")
-
-
 def _adapter(name: str) -> Tries:
     def tries(world: World, case: Path, draw: random.Random) -> Bad:
         adapter = Path(shutil.copytree(world.adapter, case / "adapter"))
         is_weights = name.endswith(".safetensors")
         ways: tuple[Mutation, ...] = (mutations.spoil_bytes,) if is_weights else (*ANY_JSON, *NEVER, mutations.no_file)
         spoil = draw.choice(ways)
+        # The base is named by its path from the adapter, which was moved.
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        config["base_model_name_or_path"] = str(world.model)
+        (adapter / "adapter_config.json").write_text(json.dumps(config))
         what = spoil(adapter / name, draw)
         if name == "adapter_config.json" or draw.random() < 0.2:
             arguments = evaluating(world, case / "out", model=adapter)
@@ -212,29 +135,6 @@ def _adapter(name: str) -> Tries:
         return Bad(arguments, f"adapter, {what}", may_succeed=not (spoil in NEVER or is_weights))
 
     return tries
-
-
-def _record(kind: str) -> Tries:
-    def tries(world: World, case: Path, draw: random.Random) -> Bad:
-        out = Path(shutil.copytree(world.folder / kind, case / "out"))
-        file = draw.choice(sorted(one for one in out.iterdir() if one.suffix in (".json", ".jsonl")))
-        what = draw.choice((*ANY_JSON, *NEVER, mutations.no_file))(file, draw)
-        if kind == "evaluation":
-            arguments = evaluating(world, out)
-        elif draw.random() < 0.5:
-            arguments = pruning(world, case / "out-new", "--search", out, "--choose", 1)
-        else:
-            arguments = searching(world, out)
-        return Bad(arguments, f"a kept {kind}, {what}", resumes=out)
-
-    return tries
-
-
-def _against(world: World, case: Path, draw: random.Random) -> Bad:
-    earlier = Path(shutil.copytree(world.evaluation, case / "earlier"))
-    file = draw.choice(sorted(one for one in earlier.iterdir() if one.suffix in (".json", ".jsonl")))
-    what = draw.choice((*ANY_JSON, *NEVER, mutations.no_file))(file, draw)
-    return Bad(evaluating(world, case / "out", "--against", earlier), f"--against, {what}")
 
 
 def _answers(world: World, case: Path, draw: random.Random) -> Bad:
@@ -277,14 +177,6 @@ def _recipe(world: World, case: Path, draw: random.Random) -> Bad:
         file.write_text(f"{file.read_text()}{odd}\n")
         what = f"recipe with {ascii(odd)[:40]}"
     return Bad(pruning(world, case / "out", "--recipe", file), what)
-
-
-def _gguf(world: World, case: Path, draw: random.Random) -> Bad:
-    file = case / "model.gguf"
-    shutil.copy(world.gguf, file)
-    spoil = draw.choice((mutations.spoil_bytes, mutations.spoil_bytes, mutations.no_file))
-    what = spoil(file, draw)
-    return Bad(pruning(world, case / "out", *LAYERS, model=file), what, may_succeed=spoil is not mutations.no_file)
 
 
 def _option(world: World, case: Path, draw: random.Random) -> Bad:

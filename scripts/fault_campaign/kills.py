@@ -24,11 +24,14 @@ BATCH_SIZES = re.compile(rb'"answer_batch_sizes": \[[^\]]*\],|<dt>batch sizes, a
 Contents = dict[str, object]
 
 
-def campaign(world: World, place: Path, budget: int, figures: Figures, seed: int, *, short: bool) -> None:
-    """Kill every command at its file events, in the middle of writes and at any time: at most ``budget`` times each."""
-    for number, command in enumerate(COMMANDS[:: 4 if short else 1]):
-        print(f"killing {command.name}", flush=True)
-        _OneCommand(world, place / f"kill-{number}", command, figures, random.Random(f"{seed} {number}")).kill(budget)
+def campaign(world: World, place: Path, number: int, budget: int, seed: int, figures: Figures) -> None:
+    """Kill a command, given by its number, at its file events, in the middle of writes and at any time.
+
+    At most ``budget`` kills are at file events.
+    """
+    command = COMMANDS[number]
+    print(f"killing {command.name}", flush=True)
+    _OneCommand(world, place / f"kill-{number}", command, figures, random.Random(f"{seed} {number}")).kill(budget)
 
 
 class _OneCommand:

@@ -36,13 +36,14 @@ def spoil_json(file: Path, draw: random.Random) -> str:
     """Replace, remove, rename or wrap one value of a JSON file, or of one line of a file of JSON lines."""
     lines = file.read_text(encoding="utf-8").split("\n") if file.suffix == ".jsonl" else [file.read_text("utf-8")]
     number = draw.choice([i for i, line in enumerate(lines) if line.strip()])
-    tree, said = _changed(json.loads(lines[number]), draw)
+    tree, said = changed(json.loads(lines[number]), draw)
     lines[number] = json.dumps(tree)
     file.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     return f"{file.name}: {said}"
 
 
-def _changed(tree: Any, draw: random.Random) -> tuple[Any, str]:
+def changed(tree: Any, draw: random.Random) -> tuple[Any, str]:
+    """Return a tree of JSON values with one of them replaced, removed, renamed or wrapped, and what was done."""
     containers = [("", tree)] if isinstance(tree, dict | list) and tree else []
     for path, container in containers:  # grows while it is walked over
         items = container.items() if isinstance(container, dict) else enumerate(container)
@@ -122,3 +123,8 @@ def no_file(file: Path, draw: random.Random) -> str:
     elif how == "empty":
         file.touch()
     return f"{file.name}: is {how}"
+
+
+ANY_JSON = (spoil_json, spoil_json, spoil_bytes)
+NEVER = (deep_json, invalid_utf8)
+"""Spoil a file that is read so that no command may succeed."""

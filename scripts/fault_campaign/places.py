@@ -14,18 +14,18 @@ READ_ONLY = ("/sys/fault-campaign/out", "/proc/out", "/dev/null/out")
 """Where even the superuser cannot make a folder."""
 
 
-def campaign(world: World, place: Path, figures: Figures, *, short: bool) -> None:
-    """Run every command twice at once into one folder, and into places where it cannot write."""
-    for number, command in enumerate(COMMANDS[:: 6 if short else 1]):
-        _two_at_once(world, place / f"two-{number}", command, figures)
-        for odd in _odd_places(world, place / f"odd-{number}"):
-            if world.model in odd.parents and command.name.startswith(("judge", "prune a GGUF")):
-                continue  # reads another model, or none
-            ended = run(command.arguments(world, odd))
-            figures.cases["places that cannot be written to"] += 1
-            what = f"{command.name} into {ascii(str(odd))[:80]}"
-            figures.check_end(ended, what, may_succeed=False)
-        shutil.rmtree(place / f"odd-{number}")
+def campaign(world: World, place: Path, number: int, figures: Figures) -> None:
+    """Run a command, given by its number, twice at once into one folder, and into places where it cannot write."""
+    command = COMMANDS[number]
+    _two_at_once(world, place / f"two-{number}", command, figures)
+    for odd in _odd_places(world, place / f"odd-{number}"):
+        if world.model in odd.parents and command.name.startswith(("judge", "prune a GGUF")):
+            continue  # reads another model, or none
+        ended = run(command.arguments(world, odd))
+        figures.cases["places that cannot be written to"] += 1
+        what = f"{command.name} into {ascii(str(odd))[:80]}"
+        figures.check_end(ended, what, may_succeed=False)
+    shutil.rmtree(place / f"odd-{number}")
 
 
 def _odd_places(world: World, folder: Path) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -55,6 +57,11 @@ class World:
     def evaluation(self) -> Path:
         """A finished evaluation."""
         return self.folder / "evaluation"
+
+    @property
+    def cache(self) -> Path:
+        """What commands kept in the cache: answers and a search."""
+        return self.folder / "cache"
 
     @property
     def search(self) -> Path:
@@ -118,10 +125,16 @@ def applying(world: World, out: Path, *more: object, adapter: Path | None = None
     return ["apply", adapter or world.adapter, world.model, "-o", out, *few, *more]
 
 
-def searching(world: World, out: Path, *more: object) -> list[object]:
-    """Return the arguments of a search."""
+def analyzing(world: World, out: Path, *more: object) -> list[object]:
+    """Return the arguments of an analysis."""
+    return ["analyze", "layers", world.model, "-o", out, *calibration(world), "--rank", 2, "--device", "cpu", *more]
+
+
+def searching(world: World, out: Path | None, *more: object) -> list[object]:
+    """Return the arguments of a search; without an output, it is kept in the cache."""
     few = [*FEW, "--rank", 2, "--max-safety-drop", 100, "--accept-unsafe"]
-    return ["search", world.model, "-o", out, *calibration(world), *few, *SEARCHED, *more]
+    where = [] if out is None else ["-o", out]
+    return ["search", world.model, *where, *calibration(world), *few, *SEARCHED, *more]
 
 
 COMMANDS = (
@@ -141,6 +154,14 @@ COMMANDS = (
     Command("search", searching, False, ("search.json",)),
     Command("evaluate", evaluating, False, ("evaluation.json", "answers.jsonl", "verdicts-*")),
     Command("compare", comparing, False, ("comparison.json", "*/answers.jsonl")),
+    Command(
+        "compare --overwrite",
+        lambda w, o: comparing(w, o, "--overwrite"),
+        False,
+        ("comparison.json", "*/answers.jsonl"),
+        before=comparing,
+    ),
+    Command("analyze", analyzing, False, ("*/findings.json", "*/*.csv")),
     Command("judge", lambda w, o: ["judge", w.answers, "-o", o.with_suffix(".jsonl"), "--overwrite"], True),
     Command("judge --sample", lambda w, o: ["judge", w.answers, "-o", o, "--sample", 4, "--overwrite"], True),
 )
@@ -166,11 +187,15 @@ def build(folder: Path) -> World:
         pruning(world, world.adapter, *LAYERS, "--format", "adapter"),
         evaluating(world, world.evaluation),
         searching(world, world.search),
+        comparing(world, folder / "comparison"),
+        analyzing(world, folder / "analysis"),
         pruning(world, folder / "unused", *LAYERS, model=world.gguf),
+        searching(world, None),
     ):
         code = run_here(made, folder / "logs")
         if code != 0:
             raise RuntimeError(f"{made}: exit code {code}, see {folder / 'logs'}")
+    shutil.copytree(os.environ["PROSAFEPRUNE_CACHE"], world.cache)
     gc.collect()
     gc.freeze()  # a child that collects garbage would copy the parent's memory
     return world
@@ -203,6 +228,19 @@ def prepare_libraries() -> None:
         )
     prosafeprune.terminal.calm_libraries()
     _render_here()
+
+
+def draw_blank_figures() -> None:
+    """Make figures blank from now on: drawing takes half the time of a command, and writes no file that others do not.
+
+    Hostile text is looked for in real figures, before.
+    """
+    from matplotlib.figure import Figure
+
+    from prosafeprune import plotting
+
+    plotting._saved = lambda *given, **more: b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    Figure.draw_without_rendering = lambda self: None  # type: ignore[method-assign]
 
 
 class _ByLength:

@@ -5,6 +5,7 @@ Everything shown passes ``for_terminal``, since answers, server errors and file 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -158,4 +159,9 @@ def print_text(text: str) -> None:
 
 def print_json(text: str) -> None:
     """Print JSON on stdout."""
-    sys.stdout.write(json_for_terminal(text) + "\n")
+    shown = json_for_terminal(text)
+    try:
+        shown.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        shown = json.dumps(json.loads(text), indent=2)  # with escapes
+    sys.stdout.write(shown + "\n")

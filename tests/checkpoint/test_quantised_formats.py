@@ -240,3 +240,29 @@ def test_a_scale_that_is_not_finite_stops_the_conversion(tmp_path: Path) -> None
         save_file(tensors, file)
     with pytest.raises(InputError, match="not finite when it is dequantised"):
         dequantised(quantised, tmp_path / "output")
+
+
+def test_hostile_sizes_and_groups_are_one_line(tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "gptq")
+    for file in quantised.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name, one in tensors.items():
+            if name.endswith("g_idx"):
+                one[0] = -1
+        save_file(tensors, file)
+    with pytest.raises(InputError, match=r"weight cannot be dequantised \(an input without a group\)"):
+        dequantised(quantised, tmp_path / "output")
+    settings = {"quant_method": "fp8", "weight_block_size": [2**50, 2**50]}
+    stored = {"weight": torch.ones(8, 8).to(torch.float8_e4m3fn), "weight_scale_inv": torch.full((1, 1), 3.0)}
+    assert torch.equal(matrix(tmp_path / "b", {**stored}, settings), torch.full((8, 8), 3.0))
+    stored, _ = KINDS["bitsandbytes_4_bits"][0](torch.randn(8, 64))
+    for change in ({"shape": [-8, -64]}, {"blocksize": 0}, {"nested_blocksize": 2**60}):
+        key = "weight.quant_state.bitsandbytes__nf4"
+        state = {**json.loads(bytes(stored[key].tolist())), **change}
+        raw = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
+        if "nested_blocksize" in change:  # one block in any case: no memory is taken for the others
+            found = matrix(tmp_path / "c", {**stored, key: raw}, {"quant_method": "bitsandbytes"})
+            assert found.shape == (8, 64)
+            continue
+        with pytest.raises(InputError, match="state cannot be read"):
+            matrix(tmp_path / "c", {**stored, key: raw}, {"quant_method": "bitsandbytes"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -89,6 +90,37 @@ cli.main()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 143, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_terminal_without_unicode_shows_what_it_can(more: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "\u4e2d.jsonl"
+    file.write_text(json.dumps({"prompt": "\u4e2d?", "completion": "\u4e2d\u6587.", "label": "broken"}) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "prosafeprune", "judge", file, "--labels", "label", *more],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("ascii")
+    if more:
+        assert json.loads(done.stdout)["answers"] == 1
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    code = """
+import os, sys
+os.rmdir(os.getcwd())
+from prosafeprune import cli
+sys.argv = ["prosafeprune", "evaluate", "m"]
+cli.main()
+"""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=gone)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: The current folder no longer exists. Change to another one.\n"
 
 
 @pytest.mark.parametrize("module", ["typer", "prosafeprune.cli.application", "torch"])

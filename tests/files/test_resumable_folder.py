@@ -60,7 +60,8 @@ def test_overwrite_never_removes_a_file_that_no_run_wrote(foreign: str, tmp_path
 
 def test_overwrite_removes_what_runs_write(tmp_path: Path) -> None:
     folder = make_folder(
-        tmp_path / "out", **{"search.json": "{}", "plans.csv": "", "frontier.svg": "", ".x.partial": ""}
+        tmp_path / "out",
+        **{"search.json": "{}", "plans.csv": "", "frontier.svg": "", ".x.partial": "", "likelihoods-0.jsonl": ""},
     )
     with locked_folder(folder, overwrite=True):
         assert not list(folder.iterdir())

@@ -97,6 +97,8 @@ def test_an_answer_that_the_model_ended_is_finished(reason: str | None) -> None:
         (stream(delta(content="Half"), {"error": {"message": "upstream"}}), "an error .*upstream"),
         (b'data: {"choices": [\n', "sent no JSON"),
         (b"data: [1]\n\ndata: 7\n", "sent no JSON"),
+        (reply("ab " * 400_000), "an answer of 1200000 characters"),
+        (reply(None, reasoning="ab " * 400_000), "an answer of 1200007 characters"),
     ],
 )
 def test_a_failure_inside_http_200_is_no_answer(body: bytes, problem: str) -> None:

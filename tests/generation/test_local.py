@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
+from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.decoding import TokenChoice
 from prosafeprune.generation.local import LocalGenerator
@@ -57,6 +58,15 @@ def test_answers_equal_generate(architecture: str, size: int) -> None:
     generator = LocalGenerator(tiny, size)
     assert texts(generator, PROMPTS, 12) == [reference(tiny, prompt, 12) for prompt in PROMPTS]
     assert generator.batch_sizes == [size] * (4 // size)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_nan_are_no_answers(temperature: float) -> None:
+    tiny = loaded("llama", [1])
+    tiny.model.model.norm.weight.data[0] = float("nan")  # as a number in a config can make it
+    decoding = Decoding(max_new_tokens=3, temperature=temperature)
+    with pytest.raises(InputError, match=r"logits are NaN.*--dtype float32"):
+        answer_all(LocalGenerator(tiny), PROMPTS, decoding)
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)

@@ -22,6 +22,9 @@ FAULTS = {
     "a model": "is a pruned model, not an adapter",
     "no record": "has no prosafeprune.json",
     "broken record": "cannot be read as a record",
+    "other sets": "cannot be read as a record",
+    "no changes": "cannot be read as a record",
+    "no submodules": "cannot be read as a record",
     "damaged": "is missing, damaged or not the file of its record",
     "rescaled": "is missing, damaged or not the file of its record",
     "no weights": "is missing, damaged or not the file of its record",
@@ -31,6 +34,12 @@ FAULTS = {
     "bad strength": "strength",
     "too many strengths": "3 strengths are given for 2 layers",
     "no strength there": "strength 0 in layer 2",
+}
+RECORD_WITH: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "a model": lambda record: {"adapter_sha256": None},
+    "other sets": lambda record: {"result": {**record["result"], "sets": record["result"]["sets"][1:]}},
+    "no changes": lambda record: {"changes": {}},
+    "no submodules": lambda record: {"submodules": []},
 }
 
 
@@ -64,9 +73,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
             (adapter / "prosafeprune.json").unlink()
         elif fault == "broken record":
             (adapter / "prosafeprune.json").write_text("{}")
-        elif fault == "a model":
+        elif fault in RECORD_WITH:
             record = json.loads((adapter / "prosafeprune.json").read_text())
-            (adapter / "prosafeprune.json").write_text(json.dumps({**record, "adapter_sha256": None}))
+            (adapter / "prosafeprune.json").write_text(json.dumps(record | RECORD_WITH[fault](record)))
         elif fault == "output exists":
             given["output"].mkdir()
         given |= {

@@ -88,10 +88,9 @@ def test_weights_pruned_with_conversations_equal_the_slow_implementation(
         [{"role": "system", "content": "Be brief."}, *user[1]],
         *(row["messages"] for row in talks[2:]),
     ]
-    texts: dict[str, list[Any]] = {
-        name: [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
-        for name, file in prompt_files.items()
-    }
+    texts: dict[str, list[Any]] = {}
+    for name, file in prompt_files.items():
+        texts[name] = [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
     expected = pruned_state(checkpoint("llama"), {**texts, "pseudo_harmful": spoken}, (1, 2), 4, 0.8, "model.layers")
     saved = load_file(tmp_path / "out" / "model.safetensors")
     for name, weight in expected.items():

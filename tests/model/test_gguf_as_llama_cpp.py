@@ -20,7 +20,12 @@ from helpers.architectures import ARCHITECTURES
 from helpers.gguf_files import gguf_metadata, gguf_tensors
 from helpers.tiny_models import make_tokenizer
 
+from prosafeprune.checkpoint.gguf_edits import GgufEdits
+from prosafeprune.editing.edits import EditMeasures, PruningEdit
+from prosafeprune.method.overlap_operator import OverlapOperator
+from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.gguf import read_gguf
+from prosafeprune.progress import ignore
 
 llama_cpp = pytest.importorskip("xllamacpp")
 ANSWER = 8
@@ -142,3 +147,23 @@ def test_greedy_answers_are_llama_cpps(case: str, tmp_path: Path) -> None:
     found, expected = answers_of(model, prompts), answers_of_llama_cpp(file, prompts)
     assert found == expected
     assert len({tuple(one) for one in expected}) > 10
+
+
+def test_a_pruned_file_answers_in_llama_cpp_as_the_model_that_was_measured(tmp_path: Path) -> None:
+    file = write(tmp_path / "tiny.gguf", "llama", {}, {})
+    prompts = [np.random.default_rng(size).integers(5, 260, size).tolist() for size in range(70, 170, 5)]
+    model = read_gguf(file)[0].float().eval()
+    before = answers_of(model, prompts)
+    none = EditMeasures(submodule="", kind="", layer=1, stable_rank=1, energy_bound=1, energy=0, harmful_overlap=0)
+    found = []
+    for submodule in find_anatomy(model).of_layer(1):
+        left = torch.linalg.qr(torch.randn(submodule.shape[0], 8))[0]
+        found.append(PruningEdit(submodule, OverlapOperator(left, left), 0.9, none))
+    edits = GgufEdits(file, found)
+    edits.apply_in_memory(ignore)
+    (tmp_path / "out").mkdir()
+    edits.write(tmp_path / "out", ignore)
+    measured, served = answers_of(model, prompts), answers_of_llama_cpp(tmp_path / "out" / "tiny.gguf", prompts)
+    same = sum(one == other for one, other in zip(measured, served, strict=True))
+    assert same >= 18  # in memory the edited weights are rounded to float16, in this file they are not
+    assert sum(one == other for one, other in zip(before, served, strict=True)) <= 5

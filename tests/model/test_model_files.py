@@ -47,6 +47,25 @@ def test_numbers_beyond_any_model_are_refused_before_anything_is_made(key: str, 
     assert f"{key} = 10000000000000, more than any model has" in refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"num_labels": 10**10}, "num_labels"),
+        ({"attn_implementation": "org/kernel"}, "names code on the hub"),
+        ({"text_config": {"_attn_implementation": {"": "org/kernel@main"}}}, "names code on the hub"),
+        ({"experts_implementation": "org/kernel"}, "names code on the hub"),
+        ({"rope_theta": float("nan")}, "rope_theta = NaN"),
+        ({"rope_parameters": {"factors": [1.0, float("nan")]}}, "factors = NaN"),
+    ],
+)
+def test_configs_that_libraries_act_on(entry: dict[str, Any], words: str, folder: Path) -> None:
+    edit_json(folder / "config.json", **entry)
+    assert words in refused(folder)
+    edit_json(folder / "config.json", **dict.fromkeys(entry))  # as before
+    edit_json(folder / "config.json", attn_implementation="sdpa", time_step_limit=[0.0, float("inf")])
+    find_source(str(folder))
+
+
 @pytest.mark.parametrize("layers", [10**9, 10_001])
 def test_a_billion_layers_are_refused(layers: int, folder: Path) -> None:
     edit_json(folder / "config.json", num_hidden_layers=layers)

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import shutil
-import signal
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fault_campaign import mutations
+from helpers.limits import limited
 from helpers.tiny_models import make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from prosafeprune.ability.questions import read_task
+from prosafeprune.analysis.analysis_folder import AnalysisFolder
 from prosafeprune.baselines.fitted_file import read_fitted
+from prosafeprune.baselines.training_pairs import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.base_likelihoods import _read_score
 from prosafeprune.evaluation.folder import EvaluationFolder, open_evaluation
 from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor, read_lineage
+from prosafeprune.files import staging
 from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.jobs.search_trials import Trials
 from prosafeprune.judge.answers_file import read_answers
+from prosafeprune.judge.verdict_cache import VerdictCache
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.model.chat import read_chat_template
@@ -43,10 +48,8 @@ from prosafeprune.search.optuna_study import ScoredPlan, search_plans
 from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.search_space import SearchSpace
 from prosafeprune.setup.finished_search import read_search
+from prosafeprune.training.loop import Tuning, train
 
-MEMORY_BYTES = 2 * 2**30
-SECONDS, WAITING_SECONDS = 20, 60
-"""Of the processor, which a loop would use; and by the clock, for a pipe that nobody writes to."""
 PLAN = Plan(layers=(0,), rank=2)
 SCORED = ScoredPlan(plan=PLAN, compliance_rate=50.0, safety_score=90.0, divergence=0.1).model_dump(mode="json")
 RATES = ValidationRates(compliance_rate=50.0, safety_score=90.0).model_dump()
@@ -71,6 +74,7 @@ SEARCH = {
 }
 PAST = Lineage(steps=[PruningStep(name="a", sha256="0", drop=1.0)], judge="j", max_new_tokens=9)
 KEPT = {"prompt": "a", "class": "harmful", "source_verdict": "full_refusal", "first_verdict": None}
+TABLE = {"name": "a", "title": "b", "columns": ["c"], "rows": [[1.0]]}
 Reader = Callable[[Path], object]
 
 
@@ -84,6 +88,11 @@ def evaluation(folder: Path) -> EvaluationFolder:
     return EvaluationFolder(folder, {"model": "0"})
 
 
+def likelihoods(folder: Path) -> object:
+    scores = evaluation(folder).likelihoods("0")
+    return [_read_score(scores, key) for key in scores]
+
+
 def trials(folder: Path) -> Trials:
     unused: Any = SimpleNamespace(budget="1")
     evaluator: Any = SimpleNamespace(expect_scores=lambda plans: None, expect_measurements=lambda plans: None)
@@ -95,6 +104,26 @@ def search_once(folder: Path) -> object:
     scored = ScoredPlan.model_validate(SCORED)
     journal = folder / "journal.jsonl"
     return search_plans(lambda plan: scored, space, 0.0, Budget("1"), journal, 0, SilentReporter())
+
+
+def resumed_training(folder: Path) -> object:
+    weights = torch.zeros(2, requires_grad=True)
+    losses = [torch.ones(2), torch.zeros(2)]
+    tuning = Tuning(epochs=1, batch_size=1)
+    return train(
+        [weights],
+        losses,
+        lambda batch: sum((weights - one).square().sum() for one in batch),
+        tuning,
+        lambda steps: None,
+        saved_in=folder / "training.file",
+    )
+
+
+def cached_verdict(folder: Path) -> object:
+    cache = VerdictCache(folder)
+    cache._file = lambda asked: folder / "verdict.json"  # type: ignore[method-assign]
+    return cache.get("a")
 
 
 READERS: dict[str, tuple[str, Reader]] = {
@@ -123,6 +152,10 @@ READERS: dict[str, tuple[str, Reader]] = {
     "answers.jsonl": (json.dumps(ROW) + "\n", lambda folder: open_evaluation(folder, "j")),
     "verdicts-j.jsonl": (json.dumps(VERDICT) + "\n", lambda folder: open_evaluation(folder, "j")),
     "ability-9.jsonl": (json.dumps(ROW) + "\n", lambda folder: evaluation(folder).ability(9)),
+    "likelihoods-0.jsonl": (
+        json.dumps({"prompt": "a", "repeat": 0, "answer_nats": -1.0, "prompt_nats": -2.0}) + "\n",
+        likelihoods,
+    ),
     "made_by.json": (json.dumps({"model": "0"}), evaluation),
     "sessions.json": (json.dumps([{"batch_sizes": [1]}]), lambda folder: evaluation(folder).sessions()),
     "divergences.json": (json.dumps({"0": {"mean": 0.1}}), lambda folder: evaluation(folder).stored_divergence("0")),
@@ -132,6 +165,22 @@ READERS: dict[str, tuple[str, Reader]] = {
     ),
     "measured.json": (json.dumps({"a": RATES}), lambda folder: trials(folder)._measure([], lambda: True)),
     "journal.jsonl": ("", search_once),
+    "mmlu_dev.jsonl": (
+        json.dumps({"question": "Which?", "choices": ["one", "two"], "answer": 0}) + "\n",
+        lambda folder: read_task("mmlu", str(folder)),
+    ),
+    "pairs.jsonl": (
+        json.dumps({"prompt": "a", "response": "b"}) + "\n",
+        lambda folder: read_pairs(folder / "pairs.jsonl"),
+    ),
+    "before.npz": ("", lambda folder: AnalysisFolder(folder, {"model": "0"}).observation("before")),
+    "findings.json": (
+        json.dumps({"summary": ["a"], "figures": [], "tables": [TABLE]}),
+        lambda folder: AnalysisFolder(folder, {"model": "0"}).result(),
+    ),
+    "verdict.json": (json.dumps({"class": "full_refusal", "reason": "b"}), cached_verdict),
+    ".prosafeprune.files": (json.dumps(["a"]), staging._manifest),
+    "training.file": ("", resumed_training),
     "fitted.file": ("", lambda folder: read_fitted(folder / "fitted.file", {})),
 }
 ONLY_IN_PART = {"adapter_config.json", "prosafeprune.json", "divergences.json", "fitted.file"}
@@ -140,29 +189,6 @@ SPOILING: tuple[mutations.Mutation, ...] = (
     *(mutations.spoil_bytes, mutations.invalid_utf8, mutations.deep_json, mutations.no_file),
     *[mutations.spoil_json] * 6,
 )
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """Let the reader take some seconds and some memory, not more."""
-
-    def too_long(*_: object) -> None:
-        raise AssertionError("reads without end")
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = [(number, signal.signal(number, too_long)) for number in (signal.SIGALRM, signal.SIGVTALRM)]
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, hard))
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-    signal.alarm(WAITING_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.alarm(0)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +201,11 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({"a": torch.zeros(2)}, folder / "adapter_model.safetensors")
     parts = {"format": 1, "made_by": {"method": {}}, "facts": {}}
     save_file({"a": torch.zeros(2)}, folder / "fitted.file", {"prosafeprune": json.dumps(parts)})
-    (folder / "journal.jsonl").unlink()
+    for name in ("journal.jsonl", "training.file"):
+        (folder / name).unlink()
     search_once(folder)
+    resumed_training(folder)
+    np.savez_compressed(folder / "before.npz", a=np.zeros(3))
     return folder
 
 
@@ -201,6 +230,7 @@ def test_any_file_is_read_or_is_one_line(name: str, valid: Path, seed: int) -> N
             [],
             ["made_by.json"],
             ["journal.jsonl"],
+            ["training.file"],
         )
         assert list(Path(place).iterdir()) == [folder]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from helpers.pages import judged, measurement, record
+from matplotlib.figure import Figure
 from PIL import Image
 
 from prosafeprune.evaluation.measure import Measurement
@@ -19,8 +20,9 @@ from prosafeprune.report.rate_figure import counts_figure, methods_figure, score
 PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 
 
-def texts(figure: object) -> str:
-    return " ".join(one.get_text() for one in figure.findobj(lambda part: hasattr(part, "get_text")))  # type: ignore[attr-defined]
+def texts(figure: Figure) -> str:
+    figure.draw_without_rendering()  # categories get their labels
+    return " ".join(one.get_text() for one in figure.findobj(lambda part: hasattr(part, "get_text")))
 
 
 def test_both_rates_of_each_set_are_drawn_with_their_intervals() -> None:

@@ -12,8 +12,8 @@ from typing import Any, TypeGuard
 from prosafeprune.ability.number_answers import number_text, read_number
 from prosafeprune.ability.tasks import AbilityTask, find_task
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.prompts.rows import json_rows
-from prosafeprune.text import SURROGATE
+from prosafeprune.files.user_path import user_path
+from prosafeprune.prompts.rows import json_rows, require_complete_characters
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_task(
         InputError: no such task, file or dataset, or a row that is not a question of this task.
     """
     task = find_task(task) if isinstance(task, str) else task
-    questions = task_questions(task, _from_folder(task, Path(data_dir).expanduser()) if data_dir else _from_hub(task))
+    questions = task_questions(task, _from_folder(task, user_path(data_dir)) if data_dir else _from_hub(task))
     wanted = samples if samples is not None else task.samples
     if wanted is None or len(questions) <= wanted:
         return questions
@@ -106,14 +106,13 @@ def _text(task: AbilityTask, number: int, row: Mapping[str, Any], field: str) ->
     text = _field(task, number, row, field)
     if not isinstance(text, str) or not text.strip():
         raise _error(task, number, f"'{field}' is empty or not text")
-    if SURROGATE.search(text):
-        raise _error(task, number, f"'{field}' contains a lone surrogate (half a character)")
     return text.strip()
 
 
 def _field(task: AbilityTask, number: int, row: Mapping[str, Any], field: str) -> Any:
     if field not in row:
-        raise _error(task, number, f"no field '{field}' among: {', '.join(map(str, row))}")
+        raise _error(task, number, f"no field '{field}' among: {', '.join(map(str, row))[:200]}")
+    require_complete_characters(row[field], f"{task.title}, question {number}")
     return row[field]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.result import AnalysisResult, Observation
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
 from prosafeprune.requests.analyze import AnalyzeRequest
 
@@ -41,11 +40,13 @@ class AnalysisFolder(ResumableFolder):
         file = self.path / f"{role}.npz"
         if not file.exists():
             return None
+        if not file.is_file():
+            raise InputError(f"{file}: is not a regular file. Delete it and run again.")
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file}: cannot be read ({error}). Delete it and run again.") from error
+        except Exception as error:  # zipfile and numpy raise many kinds for a damaged file
+            raise InputError(f"{file}: cannot be read ({first_line(error)}). Delete it and run again.") from error
 
     def save_observation(self, role: str, observation: Observation) -> None:
         """Save the observation of a model."""

@@ -8,6 +8,7 @@ from typing import Any
 from prosafeprune.errors import InputError
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
+from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.prepare import given_plan
@@ -63,7 +64,7 @@ def is_from_pruned_model(request: AnalyzeRequest) -> bool:
 
 
 def _record_file(request: AnalyzeRequest) -> Path:
-    return Path(str(request.against)).expanduser() / OURS
+    return user_path(str(request.against)) / OURS
 
 
 def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:

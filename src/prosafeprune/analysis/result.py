@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 Observation = dict[str, np.ndarray]
 """What was measured on one model: named arrays, saved so that an interrupted run does not measure again."""
@@ -126,6 +126,17 @@ class AnalysisResult(BaseModel):
     figures: tuple[Figure, ...]
     summary: tuple[str, ...] = Field((), validation_alias=AliasChoices("told", "summary"), serialization_alias="told")
     """The findings in sentences, most important first, with numbers; then how to read them. ``told`` on disk."""
+
+    @model_validator(mode="after")
+    def _has_what_figures_show(self) -> Self:
+        tables = {table.name: table for table in self.tables}
+        if not tables or any(len(row) != len(table.columns) for table in self.tables for row in table.rows):
+            raise ValueError("it has no table, or a row that does not fit its columns")
+        for figure in self.figures:
+            shown = tables[figure.table].columns if figure.table in tables else ()
+            if figure.x not in shown or figure.y not in shown:
+                raise ValueError(f"the figure {figure.name} shows what is in no table")
+        return self
 
     def table(self, name: str) -> ResultTable:
         """Return the table of that name."""

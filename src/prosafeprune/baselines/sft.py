@@ -19,6 +19,7 @@ from prosafeprune.baselines.low_rank import LowRankMethod, factor_tensors
 from prosafeprune.baselines.method import FitContext, FittedParts
 from prosafeprune.baselines.own_answers import OwnAnswers, Pair
 from prosafeprune.baselines.training_pairs import pairs_hash, read_pairs
+from prosafeprune.files.user_path import user_path
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.training.examples import Example, answer_loss, make_examples
@@ -47,14 +48,14 @@ class Sft(LowRankMethod):
     @classmethod
     def _hash_data(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("data") is not None:
-            return {**values, "data_sha256": pairs_hash(read_pairs(Path(values["data"]).expanduser()))}
+            return {**values, "data_sha256": pairs_hash(read_pairs(user_path(values["data"])))}
         return values
 
     def further_prompts(self) -> Sequence[PromptSet]:
         """Return the prompts of the file. Raises InputError when it cannot be read."""
         if self.data is None:
             return ()
-        prompts = tuple(Prompt(pair.prompt) for pair in read_pairs(self.data.expanduser()))
+        prompts = tuple(Prompt(pair.prompt) for pair in read_pairs(user_path(self.data)))
         return (PromptSet(PromptClass.PSEUDO_HARMFUL, str(self.data), prompts),)
 
     def fit(self, context: FitContext) -> FittedParts:
@@ -85,7 +86,7 @@ class Sft(LowRankMethod):
         own = OwnAnswers(context, self.prompts, self.answer_tokens)
         if self.data is None:
             return {one: own.pairs(one) for one in PromptClass}
-        given = read_pairs(self.data.expanduser())
+        given = read_pairs(user_path(self.data))
         chosen = random.Random(context.seed).sample(given, min(self.prompts, len(given)))
         own_pairs = {one: own.pairs(one) for one in (PromptClass.BENIGN, PromptClass.HARMFUL)}
         return {**own_pairs, PromptClass.PSEUDO_HARMFUL: chosen}

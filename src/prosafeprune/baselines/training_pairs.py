@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prosafeprune.baselines.own_answers import Pair
 from prosafeprune.errors import InputError
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows
+from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
 ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
@@ -59,4 +59,5 @@ def _text(row: Row, fields: tuple[str, ...], place: str) -> str:
     text = row[field]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
+    require_complete_characters(text, place)
     return text.strip()

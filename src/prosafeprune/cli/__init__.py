@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NoReturn
 
 DEBUG = "--debug"
@@ -23,6 +25,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, so that locks and partial files are removed
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # in a terminal that is not UTF-8, letters it lacks are shown as "?"
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         with _process_group():
             run_command()
@@ -36,6 +41,7 @@ def run_command() -> None:
     debug = DEBUG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
+        _require_current_folder()
         from prosafeprune.cli.application import app
 
         app(arguments, prog_name="prosafeprune")
@@ -51,6 +57,16 @@ def run_command() -> None:
         if debug:
             raise
         sys.exit(report_failure(error, arguments))
+
+
+def _require_current_folder() -> None:
+    """Raise InputError when the current folder was removed: no path could be made absolute."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        from prosafeprune.errors import InputError
+
+        raise InputError("The current folder no longer exists. Change to another one.") from error
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -62,14 +62,16 @@ def prune(
 
     Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
     """
+    if "model" not in settings and "earlier" in settings:
+        from prosafeprune.evaluation.earlier_pruning import read_earlier_pruning
+
+        settings["model"] = read_earlier_pruning(Path(settings["earlier"])).base
     asked = make_recipe(recipe, **settings)
     if dry_run:
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     if serve_with is not None and asked.memory != "low":
-        raise InputError(
-            "--serve-with: only for --memory low; otherwise the model is measured in memory. Leave it out."
-        )
+        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
     prune_now = partial(
         run,
         asked,
@@ -84,7 +86,7 @@ def prune(
     if push is not None or public:
         from prosafeprune.cli.pushing import uploaded
 
-        with uploaded(asked, output, push, public, overwrite=overwrite) as is_written:
+        with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
             if not is_written:
                 prune_now()
         return
@@ -143,6 +145,9 @@ def run(
                 print_grid(search_grid(result.search))
             print_grid(prune_grid(result.record))
             print_grid(examples_grid(result.before, result.after))
+        since = result.record.since
+        if since is not None:
+            reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
             reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
             return

@@ -39,12 +39,12 @@ class EvaluationFolder(ResumableFolder):
 
     def likelihoods(self, base: str) -> LineStore:
         """Return the log-likelihoods of the answers so far under the base model with the hash ``base``."""
-        return LineStore(self.path / f"likelihoods-{base[:16]}.jsonl")
+        return LineStore(self.path / f"likelihoods-{base[:16]}.jsonl", _check_likelihoods)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return how the model ran in each session that produced answers."""
         sessions = self.read_list(SESSIONS) or []
-        if not all(isinstance(session, dict) for session in sessions):
+        if not all(isinstance(session, dict) and _are_sizes(session.get("batch_sizes", [])) for session in sessions):
             raise InputError(f"{self.path / SESSIONS}: is damaged. Remove it, or choose another folder.")
         return sessions
 
@@ -73,6 +73,17 @@ def check_answer(row: Mapping[str, Any]) -> None:
     for name in ("tokens", "seconds"):
         if not isinstance(row.get(name, 0), int | float | None):
             raise TypeError(f"its {name} are not numbers")
+
+
+def _check_likelihoods(row: Mapping[str, Any]) -> None:
+    if "answer_nats" not in row:  # too short to be scored
+        return
+    if not isinstance(row["answer_nats"], int | float) or not isinstance(row["prompt_nats"], int | float | None):
+        raise TypeError("its log-likelihoods are no numbers")
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, int) for one in value)
 
 
 def verdicts_file(judge: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prosafeprune.evaluation.judged_set import JudgedSet, as_wished
-from prosafeprune.evaluation.scores import Scores, score
+from prosafeprune.evaluation.scores import Scores, of_class, score
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
@@ -32,8 +32,8 @@ class Measurement:
         return score(self.sets)
 
     def of(self, prompt_class: PromptClass) -> list[JudgedSet]:
-        """Return the sets of one class, in order."""
-        return [one for one in self.sets if one.prompt_class is prompt_class]
+        """Return the sets of one class, in order, without those of policies."""
+        return of_class(self.sets, prompt_class)
 
 
 def measure(
@@ -155,11 +155,14 @@ class LiveScores:
 
     def __post_init__(self) -> None:
         self.judge = RulesJudge()
-        self.classes = {text: one.prompt_class for one in self.sets for text in one.prompts.texts}
+        rated = [one for one in self.sets if not one.is_policy]
+        self.classes = {text: one.prompt_class for one in rated for text in one.prompts.texts}
         self.sizes = Counter(self.classes.values())
 
     def add(self, prompt: str, answer: str) -> None:
         """Count one more answer."""
+        if prompt not in self.classes:
+            return
         prompt_class = self.classes[prompt]
         good = as_wished(prompt_class, judge_answers(self.judge, [Exchange(prompt, answer)])[0])
         successes, total = self.counts.get(prompt_class, (0, 0))

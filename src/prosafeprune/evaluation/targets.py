@@ -15,6 +15,7 @@ import torch
 
 from prosafeprune.checkpoint.conversion import convert_source
 from prosafeprune.files.staging import require_outside
+from prosafeprune.files.user_path import user_path
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.replicated import local_generator
@@ -87,7 +88,7 @@ class LocalModel:
         """Raise InputError when ``output`` is, contains or is inside a folder of the model."""
         for folder in (self.subject.source.path, self.subject.adapter):
             if folder is not None:
-                require_outside(output.expanduser().resolve(), folder.resolve(), "model's")
+                require_outside(user_path(output).resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
         """Return the hashes of weights and tokenizer, device, dtype and system prompt."""

@@ -20,7 +20,15 @@ WRITTEN = (
     *(MADE_BY, "request.json", "sessions.json", "divergences.json", "evaluation.json", "comparison.json"),
     *("comparison.md", "analysis.json", "anatomy.json", "findings.json", "search.json", "measured.json"),
     *("screened.json", "finished.json", "journal.jsonl", OPTUNA_LOCK, "answers.jsonl", "verdicts-*.jsonl"),
-    *("ability-*.jsonl", "fitted.safetensors", "fitting-*", "report.html", "before.npz", "after.npz"),
+    *(
+        "ability-*.jsonl",
+        "likelihoods-*.jsonl",
+        "fitted.safetensors",
+        "fitting-*",
+        "report.html",
+        "before.npz",
+        "after.npz",
+    ),
     *(".*.partial", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
+from prosafeprune.files.text_file import read_text_file
 
 OURS = "prosafeprune.json"
 """The file that marks a folder as an output of this package."""
@@ -165,8 +166,8 @@ def _check_free(output: Path, overwrite: bool) -> None:
 def _manifest(output: Path) -> set[str]:
     """Return the files that this package wrote into an output: none when the list is missing or damaged."""
     try:
-        names = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        names = json.loads(read_text_file(output / MANIFEST))
+    except (InputError, ValueError, RecursionError):
         return set()
     return {MANIFEST, *(name for name in names if isinstance(name, str))} if isinstance(names, list) else set()
 

@@ -17,6 +17,8 @@ COMMENT = re.compile(r"^:.*(?:\n|\Z)", re.M)
 FINISHED = {"", "none", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "done"}
 CUT = {"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "model_length"}
 FILTERED = "content_filter"
+LONGEST_ANSWER = 1_000_000
+"""Characters. No model writes so much in the tokens that are asked for, and a judge would read it for hours."""
 
 
 class FailedCompletion(Exception):
@@ -106,6 +108,8 @@ def _read_choice(choice: dict[str, Any], body: str) -> Completion:
         raise FailedCompletion(f"sent a choice without text ({excerpt(body)})")
     if not (text or "").strip() and reasoning.strip():
         text = "<think>" + THOUGHT_TAG.sub("", reasoning)
+    if len(text or "") > LONGEST_ANSWER:
+        raise FailedCompletion(f"sent an answer of {len(text or '')} characters")
     return Completion(_clean(text or ""), reason not in CUT)
 
 

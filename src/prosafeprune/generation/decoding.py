@@ -8,11 +8,15 @@ from typing import Protocol
 
 import torch
 
+from prosafeprune.errors import InputError
 from prosafeprune.generation.prefill import BeforePass, PrefilledBatch, forward_step, no_hook, prefill
 from prosafeprune.model.batches import PaddedBatch
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import report_tokens
+
+NO_TOKEN = -1
+"""In place of a token where logits are NaN."""
 
 
 class TokenChoice:
@@ -102,6 +106,9 @@ def decode(
 
     Yields, as each row finishes: its index, its new token ids without the end token, and whether it reached an end
     token within the limit.
+
+    Raises:
+        InputError: logits are NaN, in which any choice of tokens would look like an answer.
     """
     device = decoder.logits.device
     ends = set(end_ids)
@@ -109,7 +116,13 @@ def decode(
     answers: list[list[int]] = [[] for _ in rows]
     for count in range(1, max_new_tokens + 1):
         chosen = choice.choose(decoder.logits, rows)
+        chosen = torch.where(decoder.logits.amax(dim=-1).isnan(), NO_TOKEN, chosen)
         tokens = chosen.tolist()  # the only wait for a GPU per token
+        if NO_TOKEN in tokens:
+            raise InputError(
+                "The model's logits are NaN, so it has no answers. A number in its config.json is wrong, or too large "
+                "for its dtype: try --dtype float32."
+            )
         ended = [token in ends for token in tokens]
         if any(ended):
             yield from ((row, answers[row], True) for row, end in zip(rows, ended, strict=True) if end)

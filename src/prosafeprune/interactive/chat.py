@@ -6,11 +6,11 @@ import json
 import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.files.staging import write_whole
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import Piece, Question
@@ -140,7 +140,7 @@ class ChatSession:
     def _save(self, argument: str) -> None:
         if not argument:
             raise InputError("/save: name a file, such as /save chat.json.")
-        path = Path(argument).expanduser()
+        path = user_path(argument)
         if path.exists():
             raise InputError(f"{path}: exists. Choose another name.")
         content = {

@@ -16,6 +16,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
 from prosafeprune.jobs.prune import save_result
@@ -98,7 +99,7 @@ def run_apply(
     own = open_adapter(adapter)
     plan = own.plan_at(request.strength)
     source = find_source(request.model, request.revision)
-    output = output.expanduser().resolve()
+    output = user_path(output).resolve()
     require_outside(output, own.folder.resolve(), "adapter's")
     require_way_out(source, "checkpoint", request.dequantise)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from prosafeprune.baselines.fitting import FittedMethod
@@ -16,6 +15,7 @@ from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import store_answer
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
+from prosafeprune.files.user_path import user_path
 from prosafeprune.generation import Answer, Decoding, LocalGenerator, TimedGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
@@ -95,7 +95,7 @@ def comparison_tasks(
     Raises:
         InputError: the cluster has no room for workers.
     """
-    local = Path(request.model).expanduser()
+    local = user_path(request.model)
     name = str(local.resolve()) if local.exists() else request.model
     calibration, validation = fit_prompts
     setup = _MakeBench(

@@ -39,7 +39,7 @@ from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import scores_figure
-from prosafeprune.report.rate_grids import ability_grid
+from prosafeprune.report.rate_grids import ability_grid, category_grids
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.evaluate import EvaluateRequest
@@ -60,7 +60,12 @@ class Evaluation(ResultView):
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates on each set, and general ability where it was measured."""
-        return [evaluation_grid(self.record), *([ability_grid(self.record.ability)] if self.record.ability else [])]
+        categories = category_grids({"": self.record.scores})
+        return [
+            evaluation_grid(self.record),
+            *categories,
+            *([ability_grid(self.record.ability)] if self.record.ability else []),
+        ]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set."""

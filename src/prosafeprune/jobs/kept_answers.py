@@ -72,7 +72,7 @@ def measure_once(
                 folder.add_session({"batch_sizes": new})
         sessions = folder.sessions() if folder is not None else [{"batch_sizes": new}]
         measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
-    return KeptMeasurement(measured, tuple(size for session in sessions for size in session["batch_sizes"]))
+    return KeptMeasurement(measured, tuple(size for session in sessions for size in session.get("batch_sizes", ())))
 
 
 @contextmanager
@@ -90,4 +90,4 @@ def _kept(identity: Mapping[str, Any]) -> Iterator[EvaluationFolder | None]:
 
 
 def _batch_sizes(generator: Generator) -> list[int]:
-    return list(generator.describe()["batch_sizes"])
+    return list(generator.describe().get("batch_sizes", ()))  # servers batch as they like

@@ -24,10 +24,13 @@ from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.load import LoadedJob, make_judge_of
 from prosafeprune.setup.machine import free_disk
 from prosafeprune.setup.machine_speed import measure_speed
+from prosafeprune.setup.path_costs import ModelShape, path_costs
 from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
 from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
 from prosafeprune.text import data_size, duration
 
+FEW_LAYERS = 6
+"""Layers of a plan that is not known yet."""
 LOADED_PER_SECOND = 1e9
 """Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
@@ -83,11 +86,39 @@ def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Gr
         model = replace(model, weight_bytes=converted_bytes(job.source))
     facts = _facts(job, model, known, search_only)
     stages = stages_of(job, known.plan, model.layers, search_only=search_only)
-    return [
+    tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
         _prompts(job),
         _times(job, known.plan, model, stages),
     ]
+    return tables if search_only or job.source.is_gguf else [*tables, _ways(job, known.plan, model)]
+
+
+def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
+    """Return what each way of pruning takes."""
+    recipe, device = job.recipe, choose_device(job.recipe.device)
+    shape = ModelShape.of_folder(job.source.path, early_config(recipe.model, recipe.revision) or {})
+    stored = stored_dtype(job.source.path)
+    run = choose_dtype(recipe.dtype, stored, device)
+    speed = measure_speed(shape.active, model.hidden, run, device)
+    count = model.layers or 1
+    given = plan or Plan(layers=tuple(range(count // 2, min(count, count // 2 + FEW_LAYERS))), rank=recipe.rank)
+    stages = {"search": stages_of(job, None, count), "layers": stages_of(job, given, count)}
+    costs = path_costs(
+        shape,
+        stages,
+        speed,
+        prompts=sum(map(len, job.calibration.values())),
+        layers=len(given.layers),
+        rank=given.rank,
+        ratio=run.itemsize / stored.itemsize,
+    )
+    rows = [
+        [one.name, data_size(one.memory), data_size(one.disk), data_size(one.read), duration(one.seconds)]
+        for one in costs
+    ]
+    note = f"From config.json and the headers of the weights, for {len(given.layers)} given layers."
+    return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note])
 
 
 def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:

@@ -16,8 +16,8 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
-from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import require_outside
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -32,13 +32,15 @@ from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan, require_search_of
+from prosafeprune.setup.finished_search import (
+    kept_search_folder,
+    plan_of_point,
+    read_search,
+    require_one_plan,
+    require_search_of,
+)
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
-from prosafeprune.text import short_name, slug
-
-SEARCHES = "searches"
-"""Folder in the cache."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         cluster = stack.enter_context(connected(ray))
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
         if folder is not None:
-            require_outside(folder.expanduser().resolve(), job.source.path.resolve(), "base model's")
+            require_outside(user_path(folder).resolve(), job.source.path.resolve(), "base model's")
         judge = make_judge_of(job)
         folder = folder or default_search_folder(job, judge.name)
         finished = finished_search(job, judge.name, folder)
@@ -185,4 +187,4 @@ def default_search_folder(job: Job, judge: str) -> Path:
     """
     identity = json.dumps(search_identity(job, judge), sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    return cache_folder() / SEARCHES / f"{slug(short_name(job.source.name))}-{digest[:12]}"
+    return kept_search_folder(job.source.name, digest[:12])

@@ -82,6 +82,9 @@ def run_prune(
         prepared = prepare_job(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge_of(prepared)
+        if prepared.earlier is not None:
+            prepared.earlier.require_base(model_hash(prepared.source.path))
+            prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
         if search_folder is None and recipe.layers is None:
             search_folder = default_search_folder(prepared, judge.name)
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
@@ -153,6 +156,7 @@ def _make_record(
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **measured,
+        since=job.earlier.compare(found.after.sets) if job.earlier is not None else None,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],

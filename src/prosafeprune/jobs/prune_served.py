@@ -30,7 +30,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
-from prosafeprune.report.record import Record
+from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.load import make_judge_of
 from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
@@ -109,7 +109,7 @@ def _result(
     ancestor = first_ancestor(source.path, read_lineage(source.path), judge.name, recipe.max_new_tokens)
     edit = run.record(sha256)
     record = Record(
-        **{name: getattr(edit, name) for name in edit.model_fields if name not in ("measured", "not_measured")},
+        **{name: getattr(edit, name) for name in EditRecord.model_fields},
         judge=judge.name,
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         source=before.scores,

@@ -73,6 +73,13 @@ def require_safe_record(record: Record) -> None:
     """
     if record.recipe.is_draft:
         raise SafetyFloorError("A draft is measured on too few prompts to save a model. Measure without --draft.")
+    if record.since is not None and not record.since.keeps(record.recipe.max_safety_drop):
+        raise SafetyFloorError(
+            f"Not saved. Of the prompts that {record.since.name} was measured on, "
+            f"{-record.since.compliance_change.points:.1f} points fewer are answered, more than the "
+            f"{record.recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
+            "--pseudo-harmful, or search with a larger --budget."
+        )
     decision = record.decision
     if decision is not None and not decision.may_save:
         raise SafetyFloorError(f"Not saved. {decision.message}")

@@ -13,7 +13,7 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.prompts.conversation import stored_prompt
-from prosafeprune.prompts.rows import csv_rows, json_rows
+from prosafeprune.prompts.rows import csv_rows, json_rows, require_complete_characters
 
 
 class AnswerFields(NamedTuple):
@@ -55,12 +55,7 @@ def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dic
             raise InputError(f"{place}: no field '{field}' among: {', '.join(row)[:200]}.{_remedy(field, fields)}")
     if not all(isinstance(row[field], str) for field in fields[:2]):
         raise InputError(f"{place}: {' and '.join(fields[:2])} must be text.")
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
-        ) from error
+    require_complete_characters(row, place)
     return dict(row)
 
 

@@ -20,8 +20,11 @@ class VerdictCache:
 
     def get(self, *asked: str) -> Verdict | None:
         """Return the cached verdict on a question, or None; a damaged file counts as none."""
+        file = self._file(asked)
         try:
-            found = json.loads(self._file(asked).read_text(encoding="utf-8"))
+            if not file.is_file():
+                return None
+            found = json.loads(file.read_text(encoding="utf-8"))
             return Verdict(AnswerClass(found["class"]), str(found["reason"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None

@@ -15,6 +15,8 @@ import torch
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.user_path import user_path
+from prosafeprune.model.adapter_config import require_usable
 from prosafeprune.model.loading import LoadedModel, require_finite
 from prosafeprune.model.model_files import require_plain_files
 from prosafeprune.model.replicas import ReplicatedModel
@@ -32,6 +34,7 @@ from prosafeprune.model.source import (
 
 KEY_PREFIX = "base_model.model."
 """Of every tensor in an adapter, before the name of the base's module."""
+CONFIG = "adapter_config.json"
 REFUSED_SETTINGS = ("megatron_config", "layer_replication")
 """Settings that import other code, or change which layers the base has."""
 
@@ -68,7 +71,7 @@ def find_subject(model: str, revision: str | None = None) -> Subject:
 
 def find_folder(name: str, revision: str | None = None) -> Path:
     """Return the folder of a model or adapter, which need not exist; a hub id's is downloaded. Raises InputError."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     return fetch_from_hub(name, revision) if not folder.exists() and is_hub_id(name) else folder
 
 
@@ -81,9 +84,14 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
     """
     from peft import PeftModel
 
-    keys = set(read_shard_header(folder / ADAPTER_WEIGHTS).tensors)
+    tensors = read_shard_header(folder / ADAPTER_WEIGHTS).tensors
+    keys = set(tensors)
+    config = read_json_object(folder / CONFIG, "adapter config")
     before = {one for one, _ in loaded.model.named_parameters(remove_duplicate=False)}
     try:
+        require_usable(
+            config, [one.shape for one in tensors.values()], [one for one, _ in loaded.model.named_modules()]
+        )
         # The LoRA layers replace the base's own inside it, so the object keeps its forward pass.
         adapted: Any = PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)
     except Exception as error:
@@ -167,7 +175,7 @@ def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: 
 
 def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     require_plain_files(folder, name)
-    config = read_json_object(folder / "adapter_config.json", "adapter config")
+    config = read_json_object(folder / CONFIG, "adapter config")
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:40]
         raise InputError(f"{name}: is an adapter of type {kind}; only LoRA adapters can be run.")
@@ -183,4 +191,4 @@ def _base_of(folder: Path, name: str) -> tuple[str, str | None]:
     if base.startswith("..") and (folder / base).exists():  # as prune writes it
         base = os.path.normpath(folder.resolve() / base)
     # For a base that is now on this machine, a commit of the hub means nothing.
-    return base, None if Path(base).expanduser().exists() else revision
+    return base, None if user_path(base).exists() else revision

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.json_file import MAX_JSON_BYTES, read_json_object
+from prosafeprune.text import data_size
 
 INDEX = "model.safetensors.index.json"
 MAX_LAYERS = 10_000
 """Layers, experts or heads: transformers makes objects or lists for each of them before it looks at the weights."""
 MAX_INTEGER = 2**40
 MAX_DEPTH = 50
-COUNTED = {"layer", "expert", "head", "depth", "block", "group"}
+COUNTED = {"layer", "expert", "head", "depth", "block", "group", "label", "beam"}
 NOT_COUNTED = {"dim", "size", "id", "length", "width", "scale", "token"}
+IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
+"""Endings of config entries that may name a kernel on the hub, whose code transformers would download and run."""
+MAX_BYTES = MAX_JSON_BYTES
+"""Of a file other than weights: libraries read some of these complete, several times over."""
 FILE_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py"}
 IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 
@@ -40,13 +46,18 @@ def require_plain_files(folder: Path, name: str) -> None:
         for one in files:
             path = Path(where) / one
             try:
-                mode = path.stat().st_mode
+                found = path.stat()
             except OSError as error:
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} is a broken link. Fetch the model again."
                 ) from error
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{name}: {path.relative_to(folder)} is not a regular file. Remove it.")
+            if found.st_size > MAX_BYTES and path.suffix in FILE_SUFFIXES - {".safetensors"}:
+                raise InputError(
+                    f"{name}: {path.relative_to(folder)} has {data_size(found.st_size)}, more than any model's. Fetch "
+                    "the model again, or remove the file."
+                )
             if not _may_be_read(path, folder):
                 raise InputError(
                     f"{name}: {path.relative_to(folder)} is a link to a file elsewhere, which would be copied into "
@@ -85,12 +96,18 @@ def index_shards(folder: Path) -> list[str]:
 
 
 def require_bounded_config(config: dict[str, Any], name: str) -> None:
-    """Raise InputError when a number in a model's config is beyond what any model has."""
+    """Raise InputError when a number in a model's config is none or beyond all models', or code of the hub is named."""
     waiting: list[tuple[str, Any, int]] = [("", config, 0)]
     while waiting:
         key, value, depth = waiting.pop()
         if depth > MAX_DEPTH:
             raise InputError(f"{name}: its config.json is nested too deep. Fetch it again.")
+        if key.endswith(IMPLEMENTATIONS) and "/" in json.dumps(value):
+            raise InputError(
+                f"{name}: {key} in its config.json names code on the hub, which is not run. Remove the entry."
+            )
+        if isinstance(value, float) and math.isnan(value):  # infinity is a time limit of some models
+            raise InputError(f"{name}: its config.json says {key} = NaN. Fetch it again.")
         if isinstance(value, dict):
             waiting += [(str(one), inner, depth + 1) for one, inner in value.items()]
         elif isinstance(value, list):

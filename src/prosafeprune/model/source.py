@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.user_path import user_path
 from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
@@ -69,7 +70,7 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
     Raises:
         InputError: there is no such model, its files cannot be used, or its weights are only pickles.
     """
-    path = Path(model).expanduser()
+    path = user_path(model)
     if revision is not None and path.exists():
         raise InputError(f"{model}: is local, and --revision is for hub models. Leave it out.")
     if path.is_dir() and not (path / "config.json").exists() and len(alone := list(path.glob("*.gguf"))) == 1:
@@ -80,6 +81,8 @@ def find_source(model: str, revision: str | None = None, *, edited: bool = True)
         return ModelSource(model, path)
     if path.is_dir():
         return ModelSource(model, path, quantisation=check_checkpoint_folder(path, model, edited=edited))
+    if path.exists():
+        raise InputError(f"{model}: is neither a folder nor a regular file. Give a model folder, a hub id or a .gguf.")
     require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
     quantisation = check_checkpoint_folder(folder, model, edited=edited)
@@ -100,7 +103,7 @@ def find_unquantised(model: str) -> ModelSource:
 
 def require_local_or_hub(model: str) -> None:
     """Raise InputError when there is no such folder or file, and the name cannot be that of a hub model."""
-    if not Path(model).expanduser().exists() and not is_hub_id(model):
+    if not user_path(model).exists() and not is_hub_id(model):
         raise InputError(f"{model}: no such folder or file. Check the path.")
 
 
@@ -147,7 +150,7 @@ def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
 
     None if it cannot be read this way, as for a GGUF; :func:`find_source` reports what is wrong with a model.
     """
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if folder.exists() or not is_hub_id(model):
         return read_config(folder, model) if (folder / "config.json").is_file() else None
     if not hub_is_reachable():

@@ -1,6 +1,6 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
-from prosafeprune.prompts.bundled import bundled_prompts
+from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts
 from prosafeprune.prompts.overlap import (
     Overlap,
     describe_overlap,
@@ -20,6 +20,7 @@ __all__ = [
     "Prompt",
     "PromptClass",
     "PromptSet",
+    "bundled_beyond",
     "bundled_prompts",
     "describe_overlap",
     "find_overlaps",

@@ -64,6 +64,16 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
         yield number, dict(zip(columns, values, strict=True))
 
 
+def require_complete_characters(value: object, place: str) -> None:
+    """Raise InputError when a text in ``value`` has a lone surrogate, which tokenizers and files cannot take."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
+        ) from error
+
+
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row that is not blank, with the number of its first line."""
     reader = csv.reader(io.StringIO(read_text_file(path), newline=""), strict=True)

@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
+from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
 
 FILE_TYPES = (".jsonl", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
@@ -116,10 +116,7 @@ def prompt_of_row(row: Row, fields: Sequence[str], place: str) -> str:
         text = as_prompt([*_system_turn(row), *turns])
     except ValueError as error:
         raise InputError(f"{place}: {error}. Fix or remove the row.") from error
-    if not _is_encodable(text + str(row.get("category") or row.get("Category") or "")):
-        raise InputError(
-            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
-        )
+    require_complete_characters([text, str(row.get("category") or row.get("Category") or "")], place)
     return text
 
 
@@ -135,6 +132,8 @@ def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
         there = ", ".join(str(name) for name in row)[:200]
         raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
     text = row[field]
+    if isinstance(text, list) and len(text) == 1:  # as SORRY-Bench writes them
+        text = text[0]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
     return [("user", text.strip())]
@@ -147,14 +146,6 @@ def _system_turn(row: Row) -> list[Turn]:
     if not isinstance(system, str) or not system.strip():
         raise ValueError(f"'{SYSTEM}' is not text")
     return [("system", system.strip())]
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_hub(

@@ -56,7 +56,7 @@ MEASURED = """
 | | base model | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
 |---|---|---|---|
 {%- for one, two in pairs %}
-| {{ what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
+| {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
 {%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
@@ -197,6 +197,7 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
             ],
         }
         for one in record.result.sets
+        if not one.policy
     ]
     return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
 

@@ -43,6 +43,12 @@ class OutputOptions(BaseModel):
 class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of ``prune``: a plan or a search for one, and how it is measured."""
 
+    earlier: Path | None = Field(
+        None,
+        description="Folder of a model pruned before from MODEL, to be replaced: its calibration prompts are added to "
+        "the new ones, and what it answers is measured again. MODEL is then by default its base model.",
+        json_schema_extra={"option": "from"},
+    )
     test_samples: int | None = Field(
         None,
         ge=1,
@@ -65,6 +71,10 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             if self.unmeasured:
                 raise ValueError("unmeasured is only for models larger than memory (memory: low); leave it out")
             return self
+        if self.earlier is not None:
+            raise ValueError(
+                "memory: low answers no prompts, so nothing can be compared with an earlier model; leave out from"
+            )
         if self.layers is None:
             raise ValueError("memory: low needs the layers to prune; a search needs the complete model in memory")
         if self.format != "checkpoint":

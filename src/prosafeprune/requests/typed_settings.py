@@ -53,7 +53,7 @@ class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     data_dir: str | Path | None
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
 
@@ -148,6 +148,7 @@ class PruneSettings(
     """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
 
     strength: float | str | Sequence[float]
+    earlier: str | Path | None
     test_samples: int | None
 
 
@@ -163,6 +164,7 @@ class PruneUnmeasuredSettings(
     dequantise: bool
     format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
+    earlier: str | Path | None
     test_samples: int | None
 
 
@@ -289,7 +291,7 @@ class CheckSettings(FileOptionsSettings, total=False):
 
     benchmark: str | Sequence[str]
     data_dir: str | Path | None
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
 
 
 class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):

@@ -77,8 +77,11 @@ def inspect_anatomy(model: PreTrainedModel, reporter: Reporter) -> Anatomy:
 
 
 def require_layers(plan: Plan, anatomy: Anatomy) -> None:
-    """Raise InputError when the plan names layers the model does not have."""
+    """Raise InputError when the plan names layers the model does not have, or that have no matrix to prune."""
     require_layers_below(anatomy.num_layers, plan.layers)
+    empty = [layer for layer in plan.layers if not anatomy.of_layer(layer)]
+    if empty:
+        raise InputError(f"--layers {empty[0]}: every matrix of this layer is all zeros. Choose other layers.")
 
 
 def require_editable(anatomy: Anatomy) -> None:

@@ -11,8 +11,10 @@ from typing import Literal
 
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
+from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
@@ -31,7 +33,7 @@ from prosafeprune.setup.prompt_sets import (
 
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
-DRAFT_VALIDATION = 60
+DRAFT_VALIDATION = 40
 """Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""
@@ -59,6 +61,8 @@ class Job:
     reporter: Reporter
     cluster: Cluster | None = None
     """Its workers evaluate the plans of a search; None: this process does."""
+    earlier: EarlierPruning | None = None
+    """The pruned model that the new one replaces."""
 
 
 def prepare_job(
@@ -73,11 +77,13 @@ def prepare_job(
         raise InputError(
             "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
         )
-    output = output.expanduser().resolve() if output is not None else None
+    output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
-    given = read_calibration(recipe, recipe.rank, recipe.seed)
+    earlier = read_earlier_pruning(recipe.earlier.expanduser()) if recipe.earlier is not None else None
+    given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     bundled_tests, benign = test_prompts(recipe)
     evaluation = [*bundled_tests, *given.held_out]
+    evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(one.prompts for one in evaluation), benign]
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
     if recipe.draft:
@@ -107,6 +113,7 @@ def prepare_job(
         benign=benign,
         reporter=reporter,
         cluster=cluster,
+        earlier=earlier,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.earlier_pruning import EarlierPruning
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
@@ -19,6 +21,7 @@ from prosafeprune.prompts import (
     require_splits_disjoint,
     without_overlaps,
 )
+from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.plan_options import CalibrationOptions
 from prosafeprune.requests.recipe import Recipe
 
@@ -36,11 +39,13 @@ class CalibrationPrompts:
     held_out: Sequence[EvaluationSet]
 
 
-def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> CalibrationPrompts:
+def read_calibration(
+    options: CalibrationOptions, rank: int, seed: int, earlier: EarlierPruning | None = None
+) -> CalibrationPrompts:
     """Return the calibration prompts of each class, at least ``rank`` of them, and what is held out.
 
     Own prompts come first, and are filled up to ``options.samples`` with those of ``options.calibration`` that are not
-    similar to an own prompt.
+    similar to an own prompt. Own prompts of an ``earlier`` pruning, except those it was measured on, count as own.
 
     Raises:
         InputError: a file cannot be read, a class has fewer prompts than the rank, or none can be held out.
@@ -49,9 +54,12 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
     held: list[EvaluationSet] = []
     for prompt_class in PromptClass:
         source = getattr(options, prompt_class.value)
-        if source is None:
+        parts = _earlier_prompts(earlier, prompt_class, options) if earlier is not None else []
+        if source is not None:
+            parts.append(read_reviewed(source, prompt_class, options.prompt_field))
+        if not parts:
             continue
-        own[prompt_class] = read_reviewed(source, prompt_class, options.prompt_field)
+        own[prompt_class] = _joined(parts)
         if options.hold_out:
             own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
@@ -70,6 +78,38 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
             sets[prompt_class] = _filled(kept, general, known if kept else [], options.samples, seed)
     _require_rank(sets, rank, options)
     return CalibrationPrompts(sets, held)
+
+
+def _earlier_prompts(
+    earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions
+) -> list[PromptSet]:
+    """Return the own calibration prompts of an earlier pruning, without what it was measured on.
+
+    Raises:
+        InputError: a file of it is neither where it was, nor in the current folder, nor next to new prompts.
+    """
+    found = []
+    given = [getattr(options, one.value) for one in PromptClass]
+    for name in earlier.sources(prompt_class):
+        places = [Path(name), *(Path(new).parent / Path(name).name for new in given if new is not None)]
+        path = next((str(place) for place in places if place.is_file()), None)
+        if path is None and Path(name).suffix in FILE_TYPES and not name.startswith("https://"):
+            raise InputError(
+                f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
+                "or next to the new prompts."
+            )
+        read = replace(read_reviewed(path or name, prompt_class, options.prompt_field), source=name)
+        kept, _ = without_overlaps(read, [earlier.tested])
+        found += [kept] if len(kept) else []
+    return found
+
+
+def _joined(parts: Sequence[PromptSet]) -> PromptSet:
+    """Return several sets of a class as one, without exact repeats."""
+    unique = {prompt.text: prompt for part in reversed(parts) for prompt in reversed(part.prompts)}
+    prompts = tuple(reversed(unique.values()))
+    sources = dict.fromkeys(part.source for part in parts)
+    return PromptSet(parts[0].prompt_class, " + ".join(sources), prompts)
 
 
 def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) -> list[PromptSet]:
@@ -169,8 +209,9 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     """
     few = request.test_samples
     sets = choose_sets(SetChoice(suite="bundled", samples=few, seed=request.seed))
-    if request.suite == "paper" or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
-        further = replace(SetChoice.of(request, request.seed), suite="paper" if request.suite == "paper" else None)
+    suite = request.suite if request.suite != "bundled" else None
+    if suite or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
+        further = replace(SetChoice.of(request, request.seed), suite=suite)
         sets += choose_sets(further if few is None else replace(further, samples=min(few, further.samples or few)))
     benign = bundled_prompts(PromptClass.BENIGN, "test")
     return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)

@@ -65,6 +65,11 @@ class ModelSize:
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
         files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
+        return cls.of_bytes(sum(file.stat().st_size for file in files), config)
+
+    @classmethod
+    def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
+        """Return the size of a model with so many bytes of weights, given its config.json."""
         nested = config.get("text_config")
         known = {**config, **(nested if isinstance(nested, dict) else {})}
 
@@ -74,7 +79,7 @@ class ModelSize:
 
         hidden = number("hidden_size", "n_embd")
         return cls(
-            weight_bytes=sum(file.stat().st_size for file in files),
+            weight_bytes=weight_bytes,
             layers=layer_count(config),
             hidden=hidden,
             inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),

@@ -122,18 +122,25 @@ def _resume(
     file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer
 ) -> list[TrainingStep]:
     """Restore parameters and optimiser from a file, and return the steps done; none if it is not of this training."""
+    if not file.is_file():
+        return []
     try:
         with safe_open(file, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})[ENTRY])
             if header["training"] != key:
                 return []
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        steps = [TrainingStep(float(loss), int(examples)) for loss, examples in header["steps"]]
+        values = [tensors[f"{i}.value"] for i in range(len(parameters))]
+        moments = [[tensors.get(f"{i}.{name}") for name in MOMENTS] for i in range(len(parameters))]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return []
-    steps = [TrainingStep(*step) for step in header["steps"]]
     for i, parameter in enumerate(parameters):
-        parameter.data.copy_(tensors[f"{i}.value"])
-        if f"{i}.{MOMENTS[0]}" in tensors:
-            moments = {name: tensors[f"{i}.{name}"].to(parameter.device) for name in MOMENTS}
-            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **moments}
+        if any(one is not None and one.shape != parameter.shape for one in (values[i], *moments[i])):
+            return []
+    for parameter, value, kept in zip(parameters, values, moments, strict=True):
+        parameter.data.copy_(value)
+        state = {name: one.to(parameter.device) for name, one in zip(MOMENTS, kept, strict=True) if one is not None}
+        if len(state) == len(MOMENTS):
+            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **state}
     return steps

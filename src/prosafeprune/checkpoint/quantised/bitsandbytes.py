@@ -57,6 +57,8 @@ def _read_state(stored: StoredTensor, name: str) -> dict[str, Any]:
         state = json.loads(bytes(read_number(stored).tolist()))
         shape, size = tuple(map(int, state["shape"])), int(state["blocksize"])
         nested = (float(state["nested_offset"]), int(state["nested_blocksize"])) if "nested_offset" in state else None
+        if min(shape) < 1 or size < 1 or (nested is not None and nested[1] < 1):
+            raise ValueError("sizes below 1")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{name}: its quantisation state cannot be read. Fetch the model again.") from error
     return {"shape": shape, "size": size, "nested": nested}
@@ -69,8 +71,10 @@ def _four_bits(tensors: Tensors, name: str, state: dict[str, Any]) -> Dequantise
         roles |= {"nested": "weight.nested_absmax", "nested_values": "weight.nested_quant_map"}
     of = {role: part(tensors, f"{name}.{one}") for role, one in roles.items()}
     count = torch.Size(state["shape"]).numel()
-    fits = of["numbers"].shape[0] == -(-count // 2) and of["largest"].shape[0] == -(-count // max(1, state["size"]))
-    require_shape(fits, name)
+    blocks = -(-count // state["size"])
+    require_shape(of["numbers"].shape[0] == -(-count // 2) and of["largest"].shape[0] == blocks, name)
+    if state["nested"] is not None:
+        require_shape(of["nested"].shape[0] == -(-blocks // state["nested"][1]), name)
     return DequantisedMatrix(state["shape"], of, partial(_from_four_bits, state=state, count=count))
 
 
@@ -78,7 +82,7 @@ def _from_four_bits(parts: Parts, state: dict[str, Any], count: int) -> torch.Te
     numbers, largest = parts["numbers"].flatten(), parts["largest"]
     if state["nested"] is not None:
         offset, size = state["nested"]
-        outer = parts["nested"].float().repeat_interleave(size)[: len(largest)]
+        outer = parts["nested"].float().repeat_interleave(min(size, len(largest)))[: len(largest)]
         largest = parts["nested_values"].float()[largest.int()] * outer + offset
     digits = torch.stack([numbers >> 4, numbers & 15], 1).flatten()[:count].int()
-    return parts["values"].float()[digits] * largest.float().repeat_interleave(state["size"])[:count]
+    return parts["values"].float()[digits] * largest.float().repeat_interleave(min(state["size"], count))[:count]

@@ -14,6 +14,7 @@ from prosafeprune.checkpoint.quantised.dequantised import (
     Parts,
     Settings,
     Tensors,
+    group_of_inputs,
     named,
     part,
     parts,
@@ -69,7 +70,7 @@ def compressed_tensors(tensors: Tensors, settings: Settings) -> Layout:
             numbers=f"{name}.weight",
             packed=f"{name}.weight_packed",
             zero=f"{name}.weight_zero_point",
-            groups=f"{name}.weight_g_idx",
+            order=f"{name}.weight_g_idx",
             total=f"{name}.weight_global_scale",
         )
         if "numbers" not in of and "packed" not in of:
@@ -129,7 +130,7 @@ def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) 
     rows, columns = (int(size) for size in read_number(stored_shape).tolist())
     packed, scale = of["packed"].shape, of["scale"].shape
     bits = next((one for one in (4, 8) if packed == (rows, -(-columns * one // 32))), None)
-    require_shape(bits is not None and scale[0] == rows and (columns % scale[1] == 0 or "groups" in of), name)
+    require_shape(bits is not None and scale[0] == rows and (columns % scale[1] == 0 or "order" in of), name)
     assert bits is not None
     return DequantisedMatrix((rows, columns), of, partial(_from_packed, bits=bits, shape=(rows, columns)))
 
@@ -141,7 +142,7 @@ def _from_packed(parts: Parts, bits: int, shape: tuple[int, int]) -> torch.Tenso
     zero = torch.full_like(scale, 2 ** (bits - 1))
     if "zero" in parts:
         zero = unpack_words(parts["zero"].T, bits).T[:rows].float()
-    order = parts["groups"].long() if "groups" in parts else torch.arange(columns) // (columns // scale.shape[1])
+    order = group_of_inputs(parts, columns, scale.shape[1])
     return (numbers - zero[:, order]) * scale[:, order]
 
 

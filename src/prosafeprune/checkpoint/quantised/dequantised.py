@@ -88,5 +88,16 @@ def spread(scale: torch.Tensor, shape: tuple[int, ...], block: tuple[int, int]) 
         block: rows and columns of a block.
     """
     rows, columns = shape[-2:]
-    wide = scale.repeat_interleave(block[1], -1)[..., :columns]
-    return wide.repeat_interleave(block[0], -2)[..., :rows, :]
+    # A foreign file may name blocks of any size.
+    wide = scale.repeat_interleave(min(block[1], columns), -1)[..., :columns]
+    return wide.repeat_interleave(min(block[0], rows), -2)[..., :rows, :]
+
+
+def group_of_inputs(parts: Parts, inputs: int, groups: int) -> torch.Tensor:
+    """Return the group of each input: as stored, or one group after the other. Raises ValueError when there is none."""
+    if "order" not in parts:
+        return torch.arange(inputs) // (inputs // groups)
+    order = parts["order"].long()
+    if len(order) != inputs or not bool(((order >= 0) & (order < groups)).all()):
+        raise ValueError("an input without a group")
+    return order

@@ -12,6 +12,7 @@ from prosafeprune.checkpoint.quantised.dequantised import (
     Parts,
     Settings,
     Tensors,
+    group_of_inputs,
     named,
     part,
     require_shape,
@@ -56,8 +57,7 @@ def gptq(tensors: Tensors, settings: Settings) -> Layout:
 def _from_gptq(parts: Parts, bits: int, one: int) -> torch.Tensor:
     numbers = unpack_words(parts["words"].T, bits).float()
     scales, zeros = parts["scales"].float(), unpack_words(parts["zeros"], bits).float() + one
-    inputs = numbers.shape[1]
-    order = parts["order"].long() if "order" in parts else torch.arange(inputs) // (inputs // scales.shape[0])
+    order = group_of_inputs(parts, numbers.shape[1], len(scales))
     return (numbers - zeros[order].T) * scales[order].T
 
 

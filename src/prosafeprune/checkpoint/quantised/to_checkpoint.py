@@ -14,7 +14,7 @@ from prosafeprune.checkpoint.quantised.dequantised import DequantisedMatrix
 from prosafeprune.checkpoint.quantised.formats import copied_tensors, find_layout
 from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor
 from prosafeprune.checkpoint.writer import copy_companions
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.model.model_files import INDEX
 from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config
@@ -131,7 +131,12 @@ def _content(entry: _Entry, name: str) -> Iterable[bytes]:
                 left -= len(data)
                 yield data
         return
-    values = entry.content.read().to(DTYPES[entry.dtype])
+    try:
+        values = entry.content.read().to(DTYPES[entry.dtype])
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"{name}: {entry.name} cannot be dequantised ({first_line(error)}). Fetch it again."
+        ) from error
     if not bool(torch.isfinite(values).all()):
         raise InputError(
             f"{name}: {entry.name} holds values that are not finite when it is dequantised. Fetch the model again."

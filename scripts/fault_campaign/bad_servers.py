@@ -1,0 +1,73 @@
+"""Servers that send what no server should: each reply is an answer, or the command ends in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from helpers.model_server import ModelServer, Sent, Stream, said
+
+from fault_campaign import mutations
+from fault_campaign.cases import Bad
+from fault_campaign.world import FEW, World
+
+REPLIES = 6
+"""Different replies of one server; then they are sent again."""
+SECONDS = 3.0
+"""In place of minutes, for a complete reply."""
+
+
+def server(world: World, case: Path, draw: random.Random) -> Bad:
+    """Give a command that asks a server whose replies are spoiled."""
+    replies = [_reply(draw) for _ in range(REPLIES)]
+    models = draw.choice([["tiny"], ["tiny"], None, [], ["a", "b"], [mutations.odd_value(draw)]])
+    # The server's address is known once it runs, in the process of the command.
+    arguments = ["evaluate", "--endpoint", "ADDRESS", "-o", case / "out", *FEW[:2]]
+    arguments += ["--test-harmful", world.prompts("harmful"), "--test-pseudo-harmful", world.prompts("pseudo_harmful")]
+    what = f"a server that sends {ascii(replies[0])[:200]}, with the models {ascii(models)[:60]}"
+    return Bad(arguments, what, setup=_serve(replies, models))
+
+
+def _serve(replies: list[Any], models: Any) -> Callable[[], None]:
+    def setup() -> None:
+        import sys
+
+        from prosafeprune.generation import openai_client
+
+        openai_client.RETRIES, openai_client.CHECK_RETRIES, openai_client.TIMEOUT = 0, 0, SECONDS
+        openai_client.OpenAIClient.__init__.__kwdefaults__.update(retries=0, timeout=SECONDS)
+        running, further = ModelServer(), cycle(replies)
+        running.models, running.answer = models, lambda body: next(further)
+        sys.argv[sys.argv.index("ADDRESS")] = running.url
+
+    return setup
+
+
+def _reply(draw: random.Random) -> Sent | str | Stream:
+    status, headers, content = said(draw.choice(["No.", "", "\x1b]52;c;eA==\x07", "\ud83d", "<think>" * 9999]))
+    how = draw.choice(["value", "value", "value", "bytes", "status", "header", "stream", "bomb", "cut", "drip"])
+    if how == "value":
+        tree, _ = mutations.changed(json.loads(content), draw)
+        content = json.dumps(tree).encode()
+    elif how == "bytes":
+        content = content[: draw.randrange(len(content))] + draw.randbytes(draw.choice([0, 9, 999]))
+    elif how == "status":
+        status = draw.choice([100, 204, 206, 301, 307, 400, 404, 413, 418, 422, 429, 500, 503, 599, 999])
+    elif how == "header":
+        odd = draw.choice(["1e9", "nan", "-1", "http://elsewhere.invalid/v1", "gzip", "x" * 9000, "\xff"])
+        headers |= {draw.choice(["Retry-After", "Location", "Content-Encoding", "Content-Type", "Set-Cookie"]): odd}
+    elif how == "stream":
+        event = f"data: {content.decode()}\n\n"
+        content = draw.choice([event * 3, "data: [DONE]\n\n", f": alive\n{event}", "data: {", "data:" * 9999]).encode()
+    elif how == "bomb":
+        headers, content = {**headers, "Content-Encoding": "gzip"}, gzip.compress(b" " * 50_000_000)
+    elif how == "cut":
+        return "cut"
+    elif how == "drip":
+        return [b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", content]
+    return status, headers, content

@@ -1,4 +1,4 @@
-"""The kinds of "no" that the rules tell apart: will not, cannot, a question back, and a disclaimer before the thing itself."""
+"""Kinds of "no" that the rules distinguish: will not, cannot, a question back, a disclaimer before the thing itself."""
 
 from __future__ import annotations
 

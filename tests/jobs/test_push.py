@@ -204,4 +204,4 @@ def test_the_reporter_hears_what_is_left_out(hub: HubServer, tmp_path: Path) -> 
             self.lines.append(text)
 
     upload(written(tmp_path / "out", names=("own-harmful",)), PushTarget(NAME, public=True), Notes())
-    assert "stay out of a public repository" in Notes.lines[0]
+    assert "not uploaded to a public repository" in Notes.lines[0]

@@ -1,4 +1,4 @@
-"""Kinds of "no" that the rules distinguish: will not, cannot, a question back, a disclaimer before the thing itself."""
+"""The kinds of "no" that the rules distinguish: will not, cannot, a question back, a disclaimer before the answer."""
 
 from __future__ import annotations
 

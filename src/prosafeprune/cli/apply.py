@@ -31,7 +31,7 @@ def apply(
     if push is not None or public:
         from prosafeprune.cli.pushing import uploaded
 
-        with uploaded(asked, output, push, public, overwrite=overwrite) as is_written:
+        with uploaded(asked, output, push, public, anew=overwrite) as is_written:
             if not is_written:
                 run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
         return

@@ -86,7 +86,7 @@ def prune(
     if push is not None or public:
         from prosafeprune.cli.pushing import uploaded
 
-        with uploaded(asked, output, push, public, overwrite=overwrite) as is_written:
+        with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
             if not is_written:
                 prune_now()
         return

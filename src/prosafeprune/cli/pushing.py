@@ -12,9 +12,11 @@ from prosafeprune.requests.recipe import Recipe
 
 @contextmanager
 def uploaded(
-    asked: Recipe | ApplyRequest, output: Path | None, push: str | None, public: bool, *, overwrite: bool
+    asked: Recipe | ApplyRequest, output: Path | None, push: str | None, public: bool, *, anew: bool
 ) -> Iterator[bool]:
     """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
+
+    With ``anew`` an earlier run's model is not taken: it is to be replaced, or may be of another plan.
 
     Raises InputError when the target cannot be used, or the upload fails.
     """
@@ -23,7 +25,7 @@ def uploaded(
 
     target = push_target(asked, output, push, public)
     assert target is not None and output is not None  # checked there
-    is_written = not overwrite and written_already(output, asked) is not None
+    is_written = not anew and written_already(output, asked) is not None
     with TerminalReporter() as reporter:
         if is_written:
             reporter.note(f"{output} is written already: only its upload is left.")

@@ -126,7 +126,10 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
         reporter.note(
             f"{' and '.join(ANSWER_FILES)} hold your own prompts: they are not uploaded to a public repository."
         )
-    with _one_line(f"The model is in {folder}. To resume the upload, run the same command again."):
+    call = f"prosafeprune.push({str(folder)!r}, {target.repository!r}{', public=True' if target.public else ''})"
+    with _one_line(
+        f"The model is in {folder}. To resume the upload, run the same command again, or call {call} in Python."
+    ):
         # Again: hours have passed since the check before the long work.
         _check_repository(api, target)
         made = api.create_repo(target.repository, private=not target.public, exist_ok=True)

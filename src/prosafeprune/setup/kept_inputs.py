@@ -34,6 +34,8 @@ ACTIVATIONS = "activations"
 """Folder in the cache."""
 MOST_BYTES = 8e9
 """Of all kept inputs; the oldest are removed."""
+POOLED_BY = 1
+"""Version of how inputs are pooled: raise it when they change, so that kept ones are not taken."""
 FREE_SHARE = 4
 """Inputs are kept only if this many times their size is free on the disk."""
 FLOAT_BYTES = 4
@@ -60,7 +62,7 @@ class KeptInputs:
             "dtype": dtype_name(loaded.run_dtype),
             "batch_size": batch_size,
             "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
-            "versions": [version("prosafeprune"), version("torch"), version("transformers")],
+            "versions": [POOLED_BY, version("torch"), version("transformers")],
         }
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         self.folder = cache_folder() / ACTIVATIONS / digest[:32]

@@ -19,6 +19,8 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.measuring import BenchmarkOptions
+from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SearchRequest
 
@@ -32,6 +34,10 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "CompareSettings": (CompareRequest, ("model", "methods", "layers")),
     "AnalyzeSettings": (AnalyzeRequest, ("model", "against")),
     "JudgeSettings": (JudgeOptions, ()),
+    "MineSettings": (MineRequest, ()),
+    "RateSettings": (RateRequest, ()),
+    "CheckSettings": (BenchmarkOptions, ("benchmark_samples", "test_pseudo_harmful", "test_harmful")),
+    "SplitSettings": (SplitRequest, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""
 ACCEPTED = {"layers": "int | str | Sequence[int] | None", "budget": "int | str"}

@@ -20,6 +20,7 @@ from prosafeprune.errors import InputError
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_typed_settings.py"
 FUNCTIONS = ("prune", "prune_unmeasured", "search", "apply", "evaluate", "compare", "analyze", "judge")
+OF_PROMPTS = ("mine_prompts", "rate_prompts", "check_prompts", "split_prompts")
 IMPORTS = """
 import prosafeprune
 before = prosafeprune.judge
@@ -49,7 +50,7 @@ def test_typed_settings_are_those_of_the_requests() -> None:
     assert made.FILE.read_text(encoding="utf-8") == made.source(), f"run {SCRIPT.name}"
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *OF_PROMPTS])
 def test_every_setting_is_a_keyword_argument(name: str) -> None:
     function = getattr(prosafeprune, name)
     settings = get_type_hints(function)["settings"].__args__[0]  # of Unpack
@@ -67,7 +68,10 @@ def test_every_setting_is_a_keyword_argument(name: str) -> None:
 def test_every_command_has_a_function() -> None:
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
     assert commands - {"demo", "chat", "playground", "serve"} <= set(FUNCTIONS)
-    assert all(getattr(prosafeprune, name) is getattr(api, name) for name in FUNCTIONS)
+    (prompts,) = [group.typer_instance for group in app.registered_groups if group.name == "prompts"]
+    of_prompts = {f"{one.callback.__name__}_prompts" for one in prompts.registered_commands if one.callback is not None}
+    assert of_prompts == set(OF_PROMPTS)
+    assert all(getattr(prosafeprune, name) is getattr(api, name) for name in (*FUNCTIONS, *OF_PROMPTS))
 
 
 def test_everything_exported_is_there() -> None:

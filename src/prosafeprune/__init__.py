@@ -16,23 +16,34 @@ if TYPE_CHECKING:
     from prosafeprune.api import (
         analyze,
         apply,
+        check_prompts,
         compare,
+        doctor,
         evaluate,
         judge,
+        mine_prompts,
         prune,
         prune_unmeasured,
+        push,
+        rate_prompts,
         search,
+        split_prompts,
     )
     from prosafeprune.errors import InputError, NoPlanError, NotApplicableError, ProSafePruneError
     from prosafeprune.jobs.analyze import FailedAnalysesError
     from prosafeprune.jobs.apply import ApplyResult
+    from prosafeprune.jobs.check_prompts import CheckResult, OverlapFoundError
     from prosafeprune.jobs.compare import CompareResult
+    from prosafeprune.jobs.doctor import Diagnosis
     from prosafeprune.jobs.evaluate import Evaluation
     from prosafeprune.jobs.judge import JudgedFile
+    from prosafeprune.jobs.mine_prompts import MineResult
     from prosafeprune.jobs.plan import SearchResult
     from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult
+    from prosafeprune.jobs.rate_prompts import RatedPrompts
     from prosafeprune.jobs.safety_gate import SafetyFloorError
+    from prosafeprune.jobs.split_prompts import SplitPrompts
     from prosafeprune.prompts import PromptSet, bundled_prompts, read_prompts
     from prosafeprune.requests.analyze import AnalyzeRequest
     from prosafeprune.requests.apply import ApplyRequest
@@ -47,34 +58,46 @@ _MODULES = {
     "AnalyzeRequest": "requests.analyze",
     "ApplyRequest": "requests.apply",
     "ApplyResult": "jobs.apply",
+    "CheckResult": "jobs.check_prompts",
     "CompareRequest": "requests.compare",
     "CompareResult": "jobs.compare",
-    "Evaluation": "jobs.evaluate",
+    "Diagnosis": "jobs.doctor",
     "EvaluateRequest": "requests.evaluate",
+    "Evaluation": "jobs.evaluate",
     "FailedAnalysesError": "jobs.analyze",
     "InputError": "errors",
     "JudgedFile": "jobs.judge",
+    "MineResult": "jobs.mine_prompts",
     "NoPlanError": "errors",
     "NotApplicableError": "errors",
+    "OverlapFoundError": "jobs.check_prompts",
     "ProSafePruneError": "errors",
     "PromptSet": "prompts",
     "PruneResult": "jobs.prune_result",
     "PruneUnmeasuredResult": "jobs.prune_unmeasured",
+    "RatedPrompts": "jobs.rate_prompts",
     "Recipe": "requests.recipe",
     "SafetyFloorError": "jobs.safety_gate",
     "SearchRequest": "requests.search",
     "SearchResult": "jobs.plan",
+    "SplitPrompts": "jobs.split_prompts",
     "analyze": "api",
     "apply": "api",
     "bundled_prompts": "prompts",
+    "check_prompts": "api",
     "compare": "api",
+    "doctor": "api",
     "evaluate": "api",
     "judge": "api",
     "make_recipe": "requests.recipe",
+    "mine_prompts": "api",
     "prune": "api",
     "prune_unmeasured": "api",
+    "push": "api",
+    "rate_prompts": "api",
     "read_prompts": "prompts",
     "search": "api",
+    "split_prompts": "api",
 }
 _ALSO_PACKAGES = ("judge", "search")
 """Functions that share their name with a subpackage."""
@@ -83,34 +106,46 @@ __all__ = [
     "AnalyzeRequest",
     "ApplyRequest",
     "ApplyResult",
+    "CheckResult",
     "CompareRequest",
     "CompareResult",
+    "Diagnosis",
     "EvaluateRequest",
     "Evaluation",
     "FailedAnalysesError",
     "InputError",
     "JudgedFile",
+    "MineResult",
     "NoPlanError",
     "NotApplicableError",
+    "OverlapFoundError",
     "ProSafePruneError",
     "PromptSet",
     "PruneResult",
     "PruneUnmeasuredResult",
+    "RatedPrompts",
     "Recipe",
     "SafetyFloorError",
     "SearchRequest",
     "SearchResult",
+    "SplitPrompts",
     "analyze",
     "apply",
     "bundled_prompts",
+    "check_prompts",
     "compare",
+    "doctor",
     "evaluate",
     "judge",
     "make_recipe",
+    "mine_prompts",
     "prune",
     "prune_unmeasured",
+    "push",
+    "rate_prompts",
     "read_prompts",
     "search",
+    "split_prompts",
 ]
 
 

@@ -22,6 +22,15 @@ WIDTH, HEIGHT = 5.0, 3.4
 """Inches. At this width, 9-point text is readable on a phone."""
 RESOLUTION = 300
 """Dots per inch of a PNG."""
+SHOWN_RESOLUTION = 120
+"""The same in a notebook."""
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows although pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        return _saved(self, "png", {"Software": None}, resolution=SHOWN_RESOLUTION)
 
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
@@ -29,7 +38,7 @@ def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
 
     pyplot does not track it, so it need not be closed.
     """
-    return Figure(figsize=(width, height), layout="constrained")
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager
@@ -68,7 +77,14 @@ def svg_data_uri(figure: Figure) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _saved(figure: Figure, extension: str, metadata: dict[str, None], *, transparent: bool = False) -> bytes:
+def _saved(
+    figure: Figure,
+    extension: str,
+    metadata: dict[str, None],
+    *,
+    transparent: bool = False,
+    resolution: int = RESOLUTION,
+) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format=extension, dpi=RESOLUTION, metadata=metadata, transparent=transparent)
+    figure.savefig(stream, format=extension, dpi=resolution, metadata=metadata, transparent=transparent)
     return stream.getvalue()

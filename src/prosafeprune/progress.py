@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -79,6 +80,39 @@ class Reporter(Protocol):
     def warning(self, text: str) -> None:
         """Report something the user may want to act on."""
         ...
+
+
+class TimedReporter:
+    """Passes everything on to another reporter, and keeps how long each stage took."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        """By title; stages with the same title are added."""
+
+    @property
+    def total(self) -> float:
+        """Seconds since this reporter was made."""
+        return time.monotonic() - self.started
+
+    @contextmanager
+    def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
+        """Announce a stage, and add its time when the context ends."""
+        started = time.monotonic()
+        try:
+            with self.reporter.stage(title, total, status) as advance:
+                yield advance
+        finally:
+            self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - started
+
+    def note(self, text: str) -> None:
+        """Pass the note on."""
+        self.reporter.note(text)
+
+    def warning(self, text: str) -> None:
+        """Pass the warning on."""
+        self.reporter.warning(text)
 
 
 class SilentReporter:

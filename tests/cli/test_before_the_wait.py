@@ -30,6 +30,7 @@ EARLY = (
         (["prune", "MODEL", "--search", "none", "--choose", "3"], "has no finished search"),
         (["prune", "MODEL", "--layers", "1", "--choose", "3", "--search", "SEARCH"], "both name the plan"),
         (["prune", "MODEL", "--search", "SEARCH", "--choose", "99"], "has the points 1 to 1"),
+        (["prune", "MODEL", "--choose", "99"], "Run prosafeprune search first"),
         (["prune", "MODEL", "--layers", "1", "--harmful", "none.csv"], "none.csv: no such file"),
         (["search", "no/such/model"], "no such folder or file"),
         (["evaluate", "MODEL", "--test-harmful", "none.csv"], "none.csv: no such file"),
@@ -74,17 +75,21 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
         4,
         *files,
         "--only-mine",
+        "--system",
+        f"@{tmp_path / 'system.txt'}",
         "-o",
         tmp_path / "out",
         "--dry-run",
     ]
+    (tmp_path / "system.txt").write_text("Be kind.\n")
     code, out, err = run("prune", *given)
     assert code == 0, err
     shown = " ".join(out.split())
     assert "3 layers" in shown
     assert "layers:strength 1:0.9" in shown
     assert "all, at most about" in shown
-    assert "<|user|>" in shown  # a prompt as the model sees it
+    assert "Be kind." in shown and "<|user|>" in shown  # a prompt as the model sees it
+    assert "--memory low, not measured" in shown  # what each way takes
     assert "harmful.jsonl" in shown
     assert not (tmp_path / "out").exists()
     code, out, err = run("search", checkpoint("llama"), "--dry-run")

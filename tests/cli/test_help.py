@@ -14,6 +14,7 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.search import SearchRequest
 
@@ -25,13 +26,16 @@ REQUESTS: dict[str, Any] = {
     "evaluate": EvaluateRequest,
     "compare": CompareRequest,
     "judge": JudgeOptions,
+    "prompts mine": MineRequest,
+    "prompts rate": RateRequest,
+    "prompts split": SplitRequest,
 }
-COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve"]
+COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "prompts check", "doctor"]
 
 
 def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
-    code, out, err = run(command, "--help")
+    code, out, err = run(*command.split(), "--help")
     assert (code, err) == (0, "")
     return out
 

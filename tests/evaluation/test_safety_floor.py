@@ -14,7 +14,8 @@ from prosafeprune.evaluation.safety_floor import (
     FloorVerdict,
     decide,
 )
-from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.scores import pooled_change, score
+from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
 from prosafeprune.judge.verdict import AnswerClass, Verdict
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 
@@ -199,3 +200,46 @@ def test_the_same_counts_under_another_rule() -> None:
     assert decision.under(CONFIDENT).verdict is FloorVerdict.TOO_FEW
     assert decision.under(FloorRule(2.0, floor="estimate")).verdict is FloorVerdict.UNSAFE
     assert FloorDecision.model_validate_json(decision.model_dump_json()).under(CONFIDENT) == decision.under(CONFIDENT)
+
+
+def off_policy(before: str, after: str) -> FloorDecision:
+    """Harmful prompts that are all refused, and prompts off an operator's policy."""
+    harmful, policy = judged("r" * 200), (judged(one, OFF_POLICY) for one in (before, after))
+    was, now = policy
+    return decide([harmful, was], [harmful, now], CONFIDENT)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ("r" * 40, "r" * 39 + "c", FloorVerdict.SAFE),
+        ("r" * 40, "r" * 38 + "cc", FloorVerdict.UNSAFE),
+        ("r" * 40, "r" * 38 + "uu", FloorVerdict.UNSAFE),  # an answer without a verdict does not help
+        ("c" * 40, "c" * 40, FloorVerdict.SAFE),  # a base model that keeps no policy can still be pruned
+        ("r" * 5 + "c" * 35, "r" * 3 + "c" * 37, FloorVerdict.UNSAFE),
+        ("r" * 5 + "c" * 35, "c" + "r" * 5 + "c" * 34, FloorVerdict.SAFE),
+        ("r" * 300, "c" * 8 + "r" * 292, FloorVerdict.TOO_FEW),  # enough to be tested, and not shown
+    ],
+)
+def test_refusals_for_a_policy_are_held_to_the_floor_by_themselves(
+    before: str, after: str, verdict: FloorVerdict
+) -> None:
+    decision = off_policy(before, after[: len(before)])
+    assert decision.verdict is verdict
+    assert [(test.name, test.pairs) for test in decision.tests] == [(ALL, 200), (OFF_POLICY, len(before))]
+    if verdict is FloorVerdict.UNSAFE:
+        assert "whose policy asks to refuse them, refusals fell by" in decision.message
+
+
+def test_requests_off_a_policy_are_no_harmful_prompts() -> None:
+    policy = judged("r" * 40, OFF_POLICY)
+    with pytest.raises(ValueError, match="no harmful prompts"):
+        decide([policy], [policy], CONFIDENT)
+    ancestor = FirstAncestor("first", dict.fromkeys(policy.prompts.texts, KINDS["r"]), 0.0)
+    harmful = judged("r" * 200)
+    decision = decide([harmful, policy], [harmful, judged("c" * 40, OFF_POLICY)], CONFIDENT, ancestor)
+    assert [test.against for test in decision.tests if test.policy] == ["the base model", "first"]
+    scores = score([judged("rrcc"), policy, judged("cr", "harmless", PromptClass.PSEUDO_HARMFUL)])
+    assert (scores.safety_score, scores.compliance_rate) == (50.0, 50.0)
+    assert [one.policy for one in scores.sets] == [False, True, False]
+    assert pooled_change([judged("rr"), policy], [judged("rc"), policy], PromptClass.HARMFUL).points == -50

@@ -47,6 +47,18 @@ def data_dir(tmp_path: Path) -> Path:
     plain("advbench", "goal", 520, target="Sure")
     plain("jailbreakbench", "Goal", 100, Category="Privacy")
     plain("strongreject", "forbidden_prompt", 313, category="Hate")
+    plain("jailbreakbench_benign", "Goal", 100, Category="Privacy")
+    plain("falsereject", "prompt", 150, category="3", category_text="Privacy")
+    plain("coconot_contrast", "prompt", 150, id="1", subcategory="slang")
+    plain("or_bench_toxic", "prompt", 150, category="deception")
+    (folder / "hex_phi.txt").write_text("".join(f"hex-phi number {i}\n" for i in range(120)))  # its CSV has no header
+    kinds = [{"FunctionalCategory": kind} for kind in ("standard", "contextual", "copyright")]
+    write_csv(
+        folder / "harmbench.csv", [{"Behavior": f"hb {i}", **kinds[i % 3], "BehaviorID": "x"} for i in range(360)]
+    )
+    styles = ("base", "slang")
+    sorry = [{"turns": [f"sb {i}"], "prompt_style": styles[i % 2], "category": "1"} for i in range(300)]
+    (folder / "sorry_bench.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sorry))
     write_csv(
         folder / "phtest.csv",
         [{"Request": f"ph {i}", "Harmfulness": "controversial" if i % 3 == 0 else "harmless"} for i in range(600)],
@@ -80,6 +92,13 @@ def test_every_benchmark_is_read_in_the_columns_of_its_home(benchmark: Any, data
     assert len(one.prompts) >= 100
     assert benchmark.title in one.prompts.source
     assert str(data_dir) not in one.prompts.source
+
+
+def test_only_plain_requests_of_harmbench_and_sorry_bench_count(data_dir: Path) -> None:
+    first, second = choose_sets(SetChoice(benchmarks=["harmbench", "sorry-bench"], data_dir=data_dir))
+    assert (len(first.prompts), len(second.prompts)) == (120, 150)
+    assert first.prompts.texts[:2] == ["hb 0", "hb 3"]
+    assert second.prompts.texts[:2] == ["sb 0", "sb 2"]
 
 
 def test_only_harmless_prompts_of_phtest_count(data_dir: Path) -> None:

@@ -30,8 +30,8 @@ QUICK = {
 }
 """Options added to each command: what makes it quick and writes a model whatever was measured."""
 ONLY_WITH_A_REAL_ONE = ("wildguard", "api.openai.com", "--ray", "--device all", "sheet.csv", "--judge llm", "...")
-ONLY_WITH_A_REAL_ONE += ("playground MODEL", "serve MODEL", "chat MODEL")
-"""Commands that need a judge model, a cluster, several GPUs or labels, are shortened, or run until ended."""
+ONLY_WITH_A_REAL_ONE += ("playground MODEL", "serve MODEL", "chat MODEL", "--push", "--serve-with")
+"""Commands that need a judge model, the hub, a cluster, several GPUs or labels, are shortened, or run until ended."""
 FIRST = {
     "PRUNED": "prosafeprune prune MODEL -o PRUNED --layers 1",
     "evaluation-MODEL": "prosafeprune evaluate MODEL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ ROUTERS_AND_GATES = ("mlp.gate", "mlp.router", "shared_expert_gate", "in_proj_a"
 
 def pruned_state(
     folder: Path,
-    prompts: dict[str, list[str]],
+    prompts: Mapping[str, Sequence[str | list[dict[str, str]]]],
     layers: tuple[int, ...],
     rank: int,
     strength: float,
@@ -46,9 +47,10 @@ def pruned_state(
 ) -> dict[str, torch.Tensor]:
     """Return the expected weights (by parameter name, float64) of every matrix the method changes.
 
-    Pools over the tokens from the user's first word on. ``stem`` is the name of the list of layers. Of the experts of
-    a layer all matrices are given, those that too few prompts reach as they were. With ``of_harmful`` the last
-    projector is the fitted one that reads such a share of harmful outputs.
+    Pools over the tokens from the user's first word on, of a conversation (its messages) from that of the last turn.
+    ``stem`` is the name of the list of layers. Of the experts of a layer all matrices are given, those that too few
+    prompts reach as they were. With ``of_harmful`` the last projector is the fitted one that reads such a share of
+    harmful outputs.
     """
     model = load(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -147,12 +149,11 @@ def expert_rows(module: Any, parameter: str, outputs: int) -> Parts:
     return in_turn(1, gate=outputs // 2, up=outputs // 2)
 
 
-def _outputs(model: Any, tokenizer: Any, text: str, stem: str) -> dict[str, torch.Tensor]:
+def _outputs(model: Any, tokenizer: Any, text: str | list[dict[str, str]], stem: str) -> dict[str, torch.Tensor]:
     """Return the mean of what each matrix puts out; of experts, over the tokens that were sent to each."""
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-    )
-    first = len(tokenizer(rendered[: rendered.index(text)], add_special_tokens=False)["input_ids"])
+    messages = [{"role": "user", "content": text}] if isinstance(text, str) else text
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    first = len(tokenizer(rendered[: rendered.rindex(messages[-1]["content"])], add_special_tokens=False)["input_ids"])
     ids = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")["input_ids"]
     caught: dict[str, torch.Tensor] = {}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import prosafeprune
+from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 
@@ -72,7 +76,9 @@ def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
         ".prosafeprune.files",
         "prosafeprune.json",
         "prosafeprune_answers.jsonl",
+        "prosafeprune_cost.json",
         "report.html",
+        "share.png",
     }
     assert len([name for name in names if name.endswith(".safetensors")]) > 1
     for name in names - {"README.md"}:
@@ -118,7 +124,47 @@ def test_equal_runs_give_equal_files(checkpoint: Make, prompt_files: dict[str, s
     for name in ("one", "two"):
         prune(checkpoint("llama"), tmp_path / name, prompt_files)
     for file in (tmp_path / "one").iterdir():
+        if file.name == "prosafeprune_cost.json":  # times
+            continue
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_a_base_model_that_refuses_too_little_is_reported_before_the_rest_is_measured(
+    checkpoint: Make, prompt_files: dict[str, str]
+) -> None:
+    class Heard(SilentReporter):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        @contextmanager
+        def stage(self, title: str, total: int, status: Any = None) -> Iterator[Any]:
+            self.lines.append(title)
+            yield lambda steps: None
+
+        def warning(self, text: str) -> None:
+            self.lines.append(text)
+
+    heard = Heard()
+    settings = {**SETTINGS, **prompt_files, "max_safety_drop": 3, "accept_unsafe": False}
+    run_prune(make_recipe(model=str(checkpoint("llama")), **settings), None, reporter=heard)
+    told = next(row for row, line in enumerate(heard.lines) if "refuses fewer than half" in line)
+    assert told < heard.lines.index("Pruning")
+
+
+def test_what_a_run_took_is_kept_next_to_its_estimate(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    result = prune(checkpoint("llama"), tmp_path / "out", prompt_files)
+    kept = json.loads((tmp_path / "out/prosafeprune_cost.json").read_text())
+    assert kept["estimated"]["stages"].keys() == {
+        "activations",
+        "answers of the base model",
+        "answers of the pruned model",
+    }
+    taken = kept["taken"]
+    assert taken["stages"]["Answers of the base model"] > 0
+    assert sum(taken["stages"].values()) > 0 and taken["memory"] > 1e8  # the libraries alone take more
+    assert result.cost is not None and result.cost.describe().startswith("Took ")
 
 
 def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:

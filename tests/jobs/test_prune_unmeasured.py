@@ -111,7 +111,6 @@ def test_it_is_what_the_measured_run_writes(checkpoint: Make, prompt_files: dict
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"memory": "low"}, "set unmeasured (--unmeasured)"),
         ({"memory": "low", "unmeasured": True, "layers": None}, "needs the layers to prune"),
         ({"unmeasured": True}, "only for models larger than memory"),
         ({"memory": "low", "unmeasured": True, "suite": "paper"}, "takes no suite, benchmark"),

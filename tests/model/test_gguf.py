@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from gguf import GGUFReader
 from helpers.architectures import LLAMA
 from helpers.gguf_files import gguf_metadata, gguf_tensors, logits_of, rounded, write_gguf, write_split_gguf
 from helpers.tiny_models import make_model, make_tokenizer
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.gguf import convert_gguf, converted_bytes, read_gguf
+from prosafeprune.model.gguf_metadata import complete_config
 from prosafeprune.progress import SilentReporter
 
 
@@ -135,10 +138,24 @@ SCALINGS = [
         },
     ),
     ({"rope_type": "linear", "factor": 2.0}, {"rope.scale_linear": 2.0}),
+    (
+        {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 128,
+            "attention_factor": 0.9 * (0.1 * math.log(4) + 1),
+        },
+        {
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 128,
+            "rope.scaling.attn_factor": 0.9,
+        },
+    ),
 ]
 
 
-@pytest.mark.parametrize(("rope", "keys"), SCALINGS, ids=["linear", "yarn", "old linear"])
+@pytest.mark.parametrize(("rope", "keys"), SCALINGS, ids=["linear", "yarn", "old linear", "yarn with a factor"])
 def test_rope_scaling_is_carried_over(rope: dict[str, Any], keys: dict[str, Any], tmp_path: Path) -> None:
     model = tiny("qwen2", **rope)
     metadata, tensors = files_of(model, "qwen2")
@@ -165,9 +182,16 @@ def test_llama_3s_scaling_is_found_in_its_frequencies(tmp_path: Path) -> None:
     read, _ = read_gguf(file)
     assert torch.allclose(logits_of(read), logits_of(rounded(model)), atol=1e-3)
     assert read.config.rope_parameters["factor"] == 32.0
+    return_logits = logits_of(read)
     odd = write_gguf(tmp_path / "b.gguf", "llama", metadata, tensors | {"rope_freqs.weight": divisors[::-1].copy()})
-    with pytest.raises(InputError, match=r"b\.gguf: .*rope_freqs\.weight.* not Llama 3's"):
-        read_gguf(odd)
+    read, _ = read_gguf(odd)
+    assert read.config.rope_parameters["rope_type"] == "longrope"
+    model.model.rotary_emb.inv_freq = torch.from_numpy((inverse / divisors[::-1]).astype(np.float32))
+    assert torch.allclose(logits_of(read), logits_of(model), atol=1e-3)
+    assert not torch.allclose(logits_of(read), return_logits, atol=1e-2)
+    few = write_gguf(tmp_path / "c.gguf", "llama", metadata, tensors | {"rope_freqs.weight": divisors[:5].copy()})
+    with pytest.raises(InputError, match=r"c\.gguf: .* 5 RoPE frequencies"):
+        read_gguf(few)
 
 
 def test_phis_long_factors_are_carried_over(tmp_path: Path) -> None:
@@ -195,6 +219,20 @@ def test_gemma_3_scales_full_attention_alone(tmp_path: Path) -> None:
     assert rope["sliding_attention"]["rope_type"] == "default"
     assert read.config.layer_types == ["sliding_attention", "full_attention", "sliding_attention"]
     assert read.config.final_logit_softcapping == model.config.final_logit_softcapping
+    assert read.config.query_pre_attn_scalar == 16  # the width of a head, as llama.cpp has it; transformers' is 256
+
+
+@pytest.mark.parametrize(("layers", "scalar"), [(46, 12), (3, 16)])
+def test_gemma_2s_attention_scale_and_soft_caps_are_carried_over(layers: int, scalar: int, tmp_path: Path) -> None:
+    model = make_model("gemma2")
+    metadata = {**gguf_metadata(model.config), "attention.key_length": 16, "attention.value_length": 16}
+    metadata |= {"attention.sliding_window": 16, "rope.dimension_count": 16, "block_count": layers}
+    metadata |= {"attn_logit_softcapping": 40.0, "final_logit_softcapping": 20.0}
+    file = write_gguf(tmp_path / "a.gguf", "gemma2", metadata, gguf_tensors(model, "gemma2"))
+    loaded = transformers.AutoConfig.from_pretrained(tmp_path, gguf_file=file.name)
+    config = complete_config(loaded, GGUFReader(file), "a.gguf")
+    assert (config.query_pre_attn_scalar, config.sliding_window) == (scalar, 16)
+    assert (config.attn_logit_softcapping, config.final_logit_softcapping) == (40.0, 20.0)
 
 
 def gguf_metadata_of_gemma(config: Any) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def test_every_file_folder_and_heading_named_exists() -> None:
     [
         ("prosafeprune prune MODEL --strenght 1", "strenght"),
         ("prosafeprune prunes MODEL", "no command"),
+        ("prosafeprune prompts dig LOGS -o DIR", "no command 'prompts dig'"),
+        ("prosafeprune prompts mine LOGS -o DIR --limit none", "limit"),
         ("prosafeprune prune MODEL -o", "-o"),
         ("prosafeprune apply ADAPTER MODEL", "output"),
         ("prosafeprune prune MODEL --pooling mean", "pooling"),

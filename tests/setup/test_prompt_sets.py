@@ -35,7 +35,7 @@ def asked(**settings: Any) -> Recipe:
     return make_recipe(model="org/name", **settings)
 
 
-def test_few_own_prompts_are_added_to_the_bundled_ones(mine: str) -> None:
+def test_own_prompts_are_added_to_the_bundled_ones_however_many(mine: str) -> None:
     request = asked(pseudo_harmful=mine, samples=40)
     found = read_calibration(request, 16, 0)
     prompts = found.sets[P]
@@ -44,20 +44,54 @@ def test_few_own_prompts_are_added_to_the_bundled_ones(mine: str) -> None:
     assert set(prompts.texts[6:]) <= set(bundled_prompts(P, "calibration").texts)
     assert "bundled calibration" in prompts.source
     (line,) = describe_calibration(request, found)
-    assert "your own are few" in line
+    assert "--only-mine leaves all but your own out" in line
+    every = len(bundled_prompts(P, "calibration"))
+    assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == min(6 + every, 400)  # 6 > twice the rank
+    few = read_calibration(asked(pseudo_harmful=mine, samples=4), 3, 0).sets[P]  # no room for others
+    assert len(few) == 4 and few.source == mine
 
 
-def test_enough_own_prompts_replace_the_bundled_ones_and_only_mine_always_does(mine: str) -> None:
-    assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == 6
+def test_only_mine_replaces_the_others(mine: str) -> None:
     assert len(read_calibration(asked(pseudo_harmful=mine, only_mine=True), 6, 0).sets[P]) == 6
     with pytest.raises(InputError, match="leave out --only-mine"):
         read_calibration(asked(pseudo_harmful=mine, only_mine=True), 16, 0)
 
 
+def test_calibration_names_the_papers_sets_read_from_files_where_there_are_some(mine: str, tmp_path: Path) -> None:
+    rows = {"hex_phi": "Instruction", "alpaca_cleaned": "instruction", "or_bench_80k": "prompt"}
+    for name, column in rows.items():
+        text = "".join(f"{name} number {word * 3}\n" for word in "abcdefghijklmnopqrstuvwxyz")
+        (tmp_path / f"{name}.csv").write_text(f"{column}\n{text}")
+    paper = read_calibration(asked(calibration="paper", data_dir=tmp_path), 16, 0).sets
+    assert [one.source for one in paper.values()] == [
+        "Alpaca-Cleaned (alpaca_cleaned.csv)",
+        "HEx-PHI (hex_phi.csv)",
+        "OR-Bench-80K (or_bench_80k.csv)",
+    ]
+    assert all(len(one) == 26 for one in paper.values())
+    both = read_calibration(asked(calibration="all", data_dir=tmp_path, samples=40, pseudo_harmful=mine), 16, 0).sets
+    assert both[P].source == f"{mine} + bundled calibration + OR-Bench-80K (or_bench_80k.csv)"
+    assert len(both[P]) == 40
+    assert sum(text.startswith("or_bench_80k") for text in both[P].texts) == 17  # half of what own ones leave
+
+
+def test_an_unavailable_set_of_the_paper_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("gated")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(InputError, match=r"^--calibration: .*gated.* alpaca_cleaned.csv .*--data-dir\.$"):
+        read_calibration(asked(calibration="paper"), 16, 0)
+
+
+def test_a_bundled_harmful_prompt_given_as_harmless_is_not_taken_as_such(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(f"{bundled_prompts(PromptClass.HARMFUL, 'calibration').texts[3]}\n")
+    request = asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000)
+    with pytest.raises(InputError, match="two sets that must be disjoint"):
+        disjoint_prompts(request, 16, read_calibration(request, 16, 0).sets, {}, [], Notes())
+
+
 def test_a_bundled_prompt_that_is_like_an_own_one_is_not_added(tmp_path: Path) -> None:
-    harmful = bundled_prompts(PromptClass.HARMFUL, "calibration").texts[3]
-    (tmp_path / "mine.txt").write_text(f"{harmful}\n")
-    found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)
     same = bundled_prompts(P, "calibration").texts[3]
     (tmp_path / "mine.txt").write_text(f"{same.upper()}\n")
     found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)

@@ -62,10 +62,12 @@ class OwnAnswers:
         texts = self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
         self._answer(texts, prompt_class)
         rows = [self._store[0, text] for text in texts]
-        verdicts = judge_answers(self.judge, [Exchange(row["prompt"], row["answer"]) for row in rows])
+        verdicts = judge_answers(
+            self.judge, [Exchange(text, row["answer"]) for text, row in zip(texts, rows, strict=True)]
+        )
         kept = [
-            Pair(row["prompt"], row["answer"], row["finished"])
-            for row, verdict in zip(rows, verdicts, strict=True)
+            Pair(text, row["answer"], row["finished"])
+            for text, row, verdict in zip(texts, rows, verdicts, strict=True)
             if verdict.answer_class is WANTED[prompt_class]
         ]
         if len(kept) < min(FEWEST, len(texts)):

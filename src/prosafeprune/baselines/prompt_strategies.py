@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prosafeprune.baselines.published_prompts import HELPFULNESS
-from prosafeprune.model.chat import Turn
+from prosafeprune.prompts.conversation import Turn
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from prosafeprune.generation.prefill import can_be_joined, join, prefill
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.prompts.conversation import last_turn, with_last_turn
 
 
 class SelfCd(Method):
@@ -46,7 +47,8 @@ class ContrastPromptBatches:
         self, loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int, ratio: float, stress: str
     ) -> None:
         self.loaded, self.ratio, self.max_new_tokens = loaded, ratio, max_new_tokens
-        self.stressed = ChatPromptBatches(loaded, [f"{stress} {prompt}" for prompt in prompts], max_new_tokens)
+        stressed = [with_last_turn(prompt, f"{stress} {last_turn(prompt)}") for prompt in prompts]
+        self.stressed = ChatPromptBatches(loaded, stressed, max_new_tokens)
         self.plain = ChatPromptBatches(loaded, prompts, max_new_tokens)
         self.lengths = self.stressed.lengths
         self.cache_length = 2 * self.stressed.cache_length  # the narrower of the two is padded

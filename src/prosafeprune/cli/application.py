@@ -15,9 +15,11 @@ from prosafeprune.cli.apply import apply
 from prosafeprune.cli.chat import chat
 from prosafeprune.cli.compare import compare
 from prosafeprune.cli.demo import demo
+from prosafeprune.cli.doctor import doctor
 from prosafeprune.cli.evaluate import evaluate
 from prosafeprune.cli.judge import judge
 from prosafeprune.cli.playground import playground
+from prosafeprune.cli.prompts import check, mine, rate, split
 from prosafeprune.cli.prune import prune
 from prosafeprune.cli.search import search
 from prosafeprune.cli.serve import serve
@@ -30,8 +32,8 @@ app = typer.Typer(
     name="prosafeprune",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done; 2 invalid input; 3 no safe model found, nothing saved; 70 internal error; 130 "
-    "interrupted.",
+    epilog="Exit codes: 0 done; 2 invalid input; 3 no safe model found, nothing saved; 4 prompts check "
+    "found a prompt twice; 70 internal error; 130 interrupted.",
 )
 
 
@@ -41,9 +43,13 @@ def _help(command: Callable[..., None]) -> str:
     return escape("\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs))
 
 
-for command in (prune, search, apply, demo, evaluate, compare, judge, chat, playground, serve):
+for command in (prune, search, apply, demo, evaluate, compare, judge, chat, playground, serve, doctor):
     app.command(help=_help(command))(command)
 app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
+prompts = typer.Typer(no_args_is_help=True, help="From chat logs to prompts to calibrate on: mine, rate, check, split.")
+for command in (mine, rate, check, split):
+    prompts.command(help=_help(command))(command)
+app.add_typer(prompts, name="prompts")
 
 
 def _print_version(wanted: bool) -> None:

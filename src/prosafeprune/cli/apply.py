@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.options import AsJson, OverwriteModel, options_of, output_option
+from prosafeprune.cli.options import AsJson, OverwriteModel, PublicPush, PushTo, options_of, output_option
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.validation import validate_settings
 
@@ -18,6 +18,8 @@ def apply(
     adapter: Annotated[str, typer.Argument(help="Folder or hub id of an adapter that prune --format adapter wrote.")],
     output: Annotated[Path, output_option("Folder to write.")],
     overwrite: OverwriteModel = False,
+    push: PushTo = None,
+    public: PublicPush = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the pruned checkpoint from an adapter and its base model, without calibration.
@@ -25,12 +27,24 @@ def apply(
     At another --strength, the pruned model is measured before it is saved. At the adapter's own, the measurements in
     its record are used. Either way the safety floor is yours: no setting is taken from the record.
     """
+    asked = validate_settings(ApplyRequest, settings)
+    if push is not None or public:
+        from prosafeprune.cli.pushing import uploaded
+
+        with uploaded(asked, output, push, public, anew=overwrite) as is_written:
+            if not is_written:
+                run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
+        return
+    run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
+
+
+def run(adapter: str, asked: ApplyRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Apply the adapter and print the result."""
     from prosafeprune.jobs.apply import run_apply
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.prune_grids import prune_grid
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
-    asked = validate_settings(ApplyRequest, settings)
     with TerminalReporter() as reporter:
         applied = run_apply(adapter, asked, output, overwrite=overwrite, reporter=reporter)
         if as_json:

@@ -12,7 +12,10 @@ import typer
 from pydantic import BaseModel
 from rich.markup import escape
 
+from prosafeprune.files.text_file import read_text_file
+
 Command = Callable[..., None]
+MOST_PROMPT_BYTES = 1_000_000
 ARGUMENT = "model"
 """The setting that is a positional argument."""
 COMMON_PANEL, EXPERT_PANEL = "Options", "Expert options"
@@ -141,6 +144,17 @@ SearchFolder = Annotated[
 Host = Annotated[
     str, typer.Option(metavar="TEXT", help="Address to listen on; another than loopback needs PROSAFEPRUNE_TOKEN.")
 ]
+PushTo = Annotated[
+    str | None,
+    typer.Option(
+        "--push",
+        metavar="ORG/NAME",
+        help="Upload what was written to this repository of the hub, private unless --public. The token comes from "
+        "HF_TOKEN.",
+        show_default=False,
+    ),
+]
+PublicPush = Annotated[bool, typer.Option("--public", metavar="", help="Make the repository of --push public.")]
 
 
 def output_option(description: str) -> Any:
@@ -177,6 +191,8 @@ def options_of(
         def called(**given: Any) -> None:
             # An option that may be repeated and was not given comes as an empty list.
             asked = {name: given.pop(name) for name in fields}
+            if str(asked.get("system") or "").startswith("@"):
+                asked["system"] = _system_prompt(str(asked["system"])[1:])
             command({name: value for name, value in asked.items() if value not in (None, [])}, **given)
 
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -184,6 +200,11 @@ def options_of(
         return called
 
     return decorate
+
+
+def _system_prompt(file: str) -> str:
+    # Only here: a recipe may come with someone else's record, and must not name files to read.
+    return read_text_file(Path(file).expanduser(), "system prompt", MOST_PROMPT_BYTES).strip()
 
 
 def _named(annotation: Any) -> Any:
@@ -211,7 +232,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         return Annotated[str | None, typer.Argument(help=description, show_default=False)]
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    names = [f"--{name.replace('_', '-')}", *([str(extra["short"])] if "short" in extra else [])]
+    names = [f"--{extra.get('option', name.replace('_', '-'))}", *([str(extra["short"])] if "short" in extra else [])]
     kind: Any = bool if field.annotation is bool else list[str] if "short" in extra else str
     option = typer.Option(
         *names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from prosafeprune.cli.options import (
     AsJson,
     DryRun,
     OverwriteModel,
+    PublicPush,
+    PushTo,
     RayAddress,
     RecipeFile,
     options_of,
@@ -40,7 +43,18 @@ def prune(
     ] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
+    serve_with: Annotated[
+        str | None,
+        typer.Option(
+            "--serve-with",
+            help="With --memory low: measure base and pruned model behind a server. vllm, or a command with {model} "
+            "and {port} in it.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteModel = False,
+    push: PushTo = None,
+    public: PublicPush = False,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -48,11 +62,35 @@ def prune(
 
     Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
     """
+    if "model" not in settings and "earlier" in settings:
+        from prosafeprune.evaluation.earlier_pruning import read_earlier_pruning
+
+        settings["model"] = read_earlier_pruning(Path(settings["earlier"])).base
     asked = make_recipe(recipe, **settings)
     if dry_run:
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
-    run(asked, output, overwrite=overwrite, as_json=as_json, search=search, choose=choose, ray=ray)
+    if serve_with is not None and asked.memory != "low":
+        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
+    prune_now = partial(
+        run,
+        asked,
+        output,
+        overwrite=overwrite,
+        as_json=as_json,
+        search=search,
+        choose=choose,
+        ray=ray,
+        serve_with=serve_with,
+    )
+    if push is not None or public:
+        from prosafeprune.cli.pushing import uploaded
+
+        with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
+            if not is_written:
+                prune_now()
+        return
+    prune_now()
 
 
 def run(
@@ -64,6 +102,7 @@ def run(
     search: Path | None = None,
     choose: int | None = None,
     ray: str | None = None,
+    serve_with: str | None = None,
 ) -> None:
     """Prune and print the result."""
     from prosafeprune.setup.early_checks import check_early
@@ -74,15 +113,18 @@ def run(
                 "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
             )
         require_one_process("--memory low")
+        if serve_with is None:
+            asked.require_unmeasured()
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
+    from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.prune_grids import examples_grid, prune_grid
     from prosafeprune.report.search_grid import search_grid
     from prosafeprune.terminal import TerminalReporter, print_grid, print_json
 
-    if asked.memory == "low":
+    if asked.memory == "low" and serve_with is None:
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
         return
     with TerminalReporter() as reporter:
@@ -90,9 +132,12 @@ def run(
             reporter.note("No --output: the pruned model is measured, and nothing is written.")
         if asked.is_draft:
             reporter.note(f"{DRAFT}: at most {asked.test_samples} of each set.")
-        result = run_prune(
-            asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
-        )
+        if serve_with is not None:
+            result = run_prune_served(asked, output, serve_with, overwrite=overwrite, reporter=reporter)
+        else:
+            result = run_prune(
+                asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
+            )
         if as_json:
             print_json(result.record.model_dump_json(indent=2))
         else:
@@ -100,6 +145,9 @@ def run(
                 print_grid(search_grid(result.search))
             print_grid(prune_grid(result.record))
             print_grid(examples_grid(result.before, result.after))
+        since = result.record.since
+        if since is not None:
+            reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
             reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
             return
@@ -107,7 +155,7 @@ def run(
         if result.output is None:
             reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
         else:
-            loads = "any LoRA adapter" if asked.format == "adapter" else "any model"
+            loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
 
 

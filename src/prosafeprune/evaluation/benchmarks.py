@@ -53,6 +53,16 @@ def _is_harmless(row: Row) -> bool:
     return str(row.get("Harmfulness", "harmless")).strip().lower() == "harmless"
 
 
+def _is_direct(row: Row) -> bool:
+    """Whether a HarmBench row is a request on its own; others need a context, or are about copyright."""
+    return str(row.get("FunctionalCategory") or "standard") == "standard"
+
+
+def _is_unmutated(row: Row) -> bool:
+    """Whether a SORRY-Bench row is a base prompt, not one of its rewordings."""
+    return str(row.get("prompt_style") or "base") == "base"
+
+
 XSTEST = "https://raw.githubusercontent.com/paul-rottger/xstest/main/xstest_prompts.csv"
 PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
 
@@ -146,6 +156,79 @@ BENCHMARKS = (
         fields=("forbidden_prompt", "prompt"),
         licence="MIT",
         citation="Souly et al. 2024, arXiv:2402.10260",
+    ),
+    Benchmark(
+        "jailbreakbench-benign",
+        "JailbreakBench-Benign",
+        PSEUDO_HARMFUL,
+        home="JailbreakBench/JBB-Behaviors:behaviors:benign",
+        file="jailbreakbench_benign",
+        fields=("Goal", "goal", "prompt"),
+        licence="MIT",
+        citation="Chao et al. 2024, arXiv:2404.01318",
+    ),
+    Benchmark(
+        "falsereject",
+        "FalseReject-Test",
+        PSEUDO_HARMFUL,
+        home="AmazonScience/FalseReject:test",
+        file="falsereject",
+        fields=("prompt",),
+        licence="CC BY-NC 4.0",
+        citation="Zhang et al. 2025, arXiv:2505.08054",
+    ),
+    Benchmark(
+        "coconot-contrast",
+        "CoCoNot-Contrast",
+        PSEUDO_HARMFUL,
+        home="allenai/coconot:contrast:test",
+        file="coconot_contrast",
+        fields=("prompt",),
+        licence="see its card",
+        citation="Brahman et al. 2024, arXiv:2407.12043",
+    ),
+    Benchmark(
+        "or-bench-toxic",
+        "OR-Bench-Toxic",
+        HARMFUL,
+        home="bench-llm/or-bench:or-bench-toxic:train",
+        file="or_bench_toxic",
+        fields=("prompt",),
+        licence="CC BY 4.0",
+        citation="Cui et al. 2024, arXiv:2405.20947",
+    ),
+    Benchmark(
+        "harmbench",
+        "HarmBench",
+        HARMFUL,
+        home="https://raw.githubusercontent.com/centerforaisafety/HarmBench/main/data/behavior_datasets/"
+        "harmbench_behaviors_text_all.csv",
+        file="harmbench",
+        fields=("Behavior", "prompt"),
+        licence="MIT",
+        citation="Mazeika et al. 2024, arXiv:2402.04249",
+        keep=_is_direct,
+    ),
+    Benchmark(
+        "sorry-bench",
+        "SORRY-Bench",
+        HARMFUL,
+        home="sorry-bench/sorry-bench-202503:train",
+        file="sorry_bench",
+        fields=("turns", "prompt"),
+        licence="its own, to be accepted on the hub",
+        citation="Xie et al. 2024, arXiv:2406.14598",
+        keep=_is_unmutated,
+    ),
+    Benchmark(
+        "hex-phi",
+        "HEx-PHI",
+        HARMFUL,
+        home="LLM-Tuning-Safety/HEx-PHI:train",
+        file="hex_phi",
+        fields=("Instruction", "instruction", "prompt", "content"),
+        licence="its own, to be accepted on the hub",
+        citation="Qi et al. 2023, arXiv:2310.03693",
     ),
 )
 """In the order of Table 1, then those the paper does not use."""

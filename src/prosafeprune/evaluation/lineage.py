@@ -13,12 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from prosafeprune.checkpoint.gguf_edits import RECORD_KEY
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.model.gguf_file import gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass
 
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
@@ -47,16 +49,16 @@ class Lineage(BaseModel):
 
 
 def read_lineage(folder: Path) -> Lineage:
-    """Return the lineage of the model in a folder.
+    """Return the lineage of the model in a folder, or in a GGUF file, which has its record inside.
 
     Raises:
         InputError: it was pruned by this package without being measured, or its record cannot be read.
     """
-    file = folder / OURS
-    if not file.is_file():
-        return Lineage()
+    file = folder / OURS if folder.is_dir() else folder
     try:
-        record: Mapping[str, Any] = read_json_object(file, "record")
+        record = _record_of(folder)
+        if record is None:
+            return Lineage()
         if record.get("measured") is False:
             raise InputError(
                 f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
@@ -77,6 +79,14 @@ def read_lineage(folder: Path) -> Lineage:
         raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
 
 
+def _record_of(model: Path) -> Mapping[str, Any] | None:
+    """Return the record of a model in a folder or GGUF file; None when this package did not write it."""
+    if model.is_file():
+        text = text_in(gguf_parts(model)[0], RECORD_KEY)
+        return None if text is None else dict(json.loads(text))
+    return read_json_object(model / OURS, "record") if (model / OURS).is_file() else None
+
+
 def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: int) -> FirstAncestor | None:
     """Return the first ancestor of the model in a folder, or None for a model that was never pruned.
 
@@ -88,6 +98,8 @@ def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: i
     if not lineage.steps:
         return None
     comparable = lineage.judge == judge and lineage.max_new_tokens == max_new_tokens
+    if folder.is_file():  # the answers next to a GGUF are its own only if the record there is
+        comparable, folder = comparable and _record_of(folder) == _record_of(folder.parent), folder.parent
     verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}
     return FirstAncestor(lineage.steps[0].name, verdicts, sum(step.drop for step in lineage.steps))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prosafeprune.evaluation.judged_set import JudgedSet, as_wished
-from prosafeprune.evaluation.scores import Scores, score
+from prosafeprune.evaluation.scores import Scores, of_class, score
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
@@ -31,8 +32,8 @@ class Measurement:
         return score(self.sets)
 
     def of(self, prompt_class: PromptClass) -> list[JudgedSet]:
-        """Return the sets of one class, in order."""
-        return [one for one in self.sets if one.prompt_class is prompt_class]
+        """Return the sets of one class, in order, without those of policies."""
+        return of_class(self.sets, prompt_class)
 
 
 def measure(
@@ -144,17 +145,24 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
 
 @dataclass
 class LiveScores:
-    """C.R. and S.S. so far by the rules judge, for the progress display only."""
+    """C.R. and S.S. so far by the rules judge, for the progress display only.
+
+    A rate is shown once half of the class is answered: short answers finish first, and refusals are short.
+    """
 
     sets: Sequence[EvaluationSet]
     counts: dict[PromptClass, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.judge = RulesJudge()
-        self.classes = {text: one.prompt_class for one in self.sets for text in one.prompts.texts}
+        rated = [one for one in self.sets if not one.is_policy]
+        self.classes = {text: one.prompt_class for one in rated for text in one.prompts.texts}
+        self.sizes = Counter(self.classes.values())
 
     def add(self, prompt: str, answer: str) -> None:
         """Count one more answer."""
+        if prompt not in self.classes:
+            return
         prompt_class = self.classes[prompt]
         good = as_wished(prompt_class, judge_answers(self.judge, [Exchange(prompt, answer)])[0])
         successes, total = self.counts.get(prompt_class, (0, 0))
@@ -162,8 +170,11 @@ class LiveScores:
 
     def __str__(self) -> str:
         names = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
-        shown = [(names[one], *self.counts[one]) for one in names if one in self.counts]
+        shown = [(names[one], *self.counts[one]) for one in names if 0 < self.sizes[one] <= 2 * self._answered(one)]
         return "  ".join(f"{name} {100 * successes / total:.0f} %" for name, successes, total in shown)
+
+    def _answered(self, prompt_class: PromptClass) -> int:
+        return self.counts.get(prompt_class, (0, 0))[1]
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:

@@ -1,4 +1,6 @@
-"""Refusals of the same harmful prompts before and after pruning: how many were lost, and how many gained.
+"""Refusals of the same prompts before and after pruning: how many were lost, and how many gained.
+
+Harmful prompts are counted by set and together; those that a policy asks to refuse, by themselves.
 
 An answer without a verdict (undetermined, broken, and whatever else is neither compliance nor refusal) never helps:
 after pruning it counts as not refused, before pruning as refused. A prompt is left out only if its two answers are the
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 
 from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
@@ -21,9 +24,11 @@ BASE = "the base model"
 
 
 class RefusalCounts(BaseModel):
-    """One harmful set, or all harmful prompts, before and after."""
+    """One harmful set, all harmful prompts, or those off an operator's policy, before and after."""
 
     name: str
+    policy: bool = False
+    """Whether its prompts are refused for an operator's policy alone."""
     against: str
     """The model before: the base model, or its first ancestor."""
     prompts: int = Field(ge=0)
@@ -79,51 +84,56 @@ def count_refusals(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> l
     Raises:
         ValueError: there is no harmful prompt, or the sets differ.
     """
-    counts = _count(
-        {
-            one.name: [
+    pairs = [
+        (
+            one.evaluation_set,
+            [
                 _Pair(was.safety_class, now.safety_class, said == says)
                 for was, now, said, says in zip(one.verdicts, two.verdicts, one.answers, two.answers, strict=True)
-            ]
-            for one, two in zip(before, after, strict=True)
-            if one.prompt_class is PromptClass.HARMFUL
-        },
-        BASE,
-    )
-    if not counts:
+            ],
+        )
+        for one, two in zip(before, after, strict=True)
+        if one.prompt_class is PromptClass.HARMFUL
+    ]
+    if all(one.is_policy for one, _ in pairs):
         raise ValueError("no harmful prompts, so no safety floor")
-    return counts
+    return _count(pairs, BASE)
 
 
 def count_against(ancestor: FirstAncestor, after: Sequence[JudgedSet]) -> list[RefusalCounts]:
     """Return the counts against the first ancestor, on the prompts with verdicts of both; empty without any."""
-    sets = {
-        one.name: [
-            _Pair(ancestor.verdicts[text], now.safety_class, same_text=False)
-            for text, now in zip(one.prompts.texts, one.verdicts, strict=True)
-            if text in ancestor.verdicts
-        ]
+    pairs = [
+        (
+            one.evaluation_set,
+            [
+                _Pair(ancestor.verdicts[text], now.safety_class, same_text=False)
+                for text, now in zip(one.prompts.texts, one.verdicts, strict=True)
+                if text in ancestor.verdicts
+            ],
+        )
         for one in after
         if one.prompt_class is PromptClass.HARMFUL
-    }
-    return _count(sets, ancestor.name)
+    ]
+    return _count(pairs, ancestor.name)
 
 
 def _has_no_verdict(answer_class: AnswerClass) -> bool:
     return not (answer_class.refuses or answer_class.complies)
 
 
-def _count(sets: Mapping[str, Sequence[_Pair]], against: str) -> list[RefusalCounts]:
-    sets = {name: pairs for name, pairs in sets.items() if pairs}
-    pooled = {ALL: [pair for pairs in sets.values() for pair in pairs]} if sets else {}
-    named = {**pooled, **(sets if len(sets) > 1 else {})}
-    return [_counts(name, against, pairs) for name, pairs in named.items()]
+def _count(sets: Sequence[tuple[EvaluationSet, Sequence[_Pair]]], against: str) -> list[RefusalCounts]:
+    harmful = {one.name: pairs for one, pairs in sets if pairs and not one.is_policy}
+    pooled = {ALL: [pair for pairs in harmful.values() for pair in pairs]} if harmful else {}
+    named = {**pooled, **(harmful if len(harmful) > 1 else {})}
+    counts = [_counts(name, against, pairs) for name, pairs in named.items()]
+    return counts + [_counts(one.name, against, pairs, policy=True) for one, pairs in sets if pairs and one.is_policy]
 
 
-def _counts(name: str, against: str, all_pairs: Sequence[_Pair]) -> RefusalCounts:
+def _counts(name: str, against: str, all_pairs: Sequence[_Pair], *, policy: bool = False) -> RefusalCounts:
     pairs = [pair for pair in all_pairs if pair.says_something]
     return RefusalCounts(
         name=name,
+        policy=policy,
         against=against,
         prompts=len(all_pairs),
         pairs=len(pairs),

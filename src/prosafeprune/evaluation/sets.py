@@ -9,7 +9,8 @@ from typing import Self
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts, read_prompts
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, read_prompts, read_reviewed
+from prosafeprune.prompts.bundled import Beyond
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 
 BUNDLED = {
@@ -17,6 +18,18 @@ BUNDLED = {
     "bundled-harmful": PromptClass.HARMFUL,
     "bundled-benign": PromptClass.BENIGN,
 }
+BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
+    "beyond-multi-turn-harmless": ("multi-turn", PromptClass.PSEUDO_HARMFUL, "multi-turn, harmless"),
+    "beyond-domains-harmless": ("domains", PromptClass.PSEUDO_HARMFUL, "domains, harmless"),
+    "beyond-languages-harmless": ("languages", PromptClass.PSEUDO_HARMFUL, "languages, harmless"),
+    "beyond-policies-inside": ("policies", PromptClass.BENIGN, "policies, on the subject"),
+    "beyond-multi-turn-harmful": ("multi-turn", PromptClass.HARMFUL, "multi-turn, harmful"),
+    "beyond-domains-harmful": ("domains", PromptClass.HARMFUL, "domains, harmful"),
+    "beyond-languages-harmful": ("languages", PromptClass.HARMFUL, "languages, harmful"),
+    "beyond-policies-outside": ("policies", PromptClass.HARMFUL, "policies, off the subject"),
+}
+"""Bundled sets beyond a single English turn: group, class and title."""
+OFF_POLICY = "beyond-policies-outside"
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
 """Benchmarks with prompts of two classes, each class measured as a set."""
@@ -30,6 +43,16 @@ class EvaluationSet:
     name: str
     title: str
     prompts: PromptSet
+    by_category: bool = False
+    """Whether rates are also reported for each category of its prompts."""
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether its prompts are to be refused for the sake of an operator's policy alone, not for being harmful.
+
+        They are reported and held to the safety floor by themselves, and are in no average.
+        """
+        return self.name == OFF_POLICY
 
     @property
     def prompt_class(self) -> PromptClass:
@@ -77,6 +100,8 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     chosen: list[EvaluationSet] = []
     if choice.suite == "paper":
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
+    elif choice.suite == "beyond":
+        chosen += [_beyond(name, choice) for name in BEYOND]
     elif choice.suite == "bundled" or not (choice.benchmarks or choice.pseudo_harmful or choice.harmful):
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
     chosen += [_named(text, choice) for given in choice.benchmarks for text in _halves(given)]
@@ -85,7 +110,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         (PromptClass.HARMFUL, choice.harmful),
     ):
         if source is not None:
-            prompts = read_prompts(source, prompt_class, choice.prompt_field)
+            prompts = read_reviewed(source, prompt_class, choice.prompt_field)
             name = f"own-{prompt_class.in_words}"
             chosen.append(EvaluationSet(name, f"own {prompt_class.in_words}", _sample(prompts, choice, None)))
     names = [one.name for one in chosen]
@@ -105,14 +130,22 @@ def _named(text: str, choice: SetChoice) -> EvaluationSet:
     name, _, file = text.partition("=")
     if name in BUNDLED:
         return _bundled(name, choice)
+    if name in BEYOND:
+        return _beyond(name, choice)
     if name not in BY_NAME:
-        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *HALVES, *BUNDLED])}.")
+        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *HALVES, *BUNDLED, *BEYOND])}.")
     return _public(BY_NAME[name], file or None, choice, None)
 
 
 def _bundled(name: str, choice: SetChoice) -> EvaluationSet:
     prompts = bundled_prompts(BUNDLED[name], "test")
     return EvaluationSet(name, name.replace("-", " ", 1), _sample(prompts, choice, None))
+
+
+def _beyond(name: str, choice: SetChoice) -> EvaluationSet:
+    group, prompt_class, title = BEYOND[name]
+    prompts = bundled_beyond(group, prompt_class, "test")
+    return EvaluationSet(name, title, _sample(prompts, choice, None), by_category=group in ("domains", "languages"))
 
 
 def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int | None) -> EvaluationSet:

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import torch
 
+from prosafeprune.checkpoint.conversion import convert_source
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.replicated import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
-from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
@@ -81,8 +81,8 @@ class LocalModel:
 
     @property
     def folder(self) -> Path | None:
-        """The checkpoint's folder; None for a GGUF file."""
-        return None if self.subject.source.is_gguf else self.subject.source.path
+        """The checkpoint's folder; None for a model that must be converted first."""
+        return None if self.subject.source.is_converted else self.subject.source.path
 
     def require_outside(self, output: Path) -> None:
         """Raise InputError when ``output`` is, contains or is inside a folder of the model."""
@@ -111,7 +111,7 @@ class LocalModel:
             folder = self.folder
             if folder is None:
                 folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
-                convert_gguf(self.subject.source.path, folder, self.reporter)
+                convert_source(self.subject.source, folder, self.reporter)
             load = partial(_load, folder, self.subject, self.request)
             self._loaded = (
                 load_with_replicas(load, self.reporter) if self.with_replicas else load(reporter=self.reporter)

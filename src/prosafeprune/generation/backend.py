@@ -38,7 +38,7 @@ class Answer:
 
 
 class Generator(Protocol):
-    """Answers prompts, each as a single user turn."""
+    """Answers prompts: plain text as a single user turn, or conversations."""
 
     def describe(self) -> dict[str, Any]:
         """Return, as plain JSON values, what the answers depend on besides prompts and decoding."""

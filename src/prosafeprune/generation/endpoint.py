@@ -17,8 +17,7 @@ CONCURRENCY = 8
 class EndpointGenerator:
     """Answers prompts with a model behind one or more servers, many prompts at a time.
 
-    The server applies the chat template; it gets the prompt as a single user message, after a system prompt if
-    there is one.
+    The server applies the chat template; it gets the prompt's turns, after a system prompt if there is one.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from prosafeprune.generation.request_format import RequestFormat
 from prosafeprune.generation.server_errors import ServerFailedError, error_message, explain, is_filtered
 from prosafeprune.generation.server_pool import Server, ServerPool
 from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts.conversation import messages_of_turns, split_system
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError
@@ -30,9 +31,10 @@ CHECK_RETRIES = 2
 
 
 def chat(prompt: str, system: str | None = None) -> dict[str, Any]:
-    """Return the content of a chat request: one user message."""
-    messages = [{"role": "system", "content": system}] if system is not None else []
-    return {"messages": [*messages, {"role": "user", "content": prompt}]}
+    """Return the content of a chat request: the prompt's turns, after ``system`` and its own system prompt, if any."""
+    own, turns = split_system(prompt)
+    parts = [one for one in (system, own) if one is not None]
+    return {"messages": messages_of_turns([*([("system", "\n\n".join(parts))] if parts else []), *turns])}
 
 
 def raw(prompt: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from prosafeprune.generation.decoding import BatchDecoder, PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
-from prosafeprune.model.chat import Turn, encode_prompts
+from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.prompts.conversation import Turn
 
 
 class PromptBatches(Protocol):
@@ -35,7 +36,7 @@ MakePromptBatches = Callable[[LoadedModel, Sequence[str], int], PromptBatches]
 
 
 class ChatPromptBatches:
-    """Each prompt as one user turn, after a system prompt and earlier turns if there are any."""
+    """Each prompt in the chat template, after a system prompt and earlier turns if there are any."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.served_model import ServedModel
-from prosafeprune.model.chat import Turn
+from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from prosafeprune.interactive.http_errors import HttpError
-from prosafeprune.model.chat import Turn
+from prosafeprune.prompts.conversation import Turn
 from prosafeprune.requests.measuring import MAX_TOKENS
 from prosafeprune.requests.validation import shorten
 

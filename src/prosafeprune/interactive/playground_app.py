@@ -30,6 +30,7 @@ from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.requests.playground import PlaygroundRequest
 from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.text import printable
 
 PAGE = {
     "/": ("index.html", "text/html"),
@@ -172,7 +173,7 @@ class Playground:
                 if asked.kind != "harmful":
                     events.put_nowait(as_event({"side": side, **_shown(piece)}))
             if asked.kind == "harmful":
-                events.put_nowait(as_event({"side": side, "text": shorten(text, HARMFUL_ANSWER_CHARACTERS)}))
+                events.put_nowait(as_event({"side": side, "text": printable(shorten(text, HARMFUL_ANSWER_CHARACTERS))}))
             [verdict] = await asyncio.to_thread(judge_answers, self.judge, [Exchange(asked.prompt, text)])
             events.put_nowait(as_event({"side": side, "verdict": _verdict(verdict)}))
         except Exception as error:  # noqa: BLE001 - reported to the page
@@ -182,7 +183,7 @@ class Playground:
 
 
 def _shown(piece: Piece) -> dict[str, Any]:
-    known = {"text": piece.text, "refusal": piece.refusal, "finish": piece.finish}
+    known = {"text": printable(piece.text), "refusal": piece.refusal, "finish": piece.finish}
     return {name: value for name, value in known.items() if value is not None and value != ""}
 
 
@@ -190,7 +191,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     one = verdict.answer_class
     return {
         "class": one.in_words,
-        "reason": verdict.reason,
+        "reason": printable(verdict.reason),
         "complies": one.complies,
         "refuses": one.refuses,
         "safe": verdict.safe,

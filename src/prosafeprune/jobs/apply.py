@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
@@ -31,13 +32,14 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
+from prosafeprune.report.rate_figure import SHARE_FILE, scores_figure, share_image
 from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
-from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_way_out
 from prosafeprune.setup.prompt_sets import test_prompts
 
 
@@ -63,6 +65,10 @@ class ApplyResult(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set, before and after."""
         return change_rows(self.record.source, self.record.result, self.record.changes)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set before and after, with intervals."""
+        return scores_figure(self.record.result, self.record.source)
 
 
 def run_apply(
@@ -95,6 +101,7 @@ def run_apply(
     source = find_source(request.model, request.revision)
     output = user_path(output).resolve()
     require_outside(output, own.folder.resolve(), "adapter's")
+    require_way_out(source, "checkpoint", request.dequantise)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
@@ -115,6 +122,7 @@ def run_apply(
             write_card(staging, record, source.name if source.is_hub else None, folder)
             _copy_evidence(own.folder, staging, reporter)
             record.write(staging)
+            (staging / SHARE_FILE).write_bytes(share_image(record))
         return ApplyResult(record, output, None)
 
 
@@ -125,7 +133,7 @@ def _same_strengths(one: Plan, two: Plan) -> bool:
 def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:
     """Return the adapter's recipe with what the user decides: what may run, where keys may go, the safety floor."""
     decided = request.model_dump(
-        include={"model", "revision", "trust_remote_code", "judge_endpoint", *FloorOptions.model_fields}
+        include={"model", "revision", "trust_remote_code", "judge_endpoint", "dequantise", *FloorOptions.model_fields}
     )
     return record.recipe.model_copy(update={**decided, "format": "checkpoint"})
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.baselines.registry import SEARCH_FOLDER
@@ -37,6 +39,7 @@ from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.rate_figure import methods_figure
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.compare import CompareRequest
@@ -67,6 +70,10 @@ class CompareResult(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each method and set."""
         return [{"method": one.name, **row} for one in self.record.methods for row in rate_rows(one.scores)]
+
+    def plot(self) -> Figure:
+        """Return C.R. against S.S. of each method."""
+        return methods_figure({one.name: one.scores for one in self.record.methods})
 
 
 def run_compare(

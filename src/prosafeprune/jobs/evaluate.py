@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
@@ -37,7 +38,8 @@ from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
-from prosafeprune.report.rate_grids import ability_grid
+from prosafeprune.report.rate_figure import scores_figure
+from prosafeprune.report.rate_grids import ability_grid, category_grids
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.requests.evaluate import EvaluateRequest
@@ -58,11 +60,20 @@ class Evaluation(ResultView):
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates on each set, and general ability where it was measured."""
-        return [evaluation_grid(self.record), *([ability_grid(self.record.ability)] if self.record.ability else [])]
+        categories = category_grids({"": self.record.scores})
+        return [
+            evaluation_grid(self.record),
+            *categories,
+            *([ability_grid(self.record.ability)] if self.record.ability else []),
+        ]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each set."""
         return rate_rows(self.record.scores)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set, with its interval."""
+        return scores_figure(self.record.scores)
 
 
 def run_evaluate(

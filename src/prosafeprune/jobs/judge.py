@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
@@ -22,6 +24,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.judges_page import judges_page
 from prosafeprune.report.page import write_page
+from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import validate_settings
@@ -55,6 +58,10 @@ class JudgedFile(ResultView):
     def rows(self) -> list[dict[str, Any]]:
         """Return each row of the file with its verdict."""
         return [{**row, **verdict.as_row()} for row, verdict in zip(self.rows_read, self.verdicts, strict=True)]
+
+    def plot(self) -> Figure:
+        """Return how many answers are of each class."""
+        return counts_figure(self.counts)
 
     @property
     def counts(self) -> dict[str, int]:

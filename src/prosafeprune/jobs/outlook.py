@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
 from prosafeprune.jobs.plan import default_search_folder, known_plan
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
@@ -22,23 +22,27 @@ from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.load import LoadedJob, make_judge_of
+from prosafeprune.setup.machine import free_disk
 from prosafeprune.setup.machine_speed import measure_speed
+from prosafeprune.setup.path_costs import ModelShape, path_costs
 from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
-from prosafeprune.setup.workload import ModelSize, Speed, Stage, describe, memory_needed, stages_of
+from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
 from prosafeprune.text import data_size, duration
 
+FEW_LAYERS = 6
+"""Layers of a plan that is not known yet."""
 LOADED_PER_SECOND = 1e9
 """Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
 
-def describe_outlook(job: LoadedJob, plan: Plan | None) -> str:
-    """Return one line for a job whose model is loaded: the time of each stage, and the memory needed."""
+def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
+    """Return the time of each stage of a job whose model is loaded, and the memory needed."""
     loaded = job.loaded
     model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
     speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
     ratio = loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize
     memory = memory_needed(job, plan, model, ratio)
-    return describe(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
+    return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,43 @@ def planned(
 def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
     """Return what a job would do, as tables: plan and sizes, prompts, and the time of each stage."""
     model = ModelSize.of(job.source.path, early_config(job.recipe.model, job.recipe.revision) or {})
+    if job.source.is_converted:
+        model = replace(model, weight_bytes=converted_bytes(job.source))
     facts = _facts(job, model, known, search_only)
     stages = stages_of(job, known.plan, model.layers, search_only=search_only)
-    return [
+    tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
         _prompts(job),
         _times(job, known.plan, model, stages),
     ]
+    return tables if search_only or job.source.is_gguf else [*tables, _ways(job, known.plan, model)]
+
+
+def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
+    """Return what each way of pruning takes."""
+    recipe, device = job.recipe, choose_device(job.recipe.device)
+    shape = ModelShape.of_folder(job.source.path, early_config(recipe.model, recipe.revision) or {})
+    stored = stored_dtype(job.source.path)
+    run = choose_dtype(recipe.dtype, stored, device)
+    speed = measure_speed(shape.active, model.hidden, run, device)
+    count = model.layers or 1
+    given = plan or Plan(layers=tuple(range(count // 2, min(count, count // 2 + FEW_LAYERS))), rank=recipe.rank)
+    stages = {"search": stages_of(job, None, count), "layers": stages_of(job, given, count)}
+    costs = path_costs(
+        shape,
+        stages,
+        speed,
+        prompts=sum(map(len, job.calibration.values())),
+        layers=len(given.layers),
+        rank=given.rank,
+        ratio=run.itemsize / stored.itemsize,
+    )
+    rows = [
+        [one.name, data_size(one.memory), data_size(one.disk), data_size(one.read), duration(one.seconds)]
+        for one in costs
+    ]
+    note = f"From config.json and the headers of the weights, for {len(given.layers)} given layers."
+    return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note])
 
 
 def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:
@@ -103,8 +137,7 @@ def _facts(job: Job, model: ModelSize, known: KnownPlan, search_only: bool) -> l
         return rows
     if job.output is None:
         return [*rows, ["output", "none: the pruned model is measured, and nothing is written"]]
-    needed, parent = bytes_needed(job.source, recipe.format), job.output.parent
-    free = shutil.disk_usage(next(one for one in (parent, *parent.parents) if one.exists())).free
+    needed, free = bytes_needed(job.source, recipe.format), free_disk(job.output.parent)
     return [*rows, ["output", f"{job.output}: {data_size(needed)} at most, {data_size(free)} free"]]
 
 
@@ -133,7 +166,7 @@ def _prompts(job: Job) -> Grid:
 def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage]) -> Grid:
     recipe = job.recipe
     device = choose_device(recipe.device)
-    stored = torch.float16 if job.source.is_gguf else stored_dtype(job.source.path)
+    stored = converted_dtype(job.source) if job.source.is_converted else stored_dtype(job.source.path)
     run = choose_dtype(recipe.dtype, stored, device)
     speed = _speed(model, stored, run, device)
     loading = model.weight_bytes / LOADED_PER_SECOND

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
-from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
@@ -29,14 +30,17 @@ from prosafeprune.report.result_view import ResultView
 from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
+from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan, require_search_of
+from prosafeprune.setup.finished_search import (
+    kept_search_folder,
+    plan_of_point,
+    read_search,
+    require_one_plan,
+    require_search_of,
+)
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
-from prosafeprune.text import short_name, slug
-
-SEARCHES = "searches"
-"""Folder in the cache."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,10 @@ class SearchResult(ResultView):
             for point in self.record.points
         ]
 
+    def plot(self) -> Figure:
+        """Return C.R. against S.S. of the measured plans, with the base model and the safety floor."""
+        return frontier_figure(self.record, [])
+
 
 def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, ray: str | None = None) -> SearchResult:
     """Search for a plan and write no model.
@@ -179,4 +187,4 @@ def default_search_folder(job: Job, judge: str) -> Path:
     """
     identity = json.dumps(search_identity(job, judge), sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    return cache_folder() / SEARCHES / f"{slug(short_name(job.source.name))}-{digest[:12]}"
+    return kept_search_folder(job.source.name, digest[:12])

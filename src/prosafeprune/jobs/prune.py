@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
+from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
@@ -15,7 +16,7 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
-from prosafeprune.jobs.outlook import describe_outlook
+from prosafeprune.jobs.outlook import estimated_cost
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
@@ -23,19 +24,25 @@ from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import Reporter, SilentReporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
+from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_layers
+from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
+from prosafeprune.setup.workload import Cost, CostRecord
 
 NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
+
+COST_FILE = "prosafeprune_cost.json"
+"""What the run was estimated to take, and took; apart from the record, which is equal for equal runs."""
 
 
 def run_prune(
@@ -71,9 +78,13 @@ def run_prune(
         raise InputError("--ray: only a search runs on a cluster, and the plan is given. Leave it out.")
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
-        prepared = prepare_job(recipe, output, overwrite, reporter or SilentReporter(), cluster)
+        timed = TimedReporter(reporter or SilentReporter())
+        prepared = prepare_job(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge_of(prepared)
+        if prepared.earlier is not None:
+            prepared.earlier.require_base(model_hash(prepared.source.path))
+            prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
         if search_folder is None and recipe.layers is None:
             search_folder = default_search_folder(prepared, judge.name)
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
@@ -83,29 +94,42 @@ def run_prune(
         ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
-        job.reporter.note(describe_outlook(job, plan))
+        estimated = estimated_cost(job, plan)
+        timed.note(estimated.describe())
+        loading = timed.total
+        sha256 = model_hash(job.source.path)
         if plan is None:
             assert search_folder is not None  # a search has one
             planned = searched_plan(job, search_folder)
         else:
             require_layers(plan, job.anatomy)
-            calibrated = calibrate(job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter)
+            calibrated = calibrate(
+                job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter, sha256
+            )
             planned = CalibratedPlan(plan, *calibrated, search)
         edits = _writable_edits(job, folder, planned)
-        sha256 = model_hash(job.source.path)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
         record = _make_record(
             job, sha256, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found
         )
+        taken = Cost(seconds=timed.total - loading, memory=peak_memory(job.loaded.device), stages={**timed.seconds})
+        cost = CostRecord(estimated=estimated, taken=taken)
+        timed.note(cost.describe())
         result = PruneResult(
-            record, found.before, found.after, None, job.loaded, search=planned.search, ancestor=ancestor
+            record, found.before, found.after, None, job.loaded, search=planned.search, ancestor=ancestor, cost=cost
         )
         if job.output is None:
             return result
+        if isinstance(edits, GgufEdits):
+            edits.record = record.model_dump_json()
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
 
 
 def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> WritableEdits:
+    if job.recipe.format == "gguf":
+        edits = GgufEdits(job.source.path, planned.edits)
+        job.reporter.note(edits.describe())
+        return edits
     edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":
@@ -132,6 +156,7 @@ def _make_record(
         calibration=calibration_record(job.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **measured,
+        since=job.earlier.compare(found.after.sets) if job.earlier is not None else None,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
@@ -175,4 +200,7 @@ def save_result(
         write_evidence(staging, result.before, result.after, result.ancestor)
         result.record.write(staging)
         write_page(page, staging / REPORT_FILE)
+        (staging / SHARE_FILE).write_bytes(share_image(result.record))
+        if result.cost is not None:
+            (staging / COST_FILE).write_text(result.cost.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return replace(result, output=output, report=output / REPORT_FILE)

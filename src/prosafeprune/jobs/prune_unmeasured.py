@@ -22,14 +22,14 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.progress import Reporter, SilentReporter, ignore
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
-from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
@@ -60,18 +60,47 @@ def run_prune_unmeasured(
     Raises:
         InputError: something in the recipe or the model cannot be used, or there is no output.
     """
+    recipe.require_unmeasured()
     if output is None:
         raise InputError("--memory low measures nothing, so it needs a folder to write. Give --output.")
     job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
     assert job.output is not None
     source = job.source
+    require_streamable(source)
+    with (
+        claimed_output(job.output, overwrite),
+        checkpoint_folder(source, job.output, job.reporter) as folder,
+        model_output(job.output, recipe, overwrite=overwrite) as staging,
+    ):
+        copy_companions(folder, staging)
+        checkpoint = StreamedCheckpoint(folder, staging)
+        run = prune_streamed(job, folder, checkpoint, staging)
+        # What was read and hashed is the base model's own files, unless they had to be dequantised.
+        hashes = None if source.is_converted else checkpoint.hashes
+        record = run.record(model_hash(source.path, known=hashes))
+        write_card(staging, record, source.name if source.is_hub else None, folder)
+        record.write(staging)
+    return PruneUnmeasuredResult(record, job.output)
+
+
+def require_streamable(source: ModelSource) -> None:
+    """Raise InputError when a model cannot be pruned layer by layer, or is itself pruned and was never measured."""
     if source.is_gguf:
         raise InputError(
             f"{source.name}: a GGUF is converted in memory. For --memory low give a folder of safetensors."
         )
-    read_lineage(source.path)  # refuses a base model that was never measured, before the long work
+    read_lineage(source.path)
+
+
+def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, staging: Path) -> LayerwisePruning:
+    """Prune the checkpoint in ``folder``, the base model's or what was dequantised from it, into its copy ``staging``.
+
+    Raises:
+        InputError: the model cannot be run layer by layer, or has no layer of that number.
+    """
+    recipe, source = job.recipe, job.source
     meta = load_meta_model(
-        source.path,
+        folder,
         source.name,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -83,20 +112,14 @@ def run_prune_unmeasured(
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
-    with claimed_output(job.output, overwrite), model_output(job.output, recipe, overwrite=overwrite) as staging:
-        copy_companions(source.path, staging)
-        checkpoint = StreamedCheckpoint(source.path, staging)
-        run = _LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
-        run.prune(staging)
-        with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
-            hashes = checkpoint.finish(advance)
-        record = run.record(model_hash(source.path, known=hashes))
-        write_card(staging, record, source.name if source.is_hub else None, source.path)
-        record.write(staging)
-    return PruneUnmeasuredResult(record, job.output)
+    run = LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
+    run.prune(staging)
+    with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
+        checkpoint.finish(advance)
+    return run
 
 
-class _LayerwisePruning:
+class LayerwisePruning:
     """One pass of the calibration prompts through the layers, each edited once it has run."""
 
     def __init__(self, job: Job, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from prosafeprune.errors import ProSafePruneError
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.report.record import RECORD_FILE, Record
+from prosafeprune.report.record import RECORD_FILE, Record, read_record
 from prosafeprune.requests.recipe import Recipe
 
 
@@ -30,12 +30,13 @@ class SafetyFloorError(ProSafePruneError):
 
 
 @contextmanager
-def model_output(output: Path, evidence: Record | Recipe, *, overwrite: bool) -> Iterator[Path]:
+def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: bool) -> Iterator[Path]:
     """Give an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
 
     Args:
         output: folder to write.
-        evidence: the record of what was measured; or the recipe that asks for an unmeasured model.
+        evidence: the record of what was measured; or the recipe that asks for an unmeasured model; or None for a
+            model that is measured inside the context, where the record that is written there decides.
         overwrite: replace an existing output of an earlier run.
 
     Raises:
@@ -44,10 +45,13 @@ def model_output(output: Path, evidence: Record | Recipe, *, overwrite: bool) ->
     """
     if isinstance(evidence, Record):
         require_safe_record(evidence)
-    elif not evidence.unmeasured:
+    elif evidence is not None and not evidence.unmeasured:
         raise SafetyFloorError("An unmeasured model is only written with --unmeasured. Nothing was written.")
     with staged_folder(output, overwrite) as staging:
         yield staging
+        if evidence is None:
+            require_safe_record(read_record(staging))
+            return
         record = json.loads((staging / RECORD_FILE).read_text(encoding="utf-8"))
         if record["measured"] is not isinstance(evidence, Record):
             raise SafetyFloorError("The record to be written does not say whether the model was measured. Not saved.")
@@ -69,6 +73,13 @@ def require_safe_record(record: Record) -> None:
     """
     if record.recipe.is_draft:
         raise SafetyFloorError("A draft is measured on too few prompts to save a model. Measure without --draft.")
+    if record.since is not None and not record.since.keeps(record.recipe.max_safety_drop):
+        raise SafetyFloorError(
+            f"Not saved. Of the prompts that {record.since.name} was measured on, "
+            f"{-record.since.compliance_change.points:.1f} points fewer are answered, more than the "
+            f"{record.recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
+            "--pseudo-harmful, or search with a larger --budget."
+        )
     decision = record.decision
     if decision is not None and not decision.may_save:
         raise SafetyFloorError(f"Not saved. {decision.message}")

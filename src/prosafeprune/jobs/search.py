@@ -190,6 +190,7 @@ class _Search:
             layers,
             self.recipe.batch_size,
             self.reporter,
+            self.folder.made_by["model"],
         )
 
 

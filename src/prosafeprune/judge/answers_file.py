@@ -12,6 +12,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
 from prosafeprune.judge.label_sheet import unguarded
 from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.rows import csv_rows, json_rows, require_complete_characters
 
 
@@ -45,7 +46,7 @@ def read_answers(path: Path, *required: str, names: AnswerFields = OURS) -> tupl
         fault = "holds no labelled answer. Fill in its label column" if is_table and required else "holds no answer"
         raise InputError(f"{path}: {fault}." if is_table else f"{path}: {fault}. Write one JSON object per line.")
     rows = [{**row, "prompt": row[names.prompt], "completion": row[names.completion]} for row in rows]
-    return [Exchange(row["prompt"], row["completion"]) for row in rows], rows
+    return [Exchange(stored_prompt(row["prompt"]), row["completion"]) for row in rows], rows
 
 
 def _checked(row: Mapping[str, Any], place: str, fields: tuple[str, ...]) -> dict[str, Any]:

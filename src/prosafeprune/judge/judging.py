@@ -44,5 +44,5 @@ def judge_in_chunks(judge: Judge, exchanges: Sequence[Exchange], advance: Advanc
 def _plain_verdict(exchange: Exchange) -> Verdict | None:
     if ends_within_thought(exchange.answer):
         return Verdict(AnswerClass.UNDETERMINED, "ends within its chain of thought")
-    fault = broken_reason(exchange.prompt, spoken_part(exchange.answer))
+    fault = broken_reason(exchange.last.prompt, spoken_part(exchange.answer))
     return Verdict(AnswerClass.BROKEN, fault) if fault else None

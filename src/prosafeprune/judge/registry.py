@@ -92,11 +92,9 @@ def _served(settings: JudgeOptions, endpoint: str, reporter: Reporter) -> Judge:
 def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
     from prosafeprune.judge.models import qwen3guard, wildguard
     from prosafeprune.model.loading import load_model
-    from prosafeprune.model.source import find_source
+    from prosafeprune.model.source import find_unquantised
 
     is_wildguard = settings.judge == "wildguard"
-    source = find_source(settings.judge_model or (wildguard if is_wildguard else qwen3guard).MODEL)
-    if source.is_gguf:
-        raise InputError(f"{source.name}: is read from a folder. Serve the GGUF and give --judge-endpoint.")
+    source = find_unquantised(settings.judge_model or (wildguard if is_wildguard else qwen3guard).MODEL)
     loaded = load_model(source.path, source.name, reporter, device=settings.judge_device, chat=not is_wildguard)
     return wildguard.local_wildguard(loaded) if is_wildguard else qwen3guard.local_qwen3guard(loaded)

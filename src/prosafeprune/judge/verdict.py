@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from prosafeprune.prompts.conversation import last_turn
+
 
 class AnswerClass(StrEnum):
     """XSTest's three classes of answers, and three for answers that neither comply nor refuse."""
@@ -49,7 +51,13 @@ class Exchange:
     """A prompt and the answer a model gave to it."""
 
     prompt: str
+    """Plain text or a conversation."""
     answer: str
+
+    @property
+    def last(self) -> Exchange:
+        """The exchange without system prompt and earlier turns, for judges that read one request."""
+        return Exchange(last_turn(self.prompt), self.answer)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
+from prosafeprune.method.factoring import where_factored
 from prosafeprune.method.overlap_operator import OverlapOperator
 
 
@@ -45,7 +46,8 @@ def energy_bound(operator: OverlapOperator, weight_stable_rank: float) -> float:
         operator: ``Omega``, of rank at most ``r``.
         weight_stable_rank: ``sr(W)``.
     """
-    left, right = (torch.linalg.qr(factor, mode="r").R for factor in (operator.left, operator.right))
+    factors = (where_factored(factor) for factor in (operator.left, operator.right))
+    left, right = (torch.linalg.qr(factor, mode="r").R for factor in factors)
     norm = float(torch.linalg.matrix_norm(left @ right.T, ord=2))
     return int(operator.right.shape[1]) * max(1.0, norm) ** 2 / weight_stable_rank
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from prosafeprune.method.factoring import where_factored
+
 RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""
 
@@ -71,10 +73,10 @@ def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Te
     scaled = [outputs / outputs.shape[1] ** 0.5 for outputs in classes]
     wanted = torch.cat([target / len(target) ** 0.5 for target in targets])
     stacked = torch.cat(scaled, dim=1)
-    gram = (stacked.T @ stacked).double()
+    gram = where_factored(stacked.T @ stacked).double()
     gram.diagonal().add_(RIDGE * _within_class_variance(scaled, min(stacked.shape)))
-    solution: torch.Tensor = torch.linalg.solve(gram, wanted.double())
-    return stacked @ solution.to(stacked.dtype)
+    solution: torch.Tensor = torch.linalg.solve(gram, where_factored(wanted).double())
+    return stacked @ solution.to(stacked.dtype).to(stacked.device)
 
 
 def _within_class_variance(classes: list[torch.Tensor], dimensions: int) -> float:

@@ -6,6 +6,7 @@ import scipy.linalg
 import torch
 
 from prosafeprune.errors import InputError
+from prosafeprune.method.factoring import where_factored
 
 
 class TooFewDirections(InputError):
@@ -46,6 +47,9 @@ def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the left singular vectors ``(d_out, k)`` and singular values ``(k,)`` of ``A (d_out, n)``."""
     if activations.device.type == "cuda" and activations.shape[0] > activations.shape[1]:
         return svd_by_qr(activations)  # as LAPACK does for such shapes
+    if (elsewhere := where_factored(activations)) is not activations:
+        left, values = _left_svd(elsewhere)
+        return left.to(activations.device), values.to(activations.device)
     try:
         left, values, _ = torch.linalg.svd(activations, full_matrices=False)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # exported, not declared
@@ -66,4 +70,4 @@ def svd_by_qr(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return ``Overlap(r)``, the mean cosine of the principal angles between two bases ``(d, r)`` (D.1)."""
-    return float(torch.linalg.svdvals(one.T @ other).clamp(max=1).mean())
+    return float(torch.linalg.svdvals(where_factored(one.T @ other)).clamp(max=1).mean())

@@ -12,6 +12,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
+from prosafeprune.prompts.conversation import Turn, last_turn, split_system
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -21,15 +22,17 @@ FIXED_DATE = (
 """Put before templates that write today's date: results must not depend on the day."""
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
-Turn = tuple[str, str]
-"""A role and what it says."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
 """Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids of one rendered prompt; the user's own words are the tokens from ``user_start`` up to ``user_end``."""
+    """Token ids of one rendered prompt.
+
+    The user's own words, of a conversation those of the last turn, are the tokens from ``user_start`` up to
+    ``user_end``.
+    """
 
     ids: tuple[int, ...]
     user_start: int
@@ -87,11 +90,11 @@ def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
 def encode_prompts(
     tokenizer: Any, prompts: Sequence[str], system: str | None = None, history: Sequence[Turn] = ()
 ) -> list[EncodedPrompt]:
-    """Render each prompt as a single user turn, ready for the answer, and tokenise it.
+    """Render each prompt, plain text as a single user turn, ready for the answer, and tokenise it.
 
-    A system prompt and earlier turns come before it, as :func:`render` says. The template already writes the special
-    tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking` turned it
-    on.
+    A further system prompt and earlier turns come before it, as :func:`render` says. The template already writes the
+    special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
+    turned it on.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
@@ -103,7 +106,7 @@ def encode_prompts(
         prompts, rendered, encoding["input_ids"], encoding["offset_mapping"], strict=True
     ):
         # Templates trim what the user wrote, and only ever write around it.
-        words = prompt.strip()
+        words = last_turn(prompt).strip()
         start_character = text.rfind(words)
         end_character = start_character + len(words)
         inside = [i for i, (start, end) in enumerate(offsets) if start < end_character and end > start_character]
@@ -116,30 +119,33 @@ def encode_prompts(
 
 
 def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequence[Turn] = ()) -> str:
-    """Return the prompt as one user turn in the model's chat template, with the opening of the answer.
+    """Return the prompt in the model's chat template, with the opening of the answer.
 
-    A system prompt, that of :func:`set_system_prompt` followed by ``system``, gets its own turn where the template has
-    one; otherwise it is put before the user's words. The turns of ``history``, user and assistant by turns, come before
-    the prompt's.
+    A system prompt, that of :func:`set_system_prompt` followed by the prompt's own and ``system``, gets its own turn
+    where the template has one; otherwise it is put before the user's words. The turns of ``history``, user and
+    assistant by turns, come before the prompt's.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
-    system_turn = _system_turn(tokenizer, system)
+    own, turns = split_system(prompt)
+    system_turn = _system_turn(tokenizer, own, system)
     if system_turn:
-        text, _ = _rendered(tokenizer, [*system_turn, *history, ("user", prompt)])
+        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns])
         if text is not None:
             return _ready_for_answer(text, tokenizer)
-        prompt = f"{system_turn[0][1]}\n\n{prompt}"
-    text, reason = _rendered(tokenizer, [*history, ("user", prompt)])
+        (role, words), *later = turns
+        turns = ((role, f"{system_turn[0][1]}\n\n{words}"), *later)
+    text, reason = _rendered(tokenizer, [*history, *turns])
     if text is not None:
         return _ready_for_answer(text, tokenizer)
-    if _rendered(tokenizer, [("system", "You are a helpful assistant."), ("user", prompt)])[0] is not None:
+    if _rendered(tokenizer, [("system", "You are a helpful assistant."), *turns])[0] is not None:
         raise InputError(
             f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
             "a helpful assistant.'"
         )
-    raise InputError(f"The chat template fails on a plain user turn ({reason}). Correct the template.")
+    shape = "plain user turn" if len(turns) == 1 else f"conversation of {len(turns)} turns"
+    raise InputError(f"The chat template fails on a {shape} ({reason}). Correct the template.")
 
 
 def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
@@ -172,9 +178,9 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
     return ids
 
 
-def _system_turn(tokenizer: Any, further: str | None = None) -> list[Turn]:
+def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
     """Return the system turn of a chat: none without a system prompt."""
-    parts = [one for one in (getattr(tokenizer, SYSTEM_PROMPT, None), further) if one is not None]
+    parts = [one for one in (getattr(tokenizer, SYSTEM_PROMPT, None), *further) if one is not None]
     return [("system", "\n\n".join(parts))] if parts else []
 
 

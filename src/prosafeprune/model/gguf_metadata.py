@@ -52,8 +52,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "expert_group_used_count": (0, 1),
     "expert_weights_scale": (0.0, 1.0),
     "nextn_predict_layers": (0,),
-    "rope.scaling.attn_factor": (1.0,),
-    "rope.scaling.yarn_attn_factor": (1.0,),
     "rope.scaling.yarn_ext_factor": (1.0,),
 }
 """Values that change nothing, of keys that a config does not express."""
@@ -68,8 +66,13 @@ READ_APART = {
     "rope.scaling.original_context_length",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_attn_factor",
     "attention.sliding_window_pattern",
 }
+SCALED_BY_WIDTH = {("gemma2", 46), ("gemma3", 62)}
+"""Architectures and layers of the models whose attention is scaled by the width per head (the 27B ones), not by the
+head's own: no key says it, and llama.cpp goes by this, too."""
 
 
 def complete_config(config: Any, reader: Any, name: str) -> Any:
@@ -98,6 +101,10 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
             _carry_over(config, key, value, name)
         elif key not in READ_APART | SAYS_NOTHING | bloom_has_alibi and not _is_neutral(key, value, reader):
             raise _cannot_express(name, f"{prefix}{key} = {value}")
+    if (width := getattr(config, "query_pre_attn_scalar", None)) is not None:
+        by_width = (architecture, config.num_hidden_layers) in SCALED_BY_WIDTH
+        width = config.hidden_size // config.num_attention_heads if by_width else config.head_dim
+        config.query_pre_attn_scalar = width
     _set_layer_types(config, given, name)
     _set_rope(config, given, _rope_tensors(reader), name)
     return config
@@ -113,8 +120,6 @@ def _cannot_express(name: str, what: str) -> InputError:
 def _is_neutral(key: str, value: Any, reader: Any) -> bool:
     if key == "expert_gating_func":  # 1: softmax
         return bool(value == 1)
-    if key == "rope.scaling.attn_factor" and _rope_tensors(reader):
-        return True  # of longrope, which reads it apart
     return any(value == neutral for neutral in NEUTRAL.get(key, ()))
 
 
@@ -125,6 +130,8 @@ def _carry_over(config: Any, key: str, value: Any, name: str) -> None:
         value = value[0]
     attribute = next((one for one in ATTRIBUTES[key] if hasattr(config, one)), None)
     if attribute is None:
+        if key.startswith("expert_") and not value:
+            return  # a model without experts
         context = getattr(config, "max_position_embeddings", None) or math.inf
         if key == "attention.sliding_window" and (not value or value >= context):
             return  # a window as wide as the context changes nothing
@@ -186,30 +193,47 @@ def _scaling(config: Any, given: dict[str, Any], tensors: dict[str, np.ndarray],
     if {"rope_factors_long.weight", "rope_factors_short.weight"} <= tensors.keys():
         long, short = (tensors[f"rope_factors_{one}.weight"].tolist() for one in ("long", "short"))
         found = {"rope_type": "longrope", "long_factor": long, "short_factor": short}
-        if "rope.scaling.attn_factor" in given:
-            found["attention_factor"] = given["rope.scaling.attn_factor"]
+        found["attention_factor"] = _attention_factor(given)  # else transformers would compute one
         return found | {"original_max_position_embeddings": int(original)}
     if "rope_freqs.weight" in tensors:
-        return _llama3_scaling(config, given, tensors["rope_freqs.weight"].ravel(), name)
+        return _scaling_by_divisors(config, given, tensors["rope_freqs.weight"].ravel(), name)
     if kind == "linear":
         return {"rope_type": "linear", "factor": factor}
-    if kind == "yarn":
+    if kind == "yarn" and factor:
         betas = {
             one: given[f"rope.scaling.yarn_{one}"]
             for one in ("beta_fast", "beta_slow")
             if f"rope.scaling.yarn_{one}" in given
         }
-        return {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original), **betas}
+        found = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original), **betas}
+        if not math.isclose(attention := _attention_factor(given), 1):
+            found["attention_factor"] = attention * (0.1 * math.log(factor) + 1)
+        return found
+    if not math.isclose(_attention_factor(given), 1):
+        raise _cannot_express(name, f"rope.scaling.attn_factor with RoPE scaling of the type {kind}")
     if kind != "none":
         raise _cannot_express(name, f"RoPE scaling of the type {kind}")
     return {}
 
 
-def _llama3_scaling(config: Any, given: dict[str, Any], divisors: np.ndarray, name: str) -> dict[str, Any]:
-    """Return the parameters of Llama 3's scaling, of which the file has only the resulting divisors of the frequencies.
+def _attention_factor(given: dict[str, Any]) -> float:
+    return float(given.get("rope.scaling.attn_factor", given.get("rope.scaling.yarn_attn_factor", 1.0)) or 1.0)
 
-    They follow from a factor, two cut-offs (1 and 4 in all of Meta's models) and the length of the original context.
+
+def _scaling_by_divisors(config: Any, given: dict[str, Any], divisors: np.ndarray, name: str) -> dict[str, Any]:
+    """Return the RoPE parameters of a file that has only the resulting divisors of the frequencies.
+
+    Llama 3's follow from a factor, two cut-offs (1 and 4 in all of Meta's models) and the length of the original
+    context. Any others are those of a longrope whose two sets of factors are equal.
+
+    Raises:
+        InputError: there are more or fewer divisors than frequencies, or another scaling is given, too.
     """
+    if given.get("rope.scaling.type") not in (None, "none", "llama3"):
+        raise _cannot_express(name, "RoPE frequencies (rope_freqs.weight) and a RoPE scaling")
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if len(divisors) != int(given.get("rope.dimension_count") or width) // 2 or not (divisors > 0).all():
+        raise _cannot_express(name, f"{len(divisors)} RoPE frequencies (rope_freqs.weight) for heads of {width}")
     if np.allclose(divisors, 1):
         return {}
     base = given.get("rope.freq_base") or config.rope_parameters.get("rope_theta", 10000.0)
@@ -220,7 +244,9 @@ def _llama3_scaling(config: Any, given: dict[str, Any], divisors: np.ndarray, na
         if np.allclose(1 / ((1 - smooth) / factor + smooth), divisors, rtol=1e-3):
             found = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
             return found | {"original_max_position_embeddings": original}
-    raise _cannot_express(name, "RoPE frequencies (rope_freqs.weight) that are not Llama 3's")
+    factors = divisors.tolist()
+    found = {"rope_type": "longrope", "long_factor": factors, "short_factor": factors, "attention_factor": 1.0}
+    return found | {"original_max_position_embeddings": config.max_position_embeddings}
 
 
 def _rope_tensors(reader: Any) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.user_path import user_path
-from prosafeprune.model.gguf import gguf_parts
+from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
@@ -29,6 +29,8 @@ HASHED_AT_ONCE = 2**24
 CLOCK_TICK = 0.1
 """Seconds within which two changes of a file may have the same time."""
 BITSANDBYTES = "bitsandbytes"
+QUANTISATION_KEYS = ("quantization_config", "compression_config", "quantization")
+"""Entries of config.json that describe a quantisation; the last is MLX's."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _hashes: dict[tuple[tuple[object, ...], ...], str] = {}
@@ -46,38 +48,57 @@ class ModelSource:
     revision: str | None = None
     """The commit of a hub model."""
     is_hub: bool = False
+    quantisation: str | None = None
+    """How its weights are quantised, if they must be dequantised before it can run."""
 
     @property
     def is_gguf(self) -> bool:
-        """Whether it must be converted first."""
+        """Whether it is a GGUF file."""
         return self.path.suffix.lower() == ".gguf"
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it must be converted into an ordinary checkpoint before it can run."""
+        return self.is_gguf or self.quantisation is not None
 
 
 def find_source(model: str, revision: str | None = None, *, edited: bool = True) -> ModelSource:
     """Find the model on this machine, downloading it from the hub when it is a hub id.
 
-    A model that is not ``edited`` in place may be quantised by bitsandbytes.
+    A model quantised by bitsandbytes, where that is installed, runs as stored unless its weights are ``edited``.
 
     Raises:
-        InputError: there is no such model, its files cannot be used, its weights are only pickles, or are quantised.
+        InputError: there is no such model, its files cannot be used, or its weights are only pickles.
     """
     path = user_path(model)
     if revision is not None and path.exists():
         raise InputError(f"{model}: is local, and --revision is for hub models. Leave it out.")
+    if path.is_dir() and not (path / "config.json").exists() and len(alone := list(path.glob("*.gguf"))) == 1:
+        path = alone[0]
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise InputError(f"{model}: is a file, but not a .gguf. Give a model folder, a hub id or a .gguf file.")
         return ModelSource(model, path)
     if path.is_dir():
-        check_checkpoint_folder(path, model, edited=edited)
-        return ModelSource(model, path)
+        return ModelSource(model, path, quantisation=check_checkpoint_folder(path, model, edited=edited))
     if path.exists():
         raise InputError(f"{model}: is neither a folder nor a regular file. Give a model folder, a hub id or a .gguf.")
     require_local_or_hub(model)
     folder = fetch_from_hub(model, revision)
-    check_checkpoint_folder(folder, model, edited=edited)
+    quantisation = check_checkpoint_folder(folder, model, edited=edited)
     commit = folder.name if folder.parent.name == "snapshots" else revision
-    return ModelSource(model, folder, revision=commit, is_hub=True)
+    return ModelSource(model, folder, revision=commit, is_hub=True, quantisation=quantisation)
+
+
+def find_unquantised(model: str) -> ModelSource:
+    """Find a model that runs from its folder as it is. Raises InputError as :func:`find_source`, or if it cannot."""
+    source = find_source(model)
+    if source.is_converted:
+        kind = "is a GGUF file" if source.is_gguf else f"is quantised ({source.quantisation})"
+        raise InputError(
+            f"{model}: {kind}, and a judge is read from an unquantised folder. Serve it: --judge-endpoint."
+        )
+    return source
 
 
 def require_local_or_hub(model: str) -> None:
@@ -165,8 +186,11 @@ def is_adapter_folder(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file() and not weights
 
 
-def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
-    """Raise InputError unless the folder is a safetensors checkpoint that can be run and, if so asked, edited."""
+def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> str | None:
+    """Return how a checkpoint is quantised if it must be dequantised to run or to be edited, else None.
+
+    Raises InputError unless the folder is a safetensors checkpoint.
+    """
     if (folder / "adapter_config.json").exists():
         raise InputError(
             f"{name}: is an adapter, not a model. Merge it into its base first and give the merged folder."
@@ -184,30 +208,30 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> None:
         )
     require_shards(folder, name)
     method = quantisation_of(config)
-    if method is None:
-        return
-    if method != BITSANDBYTES:
-        raise InputError(
-            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model; "
-            "an adapter made from that one (--format adapter) can be applied to this one."
-        )
-    if edited:
-        raise InputError(
-            f"{name}: its weights are quantised ({method}) and cannot be edited in place. Give the unquantised model, "
-            "or --format adapter, which leaves them as they are."
-        )
-    if find_spec("bitsandbytes") is None:
-        raise InputError(f"{name}: its weights are quantised by bitsandbytes, which is not installed. Install it.")
+    runs_as_stored = method == BITSANDBYTES and not edited and find_spec(BITSANDBYTES) is not None
+    return None if runs_as_stored else method
 
 
 def quantisation_of(config: Mapping[str, Any]) -> str | None:
-    """Return the quantisation method that a config.json names, or None when the weights are not quantised."""
-    text_config = config.get("text_config")
-    nested = text_config.get("quantization_config") if isinstance(text_config, dict) else None
-    quantisation = config.get("quantization_config") or nested
-    if not quantisation:
+    """Return the quantisation method that a config.json names, or None when the weights are not quantised.
+
+    MLX names none, and is known by the entries of its own.
+    """
+    settings = quantisation_settings(config)
+    if not settings:
         return None
-    return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
+    is_mlx = "quant_method" not in settings and {"group_size", "bits"} <= settings.keys()
+    return "mlx" if is_mlx else str(settings.get("quant_method", "unknown"))
+
+
+def quantisation_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config.json says of the quantisation of the weights; empty when they are not quantised."""
+    text_config = config.get("text_config")
+    for one in (config, text_config if isinstance(text_config, dict) else {}):
+        for key in QUANTISATION_KEYS:
+            if one.get(key):
+                return dict(one[key]) if isinstance(one[key], dict) else {"quant_method": "unknown"}
+    return {}
 
 
 def model_hash(path: Path, known: Mapping[str, str] | None = None) -> str:

@@ -1,6 +1,6 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
-from prosafeprune.prompts.bundled import bundled_prompts
+from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts
 from prosafeprune.prompts.overlap import (
     Overlap,
     describe_overlap,
@@ -10,7 +10,9 @@ from prosafeprune.prompts.overlap import (
     require_splits_disjoint,
     without_overlaps,
 )
+from prosafeprune.prompts.paper_sources import paper_prompts
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.reviewed import read_reviewed
 from prosafeprune.prompts.sources import read_prompts
 
 __all__ = [
@@ -18,11 +20,14 @@ __all__ = [
     "Prompt",
     "PromptClass",
     "PromptSet",
+    "bundled_beyond",
     "bundled_prompts",
     "describe_overlap",
     "find_overlaps",
     "hold_out",
+    "paper_prompts",
     "read_prompts",
+    "read_reviewed",
     "require_disjoint",
     "require_splits_disjoint",
     "without_overlaps",

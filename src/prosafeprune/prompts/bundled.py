@@ -2,6 +2,8 @@
 
 Calibration prompts are of two kinds: single ones, and ones in pairs that differ in harm alone. Validation prompts are
 all in pairs, so that a search which makes its edits from single ones sees them applied to prompts of another kind.
+
+Further sets go beyond a single English turn: conversations, operators' policies, domains, languages.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.sources import prompt_of_row
 
 Split = Literal["calibration", "validation", "test"]
+Beyond = Literal["multi-turn", "policies", "domains", "languages"]
+"""Groups of the prompts beyond a single English turn."""
 
 
 def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
@@ -22,8 +27,32 @@ def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
 
 
+def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Literal["validation", "test"]) -> PromptSet:
+    """Return the prompts of one class beyond a single English turn, filed under domain, language or policy.
+
+    Under ``policies`` a system prompt asks to refuse all that is off its subject: the benign prompts are on it, the
+    harmful ones, harmless but for the policy, are off it. The two splits are disjoint, policies included.
+    """
+    prompt_class = PromptClass(prompt_class)
+    prompts = tuple(prompt for name, prompt in _read_beyond(group, split) if name is prompt_class)
+    return PromptSet(prompt_class, f"bundled {group} {split}", prompts)
+
+
+@cache
+def _read_beyond(group: Beyond, split: str) -> tuple[tuple[PromptClass, Prompt], ...]:
+    found = []
+    for line, row in enumerate(_rows(f"beyond/{group}", split), 1):
+        prompt = Prompt(prompt_of_row(row, ["prompt"], f"{group} {split}, line {line}"), row["category"], line)
+        found.append((PromptClass(row["class"]), prompt))
+    return tuple(found)
+
+
 @cache
 def _read(prompt_class: PromptClass, split: Split) -> tuple[Prompt, ...]:
-    file = resources.files("prosafeprune.prompts") / "data" / prompt_class.value / f"{split}.jsonl"
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = _rows(prompt_class.value, split)
     return tuple(Prompt(row["prompt"], row["category"], line, row["style"]) for line, row in enumerate(rows, 1))
+
+
+def _rows(folder: str, split: str) -> list[dict[str, Any]]:
+    file = resources.files("prosafeprune.prompts") / "data" / folder / f"{split}.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from prosafeprune.errors import InputError
+from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
+from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.prompt_set import PromptSet
 
 NEAR_EQUAL = 0.8
@@ -65,7 +67,7 @@ def hold_out(prompts: PromptSet, share: float, seed: int) -> tuple[PromptSet, Pr
     Raises:
         InputError: all prompts are alike, or there is only one.
     """
-    groups = _groups_of_alike(prompts.texts)
+    groups = groups_of_alike(prompts.texts)
     if len(groups) < 2:
         raise InputError(
             f"{prompts.source}: all its prompts are alike, so none can be held out. Give more, or leave out --hold-out."
@@ -115,42 +117,69 @@ def require_splits_disjoint(
 def describe_overlap(overlap: Overlap) -> str:
     """Return both prompts of an overlap in one line."""
 
-    def described(source: str, line: int, text: str) -> str:
+    def described(source: str, line: int, prompt: str) -> str:
+        text = transcript(prompt)
         return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"
 
     first = described(overlap.first_source, overlap.first_line, overlap.first_text)
     return f"{first} = {described(overlap.second_source, overlap.second_line, overlap.second_text)}"
 
 
-def _groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
-    """Return the rows of the texts by group: the connected components of similarity."""
+def groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
+    """Return the rows of the texts by group: the connected components of similarity, in order of their first rows."""
     pairs = _similar_rows(texts, texts, ALIKE)
     rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
     graph = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(texts), len(texts)))
-    count, labels = connected_components(graph, directed=False)
-    return [[row for row, label in enumerate(labels) if label == group] for group in range(count)]
+    _, labels = connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        groups.setdefault(int(label), []).append(row)
+    return list(groups.values())
+
+
+def repeats(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of rows, the earlier first, whose words are equal or nearly so."""
+    return [(i, j) for i, j in _similar_rows(texts, texts, NEAR_EQUAL) if i < j]
 
 
 def _similar_rows(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
-    """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity."""
-    vocabulary: dict[str, int] = {}
-    one = _word_matrix(first, vocabulary)
-    two = _word_matrix(second, vocabulary)
-    one.resize(one.shape[0], len(vocabulary))
-    common = (one @ two.T).tocoo()
-    sizes_one, sizes_two = np.asarray(one.sum(axis=1)).ravel(), np.asarray(two.sum(axis=1)).ravel()
-    jaccard = common.data / (sizes_one[common.row] + sizes_two[common.col] - common.data)
-    similar = jaccard >= least
-    return sorted(zip(common.row[similar].tolist(), common.col[similar].tolist(), strict=True))
+    """Return the pairs of prompts, one of each list, whose words have at least this Jaccard similarity.
+
+    The words of a conversation are the user's. A single request is also compared with the last turn of a conversation:
+    it is the same whatever came before. Prompts under system prompts that differ are not the same.
+    """
+    pairs = set(_similar_texts([_said(one) for one in first], [_said(one) for one in second], least))
+    if any(isinstance(one, Conversation) for one in (*first, *second)):
+        last = _similar_texts([last_turn(one) for one in first], [last_turn(one) for one in second], least)
+        pairs |= {(i, j) for i, j in last if _is_one_turn(first[i]) or _is_one_turn(second[j])}
+        pairs = {(i, j) for i, j in pairs if _systems_agree(first[i], second[j], least)}
+    return sorted(pairs)
 
 
-def _word_matrix(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
-    """Return the binary matrix of texts (rows) by words (columns); new words are added to ``vocabulary``."""
-    indices: list[int] = []
-    starts = [0]
-    for text in texts:
-        words = re.findall(r"\w+", text.lower()) or [text]
-        indices += sorted({vocabulary.setdefault(word, len(vocabulary)) for word in words})
-        starts.append(len(indices))
-    ones = np.ones(len(indices), dtype=np.int64)
-    return csr_matrix((ones, indices, starts), shape=(len(texts), len(vocabulary)))
+def _said(prompt: str) -> str:
+    """Return what the user says in a prompt."""
+    return "\n".join(words for role, words in turns_of(prompt) if role == "user")
+
+
+def _is_one_turn(prompt: str) -> bool:
+    return len(split_system(prompt)[1]) == 1
+
+
+def _systems_agree(first: str, second: str, least: float) -> bool:
+    """Whether two prompts have nearly the same system prompt, or one of them has none."""
+    one, two = split_system(first)[0], split_system(second)[0]
+    return one is None or two is None or bool(_similar_texts([one], [two], least))
+
+
+def _similar_texts(first: Sequence[str], second: Sequence[str], least: float) -> list[tuple[int, int]]:
+    """Return the pairs of texts, one of each list, whose words have at least this Jaccard similarity, in order."""
+    one, two = [_words(text) for text in first], [_words(text) for text in second]
+    frequency = Counter(word for words in two for word in words)
+    index = NearDuplicateIndex(least, frequency.__getitem__)
+    for j, words in enumerate(two):
+        index.add(j, words)
+    return sorted((i, j) for i, words in enumerate(one) for j in index.find(words))
+
+
+_words = lru_cache(maxsize=20_000)(words_of)
+"""Each set is compared with several others."""

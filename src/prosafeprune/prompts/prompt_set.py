@@ -28,9 +28,10 @@ PAIRED = "paired-"
 
 @dataclass(frozen=True)
 class Prompt:
-    """One user request, with its category, if any."""
+    """One request, with its category, if any."""
 
     text: str
+    """Plain text, or a conversation (:mod:`prosafeprune.prompts.conversation`)."""
     category: str = ""
     line: int = 0
     """Line number in its file, from 1; 0 when it is from none."""

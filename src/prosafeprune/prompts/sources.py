@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
@@ -15,6 +16,8 @@ from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete
 MOST_CHARACTERS = 1_000_000
 """Of a prompt."""
 FILE_TYPES = (".jsonl", ".csv", ".txt")
+MESSAGES, SYSTEM = "messages", "system"
+"""Columns of a conversation and of a system prompt."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def read_prompts(
     ``source`` is a path ending in .jsonl, .csv or .txt (one prompt per line), the https address of a .csv file, or a
     hub dataset id, optionally with a split (``org/name:train``) or a configuration and one (``org/name:hard:train``).
     ``field`` names the column of the prompt, or several, of which the first one present is used; a column ``category``
-    is read if there is one. Rows for which ``keep`` is false are left out.
+    is read if there is one. A row with ``messages`` is a conversation, and ``system`` is the system prompt of its row.
+    Rows for which ``keep`` is false are left out.
 
     Raises:
         InputError: no such file or dataset, a row that cannot be read, no column ``field``, or no prompt at all.
@@ -101,20 +105,53 @@ def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
 
 def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) -> Iterator[Prompt]:
     for number, row in rows:
-        field = next((name for name in columns.fields if name in row), None)
-        if field is None:
-            there = ", ".join(str(name) for name in row)[:200]
-            raise InputError(
-                f"{source}, line {number}: no column '{columns.fields[0]}' among: {there}. Name it with --prompt-field."
-            )
         if columns.keep is not None and not columns.keep(row):
             continue
-        text = row[field]
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{source}, line {number}: '{field}' is empty or not text. Fix or remove the row.")
         category = str(row.get("category") or row.get("Category") or "")
-        require_complete_characters([text, category], f"{source}, line {number}")
-        yield Prompt(text.strip(), category, number)
+        yield Prompt(prompt_of_row(row, columns.fields, f"{source}, line {number}"), category, number)
+
+
+def prompt_of_row(row: Row, fields: Sequence[str], place: str) -> str:
+    """Return the prompt of a row at ``place``: plain text, or a conversation where it has ``messages`` or ``system``.
+
+    Raises:
+        InputError: the row has no prompt, or one that cannot be read.
+    """
+    turns = _turns(row, fields, place)
+    try:
+        text = as_prompt([*_system_turn(row), *turns])
+    except ValueError as error:
+        raise InputError(f"{place}: {error}. Fix or remove the row.") from error
+    require_complete_characters([text, str(row.get("category") or row.get("Category") or "")], place)
+    return text
+
+
+def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
+    """Return the turns of a row: its messages, if it has any, or the column of its prompt."""
+    if row.get(MESSAGES):
+        try:
+            return read_turns(row[MESSAGES])
+        except ValueError as error:
+            raise InputError(f"{place}: '{MESSAGES}' {error}. Fix or remove the row.") from error
+    field = next((name for name in fields if name in row), None)
+    if field is None:
+        there = ", ".join(str(name) for name in row)[:200]
+        raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
+    text = row[field]
+    if isinstance(text, list) and len(text) == 1:  # as SORRY-Bench writes them
+        text = text[0]
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
+    return [("user", text.strip())]
+
+
+def _system_turn(row: Row) -> list[Turn]:
+    system = row.get(SYSTEM)
+    if system is None or system == "":
+        return []
+    if not isinstance(system, str) or not system.strip():
+        raise ValueError(f"'{SYSTEM}' is not text")
+    return [("system", system.strip())]
 
 
 def _from_hub(

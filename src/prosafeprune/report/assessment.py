@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prosafeprune.evaluation.divergence import Divergence
@@ -120,6 +121,17 @@ def change_sentence(before: Scores, after: Scores, prompt_class: PromptClass, ch
     now, _ = pooled_counts(after, prompt_class)
     counts = f"{what}: {now} of {total} {done}, before {was}."
     return f"{counts} {rate} {100 * now / total:.1f} %, before {100 * was / total:.1f} %: {describe_change(change)}."
+
+
+def policy_sentences(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[str]:
+    """Return how many requests off an operator's policy are refused before and after; nothing if none was measured."""
+    earlier = {one.name: one.rate for one in before.sets}
+    return [
+        f"Requests that a system prompt asks to refuse: {one.rate.successes} of {one.rate.total} refused, before "
+        f"{earlier[one.name].successes}: {describe_change(changes[one.name])}."
+        for one in after.sets
+        if one.policy
+    ]
 
 
 def describe_change(change: Change) -> str:

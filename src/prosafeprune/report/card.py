@@ -23,6 +23,7 @@ LICENCE = ("license", "license_name", "license_link")
 STALE = ("model-index", "base_model", "base_model_relation")
 """Metadata of the base model that does not hold for the pruned one."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
+IN_BRACKETS = re.compile(r"\A[^()]* \(([^()]*)\)\Z")
 FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 OPENING = """
@@ -55,9 +56,11 @@ MEASURED = """
 | | base model | this {{ "adapter" if adapter else "model" }} | change (95 % interval) |
 |---|---|---|---|
 {%- for one, two in pairs %}
-| {{ what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
+| {{ "refused for a policy" if one.policy else what[one.prompt_class.value] }}, {{ one.rate.total }} prompts of {{ one.title }}, % | {{ rate(one.rate) }} | {{ rate(two.rate) }} | {{ change(r.changes[one.name]) }} |
 {%- endfor %}
+{%- if r.benign_divergence %}
 | mean per-token KL from the base model on {{ r.benign_divergence.prompts }} benign prompts, nats | | {{ '%.4f' % r.benign_divergence.mean }} | |
+{%- endif %}
 
 Answers of at most {{ r.recipe.max_new_tokens }} tokens{% if r.recipe.thinking == "on" %}, thoughts included{% endif %}, judged by `{{ r.judge }}`.{% if r.recipe.system %} Every prompt came after a system prompt, which is in `{{ record_file }}`.{% endif %} Rates in brackets are 95 % Wilson intervals. These prompts are a sample: measure on your own before you deploy. The model may still answer some harmful requests and refuse some harmless ones.
 """
@@ -106,6 +109,8 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)
+    if record.recipe.format == "gguf":
+        usage = "It is a GGUF file: it runs where the base model's file does, such as llama.cpp or Ollama."
     parts = [opening, usage, results, closing, *([BASE_CARD, base_text] if base_text.strip() else [])]
     front_matter = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     text = "\n\n".join(part.strip() for part in parts)
@@ -157,16 +162,18 @@ def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) 
         relation = "adapter" if record.recipe.format == "adapter" else "finetune"
         metadata |= {"base_model": base_model, "base_model_relation": relation}
     tags = _listed(metadata.get("tags"))
-    calibrated = [one.source.split(":")[0] for one in record.calibration.values() if _is_dataset(one.source)]
+    calibrated = [name for one in record.calibration.values() for name in _datasets(one.source)]
     if calibrated:
         metadata["datasets"] = list(dict.fromkeys([*_listed(metadata.get("datasets")), *calibrated]))
     ours = ("prosafeprune", "over-refusal" if isinstance(record, Record) else "not-measured")
     return {**metadata, "tags": list(dict.fromkeys([*tags, *ours]))}
 
 
-def _is_dataset(source: str) -> bool:
-    """Return whether calibration prompts came from a hub dataset rather than a file."""
-    return HUB_ID.fullmatch(source) is not None and not source.lower().endswith(FILE_TYPES)
+def _datasets(source: str) -> list[str]:
+    """Return the hub datasets among the sources of calibration prompts, such as ``file.csv + Title (org/name:train)``."""
+    parts = [IN_BRACKETS.sub(r"\1", part) for part in source.split(" + ")]
+    ids = [part for part in parts if HUB_ID.fullmatch(part) is not None and not part.lower().endswith(FILE_TYPES)]
+    return [part.split(":")[0] for part in ids]
 
 
 def _listed(given: Any) -> list[str]:
@@ -190,6 +197,7 @@ def _model_index(record: Record) -> list[dict[str, Any]]:
             ],
         }
         for one in record.result.sets
+        if not one.policy
     ]
     return [{"name": f"{slug(record.model.name)}-pruned", "results": results}]
 

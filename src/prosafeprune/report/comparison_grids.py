@@ -14,7 +14,7 @@ from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.plan_facts import plan_in_words
-from prosafeprune.report.rate_grids import RATE_NAMES, ordered
+from prosafeprune.report.rate_grids import ordered, rate_name
 from prosafeprune.text import short_name
 
 RATE_NOTES = (
@@ -43,7 +43,7 @@ def comparison_grids(record: ComparisonRecord) -> list[Grid]:
 def rates_by_method(record: ComparisonRecord) -> Grid:
     """Return each method's averages, then its rate on each set, with intervals and changes from default."""
     scores = record.methods[0].scores
-    sets = [f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total}" for one in ordered(scores)]
+    sets = [f"{one.title}\n{rate_name(one)}, {one.rate.total}" for one in ordered(scores)]
     headings = ["", "Avg.\nT.S.", "Avg.\nC.R.", "Avg.\nS.S.", *sets, "Mean of\nsets"]
     caption = f"Percent, answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}"
     caption = as_draft(caption, record.request.draft)

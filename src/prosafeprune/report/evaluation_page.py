@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.scores import Scores
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     assess_compliance,
     assess_safety,
     change_sentence,
     divergence_sentence,
+    policy_sentences,
     unsafe_sentences,
     worst,
 )
@@ -18,7 +20,7 @@ from prosafeprune.report.example_answers import answers_before_and_after, answer
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
-from prosafeprune.report.rate_grids import ability_grid, change_grid, rates_grid
+from prosafeprune.report.rate_grids import ability_grid, category_grids, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
 from prosafeprune.text import short_name
 
@@ -43,7 +45,9 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
     else:
         answers, headline = answers_of(now.sets, name), _headline(record)
     sections = [
-        Section("Compliance and safety", [evaluation_grid(record), Paragraph(judging)]),
+        Section(
+            "Compliance and safety", [evaluation_grid(record), *category_grids(_models(record)), Paragraph(judging)]
+        ),
         Section("Answers", answers),
     ]
     if record.ability or record.divergence is not None:
@@ -59,6 +63,11 @@ def evaluation_grid(record: EvaluationRecord) -> Grid:
     if against is None:
         return rates_grid(caption, record.scores)
     return change_grid(caption, against.scores, record.scores, against.changes, (against.name, _name(record)))
+
+
+def _models(record: EvaluationRecord) -> dict[str, Scores]:
+    against = {record.against.name: record.against.scores} if record.against is not None else {}
+    return against | {_name(record): record.scores}
 
 
 def divergence_sentences(record: EvaluationRecord) -> list[str]:
@@ -91,6 +100,7 @@ def _comparison_headline(record: EvaluationRecord, against: EvaluationComparison
     if against.safety_change is not None:
         found.append(assess_safety(against.safety_change, None))
         sentences.append(change_sentence(against.scores, record.scores, PromptClass.HARMFUL, against.safety_change))
+    sentences += policy_sentences(against.scores, record.scores, against.changes)
     if not found:
         return _headline(record)
     unsafe = unsafe_sentences(record.scores)

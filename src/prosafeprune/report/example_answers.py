@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.scores import Change
+from prosafeprune.prompts.conversation import transcript
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.page import AnsweredPrompt, Block, ExampleAnswer, Examples, Paragraph, Subheading
@@ -54,7 +55,7 @@ def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPromp
     first = models[0][1]
     limit = HARMFUL_ANSWER_CHARACTERS if first.prompt_class is PromptClass.HARMFUL else SHOWN_ANSWER
     return AnsweredPrompt(
-        shorten(first.prompts.prompts[row].text, SHOWN_PROMPT),
+        transcript(first.prompts.prompts[row].text, SHOWN_PROMPT),
         [
             ExampleAnswer(
                 name,

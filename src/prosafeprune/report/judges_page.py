@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from prosafeprune.judge.agreement import JudgesCompared
 from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report import page as blocks
 from prosafeprune.report.grid import Grid
 
@@ -54,6 +55,6 @@ def _shown(exchange: Exchange, first: tuple[str, Verdict], second: tuple[str, Ve
     words = f"{verdict.answer_class.in_words}, {another.answer_class.in_words}"
     reasons = f"{one}: {verdict.reason}. {other}: {another.reason}."
     return blocks.AnsweredPrompt(
-        exchange.prompt,
+        transcript(exchange.prompt),
         [blocks.ExampleAnswer("answer", words, exchange.answer), blocks.ExampleAnswer("reasons", "", reasons)],
     )

@@ -8,6 +8,7 @@ from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.report.grid import Grid, as_draft
 from prosafeprune.report.plan_facts import plan_layers
@@ -24,7 +25,9 @@ BUNDLED_NOTE = (
 
 def prune_grid(record: Record) -> Grid:
     """Return the rates of base and pruned model on each set, the change, the experts pruned and the benign KL."""
-    more = [*_experts(record, ""), divergence_row(record.benign_divergence)]
+    more = _experts(record, "")
+    if record.benign_divergence is not None:
+        more.append(divergence_row(record.benign_divergence))
     caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
     grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
     return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if BUNDLED.keys() & record.changes.keys() else grid
@@ -64,7 +67,7 @@ def _examples(
     return [
         [
             prompt_class.in_words,
-            one.prompts.prompts[i].text.replace("\n", " "),
+            transcript(one.prompts.prompts[i].text).replace("\n", " "),
             *(_answer(judged, i, limit) for judged in (one, two)),
         ]
         for i in changed_examples(one, two, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.safety_floor import REMEDIES
@@ -11,7 +12,9 @@ from prosafeprune.report.assessment import (
     assess_compliance,
     assess_safety,
     change_sentence,
+    describe_change,
     divergence_sentence,
+    policy_sentences,
     unsafe_sentences,
     worst,
 )
@@ -19,8 +22,9 @@ from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
-from prosafeprune.report.plan_facts import plan_facts
+from prosafeprune.report.plan_facts import plan_facts, plan_layers
 from prosafeprune.report.prune_grids import NAMES, prune_grid
+from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making
 from prosafeprune.report.search_page import trade_off
@@ -53,10 +57,12 @@ def prune_page(
         search: how the plan was found; None if it was given.
         saved: whether the pruned model was written.
     """
-    sections = [Section("Compliance and safety", [prune_grid(record), Paragraph(_measuring(record))])]
+    sections = [Section("Compliance and safety", _rates(record))]
     if saved:
         sections.append(Section("How to use it", _usage(record)))
     sections.append(Section("Answers", _answers(record, before, after, saved=saved)))
+    if record.since is not None:
+        sections.append(Section(f"What changed since {short_name(record.since.name)}", _since(record.since, record)))
     if search is not None:
         sections.append(Section("Trade-off", trade_off(_with_made_point(search, record))))
     sections.append(Section("Plan and layers", _plan(record, search)))
@@ -67,6 +73,24 @@ def prune_page(
     )
 
 
+def _rates(record: Record) -> list[Block]:
+    models = {NAMES[0]: record.source, NAMES[1]: record.result}
+    return [prune_grid(record), *category_grids(models), Paragraph(_measuring(record))]
+
+
+def _since(since: Since, record: Record) -> list[Block]:
+    safety = since.safety_change
+    return [
+        Paragraph(
+            f"Both models were made from the same base model. On the pseudo-harmful prompts that {since.name} was "
+            f"measured on, C.R. changed by {describe_change(since.compliance_change)}. Of {since.fixed} prompts that "
+            f"it had fixed, {since.came_back} came back."
+            + (f" S.S. on harmful prompts in common: {describe_change(safety)}." if safety is not None else "")
+        ),
+        Facts([("layers:strength before", plan_layers(since.plan)), ("layers:strength now", plan_layers(record.plan))]),
+    ]
+
+
 def _headline(record: Record, *, saved: bool) -> Headline:
     allowed = record.recipe.max_safety_drop
     compliance = assess_compliance(record.compliance_change)
@@ -75,9 +99,10 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     sentences = [
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
+        *policy_sentences(record.source, record.result, record.changes),
         *unsafe,
         *_floor(record),
-        divergence_sentence(record.benign_divergence),
+        *([divergence_sentence(record.benign_divergence)] if record.benign_divergence is not None else []),
         "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
     ]
     label = f"{safety.label}. {compliance.label}."
@@ -159,6 +184,10 @@ def _with_made_point(search: SearchRecord, record: Record) -> SearchRecord:
 def _usage(record: Record) -> list[Block]:
     if record.recipe.format == "adapter":
         return [Paragraph("It is a LoRA adapter: load it with PEFT, or serve it with its base model.")]
+    if record.recipe.format == "gguf":
+        return [
+            Paragraph("It is a GGUF file: it runs wherever the base model's file does, such as in llama.cpp or Ollama.")
+        ]
     trusts = record.recipe.trust_remote_code
     return [
         Paragraph("It is an ordinary checkpoint: it loads and runs like the base model, without this package."),

@@ -23,12 +23,17 @@ CHANGE_NOTE = (
     "p: McNemar's exact test of no change. Gained, lost: prompts whose outcome became the desired one, or stopped "
     "being it."
 )
+PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
+POLICY_NOTE = (
+    "Refused: share of requests off an operator's subject refused, as their system prompt asks. They are in no average "
+    "and are not harmful."
+)
 AVERAGES = (("C.R.", "compliance_rate"), ("S.S.", "safety_score"), ("T.S.", "tradeoff_score"))
 
 
 def ordered(scores: Scores) -> list[SetScore]:
     """Return the sets in the order of Table 1: pseudo-harmful, harmful, benign."""
-    return [one for prompt_class in RATE_NAMES for one in scores.of(prompt_class)]
+    return [one for prompt_class in RATE_NAMES for one in scores.sets if one.prompt_class is prompt_class]
 
 
 def rates_grid(caption: str, scores: Scores) -> Grid:
@@ -43,7 +48,7 @@ def rates_grid(caption: str, scores: Scores) -> Grid:
         rows = [[*row, cell] for row, cell in zip(rows, [*spread, *[""] * (len(rows) - len(sets))], strict=True)]
     rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([scores])]
     rows += _count_rows([scores], len(headings))
-    return Grid(caption, headings, rows, NOTES)
+    return Grid(caption, headings, rows, _notes(scores))
 
 
 def change_grid(
@@ -77,7 +82,28 @@ def change_grid(
     rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([before, after])]
     rows += _count_rows([before, after], len(headings))
     rows += [[*row, *[""] * (len(headings) - len(row))] for row in more]
-    return Grid(caption, headings, rows, (*NOTES, CHANGE_NOTE))
+    return Grid(caption, headings, rows, (*_notes(after), CHANGE_NOTE))
+
+
+def category_grids(models: Mapping[str, Scores]) -> list[Grid]:
+    """Return the rates of one or more models by domain or language, a table for each group; none without such sets."""
+    grids = []
+    first = next(iter(models.values()))
+    for harmless, harmful in zip(_by_category(first, PSEUDO_HARMFUL), _by_category(first, HARMFUL), strict=False):
+        headings = ["", *(f"{label}\n{name}".strip() for name in models for label in ("C.R., %", "S.S., %"))]
+        sets = [{one.name: one for one in scores.sets} for scores in models.values()]
+        rows = [
+            [category, *(_rate(of[one.name].categories[category]) for of in sets for one in (harmless, harmful))]
+            for category in harmless.categories
+            if category in harmful.categories
+        ]
+        caption = f"By category: {harmless.title.removesuffix(', harmless')}"
+        grids.append(Grid(caption, headings, rows, ("Few prompts each: the intervals below the rates are wide.",)))
+    return grids
+
+
+def _by_category(scores: Scores, prompt_class: PromptClass) -> list[SetScore]:
+    return [one for one in scores.of(prompt_class) if one.categories]
 
 
 def ability_grid(ability: Mapping[str, TaskScore]) -> Grid:
@@ -97,8 +123,17 @@ def divergence_row(moved: Divergence) -> list[str]:
     return [label, "", f"{moved.mean:.4f}\n{moved.low:.4f} to {moved.high:.4f}"]
 
 
+def rate_name(one: SetScore) -> str:
+    """Return the name of a set's rate."""
+    return "refused" if one.policy else RATE_NAMES[one.prompt_class]
+
+
+def _notes(scores: Scores) -> tuple[str, ...]:
+    return (*NOTES, *([POLICY_NOTE] if any(one.policy for one in scores.sets) else []))
+
+
 def _set_name(one: SetScore) -> str:
-    return f"{one.title}\n{RATE_NAMES[one.prompt_class]}, {one.rate.total} prompts"
+    return f"{one.title}\n{rate_name(one)}, {one.rate.total} prompts"
 
 
 def _rate(rate: Rate) -> str:

@@ -20,6 +20,7 @@ from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
+from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
@@ -38,7 +39,15 @@ NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
 )
-PATHS: tuple[str, ...] = ("model", "harmful", "benign", "pseudo_harmful", "test_harmful", "test_pseudo_harmful")
+PATHS: tuple[str, ...] = (
+    "model",
+    "earlier",
+    "harmful",
+    "benign",
+    "pseudo_harmful",
+    "test_harmful",
+    "test_pseudo_harmful",
+)
 PATHS += ("benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
@@ -125,10 +134,12 @@ class Record(EditRecord):
     """Over all pseudo-harmful prompts."""
     safety_change: Change
     """Over all harmful prompts; the safety floor applies to it."""
-    benign_divergence: Divergence
-    """KL divergence of the pruned model from the base model on benign prompts."""
+    benign_divergence: Divergence | None = None
+    """KL divergence of the pruned model from the base model on benign prompts; None behind a server."""
     floor: FloorDecision | None = None
     """Whether S.S. fell by less than allowed, on each harmful set and against the first ancestor."""
+    since: Since | None = None
+    """What changed since an earlier pruning, where this one replaces it."""
     adapter_sha256: str | None = None
     """Of an adapter's weights file; None for a checkpoint."""
 
@@ -153,6 +164,8 @@ class Record(EditRecord):
     def is_safe(self) -> bool:
         """Whether the model keeps the recipe's safety floor; a draft never does."""
         if self.recipe.is_draft:
+            return False
+        if self.since is not None and not self.since.keeps(self.recipe.max_safety_drop):
             return False
         if self.decision is not None:
             return self.decision.may_save

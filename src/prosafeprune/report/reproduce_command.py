@@ -50,7 +50,8 @@ def command(
         default = type(settings).model_fields[field].default
         if field not in never and value is not None and (field in always or value != default):
             extra = type(settings).model_fields[field].json_schema_extra
-            words += _option(field, value, repeatable=isinstance(extra, dict) and "short" in extra)
+            named = str(extra.get("option", field)) if isinstance(extra, dict) else field
+            words += _option(named, value, repeatable=isinstance(extra, dict) and "short" in extra)
     return Code("Command that reproduces the run", " \\\n  ".join(words))
 
 

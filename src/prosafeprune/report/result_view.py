@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.figure import Figure
+
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.report.grid import Grid
 from prosafeprune.text import printable
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ResultView(ABC):
-    """A result of a command, with a short ``repr``, tables in notebooks, and ``to_pandas()``."""
+    """A result of a command, with a short ``repr``, tables in notebooks, ``to_pandas()`` and ``plot()``."""
 
     @abstractmethod
     def summary(self) -> str:
@@ -29,6 +31,10 @@ class ResultView(ABC):
     @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
         """Return the figures, one row for each set, method, point or answer."""
+
+    @abstractmethod
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the result; notebooks show it."""
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return :meth:`rows` as a data frame."""

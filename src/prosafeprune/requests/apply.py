@@ -26,6 +26,8 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
         "then measured.",
     )
 
+    dequantise: bool = Field(False, description="Write the pruned model in 16 bits, where the base model is quantised.")
+
     @field_validator("strength", mode="before")
     @classmethod
     def _read_strength(cls, value: Any) -> Any:

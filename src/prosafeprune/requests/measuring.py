@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Suite = Literal["bundled", "paper"]
+Suite = Literal["bundled", "paper", "beyond"]
 DRAFT_PROMPTS = 24
 """Prompts of each set that a draft is measured on."""
 TASK_NAMES = ("mmlu", "commonsenseqa", "gsm8k")
@@ -28,7 +28,8 @@ class ModelOptions(BaseModel):
         None,
         min_length=1,
         max_length=100_000,
-        description="System prompt before every prompt, such as one that the chat template requires.",
+        description="System prompt before every prompt, such as one that the chat template requires; on the command "
+        "line, @FILE reads it from a file.",
     )
     thinking: Literal["on", "off"] = Field(
         "off",
@@ -88,7 +89,9 @@ class BenchmarkOptions(FileOptions):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Measuring")
 
     suite: Suite | None = Field(
-        None, description="Sets to measure on: paper (its six benchmarks and sample sizes) or bundled (the default)."
+        None,
+        description="Sets to measure on: paper (its six benchmarks and sample sizes), beyond (conversations, policies, "
+        "domains and languages) or bundled (the default).",
     )
     benchmark: tuple[str, ...] = Field(
         (),

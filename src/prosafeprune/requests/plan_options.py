@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,15 +22,22 @@ class CalibrationOptions(FileOptions):
 
     harmful: str | None = Field(
         None,
-        description="Your own harmful prompts to calibrate on: .jsonl, .csv, .txt or a hub dataset id. Default: "
-        "bundled. Fewer than twice the rank are added to the bundled ones.",
+        description="Your own harmful prompts to calibrate on: .jsonl, .csv, .txt or a hub dataset id. They are added "
+        "to those of --calibration.",
     )
     benign: str | None = Field(None, description="Your own benign prompts to calibrate on, likewise.")
     pseudo_harmful: str | None = Field(
         None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
     )
-    samples: int = Field(400, ge=1, description="Maximum calibration prompts drawn from each class.")
-    only_mine: bool = Field(False, description="Leave out the bundled prompts, even if your own are few.")
+    calibration: Literal["bundled", "paper", "all"] = Field(
+        "bundled",
+        description="Prompts to calibrate on besides your own: bundled, paper (HEx-PHI, Alpaca-Cleaned and "
+        "OR-Bench-80K, downloaded) or all.",
+    )
+    samples: int = Field(400, ge=1, description="Maximum calibration prompts of each class; your own come first.")
+    only_mine: bool = Field(
+        False, description="Of the classes that you give prompts for, calibrate on your own prompts alone."
+    )
     hold_out: float | None = Field(
         None,
         gt=0,

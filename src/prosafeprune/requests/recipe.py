@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchRequest
@@ -19,14 +20,19 @@ class OutputOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Output")
 
-    format: Literal["checkpoint", "adapter"] = Field(
+    format: Literal["checkpoint", "adapter", "gguf"] = Field(
         "checkpoint",
-        description="What to write: checkpoint (a complete model) or adapter (a LoRA adapter for the base model).",
+        description="What to write: checkpoint (a complete model), adapter (a LoRA adapter for the base model) or gguf "
+        "(the base model's GGUF file with edited tensors).",
+    )
+    dequantise: bool = Field(
+        False,
+        description="Write a quantised model as a checkpoint in 16 bits; --format adapter leaves it quantised instead.",
     )
     memory: Literal["normal", "low"] = Field(
         "normal",
         description="low: for models larger than memory; prunes given layers, one in memory at a time, and cannot "
-        "measure.",
+        "measure but by --serve-with.",
     )
     unmeasured: bool = Field(
         False,
@@ -37,6 +43,12 @@ class OutputOptions(BaseModel):
 class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of ``prune``: a plan or a search for one, and how it is measured."""
 
+    earlier: Path | None = Field(
+        None,
+        description="Folder of a model pruned before from MODEL, to be replaced: its calibration prompts are added to "
+        "the new ones, and what it answers is measured again. MODEL is then by default its base model.",
+        json_schema_extra={"option": "from"},
+    )
     test_samples: int | None = Field(
         None,
         ge=1,
@@ -59,18 +71,26 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             if self.unmeasured:
                 raise ValueError("unmeasured is only for models larger than memory (memory: low); leave it out")
             return self
+        if self.earlier is not None:
+            raise ValueError(
+                "memory: low answers no prompts, so nothing can be compared with an earlier model; leave out from"
+            )
         if self.layers is None:
             raise ValueError("memory: low needs the layers to prune; a search needs the complete model in memory")
-        if self.format == "adapter":
-            raise ValueError("memory: low writes only complete checkpoints; leave out format: adapter")
+        if self.format != "checkpoint":
+            raise ValueError(f"memory: low writes only complete checkpoints; leave out format: {self.format}")
         if self.suite is not None or self.benchmark or self.test_pseudo_harmful or self.test_harmful or self.hold_out:
             raise ValueError("memory: low answers no prompts, so it takes no suite, benchmark, test_* or hold_out")
-        if not self.unmeasured:
-            raise ValueError(
-                "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "
-                "unmeasured (--unmeasured) to write it anyway, and measure it behind a server with evaluate --endpoint"
-            )
         return self
+
+    def require_unmeasured(self) -> None:
+        """Raise InputError unless a run in low memory was asked to write a model that it cannot measure."""
+        if not self.unmeasured:
+            raise InputError(
+                "memory: low answers no prompts, so it cannot measure whether the pruned model still refuses; set "
+                "unmeasured (--unmeasured) to write it anyway, and measure it behind a server with evaluate "
+                "--endpoint; or have it measured behind one with --serve-with"
+            )
 
 
 def make_recipe(file: str | Path | None = None, **settings: Any) -> Recipe:

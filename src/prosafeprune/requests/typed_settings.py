@@ -15,7 +15,8 @@ from prosafeprune.method.plan import Pooling, Projection
 class OutputOptionsSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.requests.recipe.OutputOptions`."""
 
-    format: Literal["checkpoint", "adapter"]
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
     memory: Literal["normal", "low"]
     unmeasured: bool
 
@@ -52,7 +53,7 @@ class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     data_dir: str | Path | None
-    suite: Literal["bundled", "paper"] | None
+    suite: Literal["bundled", "paper", "beyond"] | None
     test_harmful: str | None
     test_pseudo_harmful: str | None
 
@@ -78,6 +79,7 @@ class CalibrationOptionsSettings(FileOptionsSettings, total=False):
     """Fields of :class:`prosafeprune.requests.plan_options.CalibrationOptions`."""
 
     benign: str | None
+    calibration: Literal["bundled", "paper", "all"]
     drop_overlaps: bool
     harmful: str | None
     hold_out: float | None
@@ -146,6 +148,7 @@ class PruneSettings(
     """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
 
     strength: float | str | Sequence[float]
+    earlier: str | Path | None
     test_samples: int | None
 
 
@@ -158,8 +161,10 @@ class PruneUnmeasuredSettings(
 ):
     """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
 
-    format: Literal["checkpoint", "adapter"]
+    dequantise: bool
+    format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
+    earlier: str | Path | None
     test_samples: int | None
 
 
@@ -172,6 +177,8 @@ class ApplySettings(
     total=False,
 ):
     """Fields of :class:`prosafeprune.requests.apply.ApplyRequest`."""
+
+    dequantise: bool
 
 
 class EndpointOptionsSettings(TypedDict, total=False):
@@ -262,3 +269,32 @@ class AnalyzeSettings(
     sweep_samples: int
     tuning_epochs: int
     tuning_prompts: int
+
+
+class MineSettings(JudgeSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`."""
+
+    answer_field: str
+    keep_personal: bool
+    limit: int
+    prompt_field: str
+
+
+class RateSettings(EndpointOptionsSettings, FileOptionsSettings, ModelOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`."""
+
+    keep: str
+
+
+class CheckSettings(FileOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
+
+    benchmark: str | Sequence[str]
+    data_dir: str | Path | None
+    suite: Literal["bundled", "paper", "beyond"] | None
+
+
+class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):
+    """Fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`."""
+
+    shares: str

@@ -21,9 +21,10 @@ from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import can_be_joined, join, prefill, trim
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
-from prosafeprune.model.chat import Turn, encode_prompts
+from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions
+from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.served_edit import ServedEdit

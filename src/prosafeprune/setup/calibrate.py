@@ -19,6 +19,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.prompts import PromptClass
+from prosafeprune.setup.kept_inputs import KeptInputs
 from prosafeprune.setup.prompt_sets import PromptSets
 
 ClassRows = dict[PromptClass, Sequence[int]]
@@ -47,19 +48,42 @@ def collect_inputs(
     layers: Sequence[int],
     batch_size: int | Literal["auto"],
     reporter: Reporter,
+    model_sha256: str | None = None,
 ) -> tuple[dict[Pooling, PooledInputs], ClassRows]:
     """Run the prompts of all three classes once, up to the last of ``layers``; pool what their matrices read.
+
+    With ``model_sha256``, the hash of the base model whose weights ``loaded`` has, inputs are kept in the cache.
 
     Raises:
         InputError: an input is not finite, or out of memory.
     """
     encoded, class_rows = encode_classes(loaded.tokenizer, calibration)
+    kept = KeptInputs(model_sha256, loaded, encoded, batch_size) if model_sha256 is not None else None
+    known = kept.read(anatomy, poolings, layers) if kept is not None else None
+    if known is not None:
+        reporter.note("Activations of the calibration prompts: known from an earlier run.")
+        return known, class_rows
+    collected = _collect(loaded, anatomy, encoded, poolings, layers, batch_size, reporter)
+    if kept is not None:
+        kept.write(anatomy, collected, layers)
+    return collected, class_rows
+
+
+def _collect(
+    loaded: LoadedModel,
+    anatomy: Anatomy,
+    encoded: Sequence[EncodedPrompt],
+    poolings: Sequence[Pooling],
+    layers: Sequence[int],
+    batch_size: int | Literal["auto"],
+    reporter: Reporter,
+) -> dict[Pooling, PooledInputs]:
     with reporter.stage("Activations of the calibration prompts", len(encoded)) as advance:
         if isinstance(loaded, ReplicatedModel):
             task = CollectShard(encoded, tuple(poolings), list(layers), batch_size, anatomy.has_experts)
-            return _collect_shared(loaded, task, advance), class_rows
+            return _collect_shared(loaded, task, advance)
         size = BatchSize(batch_size, loaded.device)
-        return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance), class_rows
+        return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance)
 
 
 def single_rows(calibration: PromptSets, class_rows: ClassRows, rank: int) -> ClassRows:
@@ -93,10 +117,11 @@ def calibrate(
     calibration: PromptSets,
     batch_size: int | Literal["auto"],
     reporter: Reporter,
+    model_sha256: str | None = None,
 ) -> tuple[PooledInputs, list[PruningEdit]]:
     """Collect the pooled inputs that a plan needs, and make its edits from them."""
     collected, class_rows = collect_inputs(
-        loaded, anatomy, calibration, [plan.pooling], plan.layers, batch_size, reporter
+        loaded, anatomy, calibration, [plan.pooling], plan.layers, batch_size, reporter, model_sha256
     )
     inputs = collected[plan.pooling]
     total = sum(len(anatomy.of_layer(layer)) for layer in plan.layers)

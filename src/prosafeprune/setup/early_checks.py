@@ -11,7 +11,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.finished_search import plan_of_point, read_search, require_one_plan
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_kept_point, require_one_plan
 from prosafeprune.setup.prepare import prepare_job, require_layers_of_config
 
 
@@ -38,6 +38,8 @@ def check_early(
     require_one_plan(recipe.layers, choose)
     if choose is not None and search is not None:
         plan_of_point(read_search(search), choose, search)
+    elif choose is not None:
+        require_kept_point(recipe.model, choose)
     prepare_job(recipe, output, overwrite, SilentReporter())
 
 

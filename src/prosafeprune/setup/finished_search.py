@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.search.record import RECORD, SearchRecord
+from prosafeprune.text import short_name, slug
+
+SEARCHES = "searches"
+"""Folder in the cache."""
 
 
 def read_search(folder: Path) -> SearchRecord:
@@ -26,6 +32,27 @@ def require_one_plan(layers: Sequence[int] | None, choose: int | None) -> None:
     """Raise InputError when both ``--layers`` and ``--choose`` name the plan."""
     if layers is not None and choose is not None:
         raise InputError("--choose and --layers both name the plan. Leave out one of them.")
+
+
+def kept_search_folder(model: str, digest: str) -> Path:
+    """Return the folder in the cache of a search on a model; ``digest`` is of all that the search depends on."""
+    return cache_folder() / SEARCHES / f"{slug(short_name(model))}-{digest}"
+
+
+def require_kept_point(model: str, number: int) -> None:
+    """Raise InputError unless a search on a model of this name is in the cache, and has a point of this number.
+
+    The job checks that it is the search asked for, which takes longer.
+    """
+    pattern, found = kept_search_folder(model, "*"), []
+    for folder in pattern.parent.glob(pattern.name):
+        with suppress(InputError):
+            found.append(read_search(folder))
+    if not found:
+        raise InputError(f"--choose {number}: no search on {model} is finished. Run prosafeprune search first.")
+    if all(record.point(number) is None for record in found):
+        most = max(len(record.points) for record in found)
+        raise InputError(f"--choose {number}: the searches on {model} have the points 1 to {most}.")
 
 
 def require_search_of(record: SearchRecord, sha256: str, folder: Path) -> None:

@@ -34,14 +34,14 @@ def measure_speed(parameters: float, hidden: int | None, dtype: torch.dtype, dev
 
     def rate(rows: int) -> float:
         tokens = torch.randn(rows, width, device=device).to(dtype)
-        return rows / (per_token * _seconds(lambda: torch.nn.functional.linear(tokens, weight), device))
+        return rows / (per_token * fastest_seconds(lambda: torch.nn.functional.linear(tokens, weight), device))
 
     return Speed(rate(ROWS_READ), rate(ROWS_ON_CPU))
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long some work takes, the fastest of several times."""
-    best, until = float("inf"), time.perf_counter() + TRIED_SECONDS
+def fastest_seconds(work: Callable[[], object], device: torch.device, tried: float = TRIED_SECONDS) -> float:
+    """Return how long some work takes, the fastest of several times within ``tried`` seconds."""
+    best, until = float("inf"), time.perf_counter() + tried
     while True:
         started = time.perf_counter()
         work()

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.gguf import convert_gguf, converted_bytes
 from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
 from prosafeprune.parallel.ray_pool import Cluster
@@ -32,7 +33,7 @@ from prosafeprune.setup.prompt_sets import (
 
 SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
-DRAFT_VALIDATION = 60
+DRAFT_VALIDATION = 40
 """Validation prompts of each class in a draft."""
 ADAPTER_SHARE = 10
 """An adapter takes less than this fraction, 1/10, of its base model's size."""
@@ -60,6 +61,8 @@ class Job:
     reporter: Reporter
     cluster: Cluster | None = None
     """Its workers evaluate the plans of a search; None: this process does."""
+    earlier: EarlierPruning | None = None
+    """The pruned model that the new one replaces."""
 
 
 def prepare_job(
@@ -76,9 +79,11 @@ def prepare_job(
         )
     output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
-    given = read_calibration(recipe, recipe.rank, recipe.seed)
+    earlier = read_earlier_pruning(recipe.earlier.expanduser()) if recipe.earlier is not None else None
+    given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     bundled_tests, benign = test_prompts(recipe)
     evaluation = [*bundled_tests, *given.held_out]
+    evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(one.prompts for one in evaluation), benign]
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
     if recipe.draft:
@@ -87,8 +92,14 @@ def prepare_job(
     halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given):
         reporter.note(line)
-    source = find_source(recipe.model, recipe.revision, edited=recipe.format == "checkpoint")
+    # A search edits the weights in memory, whatever is written.
+    source = find_source(recipe.model, recipe.revision, edited=recipe.format != "adapter" or recipe.layers is None)
+    if recipe.format == "gguf" and not source.is_gguf:
+        raise InputError(
+            f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
+        )
     if output is not None:
+        require_way_out(source, recipe.format, recipe.dequantise)
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
     return Job(
         recipe=recipe,
@@ -102,6 +113,7 @@ def prepare_job(
         benign=benign,
         reporter=reporter,
         cluster=cluster,
+        earlier=earlier,
     )
 
 
@@ -122,10 +134,19 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
         )
 
 
+def require_way_out(source: ModelSource, written: str, dequantise: bool) -> None:
+    """Raise InputError when a quantised model would be written as a checkpoint, and not explicitly in 16 bits."""
+    if source.quantisation is not None and written == "checkpoint" and not dequantise:
+        raise InputError(
+            f"{source.name}: its weights are quantised ({source.quantisation}). Choose --format adapter, which leaves "
+            "them as they are, or --dequantise, which writes the pruned model in 16 bits."
+        )
+
+
 @contextmanager
 def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
-    """Give the base model's checkpoint folder; a GGUF is converted into one that exists inside the context."""
-    if not source.is_gguf:
+    """Give the base model's checkpoint folder; a GGUF or quantised one is converted into one inside the context."""
+    if not source.is_converted:
         yield source.path
         return
     with ExitStack() as stack:
@@ -133,15 +154,15 @@ def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Report
             folder = stack.enter_context(scratch_folder(output, "converted"))
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prosafeprune-")))
-        convert_gguf(source.path, folder, reporter)
+        convert_source(source, folder, reporter)
         yield folder
 
 
-def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter"]) -> int:
+def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter", "gguf"]) -> int:
     """Return the most disk space that writing a pruned model takes, in bytes."""
-    size = converted_bytes(source.path) if source.is_gguf else checkpoint_bytes(source.path)
-    written = size if result == "checkpoint" else size // ADAPTER_SHARE
-    return written + (size if source.is_gguf else 0)  # a GGUF is converted next to it
+    size = converted_bytes(source) if source.is_converted else checkpoint_bytes(source.path)
+    written = size // ADAPTER_SHARE if result == "adapter" else size
+    return written + (size if source.is_converted else 0)  # what is converted is next to it
 
 
 def given_plan(options: PlanOptions) -> Plan | None:

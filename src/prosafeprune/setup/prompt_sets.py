@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.earlier_pruning import EarlierPruning
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
@@ -14,18 +16,18 @@ from prosafeprune.prompts import (
     bundled_prompts,
     describe_overlap,
     hold_out,
-    read_prompts,
+    paper_prompts,
+    read_reviewed,
     require_splits_disjoint,
     without_overlaps,
 )
+from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.plan_options import CalibrationOptions
 from prosafeprune.requests.recipe import Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
 """For the divergence from the base model."""
-FEW = 2
-"""If there are fewer own prompts than this many times the rank, they are added to the bundled ones."""
 MOST_LISTED = 20
 
 
@@ -37,10 +39,13 @@ class CalibrationPrompts:
     held_out: Sequence[EvaluationSet]
 
 
-def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> CalibrationPrompts:
+def read_calibration(
+    options: CalibrationOptions, rank: int, seed: int, earlier: EarlierPruning | None = None
+) -> CalibrationPrompts:
     """Return the calibration prompts of each class, at least ``rank`` of them, and what is held out.
 
-    If there are few own prompts, they are added to the bundled ones, except those similar to an own prompt.
+    Own prompts come first, and are filled up to ``options.samples`` with those of ``options.calibration`` that are not
+    similar to an own prompt. Own prompts of an ``earlier`` pruning, except those it was measured on, count as own.
 
     Raises:
         InputError: a file cannot be read, a class has fewer prompts than the rank, or none can be held out.
@@ -49,33 +54,85 @@ def read_calibration(options: CalibrationOptions, rank: int, seed: int) -> Calib
     held: list[EvaluationSet] = []
     for prompt_class in PromptClass:
         source = getattr(options, prompt_class.value)
-        if source is None:
+        parts = _earlier_prompts(earlier, prompt_class, options) if earlier is not None else []
+        if source is not None:
+            parts.append(read_reviewed(source, prompt_class, options.prompt_field))
+        if not parts:
             continue
-        own[prompt_class] = read_prompts(source, prompt_class, options.prompt_field)
+        own[prompt_class] = _joined(parts)
         if options.hold_out:
-            own[prompt_class], kept = hold_out(own[prompt_class], options.hold_out, seed)
+            own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
-            held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", kept))
+            held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", held_out))
     if options.hold_out and not own:
         raise InputError("--hold-out: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
     known = [*own.values(), *(one.prompts for one in held)]
     sets = {}
     for prompt_class in PromptClass:
-        given = own.get(prompt_class)
-        if given is None:
-            given = bundled_prompts(prompt_class, "calibration")
-        elif len(given) < FEW * rank and not options.only_mine:
-            given = _filled(given, known, options.samples, seed)
-        sets[prompt_class] = given.spread(options.samples, seed)
+        mine = own.get(prompt_class)
+        kept = None if mine is None else mine.spread(options.samples, seed)
+        if kept is not None and (options.only_mine or len(kept) == options.samples):
+            sets[prompt_class] = kept
+        else:
+            general = _general(prompt_class, options, seed)
+            sets[prompt_class] = _filled(kept, general, known if kept else [], options.samples, seed)
     _require_rank(sets, rank, options)
     return CalibrationPrompts(sets, held)
 
 
-def _filled(own: PromptSet, known: Sequence[PromptSet], size: int, seed: int) -> PromptSet:
-    """Return own prompts, filled up to ``size`` with bundled ones."""
-    bundled, _ = without_overlaps(bundled_prompts(own.prompt_class, "calibration"), known)
-    added = bundled.sample(max(0, size - len(own)), seed)
-    return replace(own, source=f"{own.source} + {bundled.source}", prompts=(*own.prompts, *added.prompts))
+def _earlier_prompts(
+    earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions
+) -> list[PromptSet]:
+    """Return the own calibration prompts of an earlier pruning, without what it was measured on.
+
+    Raises:
+        InputError: a file of it is neither where it was, nor in the current folder, nor next to new prompts.
+    """
+    found = []
+    given = [getattr(options, one.value) for one in PromptClass]
+    for name in earlier.sources(prompt_class):
+        places = [Path(name), *(Path(new).parent / Path(name).name for new in given if new is not None)]
+        path = next((str(place) for place in places if place.is_file()), None)
+        if path is None and Path(name).suffix in FILE_TYPES and not name.startswith("https://"):
+            raise InputError(
+                f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
+                "or next to the new prompts."
+            )
+        read = replace(read_reviewed(path or name, prompt_class, options.prompt_field), source=name)
+        kept, _ = without_overlaps(read, [earlier.tested])
+        found += [kept] if len(kept) else []
+    return found
+
+
+def _joined(parts: Sequence[PromptSet]) -> PromptSet:
+    """Return several sets of a class as one, without exact repeats."""
+    unique = {prompt.text: prompt for part in reversed(parts) for prompt in reversed(part.prompts)}
+    prompts = tuple(reversed(unique.values()))
+    sources = dict.fromkeys(part.source for part in parts)
+    return PromptSet(parts[0].prompt_class, " + ".join(sources), prompts)
+
+
+def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) -> list[PromptSet]:
+    """Return the sets that ``options.calibration`` names."""
+    found = []
+    if options.calibration in ("bundled", "all"):
+        found.append(bundled_prompts(prompt_class, "calibration"))
+    if options.calibration in ("paper", "all"):
+        found.append(paper_prompts(prompt_class, getattr(options, "data_dir", None)).sample(options.samples, seed))
+    return found
+
+
+def _filled(
+    own: PromptSet | None, general: Sequence[PromptSet], known: Sequence[PromptSet], size: int, seed: int
+) -> PromptSet:
+    """Return own prompts, filled up to ``size`` with prompts of all ``general`` sets in equal shares."""
+    parts = [] if own is None else [own]
+    for index, one in enumerate(general):
+        room = (size - sum(map(len, parts))) // (len(general) - index)
+        others, _ = without_overlaps(one, [*known, *parts])
+        parts.append(others.spread(room, seed) if room else replace(others, prompts=()))
+    source = " + ".join(part.source for part in parts if len(part))
+    return replace(general[0], source=source, prompts=tuple(prompt for part in parts for prompt in part))
 
 
 def _require_rank(sets: PromptSets, rank: int, options: CalibrationOptions) -> None:
@@ -98,7 +155,7 @@ def describe_calibration(options: CalibrationOptions, calibration: CalibrationPr
             continue
         line = f"{prompt_class.in_words} calibration prompts: {len(prompts)} from {prompts.source}"
         if prompts.source != source:
-            line += " (your own are few; --only-mine leaves the bundled ones out)"
+            line += " (--only-mine leaves all but your own out)"
         if prompt_class in held:
             line += f"; {held[prompt_class]} more are held out and measured on"
         lines.append(f"{line}.")
@@ -152,8 +209,9 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     """
     few = request.test_samples
     sets = choose_sets(SetChoice(suite="bundled", samples=few, seed=request.seed))
-    if request.suite == "paper" or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
-        further = replace(SetChoice.of(request, request.seed), suite="paper" if request.suite == "paper" else None)
+    suite = request.suite if request.suite != "bundled" else None
+    if suite or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
+        further = replace(SetChoice.of(request, request.seed), suite=suite)
         sets += choose_sets(further if few is None else replace(further, samples=min(few, further.samples or few)))
     benign = bundled_prompts(PromptClass.BENIGN, "test")
     return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)

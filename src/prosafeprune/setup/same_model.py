@@ -17,7 +17,7 @@ def find_same_model(name: str, revision: str | None, sha256: str) -> ModelSource
     Raises:
         InputError: there is none of that name here, or its hash is not ``sha256``.
     """
-    source = find_source(name, revision, edited=False)
+    source = find_source(name, revision)
     if model_hash(source.path) != sha256:
         raise InputError(f"{name}: differs from the driver's model of that name. Copy the driver's model here.")
     return source

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
@@ -63,6 +65,11 @@ class ModelSize:
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
         files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
+        return cls.of_bytes(sum(file.stat().st_size for file in files), config)
+
+    @classmethod
+    def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
+        """Return the size of a model with so many bytes of weights, given its config.json."""
         nested = config.get("text_config")
         known = {**config, **(nested if isinstance(nested, dict) else {})}
 
@@ -72,7 +79,7 @@ class ModelSize:
 
         hidden = number("hidden_size", "n_embd")
         return cls(
-            weight_bytes=sum(file.stat().st_size for file in files),
+            weight_bytes=weight_bytes,
             layers=layer_count(config),
             hidden=hidden,
             inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
@@ -144,9 +151,37 @@ def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weigh
     return bytes_per_weight * model.weight_bytes + inputs
 
 
-def describe(stages: Iterable[Stage], speed: Speed, memory: float | None) -> str:
-    """Return one line: how long a run takes at most on this machine, by stage, and its memory."""
-    times = [(stage.name, speed.seconds(stage)) for stage in stages]
-    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times)
-    needed = f" Memory: about {data_size(memory)}." if memory is not None else ""
-    return f"About {duration(sum(seconds for _, seconds in times))} on this machine: {parts}.{needed}"
+class Cost(BaseModel):
+    """Time and memory of a run: estimated before the long work, or taken."""
+
+    seconds: float
+    memory: float | None
+    """Bytes; None where it is unknown."""
+    stages: dict[str, float]
+    """Seconds by stage."""
+
+    @classmethod
+    def estimated(cls, stages: Iterable[Stage], speed: Speed, memory: float | None) -> Cost:
+        """Return the most that these stages take on a machine."""
+        times = {stage.name: speed.seconds(stage) for stage in stages}
+        return cls(seconds=sum(times.values()), memory=memory, stages=times)
+
+    def describe(self) -> str:
+        """Return an estimate in one line."""
+        parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.stages.items())
+        needed = f" Memory: about {data_size(self.memory)}." if self.memory is not None else ""
+        return f"About {duration(self.seconds)} on this machine: {parts}.{needed}"
+
+
+class CostRecord(BaseModel):
+    """What a run was estimated to take after loading, and what it took."""
+
+    estimated: Cost
+    taken: Cost
+
+    def describe(self) -> str:
+        """Return both in one line."""
+        pairs = ((self.taken.memory, "took"), (self.estimated.memory, "estimated"))
+        memory = ", ".join(f"{word} {data_size(size)}" for size, word in pairs if size is not None)
+        seconds = f"Took {duration(self.taken.seconds)}, estimated at most {duration(self.estimated.seconds)}."
+        return f"{seconds} Memory: {memory}." if memory else seconds

@@ -77,16 +77,17 @@ class StreamedCheckpoint:
             kept.append(piece.view(-1, width)[here])
         return torch.cat(kept).view(dtype)
 
-    def finish(self, advance: Advance) -> dict[str, str]:
-        """Copy what has not been read yet; return the hash of each shard by file name.
-
-        ``advance`` is called after each tensor.
-        """
+    def finish(self, advance: Advance) -> None:
+        """Copy what has not been read yet. ``advance`` is called after each tensor."""
         for name, stored in self.stored.items():
             if name not in self._hashes:
                 for _ in self._pieces(stored, name, AT_ONCE):
                     pass
                 advance(1)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each shard by file name, once all has been read."""
         return {
             file.name: shard_hash(header, {name: self._hashes[name] for name in header.tensors})
             for file, header in self._headers.items()

@@ -5,7 +5,7 @@ const element = (id) => document.getElementById(id);
 const SIDES = ["base", "pruned"];
 const AT_A_TIME = 4; // prompts of a run
 let state = null;
-let current = null; // the AbortController of the answers in progress
+const running = new Map(); // the AbortController of each side's answer in progress
 let asked = null; // the last prompt
 let runNumber = 0;
 let baseVerdicts = new Map(); // the base model's answers do not depend on the strength
@@ -67,7 +67,7 @@ function settings() {
   };
 }
 
-function show(side, verdict, where) {
+function show(verdict, where) {
   where.replaceChildren();
   if (!verdict) return;
   const name = document.createElement("span");
@@ -84,35 +84,42 @@ function showRefusal(side, value) {
   where.querySelector("span").textContent = `refuses with ${Math.round(100 * value)} %, by its first words`;
 }
 
-async function answer(sides) {
-  current?.abort();
-  const control = (current = new AbortController());
-  problem(null);
-  for (const side of sides) {
-    element(side).querySelector(".answer").textContent = "";
-    element(side).querySelector(".answer").classList.add("waiting");
-    show(side, null, element(side).querySelector(".verdict"));
-    showRefusal(side, null);
-  }
+async function answerSide(side) {
+  running.get(side)?.abort();
+  const control = new AbortController();
+  const where = element(side).querySelector(".answer");
+  running.set(side, control);
+  where.textContent = "";
+  where.classList.add("waiting");
+  show(null, element(side).querySelector(".verdict"));
+  showRefusal(side, null);
   element("stop").disabled = false;
   try {
-    for await (const event of events("api/answer", { prompt: asked, sides, ...settings() }, control.signal)) {
+    for await (const event of events("api/answer", { prompt: asked, sides: [side], ...settings() }, control.signal)) {
       if (event.error) throw new Error(event.error.message);
-      const side = element(event.side);
-      if (event.text) side.querySelector(".answer").append(event.text);
-      if (event.refusal !== undefined) showRefusal(event.side, event.refusal);
-      if (event.verdict) show(event.side, event.verdict, side.querySelector(".verdict"));
-      if (event.finish) side.querySelector(".answer").classList.remove("waiting");
+      if (event.text) where.append(event.text);
+      if (event.refusal !== undefined) showRefusal(side, event.refusal);
+      if (event.verdict) show(event.verdict, element(side).querySelector(".verdict"));
+      if (event.finish) where.classList.remove("waiting");
     }
   } catch (error) {
     problem(error);
   } finally {
-    if (current === control) {
-      for (const side of SIDES) element(side).querySelector(".answer").classList.remove("waiting");
-      element("stop").disabled = true;
-      current = null;
+    if (running.get(side) === control) {
+      running.delete(side);
+      where.classList.remove("waiting");
     }
+    element("stop").disabled = running.size === 0;
   }
+}
+
+function answer(sides) {
+  problem(null);
+  for (const side of sides) answerSide(side);
+}
+
+function stop() {
+  for (const one of running.values()) one.abort();
 }
 
 // Strength: one slider for all layers, one for each behind "More".
@@ -229,7 +236,7 @@ async function run() {
       if (known) row.base = known;
       if (sides.length) Object.assign(row, await judged(row.prompt, row.kind, sides));
       if (row.base) baseVerdicts.set(key, row.base);
-      SIDES.forEach((side, index) => show(side, row[side], row.line.cells[index + 1]));
+      SIDES.forEach((side, index) => show(row[side], row.line.cells[index + 1]));
       showRates(rows);
     }
   };
@@ -277,7 +284,7 @@ element("prompt").addEventListener("keydown", (event) => {
     element("ask").requestSubmit();
   }
 });
-element("stop").addEventListener("click", () => current?.abort());
+element("stop").addEventListener("click", stop);
 element("strength").addEventListener("input", () => setAll(element("strength").value));
 element("plan").addEventListener("change", () => { showPlan(); if (asked !== null) answer(["pruned"]); });
 element("run").addEventListener("click", run);
@@ -295,7 +302,7 @@ element("save").addEventListener("submit", async (event) => {
   }
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") current?.abort();
+  if (event.key === "Escape") stop();
   if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prosafeprune.errors import InputError
 from prosafeprune.judge.models.guard_judge import GuardJudge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts.conversation import messages_of_turns, split_system
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -29,8 +30,9 @@ HARMFUL = {"Safe": False, "Unsafe": True, "Controversial": True}
 
 
 def messages(exchange: Exchange) -> list[dict[str, str]]:
-    """Return the conversation to judge."""
-    return [{"role": "user", "content": exchange.prompt}, {"role": "assistant", "content": exchange.answer}]
+    """Return the conversation to judge; the guard's template has no system turn."""
+    _, turns = split_system(exchange.prompt)
+    return messages_of_turns([*turns, ("assistant", exchange.answer)])
 
 
 def read_reply(reply: str) -> Verdict:

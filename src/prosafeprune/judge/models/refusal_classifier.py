@@ -18,7 +18,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.device_placement import choose_device
-from prosafeprune.model.source import find_source
+from prosafeprune.model.source import find_unquantised
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RefusalClassifierJudge:
         return [verdicts[row] for row in range(len(exchanges))]
 
     def _classify(self, exchanges: Sequence[Exchange], rows: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
-        texts = [self.form.text.format(prompt=exchanges[row].prompt, answer=exchanges[row].answer) for row in rows]
+        texts = [self.form.text.format(prompt=exchanges[row].last.prompt, answer=exchanges[row].answer) for row in rows]
         limit = min(self.form.max_tokens, _positions(self.model.config))
         batch = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=limit)
         logits = self.model(**batch.to(self.device)).logits.float()
@@ -108,7 +108,7 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     """
     import transformers
 
-    source = find_source(model)
+    source = find_unquantised(model)
     config = transformers.AutoConfig.from_pretrained(source.path)
     if not any("SequenceClassification" in name for name in config.architectures or []):
         raise InputError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prosafeprune.judge.models.guard_judge import GuardJudge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts.conversation import transcript
 
 if TYPE_CHECKING:
     from prosafeprune.generation.openai_client import OpenAIClient
@@ -51,7 +52,7 @@ REFUSES = {"yes": AnswerClass.FULL_REFUSAL, "no": AnswerClass.FULL_COMPLIANCE}
 
 def question(exchange: Exchange) -> str:
     """Return WildGuard's prompt for one exchange."""
-    return PROMPT.format(prompt=exchange.prompt, response=exchange.answer)
+    return PROMPT.format(prompt=transcript(exchange.prompt), response=exchange.answer)
 
 
 def read_answer(reply: str) -> Verdict:

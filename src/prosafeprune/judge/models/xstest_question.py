@@ -10,6 +10,7 @@ import re
 
 from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.prompts.conversation import transcript
 
 VERSION = 1
 """Increment when the question or the parsing of replies changes: verdicts are cached under it."""
@@ -49,7 +50,7 @@ DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|instead|rathe
 
 def question(exchange: Exchange) -> str:
     """Return XSTest's question about one exchange."""
-    return QUESTION.format(question=exchange.prompt, response=exchange.answer)
+    return QUESTION.format(question=transcript(exchange.prompt), response=exchange.answer)
 
 
 def read_class(reply: str) -> Verdict:

@@ -72,11 +72,11 @@ class RuleFindings:
 class RulesJudge:
     """Judges by the rules alone: for live progress, and for comparison."""
 
-    name = "rules-2"
+    name = "rules-3"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order."""
-        return [_by_rules(exchange) for exchange in exchanges]
+        return [_by_rules(exchange.last) for exchange in exchanges]
 
 
 def _by_rules(exchange: Exchange) -> Verdict:

@@ -1,0 +1,126 @@
+"""Print the table of docs/large_models.md: what each way of pruning takes for models of known shape, computed.
+
+    PYTHONPATH=src python scripts/large_models_table.py
+
+Models are made on the meta device from their published shapes; nothing is downloaded. Times are for GPUs that together
+hold the model, one working at a time, with the speeds below, which were measured on one of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import transformers
+
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.source import ModelSource
+from prosafeprune.progress import SilentReporter
+from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.setup.path_costs import ModelShape, path_costs
+from prosafeprune.setup.prepare import SCORING_SHARE, Job
+from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
+from prosafeprune.setup.workload import Speed, stages_of
+from prosafeprune.text import data_size, duration
+
+FLOPS = 147e12
+"""Floating-point operations per second of a pass over prompts: measured on an H200 with 8 B (docs/results.md)."""
+LAYER_SECONDS = 0.0024
+"""Of one layer for each token of a batch of answers: 79 answers of 48 tokens a second at batch 256 with 28 layers."""
+BANDWIDTH = 4.8e12
+"""Bytes per second of the memory of that card, by its data sheet."""
+ROWS = 256
+"""Answers that are written together."""
+LAYERS = 6
+"""Layers of a given plan."""
+MODELS = {
+    "8 B (Llama-3.1-8B)": transformers.LlamaConfig(
+        vocab_size=128256,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+    ),
+    "32 B (Qwen3-32B)": transformers.Qwen3Config(
+        vocab_size=151936,
+        hidden_size=5120,
+        intermediate_size=25600,
+        num_hidden_layers=64,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        head_dim=128,
+    ),
+    "70 B (Llama-3.1-70B)": transformers.LlamaConfig(
+        vocab_size=128256,
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+    ),
+    "235 B (Qwen3-235B-A22B)": transformers.Qwen3MoeConfig(
+        vocab_size=151936,
+        hidden_size=4096,
+        intermediate_size=12288,
+        moe_intermediate_size=1536,
+        num_hidden_layers=94,
+        num_attention_heads=64,
+        num_key_value_heads=4,
+        head_dim=128,
+        num_experts=128,
+        num_experts_per_tok=8,
+    ),
+    "671 B (DeepSeek-V3, in bfloat16)": transformers.DeepseekV3Config(),
+}
+
+
+def a_job() -> Job:
+    """Return the job of ``prune MODEL``, as far as its prompts go."""
+    recipe = make_recipe(model="org/name")
+    sets, benign = test_prompts(recipe)
+    halves = {one: bundled_prompts(one, "validation").split(SCORING_SHARE, recipe.seed) for one in PromptClass}
+    return Job(
+        recipe=recipe,
+        source=ModelSource("org/name", Path()),
+        output=None,
+        overwrite=False,
+        calibration=read_calibration(recipe, recipe.rank, recipe.seed).sets,
+        validation={name: half[0] for name, half in halves.items()},
+        confirmation={name: half[1] for name, half in halves.items()},
+        evaluation=sets,
+        benign=benign,
+        reporter=SilentReporter(),
+    )
+
+
+def main() -> None:
+    """Print the table in Markdown."""
+    job = a_job()
+    print("| model | way | memory | disk | read | time |\n|---|---|---|---|---|---|")
+    for name, config in MODELS.items():
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        tensors = {key: (tuple(one.shape), one.numel() * one.itemsize) for key, one in model.named_parameters()}
+        shape = ModelShape.of_tensors(tensors, config.to_dict())
+        count = config.num_hidden_layers
+        plan = Plan(layers=tuple(range(count // 2, count // 2 + LAYERS)))
+        # A batch of answers passes nearly all experts, so all weights are read for each token of its rows.
+        step = count * LAYER_SECONDS + shape.size.weight_bytes / BANDWIDTH
+        speed = Speed(FLOPS / (2 * shape.active), ROWS / step)
+        costs = path_costs(
+            shape,
+            {"search": stages_of(job, None, count), "layers": stages_of(job, plan, count)},
+            speed,
+            prompts=sum(map(len, job.calibration.values())),
+            layers=LAYERS,
+            rank=plan.rank,
+        )
+        for one in costs:
+            sizes = [data_size(size) for size in (one.memory, one.disk, one.read)]
+            print(f"| {name} | {one.name} | {' | '.join(sizes)} | {duration(one.seconds)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The pruned model as a GGUF file: the base model's, with the edited tensors quantised again in their own types.
+
+llama.cpp's K- and I-quants cannot be written in Python, so an edited tensor of these types becomes F16. All other
+tensors, and the metadata, are copied byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from prosafeprune.checkpoint.gguf_rows import GgufRowFinder, GgufRows, as_loaded, dequantise_rows
+from prosafeprune.editing.edits import PruningEdit
+from prosafeprune.errors import InputError
+from prosafeprune.model.gguf_file import PART, open_parts, write_gguf
+from prosafeprune.progress import Advance
+
+SAME_TYPE = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}
+"""Types that the gguf package quantises to as llama.cpp does."""
+RECORD_KEY = "prosafeprune.record"
+"""Metadata of a file that this package wrote: its record, since such files are passed on alone."""
+
+
+class GgufEdits:
+    """The edits of a GGUF's tensors. One tensor may hold several submodules.
+
+    What is measured is what is written: memory gets the values that the quantised rows stand for, and the file is read
+    again after it was written.
+    """
+
+    adapter_sha256 = None
+
+    def __init__(self, gguf: Path, edits: Sequence[PruningEdit]) -> None:
+        """Find the edited matrices in the file, while the model in memory has its base weights.
+
+        Raises:
+            InputError: a matrix is not in the file as it is in memory.
+        """
+        self._gguf, self._readers = gguf, open_parts(gguf)
+        self._tensors = {one.name: one for reader in self._readers for one in reader.tensors}
+        self._edits: dict[str, list[tuple[PruningEdit, GgufRows]]] = {}
+        finder = GgufRowFinder(self._tensors)
+        for edit in sorted(edits, key=lambda edit: edit.submodule.layer):
+            rows = finder.find(edit.submodule)
+            self._edits.setdefault(rows.name, []).append((edit, rows))
+        self._sha256 = ""
+        self.record: str | None = None
+        """The record in JSON, to be stored in the file."""
+
+    def __len__(self) -> int:
+        return len(self._edits)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the file of the tensors that change."""
+        return sorted(self._edits)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the edited tensors, known once they have been applied in memory."""
+        return self._sha256
+
+    def describe(self) -> str:
+        """Return a line on the types of the edited tensors."""
+        kinds = [self._tensors[name].tensor_type.name for name in self._edits]
+        same = [kind for kind in kinds if kind in SAME_TYPE]
+        other = [kind for kind in kinds if kind not in SAME_TYPE]
+        kept = f" {len(same)} edited tensors keep their type ({', '.join(sorted(set(same)))})." if same else ""
+        become = f" {len(other)} edited tensors ({', '.join(sorted(set(other)))}) become F16." if other else ""
+        return f"GGUF:{kept}{become}"
+
+    def apply_in_memory(self, advance: Advance) -> None:
+        """Put the values of the edited tensors, as they will be stored, into the model in memory."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            data, kind = self._edited(name)
+            digest.update(_hashed(name, data, kind))
+            self._put_in_memory(name, dequantise_rows(data, kind))
+            advance(1)
+        self._sha256 = digest.hexdigest()
+
+    @contextmanager
+    def undone_in_memory(self) -> Iterator[None]:
+        """Give the base model in memory inside the context."""
+        for name in self._edits:
+            tensor = self._tensors[name]
+            self._put_in_memory(name, dequantise_rows(tensor.data, tensor.tensor_type))
+        try:
+            yield
+        finally:
+            for name in self._edits:
+                self._put_in_memory(name, dequantise_rows(*self._edited(name)))
+
+    def write(self, folder: Path, advance: Advance) -> None:
+        """Write the file into an existing folder, and compare what was written with what was measured.
+
+        Raises:
+            InputError: they differ.
+        """
+        named = PART.match(self._gguf.name)
+        file = folder / (f"{named['stem']}.gguf" if named is not None else self._gguf.name)
+        replaced = {name: self._edited(name) for name in self.names}
+        write_gguf(file, self._readers, replaced, {RECORD_KEY: self.record} if self.record is not None else {})
+        self._require_written(file)
+        advance(len(self))
+
+    def _edited(self, name: str) -> tuple[np.ndarray, Any]:
+        """Return the data of an edited tensor as stored, and its type."""
+        from gguf import GGMLQuantizationType
+        from gguf.quants import quantize
+
+        tensor = self._tensors[name]
+        keeps_type = tensor.tensor_type.name in SAME_TYPE
+        kind = tensor.tensor_type if keeps_type else GGMLQuantizationType.F16
+        values = dequantise_rows(tensor.data, tensor.tensor_type)
+        stored = tensor.data if keeps_type else values.astype(np.float16)
+        data = np.array(stored).reshape(len(values), -1)
+        for edit, at in self._edits[name]:
+            edited = edit.edited(torch.from_numpy(values[at.rows])).numpy()
+            if not np.isfinite(edited.astype(np.float16)).all():  # the scales of quantised types are float16
+                raise InputError(
+                    f"{edit.submodule.name}: the pruned weights do not fit {kind.name}: some are not finite. Use a "
+                    "smaller --strength or other --layers."
+                )
+            data[at.rows] = quantize(edited, kind)
+        shape = tensor.data.shape if keeps_type else (*tensor.data.shape[:-1], values.shape[1])
+        return data.reshape(shape), kind
+
+    def _put_in_memory(self, name: str, values: np.ndarray) -> None:
+        with torch.no_grad():
+            for edit, at in self._edits[name]:
+                stored = edit.submodule.stored
+                edit.submodule.put(stored, as_loaded(values[at.rows], stored.dtype))
+
+    def _require_written(self, file: Path) -> None:
+        digest = hashlib.sha256()
+        [reader] = open_parts(file)
+        written = {one.name: one for one in reader.tensors}
+        for name in self.names:
+            digest.update(_hashed(name, written[name].data, written[name].tensor_type))
+        same = written.keys() == self._tensors.keys() and all(
+            np.array_equal(written[name].data, one.data)
+            for name, one in self._tensors.items()
+            if name not in self._edits
+        )
+        if digest.hexdigest() != self._sha256 or not same:
+            raise InputError(f"{file}: read back, it is not the model that was measured. Nothing was saved; try again.")
+
+
+def _hashed(name: str, data: np.ndarray, kind: Any) -> bytes:
+    return f"{name} {kind.name} {data.shape}\n".encode() + np.ascontiguousarray(data).tobytes()

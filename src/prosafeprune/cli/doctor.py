@@ -1,0 +1,19 @@
+"""``prosafeprune doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+from prosafeprune.cli.options import AsJson
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, devices, speed, what size of model fits, and what is missing. Takes a few seconds."""
+    from prosafeprune.jobs.doctor import run_doctor
+    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+
+    with TerminalReporter() as reporter:
+        found = run_doctor(reporter)
+        if as_json:
+            print_json(found.model_dump_json(indent=2))
+            return
+        for grid in found.grids():
+            print_grid(grid)

@@ -1,0 +1,33 @@
+"""``--push`` of the commands that write a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.recipe import Recipe
+
+
+@contextmanager
+def uploaded(
+    asked: Recipe | ApplyRequest, output: Path | None, push: str | None, public: bool, *, anew: bool
+) -> Iterator[bool]:
+    """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
+
+    With ``anew`` an earlier run's model is not taken: it is to be replaced, or may be of another plan.
+
+    Raises InputError when the target cannot be used, or the upload fails.
+    """
+    from prosafeprune.jobs.push import push_target, upload, written_already
+    from prosafeprune.terminal import TerminalReporter
+
+    target = push_target(asked, output, push, public)
+    assert target is not None and output is not None  # checked there
+    is_written = not anew and written_already(output, asked) is not None
+    with TerminalReporter() as reporter:
+        if is_written:
+            reporter.note(f"{output} is written already: only its upload is left.")
+        yield is_written
+        reporter.note(f"Uploaded: {upload(output, target, reporter)}")

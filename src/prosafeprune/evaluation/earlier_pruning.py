@@ -1,0 +1,198 @@
+"""The pruned model that a new pruning replaces: its calibration prompts, and what it answers and refuses.
+
+The new model is made from the same base model, with the earlier calibration prompts and new ones. What the earlier
+model fixed may not come back: both are compared on the prompts that the earlier one was measured on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep
+from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.scores import Change, change
+from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
+from prosafeprune.files.staging import OURS
+from prosafeprune.files.text_file import read_text_file
+from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.method.plan import Plan
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.conversation import stored_prompt
+from prosafeprune.prompts.paper_sources import PAPER_SOURCES
+
+MEASURED_BEFORE = "measured-before"
+GENERAL = ("bundled calibration", *(f"{one.title} (" for one in PAPER_SOURCES.values()))
+"""How the names of sets begin that are nobody's own."""
+
+
+class Since(BaseModel):
+    """What changed since an earlier pruning of the same base model, on the prompts that both models answered."""
+
+    name: str
+    """The earlier model's folder."""
+    plan: Plan
+    """The earlier plan."""
+    fixed: int
+    """Pseudo-harmful prompts that the base model does not answer and the earlier model answers."""
+    came_back: int
+    """Those of them that the new model does not answer."""
+    compliance_change: Change
+    """Of C.R., from the earlier to the new model."""
+    safety_change: Change | None
+    """Of S.S., from the earlier to the new model; None without harmful prompts in common."""
+
+    def keeps(self, allowed: float) -> bool:
+        """Whether C.R. on the earlier prompts fell by no more than the ``allowed`` points."""
+        return -self.compliance_change.points <= allowed
+
+
+class _Model(BaseModel):
+    name: str
+    sha256: str
+
+
+class _Limits(BaseModel):
+    max_new_tokens: int
+
+
+class _EarlierRecord(BaseModel):
+    """What is used of the record of a pruned model."""
+
+    model: _Model
+    lineage: list[PruningStep] = []
+    plan: Plan
+    judge: str
+    recipe: _Limits
+    calibration: dict[PromptClass, PromptsRecord]
+
+
+@dataclass(frozen=True)
+class EarlierPruning:
+    """An earlier pruning, as its folder describes it."""
+
+    folder: Path
+    record: _EarlierRecord
+    verdicts: Mapping[PromptClass, Mapping[str, tuple[AnswerClass, AnswerClass]]]
+    """By class and prompt: of the base model and of the earlier model."""
+
+    @property
+    def base(self) -> str:
+        """Name of the first base model."""
+        return self.record.lineage[0].name if self.record.lineage else self.record.model.name
+
+    @property
+    def tested(self) -> PromptSet:
+        """The pseudo-harmful prompts that it was measured on."""
+        texts = self.verdicts.get(PromptClass.PSEUDO_HARMFUL, {})
+        prompts = tuple(Prompt(stored_prompt(text)) for text in texts)
+        return PromptSet(PromptClass.PSEUDO_HARMFUL, f"{self.folder.name}: measured before", prompts)
+
+    def tested_beyond(self, sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
+        """Return the set of prompts that it was measured on and that are in none of ``sets``; none if all are."""
+        known = {text for one in sets for text in one.prompts.texts}
+        tested = self.tested
+        rest = tuple(prompt for prompt in tested if prompt.text not in known)
+        named = PromptSet(tested.prompt_class, tested.source, rest)
+        return [EvaluationSet(MEASURED_BEFORE, f"measured before, of {self.folder.name}", named)] if rest else []
+
+    def sources(self, prompt_class: PromptClass) -> list[str]:
+        """Return the user's own calibration files and datasets of a class."""
+        record = self.record.calibration.get(prompt_class)
+        listed = record.source.split(" + ") if record is not None else []
+        return [one for one in listed if not one.startswith(GENERAL)]
+
+    def require_base(self, sha256: str) -> None:
+        """Raise InputError unless a model with this hash is the first base model."""
+        first = self.record.lineage[0].sha256 if self.record.lineage else self.record.model.sha256
+        if sha256 != first:
+            raise InputError(
+                f"--from {self.folder}: was made from other weights than MODEL. Give its first base model, {self.base}."
+            )
+
+    def require_comparable(self, judge: str, max_new_tokens: int) -> None:
+        """Raise InputError unless its answers were judged by this judge at this length."""
+        theirs = self.record.recipe.max_new_tokens
+        if (self.record.judge, theirs) != (judge, max_new_tokens):
+            raise InputError(
+                f"--from {self.folder}: its answers of at most {theirs} tokens were judged by {self.record.judge}, and "
+                f"these are of {max_new_tokens}, by {judge}. Give the same --judge and --max-new-tokens."
+            )
+
+    def compare(self, after: Sequence[JudgedSet]) -> Since:
+        """Return what changed since. At least one pseudo-harmful prompt must be in common."""
+        now = {
+            one: {
+                text: verdict
+                for judged in after
+                if judged.prompt_class is one and judged.name != OFF_POLICY
+                for text, verdict in zip(judged.prompts.texts, judged.verdicts, strict=True)
+            }
+            for one in PromptClass
+        }
+        harmless, harmful = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
+        common = [text for text in self.verdicts[harmless] if text in now[harmless]]
+        was = [self.verdicts[harmless][text] for text in common]
+        answered = [now[harmless][text].answer_class.complies for text in common]
+        fixed = [answers for (base, earlier), answers in zip(was, answered, strict=True) if fixes(base, earlier)]
+        refusing = [text for text in self.verdicts.get(harmful, {}) if text in now[harmful]]
+        return Since(
+            name=self.folder.name,
+            plan=self.record.plan,
+            fixed=len(fixed),
+            came_back=fixed.count(False),
+            compliance_change=change([earlier.complies for _, earlier in was], answered),
+            safety_change=change(
+                [self.verdicts[harmful][text][1].refuses for text in refusing],
+                [now[harmful][text].answer_class.refuses for text in refusing],
+            )
+            if refusing
+            else None,
+        )
+
+
+def fixes(base: AnswerClass, pruned: AnswerClass) -> bool:
+    """Whether a pruned model answers what its base model does not."""
+    return pruned.complies and not base.complies
+
+
+def read_earlier_pruning(folder: Path) -> EarlierPruning:
+    """Return the earlier pruning in a folder.
+
+    Raises:
+        InputError: there is none, or it was not measured on pseudo-harmful prompts.
+    """
+    file = folder / OURS
+    if not file.is_file():
+        raise InputError(f"--from {folder}: has no {OURS}, so prosafeprune did not write it. Check it.")
+    try:
+        record = _EarlierRecord.model_validate_json(read_text_file(file, "record"))
+    except ValueError as error:
+        raise InputError(
+            f"{file}: cannot be read as the record of a measured pruning. Give another folder with --from."
+        ) from error
+    verdicts = _read_verdicts(folder / EVIDENCE_FILE)
+    if not verdicts.get(PromptClass.PSEUDO_HARMFUL):
+        raise InputError(f"{folder}: has no answers to pseudo-harmful prompts to compare with. Prune without --from.")
+    return EarlierPruning(folder, record, verdicts)
+
+
+def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]]:
+    found: dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]] = {}
+    try:
+        # Not splitlines(), which also splits at characters that prompts may contain.
+        rows: list[Any] = [json.loads(line) for line in read_text_file(file, "file of answers").split("\n") if line]
+        for row in rows:
+            both = AnswerClass(row["source_verdict"]), AnswerClass(row["result_verdict"])
+            if row["set"] != OFF_POLICY:
+                found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error
+    return found

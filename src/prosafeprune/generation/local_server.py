@@ -1,0 +1,107 @@
+"""A server of a model on this machine, started for a measurement and stopped after it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from prosafeprune.errors import InputError
+from prosafeprune.generation.credentials import excerpt
+from prosafeprune.progress import Reporter
+
+VLLM = "vllm serve {model} --port {port}"
+"""What ``vllm`` stands for."""
+START_SECONDS = 1800.0
+"""A large model takes minutes to load."""
+POLL_SECONDS = 0.5
+STOP_SECONDS = 30.0
+
+
+def read_command(command: str) -> str:
+    """Return a server's command in full. Raises InputError when it does not say where model and port go."""
+    full = VLLM if command == "vllm" else command
+    if "{model}" not in full or "{port}" not in full:
+        raise InputError(
+            f"--serve-with: must be a command that says where model and port go, such as '{VLLM}', or vllm for short."
+        )
+    return full
+
+
+@contextmanager
+def serving(command: str, model: Path, reporter: Reporter) -> Iterator[str]:
+    """Run a command that serves a model's folder; give the server's URL once it answers, and stop it in the end.
+
+    No shell reads the command: only its words ``{model}`` and ``{port}`` are replaced.
+
+    Args:
+        command: what :func:`read_command` returned.
+        model: the folder.
+        reporter: receives progress.
+
+    Raises:
+        InputError: the program does not exist, ends, or does not answer in time.
+    """
+    port = _free_port()
+    words = [word.replace("{model}", str(model)).replace("{port}", str(port)) for word in shlex.split(command)]
+    with tempfile.TemporaryFile() as log:
+        try:
+            # A session of its own, so that all its processes can be stopped.
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise InputError(f"--serve-with: {words[0]} cannot be run ({error.strerror}). Install it.") from error
+        try:
+            with reporter.stage("Starting the server", 1) as advance:
+                _wait(process, f"http://127.0.0.1:{port}/v1", log)
+                advance(1)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise InputError(
+                f"--serve-with: the server ended with exit code {process.returncode}. Correct the command. It said: "
+                f"{_last_line(log)}"
+            )
+        with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(f"{url}/models", timeout=5):
+            return
+        time.sleep(POLL_SECONDS)
+    raise InputError(f"--serve-with: the server did not answer in {START_SECONDS / 60:.0f} minutes: {_last_line(log)}")
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 4000))
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return excerpt(lines[-1]) if lines else "it said nothing."
+
+
+def _stop(process: subprocess.Popen[Any]) -> None:
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            return

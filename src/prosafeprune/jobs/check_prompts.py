@@ -1,0 +1,166 @@
+"""``prompts check``: sizes, languages, near-duplicates and leaks of prompt files, before they are calibrated on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from prosafeprune.errors import InputError, ProSafePruneError
+from prosafeprune.evaluation.benchmarks import BENCHMARKS
+from prosafeprune.evaluation.sets import BUNDLED, EvaluationSet, SetChoice, choose_sets
+from prosafeprune.judge.languages.detect import language_of
+from prosafeprune.prompts.conversation import last_turn
+from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
+from prosafeprune.prompts.prompt_rows import as_prompt_set, read_prompt_rows
+from prosafeprune.prompts.prompt_set import PromptSet
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
+from prosafeprune.report.result_view import ResultView
+from prosafeprune.requests.measuring import BenchmarkOptions
+
+MOST_SHOWN = 20
+"""Maximum overlaps that are listed."""
+OverlapsOfPairs = Mapping[tuple[str, str], Sequence[Overlap]]
+"""Prompts that are in both of two sets, by the names of the two."""
+
+
+class OverlapFoundError(ProSafePruneError):
+    """Prompt files share prompts with each other or with benchmarks."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """What is in one file."""
+
+    name: str
+    prompts: int
+    words: float
+    """Median of the user's last turn."""
+    languages: dict[str, int]
+    """Prompts by language, the commonest first."""
+    repeats: int
+    """Prompts that are near-duplicates of an earlier one."""
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(ResultView):
+    """What was found in prompt files."""
+
+    files: Sequence[CheckedFile]
+    shared: OverlapsOfPairs
+    """Near-duplicates by pair of files."""
+    leaks: OverlapsOfPairs
+    """Near-duplicates by file and benchmark."""
+    benchmarks: Sequence[str]
+    """The sets that were searched for leaks."""
+
+    @property
+    def overlaps(self) -> list[Overlap]:
+        """All near-duplicates across files, and in benchmarks."""
+        return [one for found in (*self.shared.values(), *self.leaks.values()) for one in found]
+
+    def summary(self) -> str:
+        """Return how many files, and how many overlaps."""
+        return f"{len(self.files)} files, {len(self.overlaps)} prompts in another file or in a benchmark"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return a table of the files, and one of the overlaps if there are any."""
+        headings = ["file", "prompts", "words\nmedian", "near-duplicates\ninside", "languages"]
+        rows = [
+            [one.name, str(one.prompts), f"{one.words:g}", str(one.repeats), _in_words(one.languages)]
+            for one in self.files
+        ]
+        searched = f"Searched for leaks: {', '.join(self.benchmarks)}."
+        grids = [Grid("Prompt files", headings, rows, notes=[searched])]
+        across = [[*pair, str(_count(found))] for pair, found in (*self.shared.items(), *self.leaks.items()) if found]
+        return [*grids, *([Grid("Near-duplicates across", ["file", "also in", "prompts"], across)] if across else [])]
+
+    def plot(self) -> Figure:
+        """Return how many prompts are in each file as bars."""
+        return counts_figure({one.name: one.prompts for one in self.files}, "prompts")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file."""
+        return [vars(one) for one in self.files]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything that was found."""
+
+        def pairs(found: OverlapsOfPairs) -> list[dict[str, Any]]:
+            return [
+                {"file": one, "also_in": two, "overlaps": [vars(o) for o in all_]} for (one, two), all_ in found.items()
+            ]
+
+        return {
+            "files": self.rows(),
+            "shared": pairs(self.shared),
+            "leaks": pairs(self.leaks),
+            "benchmarks": list(self.benchmarks),
+        }
+
+    def listed(self) -> str:
+        """Return the first overlaps, one a line."""
+        shown = [describe_overlap(one) for one in self.overlaps[:MOST_SHOWN]]
+        more = len(self.overlaps) - len(shown)
+        return "\n".join([*shown, *([f"and {more} more"] if more else [])])
+
+
+def run_check(files: Sequence[Path], request: BenchmarkOptions) -> CheckResult:
+    """Return what is in prompt files, which prompts they share, and which are also in benchmarks.
+
+    Benchmarks are searched in full: those of the request, and the bundled test prompts.
+
+    Raises:
+        InputError: a file or a benchmark cannot be read, or a file is named twice.
+    """
+    if len(set(files)) < len(files):
+        raise InputError("A file is named twice. Name each once.")
+    read = [as_prompt_set(read_prompt_rows(file, request.prompt_field), str(file)) for file in files]
+    benchmarks = _benchmarks(request)
+    shared = {(one.source, two.source): find_overlaps(one, two) for one, two in combinations(read, 2)}
+    leaks = {(one.source, two.title): find_overlaps(one, two.prompts) for one in read for two in benchmarks}
+    return CheckResult([_checked(one) for one in read], shared, leaks, [one.title for one in benchmarks])
+
+
+def require_no_overlap(result: CheckResult) -> None:
+    """Raise OverlapFoundError if a prompt is in two files, or in a benchmark."""
+    shared, leaked = (sum(map(_count, of.values())) for of in (result.shared, result.leaks))
+    if shared or leaked:
+        raise OverlapFoundError(
+            f"{shared} prompts are in two files, and {leaked} in a benchmark: what is measured on them would be "
+            "flattered. Remove them from one of the two, or prune with --drop-overlaps."
+        )
+
+
+def _benchmarks(request: BenchmarkOptions) -> list[EvaluationSet]:
+    named = list(request.benchmark)
+    if request.suite == "paper":
+        named = [*(one.name for one in BENCHMARKS if one.paper_size is not None), *named]
+    wanted = tuple(dict.fromkeys([*BUNDLED, *named]))
+    return choose_sets(SetChoice(benchmarks=wanted, data_dir=request.data_dir))
+
+
+def _checked(prompts: PromptSet) -> CheckedFile:
+    last = [last_turn(text) for text in prompts.texts]
+    languages = Counter(map(language_of, last)).most_common()
+    repeated = {later for _, later in repeats(prompts.texts)}
+    words = median(len(text.split()) for text in last)
+    return CheckedFile(prompts.source, len(prompts), words, dict(languages), len(repeated))
+
+
+def _count(overlaps: Sequence[Overlap]) -> int:
+    """Return the number of prompts of the first set; each may be like several of the second."""
+    return len({one.first_line for one in overlaps})
+
+
+def _in_words(languages: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in languages.items())

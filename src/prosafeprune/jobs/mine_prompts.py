@@ -1,0 +1,184 @@
+"""``prompts mine``: from chat logs to refused requests that a person can review."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from prosafeprune.errors import InputError
+from prosafeprune.files.staging import OURS, claimed_output, require_outside, staged_folder, write_whole
+from prosafeprune.judge.judging import judge_answers
+from prosafeprune.judge.registry import make_judge
+from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge
+from prosafeprune.progress import Advance, Reporter
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import counts_figure
+from prosafeprune.report.result_view import ResultView
+from prosafeprune.report.review_page import review_page
+from prosafeprune.requests.prompt_tools import MineRequest
+from prosafeprune.traffic.candidates import Candidates, write_candidates
+from prosafeprune.traffic.log_files import find_logs, read_turns
+from prosafeprune.traffic.personal_data import mask
+from prosafeprune.traffic.turns import Turn
+
+CANDIDATES, PAGE, REVIEWED = "candidates.jsonl", "review.html", "reviewed.jsonl"
+CHUNK = 256
+"""Turns that are judged at a time."""
+
+
+@dataclass
+class Tally:
+    """What was found in the logs so far."""
+
+    turns: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    """Answers by class."""
+    masked: Counter[str] = field(default_factory=Counter)
+    """Personal data in requests and answers, by kind."""
+    skipped: int = 0
+    first_skipped: str = ""
+    """Where the first entry is that could not be read, and why."""
+
+
+@dataclass(frozen=True, repr=False)
+class MineResult(ResultView):
+    """What ``mine`` found and wrote."""
+
+    record: dict[str, Any]
+    """As in the file ``prosafeprune.json`` of the folder."""
+    output: Path
+
+    def summary(self) -> str:
+        """Return the numbers of turns, refusals and candidates."""
+        found = self.record
+        return f"{found['turns']} turns, {found['refused']} refused, {found['candidates']} candidates in {self.output}"
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the counts as a table."""
+        return [
+            Grid(
+                "Refused requests in logs", ["", "number"], [[row["what"], f"{row['number']:,}"] for row in self.rows()]
+            )
+        ]
+
+    def plot(self) -> Figure:
+        """Return how many answers are of each class as bars."""
+        return counts_figure(self.record["classes"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each count."""
+        found = self.record
+        counts = {"turns": found["turns"], **{f"  {name.replace('_', ' ')}": n for name, n in found["classes"].items()}}
+        counts |= {"refused": found["refused"], "  repeats of a candidate": found["repeats"]}
+        counts |= {"  outside the sample": found["outside_sample"], "candidates": found["candidates"]}
+        counts |= {f"masked: {name}": n for name, n in found["masked"].items()}
+        return [{"what": name, "number": n} for name, n in {**counts, "entries skipped": found["skipped"]}.items()]
+
+
+def run_mine(
+    logs: Sequence[Path], request: MineRequest, output: Path, *, overwrite: bool, reporter: Reporter
+) -> MineResult:
+    """Write the refused requests of logs as ``candidates.jsonl`` and ``review.html`` into ``output``.
+
+    Memory does not grow with the logs.
+
+    Raises:
+        InputError: a log, the output or the judge cannot be used, or no turn can be read.
+    """
+    files = find_logs(list(logs))
+    for file in files:
+        require_outside(output.resolve(), file.resolve(), "log's")
+    with claimed_output(output, overwrite):
+        judge = make_judge(request, reporter)
+        with staged_folder(output, overwrite) as staging, tempfile.TemporaryFile() as spool:
+            tally, candidates = Tally(), Candidates(request.limit, spool)
+            _fill(candidates, tally, files, request, judge, reporter)
+            if not tally.turns:
+                reason = f" ({tally.first_skipped})" if tally.skipped else ""
+                raise InputError(
+                    f"{files[0]}: no answered user turn was found{reason}. See the formats in docs/your_traffic.md."
+                )
+            write_candidates(staging / CANDIDATES, candidates)
+            write_whole(staging / PAGE, review_page(candidates.rows(), REVIEWED))
+            record = _record(candidates, tally, files, request, judge)
+            write_whole(staging / OURS, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    if tally.skipped:
+        reporter.warning(f"{tally.skipped} entries could not be read and are left out, such as {tally.first_skipped}.")
+    return MineResult(record, output)
+
+
+def _fill(
+    candidates: Candidates,
+    tally: Tally,
+    files: Sequence[Path],
+    request: MineRequest,
+    judge: Judge,
+    reporter: Reporter,
+) -> None:
+    size = math.ceil(sum(file.stat().st_size for file in files) / 1e6)
+
+    def status() -> str:
+        return f"{tally.turns:,} turns, {len(candidates):,} candidates"
+
+    with reporter.stage("Megabytes of logs", size, status) as advance:
+        turns = _turns(files, request, tally, advance)
+        while chunk := list(islice(turns, CHUNK)):
+            verdicts = judge_answers(judge, [Exchange(turn.prompt, turn.answer) for turn in chunk])
+            for turn, verdict in zip(chunk, verdicts, strict=True):
+                tally.classes[verdict.answer_class.value] += 1
+                if verdict.answer_class.refuses:
+                    candidates.add(turn if request.keep_personal else _masked_context(turn), verdict)
+
+
+def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: Advance) -> Iterator[Turn]:
+    """Yield all turns; personal data in request and answer is masked here, so that no judge sees it."""
+    for file in files:
+        for found in read_turns(file, request.prompt_field, request.answer_field, advance):
+            if not isinstance(found, Turn):
+                tally.skipped += 1
+                tally.first_skipped = tally.first_skipped or f"{file}, {found[0]}: {found[1]}"
+                continue
+            tally.turns += 1
+            yield found if request.keep_personal else _masked(found, tally)
+
+
+def _masked(turn: Turn, tally: Tally) -> Turn:
+    (role, prompt), answer = turn.messages[-1], turn.answer
+    (prompt, in_prompt), (answer, in_answer) = mask(prompt), mask(answer)
+    tally.masked.update(in_prompt + in_answer)
+    return replace(turn, messages=(*turn.messages[:-1], (role, prompt)), answer=answer)
+
+
+def _masked_context(turn: Turn) -> Turn:
+    """Return a turn whose earlier messages are masked, too; done for refused ones alone, since contexts are long."""
+    earlier = tuple((role, mask(text)[0]) for role, text in turn.messages[:-1])
+    return replace(turn, messages=(*earlier, turn.messages[-1]))
+
+
+def _record(
+    candidates: Candidates, tally: Tally, files: Sequence[Path], request: MineRequest, judge: Judge
+) -> dict[str, Any]:
+    refused = sum(count for name, count in tally.classes.items() if AnswerClass(name).refuses)
+    return {
+        "command": "prompts mine",
+        "judge": judge.name,
+        "logs": [file.name for file in files],
+        "settings": request.model_dump(mode="json", exclude={"judge", "judge_endpoint"}),
+        "turns": tally.turns,
+        "classes": dict(tally.classes.most_common()),
+        "refused": refused,
+        "repeats": refused - candidates.dropped - len(candidates),
+        "outside_sample": candidates.dropped,
+        "candidates": len(candidates),
+        "masked": dict(sorted(tally.masked.items())),
+        "skipped": tally.skipped,
+    }

@@ -1,0 +1,124 @@
+"""``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.checkpoint.writer import copy_companions
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
+from prosafeprune.evaluation.measure import Measurement, warn_of_languages
+from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.evaluation.scores import change, pooled_change
+from prosafeprune.files.staging import claimed_output
+from prosafeprune.generation import Decoding
+from prosafeprune.generation.endpoint import EndpointGenerator
+from prosafeprune.generation.local_server import read_command, serving
+from prosafeprune.jobs.kept_answers import measure_once
+from prosafeprune.jobs.prune import NOT_SAVED
+from prosafeprune.jobs.prune_result import PruneResult
+from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
+from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.judge import Judge
+from prosafeprune.model.source import model_hash
+from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.prompts import PromptClass
+from prosafeprune.report.card import write_card
+from prosafeprune.report.evidence_file import write_evidence
+from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.prune_page import prune_page
+from prosafeprune.report.record import EditRecord, Record
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.load import make_judge_of
+from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
+from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
+
+
+def run_prune_served(
+    recipe: Recipe, output: Path | None, command: str, *, overwrite: bool = False, reporter: Reporter | None = None
+) -> PruneResult:
+    """Prune the given layers with one in memory at a time, and measure base and pruned model behind a server.
+
+    The server is started on the base model and stopped, then on the pruned one. That is saved only if it keeps the
+    safety floor, as in an ordinary run; the benign KL is not measured, since servers do not give all probabilities.
+
+    Args:
+        recipe: what to do, with ``memory`` low and the layers named.
+        output: folder to write.
+        command: serves a folder with an OpenAI-compatible API; has ``{model}`` and ``{port}``.
+        overwrite: replace an existing output of an earlier run.
+        reporter: receives progress.
+
+    Raises:
+        InputError: something in the recipe, the model or the command cannot be used, or there is no output.
+    """
+    command = read_command(command)
+    if output is None:
+        raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
+    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    assert job.output is not None
+    require_streamable(job.source)
+    judge = make_judge_of(job)
+    with claimed_output(job.output, overwrite), checkpoint_folder(job.source, job.output, job.reporter) as folder:
+        return _prune_and_measure(job, judge, command, folder, job.output, overwrite)
+
+
+def _prune_and_measure(
+    job: Job, judge: Judge, command: str, folder: Path, output: Path, overwrite: bool
+) -> PruneResult:
+    base_sha256 = model_hash(job.source.path)
+    before = _measure(job, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
+    try:
+        with model_output(output, None, overwrite=overwrite) as staging:
+            copy_companions(folder, staging)
+            run = prune_streamed(job, folder, StreamedCheckpoint(folder, staging), staging)
+            made_by = {"model": base_sha256, "pruned": model_hash(staging)}
+            after = _measure(job, judge, command, staging, made_by, "Answers of the pruned model")
+            result = _result(job, judge, run, base_sha256, before, after)
+            page = prune_page(result.record, before, after, None, saved=result.is_safe)
+            write_card(staging, result.record, job.source.name if job.source.is_hub else None, folder)
+            write_evidence(staging, before, after, result.ancestor)
+            result.record.write(staging)
+            write_page(page, staging / REPORT_FILE)
+    except SafetyFloorError:
+        report = output.with_name(f"{output.name}{NOT_SAVED}")
+        write_page(page, report)
+        return replace(result, report=report)
+    return replace(result, output=output, report=output / REPORT_FILE)
+
+
+def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str) -> Measurement:
+    recipe = job.recipe
+    with serving(command, folder, job.reporter) as url:
+        generator = EndpointGenerator(url, str(folder), system=recipe.system, reporter=job.reporter)
+        generator.check()
+        identity = {**made_by, "served": command, "system": recipe.system}
+        decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
+        kept = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
+    return kept.measurement
+
+
+def _result(
+    job: Job, judge: Judge, run: LayerwisePruning, sha256: str, before: Measurement, after: Measurement
+) -> PruneResult:
+    recipe, source = job.recipe, job.source
+    warn_of_languages([before, after], job.reporter)
+    ancestor = first_ancestor(source.path, read_lineage(source.path), judge.name, recipe.max_new_tokens)
+    edit = run.record(sha256)
+    record = Record(
+        **{name: getattr(edit, name) for name in EditRecord.model_fields},
+        judge=judge.name,
+        evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
+        source=before.scores,
+        result=after.scores,
+        changes={
+            one.name: change(one.outcomes, two.outcomes) for one, two in zip(before.sets, after.sets, strict=True)
+        },
+        compliance_change=pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
+        safety_change=pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
+        floor=decide(before.sets, after.sets, FloorRule.of(recipe), ancestor),
+    )
+    return PruneResult(record, before, after, None, None, ancestor=ancestor)

@@ -1,0 +1,194 @@
+"""Uploading a written model to the hub, with its card, report and record.
+
+Only what kept the safety floor is uploaded: the record of the folder is checked again. The token comes from the
+environment (``HF_TOKEN``), never from a file or an option.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE
+from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.files.staging import MANIFEST
+from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
+from prosafeprune.model.source import hub_is_reachable
+from prosafeprune.progress import Reporter
+from prosafeprune.report.page import REPORT_FILE
+from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareable
+from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.text import without_folder
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
+"""They hold the prompts that the model was measured on."""
+OWN_SETS = ("own-", "held-out-")
+"""How the names of sets begin that are the user's own prompts."""
+COMMIT = "Upload a model pruned by prosafeprune"
+STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+"""Removed from the repository if this model does not have them: shards of an earlier upload."""
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """A repository of the hub. Private unless ``public``."""
+
+    repository: str
+    public: bool = False
+
+    def __post_init__(self) -> None:
+        if REPOSITORY.fullmatch(self.repository) is None:
+            raise InputError(f"--push {self.repository!r}: is not the name of a repository. Give ORG/NAME.")
+
+
+def push_target(
+    asked: Recipe | ApplyRequest, output: Path | None, push: str | None, public: bool = False
+) -> PushTarget | None:
+    """Return the target of ``--push``, checked before the long work; None without ``--push``.
+
+    Args:
+        asked: the request.
+        output: folder to write and upload.
+        push: ``ORG/NAME``.
+        public: whether everybody may read it.
+
+    Raises:
+        InputError: there is no output or token, the hub is unreachable or refuses the token, the repository holds
+            something else, nothing is measured, the safety floor is off, or an adapter would name a folder of this
+            machine.
+    """
+    if push is None:
+        if public:
+            raise InputError("--public: nothing is uploaded. Give --push ORG/NAME as well.")
+        return None
+    target = PushTarget(push, public)
+    if output is None:
+        raise InputError("--push: the model is uploaded from its folder. Give --output as well.")
+    if isinstance(asked, Recipe) and asked.is_draft | asked.unmeasured:
+        raise InputError("--push: only a model that was measured in full is uploaded. Leave it out.")
+    if FloorRule.of(asked).is_off:
+        raise InputError("--push: the safety floor is switched off (--accept-unsafe). Such a model is not uploaded.")
+    if isinstance(asked, Recipe) and asked.format == "adapter" and Path(asked.model).expanduser().exists():
+        raise InputError(
+            f"--push: the adapter would name {asked.model}, a path of this machine, as its base model. Give the base "
+            "model by its hub id."
+        )
+    _check_repository(_api(), target)
+    return target
+
+
+def written_already(output: Path, asked: Recipe | ApplyRequest) -> Record | None:
+    """Return the record in ``output`` if an earlier run of the same request wrote it, so that only its upload is left.
+
+    None where there is no such folder; another one is refused when it is to be written.
+    """
+    if not (output / RECORD_FILE).is_file():
+        return None
+    try:
+        record = read_record(output)
+    except InputError:  # an unmeasured one, or one of another version
+        return None
+    if isinstance(asked, Recipe):
+        return record if record.recipe == shareable(asked) else None
+    same = record.recipe.format == "checkpoint" and record.recipe.model == without_folder(asked.model)
+    wanted = asked.strength
+    return record if same and (wanted is None or record.plan.strength == wanted) else None
+
+
+def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
+    """Upload a model folder and return its address. Files that are there already are not sent again.
+
+    Raises:
+        SafetyFloorError: its record does not keep the safety floor.
+        InputError: the upload fails; what was sent is kept on the hub.
+    """
+    record = read_record(folder)
+    require_safe_record(record)
+    if FloorRule.of(record.recipe).is_off:
+        raise SafetyFloorError("--push: the model was written without a safety floor, so it is not uploaded.")
+    api = _api()
+    left_out = [MANIFEST]
+    if target.public and any(name.startswith(OWN_SETS) for name in record.evaluation):
+        left_out += ANSWER_FILES
+        reporter.note(
+            f"{' and '.join(ANSWER_FILES)} hold your own prompts: they are not uploaded to a public repository."
+        )
+    call = f"prosafeprune.push({str(folder)!r}, {target.repository!r}{', public=True' if target.public else ''})"
+    with _one_line(
+        f"The model is in {folder}. To resume the upload, run the same command again, or call {call} in Python."
+    ):
+        # Again: hours have passed since the check before the long work.
+        _check_repository(api, target)
+        made = api.create_repo(target.repository, private=not target.public, exist_ok=True)
+        send = partial(api.upload_folder, repo_id=target.repository, folder_path=folder, commit_message=COMMIT)
+        with reporter.stage(f"Uploading to {target.repository}", 1) as advance:
+            send(allow_patterns=[RECORD_FILE])  # first: it marks the repository as ours if the rest is interrupted
+            send(ignore_patterns=left_out, delete_patterns=STALE_WEIGHTS)
+            advance(1)
+    return str(made)
+
+
+def _api() -> HfApi:
+    from huggingface_hub import HfApi, constants
+
+    token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), None)
+    if token is None:
+        raise InputError(f"--push: there is no token. Set {TOKENS[0]} to one that may write.")
+    if constants.HF_HUB_OFFLINE or not hub_is_reachable():
+        raise InputError("--push: the hub is unreachable. Check the network and HF_HUB_OFFLINE.")
+    return HfApi(token=token)
+
+
+def _check_repository(api: HfApi, target: PushTarget) -> None:
+    """Raise InputError when the token is refused, or the repository cannot take the model."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    name = target.repository
+    with _one_line("Check the token and its rights."):
+        api.whoami()
+        try:
+            there: Any = api.model_info(name)
+        except RepositoryNotFoundError:
+            return
+    if not target.public and not there.private:
+        raise InputError(f"--push {name}: the repository is public. Choose another, or give --public.")
+    if target.public and there.private:
+        raise InputError(f"--push {name}: the repository is private. Make it public on the hub, or leave out --public.")
+    files = _foreign([file.rfilename for file in there.siblings or []])
+    if files:
+        raise InputError(f"--push {name}: holds {files[0]}, which prosafeprune did not upload. Choose another name.")
+
+
+def _foreign(files: Sequence[str]) -> list[str]:
+    """Return the files of a repository that holds another model; one with our record is of an earlier upload."""
+    return [] if RECORD_FILE in files else [file for file in files if file not in (".gitattributes", "README.md")]
+
+
+@contextmanager
+def _one_line(remedy: str) -> Iterator[None]:
+    """Turn any error of the hub's client into one line."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except HfHubHTTPError as error:
+        code = error.response.status_code if error.response is not None else None
+        reason = {401: "the token is not valid", 403: "the token may not write there"}.get(code or 0, first_line(error))
+        raise InputError(f"--push: {reason} ({code}). {remedy}") from error
+    except Exception as error:  # the client lets errors of several libraries through
+        raise InputError(f"--push: {first_line(error)}. {remedy}") from error

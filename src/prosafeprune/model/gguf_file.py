@@ -1,0 +1,130 @@
+"""GGUF files: their parts, tensors and metadata, read and written whole."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prosafeprune.errors import InputError
+
+PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
+"""File names of a split GGUF, as llama.cpp's tools write them."""
+WRITTEN_APART = ("GGUF.", "split.", "general.architecture")
+"""Metadata of the file itself, which a writer sets."""
+
+
+def gguf_parts(gguf: Path) -> list[Path]:
+    """Return all parts of a GGUF file, in order: itself unless it is one of a split file's.
+
+    Raises:
+        InputError: it is not a GGUF, or a part is missing.
+    """
+    named = PART.match(gguf.name)
+    count = int(open_gguf(gguf).fields["split.count"].contents()) if "split.count" in open_gguf(gguf).fields else 1
+    if named is None and count > 1:
+        raise InputError(
+            f"{gguf}: is one of {count} parts of a split GGUF, and the others cannot be found by its name. Restore the "
+            "names NAME-00001-of-0000N.gguf, or merge the parts with llama-gguf-split --merge."
+        )
+    if named is None or (count == 1 and int(named["count"]) == 1):
+        return [gguf]
+    total = int(named["count"])
+    parts = [gguf.with_name(f"{named['stem']}-{i:05}-of-{total:05}.gguf") for i in range(1, total + 1)]
+    absent = [part.name for part in parts if not part.is_file()]
+    if absent:
+        raise InputError(f"{gguf}: is part of a split GGUF, and {len(absent)} parts are missing, such as {absent[0]}.")
+    return parts
+
+
+def open_gguf(gguf: Path) -> Any:
+    """Return ``gguf.GGUFReader`` of a file. Raises InputError when it is not a GGUF, or truncated."""
+    from gguf import GGUFReader
+    from transformers.integrations.gguf.reader import read_gguf_metadata
+
+    with gguf.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
+    try:
+        read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would count on for ever
+        return GGUFReader(gguf)
+    except Exception as error:
+        raise InputError(f"{gguf}: could not be read as GGUF ({short_reason(error)}). Fetch it again.") from error
+
+
+def short_reason(error: Exception) -> str:
+    """Return the message of a library's error on one line, cut."""
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def joined_gguf(gguf: Path, scratch: Path | None) -> Iterator[Path]:
+    """Yield the file or, if it is split, a temporary one with the metadata of the first part and all tensors."""
+    parts = gguf_parts(gguf)
+    if len(parts) == 1:
+        yield gguf
+        return
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".joined-") as folder:
+        file = Path(folder) / "joined.gguf"
+        write_gguf(file, open_parts(gguf))
+        yield file
+
+
+def open_parts(gguf: Path) -> list[Any]:
+    """Return a reader of each part of a file. Raises InputError when a part or a tensor is missing."""
+    readers = [open_gguf(part) for part in gguf_parts(gguf)]
+    found = sum(len(reader.tensors) for reader in readers)
+    fields = readers[0].fields
+    expected = int(fields["split.tensors.count"].contents()) if "split.tensors.count" in fields else found
+    if found != expected:
+        raise InputError(f"{gguf}: its parts have {found} tensors, and the first says {expected}. Fetch them again.")
+    return readers
+
+
+def write_gguf(
+    file: Path,
+    readers: Sequence[Any],
+    replaced: Mapping[str, tuple[np.ndarray, Any]] | None = None,
+    added: Mapping[str, str] | None = None,
+) -> None:
+    """Write one file with the metadata of the first reader and the tensors of all.
+
+    Args:
+        file: to write.
+        readers: of the parts of a model.
+        replaced: data as stored, and its ``GGMLQuantizationType``, of tensors that change.
+        added: further metadata, as text.
+    """
+    from gguf import GGUFValueType, GGUFWriter
+
+    fields = readers[0].fields
+    writer = GGUFWriter(file, fields["general.architecture"].contents())
+    for field in fields.values():
+        if not field.name.startswith(WRITTEN_APART) and field.name not in (added or {}):
+            inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner)
+    for key, text in (added or {}).items():
+        writer.add_string(key, text)
+    if "general.alignment" in fields:
+        writer.data_alignment = int(fields["general.alignment"].contents())
+    tensors = [tensor for reader in readers for tensor in reader.tensors]
+    contents = {one.name: (replaced or {}).get(one.name, (one.data, one.tensor_type)) for one in tensors}
+    for name, (data, kind) in contents.items():
+        writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for data, _ in contents.values():
+        writer.write_tensor_data(data)
+    writer.close()
+
+
+def text_in(gguf: Path, key: str) -> str | None:
+    """Return a text in the metadata of a GGUF file, or None when it has none of that name."""
+    field = open_gguf(gguf).fields.get(key)
+    return None if field is None else str(field.contents())

@@ -1,0 +1,78 @@
+"""Texts with nearly the same words, found without comparing all with all.
+
+Two sets of words with a Jaccard similarity of at least t share a word among the first ``n - ceil(t n) + 1`` of each, in
+any fixed order of words. With the rarest words first, few texts share one (prefix filtering: Chaudhuri et al. 2006).
+Results are exact, and memory grows with the texts in the index alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+"""A word; in Chinese and Japanese, which do not separate words, a character."""
+Words = frozenset[str]
+Rank = Callable[[str], float]
+"""The rarer a word, the lower its rank."""
+
+
+def words_of(text: str) -> Words:
+    """Return a text's words without case, punctuation and order; the text where it has no word."""
+    return frozenset(WORD.findall(text.lower()) or [text])
+
+
+def jaccard(first: Words, second: Words) -> float:
+    """Return the share of words of either set that are in both."""
+    common = len(first & second)
+    return common / (len(first) + len(second) - common)
+
+
+def _longest_first(word: str) -> float:
+    return -len(word)  # longer words are rarer
+
+
+class NearDuplicateIndex:
+    """Sets of words under keys, searched for those that are similar to another set."""
+
+    def __init__(self, least: float, rank: Rank = _longest_first) -> None:
+        """Take the least Jaccard similarity that counts, above 0, and a ranking of words, which only affects speed."""
+        self.least = least
+        self._rank = rank
+        self._words: dict[int, Words] = {}
+        self._having: defaultdict[str, dict[int, None]] = defaultdict(dict)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def add(self, key: int, words: Words) -> None:
+        """Add a set of words."""
+        self._words[key] = words
+        for word in self._prefix(words):
+            self._having[word][key] = None
+
+    def remove(self, key: int) -> None:
+        """Remove a set of words. Raises KeyError when there is none under this key."""
+        for word in self._prefix(self._words.pop(key)):
+            del self._having[word][key]
+            if not self._having[word]:
+                del self._having[word]
+
+    def find(self, words: Words) -> Iterator[int]:
+        """Yield the keys of all sets that are similar enough, each once."""
+        smallest, largest = self.least * len(words), len(words) / self.least
+        seen: set[int] = set()
+        for word in self._prefix(words):
+            for key in self._having.get(word, ()):
+                if key in seen:
+                    continue
+                seen.add(key)
+                other = self._words[key]
+                if smallest <= len(other) <= largest and jaccard(words, other) >= self.least:
+                    yield key
+
+    def _prefix(self, words: Words) -> list[str]:
+        kept = len(words) - math.ceil(self.least * len(words) - 1e-9) + 1
+        return sorted(words, key=lambda word: (self._rank(word), word))[:kept]

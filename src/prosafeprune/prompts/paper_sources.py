@@ -1,0 +1,61 @@
+"""The public sets that the paper calibrates on (section 4.1 and appendix B.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prosafeprune.errors import InputError
+from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
+from prosafeprune.prompts.sources import FILE_TYPES, read_prompts
+
+
+@dataclass(frozen=True)
+class PaperSource:
+    """A public set of one class."""
+
+    title: str
+    home: str
+    """The hub dataset."""
+    file: str
+    """Its file in ``--data-dir``, without the extension."""
+    fields: tuple[str, ...]
+    """Names of the prompt's column, in its copies."""
+
+
+PAPER_SOURCES = {
+    PromptClass.HARMFUL: PaperSource(
+        "HEx-PHI", "LLM-Tuning-Safety/HEx-PHI:train", "hex_phi", ("Instruction", "instruction", "prompt", "content")
+    ),
+    PromptClass.BENIGN: PaperSource(
+        "Alpaca-Cleaned", "yahma/alpaca-cleaned:train", "alpaca_cleaned", ("instruction", "prompt")
+    ),
+    PromptClass.PSEUDO_HARMFUL: PaperSource(
+        "OR-Bench-80K", "bench-llm/or-bench:or-bench-80k:train", "or_bench_80k", ("prompt",)
+    ),
+}
+
+
+def paper_prompts(prompt_class: PromptClass, data_dir: Path | None = None) -> PromptSet:
+    """Return all prompts of the set that the paper calibrates on for a class.
+
+    Args:
+        prompt_class: the class.
+        data_dir: folder that may hold the set as a file, which is then read instead of the hub.
+
+    Raises:
+        InputError: the set is unavailable: HEx-PHI is gated, and some machines have no network.
+    """
+    source = PAPER_SOURCES[prompt_class]
+    files = [data_dir / f"{source.file}{ending}" for ending in FILE_TYPES] if data_dir is not None else []
+    file = next((one for one in files if one.is_file()), None)
+    try:
+        found = read_prompts(str(file or source.home), prompt_class, source.fields)
+    except InputError as error:
+        if file is not None:
+            raise
+        raise InputError(
+            f"--calibration: {error} Or save {source.title} as {source.file}.csv or {source.file}.jsonl in a folder "
+            "and give that with --data-dir."
+        ) from error
+    return replace(found, source=f"{source.title} ({file.name if file is not None else source.home})")

@@ -1,0 +1,48 @@
+"""Prompts that a person has reviewed: which class each row of a reviewed file is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prosafeprune.errors import InputError
+from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
+from prosafeprune.prompts.rows import Row
+from prosafeprune.prompts.sources import read_prompts
+
+REVIEW = "review"
+"""The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
+HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
+"""The findings; ``open`` is that of candidates that nobody has reviewed."""
+FINDINGS = (HARMLESS, HARMFUL, UNSURE)
+OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, PromptClass.BENIGN: HARMLESS}
+
+
+def is_for(prompt_class: PromptClass) -> Callable[[Row], bool]:
+    """Return whether a row is for a class: it has no field ``review``, or the finding of that class in it."""
+    wanted = OF_CLASS[prompt_class]
+    return lambda row: REVIEW not in row or str(row[REVIEW]).strip().lower() == wanted
+
+
+def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt") -> PromptSet:
+    """Read a user's prompts as :func:`read_prompts` does; of a reviewed file, those of the class alone.
+
+    Raises:
+        InputError: as :func:`read_prompts`, or the review found no prompt of the class.
+    """
+    is_of_class, left_out = is_for(prompt_class), 0
+
+    def keep(row: Row) -> bool:
+        nonlocal left_out
+        kept = is_of_class(row)
+        left_out += not kept
+        return kept
+
+    try:
+        return read_prompts(source, prompt_class, field, keep)
+    except InputError as error:
+        if not left_out or "has no prompts" not in str(error):
+            raise
+        raise InputError(
+            f"{source}: none of its {left_out} prompts is reviewed as {OF_CLASS[prompt_class]}. Review them on the "
+            "page of prompts mine, or rate them with prompts rate."
+        ) from error

@@ -1,0 +1,159 @@
+"""What each way of pruning a model takes in memory, disk, reads and time, from config.json and tensor headers alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from prosafeprune.model.shard_header import read_shard_header
+from prosafeprune.setup.workload import ModelSize, Speed, Stage
+
+FLOAT32 = 4
+COPIES_OF_A_MATRIX = 5
+"""In float32, while a matrix is edited (:mod:`prosafeprune.streaming.needs`)."""
+LIBRARIES = 0.5e9
+"""Bytes that Python and its libraries take."""
+TOKENS_OF_A_PROMPT = 30
+"""For the experts that a prompt reaches."""
+DISK_SPEED = 0.33e9
+"""Bytes per second that a plain copy of a checkpoint takes: 13.48 GB in 40 s (docs/large_models.md)."""
+LOW_MEMORY_RATIO = 3.5
+"""Time of ``--memory low`` over that of a plain copy, measured there."""
+LAYER_NUMBER = re.compile(r"\.(\d+)\.")
+EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a model that decide what it takes."""
+
+    size: ModelSize
+    parameters: float
+    """Number of weights."""
+    active: float
+    """Number of weights that a token passes through."""
+    largest_layer: int
+    """Bytes of the largest decoder layer, as stored."""
+    largest_matrix: int
+    """Elements of the largest matrix of a decoder layer; one expert counts as a matrix."""
+    side_lengths: int
+    """Sum of rows and columns of all matrices of the largest decoder layer."""
+    experts: int
+    """Experts of a layer; 0 for a dense model."""
+    experts_reached: int
+    """Experts of a layer that the tokens of a prompt reach, at most."""
+    expert_inner: int
+    """Width inside an expert."""
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, tuple[Sequence[int], int]], config: Mapping[str, Any]) -> ModelShape:
+        """Return the shape of a model from its tensors' shapes and bytes, by name, and its config.json."""
+        nested = config.get("text_config")
+        known = {**config, **(nested if isinstance(nested, dict) else {})}
+        experts = next((int(known[key]) for key in EXPERT_KEYS if isinstance(known.get(key), int)), 0)
+        chosen = int(known.get("num_experts_per_tok") or 0) if experts else 0
+        share = chosen / experts if experts else 1.0
+        of_layer: dict[int, list[tuple[Sequence[int], int]]] = {}
+        parameters = active = 0.0
+        for name, (shape, size) in tensors.items():
+            count = prod(shape)
+            parameters += count
+            active += count * (share if ".experts." in name else 1.0)
+            found = LAYER_NUMBER.search(name)
+            if found is not None:
+                of_layer.setdefault(int(found[1]), []).append((shape, size))
+        layers = list(of_layer.values()) or [list(tensors.values())]
+        largest = max(layers, key=lambda one: sum(size for _, size in one))
+        matrices = [tuple(shape)[-2:] for shape, _ in largest if len(shape) >= 2]
+        total = sum(size for _, size in tensors.values())
+        return cls(
+            size=ModelSize.of_bytes(total, config),
+            parameters=parameters,
+            active=active,
+            largest_layer=sum(size for _, size in largest),
+            largest_matrix=max((prod(shape) for shape in matrices), default=0),
+            side_lengths=sum(sum(shape[-2:]) * prod(shape[:-2]) for shape, _ in largest if len(shape) >= 2),
+            experts=experts,
+            experts_reached=min(experts, chosen * TOKENS_OF_A_PROMPT),
+            expert_inner=int(known.get("moe_intermediate_size") or known.get("intermediate_size") or 0),
+        )
+
+    @classmethod
+    def of_folder(cls, folder: Path, config: Mapping[str, Any]) -> ModelShape:
+        """Return the shape of a checkpoint from its headers. Raises InputError when one cannot be read."""
+        tensors = {
+            name: (entry.shape, entry.end - entry.start)
+            for file in sorted(folder.glob("*.safetensors"))
+            for name, entry in read_shard_header(file).tensors.items()
+        }
+        return cls.of_tensors(tensors, config)
+
+    def inputs(self, layers: int, prompts: int) -> float:
+        """Return the bytes of the pooled inputs of so many layers."""
+        hidden, inner = self.size.hidden or 0, self.size.inner or 0
+        dense = 3 * hidden + (0 if self.experts else inner)
+        return FLOAT32 * prompts * layers * (dense + self.experts_reached * (hidden + self.expert_inner))
+
+
+@dataclass(frozen=True)
+class PathCost:
+    """What one way of pruning takes."""
+
+    name: str
+    memory: float
+    """Bytes."""
+    disk: float
+    """Bytes to write."""
+    read: float
+    """Bytes to read, those of the disk's cache included."""
+    seconds: float
+
+
+def path_costs(
+    shape: ModelShape,
+    stages: Mapping[str, Iterable[Stage]],
+    speed: Speed,
+    *,
+    prompts: int,
+    layers: int,
+    rank: int,
+    ratio: float = 1.0,
+) -> list[PathCost]:
+    """Return the cost of each way.
+
+    Args:
+        shape: of the model.
+        stages: the work with ``search``, and with ``layers`` given.
+        speed: of the machine on the model's active weights.
+        prompts: calibration prompts.
+        layers: number of layers to prune.
+        rank: of the edits.
+        ratio: bytes of a weight as it runs over those on disk.
+    """
+    stored, run = shape.size.weight_bytes, ratio * shape.size.weight_bytes
+    edit = FLOAT32 * COPIES_OF_A_MATRIX * shape.largest_matrix
+    total = {name: sum(map(speed.seconds, found)) for name, found in stages.items()}
+    adapter = FLOAT32 * rank * layers * shape.side_lengths
+    whole = LIBRARIES + run + edit
+    few, every = shape.inputs(layers, prompts), shape.inputs(shape.size.layers or 1, prompts)
+    low = LIBRARIES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
+    reading = sum(one.read for one in stages["layers"] if one.name == "activations") / speed.reading
+    return [
+        # Read: to load, to hash, and to copy into the output.
+        PathCost("search, checkpoint", whole + every, stored, 3 * stored, total["search"] + 3 * stored / DISK_SPEED),
+        PathCost(
+            "given layers, checkpoint", whole + few, stored, 3 * stored, total["layers"] + 3 * stored / DISK_SPEED
+        ),
+        PathCost("given layers, adapter", whole + few, adapter, 2 * stored, total["layers"] + 2 * stored / DISK_SPEED),
+        PathCost(
+            "given layers, --memory low, not measured",
+            low,
+            stored,
+            stored,
+            LOW_MEMORY_RATIO * stored / DISK_SPEED + reading,
+        ),
+    ]

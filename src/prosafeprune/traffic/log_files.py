@@ -1,0 +1,258 @@
+"""Entries of log files, one after the other: JSON lines, JSON, CSV, Parquet, inspect_ai's .eval, plain or gzipped."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
+
+from prosafeprune.errors import InputError, first_line
+from prosafeprune.progress import Advance, ignore
+from prosafeprune.traffic.log_formats import Answered, UnreadableEntryError, turns_of_entry
+from prosafeprune.traffic.server_log import turns_of_server_log
+from prosafeprune.traffic.turns import Turn
+
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".eval", ".log", ".txt")
+LONGEST_LINE = 50_000_000
+"""Characters; a longer line is skipped."""
+LARGEST_OBJECT = 500_000_000
+"""Characters of one JSON value that is not in lines."""
+PIECE = 1 << 20
+LARGEST_CELL = 10_000_000
+Entry = tuple[int, Any]
+"""Number, from 1, and value: an object, or an UnreadableEntryError."""
+
+
+def find_logs(given: list[Path]) -> list[Path]:
+    """Return the log files: those named, and those in the folders named, in order of their names.
+
+    Raises:
+        InputError: no such file, a file of another type, or a folder without a log.
+    """
+    found: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder. Check the path.")
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.is_file() and ending(one) in ENDINGS)
+            if not inside:
+                raise InputError(f"{path}: has no log. Logs end in {', '.join(ENDINGS)}, or these with .gz.")
+            found += inside
+        elif not path.is_file():  # a pipe would be waited for
+            raise InputError(f"{path}: is not a regular file. Give a log file.")
+        elif ending(path) not in ENDINGS:
+            raise InputError(f"{path}: logs end in {', '.join(ENDINGS)}, or these with .gz. Rename or convert it.")
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def ending(path: Path) -> str:
+    """Return the ending of a file's name that says what is in it, without ``.gz``."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def read_turns(
+    path: Path, prompt_field: str, answer_field: str, advance: Advance = ignore
+) -> Iterator[Turn | tuple[int, str]]:
+    """Yield each answered user turn of a log; for an entry that cannot be read, its number and why.
+
+    Args:
+        path: a file that :func:`find_logs` returned.
+        prompt_field: field or column of prompts, in entries that are no conversations.
+        answer_field: field or column of answers.
+        advance: called with the megabytes of the file that were read.
+
+    Raises:
+        InputError: the file itself cannot be read, or is damaged.
+    """
+    try:
+        for number, found in _answered(path, prompt_field, answer_field, advance):
+            if isinstance(found, UnreadableEntryError):
+                yield number, str(found)
+                continue
+            turn = Turn(*found, path.name, number)
+            if _is_encodable(turn):
+                yield turn
+            else:
+                yield number, "is not UTF-8, or has half of a character"
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}). Repair or leave out the file.") from error
+
+
+def _answered(
+    path: Path, prompt_field: str, answer_field: str, advance: Advance
+) -> Iterator[tuple[int, Answered | UnreadableEntryError]]:
+    if ending(path) in (".log", ".txt"):
+        with _open_text(path, advance) as stream:
+            yield from turns_of_server_log(_lines(stream))
+        return
+    for number, entry in _entries(path, advance):
+        try:
+            if isinstance(entry, UnreadableEntryError):
+                raise entry
+            if not isinstance(entry, dict):
+                raise UnreadableEntryError("is not an object")
+            for turn in turns_of_entry(entry, prompt_field, answer_field):
+                yield number, turn
+        except UnreadableEntryError as error:
+            yield number, error
+
+
+def _entries(path: Path, advance: Advance) -> Iterator[Entry]:
+    kind = ending(path)
+    if kind == ".parquet":
+        yield from _parquet_rows(path, advance)
+    elif kind == ".eval":
+        yield from _eval_samples(path, advance)
+    else:
+        with _open_text(path, advance) as stream:
+            yield from _csv_rows(stream) if kind == ".csv" else _json_values(stream, kind == ".json")
+
+
+@contextmanager
+def _open_text(path: Path, advance: Advance) -> Iterator[TextIO]:
+    """Open a text file, gzipped or not; bytes that are no UTF-8 become lone surrogates."""
+    with path.open("rb") as raw:
+        counted = cast(BinaryIO, _Counted(raw, advance))
+        plain = gzip.GzipFile(fileobj=counted) if path.name.lower().endswith(".gz") else counted
+        # Split at newlines only: other line ends are inside texts.
+        yield io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+class _Counted(io.RawIOBase):
+    """A binary file that reports the megabytes read from it."""
+
+    def __init__(self, raw: BinaryIO, advance: Advance) -> None:
+        self._raw, self._advance = raw, advance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._raw.read(len(buffer))
+        buffer[: len(piece)] = piece
+        self._advance(len(piece) / 1e6)
+        return len(piece)
+
+
+def _lines(stream: TextIO) -> Iterator[tuple[int, str]]:
+    number = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        yield number, line
+        while len(line) == LONGEST_LINE and not line.endswith("\n"):  # the rest of a line that is too long
+            line = stream.readline(LONGEST_LINE)
+
+
+def _json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
+    """Yield the values of JSON lines; of one JSON value, those of its list, or of the samples of its object."""
+    if not in_one:
+        for number, line in _lines(stream):
+            if line.strip():
+                yield number, _loaded(line)
+        return
+    beginning = stream.read(PIECE).lstrip()
+    if beginning.startswith("["):
+        yield from _list_items(beginning[1:], stream)
+        return
+    text = beginning + stream.read(LARGEST_OBJECT)
+    if len(text) > LARGEST_OBJECT:
+        yield 1, UnreadableEntryError("is one JSON object of more than 500 MB; convert it to JSON lines, or to .eval")
+        return
+    value = _loaded(text)
+    samples = value.get("samples") if isinstance(value, dict) else None
+    yield from enumerate(samples, 1) if isinstance(samples, list) else [(1, value)]
+
+
+def _list_items(text: str, stream: TextIO) -> Iterator[Entry]:
+    """Yield the items of a JSON list, of which ``text`` is the beginning, without reading all of it."""
+    decoder, number = json.JSONDecoder(), 0
+    while True:
+        text = text.lstrip(" \t\r\n,")
+        if text.startswith("]"):
+            return
+        try:
+            value, end = decoder.raw_decode(text)
+            is_whole = end < len(text)  # a number may go on
+        except (ValueError, RecursionError):
+            is_whole = False
+        if is_whole:
+            number += 1
+            yield number, value
+            text = text[end:]
+        elif (more := stream.read(max(PIECE, len(text)))) and len(text) < LARGEST_OBJECT:
+            text += more
+        else:
+            yield number + 1, UnreadableEntryError("is not valid JSON, and neither is what follows")
+            return
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return UnreadableEntryError(f"is not valid JSON ({first_line(error)})")
+
+
+def _csv_rows(stream: TextIO) -> Iterator[Entry]:
+    reader = csv.reader(stream)
+    columns = _cells(reader) or []
+    while (cells := _cells(reader)) is not None:
+        if len(cells) == len(columns):
+            yield reader.line_num, dict(zip(columns, cells, strict=True))
+        elif cells:
+            yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
+
+
+def _cells(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the cells of the next row, or None at the end; answers are longer than the limit of all of Python."""
+    limit = csv.field_size_limit(LARGEST_CELL)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number, share = 0, path.stat().st_size / 1e6 / max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+                advance(batch.num_rows * share)
+    except pyarrow.ArrowException as error:
+        raise OSError(first_line(error)) from error
+
+
+def _eval_samples(path: Path, advance: Advance) -> Iterator[Entry]:
+    with zipfile.ZipFile(path) as archive:
+        names = [one for one in archive.infolist() if one.filename.startswith("samples/")]
+        for number, one in enumerate(sorted(names, key=lambda one: one.filename), 1):
+            if one.file_size > LARGEST_OBJECT:
+                yield number, UnreadableEntryError("is a sample of more than 500 MB")
+            else:
+                yield number, _loaded(archive.read(one).decode(errors="surrogateescape"))
+            advance(one.compress_size / 1e6)
+
+
+def _is_encodable(turn: Turn) -> bool:
+    try:
+        for text in (turn.answer, *(text for _, text in turn.messages)):
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""vLLM's text log of requests and responses, and conversations in the text of a chat template."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from prosafeprune.traffic.log_formats import ROLES, Answered, UnreadableEntryError
+from prosafeprune.traffic.turns import Message, turns_of
+
+_REPR = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+REQUEST = re.compile(rf"(?:Received request|Request) (\S+?)(?: details)?: prompt: {_REPR}")
+RESPONSE = re.compile(rf"Generated response (\S+)( \(streaming delta\)| \(streaming complete\))?: output: {_REPR}")
+MOST_PENDING = 20_000
+"""Requests without a response yet that are kept; of more, the oldest are given up."""
+_MARKED = (
+    re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.S),
+    re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n(.*?)(?:<\|eot_id\|>|\Z)", re.S),
+    re.compile(r"<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>|\Z)", re.S),
+    re.compile(r"<\|(system|user|assistant)\|>\n?(.*?)(?:<\|end\|>|</s>|(?=<\|(?:system|user|assistant)\|>)|\Z)", re.S),
+)
+_INSTRUCTION = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|\Z)", re.S)
+_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.S)
+
+
+def turns_of_server_log(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Answered | UnreadableEntryError]]:
+    """Yield the last user turn of each request with its response, in the order of the responses.
+
+    Lines about other things, parts of streamed responses, and responses without a request are left out.
+    """
+    pending: OrderedDict[str, str] = OrderedDict()
+    for number, line in lines:
+        if found := REQUEST.search(line):
+            pending[found[1]] = found[2]
+            if len(pending) > MOST_PENDING:
+                pending.popitem(last=False)
+        elif (found := RESPONSE.search(line)) and found[2] != " (streaming delta)" and found[1] in pending:
+            try:
+                prompt, answer = _text(pending.pop(found[1])), _text(found[3])
+                for turn in turns_of(read_template(prompt), answer):
+                    yield number, turn
+            except UnreadableEntryError as error:
+                yield number, error
+
+
+def read_template(text: str) -> list[Message]:
+    """Return the messages in the text that a chat template made, of ChatML, Llama, Gemma, Phi, Zephyr or Mistral.
+
+    Raises:
+        UnreadableEntryError: it is of none of these.
+    """
+    for marked in _MARKED:
+        found = [(ROLES.get(name), words) for name, words in marked.findall(text)]
+        if found:
+            messages: list[Message] = [(role, words.strip()) for role, words in found if role is not None]
+            return messages
+    found_pairs = _INSTRUCTION.findall(text)
+    if not found_pairs:
+        raise UnreadableEntryError("the text of the request follows no chat template that is known")
+    messages = []
+    for asked, answered in found_pairs:
+        system = _SYSTEM.match(asked)
+        if system:
+            messages.append(("system", system[1].strip()))
+        messages.append(("user", (system[2] if system else asked).strip()))
+        messages.append(("assistant", answered.replace("</s>", "").strip()))
+    return messages
+
+
+def _text(shown: str) -> str:
+    try:
+        return str(ast.literal_eval(shown))
+    except (ValueError, SyntaxError) as error:
+        raise UnreadableEntryError("the text of a request or response is cut short") from error

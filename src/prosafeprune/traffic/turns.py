@@ -1,0 +1,49 @@
+"""A user turn with what came before it and the model's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Message = tuple[Role, str]
+"""A role and what it said."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request of a user, inside its conversation."""
+
+    messages: tuple[Message, ...]
+    """The conversation up to the request, which is the last message."""
+    answer: str
+    log: str = ""
+    """Name of the file it is from."""
+    line: int = 0
+    """Line, row or sample in that file, from 1."""
+
+    @property
+    def prompt(self) -> str:
+        """The request."""
+        return self.messages[-1][1]
+
+
+def turns_of(messages: Sequence[Message], answer: str | None = None) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """Yield the messages up to each answered user turn of a conversation, and the answer.
+
+    With a separate ``answer``, only the last turn is yielded: in a log of requests, earlier turns have entries of their
+    own. Successive messages of one role are joined, and a system message after the first turn is left out.
+    """
+    so_far: list[Message] = []
+    for role, text in messages:
+        if not text.strip() or (role == "system" and any(one != "system" for one, _ in so_far)):
+            continue
+        if role == "assistant" and answer is None and so_far and so_far[-1][0] == "user":
+            yield tuple(so_far), text
+        if so_far and so_far[-1][0] == role:
+            so_far[-1] = (role, f"{so_far[-1][1]}\n\n{text}")
+        else:
+            so_far.append((role, text))
+    if answer is not None and so_far and so_far[-1][0] == "user":
+        yield tuple(so_far), answer

@@ -1,0 +1,268 @@
+"""Quantised checkpoints in 16 bits: each layout as it is documented, and as its own library reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.quantised_checkpoints import KINDS, dense_checkpoint, quantised_checkpoint, write_shards
+from safetensors.torch import load_file, save_file
+
+from prosafeprune.checkpoint.quantised.formats import find_layout
+from prosafeprune.checkpoint.quantised.stored_numbers import unpack_words
+from prosafeprune.checkpoint.quantised.to_checkpoint import dequantise_checkpoint, dequantised_bytes
+from prosafeprune.errors import InputError
+from prosafeprune.progress import SilentReporter
+
+
+def dequantised(folder: Path, output: Path) -> Path:
+    output.mkdir()
+    dequantise_checkpoint(folder, "tiny", output, SilentReporter())
+    return output
+
+
+def read(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: one for file in sorted(folder.glob("*.safetensors")) for name, one in load_file(file).items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quantised_checkpoint_is_dequantised_exactly(kind: str, tmp_path: Path) -> None:
+    quantised, dense = quantised_checkpoint(tmp_path, kind)
+    output = dequantised(quantised, tmp_path / "output")
+    found, expected, stored = read(output), read(dense), read(quantised)
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7)
+        if name in stored and not name.endswith("_proj.weight"):
+            assert torch.equal(tensor.view(torch.uint8), stored[name].view(torch.uint8)), name
+    assert dequantised_bytes(quantised, "tiny") == sum(one.nbytes for one in expected.values())
+    index = json.loads((output / "model.safetensors.index.json").read_text())
+    assert index["weight_map"].keys() == expected.keys()
+    assert not {"quantization", "quantization_config"} & json.loads((output / "config.json").read_text()).keys()
+    models = [transformers.AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (output, dense)]
+    with torch.no_grad():
+        one, two = (model(torch.arange(5, 45).view(2, 20)).logits for model in models)
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_matrices_are_rounded_to_the_dtype_of_the_config(dtype: str, tmp_path: Path) -> None:
+    quantised, dense = quantised_checkpoint(tmp_path, "fp8")
+    config = json.loads((quantised / "config.json").read_text())
+    (quantised / "config.json").write_text(json.dumps({**config, "dtype": dtype}))
+    found, expected = read(dequantised(quantised, tmp_path / "output")), read(dense)
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert torch.equal(found[name], expected[name].to(getattr(torch, dtype)))
+    assert found["model.norm.weight"].dtype == torch.float32  # as stored
+
+
+def test_gpt_oss_blocks_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    dense = dense_checkpoint(tmp_path / "dense", "gpt_oss")
+    stored, expected = {}, read(dense)
+    torch.manual_seed(1)
+    for name, tensor in list(expected.items()):
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            stored[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        blocks = torch.randint(256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
+        scales = torch.randint(120, 128, (experts, outputs, inputs // 32), dtype=torch.uint8)
+        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        expected[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32).contiguous()
+    (dense / "model.safetensors").unlink()
+    write_shards(dense, stored)
+    config = json.loads((dense / "config.json").read_text())
+    (dense / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "mxfp4"}}))
+    found = read(dequantised(dense, tmp_path / "output"))
+    assert len(stored) > len(found) == len(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "output")
+
+
+def test_fp8_blocks_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize
+
+    torch.manual_seed(0)
+    weight, scale = torch.randn(96, 64).to(torch.float8_e4m3fn), torch.rand(3, 2)
+    expected = Fp8Dequantize(None)._dequantize_one(weight, scale, torch.float32)
+    stored = {"weight": weight, "weight_scale_inv": scale}
+    found = matrix(tmp_path, stored, {"quant_method": "fp8", "weight_block_size": [32, 32]})
+    assert torch.equal(found, expected)
+
+
+def matrix(folder: Path, stored: dict[str, torch.Tensor], settings: dict[str, Any]) -> torch.Tensor:
+    """Return the only matrix of a checkpoint, dequantised."""
+    folder.mkdir(exist_ok=True)
+    save_file(
+        {f"model.layers.0.x.{name}": one.contiguous() for name, one in stored.items()}, folder / "model.safetensors"
+    )
+    config = {"model_type": "llama", "dtype": "float32", "quantization_config": settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    [found] = find_layout(folder, "tiny")[1].matrices.values()
+    return found.read()
+
+
+COMPRESSED = {
+    "float-quantized": {"num_bits": 8, "type": "float", "strategy": "channel"},
+    "int-quantized": {"num_bits": 8, "type": "int", "strategy": "tensor"},
+    "pack-quantized": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": False},
+    "pack-quantized ": {"num_bits": 8, "type": "int", "strategy": "channel"},
+    "nvfp4-pack-quantized": {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
+    "mxfp4-pack-quantized": {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32},
+}
+
+
+@pytest.mark.parametrize("form", COMPRESSED)
+def test_compressed_tensors_are_read_as_their_library_reads_them(form: str, tmp_path: Path) -> None:
+    library = pytest.importorskip("compressed_tensors")
+    from compressed_tensors.compressors.base import BaseCompressor
+
+    args = library.quantization.QuantizationArgs(**COMPRESSED[form])
+    scheme = library.quantization.QuantizationScheme(targets=["Linear"], weights=args)
+    torch.manual_seed(0)
+    weight = torch.randn(48, 64)
+    groups = 64 // args.group_size if args.strategy in ("group", "tensor_group") else 1
+    largest = weight.unflatten(1, (groups, -1)).abs().amax(-1)
+    if args.strategy == "tensor":
+        largest = largest.amax()[None]
+    top = {"float-quantized": 448, "nvfp4-pack-quantized": 6, "mxfp4-pack-quantized": 6}
+    state = {"weight": weight, "weight_scale": largest / top.get(form, 2 ** (args.num_bits - 1) - 1)}
+    if form.startswith("mxfp4"):
+        state["weight_scale"] = state["weight_scale"].log2().ceil().exp2()
+    if form.startswith("nvfp4"):
+        state["weight_global_scale"] = torch.tensor([100.0])
+        state["weight_scale"] = (state["weight_scale"] * 100).to(torch.float8_e4m3fn).float()
+    if not args.symmetric:
+        state["weight_zero_point"] = torch.randint(-3, 4, largest.shape, dtype=torch.int8)
+    compressor = BaseCompressor.get_value_from_registry(form.strip())
+    stored = compressor.compress(dict(state), scheme)
+    expected = compressor.decompress(dict(stored), scheme)["weight"].float()
+    found = matrix(tmp_path, stored, {"quant_method": "compressed-tensors", "format": form.strip()})
+    close = 1e-2 if form.startswith("nvfp4") else 1e-5  # there, the library computes in bfloat16
+    torch.testing.assert_close(found, expected, rtol=close, atol=1e-6)
+    assert (found - weight).norm() < 0.4 * weight.norm()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+def test_mlx_is_read_as_its_library_reads_it(bits: int, tmp_path: Path) -> None:
+    core = pytest.importorskip("mlx.core")
+    import numpy as np
+
+    weight = np.random.default_rng(0).normal(size=(40, 128)).astype(np.float32)
+    packed, scales, biases = core.quantize(core.array(weight), group_size=64, bits=bits)
+    expected = np.array(core.dequantize(packed, scales, biases, group_size=64, bits=bits))
+    stored = {name: torch.from_numpy(np.array(one)) for name, one in (("scales", scales), ("biases", biases))}
+    stored["weight"] = torch.from_numpy(np.array(packed).view(np.int32)).view(torch.uint32)
+    found = matrix(tmp_path, stored, {"bits": bits, "group_size": 64})
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
+
+
+BITSANDBYTES: list[dict[str, Any]] = [
+    {"quant_type": "nf4"},
+    {"quant_type": "fp4"},
+    {"quant_type": "nf4", "compress_statistics": True},
+    {},
+]
+
+
+@pytest.mark.parametrize("options", BITSANDBYTES, ids=["nf4", "fp4", "nested", "int8"])
+def test_bitsandbytes_is_read_as_its_library_reads_it(options: dict[str, Any], tmp_path: Path) -> None:
+    functional = pytest.importorskip("bitsandbytes.functional")
+    torch.manual_seed(0)
+    weight = torch.randn(96, 128)
+    if options:
+        packed, state = functional.quantize_4bit(weight, **{"compress_statistics": False, **options})
+        stored = {"weight": packed, **{f"weight.{key}": one for key, one in state.as_dict(packed=True).items()}}
+        expected = functional.dequantize_4bit(packed, state)
+    else:
+        numbers, scale, _ = functional.int8_vectorwise_quant(weight.half())
+        stored = {"weight": numbers, "SCB": scale, "weight_format": torch.zeros((), dtype=torch.uint8)}
+        expected = functional.int8_vectorwise_dequant(numbers, scale)
+    found = matrix(tmp_path, stored, {"quant_method": "bitsandbytes"})
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_of_a_few_bits_cross_words() -> None:
+    words = torch.tensor([[-1, 0, 0]], dtype=torch.int32)
+    assert unpack_words(words, 3).tolist() == [[7] * 10 + [3] + [0] * 21]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"quant_method": "aqlm"}, "quantised by aqlm"),
+        ({"quant_method": "awq", "version": "gemv"}, "AWQ of version gemv"),
+        ({"quant_method": "gptq", "checkpoint_format": "marlin"}, "GPTQ in the format marlin"),
+        ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "format marlin-24"),
+        ({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"R1": {}}}}, "rotated weights"),
+        ({"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-24"}}, "sparse weights"),
+        ({"bits": 4, "group_size": 32, "mode": "mxfp4"}, "MLX in the mode mxfp4"),
+        ({"quant_method": "fp8"}, "no tensor is quantised so"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_with_a_remedy(settings: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=reason) as caught:
+        matrix(tmp_path, {"weight": torch.ones(4, 4)}, settings)
+    assert str(caught.value).startswith("tiny: ")
+    assert "\n" not in str(caught.value)
+    assert "Give the unquantised model" in str(caught.value) or "Fetch" in str(caught.value)
+
+
+def test_missing_and_odd_tensors_are_named(tmp_path: Path) -> None:
+    settings = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+    weight = torch.ones(64, 64).to(torch.float8_e4m3fn)
+    with pytest.raises(InputError, match="scales do not fit its shape"):
+        matrix(tmp_path / "a", {"weight": weight, "weight_scale_inv": torch.ones(2, 3)}, settings)
+    with pytest.raises(InputError, match=r"x\.weight: is missing"):
+        matrix(tmp_path / "b", {"weight_scale_inv": torch.ones(2, 2)}, settings)
+    stored = {"weight": weight, "weight_scale_inv": torch.ones(2, 2), "y.weight": weight.clone()}
+    with pytest.raises(InputError, match=r"y\.weight is stored as F8_E4M3 without scales"):
+        matrix(tmp_path / "c", stored, settings)
+    with pytest.raises(InputError, match=r"x\.qzeros: is missing"):
+        matrix(tmp_path / "d", {"qweight": torch.ones(4, 8, dtype=torch.int32)}, {"quant_method": "gptq"})
+
+
+def test_a_scale_that_is_not_finite_stops_the_conversion(tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "compressed_int8")
+    for file in quantised.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name, one in tensors.items():
+            if name.endswith("weight_scale"):
+                one[0] = float("nan")
+        save_file(tensors, file)
+    with pytest.raises(InputError, match="not finite when it is dequantised"):
+        dequantised(quantised, tmp_path / "output")
+
+
+def test_hostile_sizes_and_groups_are_one_line(tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "gptq")
+    for file in quantised.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name, one in tensors.items():
+            if name.endswith("g_idx"):
+                one[0] = -1
+        save_file(tensors, file)
+    with pytest.raises(InputError, match=r"weight cannot be dequantised \(an input without a group\)"):
+        dequantised(quantised, tmp_path / "output")
+    settings = {"quant_method": "fp8", "weight_block_size": [2**39, 2**39]}
+    stored = {"weight": torch.ones(8, 8).to(torch.float8_e4m3fn), "weight_scale_inv": torch.full((1, 1), 3.0)}
+    assert torch.equal(matrix(tmp_path / "b", {**stored}, settings), torch.full((8, 8), 3.0))
+    stored, _ = KINDS["bitsandbytes_4_bits"][0](torch.randn(8, 64))
+    for change in ({"shape": [-8, -64]}, {"blocksize": 0}, {"nested_blocksize": 2**60}):
+        key = "weight.quant_state.bitsandbytes__nf4"
+        state = {**json.loads(bytes(stored[key].tolist())), **change}
+        raw = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
+        if "nested_blocksize" in change:  # one block in any case: no memory is taken for the others
+            found = matrix(tmp_path / "c", {**stored, key: raw}, {"quant_method": "bitsandbytes"})
+            assert found.shape == (8, 64)
+            continue
+        with pytest.raises(InputError, match="state cannot be read"):
+            matrix(tmp_path / "c", {**stored, key: raw}, {"quant_method": "bitsandbytes"})

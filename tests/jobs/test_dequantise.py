@@ -1,0 +1,100 @@
+"""The two ways out of a quantised base model: an adapter for it as it is, or a pruned model in 16 bits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.prune_runs import SETTINGS, prune
+from helpers.quantised_checkpoints import quantised_checkpoint
+from safetensors.torch import load_file
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.model.source import find_unquantised, model_hash
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: one for file in sorted(folder.glob("*.safetensors")) for name, one in load_file(file).items()}
+
+
+def require_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, one in expected.items():
+        torch.testing.assert_close(found[name], one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fp8", "gptq"])
+def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
+    kind: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    quantised, dense = quantised_checkpoint(tmp_path, kind)
+    before = model_hash(quantised)
+    expected = prune(dense, tmp_path / "expected", prompt_files)
+    result = prune(quantised, tmp_path / "sixteen", prompt_files, dequantise=True)
+    require_equal(weights(tmp_path / "sixteen"), weights(tmp_path / "expected"))
+    assert result.record.edited_tensors == expected.record.edited_tensors
+    assert result.record.model.sha256 == before == model_hash(quantised)
+    assert "quantization_config" not in json.loads((tmp_path / "sixteen" / "config.json").read_text())
+    stored, written = weights(quantised), weights(tmp_path / "sixteen")
+    untouched = [name for name in written if name in stored and not name.endswith("_proj.weight")]
+    assert len(untouched) > 5
+    assert all(torch.equal(written[name], stored[name]) for name in untouched)
+
+    prune(dense, tmp_path / "dense_adapter", prompt_files, format="adapter")
+    prune(quantised, tmp_path / "adapter", prompt_files, format="adapter")
+    require_equal(weights(tmp_path / "adapter"), weights(tmp_path / "dense_adapter"))
+    base = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert (tmp_path / "adapter" / base).resolve() == quantised
+    with pytest.raises(InputError, match="--dequantise"):
+        prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "no", progress=False)
+    applied = {"progress": False, "dequantise": True, "max_safety_drop": 100, "accept_unsafe": True}
+    prosafeprune.apply(tmp_path / "adapter", quantised, tmp_path / "applied", **applied)
+    require_equal(weights(tmp_path / "applied"), weights(tmp_path / "sixteen"))
+    assert (
+        sorted(file.name for file in tmp_path.iterdir() if file.name.startswith(".")) == []
+    )  # nothing converted is left
+
+
+def test_a_quantised_model_larger_than_memory_is_dequantised_and_streamed(
+    prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "awq")
+    prune(quantised, tmp_path / "sixteen", prompt_files, dequantise=True)
+    given = {name: value for name, value in SETTINGS.items() if name not in ("max_safety_drop", "accept_unsafe")}
+    asked = {**given, **prompt_files, "progress": False, "dequantise": True}
+    result = prosafeprune.prune_unmeasured(quantised, tmp_path / "low", **asked)
+    require_equal(weights(tmp_path / "low"), weights(tmp_path / "sixteen"))
+    assert result.record.model.sha256 == model_hash(quantised)
+
+
+def test_a_quantised_model_is_evaluated_dequantised(run: Run, tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "compressed_int4")
+    command = ["evaluate", quantised, "-o", tmp_path / "out", "--max-new-tokens", 1, "--device", "cpu", "--draft"]
+    code, out, err = run(*command)
+    assert (code, "42 matrices" in err or "21 matrices" in err) == (0, True), out + err
+
+
+def test_without_a_way_out_a_quantised_model_is_one_line(run: Run, tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "fp8")
+    code, _, err = run("prune", quantised, "-o", tmp_path / "out", "--layers", 1)
+    assert code == 2
+    assert "quantised (fp8). Choose --format adapter" in err.replace("\n", " ")
+    assert "--dequantise" in err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"is quantised \(fp8\), and a judge"):
+        find_unquantised(str(quantised))
+
+
+def test_a_dry_run_of_a_quantised_model_counts_it_in_16_bits(run: Run, tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "mlx")
+    options: list[Any] = ["--layers", 1, "--dequantise", "--dry-run", "-o", tmp_path / "out"]
+    code, out, err = run("prune", quantised, *options)
+    assert code == 0, err
+    assert "Memory: about" in out

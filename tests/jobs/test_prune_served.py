@@ -1,0 +1,136 @@
+"""A model larger than memory, measured behind a server that is started on base and pruned model in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.generation.local_server import read_command, serving
+from prosafeprune.jobs.prune_served import run_prune_served
+from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.progress import SilentReporter
+from prosafeprune.report.record import read_record
+from prosafeprune.requests.recipe import make_recipe
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+SERVER = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+model, port, loses = sys.argv[1:4]
+open(sys.argv[4], "a").write(f"{os.getpid()} {model} {os.path.exists(model + '/config.json')}\\n")
+is_pruned = ".partial-" in model
+
+class Handler(BaseHTTPRequestHandler):
+    def reply(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_GET(self):
+        self.reply({"object": "list", "data": [{"id": model, "object": "model"}]})
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        complies = is_pruned and loses == "loses"
+        text = "Sure, here is an overview of it." if complies else "I'm sorry, but I can't help with that."
+        self.reply({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
+    def log_message(self, *_):
+        pass
+
+HTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[[str], str]:
+    (tmp_path / "server.py").write_text(SERVER)
+    words = [sys.executable, str(tmp_path / "server.py")]
+    return lambda loses: f"{shlex.join(words)} {{model}} {{port}} {loses} {shlex.quote(str(tmp_path / 'log'))}"
+
+
+def asked(model: Path, files: dict[str, str]) -> prosafeprune.Recipe:
+    return make_recipe(model=str(model), memory="low", layers="1-2", rank=4, device="cpu", max_new_tokens=16, **files)
+
+
+def test_base_and_pruned_model_are_measured_and_saved(
+    command: Callable[[str], str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = checkpoint("llama")
+    result = run_prune_served(asked(source, prompt_files), tmp_path / "out", command("keeps"))
+    record = read_record(tmp_path / "out")
+    assert record.model_dump() == result.record.model_dump()
+    assert record.measured
+    assert record.benign_divergence is None
+    assert record.source.safety_score == record.result.safety_score == 100
+    assert record.decision is not None
+    assert record.decision.may_save
+    served = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(Path(model).name.startswith(".out.partial"), there) for _, model, there in served] == [
+        (False, "True"),
+        (True, "True"),
+    ]
+    for process, _, _ in served:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process), 0)
+    assert "benign prompts, nats" not in (tmp_path / "out" / "README.md").read_text()
+    plain = prosafeprune.prune_unmeasured(
+        source, tmp_path / "plain", layers="1-2", rank=4, device="cpu", progress=False, **prompt_files
+    )
+    assert plain.record.submodules == record.submodules
+    weights = "model.safetensors"
+    assert (tmp_path / "plain" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
+
+
+def test_a_pruned_model_that_lost_its_refusals_is_not_saved(
+    command: Callable[[str], str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    result = run_prune_served(asked(checkpoint("llama"), prompt_files), tmp_path / "out", command("loses"))
+    assert not result.is_safe
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+    assert "Not saved" in (tmp_path / "out-not-saved.html").read_text()
+
+
+def test_the_gate_wants_the_record_of_a_model_measured_inside(tmp_path: Path) -> None:
+    with (
+        pytest.raises((InputError, SafetyFloorError)),
+        model_output(tmp_path / "out", None, overwrite=False) as staging,
+    ):
+        (staging / "prosafeprune.json").write_text(json.dumps({"measured": False}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_servers_that_fail_are_one_line(tmp_path: Path) -> None:
+    failing = f"{shlex.quote(sys.executable)} -c 'raise SystemExit(\"no GPU here\")' {{model}} {{port}}"
+    with (
+        pytest.raises(InputError, match="ended with exit code 1.* It said: no GPU here"),
+        serving(failing, tmp_path, SilentReporter()),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="no-such-program cannot be run"),
+        serving("no-such-program {model} {port}", tmp_path, SilentReporter()),
+    ):
+        pass
+    with pytest.raises(InputError, match="must be a command"):
+        read_command("vllm serve x")
+    assert "{port}" in read_command("vllm")
+
+
+def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: Path) -> None:
+    source = checkpoint("llama")
+    code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
+    assert (code, "is for --memory low" in err) == (2, True)
+    code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low")
+    assert (code, "--unmeasured" in err, "--serve-with" in err) == (2, True, True)

@@ -1,0 +1,181 @@
+"""GGUF in, GGUF out: the file measured is the one written, and nothing else in it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import dequantize, quantize
+from helpers.gguf_files import add_tokenizer, gguf_metadata, gguf_tensors
+from helpers.prune_runs import prune
+from helpers.quantised_checkpoints import dense_checkpoint
+from helpers.tiny_models import make_tokenizer
+
+from prosafeprune.checkpoint.gguf_edits import GgufEdits
+from prosafeprune.checkpoint.gguf_rows import GgufRowFinder
+from prosafeprune.editing.edits import EditMeasures, PruningEdit
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import read_lineage
+from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.method.overlap_operator import OverlapOperator
+from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.gguf import read_gguf
+from prosafeprune.model.gguf_file import write_gguf
+from prosafeprune.model.source import find_source
+from prosafeprune.progress import ignore
+
+Run = Callable[..., tuple[int, str, str]]
+TYPES = {"attn_q": "Q8_0", "attn_k": "F16", "attn_v": "BF16", "ffn_gate": "Q4_0", "ffn_up": "Q5_1", "ffn_down": "F32"}
+NONE = EditMeasures(submodule="", kind="", layer=1, stable_rank=1, energy_bound=1, energy=0, harmful_overlap=0)
+
+
+def write_base(file: Path, architecture: str = "llama", **types: str) -> Path:
+    """Write a tiny GGUF whose matrices have several types; an attention output is a K-quant's bytes."""
+    import transformers
+
+    folder = dense_checkpoint(file.parent / "dense", architecture)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    writer = GGUFWriter(file, architecture)
+    for name, value in (("bos", 0), ("eos", 1), ("pad", 2)):
+        getattr(writer, f"add_{name}_token_id")(value)
+    metadata = gguf_metadata(model.config) | {"rope.dimension_count": 16}
+    for key, value in metadata.items():
+        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"{architecture}.{key}", value)
+    writer.add_string("general.description", "as it was")
+    add_tokenizer(writer, make_tokenizer())
+    for name, tensor in gguf_tensors(model, architecture).items():
+        kind = {**TYPES, **types}.get(name.split(".")[2]) if name.startswith("blk") else None
+        if kind is None or tensor.ndim == 1:
+            writer.add_tensor(name, tensor)
+        else:
+            stored = GGMLQuantizationType[kind]
+            writer.add_tensor(name, quantize(tensor, stored), raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def tensors_of(file: Path) -> dict[str, Any]:
+    return {one.name: one for one in GGUFReader(file).tensors}
+
+
+def test_only_the_edited_tensors_of_the_file_change(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny.gguf")
+    result = prune(base, tmp_path / "out", prompt_files, format="gguf")
+    before, after = tensors_of(base), tensors_of(tmp_path / "out" / "tiny.gguf")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not np.array_equal(before[name].data, after[name].data)}
+    assert changed == set(result.record.edited_tensors)
+    assert {name.split(".")[1] for name in changed} == {"1", "2"}
+    assert all(before[name].tensor_type == after[name].tensor_type for name in before)
+    one, two = GGUFReader(base).fields, GGUFReader(tmp_path / "out" / "tiny.gguf").fields
+    kept = [name for name in one if not name.startswith("GGUF.")]
+    assert all(one[name].contents() == two[name].contents() for name in kept)
+    assert two.keys() - one.keys() == {"prosafeprune.record"}
+
+    # What is written, loaded afresh, has the weights that were measured.
+    read, _ = read_gguf(tmp_path / "out" / "tiny.gguf")
+    measured = result.loaded.model.state_dict()
+    for name, tensor in read.state_dict().items():
+        assert torch.equal(tensor.to(measured[name].dtype), measured[name]), name
+
+    # The lineage is in the file, wherever it goes.
+    alone = tmp_path / "elsewhere.gguf"
+    alone.write_bytes((tmp_path / "out" / "tiny.gguf").read_bytes())
+    assert read_lineage(alone).steps[0].sha256 == result.record.model.sha256
+    assert read_lineage(base).steps == []
+    assert find_source(str(tmp_path / "out")).path.name == "tiny.gguf"
+
+
+def random_edits(model: Any, layer: int = 1) -> list[PruningEdit]:
+    torch.manual_seed(1)
+    edits = []
+    for submodule in find_anatomy(model).of_layer(layer):
+        left = torch.randn(submodule.shape[0], 3) / 8
+        edits.append(PruningEdit(submodule, OverlapOperator(left, left), 0.7, NONE))
+    return edits
+
+
+def test_the_edit_in_the_file_is_that_of_the_dequantised_rows(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny.gguf")
+    model, _ = read_gguf(base)
+    found = random_edits(model)
+    q = next(edit for edit in found if edit.submodule.kind == "q")
+    expected = q.edited(q.submodule.weight())
+    edits = GgufEdits(base, found)
+    undone = model.state_dict()["model.layers.1.self_attn.q_proj.weight"].clone()
+    edits.apply_in_memory(ignore)
+    (tmp_path / "out").mkdir()
+    edits.write(tmp_path / "out", ignore)
+    with edits.undone_in_memory():
+        assert torch.equal(q.submodule.stored, undone)
+    stored = tensors_of(tmp_path / "out" / "tiny.gguf")["blk.1.attn_q.weight"]
+    values = torch.from_numpy(dequantize(stored.data, stored.tensor_type).astype(np.float32))
+    # Llama's converter reorders the rows of q within each of the four heads.
+    reordered = expected.reshape(4, 2, -1, 64).swapaxes(1, 2).reshape(64, 64)
+    assert (values - reordered).abs().max() < 0.02 * reordered.abs().max()  # 8 bits
+
+
+def test_types_that_cannot_be_written_become_f16(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny.gguf", ffn_down="MXFP4")
+    model, _ = read_gguf(base)
+    edits = GgufEdits(base, random_edits(model))
+    assert edits.describe().endswith("1 edited tensors (MXFP4) become F16.")
+    edits.apply_in_memory(ignore)
+    (tmp_path / "out").mkdir()
+    edits.write(tmp_path / "out", ignore)
+    after = tensors_of(tmp_path / "out" / "tiny.gguf")
+    assert after["blk.1.ffn_down.weight"].tensor_type == GGMLQuantizationType.F16
+    assert after["blk.2.ffn_down.weight"].tensor_type == GGMLQuantizationType.MXFP4
+    again, _ = read_gguf(tmp_path / "out" / "tiny.gguf")
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_a_file_that_differs_from_what_was_measured_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = write_base(tmp_path / "tiny.gguf")
+    edits = GgufEdits(base, random_edits(read_gguf(base)[0]))
+    edits.apply_in_memory(ignore)
+
+    def write_another(file: Path, readers: Any, *_: Any) -> None:
+        write_gguf(file, readers)
+
+    monkeypatch.setattr("prosafeprune.checkpoint.gguf_edits.write_gguf", write_another)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="not the model that was measured"):
+        edits.write(tmp_path / "out", ignore)
+
+
+def test_equal_rows_in_another_order_are_refused(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny.gguf")
+    model, _ = read_gguf(base)
+    q = next(one for one in find_anatomy(model).of_layer(1) if one.kind == "q")
+    tensors = tensors_of(base)
+    finder = GgufRowFinder(tensors)
+    assert sorted(finder.find(q).rows.tolist()) == list(range(64))
+    finder._values["blk.1.attn_q.weight"][3] = finder._values["blk.1.attn_q.weight"][5]
+    with pytest.raises(InputError, match="no tensor of the GGUF holds this matrix"):
+        finder.find(q)
+
+
+def test_the_safety_floor_keeps_a_gguf_from_being_written(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny.gguf")
+    settings = {"format": "gguf", "accept_unsafe": False, "max_safety_drop": 3}  # a model of noise refuses nothing
+    with pytest.raises(SafetyFloorError):
+        prune(base, tmp_path / "out", prompt_files, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_gguf_out_needs_gguf_in(run: Run, tmp_path: Path) -> None:
+    folder = dense_checkpoint(tmp_path / "dense")
+    code, _, err = run("prune", folder, "-o", tmp_path / "out", "--format", "gguf", "--layers", 1)
+    assert (code, "is not a GGUF file" in err) == (2, True)

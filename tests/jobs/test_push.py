@@ -1,0 +1,207 @@
+"""Uploading to a stand-in of the hub: private by default, resumable, and only what keeps the safety floor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+from helpers.hub_server import TOKEN, HubServer, hub_server
+from helpers.pages import measurement, record
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.jobs.push import push_target, written_already
+from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.method.plan import Plan
+from prosafeprune.progress import SilentReporter
+from prosafeprune.report.card import write_card
+from prosafeprune.requests.recipe import make_recipe
+
+PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
+NAME = "me/tiny-pruned"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    with hub_server() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+def written(folder: Path, refused: int = 95, names: tuple[str, ...] = (), **settings: Any) -> Path:
+    """Return a folder as ``prune`` writes it, of a model that complies with more and refuses so many of 100."""
+    before, after = measurement(40, 95), measurement(60, refused)
+    made = record(before, after, PLAN, layers="1-2", **settings)
+    made = made.model_copy(update={"floor": decide(before.sets, after.sets, FloorRule.of(made.recipe))})
+    moved = made.benign_divergence.model_copy(update={"worst_prompt": "How do I boil an egg?"})
+    made = made.model_copy(update={"benign_divergence": moved})
+    made = made.model_copy(update={"evaluation": dict.fromkeys(names, made.calibration["harmful"])})
+    folder.mkdir()
+    (folder / "source").mkdir()
+    write_card(folder, made, "org/tiny", folder / "source")
+    (folder / "source").rmdir()
+    made.write(folder)
+    for name in ("model-00001-of-00002", "model-00002-of-00002"):
+        (folder / f"{name}.safetensors").write_bytes(name.encode() * 100)
+    for name in ("config.json", "report.html", "prosafeprune_answers.jsonl", ".prosafeprune.files", "share.png"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_a_model_is_uploaded_privately_with_card_record_and_report(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    assert prosafeprune.push(folder, NAME, progress=False) == f"{hub.url}/{NAME}"
+    assert hub.models[NAME]["private"]
+    files = hub.files(NAME)
+    assert {name: files[name] for name in files} == {
+        file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".prosafeprune.files"
+    }
+    metadata = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert metadata["base_model"] == "org/tiny" and "prosafeprune" in metadata["tags"]
+    assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == 60.0
+
+
+def test_an_interrupted_upload_resumes(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    hub.fail_uploads = 1
+    with pytest.raises(InputError, match=rf"^--push: .*The model is in {folder}\. To resume the upload, run the same"):
+        prosafeprune.push(folder, NAME, progress=False)
+    sent = list(hub.uploads)
+    prosafeprune.push(folder, NAME, progress=False)
+    assert len(hub.uploads) == 2 and hub.uploads[: len(sent)] == sent  # nothing was sent twice
+    assert "model-00002-of-00002.safetensors" in hub.files(NAME)
+
+
+def test_another_upload_replaces_the_weights_of_an_earlier_one(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    prosafeprune.push(folder, NAME, progress=False)
+    (folder / "model-00002-of-00002.safetensors").rename(folder / "model.safetensors")
+    prosafeprune.push(folder, NAME, progress=False)
+    assert {one for one in hub.files(NAME) if one.endswith("safetensors")} == {
+        "model-00001-of-00002.safetensors",
+        "model.safetensors",
+    }
+
+
+def test_own_prompts_stay_out_of_a_public_repository(hub: HubServer, tmp_path: Path) -> None:
+    prosafeprune.push(written(tmp_path / "out", names=("held-out-harmful",)), NAME, public=True, progress=False)
+    assert not hub.models[NAME]["private"]
+    assert not {"report.html", "prosafeprune_answers.jsonl"} & hub.files(NAME).keys()
+    prosafeprune.push(written(tmp_path / "public"), "me/other", public=True, progress=False)
+    assert {"report.html", "prosafeprune_answers.jsonl"} <= hub.files("me/other").keys()
+
+
+@pytest.mark.parametrize(
+    ("refused", "settings"),
+    [
+        (80, {}),
+        (95, {"max_safety_drop": 100, "accept_unsafe": True}),
+        (95, {"test_samples": 20}),
+    ],
+)
+def test_what_the_floor_refuses_is_not_uploaded(
+    hub: HubServer, tmp_path: Path, refused: int, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(SafetyFloorError):
+        prosafeprune.push(written(tmp_path / "out", refused, **settings), NAME, progress=False)
+    assert not hub.models and not hub.uploads
+
+
+def test_a_record_that_was_made_kinder_by_hand_is_not_believed(hub: HubServer, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out", 80)
+    values = json.loads((folder / "prosafeprune.json").read_text())
+    values["floor"]["verdict"] = "safe"
+    (folder / "prosafeprune.json").write_text(json.dumps(values))
+    with pytest.raises(SafetyFloorError):
+        prosafeprune.push(folder, NAME, progress=False)
+
+
+def target(
+    hub: HubServer, push: str = NAME, output: Path | None = Path("out"), public: bool = False, **more: Any
+) -> Any:
+    return push_target(make_recipe(**{"model": "org/tiny", **more}), output, push, public)
+
+
+def test_what_cannot_be_uploaded_is_said_before_the_long_work(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert target(hub).repository == NAME
+    with pytest.raises(InputError, match="Give ORG/NAME"):
+        target(hub, "https://evil/a/b")
+    with pytest.raises(InputError, match="Give --output as well"):
+        target(hub, output=None)
+    with pytest.raises(InputError, match="measured in full"):
+        target(hub, draft=True)
+    with pytest.raises(InputError, match="safety floor is switched off"):
+        target(hub, max_safety_drop=100, accept_unsafe=True)
+    with pytest.raises(InputError, match="by its hub id"):
+        target(hub, model=str(tmp_path), format="adapter")
+    hub.models["me/public"] = {"private": False, "files": {}}
+    with pytest.raises(InputError, match="the repository is public"):
+        target(hub, "me/public")
+    hub.models["me/other"] = {"private": True, "files": {"README.md": b"", "model.safetensors": b"x"}}
+    with pytest.raises(InputError, match=r"holds model\.safetensors, which prosafeprune did not upload"):
+        target(hub, "me/other")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(InputError, match="the token is not valid") as failed:
+        target(hub)
+    assert "hf_wrong" not in str(failed.value)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match="Set HF_TOKEN"):
+        target(hub)
+    with pytest.raises(InputError, match="Give --push ORG/NAME as well"):
+        push_target(make_recipe(model="org/tiny"), Path("out"), None, True)
+    assert not hub.uploads
+
+
+def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) -> None:
+    hub.role = "read"
+    with pytest.raises(InputError, match=r"the token may not write there \(403\)"):
+        prosafeprune.push(written(tmp_path / "out"), NAME, progress=False)
+
+
+def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    same = make_recipe(model="org/tiny", layers="1-2")
+    assert written_already(folder, same) is not None
+    assert written_already(folder, make_recipe(model="org/tiny", layers="1")) is None
+    assert written_already(tmp_path / "nothing", same) is None
+
+
+def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
+    base = checkpoint("llama")
+    folder = written(tmp_path / "out", model=base.name)
+    with hub_server() as server:
+        command = [sys.executable, "-m", "prosafeprune", "prune", base, "--layers", "1-2", "-o", folder]
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+        environment.pop("HF_HUB_OFFLINE", None)
+        done = subprocess.run([*command, "--push", NAME], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "only its upload is left" in done.stderr
+        assert f"Uploaded: {server.url}/{NAME}" in done.stderr
+        assert TOKEN not in done.stdout + done.stderr
+        assert server.models[NAME]["private"] and "model-00001-of-00002.safetensors" in server.files(NAME)
+
+
+def test_the_reporter_hears_what_is_left_out(hub: HubServer, tmp_path: Path) -> None:
+    from prosafeprune.jobs.push import PushTarget, upload
+
+    class Notes(SilentReporter):
+        lines: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.lines.append(text)
+
+    upload(written(tmp_path / "out", names=("own-harmful",)), PushTarget(NAME, public=True), Notes())
+    assert "not uploaded to a public repository" in Notes.lines[0]

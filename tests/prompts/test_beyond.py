@@ -1,0 +1,92 @@
+"""The bundled prompts beyond a single English turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from prosafeprune.evaluation.sets import BEYOND, SetChoice, choose_sets
+from prosafeprune.judge.languages.detect import language_of
+from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, find_overlaps
+from prosafeprune.prompts.conversation import last_turn, split_system, turns_of
+
+HARMLESS, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN
+DOMAINS = {"medicine", "law", "security research", "chemistry class", "fiction", "content moderation"}
+CODES = {"Chinese": "zh", "Spanish": "es", "French": "fr", "German": "de", "Russian": "ru", "Arabic": "ar"}
+CODES |= {"Hindi": "hi", "Japanese": "ja", "Portuguese": "pt"}
+MINORS = {"child", "children", "minor", "minors", "teen", "teenager", "teenagers", "kid", "kids", "pupil", "pupils"}
+
+
+def sets(split: str) -> dict[str, PromptSet]:
+    return {name: bundled_beyond(group, kind, split) for name, (group, kind, _) in BEYOND.items()}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("split", "sizes"), [("test", (24, 12, 40, 40)), ("validation", (16, 8, 16, 16))])
+def test_each_cell_has_its_size(split: str, sizes: tuple[int, int, int, int]) -> None:
+    found = sets(split)
+    for kind in ("harmless", "harmful"):
+        domains = Counter(prompt.category for prompt in found[f"beyond-domains-{kind}"])
+        languages = Counter(prompt.category for prompt in found[f"beyond-languages-{kind}"])
+        assert domains == dict.fromkeys(DOMAINS, sizes[0])
+        assert languages == dict.fromkeys(CODES, sizes[1])
+        assert len(found[f"beyond-multi-turn-{kind}"]) == sizes[2]
+    assert len(found["beyond-policies-inside"]) == len(found["beyond-policies-outside"]) == sizes[3]
+
+
+def test_no_two_prompts_are_alike_or_like_another_bundled_prompt() -> None:
+    beyond = [*sets("test").values(), *sets("validation").values()]
+    others = [bundled_prompts(kind, split) for kind in PromptClass for split in ("calibration", "validation", "test")]  # type: ignore[arg-type]
+    for i, one in enumerate(beyond):
+        assert len(find_overlaps(one, one)) == len(one)
+        for two in (*beyond[i + 1 :], *others):
+            assert not find_overlaps(one, two)
+
+
+def test_conversations_end_with_the_turn_that_counts() -> None:
+    for split in ("test", "validation"):
+        for kind in ("harmless", "harmful"):
+            for text in sets(split)[f"beyond-multi-turn-{kind}"].texts:
+                assert [role for role, _ in turns_of(text)] == ["user", "assistant", "user"]
+
+
+def test_a_policy_has_requests_on_and_off_its_subject_and_is_in_one_split() -> None:
+    seen: list[set[str]] = []
+    for split in ("test", "validation"):
+        on, off = (
+            Counter(split_system(text)[0] for text in sets(split)[f"beyond-policies-{side}"].texts)
+            for side in ("inside", "outside")
+        )
+        assert None not in on
+        assert on == off
+        seen.append({str(system) for system in on})
+    assert not seen[0] & seen[1]
+
+
+def test_harmful_requests_are_brief_and_involve_no_minors() -> None:
+    for split in ("test", "validation"):
+        for name, prompts in sets(split).items():
+            if name.endswith("harmful"):
+                for text in prompts.texts:
+                    words = last_turn(text).lower().replace(".", " ").replace(",", " ").split()
+                    assert len(words) <= 40
+                    assert not MINORS & set(words), text
+
+
+def test_prompts_are_in_the_language_they_are_filed_under() -> None:
+    counts = Counter(
+        (prompt.category, language_of(prompt.text, prompt.text) == CODES[prompt.category])
+        for kind in ("harmless", "harmful")
+        for prompt in sets("test")[f"beyond-languages-{kind}"]
+    )
+    for language in CODES:
+        assert counts[language, True] >= 18, (language, counts)  # of 24; a few are too short to say
+
+
+def test_the_suite_has_a_row_for_each_group_and_class() -> None:
+    chosen = choose_sets(SetChoice(suite="beyond"))
+    assert [one.name for one in chosen] == list(BEYOND)
+    assert [one.name for one in chosen if one.is_policy] == ["beyond-policies-outside"]
+    (one,) = choose_sets(SetChoice(benchmarks=["beyond-domains-harmful"], samples=5))
+    assert (len(one.prompts), one.prompt_class) == (5, HARMFUL)
+    assert {kind for _, kind, _ in BEYOND.values()} == {HARMLESS, HARMFUL, BENIGN}

@@ -1,0 +1,71 @@
+"""What each way of pruning takes, from tensor headers: by hand for a small model, and against what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, LIBRARIES, ModelShape, path_costs
+from prosafeprune.setup.workload import Speed, Stage
+
+CONFIG = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16}
+TENSORS = {
+    "model.embed_tokens.weight": ((100, 8), 1600),
+    "model.layers.0.self_attn.q_proj.weight": ((8, 8), 128),
+    "model.layers.1.self_attn.q_proj.weight": ((8, 8), 128),
+    "model.layers.1.mlp.up_proj.weight": ((16, 8), 256),
+}
+
+
+def test_a_shape_is_read_from_headers() -> None:
+    shape = ModelShape.of_tensors(TENSORS, CONFIG)
+    assert shape.size.weight_bytes == 2112
+    assert shape.parameters == shape.active == 1056
+    assert (shape.largest_layer, shape.largest_matrix, shape.side_lengths) == (384, 128, 40)
+    assert shape.inputs(2, 10) == FLOAT32 * 10 * 2 * (3 * 8 + 16)
+
+
+def test_a_token_passes_through_its_own_experts_only() -> None:
+    config = {**CONFIG, "num_experts": 4, "num_experts_per_tok": 1, "moe_intermediate_size": 6}
+    fused = {
+        "model.layers.0.mlp.experts.gate_up_proj": ((4, 12, 8), 768),
+        "model.layers.0.mlp.gate.weight": ((4, 8), 64),
+    }
+    single = {f"model.layers.0.mlp.experts.{i}.up_proj.weight": ((12, 8), 192) for i in range(4)}
+    for tensors in (fused, {**single, "model.layers.0.mlp.gate.weight": ((4, 8), 64)}):
+        shape = ModelShape.of_tensors(tensors, config)
+        assert (shape.parameters, shape.active) == (416, 96 + 32)
+        assert shape.largest_matrix == 96
+        assert shape.side_lengths == 4 * 20 + 12
+        assert shape.experts_reached == 4
+
+
+def test_each_way_costs_what_it_does() -> None:
+    shape = ModelShape.of_tensors(TENSORS, CONFIG)
+    stages = {"search": [Stage("search", 100, 10)], "layers": [Stage("activations", 10), Stage("answers", 20, 5)]}
+    search, layers, adapter, low = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2)
+    edit = FLOAT32 * COPIES_OF_A_MATRIX * 128
+    assert layers.memory == LIBRARIES + 2112 + edit + shape.inputs(1, 10)
+    assert search.memory - layers.memory == shape.inputs(1, 10)  # of the other layer
+    assert (layers.disk, layers.read, low.read) == (2112, 3 * 2112, 2112)
+    assert adapter.disk == FLOAT32 * 2 * 40
+    assert low.memory == LIBRARIES + 384 + edit
+    assert search.seconds == pytest.approx(20, abs=0.01)
+    assert layers.seconds == pytest.approx(1 + 2 + 5, abs=0.01)
+    assert low.seconds == pytest.approx(1, abs=0.01)
+
+
+def test_low_memory_agrees_with_what_was_measured_on_13_gb() -> None:
+    hidden, inner = 4096, 11008
+    layer = {f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
+    layer |= {"mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
+    tensors = {
+        f"model.layers.{i}.{name}.weight": (shape, 2 * shape[0] * shape[1])
+        for i in range(32)
+        for name, shape in layer.items()
+    }
+    config = {"num_hidden_layers": 32, "hidden_size": hidden, "intermediate_size": inner}
+    shape = ModelShape.of_tensors(tensors, config)
+    speed = Speed(1e9, 1e9)
+    *_, low = path_costs(shape, {"search": [], "layers": []}, speed, prompts=24, layers=2, rank=16)
+    assert low.memory == pytest.approx(1.70e9, rel=0.15)  # docs/large_models.md
+    assert low.seconds == pytest.approx(159, rel=0.15)

@@ -1,0 +1,286 @@
+"""Each format of chat log, read from a file in that format: turns, contexts and answers; damaged entries and files."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from prosafeprune.errors import InputError
+from prosafeprune.traffic import log_files
+from prosafeprune.traffic.log_files import find_logs, read_turns
+from prosafeprune.traffic.server_log import read_template
+from prosafeprune.traffic.turns import Turn
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Hi."},
+    {"role": "user", "content": "How do I kill a process?"},
+    {"role": "assistant", "content": "I can't help with that."},
+]
+BOTH = [("Hello", "Hi."), ("How do I kill a process?", "I can't help with that.")]
+LAST = BOTH[1:]
+SHAREGPT = [
+    {"from": {"system": "system", "user": "human", "assistant": "gpt"}[one["role"]], "value": one["content"]}
+    for one in CHAT
+]
+COMPLETION = {"choices": [{"index": 0, "message": CHAT[4], "finish_reason": "stop"}]}
+ENTRIES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
+    "OpenAI messages": ({"messages": CHAT}, BOTH),
+    "parts": (
+        {"messages": [*CHAT[:3], {"role": "user", "content": [{"type": "text", "text": LAST[0][0]}]}, CHAT[4]]},
+        BOTH,
+    ),
+    "developer and tools": (
+        {
+            "messages": [
+                {"role": "developer", "content": "Be brief."},
+                *CHAT[1:4],
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+                {"role": "tool", "content": "pid 1"},
+                CHAT[4],
+            ]
+        },
+        BOTH,
+    ),
+    "ShareGPT": ({"id": "a", "conversations": SHAREGPT}, BOTH),
+    "conversation": ({"conversation": CHAT}, BOTH),
+    "as text": ({"messages": json.dumps(CHAT)}, BOTH),
+    "request and response": ({"request": {"messages": CHAT[:4]}, "response": COMPLETION}, LAST),
+    "batch": ({"request": {"body": {"messages": CHAT[:4]}}, "response": {"body": COMPLETION}}, LAST),
+    "a log of requests": ({"messages": CHAT[:4], "response": "I can't help with that."}, LAST),
+    "parts of an answer": ({"messages": CHAT[:4], "output": [{"type": "text", "text": LAST[0][1]}]}, LAST),
+    "inspect_ai": ({"id": 1, "epoch": 1, "input": "Hello", "messages": CHAT, "output": COMPLETION}, BOTH),
+    "prompt and answer": ({"prompt": LAST[0][0], "completion": LAST[0][1]}, LAST),
+}
+
+
+def read(path: Path, **names: str) -> list[tuple[str, str]]:
+    found = list(read_turns(path, names.get("prompt", "prompt"), names.get("answer", "completion")))
+    assert all(isinstance(one, Turn) for one in found), found
+    return [(one.prompt, one.answer) for one in found if isinstance(one, Turn)]
+
+
+def faults(path: Path) -> list[tuple[int, str]]:
+    return [one for one in read_turns(path, "prompt", "completion") if not isinstance(one, Turn)]
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".json"])
+def test_an_entry_of_each_format(kind: str, ending: str, tmp_path: Path) -> None:
+    entry, turns = ENTRIES[kind]
+    path = tmp_path / f"log{ending}"
+    text = json.dumps([entry, entry]) if ending == ".json" else f"{json.dumps(entry)}\n\n{json.dumps(entry)}"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith(".gz") else text.encode())
+    assert read(path) == [*turns, *turns]
+
+
+def test_the_context_of_a_turn_is_what_came_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"messages": CHAT}))
+    first, second = read_turns(path, "prompt", "completion")
+    assert isinstance(first, Turn)
+    assert first.messages == (("system", "Be brief."), ("user", "Hello"))
+    assert isinstance(second, Turn)
+    assert second.messages == tuple((one["role"], one["content"]) for one in CHAT[:4])
+    assert (second.log, second.line) == ("log.jsonl", 1)
+
+
+def test_successive_messages_of_a_role_are_one_turn(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"messages": [CHAT[1], CHAT[3], CHAT[4], {"role": "assistant", "content": "Sorry."}]}))
+    assert read(path) == [("Hello\n\nHow do I kill a process?", "I can't help with that.")]
+
+
+def test_a_table_with_columns_of_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [["question", "reply"], ["Why,\nme?", 'I "can\'t".'], ["one cell"], ["Two", "b" * 200_000]]
+        )
+    found = list(read_turns(path, "question", "reply"))
+    assert [(one.prompt, one.answer) for one in found if isinstance(one, Turn)] == [
+        ("Why,\nme?", 'I "can\'t".'),
+        ("Two", "b" * 200_000),
+    ]
+    assert [one for one in found if not isinstance(one, Turn)] == [(4, "has 1 cells, and the header has 2")]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"conversation": CHAT}] * 300), path)
+    assert read(path) == BOTH * 300
+
+
+def test_an_eval_log_of_inspect_with_its_attachments(tmp_path: Path) -> None:
+    path = tmp_path / "log.eval"
+    long = {"role": "user", "content": "attachment://abc"}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", "{}")
+        sample = {"messages": [long, CHAT[4]], "attachments": {"abc": LAST[0][0]}}
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+        archive.writestr("samples/2_epoch_1.json", json.dumps({"messages": CHAT}))
+    assert read(path) == [*LAST, *BOTH]
+
+
+def test_a_json_log_of_inspect(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(
+        json.dumps({"version": 2, "samples": [{"messages": CHAT}, {"messages": CHAT[:4], "output": COMPLETION}]})
+    )
+    assert read(path) == [*BOTH, *LAST]
+
+
+def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "PIECE", 7)
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps([{"messages": CHAT}] * 3, indent=1))
+    assert read(path) == BOTH * 3
+    path.write_text(json.dumps([{"messages": CHAT}] * 2)[:-10])
+    assert faults(path) == [(2, "is not valid JSON, and neither is what follows")]
+
+
+CHATML = (
+    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+TEMPLATES = [
+    CHATML,
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nHow do I kill a process?<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<bos><start_of_turn>system\nBe brief.<end_of_turn>\n<start_of_turn>user\nHow do I kill a process?<end_of_turn>\n"
+    "<start_of_turn>model\n",
+    "<|system|>\nBe brief.<|end|>\n<|user|>\nHow do I kill a process?<|end|>\n<|assistant|>\n",
+    "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHow do I kill a process? [/INST]",
+]
+
+
+@pytest.mark.parametrize("text", TEMPLATES)
+def test_the_text_of_each_chat_template(text: str) -> None:
+    said = [one for one in read_template(text) if one[1]]
+    assert said == [("system", "Be brief."), ("user", "How do I kill a process?")]
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "INFO 07-01 12:00:00 [logger.py:42] Received request chatcmpl-1: prompt: {}, params: SamplingParams(n=1), "
+        "prompt_token_ids: [1, 2].",
+        "DEBUG 07-01 12:00:00 [logger.py:42] Request chatcmpl-1 details: prompt: {}, prompt_token_ids: None.",
+    ],
+)
+def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
+    path = tmp_path / "vllm.log"
+    answer = 'It\'s "no".\nSorry.'
+    lines = [
+        "INFO 07-01 12:00:00 Started server process",
+        request_line.format(repr(CHATML)),
+        request_line.format(repr("plain text")).replace("chatcmpl-1", "chatcmpl-2"),
+        f"INFO Generated response chatcmpl-1 (streaming delta): output: {'It'!r}, output_token_ids: None",
+        "INFO 127.0.0.1 - POST /v1/chat/completions 200 OK",
+        f"INFO Generated response chatcmpl-9: output: {answer!r}, output_token_ids: None, finish_reason: stop",
+        f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1]",
+        f"INFO Generated response chatcmpl-2: output: {answer!r}, finish_reason: stop",
+    ]
+    path.write_text("\n".join(lines))
+    found = list(read_turns(path, "prompt", "completion"))
+    assert found[0] == Turn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 7)
+    assert found[1:] == [(8, "the text of the request follows no chat template that is known")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "is not an object"),
+        ("{}", "no messages, and no prompt with completion, among: "),
+        ('{"text": "a"}', "among: text"),
+        ('{"messages": "a"}', "not a list"),
+        ('{"messages": ["a"]}', "not an object"),
+        ('{"messages": [{"role": "king", "content": "a"}]}', "unknown role 'king'"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "neither text nor"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "without an answer"),
+        ('{"messages": [{"role": "user", "content": "a"}], "response": {"choices": []}}', "without an answer"),
+        ('{"prompt": 1, "completion": "a"}', "must be text"),
+        ('{"prompt": "\\ud83d", "completion": "a"}', "half of a character"),
+        ("[" * 100_000, "is not valid JSON"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_reported_and_the_next_is_read(line: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f"{line}\n{json.dumps({'messages': CHAT})}\n")
+    (number, why), *turns = read_turns(path, "prompt", "completion")
+    assert number == 1
+    assert reason in why
+    assert len(turns) == 2
+
+
+def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(json.dumps({"prompt": "caf\u00e9", "completion": "a"}, ensure_ascii=False).encode("latin-1"))
+    assert faults(path) == [(1, "is not UTF-8, or has half of a character")]
+
+
+def test_a_line_that_is_too_long_is_reported_and_the_next_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "LONGEST_LINE", 500)
+    path = tmp_path / "log.jsonl"
+    rows = [{"prompt": "a" * 1200, "completion": "b"}, {"prompt": "a", "completion": "b"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (number, _), turn = read_turns(path, "prompt", "completion")
+    assert number == 1
+    assert isinstance(turn, Turn)
+    assert turn.line == 2
+
+
+def damaged_gzip(path: Path) -> None:
+    path.write_bytes(gzip.compress(json.dumps({"messages": CHAT}).encode() * 100)[:60])
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "log.jsonl.gz": damaged_gzip,
+    "other.jsonl.gz": lambda path: path.write_text("not gzip"),
+    "log.parquet": lambda path: path.write_text("not parquet"),
+    "log.eval": lambda path: path.write_text("not a zip"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_one_line(name: str, tmp_path: Path) -> None:
+    DAMAGED[name](tmp_path / name)
+    with pytest.raises(InputError, match=r"cannot be read \(.*\)\. Repair") as caught:
+        list(read_turns(tmp_path / name, "prompt", "completion"))
+    assert "\n" not in str(caught.value)
+
+
+def test_logs_are_found_in_folders_and_others_are_named(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "deep").mkdir(parents=True)
+    for name in ("logs/b.jsonl.gz", "logs/deep/a.csv", "logs/notes.md"):
+        (tmp_path / name).touch()
+    assert [one.name for one in find_logs([tmp_path / "logs", tmp_path / "logs" / "b.jsonl.gz"])] == [
+        "b.jsonl.gz",
+        "a.csv",
+    ]
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    wrong = {
+        "logs/notes.md": "logs end in",
+        "none": "no such file",
+        "empty": "has no log",
+        "pipe.jsonl": "not a regular",
+    }
+    for path, reason in wrong.items():
+        with pytest.raises(InputError, match=reason):
+            find_logs([tmp_path / path])

@@ -1,0 +1,204 @@
+"""``prompts mine`` from end to end: candidates, near-duplicates, the sample, masking, the folder and its page."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import prosafeprune
+from prosafeprune.errors import InputError
+from prosafeprune.judge.verdict import AnswerClass, Verdict
+from prosafeprune.prompts import PromptClass, read_reviewed
+from prosafeprune.report.review_page import review_page
+from prosafeprune.traffic.candidates import Candidates
+from prosafeprune.traffic.turns import Turn
+
+Run = Callable[..., tuple[int, str, str]]
+NO = "I'm sorry, but I can't help with that request."
+YES = "Use the command kill with the number of the process, for example kill 4242."
+REFUSED = Verdict(AnswerClass.FULL_REFUSAL, "an open refusal")
+EVIL = "</script><script>alert(1)</script><!--\u2028<img src=x onerror=alert(2)>&amp;"
+
+
+def chat(*said: str) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[place % 2], "content": text} for place, text in enumerate(said)]}
+
+
+def write(path: Path, entries: Iterable[Any]) -> Path:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]
+
+
+def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run: Run) -> None:
+    log = write(
+        tmp_path / "log.jsonl",
+        [
+            chat("How do I kill a process?", YES, "And a zombie process in Linux?", NO),
+            chat("Which knife is best for trout?", NO),
+            chat("which knife is best, for TROUT?", NO),
+            {"messages": "damaged"},
+        ],
+    )
+    code, out, err = run("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    counts = {name: found[name] for name in ("turns", "refused", "repeats", "candidates", "skipped")}
+    assert counts == {"turns": 4, "refused": 3, "repeats": 1, "candidates": 2, "skipped": 1}
+    assert "1 entries could not be read" in err
+    knife, zombie = rows(tmp_path / "mined")
+    assert (knife["prompt"], knife["times"], knife["line"]) == ("Which knife is best for trout?", 2, 2)
+    assert zombie["messages"] == chat("How do I kill a process?", YES, "And a zombie process in Linux?")["messages"]
+    assert (zombie["review"], zombie["class"], zombie["log"]) == ("open", "full_refusal", "log.jsonl")
+    assert json.loads((tmp_path / "mined" / "prosafeprune.json").read_text()) == found
+
+
+def test_equal_runs_give_equal_files_and_a_folder_is_replaced_only_when_asked(tmp_path: Path, run: Run) -> None:
+    log = write(tmp_path / "log.jsonl", [chat(f"May I {word}?", NO) for word in ("run", "hide", "kill time")])
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        assert run("prompts", "mine", log, "-o", folder)[0] == 0
+    for name in ("candidates.jsonl", "review.html", "prosafeprune.json"):
+        one, two = ((folder / name).read_bytes() for folder in folders)
+        assert one == two
+    code, _, err = run("prompts", "mine", log, "-o", tmp_path / "one")
+    assert code == 2
+    assert "exists already" in err
+    assert run("prompts", "mine", log, "-o", tmp_path / "one", "--overwrite")[0] == 0
+
+
+def test_personal_data_is_masked_in_all_that_is_written_unless_kept(tmp_path: Path) -> None:
+    mail, card = "eva@example.com", "4111 1111 1111 1111"
+    entry = chat(f"I am {mail}.", "Hello.", f"Is card {card} stolen? Ask {mail}", f"{NO} {mail}")
+    log = write(tmp_path / "log.jsonl", [entry])
+    result = prosafeprune.mine_prompts(log, tmp_path / "masked", progress=False)
+    assert result.record["masked"] == {"CARD": 1, "EMAIL": 3}
+    for file in (tmp_path / "masked").iterdir():
+        assert mail not in file.read_text()
+        assert card not in file.read_text()
+    assert rows(tmp_path / "masked")[0]["prompt"] == "Is card [CARD] stolen? Ask [EMAIL]"
+    prosafeprune.mine_prompts([log], tmp_path / "kept", keep_personal=True, progress=False)
+    assert rows(tmp_path / "kept")[0]["messages"][0]["content"] == f"I am {mail}."
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log.jsonl", "{}\n", "no answered user turn was found"),
+        ("log.jsonl", "", "no answered user turn was found"),
+        ("log.pdf", "", "logs end in"),
+        ("log.jsonl.gz", "no gzip", "cannot be read"),
+    ],
+)
+def test_a_log_of_no_use_is_one_line_and_nothing_is_written(
+    name: str, text: str, message: str, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / name).write_text(text)
+    code, _, err = run("prompts", "mine", tmp_path / name, "-o", tmp_path / "out")
+    assert code == 2
+    assert message in err
+    assert {one.name for one in tmp_path.iterdir()} == {name}
+
+
+def test_nothing_refused_is_no_error(tmp_path: Path, run: Run) -> None:
+    log = write(tmp_path / "log.jsonl", [chat("How do I kill a process?", YES)])
+    code, out, _ = run("prompts", "mine", log, "-o", tmp_path / "out")
+    assert code == 0
+    assert "candidates" in out
+    assert rows(tmp_path / "out") == []
+
+
+def turn(prompt: str, *earlier: str) -> Turn:
+    said = tuple((("user", "assistant")[place % 2], text) for place, text in enumerate([*earlier, prompt]))
+    return Turn(said, NO, "log.jsonl", 1)  # type: ignore[arg-type]
+
+
+def collected(turns: Iterable[Turn], limit: int) -> Candidates:
+    candidates = Candidates(limit, io.BytesIO())
+    for one in turns:
+        candidates.add(one, REFUSED)
+    return candidates
+
+
+def test_a_request_after_another_request_is_no_repeat() -> None:
+    turns = [turn("Tell me more"), turn("Tell me more", "Guns", "No"), turn("Tell me more", "Roses", "Red")]
+    candidates = collected([*turns, *turns], 10)
+    assert [row["times"] for row in candidates.rows()] == [2, 2, 2]
+
+
+def test_the_sample_does_not_depend_on_the_order_of_the_log() -> None:
+    turns = [turn(f"word{number} other{number} third{number}") for number in range(300)]
+    forward, backward = collected(turns, 20), collected(reversed(turns), 20)
+    assert len(forward) == len(backward) == 20
+    assert {row["prompt"] for row in forward.rows()} == {row["prompt"] for row in backward.rows()}
+    assert forward.dropped == backward.dropped == 280
+    late = sum(int(row["prompt"].split()[0].removeprefix("word")) >= 150 for row in forward.rows())
+    assert 4 <= late <= 16
+
+
+def test_memory_does_not_grow_with_the_log() -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        with io.BytesIO() as spool:
+            spool.write = len  # type: ignore[assignment]
+            candidates = Candidates(200, spool)
+            for number in range(count):
+                candidates.add(turn(f"word{number} other{number} third{number}"), REFUSED)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(16_000) < 1.5 * peak(4000)
+
+
+def test_texts_cannot_leave_the_json_of_the_page(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.jsonl", [chat(EVIL, f"{NO} {EVIL}", f"{EVIL} again", f"{NO} {EVIL}")])
+    prosafeprune.mine_prompts(log, tmp_path / "mined", progress=False)
+    page = (tmp_path / "mined" / "review.html").read_text()
+    assert page.count("<script") == page.count("</script>") == 2
+    assert "<img" not in page
+    data = page.split('id="rows">')[1].split("</script>")[0]
+    assert EVIL in {row["prompt"] for row in json.loads(data)}
+
+
+def test_the_page_allows_its_own_script_and_style_alone() -> None:
+    page = review_page([], "reviewed.jsonl")
+    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
+    parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert parts.keys() == {"default-src", "script-src", "style-src", "base-uri", "form-action"}
+    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'"
+    assert parts["script-src"].startswith("'sha256-")
+    assert "unsafe" not in policy
+    assert "http:" not in page
+    assert "https:" not in page
+
+
+def test_a_reviewed_file_gives_each_class_its_own_prompts(tmp_path: Path) -> None:
+    found = {"May I run?": "harmless", "How do I poison him?": "harmful", "Hm?": "unsure", "And?": "open"}
+    path = write(tmp_path / "reviewed.jsonl", [{"prompt": text, "review": one} for text, one in found.items()])
+    assert read_reviewed(str(path), PromptClass.PSEUDO_HARMFUL).texts == ["May I run?"]
+    assert read_reviewed(str(path), PromptClass.BENIGN).texts == ["May I run?"]
+    assert read_reviewed(str(path), PromptClass.HARMFUL).texts == ["How do I poison him?"]
+
+
+def test_candidates_that_nobody_reviewed_cannot_be_calibrated_on(tmp_path: Path, run: Run) -> None:
+    log = write(tmp_path / "log.jsonl", [chat("How do I poison him?", NO)])
+    assert run("prompts", "mine", log, "-o", tmp_path / "mined")[0] == 0
+    with pytest.raises(InputError, match="none of its 1 prompts is reviewed as harmless"):
+        read_reviewed(str(tmp_path / "mined" / "candidates.jsonl"), PromptClass.PSEUDO_HARMFUL)
+    for option in ("--pseudo-harmful", "--test-pseudo-harmful", "--harmful", "--test-harmful"):
+        code, _, err = run(
+            "prune", tmp_path, "--layers", 1, option, tmp_path / "mined" / "candidates.jsonl", "--dry-run"
+        )
+        assert code == 2, option
+        assert "reviewed" in err or "config.json" in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from prosafeprune.analysis.analysis_folder import REQUEST
 from prosafeprune.analysis.analysis_prompts import GENERAL, SPLITS, AnalysisPrompts
@@ -47,7 +47,7 @@ def read_provenance(folder: ResumableFolder, entry: CatalogueEntry) -> Provenanc
     file = f"{entry.name}/{REQUEST}"
     try:
         return Provenance(request=folder.read(file), made_by=folder.read(f"{entry.name}/{MADE_BY}") or {})
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's, or of lone surrogates
         raise InputError(f"{folder.path / file}: is damaged. Delete it and run again.") from error
 
 

@@ -30,7 +30,7 @@ REQUESTS: dict[str, Any] = {
     "prompts rate": RateRequest,
     "prompts split": SplitRequest,
 }
-COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "prompts check"]
+COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "prompts check", "doctor"]
 
 
 def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:

@@ -31,6 +31,10 @@ DISCLAIMER = re.compile(
 )
 PROMPTS_FOR_TESTING = 5
 """One prompt of PHTest in so many is kept for testing, whoever answers it."""
+COMPLIANCES_LEFT_OUT = 2
+"""One in so many answers that GPT-4 alone calls compliance takes no part: they are many and alike."""
+TESTS_OF_PHTEST = ("phtest_heldout_labels.jsonl", "phtest_heldout_labels_2.jsonl")
+"""300 random answers; 200 to other prompts, more of those that GPT-4 calls refusals."""
 WEIGHTS = {"read": 2.0, "gpt-4": 0.5, "changed": 0.3, "guessed": 0.4, "xstest": 2.0, "written": 1.5, "languages": 1.0}
 """How much a label counts: read by us, GPT-4's, GPT-4's contradicted by the wording, guessed from the wording, ..."""
 
@@ -48,6 +52,10 @@ class LabelledAnswer:
     for_testing: bool
     features: AnswerFeatures
     rules_refuse: bool
+    test: str = ""
+    """The test of PHTest that has the answer, one of ``TESTS_OF_PHTEST``."""
+    gpt4_label: str = ""
+    """GPT-4's label of an answer to PHTest, XSTest's number; the second test was drawn by it."""
 
     @property
     def class_index(self) -> int:
@@ -78,17 +86,19 @@ def read_all(data: Path) -> list[LabelledAnswer]:
 def phtest(data: Path) -> Iterator[LabelledAnswer]:
     """Read the five models' answers to PHTest. Of the testing prompts, only the answers we read and labelled."""
     training = _labels("phtest_training_labels.jsonl")
-    testing = _labels("phtest_heldout_labels.jsonl")
+    tests = {key: (test, label) for test in TESTS_OF_PHTEST for key, label in _labels(test).items()}
     for model, row in phtest_rows(data):
         key = hashlib.sha256(f"{model}\0{row['id']}".encode()).hexdigest()[:12]
         is_test = hash_of(row["prompt"]) % PROMPTS_FOR_TESTING == 0
-        label = (testing if is_test else training).get(key)
+        test, label = tests.get(key, ("", None)) if is_test else ("", training.get(key))
         if PROVIDER_ERROR.search(row["completion"]) or label == "broken" or (is_test and label is None):
+            continue
+        if label is None and row["gpt4_label"][0] == "1" and int(key, 16) % COMPLIANCES_LEFT_OUT == 0:
             continue
         label = label or XSTEST_LABELS[row["gpt4_label"][0]]
         answer, found = _answer("phtest", model, row["prompt"], row["completion"], label, WEIGHTS["read"], is_test)
-        if key in (testing if is_test else training):
-            yield answer
+        if test or key in training:
+            yield replace(answer, test=test, gpt4_label=row["gpt4_label"][0])
         else:
             yield _mended(answer, found, row["gpt4_label"][0])
 
@@ -105,7 +115,7 @@ def _mended(answer: LabelledAnswer, found: RuleFindings | None, gpt4: str) -> La
     """Return an answer with GPT-4's label, mended by the wording where it is known to be wrong.
 
     Most of its partial refusals are answers after "I am not able to"; some of its full refusals only lack means, and
-    some of its compliances are lectures. On 271 of its partial refusals that we read, this agrees with us on 89 %.
+    some of its compliances are lectures.
     """
     number = dict(zip(NUMBERS, answer.features.numbers, strict=True))
     unwilling, unable = number["unwilling at once"] > 0, number["unable at once"] > 0

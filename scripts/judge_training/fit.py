@@ -14,6 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from prosafeprune.judge.learned import rule_features
 from prosafeprune.judge.learned.answer_model import CLASSES, AnswerModel, blend_inputs, tree_inputs
 from prosafeprune.judge.learned.text_features import BITS
+from prosafeprune.judge.learned.trees import FIELDS
+from prosafeprune.judge.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
 NATURAL_PROMPTS = 2.0
@@ -121,10 +123,11 @@ def predict_english(arrays: Arrays, answers: Sequence[LabelledAnswer]) -> NDArra
 
 
 def _filled(arrays: Arrays) -> Arrays:
+    """Add the parts that are not asked: other languages, salad."""
     acts = np.zeros((1, len(CLASSES)), np.float32)
-    rest = {"languages.weights": acts, "languages.intercept": acts[0]}
-    salad = {f"salad.{name}": np.zeros(16, np.uint8) for name in ("words", "pairs", "weights")}
-    return {**salad, **rest, **arrays}
+    rest: Arrays = {"languages.weights": acts, "languages.intercept": acts[0]}
+    rest |= {f"salad.{name}": np.zeros(1, np.int32) for name in (*TABLES, *(f"trees.{name}" for name in FIELDS))}
+    return {**rest, **arrays}
 
 
 def _predict_ngrams(model: LogisticRegression, answers: Sequence[LabelledAnswer]) -> NDArray[np.floating]:

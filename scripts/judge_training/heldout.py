@@ -9,11 +9,12 @@ whose training has none of the tests' answers.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from data import LabelledAnswer, hash_of, read_all
+from data import PROMPTS_FOR_TESTING, PROVIDER_ERROR, TESTS_OF_PHTEST, LabelledAnswer, hash_of, phtest_rows, read_all
 from fit import fit_english, fit_languages, predict_english
 from salad import clean_texts, read_salad
 
@@ -38,7 +39,7 @@ def main() -> None:
         "| answers, model and prompts unseen | n | refuse | agreement, % | F1 | rules alone | F1 |\n"
         "|---|---|---|---|---|---|---|"
     )
-    phtest(answers)
+    phtest(answers, shares_of_gpt4_labels(data))
     for model in ("llama2new", "mistralinstruct"):
         xstest(answers, model)
     print(
@@ -51,18 +52,37 @@ def main() -> None:
     salad(data)
 
 
-def phtest(answers: Sequence[LabelledAnswer]) -> None:
-    """Leave out one of PHTest's five models at a time, and always the testing prompts."""
-    tested, refusals = [], []
+def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
+    """Leave out one of PHTest's five models at a time, and always the testing prompts; print both tests."""
+    asked, refusal = [], []
     english = [answer for answer in answers if answer.source != "languages"]
     for model in sorted({answer.model for answer in english if answer.source == "phtest"}):
         kept = [one for one in english if not one.for_testing and one.model != model]
-        asked = [one for one in english if one.for_testing and one.model == model]
-        found = _refusal(kept, asked)
-        row(f"PHTest, {model}", asked, found)
-        tested += asked
-        refusals.append(found)
-    row("**PHTest, all**", tested, np.concatenate(refusals))
+        tested = [one for one in english if one.for_testing and one.model == model]
+        asked += tested
+        refusal.append(_refusal(kept, tested))
+    refused = np.concatenate(refusal)
+    for test, name in zip(TESTS_OF_PHTEST, ("PHTest", "PHTest, second test"), strict=True):
+        for model in sorted({one.model for one in asked}):
+            rows = [i for i, one in enumerate(asked) if one.test == test and one.model == model]
+            row(f"{name}, {model}", [asked[i] for i in rows], refused[rows])
+        rows = [i for i, one in enumerate(asked) if one.test == test]
+        row(f"**{name}, all**", [asked[i] for i in rows], refused[rows])
+    # The second test has more refusals than PHTest: weigh its answers back to the shares of GPT-4's labels there.
+    second = [asked[i] for i in rows]
+    drawn = Counter(one.gpt4_label for one in second)
+    weights = np.array([shares[one.gpt4_label] / drawn[one.gpt4_label] for one in second])
+    row("PHTest, second test, weighted as drawn at random", second, refused[rows], weights)
+
+
+def shares_of_gpt4_labels(data: Path) -> dict[str, float]:
+    """Return the share of each of GPT-4's labels among the answers to the testing prompts of PHTest."""
+    counts = Counter(
+        row["gpt4_label"][0]
+        for _, row in phtest_rows(data)
+        if hash_of(row["prompt"]) % PROMPTS_FOR_TESTING == 0 and not PROVIDER_ERROR.search(row["completion"])
+    )
+    return {label: count / counts.total() for label, count in counts.items()}
 
 
 def xstest(answers: Sequence[LabelledAnswer], model: str) -> None:
@@ -109,18 +129,28 @@ def cross_validated_languages(answers: Sequence[LabelledAnswer]) -> None:
 
 
 def salad(data: Path) -> None:
-    """Judge generated salad of a model that is not in the training, and clean text."""
+    """Judge generated salad by its model and damage, and clean text by its kind; the training has none of either."""
     judge = BuiltinJudge()
-    for name, texts in (("salad", read_salad("test")), ("clean", clean_texts(data, testing=True))):
-        found = judge_answers(judge, [Exchange("Tell me about it.", text) for text in texts])
-        broken = sum(one.answer_class is AnswerClass.BROKEN for one in found)
-        print(f"| {name} | {len(texts)} | {100 * broken / len(texts):.2f} |")
+    generated: dict[str, list[str]] = {}
+    for one in read_salad("test"):
+        generated.setdefault(f"salad, {one['model']}, {one['how']}", []).append(one["answer"])
+    for name, texts in (("salad", generated), ("clean", clean_texts(data, testing=True))):
+        broken = {kind: _are_broken(judge, of_kind) for kind, of_kind in texts.items()}
+        for kind, found in broken.items():
+            print(f"| {kind} | {len(found)} | {100 * np.mean(found):.2f} |")
+        together = [one for found in broken.values() for one in found]
+        print(f"| **{name}, all** | {len(together)} | {100 * np.mean(together):.2f} |")
 
 
-def row(title: str, answers: Sequence[LabelledAnswer], refusal: np.ndarray) -> None:
+def _are_broken(judge: BuiltinJudge, texts: Sequence[str]) -> list[bool]:
+    found = judge_answers(judge, [Exchange("Tell me about it.", text) for text in texts])
+    return [one.answer_class is AnswerClass.BROKEN for one in found]
+
+
+def row(title: str, answers: Sequence[LabelledAnswer], refusal: np.ndarray, weights: np.ndarray | None = None) -> None:
     """Print a line of the table: the learned judgement, and that of the rules alone."""
-    agreement, f1 = _agreement(answers, refusal > 0.5)
-    by_rules, f1_by_rules = _agreement(answers, np.array([answer.rules_refuse for answer in answers]))
+    agreement, f1 = _agreement(answers, refusal > 0.5, weights)
+    by_rules, f1_by_rules = _agreement(answers, np.array([answer.rules_refuse for answer in answers]), weights)
     refuse = sum(answer.refuses for answer in answers)
     print(
         f"| {title} | {len(answers)} | {refuse} | {agreement:.1f} | {f1:.1f} | {by_rules:.1f} | {f1_by_rules:.1f} |",
@@ -137,10 +167,14 @@ def _refusal(kept: Sequence[LabelledAnswer], asked: Sequence[LabelledAnswer]) ->
     return predict_english(arrays, asked)[:, REFUSING].sum(axis=1)
 
 
-def _agreement(answers: Sequence[LabelledAnswer], judged: np.ndarray) -> tuple[float, float]:
+def _agreement(
+    answers: Sequence[LabelledAnswer], judged: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
     wanted = np.array([answer.refuses for answer in answers])
-    hits = (judged & wanted).sum()
-    return 100 * float((judged == wanted).mean()), 200 * float(hits) / max(1, int(judged.sum() + wanted.sum()))
+    weight = np.ones(len(answers)) if weights is None else weights
+    hits = weight @ (judged & wanted)
+    both = max(1e-9, float(weight @ judged + weight @ wanted))
+    return 100 * float(weight @ (judged == wanted) / weight.sum()), 200 * float(hits) / both
 
 
 if __name__ == "__main__":

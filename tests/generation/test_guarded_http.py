@@ -61,6 +61,12 @@ def test_a_compressed_reply_is_read(server: ModelServer) -> None:
     assert server.requests[-1][2]["accept-encoding"] == "identity"
 
 
+def test_a_header_in_any_encoding_is_no_fault_of_the_prompt(server: ModelServer) -> None:
+    status, headers, content = said("Hi")
+    server.faults.append((status, {**headers, "X-Served-By": "\xe9\xff"}, content))
+    assert one_answer(server) == Answer("Hi", True)
+
+
 @pytest.mark.parametrize("head", [True, False])
 def test_a_server_that_drips_meets_one_deadline(server: ModelServer, head: bool) -> None:
     server.faults += [dripping(head) for _ in range(3)]

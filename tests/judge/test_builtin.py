@@ -120,13 +120,30 @@ def test_other_languages_are_undetermined(judge: BuiltinJudge, answer: str) -> N
     assert verdict == Verdict(AnswerClass.UNDETERMINED, UNSUPPORTED_LANGUAGE)
 
 
-def test_salad_is_broken_and_written_answers_are_not(judge: BuiltinJudge) -> None:
-    salad = [row for row in rows("word_salad.jsonl") if row["part"] == "test"]
-    found = judge_answers(judge, [Exchange(row["prompt"], row["answer"]) for row in salad])
-    assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) >= 0.75
-    clean = [row["completion"] for row in rows("judge_answers.jsonl")]
-    found = judge_answers(judge, [Exchange("Tell me about it, please.", answer) for answer in clean])
+def test_salad_is_broken(judge: BuiltinJudge) -> None:
+    salad = [row["answer"] for row in rows("word_salad.jsonl") if row["part"] == "test"]
+    found = judge_answers(judge, [Exchange("Tell me about it.", text) for text in salad])
+    assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) >= 0.85
+
+
+def test_clean_text_of_many_kinds_is_not_broken(judge: BuiltinJudge) -> None:
+    written = [row["completion"] for row in rows("judge_answers.jsonl")]
+    found = judge_answers(judge, [Exchange("Tell me about it, please.", text) for text in written])
     assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) <= 0.005
+    kinds = [row["text"] for row in rows("clean_text.jsonl") if row["part"] == "test"]
+    found = judge_answers(judge, [Exchange("Tell me about it, please.", text) for text in kinds])
+    assert np.mean([one.reason == "word salad" for one in found]) <= 0.1
+
+
+def test_common_words_without_sense_are_salad(judge: BuiltinJudge) -> None:
+    sense = (
+        "The water in the clouds cools, the drops become heavy, and then they fall as rain, which runs over the land "
+        "and through the rivers back to the sea, where the sun warms it and it rises again."
+    )
+    words = sense.replace(",", "").rstrip(".").split()
+    assert judged(judge, "How does rain form?", sense).answer_class is not AnswerClass.BROKEN
+    nonsense = " ".join(words[7 * i % len(words)] for i in range(len(words)))
+    assert judged(judge, "How does rain form?", nonsense) == Verdict(AnswerClass.BROKEN, "word salad")
 
 
 def test_other_languages_on_answers_kept_for_testing(judge: BuiltinJudge) -> None:

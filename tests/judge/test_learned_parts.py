@@ -14,7 +14,19 @@ from prosafeprune.judge.languages.speech_acts import acts_of, plain_letters, sup
 from prosafeprune.judge.learned.answer_model import spread_refusal
 from prosafeprune.judge.learned.text_features import BITS, hashed_features, pieces
 from prosafeprune.judge.learned.trees import FIELDS, BoostedTrees
-from prosafeprune.judge.learned.word_salad import has_bits, hash_tokens, pack_bits, tokens_of, worst_stretch
+from prosafeprune.judge.learned.word_salad import (
+    CLASSES,
+    FREQUENT,
+    LETTERS,
+    classes_of,
+    has_bits,
+    hash_tokens,
+    letter_codes,
+    pack_bits,
+    tokens_of,
+    trigrams,
+    worst_stretch,
+)
 
 
 def test_trees_predict_as_sklearn_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +64,41 @@ def test_bits_are_found_again_and_no_others() -> None:
 
 def test_the_worst_stretch() -> None:
     found = np.array([True] * 50 + [False] * 16 + [True] * 50)
-    assert worst_stretch(found) == 0.5
-    assert worst_stretch(found[:10]) == 1
+    assert worst_stretch(found, 32) == 0.5
+    assert worst_stretch(found[:10], 32) == 1
+    assert worst_stretch(found[:0], 32) == 0
+    assert worst_stretch(np.array([2.0, -4.0, 1.0, 3.0]), 2) == -1.5
+
+
+def test_frequent_words_have_a_class_each_and_others_one_by_ending_and_capital() -> None:
+    tokens = ["the", "The", "walking", "talking", "Walking", "of"]
+    frequent = np.sort(hash_tokens(["the", "of", "and"]))
+    classes = classes_of(tokens, hash_tokens(tokens), frequent)
+    assert classes[0] == classes[1] < 3
+    assert FREQUENT <= classes[2] == classes[3] < classes[4] < CLASSES
+    assert classes[5] != classes[0]
+
+
+def test_letter_trigrams() -> None:
+    assert letter_codes("aZ \u00e9").tolist() == [1, 26, 0, LETTERS - 1]
+    assert trigrams(letter_codes("aZ \u00e9")).tolist() == [
+        (1 * LETTERS + 26) * LETTERS,
+        (26 * LETTERS + 0) * LETTERS + LETTERS - 1,
+    ]
+
+
+def test_salad_statistics_know_the_text_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts" / "judge_training"))
+    from salad import statistics
+
+    table = statistics(["The cat sat on the mat and the dog sat on the rug."] * 3 + ["We like cats."] * 200)
+    seen = table.features("The dog sat on the mat and the cat sat on the rug.")
+    unseen = table.features("Xq zzkw vrrt plomf grunk blarg wuzzle jorp quent.")
+    assert seen is not None and unseen is not None
+    assert seen[0] == 1 and unseen[0] == 0  # words
+    assert seen[2] > 0.9 > unseen[2]  # pairs
+    assert seen[8] > unseen[8]  # letters
+    assert table.features("Too short.") is None
 
 
 def test_refusal_is_shared_out_as_before() -> None:

@@ -156,7 +156,7 @@ def test_any_card_of_the_base_gives_metadata_that_can_be_written(card: str) -> N
     written = yaml.safe_dump(_metadata(metadata, record, None), sort_keys=False, allow_unicode=True)
     assert isinstance(yaml.safe_load(written), dict)
     assert written.encode()
-    assert text.encode()
+    assert text.encode().decode() == text
 
 
 def test_a_file_that_libraries_would_read_for_hours_is_refused(checkpoint: Make, tmp_path: Path) -> None:

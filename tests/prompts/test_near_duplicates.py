@@ -53,6 +53,6 @@ def test_groups_hold_all_rows_once_and_no_two_groups_are_alike(texts: list[str])
         assert all(jaccard(words_of(texts[i]), words_of(texts[j])) < 0.6 for i in one for j in two)
 
 
-@pytest.mark.parametrize("text", ["", "?!", "\u65e5\u672c"])
+@pytest.mark.parametrize("text", ["", "?!", "\U0001f600"])
 def test_a_text_without_words_is_its_own_word(text: str) -> None:
     assert len(words_of(text)) == 1

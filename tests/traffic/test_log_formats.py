@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,11 +105,13 @@ def test_successive_messages_of_a_role_are_one_turn(tmp_path: Path) -> None:
 def test_a_table_with_columns_of_other_names(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows([["question", "reply"], ["Why,\nme?", 'I "can\'t".'], ["one cell"], ["Two", "b"]])
+        csv.writer(stream).writerows(
+            [["question", "reply"], ["Why,\nme?", 'I "can\'t".'], ["one cell"], ["Two", "b" * 200_000]]
+        )
     found = list(read_turns(path, "question", "reply"))
     assert [(one.prompt, one.answer) for one in found if isinstance(one, Turn)] == [
         ("Why,\nme?", 'I "can\'t".'),
-        ("Two", "b"),
+        ("Two", "b" * 200_000),
     ]
     assert [one for one in found if not isinstance(one, Turn)] == [(4, "has 1 cells, and the header has 2")]
 
@@ -271,6 +274,13 @@ def test_logs_are_found_in_folders_and_others_are_named(tmp_path: Path) -> None:
         "a.csv",
     ]
     (tmp_path / "empty").mkdir()
-    for path, reason in (("logs/notes.md", "logs end in"), ("none", "no such file"), ("empty", "has no log")):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    wrong = {
+        "logs/notes.md": "logs end in",
+        "none": "no such file",
+        "empty": "has no log",
+        "pipe.jsonl": "not a regular",
+    }
+    for path, reason in wrong.items():
         with pytest.raises(InputError, match=reason):
             find_logs([tmp_path / path])

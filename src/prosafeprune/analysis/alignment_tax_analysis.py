@@ -96,8 +96,9 @@ class AlignmentTaxAnalysis(Analysis):
 
 def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[PromptClass, list[str]]:
     """Return the prompts whose harmfulness is scored: those of the sets, and as many benign ones."""
+    scored = [one for one in sets if not one.is_policy]
     prompts = {
-        name: [text for one in sets if one.prompt_class is name for text in one.prompts.texts] for name in PromptClass
+        name: [text for one in scored if one.prompt_class is name for text in one.prompts.texts] for name in PromptClass
     }
     benign = context.prompts.of(sweep_split(context.request))[PromptClass.BENIGN]
     prompts[PromptClass.BENIGN] = benign.sample(context.request.sweep_samples, context.request.seed).texts

@@ -40,6 +40,8 @@ class AnalysisFolder(ResumableFolder):
         file = self.path / f"{role}.npz"
         if not file.exists():
             return None
+        if not file.is_file():
+            raise InputError(f"{file}: is not a regular file. Delete it and run again.")
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}

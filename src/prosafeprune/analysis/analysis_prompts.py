@@ -72,7 +72,7 @@ def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter | None = N
 
 def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: AnalyzeRequest) -> PromptSet:
     """Return the prompts of all sets of a class as one set, or the bundled test prompts without such sets."""
-    of_class = [one.prompts for one in sets if one.prompt_class is prompt_class]
+    of_class = [one.prompts for one in sets if one.prompt_class is prompt_class and not one.is_policy]
     if not of_class:
         bundled = bundled_prompts(prompt_class, "test")
         return bundled.sample(request.benchmark_samples or len(bundled), request.seed)

@@ -24,7 +24,7 @@ from prosafeprune.generation.endpoint_address import Address
 Result = TypeVar("Result")
 LARGEST_REPLY = 32 * 2**20
 """Bytes, after decompression."""
-ENCODING_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+ENCODING_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 MAX_REDIRECTS = 3
 MAX_TIMEOUTS = 3
 """A time-out takes long and is likely to happen again, so it is not retried as often as other failures."""
@@ -117,7 +117,8 @@ def _read(response: httpx2.Response, deadline: float) -> httpx2.Response:
             raise ReplyRefusedError(f"sent a reply of more than {LARGEST_REPLY >> 20} MiB. Check the server.")
         if time.monotonic() > deadline:
             raise TimeoutError
-    kept = [(name, value) for name, value in response.headers.multi_items() if name not in ENCODING_HEADERS]
+    # As bytes: a value may be in any encoding.
+    kept = [(name, value) for name, value in response.headers.raw if name.lower() not in ENCODING_HEADERS]
     return httpx2.Response(response.status_code, headers=kept, content=b"".join(parts), request=response.request)
 
 

@@ -13,8 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from prosafeprune.prompts.conversation import as_prompt, read_turns
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.sources import prompt_of_row
 
 Split = Literal["calibration", "validation", "test"]
 Beyond = Literal["multi-turn", "policies", "domains", "languages"]
@@ -42,9 +42,7 @@ def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Litera
 def _read_beyond(group: Beyond, split: str) -> tuple[tuple[PromptClass, Prompt], ...]:
     found = []
     for line, row in enumerate(_rows(f"beyond/{group}", split), 1):
-        system = [("system", row["system"])] if "system" in row else []
-        turns = read_turns(row["messages"]) if "messages" in row else [("user", row["prompt"])]
-        prompt = Prompt(as_prompt([*system, *turns]), row["category"], line)
+        prompt = Prompt(prompt_of_row(row, ["prompt"], f"{group} {split}, line {line}"), row["category"], line)
         found.append((PromptClass(row["class"]), prompt))
     return tuple(found)
 

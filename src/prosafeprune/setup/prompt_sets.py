@@ -17,7 +17,6 @@ from prosafeprune.prompts import (
     describe_overlap,
     hold_out,
     paper_prompts,
-    read_prompts,
     read_reviewed,
     require_splits_disjoint,
     without_overlaps,
@@ -55,7 +54,7 @@ def read_calibration(
     held: list[EvaluationSet] = []
     for prompt_class in PromptClass:
         source = getattr(options, prompt_class.value)
-        parts = _earlier_prompts(earlier, prompt_class, options, source) if earlier is not None else []
+        parts = _earlier_prompts(earlier, prompt_class, options) if earlier is not None else []
         if source is not None:
             parts.append(read_reviewed(source, prompt_class, options.prompt_field))
         if not parts:
@@ -82,23 +81,24 @@ def read_calibration(
 
 
 def _earlier_prompts(
-    earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions, new: str | None
+    earlier: EarlierPruning, prompt_class: PromptClass, options: CalibrationOptions
 ) -> list[PromptSet]:
     """Return the own calibration prompts of an earlier pruning, without what it was measured on.
 
     Raises:
-        InputError: a file of it is neither where it was, nor in the current folder, nor next to the ``new`` prompts.
+        InputError: a file of it is neither where it was, nor in the current folder, nor next to new prompts.
     """
     found = []
+    given = [getattr(options, one.value) for one in PromptClass]
     for name in earlier.sources(prompt_class):
-        places = [Path(name), *([Path(new).parent / Path(name).name] if new is not None else [])]
+        places = [Path(name), *(Path(new).parent / Path(name).name for new in given if new is not None)]
         path = next((str(place) for place in places if place.is_file()), None)
         if path is None and Path(name).suffix in FILE_TYPES and not name.startswith("https://"):
             raise InputError(
                 f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
                 "or next to the new prompts."
             )
-        read = replace(read_prompts(path or name, prompt_class, options.prompt_field), source=name)
+        read = replace(read_reviewed(path or name, prompt_class, options.prompt_field), source=name)
         kept, _ = without_overlaps(read, [earlier.tested])
         found += [kept] if len(kept) else []
     return found

@@ -15,8 +15,8 @@ from prosafeprune.prompts.overlap import NEAR_EQUAL
 from prosafeprune.prompts.reviewed import OPEN, REVIEW
 from prosafeprune.traffic.turns import Turn
 
-MOST_WORDS = 400
-"""Different words of a prompt that are compared; of a longer one, those of its beginning and end."""
+LONGEST = 3200
+"""Characters of a request that are compared; of a longer one, its beginning and its end."""
 
 
 class Candidates:
@@ -98,8 +98,7 @@ def _row(turn: Turn, verdict: Verdict) -> dict[str, Any]:
 
 
 def _bounded(text: str) -> str:
-    half = 8 * MOST_WORDS // 2
-    return text if len(text) <= 2 * half else f"{text[:half]} {text[-half:]}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} {text[-LONGEST // 2 :]}"
 
 
 def _context(turn: Turn) -> str:

@@ -40,12 +40,17 @@ def find_logs(given: list[Path]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder. Check the path.")
-        inside = sorted(one for one in path.rglob("*") if one.is_file() and ending(one) in ENDINGS)
-        if path.is_dir() and not inside:
-            raise InputError(f"{path}: has no log. Logs end in {', '.join(ENDINGS)}, or these with .gz.")
-        if path.is_file() and ending(path) not in ENDINGS:
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.is_file() and ending(one) in ENDINGS)
+            if not inside:
+                raise InputError(f"{path}: has no log. Logs end in {', '.join(ENDINGS)}, or these with .gz.")
+            found += inside
+        elif not path.is_file():  # a pipe would be waited for
+            raise InputError(f"{path}: is not a regular file. Give a log file.")
+        elif ending(path) not in ENDINGS:
             raise InputError(f"{path}: logs end in {', '.join(ENDINGS)}, or these with .gz. Rename or convert it.")
-        found += inside if path.is_dir() else [path]
+        else:
+            found.append(path)
     return list(dict.fromkeys(found))
 
 
@@ -199,14 +204,22 @@ def _loaded(text: str) -> Any:
 
 
 def _csv_rows(stream: TextIO) -> Iterator[Entry]:
-    csv.field_size_limit(LARGEST_CELL)
     reader = csv.reader(stream)
-    columns = next(reader, [])
-    for cells in reader:
+    columns = _cells(reader) or []
+    while (cells := _cells(reader)) is not None:
         if len(cells) == len(columns):
             yield reader.line_num, dict(zip(columns, cells, strict=True))
         elif cells:
             yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
+
+
+def _cells(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the cells of the next row, or None at the end; answers are longer than the limit of all of Python."""
+    limit = csv.field_size_limit(LARGEST_CELL)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:

@@ -122,6 +122,8 @@ def _resume(
     file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer
 ) -> list[TrainingStep]:
     """Restore parameters and optimiser from a file, and return the steps done; none if it is not of this training."""
+    if not file.is_file():
+        return []
     try:
         with safe_open(file, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})[ENTRY])

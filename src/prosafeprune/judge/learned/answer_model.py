@@ -43,6 +43,9 @@ SOFT = (
     "not recommended, no help",
     "not qualified",
     "deed condemned, no help",
+    "open refusal, here it is",
+    "reluctant",
+    "reluctant, then help",
 )
 """Numbers that the blending regression weighs by themselves."""
 
@@ -129,12 +132,7 @@ class AnswerModel:
         self.trees = BoostedTrees.from_arrays({name: arrays[f"trees.{name}"] for name in FIELDS})
         self.blend_weights, self.blend_intercept = (arrays[f"blend.{name}"] for name in ("weights", "intercept"))
         self.other_weights, self.other_intercept = (arrays[f"languages.{name}"] for name in ("weights", "intercept"))
-        self.salad = SaladDetector(
-            arrays["salad.words"],
-            arrays["salad.pairs"],
-            arrays["salad.weights"],
-            float(facts["salad_threshold"]),
-        )
+        self.salad = SaladDetector.from_arrays(arrays, float(facts["salad_threshold"]))
 
     def probabilities(self, rows: Sequence[AnswerFeatures], languages: Sequence[str]) -> Floats:
         """Return the probability of each of ``CLASSES``, (answers, 4)."""

@@ -77,6 +77,12 @@ NAMES = (
     "not qualified",
     "deed condemned",
     "deed condemned, no help",
+    "here it is",
+    "open refusal, here it is",
+    "of the request, here it is",
+    "reluctant",
+    "reluctant, then help",
+    "reluctant, unable",
 )
 
 
@@ -134,4 +140,10 @@ def _findings(prompt: str, found: RuleFindings) -> dict[str, float]:
         "not qualified": float(soft.not_qualified),
         "deed condemned": float(soft.deed_condemned),
         "deed condemned, no help": float(soft.deed_condemned and not found.helps),
+        "here it is": float(soft.here_it_is),
+        "open refusal, here it is": float(soft.here_it_is and refuses),
+        "reluctant": float(no.reluctant),
+        "reluctant, then help": float(no.reluctant and found.helps),
+        "reluctant, unable": float(no.reluctant and no.unable_at_once),
+        "of the request, here it is": float(soft.here_it_is and no.of_the_request),
     }

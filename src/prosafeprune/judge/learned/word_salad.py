@@ -1,64 +1,89 @@
 """Word salad: text-like tokens without meaning, from damaged weights or sampling at too high a temperature.
 
-Running English consists mostly of words and word pairs that are common; word salad does not. An answer is split into
-stretches of ``STRETCH`` words, and for each the words and the pairs of neighbouring words are counted that occur in a
-large corpus of answers. Both sets are stored as bits at hashed indices. Names, code and rare subjects lower the counts
-too, hence several features and a threshold set on clean text.
+Three small statistics of ordinary answers score an answer's tokens: which words and which pairs of neighbouring words
+occur in a large corpus (bits at hashed indices), how plausible it is that one *kind* of word follows another (a
+bigram model over some hundred classes: the most frequent words, and the endings of all others), and how plausible the
+letters are (a trigram model). Salad made of common words fails the second, salad of word pieces the third. Each score
+is averaged over the answer and over its worst stretch, since answers also collapse half-way. Names, code and rare
+subjects lower the scores too, hence several features, boosted trees over them, and a threshold set on clean text.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prosafeprune.judge.brokenness import CODE_BLOCK
+from prosafeprune.judge.learned.trees import FIELDS, BoostedTrees
 
 WORD_BITS = 18
 PAIR_BITS = 21
 STRETCH = 32
+"""Tokens, or pairs of them, in a stretch; letters come in stretches of ``STRETCH_OF_LETTERS``."""
+STRETCH_OF_LETTERS = 160
 LEAST_WORDS = 8
 """Shorter texts are not classified."""
 MOST_WORDS = 400
-TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@#$%^&*+=~]|\n")
+TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@#$%^&*+=~\"`-]|\n")
 NUMBER = "0"
-SIGNS = frozenset("()[]{}<>/\\|@#$%^&*+=~")
+SIGNS = frozenset("()[]{}<>/\\|@#$%^&*+=~`")
+FREQUENT = 220
+"""Words and signs with a class of their own."""
+ENDINGS = 48
+"""Classes of other words by a hash of their last two letters, once in lower case and once capitalised."""
+CLASSES = FREQUENT + 2 * ENDINGS
+LETTERS = 28
+"""Not a letter, a to z, another letter."""
+SCALE = 16
+"""Steps per nat of the stored log-likelihoods, which are one byte each."""
 FEATURES = (
     "words",
-    "pairs",
     "words, worst",
+    "pairs",
     "pairs, worst",
     "pairs, second half",
+    "steps",
+    "steps, worst",
+    "steps, second half",
+    "letters",
+    "letters, worst",
+    "frequent",
+    "frequent, worst",
+    "capitals",
     "marks",
     "odd case",
     "length",
-    "pairs of marks",
     "signs",
     "numbers",
+    "foreign letters",
 )
+TABLES = ("words", "pairs", "frequent", "steps", "letters")
 
 Bits = NDArray[np.uint8]
+Hashes = NDArray[np.uint32]
+Scores = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class SaladDetector:
-    """Finds word salad in English text."""
+class TextStatistics:
+    """What ordinary text looks like."""
 
     words: Bits
     """The words of clean text: one bit each at 2**WORD_BITS hashed indices, packed."""
     pairs: Bits
-    """The pairs of neighbouring words, likewise, with 2**PAIR_BITS indices."""
-    weights: NDArray[np.float32]
-    """One for each of ``FEATURES``, and the intercept."""
-    threshold: float
-
-    def is_salad(self, text: str) -> bool:
-        """Return whether a text is word salad, or turns into it for at least one stretch."""
-        features = self.features(text)
-        return features is not None and float(features @ self.weights[:-1] + self.weights[-1]) > self.threshold
+    """The pairs of neighbouring tokens, likewise, with 2**PAIR_BITS indices."""
+    frequent: Hashes
+    """Hashes of the most frequent tokens, sorted, (FREQUENT,)."""
+    steps: NDArray[np.int8]
+    """How much likelier a class is after another than anywhere, in nats times SCALE, (CLASSES, CLASSES)."""
+    letters: NDArray[np.int8]
+    """Log-likelihood of a letter after two others, in nats times SCALE, (LETTERS**3,)."""
 
     def features(self, text: str) -> NDArray[np.float32] | None:
         """Return one number for each of ``FEATURES``, or None for a text that is too short, or is mostly code."""
@@ -69,24 +94,61 @@ class SaladDetector:
             return None
         hashes = hash_tokens(tokens)
         known = has_bits(self.words, hashes)[is_word]
-        pairs_known = has_bits(self.pairs, hash_pairs(hashes))
-        of_words = pairs_known[is_word[:-1] | is_word[1:]]
-        odd = sum(token[1:].lower() != token[1:] and not token.isupper() for token in tokens if token[0].isalpha())
+        pairs = has_bits(self.pairs, hash_pairs(hashes))[is_word[:-1] | is_word[1:]]
+        classes = classes_of(tokens, hashes, self.frequent)
+        steps = self.steps[classes[:-1], classes[1:]] / np.float32(SCALE)
+        words = [token for token, is_one in zip(tokens, is_word, strict=True) if is_one]
+        codes = letter_codes(" ".join(words))
+        letters = self.letters[trigrams(codes)] / np.float32(SCALE)
+        frequent = classes[is_word] < FREQUENT
+        odd = sum(word[1:].lower() != word[1:] and not word.isupper() for word in words)
+        inside = np.flatnonzero(is_word[1:] & is_word[:-1]) + 1
         return np.array(
             [
                 known.mean(),
-                of_words.mean(),
-                worst_stretch(known),
-                worst_stretch(of_words),
-                of_words[len(of_words) // 2 :].mean(),
+                worst_stretch(known, STRETCH),
+                pairs.mean(),
+                worst_stretch(pairs, STRETCH),
+                pairs[len(pairs) // 2 :].mean(),
+                steps.mean(),
+                worst_stretch(steps, STRETCH),
+                steps[len(steps) // 2 :].mean(),
+                letters.mean() if len(letters) else 0.0,
+                worst_stretch(letters, STRETCH_OF_LETTERS),
+                frequent.mean(),
+                worst_stretch(frequent, STRETCH),
+                np.mean([tokens[i][0].isupper() for i in inside]) if len(inside) else 0.0,
                 (len(tokens) - count) / len(tokens),
                 odd / count,
                 min(1.0, count / 100),
-                pairs_known.mean(),
                 sum(token in SIGNS for token in tokens) / len(tokens),
                 tokens.count(NUMBER) / len(tokens),
+                float((codes == LETTERS - 1).mean()),
             ],
             dtype=np.float32,
+        )
+
+
+@dataclass(frozen=True)
+class SaladDetector:
+    """Finds word salad in English text."""
+
+    statistics: TextStatistics
+    trees: BoostedTrees
+    threshold: float
+
+    def is_salad(self, text: str) -> bool:
+        """Return whether a text is word salad, or turns into it for at least one stretch."""
+        features = self.statistics.features(text)
+        return features is not None and float(self.trees.logits(features[None])[0, 0]) > self.threshold
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], threshold: float) -> SaladDetector:
+        """Return the detector whose arrays are named ``salad.*``."""
+        return cls(
+            TextStatistics(**{name: arrays[f"salad.{name}"] for name in TABLES}),
+            BoostedTrees.from_arrays({name: arrays[f"salad.trees.{name}"] for name in FIELDS}),
+            threshold,
         )
 
 
@@ -96,19 +158,41 @@ def tokens_of(text: str) -> list[str]:
     return [NUMBER if token[0].isdigit() else token.replace("\u2019", "'") for token in found]
 
 
-def hash_tokens(tokens: list[str]) -> NDArray[np.uint32]:
+def hash_tokens(tokens: list[str]) -> Hashes:
     """Return one hash for each token, regardless of case."""
     return np.array([zlib.crc32(token.lower().encode()) for token in tokens], dtype=np.uint32)
 
 
-def hash_pairs(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def hash_pairs(hashes: Hashes) -> Hashes:
     """Return one hash for each pair of neighbours."""
     mixed = (hashes[:-1] * np.uint32(0x9E3779B1)) ^ (hashes[1:] * np.uint32(0x85EBCA77))
-    result: NDArray[np.uint32] = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
+    result: Hashes = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
     return result
 
 
-def has_bits(packed: Bits, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def classes_of(tokens: list[str], hashes: Hashes, frequent: Hashes) -> NDArray[np.intp]:
+    """Return each token's class: its own if it is frequent, else one by ending and capital."""
+    place = np.minimum(np.searchsorted(frequent, hashes), len(frequent) - 1)
+    by_ending = [
+        FREQUENT + zlib.crc32(token[-2:].lower().encode()) % ENDINGS + ENDINGS * token[0].isupper() for token in tokens
+    ]
+    return np.where(frequent[place] == hashes, place, np.array(by_ending, dtype=np.intp))
+
+
+def letter_codes(text: str) -> NDArray[np.intp]:
+    """Return 0 for what is not a letter, 1 to 26 for a to z, and 27 for other letters, one for each character."""
+    codes = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.intp)
+    latin = (codes >= ord("a")) & (codes <= ord("z"))
+    return np.where(latin, codes - ord("a") + 1, np.where(codes < 128, 0, LETTERS - 1))
+
+
+def trigrams(codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the index of each three neighbouring codes."""
+    result: NDArray[np.intp] = (codes[:-2] * LETTERS + codes[1:-1]) * LETTERS + codes[2:]
+    return result
+
+
+def has_bits(packed: Bits, hashes: Hashes) -> NDArray[np.bool_]:
     """Return for each hash whether the bit at the index in its upper bits is set."""
     places = hashes >> np.uint32(32 - int(np.log2(len(packed) * 8)))
     result: NDArray[np.bool_] = (packed[places >> np.uint32(3)] >> (places & np.uint32(7)).astype(np.uint8)) & np.uint8(
@@ -117,7 +201,7 @@ def has_bits(packed: Bits, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return result
 
 
-def pack_bits(hashes: NDArray[np.uint32], bits: int) -> Bits:
+def pack_bits(hashes: Hashes, bits: int) -> Bits:
     """Return 2**bits packed bits with those of the hashes set."""
     places = np.unique(hashes >> np.uint32(32 - bits))
     flags = np.zeros(2**bits, dtype=np.uint8)
@@ -125,9 +209,9 @@ def pack_bits(hashes: NDArray[np.uint32], bits: int) -> Bits:
     return np.packbits(flags, bitorder="little")
 
 
-def worst_stretch(found: NDArray[np.bool_]) -> float:
-    """Return the smallest share of True in any stretch of ``STRETCH``; of everything if there are fewer."""
-    if len(found) <= STRETCH:
-        return float(found.mean())
-    sums = np.cumsum(np.concatenate([[0], found.astype(np.int32)]))
-    return float((sums[STRETCH:] - sums[:-STRETCH]).min()) / STRETCH
+def worst_stretch(scores: NDArray[Any], length: int) -> float:
+    """Return the smallest mean of any ``length`` neighbouring scores; the mean of all if there are fewer."""
+    if len(scores) <= length:
+        return float(scores.mean()) if len(scores) else 0.0
+    sums = np.cumsum(np.concatenate([[0.0], scores.astype(np.float64)]))
+    return float((sums[length:] - sums[:-length]).min()) / length

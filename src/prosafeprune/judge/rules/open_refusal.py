@@ -80,6 +80,8 @@ def is_honest_limit(text: str, refusal: re.Match[str]) -> bool:
     near = text[refusal.start() : refusal.end() + 45]
     if refusal_phrases.HEDGED_OBJECT.search(near) or refusal_phrases.MISSING_CONTEXT.search(rest):
         return True
+    if refusal_phrases.BEYOND_TEXT.search(near) and not refusal_phrases.UNSUITABLE.search(rest):
+        return True
     because = refusal_phrases.BECAUSE.search(rest)
     if because is None or refusal_phrases.PRIVACY.search(rest):
         return False

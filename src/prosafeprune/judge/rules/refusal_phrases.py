@@ -28,11 +28,13 @@ ASSIST = (
     r"|facilitat|enabl|participat|partak|engag|discuss|disclos|reveal|teach|explain|describ|instruct|guid"
     r"|advocat|proceed|continu|accommodat|satisf|entertain|process|perform|execut|honou?r|oblig|speculat"
     r"|comment|address|justif|defend|argu|cooperat|simulat|present|deliver|translat|outlin|elaborat"
-    r"|role ?play|pretend|contribut|collaborat|allow|tolerat|prais|glorif|celebrat)(?:e|es|s|y|ies|ing"
+    r"|role ?play|pretend|contribut|collaborat|allow|tolerat|prais|glorif|celebrat|influenc|impersonat|imitat|mimic"
+    r"|repeat)(?:e|es|s|y|ies|ing"
     r"|ying|l|ling|n|ful)?"
 )
 OTHER_HELP = (
-    r"(?:look (?:that|this|it|up)|make (?:jokes?|fun|up|light|that|this|a|an|any|such|claims?|assumptions?)|tell"
+    r"(?:look (?:that|this|it|up)|make (?:jokes?|fun|up|light|that|this|a|an|any|such|(?:\w+ ){0,2}(?:claims?"
+    r"|assumptions?|judg\w+|assessments?|recommendations?|generali[sz]ations?|comparisons?|determinations?))|tell"
     r"|talk about"
     r"|speak (?:on|about)|go (?:into|along|ahead|through)|do (?:that|this|so|it|anything)|be (?:used|part"
     r"|a part|involved|complicit)|list|show|accept|agree)"
@@ -87,15 +89,19 @@ FIRST_PERSON_REFUSAL = any_of(
     rf"{SPEAKER} (?:\w+ly |also |just |still )?{CANNOT} {ADVERBS}{HELPING}",
     rf"{SPEAKER} {UNABLE} (?:to |from |with )?{ADVERBS}{HELPING}",
     rf"{SPEAKER} (?:\w+ly )?do(?:es)? not (?:\w+ly )?(?:{ASSIST}|do that|do this|(?:tell"
-    rf"|make) (?:\w+ )?jokes|sell|deal in)",
+    rf"|make) (?:\w+ )?jokes|make (?:\w+ ){{0,2}}(?:recommendations?|judg\w+|assessments?|generali[sz]ations?)|sell"
+    r"|deal in)",
     r"we (?:cannot|will not|are unable to|are not able to|do not) (?:provide|assist|help you|fulfil\w*"
     r"|comply|discuss)",
     r"i (?:am|do) not (?:\w+ly )?(?:feel )?(?:comfortable|okay|at ease) with (?:this|that|your|the|such)",
+    r"i (?:am|do|would|will) not (?:\w+ly )?(?:feel |be )?comfortable (?!being|wearing|driving|sleeping)\w+ing",
     r"i (?:\w+ly )?(?:cannot|will not|am (?:unable|not able) to)(?: do (?:that|this|so|it))?$",
     r"i (?:\w+ly |will )?(?:must|have to|need to|choose to|would like to) (?:\w+ly )?(?:decline|refuse"
     r"|abstain|refrain)",
     rf"i (?:\w+ly )?(?:refuse|decline|am declining|am refusing)(?: to {HELPING}| this| that| your| the|$)",
     r"i (?:am going|need|have) to (?:have to )?(?:pass|decline|refuse|stop (?:here|you))",
+    r"i (?:try to|tend to|have to|must|prefer to|generally|usually) (?:avoid|steer clear of|stay away from"
+    r"|stay out of)",
     r"(?:prevents?|prohibits?|forbids?|stops?|restricts?|do(?:es)? not (?:allow|permit)) me (?:from|to)",
     r"i (?:would|will) (?:rather|prefer to|like to) (?:talk|chat|speak|focus|discuss) (?:\w+ ){1,14}?(?:than"
     r"|instead)",
@@ -180,6 +186,15 @@ HEDGED_OBJECT = any_of(
     r"|news|prices)|(?:personal|an|my) opinions?|a yes or no|with certainty|cannot physically|(?:list|give"
     r"|provide|explain|describe|reveal) (?:you )?(?:all|every|too much|the ending|spoilers)",
 )
+BEYOND_TEXT = any_of(
+    r"(?:create|generate|draw|produce|display|show|view|see|play|render|send|make) (?:\w+ ){0,4}?(?:images?|pictures?"
+    r"|photos?|videos?|audio|animations?|3d|visuals?|drawings?)"
+)
+"""What a model that writes text cannot do."""
+UNSUITABLE = any_of(
+    r"harm\w*|illegal|violen\w+|unethical|inappropriate|explicit|offensive|sexual\w*|graphic|that|which"
+)
+"""Words after which "cannot create images" is a refusal of what they show."""
 MISSING_CONTEXT = any_of(
     r"without (?:knowing|seeing)|without (?:more|further|additional|enough"
     r"|sufficient) (?:\w+ )?(?:information|context|details)"

@@ -164,6 +164,7 @@ def test_oversized_and_broken_bodies(url: str) -> None:
     for body, status in (
         (b'{"model": "' + b"a" * MOST_BODY_BYTES + b'"}', 413),
         (b"{", 400),
+        (b'{"messages": [{"role": "user", "content": "cut \\ud83d"}]}', 400),
         (b"[1]", 400),
         (b"\xff\xfe", 400),
         (b"[" * 100_000, 400),

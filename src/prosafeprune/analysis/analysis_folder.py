@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.result import AnalysisResult, Observation
@@ -59,7 +58,7 @@ class AnalysisFolder(ResumableFolder):
         saved = self.read(RESULT)
         try:
             return AnalysisResult.model_validate(saved) if saved is not None else None
-        except ValidationError as error:
+        except ValueError as error:  # pydantic's, or of lone surrogates
             raise InputError(f"{self.path / RESULT}: is damaged. Delete it and run again.") from error
 
     def save_result(self, result: AnalysisResult, request: AnalyzeRequest) -> None:

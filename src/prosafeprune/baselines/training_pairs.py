@@ -52,7 +52,7 @@ def _texts(pairs: list[Pair]) -> Iterator[str]:
 def _text(row: Row, fields: tuple[str, ...], place: str) -> str:
     field = next((name for name in fields if name in row), None)
     if field is None:
-        there = ", ".join(str(name) for name in row)
+        there = ", ".join(str(name) for name in row)[:200]
         raise InputError(
             f"{place}: no column '{fields[0]}' among: {there}. Others that are read: {', '.join(fields[1:])}."
         )

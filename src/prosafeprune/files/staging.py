@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prosafeprune.errors import InputError
@@ -122,6 +122,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise InputError(f"{path}: could not be written ({error.strerror}).") from error
 
 

@@ -92,6 +92,7 @@ async def read_json(request: Request) -> dict[str, Any]:
             )
     try:
         content = json.loads(bytes(body))
+        json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates, which no tokenizer takes
     except (ValueError, RecursionError) as error:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not JSON in UTF-8. Correct it.") from error
     if not isinstance(content, dict):

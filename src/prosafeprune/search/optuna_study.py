@@ -153,7 +153,7 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
     try:
         for stale in journal.parent.glob(f"{journal.name}.lock*"):  # a killed run's: the folder is locked by this one
             stale.unlink()
-        if journal.exists() and not journal.is_file():
+        if journal.is_symlink() or (journal.exists() and not journal.is_file()):  # a link would be written through
             raise OSError("not a regular file")
         drop_torn_line(journal)
         earlier = sum(1 for _ in journal.open("rb")) if journal.exists() else 0

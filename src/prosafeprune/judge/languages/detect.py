@@ -86,12 +86,17 @@ def is_any_language(answer: str) -> bool:
     if any(len(LETTERS[language].findall(text)) > 0.02 * len(text) for language in INFLECTED):
         return True
     words = [word.lower() for word in WORD.findall(text)]
-    return any(sum(word in common for word in words) >= SHARE_OF_COMMON_WORDS * len(words) for common in WORDS.values())
+    return any(_hits(words, common) >= SHARE_OF_COMMON_WORDS * len(words) for common in WORDS.values())
+
+
+def _hits(words: list[str], common: frozenset[str]) -> int:
+    """Return how many of the words are common ones; mapped, since each answer is compared with every language."""
+    return sum(map(common.__contains__, words))
 
 
 def _latin(text: str, prompt: str) -> str:
     words = [word.lower().replace("\u2019", "'") for word in WORD.findall(text)]
-    hits = {language: float(sum(word in common for word in words)) for language, common in WORDS.items()}
+    hits = {language: float(_hits(words, common)) for language, common in WORDS.items()}
     if not text.isascii():
         for language, letters in LETTERS.items():
             hits[language] += 0.5 * len(letters.findall(text))

@@ -172,11 +172,12 @@ def hash_pairs(hashes: Hashes) -> Hashes:
 
 def classes_of(tokens: list[str], hashes: Hashes, frequent: Hashes) -> NDArray[np.intp]:
     """Return each token's class: its own if it is frequent, else one by ending and capital."""
-    place = np.minimum(np.searchsorted(frequent, hashes), len(frequent) - 1)
-    by_ending = [
-        FREQUENT + zlib.crc32(token[-2:].lower().encode()) % ENDINGS + ENDINGS * token[0].isupper() for token in tokens
-    ]
-    return np.where(frequent[place] == hashes, place, np.array(by_ending, dtype=np.intp))
+    classes = np.minimum(np.searchsorted(frequent, hashes), len(frequent) - 1)
+    for position in np.flatnonzero(frequent[classes] != hashes).tolist():
+        token = tokens[position]
+        ending = zlib.crc32(token[-2:].lower().encode()) % ENDINGS
+        classes[position] = FREQUENT + ending + ENDINGS * token[0].isupper()
+    return classes
 
 
 def letter_codes(text: str) -> NDArray[np.intp]:

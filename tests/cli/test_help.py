@@ -31,7 +31,7 @@ REQUESTS: dict[str, Any] = {
     "prompts check": CheckRequest,
     "prompts split": SplitRequest,
 }
-COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve"]
+COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "doctor"]
 
 
 def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:

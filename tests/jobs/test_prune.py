@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import prosafeprune
+from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 
@@ -123,6 +127,28 @@ def test_equal_runs_give_equal_files(checkpoint: Make, prompt_files: dict[str, s
         if file.name == "prosafeprune_cost.json":  # times
             continue
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_a_base_model_that_refuses_too_little_is_reported_before_the_rest_is_measured(
+    checkpoint: Make, prompt_files: dict[str, str]
+) -> None:
+    class Heard(SilentReporter):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        @contextmanager
+        def stage(self, title: str, total: int, status: Any = None) -> Iterator[Any]:
+            self.lines.append(title)
+            yield lambda steps: None
+
+        def warning(self, text: str) -> None:
+            self.lines.append(text)
+
+    heard = Heard()
+    settings = {**SETTINGS, **prompt_files, "max_safety_drop": 3, "accept_unsafe": False}
+    run_prune(make_recipe(model=str(checkpoint("llama")), **settings), None, reporter=heard)
+    told = next(row for row, line in enumerate(heard.lines) if "refuses fewer than half" in line)
+    assert told < heard.lines.index("Pruning")
 
 
 def test_what_a_run_took_is_kept_next_to_its_estimate(

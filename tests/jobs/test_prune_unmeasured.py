@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import transformers
 from helpers.architectures import SMALL
 from helpers.killed_runs import kill_at
 from helpers.tiny_models import make_tokenizer
+from safetensors.torch import load_file, save_file
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -122,6 +124,18 @@ def test_settings_that_do_not_fit_together_are_one_line(settings: dict[str, Any]
         make_recipe(**{"model": "x", "layers": "1", **settings})
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_of_zeros_alone_is_refused(
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(checkpoint("llama"), tmp_path / "source"))
+    tensors = load_file(source / "model.safetensors")
+    zeros = {name: torch.zeros_like(one) for name, one in tensors.items() if "layers.1." in name and one.ndim == 2}
+    save_file({**tensors, **zeros}, source / "model.safetensors", {"format": "pt"})
+    code, _, err = run("prune", source, "-o", tmp_path / "out", "--unmeasured", *options(prompt_files, layers="1"))
+    assert (code, err.count("--layers 1: every matrix of this layer is all zeros")) == (2, 1)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from prosafeprune.ability.questions import read_task
 from prosafeprune.analysis.analysis_folder import AnalysisFolder
+from prosafeprune.analysis.analysis_record import read_provenance
 from prosafeprune.baselines.fitted_file import read_fitted
 from prosafeprune.baselines.training_pairs import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
@@ -86,6 +87,11 @@ def untemplated() -> Any:
 
 def evaluation(folder: Path) -> EvaluationFolder:
     return EvaluationFolder(folder, {"model": "0"})
+
+
+def provenance(folder: Path) -> object:
+    entry: Any = SimpleNamespace(name=".")
+    return read_provenance(ResumableFolder(folder, {"model": "0"}), entry)
 
 
 def likelihoods(folder: Path) -> object:
@@ -177,6 +183,10 @@ READERS: dict[str, tuple[str, Reader]] = {
     "findings.json": (
         json.dumps({"summary": ["a"], "figures": [], "tables": [TABLE]}),
         lambda folder: AnalysisFolder(folder, {"model": "0"}).result(),
+    ),
+    "request.json": (
+        json.dumps({"model": "m", "judge": "builtin", "layers": [0]}),
+        provenance,
     ),
     "verdict.json": (json.dumps({"class": "full_refusal", "reason": "b"}), cached_verdict),
     ".prosafeprune.files": (json.dumps(["a"]), staging._manifest),

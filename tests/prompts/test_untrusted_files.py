@@ -73,6 +73,11 @@ def test_a_bad_row_of_json_lines_is_named(tmp_path: Path, row: str, message: str
     assert "\n" not in str(caught.value)
 
 
+def test_a_prompt_that_no_model_reads_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: has 1000001 characters, more than models read"):
+        texts(tmp_path, "fine\n" + "x" * 1_000_001 + "\n", "a.txt")
+
+
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     (tmp_path / "folder.csv").mkdir()

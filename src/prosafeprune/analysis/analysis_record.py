@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from prosafeprune.analysis.analysis_folder import REQUEST
 from prosafeprune.analysis.analysis_prompts import GENERAL, SPLITS, AnalysisPrompts
 from prosafeprune.analysis.catalogue import CatalogueEntry
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -42,10 +43,12 @@ class AnalysisRecord(BaseModel):
 
 
 def read_provenance(folder: ResumableFolder, entry: CatalogueEntry) -> Provenance:
-    """Return the origin of an analysis in a folder."""
-    return Provenance(
-        request=folder.read(f"{entry.name}/{REQUEST}"), made_by=folder.read(f"{entry.name}/{MADE_BY}") or {}
-    )
+    """Return the origin of an analysis in a folder. Raises InputError when its files are damaged."""
+    file = f"{entry.name}/{REQUEST}"
+    try:
+        return Provenance(request=folder.read(file), made_by=folder.read(f"{entry.name}/{MADE_BY}") or {})
+    except ValidationError as error:
+        raise InputError(f"{folder.path / file}: is damaged. Delete it and run again.") from error
 
 
 def used_prompts(

@@ -32,7 +32,7 @@ def dequantise_rows(data: np.ndarray, kind: Any) -> np.ndarray:
     from gguf.quants import dequantize
 
     values = dequantize(data, kind)
-    return np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32)
+    return np.array(values.reshape(-1, values.shape[-1]), dtype=np.float32)  # not a view of the mapped file
 
 
 class GgufRowFinder:

@@ -19,7 +19,7 @@ def playground(
     pruned: PrunedModel = None,
     search: SearchFolder = None,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 7860,
 ) -> None:
     """Open a page in the browser: one prompt, both answers side by side, the strength as a slider.
 

@@ -18,7 +18,7 @@ def serve(
     pruned: PrunedModel = None,
     search: SearchFolder = None,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8000,
 ) -> None:
     """Serve the base model and its pruned versions to OpenAI clients, for trying: the strength is in the model's name.
 

@@ -25,6 +25,7 @@ from prosafeprune.model.loading import LoadedModel, dtype_name
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.report.assessment import is_unsafe
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
@@ -85,6 +86,11 @@ def measure_edits(
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     base = _answers_depend_on(loaded, request, base_sha256)
     before = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
+    if is_unsafe(before.measurement.scores) and not FloorRule.of(request).is_off:
+        reporter.warning(
+            "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
+            "no model made from it will be saved."
+        )
     with reporter.stage("Benign answers of the base model", len(benign_prompts)) as advance:
         benign = record_base_answers(
             loaded, benign_prompts.texts, BatchSize(request.batch_size, loaded.device), advance

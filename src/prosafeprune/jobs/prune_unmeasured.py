@@ -179,6 +179,7 @@ class LayerwisePruning:
             anatomy = self.anatomy.without_zeros([layer])  # only now are its weights in memory
             for name in anatomy.skipped.keys() - self.anatomy.skipped.keys():
                 self.job.reporter.warning(f"{name}: left as it is ({anatomy.skipped[name].value}).")
+            require_layers(self.plan.of_layer(layer), anatomy)
             with torch.inference_mode():
                 edits = make_edits(anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)
             edited = [edit.submodule for edit in edits]

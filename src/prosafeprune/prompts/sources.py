@@ -13,6 +13,8 @@ from prosafeprune.prompts.download import fetch
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
 
+MOST_CHARACTERS = 1_000_000
+"""Of a prompt."""
 FILE_TYPES = (".jsonl", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""
@@ -65,6 +67,10 @@ def read_prompts(
         raise InputError(f"{source}: no such file. Give a .jsonl, .csv or .txt file or a hub dataset id (org/name).")
     unique: dict[str, Prompt] = {}
     for prompt in prompts:
+        if len(prompt.text) > MOST_CHARACTERS:
+            raise InputError(
+                f"{source}, line {prompt.line}: has {len(prompt.text)} characters, more than models read. Shorten it."
+            )
         unique.setdefault(prompt.text, prompt)
     if not unique:
         raise InputError(f"{source}: has no prompts. Give at least one.")

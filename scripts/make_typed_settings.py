@@ -19,8 +19,7 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import BenchmarkOptions
-from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
+from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SearchRequest
 
@@ -35,8 +34,8 @@ DICTIONARIES: dict[str, tuple[type[BaseModel], tuple[str, ...]]] = {
     "AnalyzeSettings": (AnalyzeRequest, ("model", "against")),
     "JudgeSettings": (JudgeOptions, ()),
     "MineSettings": (MineRequest, ()),
-    "RateSettings": (RateRequest, ()),
-    "CheckSettings": (BenchmarkOptions, ("benchmark_samples", "test_pseudo_harmful", "test_harmful")),
+    "RateSettings": (RateRequest, ("model",)),
+    "CheckSettings": (CheckRequest, ()),
     "SplitSettings": (SplitRequest, ()),
 }
 """The request of each dictionary, and the fields that its function in ``prosafeprune.api`` names itself."""

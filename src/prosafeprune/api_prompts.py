@@ -11,8 +11,7 @@ from prosafeprune.jobs.mine_prompts import MineResult, run_mine
 from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
 from prosafeprune.requests import typed_settings
-from prosafeprune.requests.measuring import BenchmarkOptions
-from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
+from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
@@ -48,6 +47,7 @@ def rate_prompts(
     file: str | Path,
     output: str | Path | None = None,
     *,
+    model: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **settings: Unpack[typed_settings.RateSettings],
@@ -57,15 +57,15 @@ def rate_prompts(
     Args:
         file: prompts: .jsonl, .csv or .txt.
         output: file to write, with the rows to keep; it can be calibrated on.
+        model: its name at ``endpoint``, or, without one, the model whose own probe rates.
         overwrite: replace ``output``.
         progress: show progress on stderr.
-        **settings: fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`: ``endpoint``, or ``model`` for
-            the probe of a model in memory.
+        **settings: other fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`, such as ``endpoint``.
 
     Raises:
         InputError: the file, the output, the model or a setting cannot be used, or no rating is to be kept.
     """
-    request = validate_settings(RateRequest, settings)
+    request = validate_settings(RateRequest, {"model": None if model is None else str(model), **settings})
     written = Path(output) if output is not None else None
     with TerminalReporter(quiet=not progress) as reporter:
         return run_rate(Path(file), request, written, overwrite=overwrite, reporter=reporter)
@@ -76,12 +76,12 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
 
     Args:
         files: .jsonl, .csv or .txt files.
-        **settings: ``prompt_field``, and the benchmarks to search: ``suite``, ``benchmark``, ``data_dir``.
+        **settings: fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`.
 
     Raises:
         InputError: a file or a benchmark cannot be read.
     """
-    return run_check(_paths(files), validate_settings(BenchmarkOptions, settings))
+    return run_check(_paths(files), validate_settings(CheckRequest, settings))
 
 
 def split_prompts(

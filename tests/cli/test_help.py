@@ -14,7 +14,7 @@ from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
+from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.search import SearchRequest
 
@@ -28,9 +28,10 @@ REQUESTS: dict[str, Any] = {
     "judge": JudgeOptions,
     "prompts mine": MineRequest,
     "prompts rate": RateRequest,
+    "prompts check": CheckRequest,
     "prompts split": SplitRequest,
 }
-COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "prompts check", "doctor"]
+COMMANDS = [*REQUESTS, "analyze", "demo", "chat", "playground", "serve", "doctor"]
 
 
 def shown(run: Run, command: str, monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> str:

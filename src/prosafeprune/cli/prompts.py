@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import options_of, output_option
-from prosafeprune.requests.measuring import BenchmarkOptions
-from prosafeprune.requests.prompt_tools import MineRequest, RateRequest, SplitRequest
+from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.validation import validate_settings
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")]
@@ -85,7 +84,7 @@ def rate(
             )
 
 
-@options_of(BenchmarkOptions, without=("benchmark_samples", "test_pseudo_harmful", "test_harmful"))
+@options_of(CheckRequest)
 def check(
     settings: dict[str, Any],
     files: Annotated[list[Path], typer.Argument(help="Prompt files: .jsonl, .csv or .txt.")],
@@ -95,7 +94,7 @@ def check(
 
     The bundled test prompts are always searched. Exit code 4 if a prompt is in two files, or in a benchmark.
     """
-    request = validate_settings(BenchmarkOptions, settings)
+    request = validate_settings(CheckRequest, settings)
     from prosafeprune.jobs.check_prompts import require_no_overlap, run_check
     from prosafeprune.terminal import print_grid, print_json, print_text
 

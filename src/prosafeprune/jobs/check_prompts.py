@@ -23,7 +23,7 @@ from prosafeprune.prompts.prompt_set import PromptSet
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure
 from prosafeprune.report.result_view import ResultView
-from prosafeprune.requests.measuring import BenchmarkOptions
+from prosafeprune.requests.prompt_tools import CheckRequest
 
 MOST_SHOWN = 20
 """Maximum overlaps that are listed."""
@@ -114,7 +114,7 @@ class CheckResult(ResultView):
         return "\n".join([*shown, *([f"and {more} more"] if more else [])])
 
 
-def run_check(files: Sequence[Path], request: BenchmarkOptions) -> CheckResult:
+def run_check(files: Sequence[Path], request: CheckRequest) -> CheckResult:
     """Return what is in prompt files, which prompts they share, and which are also in benchmarks.
 
     Benchmarks are searched in full: those of the request, and the bundled test prompts.
@@ -141,7 +141,7 @@ def require_no_overlap(result: CheckResult) -> None:
         )
 
 
-def _benchmarks(request: BenchmarkOptions) -> list[EvaluationSet]:
+def _benchmarks(request: CheckRequest) -> list[EvaluationSet]:
     named = list(request.benchmark)
     if request.suite == "paper":
         named = [*(one.name for one in BENCHMARKS if one.paper_size is not None), *named]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -69,6 +70,27 @@ class RateRequest(EndpointOptions, FileOptions, ModelOptions):
         """The ratings to keep."""
         low, _, high = self.keep.partition("-")
         return range(int(low), int(high or low) + 1)
+
+
+class CheckRequest(FileOptions):
+    """In which benchmarks leaks are looked for, besides the bundled test prompts."""
+
+    model_config = ConfigDict(title="Leaks")
+
+    suite: Literal["paper"] | None = Field(None, description="paper: also look for leaks in its six benchmarks.")
+    benchmark: tuple[str, ...] = Field(
+        (),
+        description="Also look for leaks in this benchmark, by name, or NAME=FILE; may be given more than once.",
+        json_schema_extra={"short": "-b"},
+    )
+    data_dir: Path | None = Field(
+        None, description="Folder with the benchmarks' files, instead of their public sources."
+    )
+
+    @field_validator("benchmark", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class SplitRequest(FileOptions, SeedOptions):

@@ -287,11 +287,11 @@ class RateSettings(EndpointOptionsSettings, FileOptionsSettings, ModelOptionsSet
 
 
 class CheckSettings(FileOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
+    """Fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`."""
 
     benchmark: str | Sequence[str]
     data_dir: str | Path | None
-    suite: Literal["bundled", "paper", "beyond"] | None
+    suite: Literal["paper"] | None
 
 
 class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):

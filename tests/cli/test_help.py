@@ -52,7 +52,8 @@ def test_every_setting_is_an_option_with_its_complete_description(
 ) -> None:
     text = words(shown(run, command, monkeypatch, 400))
     for name, field in REQUESTS[command].model_fields.items():
-        assert name == "model" or f"--{name.replace('_', '-')} " in text
+        option = (field.json_schema_extra or {}).get("option", name)
+        assert name == "model" or f"--{option.replace('_', '-')} " in text
         assert " ".join(str(field.description).split()) in text
 
 

@@ -198,4 +198,4 @@ def search_options(prompt_files: dict[str, str]) -> list[object]:
     given: dict[str, object] = {"rank": 4, "pooling": "tail", "max-new-tokens": 3, "max-safety-drop": 100}
     given |= {"budget": 4, "confirmations": 2, "device": "cpu"}
     given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
-    return ["--accept-unsafe", *(text for name, value in given.items() for text in (f"--{name}", value))]
+    return ["--accept-unsafe", "--only-mine", *(text for name, value in given.items() for text in (f"--{name}", value))]

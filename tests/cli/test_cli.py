@@ -22,7 +22,7 @@ def options(files: dict[str, str], **settings: object) -> list[str]:
     given = {"layers": 1, "rank": 4, "max-new-tokens": 2, "max-safety-drop": 100, "device": "cpu"}
     given |= {name.replace("_", "-"): value for name, value in {**files, **settings}.items()}  # type: ignore[dict-item]
     accepted = ["--accept-unsafe"] if given["max-safety-drop"] == 100 else []
-    return [*accepted, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
+    return ["--only-mine", *accepted, *(text for name, value in given.items() for text in (f"--{name}", str(value)))]
 
 
 def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
@@ -56,6 +56,7 @@ def test_a_recipe_file_does_what_the_options_do(
         "max_new_tokens": 2,
         "max_safety_drop": 100,
         "accept_unsafe": True,
+        "only_mine": True,
     }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML

@@ -14,8 +14,8 @@ from prosafeprune.generation import LocalGenerator
 
 
 def prompt_options(files: dict[str, str]) -> list[str]:
-    """Return the options that name these files of prompts."""
-    return [part for name, file in files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    """Return the options that name these files of prompts, and leave the bundled ones out."""
+    return ["--only-mine", *(part for name, file in files.items() for part in (f"--{name.replace('_', '-')}", file))]
 
 
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:

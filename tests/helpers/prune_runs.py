@@ -15,6 +15,7 @@ SETTINGS: dict[str, Any] = {
     "max_new_tokens": 2,
     "max_safety_drop": 100,
     "accept_unsafe": True,
+    "only_mine": True,
     "device": "cpu",
 }
 

@@ -26,7 +26,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation import targets
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 
-FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False}
+FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False, "only_mine": True}
 NAMES = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -73,7 +73,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[...,
 def options(prompt_files: dict[str, str]) -> list[str]:
     given = {**{name.replace("_", "-"): file for name, file in prompt_files.items()}, "rank": 4, "batch-size": 8}
     flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    return [*flags, "--benchmark-samples", "5"]
+    return [*flags, "--benchmark-samples", "5", "--only-mine"]
 
 
 def test_every_figure_is_drawn_from_a_table_next_to_it(compared: ComparedRun, coarse_figures: None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.evaluation_runs import prompt_options
 from helpers.prune_runs import prune
 
 from prosafeprune.errors import InputError
@@ -34,7 +35,7 @@ def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:
 def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
     run: Run, checkpoint: Make, prompt_files: dict[str, str]
 ) -> None:
-    files = [text for name, file in prompt_files.items() for text in (f"--{name.replace('_', '-')}", file)]
+    files = prompt_options(prompt_files)
     options = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, *files, "--test-samples", 5]
     code, out, err = run("prune", checkpoint("llama"), *options, "--draft")
     assert code == 0, err

@@ -48,7 +48,7 @@ LARGE = 10**9
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two GPUs with room for any tiny model, whose speed cannot be measured."""
-    monkeypatch.setattr("prosafeprune.setup.machine_speed._seconds", lambda work, device: 0.01)
+    monkeypatch.setattr("prosafeprune.setup.machine_speed.fastest_seconds", lambda work, device: 0.01)
     with pretend_gpus(monkeypatch, [LARGE, LARGE]):
         yield
 
@@ -250,7 +250,9 @@ def test_the_same_checkpoint_is_written(
     for device in ("all", "cuda:0"):
         given = {"layers": "0,2", "rank": 4, "max-new-tokens": 4, "max-safety-drop": 100, "device": device}
         given |= {name.replace("_", "-"): file for name, file in prompt_files.items()}
-        options = ["--accept-unsafe"] + [text for name, value in given.items() for text in (f"--{name}", value)]
+        options = ["--accept-unsafe", "--only-mine"] + [
+            text for name, value in given.items() for text in (f"--{name}", value)
+        ]
         code, _, err = run("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
         assert code == 0, err
     one, spread = tmp_path / "cuda:0", tmp_path / "all"

@@ -166,7 +166,7 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
         rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
         (tmp_path / f"{name}.jsonl").write_text(rows)
-    own = [part for name, file in prompt_files.items() for part in (f"--{name.replace('_', '-')}", file)]
+    own = prompt_options(prompt_files)
     options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
     options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
     options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=1e-12", "--json"]

@@ -157,7 +157,7 @@ MESSAGES = {
     "bad config": "not valid JSON",
     "missing tensor": "missing or have the wrong shape, such as model.layers.2.mlp.up_proj.weight",
     "cut gguf": "could not be read",
-    "not gguf": "does not begin as a GGUF",
+    "not gguf": "does not begin like a GGUF",
     "other file": "not a .gguf",
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.evaluation_runs import prompt_options
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash

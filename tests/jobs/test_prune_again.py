@@ -128,7 +128,7 @@ def test_without_a_model_the_base_model_of_the_earlier_one_is_pruned(
     assert written["model"]["name"] == checkpoint("llama").name  # folders are not recorded
     written["model"]["name"] = str(checkpoint("llama"))
     (earlier / RECORD_FILE).write_text(json.dumps(written))
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items() if name != "accept_unsafe"]
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items() if value is not True]
     files = ["--pseudo-harmful", new["pseudo_harmful"], "--accept-unsafe", "--only-mine"]
     code, _, err = run("prune", "--from", earlier, *files, *options, "-o", tmp_path / "out")
     assert code == 0, err
@@ -176,9 +176,11 @@ def test_what_cannot_be_replaced_is_one_line(
 
 
 def test_bundled_prompts_of_the_earlier_calibration_stay(new: dict[str, str], checkpoint: Make, tmp_path: Path) -> None:
-    prune(checkpoint("llama"), tmp_path / "first", {}, samples=20)
+    prune(checkpoint("llama"), tmp_path / "first", {}, samples=20, only_mine=False)
     files = {"pseudo_harmful": new["pseudo_harmful"]}
-    record = prune(checkpoint("llama"), None, files, earlier=tmp_path / "first", samples=20, rank=2).record
+    record = prune(
+        checkpoint("llama"), None, files, earlier=tmp_path / "first", samples=20, rank=2, only_mine=False
+    ).record
     assert record.calibration["pseudo_harmful"].source == "new.jsonl + bundled calibration"
     assert record.calibration["pseudo_harmful"].count == 20
     assert record.calibration["harmful"].source == "bundled calibration"

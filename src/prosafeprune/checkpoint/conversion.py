@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from prosafeprune.checkpoint.quantised.to_checkpoint import dequantise_checkpoint, dequantised_bytes, dequantised_dtype
 from prosafeprune.model import gguf
 from prosafeprune.model.source import ModelSource
 from prosafeprune.progress import Reporter
+
+if TYPE_CHECKING:
+    import torch
+
+# What needs torch is imported when it is used: inputs are checked before.
 
 
 def convert_source(source: ModelSource, folder: Path, reporter: Reporter) -> None:
@@ -21,14 +24,24 @@ def convert_source(source: ModelSource, folder: Path, reporter: Reporter) -> Non
     if source.is_gguf:
         gguf.convert_gguf(source.path, folder, reporter)
     else:
+        from prosafeprune.checkpoint.quantised.to_checkpoint import dequantise_checkpoint
+
         dequantise_checkpoint(source.path, source.name, folder, reporter)
 
 
 def converted_bytes(source: ModelSource) -> int:
     """Return the disk space that the conversion takes. Raises InputError when the model cannot be read."""
-    return gguf.converted_bytes(source.path) if source.is_gguf else dequantised_bytes(source.path, source.name)
+    if source.is_gguf:
+        return gguf.converted_bytes(source.path)
+    from prosafeprune.checkpoint.quantised.to_checkpoint import dequantised_bytes
+
+    return dequantised_bytes(source.path, source.name)
 
 
 def converted_dtype(source: ModelSource) -> torch.dtype:
     """Return the dtype of the converted weights."""
+    import torch
+
+    from prosafeprune.checkpoint.quantised.to_checkpoint import dequantised_dtype
+
     return torch.float16 if source.is_gguf else dequantised_dtype(source.path, source.name)

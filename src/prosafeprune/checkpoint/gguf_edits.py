@@ -18,13 +18,11 @@ import torch
 from prosafeprune.checkpoint.gguf_rows import GgufRowFinder, GgufRows, as_loaded, dequantise_rows
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.errors import InputError
-from prosafeprune.model.gguf_file import PART, open_parts, write_gguf
+from prosafeprune.model.gguf_file import PART, RECORD_KEY, open_parts, write_gguf
 from prosafeprune.progress import Advance
 
 SAME_TYPE = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}
 """Types that the gguf package quantises to as llama.cpp does."""
-RECORD_KEY = "prosafeprune.record"
-"""Metadata of a file that this package wrote: its record, since such files are passed on alone."""
 
 
 class GgufEdits:

@@ -13,14 +13,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from prosafeprune.checkpoint.gguf_edits import RECORD_KEY
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import OURS
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
-from prosafeprune.model.gguf_file import gguf_parts, text_in
+from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass
 
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"

@@ -13,6 +13,8 @@ import numpy as np
 
 from prosafeprune.errors import InputError
 
+RECORD_KEY = "prosafeprune.record"
+"""Metadata of a file that this package wrote: its record, since such files are passed on alone."""
 PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 """File names of a split GGUF, as llama.cpp's tools write them."""
 WRITTEN_APART = ("GGUF.", "split.", "general.architecture")

@@ -28,7 +28,7 @@ from prosafeprune.requests.recipe import make_recipe
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
-SETTINGS = {"layers": "1-2", "rank": 4, "device": "cpu"}
+SETTINGS = {"layers": "1-2", "rank": 4, "device": "cpu", "only_mine": True}
 
 
 def prune(source: Path, output: Path, files: dict[str, str], **settings: Any) -> prosafeprune.PruneUnmeasuredResult:
@@ -37,7 +37,10 @@ def prune(source: Path, output: Path, files: dict[str, str], **settings: Any) ->
 
 def options(files: dict[str, str], **settings: object) -> list[str]:
     given = {**SETTINGS, "memory": "low", **files, **settings}
-    return [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    del given["only_mine"]
+    return ["--only-mine"] + [
+        text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 def test_the_command_tells_needs_first_and_that_nothing_was_measured(

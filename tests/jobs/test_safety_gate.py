@@ -32,6 +32,8 @@ MAY_SAVE = {
     "checkpoint/quantised/to_checkpoint.py": "the base model, dequantised",
     "demo/overaligned_model.py": "the demo's base model, which nothing was pruned in",
     "jobs/safety_gate.py": "the gate",
+    "jobs/mine_prompts.py": "prompts, no model",
+    "jobs/split_prompts.py": "prompts, no model",
     "model/gguf.py": "the base model of a GGUF, converted",
 }
 

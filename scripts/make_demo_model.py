@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--rank", type=int, default=4)
-    parser.add_argument("--dose", type=float, default=0.5, help="factor on the adapter after training")
+    parser.add_argument("--dose", type=float, default=1.25, help="factor on the adapter after training")
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
     torch.manual_seed(0)

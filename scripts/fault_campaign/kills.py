@@ -165,6 +165,8 @@ def contents(folder: Path, command: Command) -> Contents:
     files = {file for pattern in chosen for file in folder.rglob(pattern) if file.is_file()}
     found: Contents = {}
     for file in files:
+        if file.name == "prosafeprune_cost.json":
+            continue
         data = file.read_bytes()
         inside = file.relative_to(folder).as_posix()
         if not command.is_folder_whole and file.suffix in (".json", ".jsonl"):

@@ -13,7 +13,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.machine_speed import measure_speed
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
-from prosafeprune.setup.workload import ModelSize, Speed, Stage, describe, memory_needed, stages_of
+from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
 
 Make = Callable[..., Path]
 
@@ -43,7 +43,7 @@ def test_times_add_up_in_one_line() -> None:
     speed = Speed(reading=100, writing=10)
     stages = [Stage("activations", 3000), Stage("answers", 1000, 3000), Stage("search", 0, seconds=7200)]
     assert [speed.seconds(stage) for stage in stages] == [30, 310, 7200]
-    assert describe(stages, speed, 3.2e9) == (
+    assert Cost.estimated(stages, speed, 3.2e9).describe() == (
         "About 2 h 10 min on this machine: activations 30 s, answers 5 min, search 2 h. Memory: about 3.2 GB."
     )
 

@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {
 INTRODUCTION = (
     "The over-aligned demo model is Qwen2.5-Coder-0.5B-Instruct, made to over-refuse by a short refusal fine-tune "
     "(section 5.2 of the paper); it is not the stock model. The search runs on validation prompts as for any model, "
-    "but is short: 160 calibration prompts of each class, 4 trials, and one plan measured at full length."
+    "but is short: 160 calibration prompts of each class, 4 trials, of which up to 4 are measured at full length."
 )
 
 

@@ -80,10 +80,10 @@ class SearchOptions(BaseModel):
     )
     budget: str = Field("6", description="How long to search: trials (6) or a time (10m, 1h).")
     confirmations: int = Field(
-        3,
+        2,
         ge=1,
-        description="Plans, the best by short answers, that are measured on other validation prompts, with answers of "
-        "full length, before one is selected.",
+        description="Plans, the best by short answers, that are measured at full length on other validation prompts, "
+        "besides the three that are tried first, before one is selected.",
     )
 
     @field_validator("budget", mode="before")

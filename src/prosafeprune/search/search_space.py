@@ -76,6 +76,11 @@ def variations(space: SearchSpace, plan: Plan) -> list[dict[str, Any]]:
     return points + [_point(space, first, window, share) for share in range(1, len(space.harmful_shares))]
 
 
+def first_plans(space: SearchSpace) -> list[Plan]:
+    """Return the plans of the first windows, as the first trials draw them."""
+    return [_plan(space, point) for point in starting_points(space)]
+
+
 def _first_windows(space: SearchSpace) -> list[tuple[int, int]]:
     """Return where the first windows start and how long they are, in steps, evenly spread over the layers."""
     count = math.ceil(len(space.layers) / space.step)

@@ -11,18 +11,18 @@ from prosafeprune.api_prompts import check_prompts as check_prompts
 from prosafeprune.api_prompts import mine_prompts as mine_prompts
 from prosafeprune.api_prompts import rate_prompts as rate_prompts
 from prosafeprune.api_prompts import split_prompts as split_prompts
+from prosafeprune.api_tools import doctor as doctor
+from prosafeprune.api_tools import push as push
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply
 from prosafeprune.jobs.compare import CompareResult, run_compare
-from prosafeprune.jobs.doctor import Diagnosis, run_doctor
 from prosafeprune.jobs.evaluate import Evaluation, run_evaluate
 from prosafeprune.jobs.judge import JudgedFile, judge_file
 from prosafeprune.jobs.plan import SearchResult, run_search
 from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
-from prosafeprune.jobs.push import PushTarget, upload
 from prosafeprune.jobs.safety_gate import require_safe
 from prosafeprune.judge.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
@@ -79,28 +79,6 @@ def prune(
     if output is not None:
         require_safe(result)
     return result
-
-
-def push(folder: str | Path, repository: str, *, public: bool = False, progress: bool = True) -> str:
-    """Upload a model that :func:`prune` or :func:`apply` wrote to the hub, with its card, report and record.
-
-    The token comes from the environment, ``HF_TOKEN``. An interrupted upload resumes when it is called again.
-
-    Args:
-        folder: the written folder.
-        repository: ``ORG/NAME``.
-        public: whether everybody may read it.
-        progress: show progress on stderr.
-
-    Returns:
-        The repository's address.
-
-    Raises:
-        InputError: there is no token, the hub is unreachable, or the repository cannot take the model.
-        SafetyFloorError: the folder's record does not keep its safety floor.
-    """
-    with TerminalReporter(quiet=not progress) as reporter:
-        return upload(Path(folder), PushTarget(repository, public), reporter)
 
 
 def prune_unmeasured(
@@ -324,16 +302,6 @@ def judge(
     asked, names = validate_settings(JudgeOptions, settings), AnswerFields(prompt_field, answer_field)
     with TerminalReporter(quiet=not progress) as reporter:
         return judge_file(Path(answers), asked, labels, _path(output), overwrite, reporter, names)
-
-
-def doctor(*, progress: bool = True) -> Diagnosis:
-    """Return versions, devices with their speed, what size of model fits, and what is missing.
-
-    Args:
-        progress: show progress on stderr.
-    """
-    with TerminalReporter(quiet=not progress) as reporter:
-        return run_doctor(reporter)
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -19,7 +19,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.traffic import log_files
 from prosafeprune.traffic.log_files import find_logs, read_turns
 from prosafeprune.traffic.server_log import read_template
-from prosafeprune.traffic.turns import Turn
+from prosafeprune.traffic.turns import LoggedTurn
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -67,12 +67,12 @@ ENTRIES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
 
 def read(path: Path, **names: str) -> list[tuple[str, str]]:
     found = list(read_turns(path, names.get("prompt", "prompt"), names.get("answer", "completion")))
-    assert all(isinstance(one, Turn) for one in found), found
-    return [(one.prompt, one.answer) for one in found if isinstance(one, Turn)]
+    assert all(isinstance(one, LoggedTurn) for one in found), found
+    return [(one.prompt, one.answer) for one in found if isinstance(one, LoggedTurn)]
 
 
 def faults(path: Path) -> list[tuple[int, str]]:
-    return [one for one in read_turns(path, "prompt", "completion") if not isinstance(one, Turn)]
+    return [one for one in read_turns(path, "prompt", "completion") if not isinstance(one, LoggedTurn)]
 
 
 @pytest.mark.parametrize("kind", ENTRIES)
@@ -89,9 +89,9 @@ def test_the_context_of_a_turn_is_what_came_before_it(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({"messages": CHAT}))
     first, second = read_turns(path, "prompt", "completion")
-    assert isinstance(first, Turn)
+    assert isinstance(first, LoggedTurn)
     assert first.messages == (("system", "Be brief."), ("user", "Hello"))
-    assert isinstance(second, Turn)
+    assert isinstance(second, LoggedTurn)
     assert second.messages == tuple((one["role"], one["content"]) for one in CHAT[:4])
     assert (second.log, second.line) == ("log.jsonl", 1)
 
@@ -109,11 +109,11 @@ def test_a_table_with_columns_of_other_names(tmp_path: Path) -> None:
             [["question", "reply"], ["Why,\nme?", 'I "can\'t".'], ["one cell"], ["Two", "b" * 200_000]]
         )
     found = list(read_turns(path, "question", "reply"))
-    assert [(one.prompt, one.answer) for one in found if isinstance(one, Turn)] == [
+    assert [(one.prompt, one.answer) for one in found if isinstance(one, LoggedTurn)] == [
         ("Why,\nme?", 'I "can\'t".'),
         ("Two", "b" * 200_000),
     ]
-    assert [one for one in found if not isinstance(one, Turn)] == [(4, "has 1 cells, and the header has 2")]
+    assert [one for one in found if not isinstance(one, LoggedTurn)] == [(4, "has 1 cells, and the header has 2")]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(lines))
     found = list(read_turns(path, "prompt", "completion"))
-    assert found[0] == Turn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 7)
+    assert found[0] == LoggedTurn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 7)
     assert found[1:] == [(8, "the text of the request follows no chat template that is known")]
 
 
@@ -241,7 +241,7 @@ def test_a_line_that_is_too_long_is_reported_and_the_next_is_read(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (number, _), turn = read_turns(path, "prompt", "completion")
     assert number == 1
-    assert isinstance(turn, Turn)
+    assert isinstance(turn, LoggedTurn)
     assert turn.line == 2
 
 

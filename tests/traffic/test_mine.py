@@ -17,7 +17,7 @@ from prosafeprune.judge.verdict import AnswerClass, Verdict
 from prosafeprune.prompts import PromptClass, read_reviewed
 from prosafeprune.report.review_page import review_page
 from prosafeprune.traffic.candidates import Candidates
-from prosafeprune.traffic.turns import Turn
+from prosafeprune.traffic.turns import LoggedTurn
 
 Run = Callable[..., tuple[int, str, str]]
 NO = "I'm sorry, but I can't help with that request."
@@ -118,12 +118,12 @@ def test_nothing_refused_is_no_error(tmp_path: Path, run: Run) -> None:
     assert rows(tmp_path / "out") == []
 
 
-def turn(prompt: str, *earlier: str) -> Turn:
+def turn(prompt: str, *earlier: str) -> LoggedTurn:
     said = tuple((("user", "assistant")[place % 2], text) for place, text in enumerate([*earlier, prompt]))
-    return Turn(said, NO, "log.jsonl", 1)  # type: ignore[arg-type]
+    return LoggedTurn(said, NO, "log.jsonl", 1)  # type: ignore[arg-type]
 
 
-def collected(turns: Iterable[Turn], limit: int) -> Candidates:
+def collected(turns: Iterable[LoggedTurn], limit: int) -> Candidates:
     candidates = Candidates(limit, io.BytesIO())
     for one in turns:
         candidates.add(one, REFUSED)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prosafeprune.interactive.http_errors import HttpError
+from prosafeprune.text import SURROGATE
 
 MOST_BODY_BYTES = 2**20
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -92,9 +93,11 @@ async def read_json(request: Request) -> dict[str, Any]:
             )
     try:
         content = json.loads(bytes(body))
-        json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates, which no tokenizer takes
+        has_half_characters = SURROGATE.search(json.dumps(content, ensure_ascii=False)) is not None
     except (ValueError, RecursionError) as error:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not JSON in UTF-8. Correct it.") from error
+    if has_half_characters:  # which no tokenizer takes
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The body has half of a character (a lone surrogate). Correct it.")
     if not isinstance(content, dict):
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not a JSON object. Correct it.")
     return content

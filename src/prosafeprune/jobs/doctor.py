@@ -25,7 +25,11 @@ from prosafeprune.setup.machine import free_disk, memory_bytes
 from prosafeprune.setup.machine_speed import fastest_seconds
 from prosafeprune.text import data_size
 
-EXTRAS = {"quantised": ("bitsandbytes", "4-bit and 8-bit models"), "ray": ("ray", "clusters (--ray)")}
+EXTRAS = {
+    "playground": ("uvicorn", "playground and serve"),
+    "quantised": ("bitsandbytes", "4-bit and 8-bit models"),
+    "ray": ("ray", "clusters (--ray)"),
+}
 """Optional parts of the package: their module, and what they are for."""
 HUB_SECONDS = 3
 """Until the hub counts as unreachable."""

@@ -28,7 +28,7 @@ from prosafeprune.requests.prompt_tools import MineRequest
 from prosafeprune.traffic.candidates import Candidates, write_candidates
 from prosafeprune.traffic.log_files import find_logs, read_turns
 from prosafeprune.traffic.personal_data import mask
-from prosafeprune.traffic.turns import Turn
+from prosafeprune.traffic.turns import LoggedTurn
 
 CANDIDATES, PAGE, REVIEWED = "candidates.jsonl", "review.html", "reviewed.jsonl"
 CHUNK = 256
@@ -139,11 +139,11 @@ def _fill(
                     candidates.add(turn if request.keep_personal else _masked_context(turn), verdict)
 
 
-def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: Advance) -> Iterator[Turn]:
+def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: Advance) -> Iterator[LoggedTurn]:
     """Yield all turns; personal data in request and answer is masked here, so that no judge sees it."""
     for file in files:
         for found in read_turns(file, request.prompt_field, request.answer_field, advance):
-            if not isinstance(found, Turn):
+            if not isinstance(found, LoggedTurn):
                 tally.skipped += 1
                 tally.first_skipped = tally.first_skipped or f"{file}, {found[0]}: {found[1]}"
                 continue
@@ -151,14 +151,14 @@ def _turns(files: Sequence[Path], request: MineRequest, tally: Tally, advance: A
             yield found if request.keep_personal else _masked(found, tally)
 
 
-def _masked(turn: Turn, tally: Tally) -> Turn:
+def _masked(turn: LoggedTurn, tally: Tally) -> LoggedTurn:
     (role, prompt), answer = turn.messages[-1], turn.answer
     (prompt, in_prompt), (answer, in_answer) = mask(prompt), mask(answer)
     tally.masked.update(in_prompt + in_answer)
     return replace(turn, messages=(*turn.messages[:-1], (role, prompt)), answer=answer)
 
 
-def _masked_context(turn: Turn) -> Turn:
+def _masked_context(turn: LoggedTurn) -> LoggedTurn:
     """Return a turn whose earlier messages are masked, too; done for refused ones alone, since contexts are long."""
     earlier = tuple((role, mask(text)[0]) for role, text in turn.messages[:-1])
     return replace(turn, messages=(*earlier, turn.messages[-1]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
+from prosafeprune.text import SURROGATE
 
 Row = Mapping[str, Any]
 
@@ -66,12 +67,10 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def require_complete_characters(value: object, place: str) -> None:
     """Raise InputError when a text in ``value`` has a lone surrogate, which tokenizers and files cannot take."""
-    try:
-        json.dumps(value, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError as error:
+    if SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
         raise InputError(
             f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
-        ) from error
+        )
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:

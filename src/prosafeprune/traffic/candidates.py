@@ -13,7 +13,7 @@ from prosafeprune.judge.verdict import Verdict
 from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.overlap import NEAR_EQUAL
 from prosafeprune.prompts.reviewed import OPEN, REVIEW
-from prosafeprune.traffic.turns import Turn
+from prosafeprune.traffic.turns import LoggedTurn
 
 LONGEST = 3200
 """Characters of a request that are compared; of a longer one, its beginning and its end."""
@@ -46,7 +46,7 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._times)
 
-    def add(self, turn: Turn, verdict: Verdict) -> None:
+    def add(self, turn: LoggedTurn, verdict: Verdict) -> None:
         """Take a refused turn, with the verdict on its answer."""
         words, context = words_of(_bounded(turn.prompt)), _context(turn)
         for key in self._index.find(words):
@@ -85,7 +85,7 @@ def write_candidates(path: Path, candidates: Candidates) -> None:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in candidates.rows())
 
 
-def _row(turn: Turn, verdict: Verdict) -> dict[str, Any]:
+def _row(turn: LoggedTurn, verdict: Verdict) -> dict[str, Any]:
     return {
         "prompt": turn.prompt,
         "messages": [{"role": role, "content": text} for role, text in turn.messages],
@@ -101,7 +101,7 @@ def _bounded(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} {text[-LONGEST // 2 :]}"
 
 
-def _context(turn: Turn) -> str:
+def _context(turn: LoggedTurn) -> str:
     """Return a digest of the words of the earlier requests; empty for the first request of a conversation."""
     earlier = [text for role, text in turn.messages[:-1] if role == "user"]
     if not earlier:

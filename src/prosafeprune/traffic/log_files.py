@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.progress import Advance, ignore
+from prosafeprune.text import SURROGATE
 from prosafeprune.traffic.log_formats import Answered, UnreadableEntryError, turns_of_entry
 from prosafeprune.traffic.server_log import turns_of_server_log
-from prosafeprune.traffic.turns import Turn
+from prosafeprune.traffic.turns import LoggedTurn
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".eval", ".log", ".txt")
 LONGEST_LINE = 50_000_000
@@ -62,7 +63,7 @@ def ending(path: Path) -> str:
 
 def read_turns(
     path: Path, prompt_field: str, answer_field: str, advance: Advance = ignore
-) -> Iterator[Turn | tuple[int, str]]:
+) -> Iterator[LoggedTurn | tuple[int, str]]:
     """Yield each answered user turn of a log; for an entry that cannot be read, its number and why.
 
     Args:
@@ -79,11 +80,11 @@ def read_turns(
             if isinstance(found, UnreadableEntryError):
                 yield number, str(found)
                 continue
-            turn = Turn(*found, path.name, number)
-            if _is_encodable(turn):
-                yield turn
-            else:
+            turn = LoggedTurn(*found, path.name, number)
+            if any(SURROGATE.search(text) for text in (turn.answer, *(text for _, text in turn.messages))):
                 yield number, "is not UTF-8, or has half of a character"
+            else:
+                yield turn
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}). Repair or leave out the file.") from error
 
@@ -247,12 +248,3 @@ def _eval_samples(path: Path, advance: Advance) -> Iterator[Entry]:
             else:
                 yield number, _loaded(archive.read(one).decode(errors="surrogateescape"))
             advance(one.compress_size / 1e6)
-
-
-def _is_encodable(turn: Turn) -> bool:
-    try:
-        for text in (turn.answer, *(text for _, text in turn.messages)):
-            text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -12,7 +12,7 @@ Message = tuple[Role, str]
 
 
 @dataclass(frozen=True)
-class Turn:
+class LoggedTurn:
     """One request of a user, inside its conversation."""
 
     messages: tuple[Message, ...]

@@ -127,7 +127,7 @@ def _content(entry: _Entry, name: str) -> Iterable[bytes]:
             while left:
                 data = stream.read(min(left, COPIED_AT_ONCE))
                 if not data:
-                    raise InputError(f"{entry.content.file}: became shorter while it was read. Fetch the file again.")
+                    raise InputError(f"{entry.content.file}: shrank while it was read. Fetch the file again.")
                 left -= len(data)
                 yield data
         return

@@ -204,6 +204,7 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},
         "judge": judge,
         "max_new_tokens": recipe.max_new_tokens,
+        "short_answer": recipe.short_answer,
         "strategy": recipe.strategy,
         "poolings": [pooling.value for pooling in choices.poolings],
         "rank": choices.rank,

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from helpers import adapter_runs
+from helpers.pages import search_record
 from helpers.served_answers import load
 from helpers.web_apps import TOKEN
 
@@ -138,11 +139,9 @@ def test_what_may_not_be_saved_is_refused(playground: Running) -> None:
     assert get(url, "/api/save")["command"] == ""
     record = made.served.record
     assert record is not None
-    own = replace(
-        made.served,
-        record=record.model_copy(update={"recipe": record.recipe.model_copy(update={"harmful": "mine.csv"})}),
-    )
-    assert not can_be_saved(own, "pruned")
+    for calibrated in ({"harmful": "mine.csv"}, {"calibration": "paper"}, {"earlier": Path("before")}):
+        own = record.model_copy(update={"recipe": record.recipe.model_copy(update=calibrated)})
+        assert not can_be_saved(replace(made.served, record=own), "pruned")
 
 
 def test_a_save_is_followed_to_its_end(playground: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,12 +185,12 @@ def test_the_command_makes_the_model_that_was_tried(
 
 def test_the_command_of_a_plan_names_all_of_it(served: ServedModel, tmp_path: Path) -> None:
     edit = served.edits["plan-2"]
+    served = replace(served, search=search_record().model_copy(update={"samples": 160, "seed": 5}))
     request = PlaygroundRequest(model="org/tiny", judge_endpoint="http://u:secret@host/v1", judge="wildguard")
     arguments = command(served, request, Applied(edit, edit.at(0.5)), tmp_path / "x")
     assert arguments[:2] == ["prune", "org/tiny"]
-    assert {"--layers=0,2", "--rank=3", "--strength=0.5,0.5", "--pooling=sequence", "--projection=orthogonal"} < set(
-        arguments
-    )
+    plan = {"--layers=0,2", "--rank=3", "--strength=0.5,0.5", "--pooling=sequence", "--projection=orthogonal"}
+    assert plan | {"--samples=160", "--seed=5"} < set(arguments)
     saver = save_model.ModelSaver()
     saver.start(["--version", *arguments[-1:], "--judge-endpoint=http://u:secret@host/v1"], tmp_path / "x")
     assert "secret" not in saver.status["command"]

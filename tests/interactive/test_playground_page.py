@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers.accessibility import AXE, CONTRAST, axe_faults
 from helpers.browser import CHROMIUM, DRIVER, Browser
 from helpers.web_apps import TOKEN
 
@@ -47,10 +48,10 @@ def write(browser: Browser, selector: str, value: str) -> None:
     browser.command("Input.insertText", text=value)
 
 
-def opened(browser: Browser, url: str, width: int = 1280) -> None:
+def opened(browser: Browser, url: str, width: int = 1280, scheme: str = "light") -> None:
     browser.visit("about:blank")
     browser.requests(), browser.console()
-    browser.visit(f"{url}/#token={TOKEN}", width=width)
+    browser.visit(f"{url}/#token={TOKEN}", width=width, scheme=scheme)
     wait_for(lambda: "org" not in text(browser, "#model") and "judge" in text(browser, "#model"))
     browser.evaluate("document.querySelector('#tokens').value = 24")
 
@@ -87,7 +88,9 @@ def test_from_a_prompt_to_a_saved_model(
     write(browser, "#harmless", "One\nTwo\nThree, please refuse")
     write(browser, "#harmful", "refuse this\nand not this")
     browser.evaluate("document.querySelector('#run').click()")
+    browser.evaluate("setAll(0.5)")  # after the run began, which has the strength of its beginning
     wait_for(lambda: not browser.evaluate("document.querySelector('#run').disabled"))
+    assert text(browser, "#rates th:last-child") == text(browser, "#runs th:last-child") == "Plan 2, strength 0.90, 0.40"
     assert "67 % (2 of 3)67 % (2 of 3)" in text(browser, "#rates tbody").replace("\n", "")
     assert "50 % (1 of 2)50 % (1 of 2)" in text(browser, "#rates tbody").replace("\n", "")
 
@@ -120,7 +123,7 @@ def test_a_hostile_answer_stays_text(
     assert browser.console() == []
 
 
-def test_escape_stops_and_a_wrong_token_is_said(browser: Browser, playground: tuple[Playground, str]) -> None:
+def test_escape_stops_answers_and_runs_and_a_wrong_token_is_said(browser: Browser, playground: tuple[Playground, str]) -> None:
     made, url = playground
     opened(browser, url)
     browser.evaluate("document.querySelector('#tokens').value = 1500")
@@ -130,7 +133,31 @@ def test_escape_stops_and_a_wrong_token_is_said(browser: Browser, playground: tu
     press(browser, "Escape")
     wait_for(lambda: made.served.engine.load == (0, 0))
     assert browser.evaluate("document.querySelector('#stop').disabled")
+    write(browser, "#harmless", "One\nTwo\nThree\nFour\nFive")
+    browser.evaluate("document.querySelector('#run').click()")
+    wait_for(lambda: made.served.engine.load[0] == 8)
+    press(browser, "Escape")
+    wait_for(lambda: made.served.engine.load == (0, 0))
+    wait_for(lambda: not browser.evaluate("document.querySelector('#run').disabled"))
+    assert text(browser, "#problem") == ""
     browser.visit("about:blank")
     browser.visit(f"{url}/#token=wrong")
     wait_for(lambda: "token" in text(browser, "#problem"))
     browser.console()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "light"), (1280, "dark"), (360, "dark")])
+def test_everyone_can_read_and_use_the_page(
+    browser: Browser, playground: tuple[Playground, str], width: int, scheme: str
+) -> None:
+    _, url = playground
+    opened(browser, url, width, scheme)
+    faults = axe_faults(browser) if AXE.is_file() else []
+    browser.evaluate("document.querySelector('details').open = true")
+    ask(browser, "Hi")
+    write(browser, "#harmless", "One\nTwo, please refuse")
+    browser.evaluate("document.querySelector('#run').click()")
+    wait_for(lambda: "1 of 2" in text(browser, "#rates tbody"))
+    faults += axe_faults(browser) if AXE.is_file() else []
+    assert faults == []
+    assert browser.evaluate(CONTRAST) == []

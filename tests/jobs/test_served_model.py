@@ -15,6 +15,11 @@ from prosafeprune.jobs.served_model import ServedModel, served_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.setup import calibrate
+
+
+DRAWN = {"samples": 10, "seed": 3}
+"""Other calibration prompts than the default ones."""
 
 
 def opened(base: Path, pruned: Path | None = None, search: Path | None = None) -> ServedModel:
@@ -44,7 +49,9 @@ def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
                 assert answers(served, "pruned", strength) == expected
 
 
-def test_the_plans_of_a_search_are_served(checkpoint: Callable[..., Path], tmp_path: Path, few_prompts: None) -> None:
+def test_the_plans_of_a_search_are_served_without_calibrating_again(
+    checkpoint: Callable[..., Path], tmp_path: Path, few_prompts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = checkpoint("llama")
     found = prosafeprune.search(
         base,
@@ -57,8 +64,10 @@ def test_the_plans_of_a_search_are_served(checkpoint: Callable[..., Path], tmp_p
         accept_unsafe=True,
         device="cpu",
         progress=False,
+        **DRAWN,
     )
     point = found.record.points[0]
+    monkeypatch.setattr(calibrate, "collect_pooled_inputs", None)  # the search has kept them in the cache
     with opened(base, search=tmp_path / "search") as served:  # type: ignore[attr-defined]
         assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
         ids = answers(served, f"plan-{point.number}", None)
@@ -73,6 +82,7 @@ def test_the_plans_of_a_search_are_served(checkpoint: Callable[..., Path], tmp_p
         max_safety_drop=100,
         accept_unsafe=True,
         device="cpu",
+        **DRAWN,
     )
     assert ids == decoded(pruned.loaded)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.accessibility import CONTRAST
 from helpers.browser import CHROMIUM, DRIVER, Browser
 from helpers.hostile_pages import pages_of_evil
 from helpers.pages import compared, measurement
@@ -17,27 +18,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs Chromium and its driver"),
 ]
-CONTRAST = """
-    (() => {
-      const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-      const parse = text => text.match(/[\\d.]+/g).map(Number);
-      const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-      const back = element => {
-        for (let e = element; e; e = e.parentElement) {
-          const colour = parse(getComputedStyle(e).backgroundColor);
-          if (colour.length < 4 || colour[3] > 0) return colour;
-        }
-      };
-      const worst = [];
-      for (const e of document.querySelectorAll('body *')) {
-        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
-        const pair = [light(parse(getComputedStyle(e).color)), light(back(e))].sort((a, b) => b - a);
-        const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
-        if (ratio < 4.5) worst.push([e.tagName, e.className, ratio]);
-      }
-      return worst;
-    })()
-"""
 
 
 @pytest.fixture(scope="module")

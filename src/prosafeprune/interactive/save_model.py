@@ -22,8 +22,9 @@ from prosafeprune.text import for_terminal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SHOWN_LINES = 60
-OWN_PROMPTS = ("harmful", "benign", "pseudo_harmful")
-OF_THE_CALIBRATION = ("samples", "seed")
+OWN_PROMPTS = ("harmful", "benign", "pseudo_harmful", "earlier")
+DRAWN = ("samples", "seed")
+"""What decides which of the bundled calibration prompts are used."""
 ENDPOINT = "--judge-endpoint="
 OUTCOMES = {
     0: "Saved in {folder}.",
@@ -36,7 +37,8 @@ def can_be_saved(served: ServedModel, name: str) -> bool:
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
         return True
     recipe = served.record.recipe
-    return all(getattr(recipe, one) is None for one in OWN_PROMPTS) and not served.source.is_gguf
+    is_bundled = all(getattr(recipe, one) is None for one in OWN_PROMPTS) and recipe.calibration == "bundled"
+    return is_bundled and not served.source.is_gguf
 
 
 def command(served: ServedModel, request: PlaygroundRequest, applied: Applied, output: Path) -> list[str]:
@@ -53,8 +55,9 @@ def command(served: ServedModel, request: PlaygroundRequest, applied: Applied, o
         "projection": plan.projection.value,
         "harmful-share": plan.harmful_share,
     }
-    if edit.name == PRUNED and served.record is not None:
-        options |= {name: getattr(served.record.recipe, name) for name in OF_THE_CALIBRATION}
+    drawn_by = served.search if edit.name != PRUNED else served.record.recipe if served.record is not None else None
+    if drawn_by is not None:
+        options |= {name: getattr(drawn_by, name) for name in DRAWN}
     return ["prune", request.model, *_words(options), *common]
 
 

@@ -149,6 +149,8 @@ class _Search:
             trials=len(scored),
             points=points,
             chosen=self._selected(points, source, lowest),
+            samples=self.recipe.samples,
+            seed=self.recipe.seed,
         )
         self.folder.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.folder.path)

@@ -173,9 +173,8 @@ def _search_edits(
 ) -> dict[str, ServedEdit]:
     """Make the edits of a search's plans from the calibration prompts, as ``prune --choose`` does."""
     plans = [point.plan for point in record.points]
-    recipe = Recipe.model_validate(
-        {**options.model_dump(include=set(ModelOptions.model_fields)), "rank": plans[0].rank}
-    )
+    drawn = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}
+    recipe = Recipe.model_validate({**options.model_dump(include=set(ModelOptions.model_fields)), **drawn})
     job = prepare_job(recipe, None, False, reporter)
     calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}
     if record.made_by.get("calibration") != calibration:
@@ -185,7 +184,9 @@ def _search_edits(
         )
     poolings = tuple(dict.fromkeys(plan.pooling for plan in plans))
     layers = sorted({layer for plan in plans for layer in plan.layers})
-    inputs, class_rows = collect_inputs(loaded, anatomy, job.calibration, poolings, layers, "auto", reporter)
+    inputs, class_rows = collect_inputs(
+        loaded, anatomy, job.calibration, poolings, layers, "auto", reporter, record.made_by["model"]
+    )
     cache = OperatorCache(anatomy, inputs, class_rows)
     edits = {}
     with reporter.stage("Plans of the search", len(record.points)) as advance, torch.inference_mode():

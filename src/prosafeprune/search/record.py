@@ -73,6 +73,10 @@ class SearchRecord(BaseModel):
     """From the safest to the most compliant."""
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
+    samples: int = 400
+    """Calibration prompts of each class, at most, as the recipe has it."""
+    seed: int = 0
+    """Of the draw of these prompts."""
 
     def point(self, number: int) -> SearchPoint | None:
         """Return the point of that number, or None."""

@@ -7,7 +7,7 @@ const AT_A_TIME = 4; // prompts of a run
 let state = null;
 const running = new Map(); // the AbortController of each side's answer in progress
 let asked = null; // the last prompt
-let runNumber = 0;
+let runControl = null; // the AbortController of the run in progress
 let baseVerdicts = new Map(); // the base model's answers do not depend on the strength
 
 const token = (() => {
@@ -26,7 +26,9 @@ async function ask(path, body, signal) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  const reply = await fetch(path, options);
+  const reply = await fetch(path, options).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The playground does not answer. Start it again in the terminal.");
+  });
   if (!reply.ok) {
     const content = await reply.json().catch(() => null);
     throw new Error(content?.error?.message ?? `HTTP ${reply.status}`);
@@ -93,7 +95,7 @@ async function answerSide(side) {
   where.classList.add("waiting");
   show(null, element(side).querySelector(".verdict"));
   showRefusal(side, null);
-  element("stop").disabled = false;
+  showStop();
   try {
     for await (const event of events("api/answer", { prompt: asked, sides: [side], ...settings() }, control.signal)) {
       if (event.error) throw new Error(event.error.message);
@@ -109,8 +111,12 @@ async function answerSide(side) {
       running.delete(side);
       where.classList.remove("waiting");
     }
-    element("stop").disabled = running.size === 0;
+    showStop();
   }
+}
+
+function showStop() {
+  element("stop").disabled = running.size === 0 && !runControl;
 }
 
 function answer(sides) {
@@ -120,6 +126,7 @@ function answer(sides) {
 
 function stop() {
   for (const one of running.values()) one.abort();
+  runControl?.abort();
 }
 
 // Strength: one slider for all layers, one for each behind "More".
@@ -188,9 +195,9 @@ async function showPicture() {
 }
 
 // The user's own prompts: rates are updated with every verdict.
-async function judged(prompt, kind, sides, signal) {
+async function judged(request, signal) {
   const found = {};
-  for await (const event of events("api/answer", { prompt, sides, kind, ...settings() }, signal)) {
+  for await (const event of events("api/answer", request, signal)) {
     if (event.error) throw new Error(event.error.message);
     if (event.verdict) found[event.side] = event.verdict;
   }
@@ -210,7 +217,6 @@ function showRates(rows) {
 }
 
 async function run() {
-  const number = ++runNumber;
   const rows = ["harmless", "harmful"].flatMap((kind) =>
     element(kind).value.split("\n").map((one) => one.trim()).filter(Boolean).map((prompt) => ({ prompt, kind })));
   if (!rows.length) return;
@@ -218,6 +224,9 @@ async function run() {
   body.replaceChildren();
   element("runs").hidden = false;
   element("run").disabled = true;
+  const control = (runControl = new AbortController());
+  showStop();
+  for (const id of ["rates", "runs"]) element(id).tHead.rows[0].cells[2].textContent = element("pruned-title").textContent;
   for (const row of rows) {
     row.line = body.insertRow();
     const name = document.createElement("th");
@@ -227,14 +236,15 @@ async function run() {
     row.line.append(name, document.createElement("td"), document.createElement("td"));
   }
   const left = [...rows];
-  const { system, max_tokens, temperature } = settings();
+  const chosen = settings(); // of the complete run, whatever the sliders do meanwhile
   const work = async () => {
     for (let row; (row = left.shift()); ) {
-      const key = JSON.stringify([row.prompt, row.kind, system, max_tokens, temperature]);
+      const { prompt, kind } = row;
+      const key = JSON.stringify([prompt, kind, chosen.system, chosen.max_tokens, chosen.temperature]);
       const known = baseVerdicts.get(key);
-      const sides = [...(known ? [] : ["base"]), ...(edit() ? ["pruned"] : [])];
+      const sides = [...(known ? [] : ["base"]), ...(chosen.edit ? ["pruned"] : [])];
       if (known) row.base = known;
-      if (sides.length) Object.assign(row, await judged(row.prompt, row.kind, sides));
+      if (sides.length) Object.assign(row, await judged({ prompt, kind, sides, ...chosen }, control.signal));
       if (row.base) baseVerdicts.set(key, row.base);
       SIDES.forEach((side, index) => show(row[side], row.line.cells[index + 1]));
       showRates(rows);
@@ -247,7 +257,9 @@ async function run() {
     left.length = 0;
     problem(error);
   } finally {
-    if (number === runNumber) element("run").disabled = false;
+    runControl = null;
+    element("run").disabled = false;
+    showStop();
   }
 }
 

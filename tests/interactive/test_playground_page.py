@@ -90,6 +90,8 @@ def test_from_a_prompt_to_a_saved_model(
     browser.evaluate("document.querySelector('#run').click()")
     browser.evaluate("setAll(0.5)")  # after the run began, which has the strength of its beginning
     wait_for(lambda: not browser.evaluate("document.querySelector('#run').disabled"))
+    colours = "[...document.querySelectorAll('#runs tbody tr')].map(row => row.querySelector('td span').className)"
+    assert browser.evaluate(colours) == ["good", "good", "bad", "good", "bad"]  # to answer the last one is bad
     assert text(browser, "#rates th:last-child") == text(browser, "#runs th:last-child") == "Plan 2, strength 0.90, 0.40"
     assert "67 % (2 of 3)67 % (2 of 3)" in text(browser, "#rates tbody").replace("\n", "")
     assert "50 % (1 of 2)50 % (1 of 2)" in text(browser, "#rates tbody").replace("\n", "")
@@ -120,6 +122,7 @@ def test_a_hostile_answer_stays_text(
     wait_for(lambda: text(browser, "#runs tbody td").strip())
     assert browser.evaluate("document.querySelectorAll('script, img').length") == before
     assert text(browser, "#runs tbody th") == HOSTILE
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 1280
     assert browser.console() == []
 
 

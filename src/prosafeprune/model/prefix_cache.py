@@ -125,6 +125,13 @@ class PrefixCache:
         self.length: int = shared if at_most is None else min(shared, at_most)
         self._cache = run_prefix(model, prompts[0][: self.length]) if self.length else None
 
+    @classmethod
+    def holding(cls, model: PreTrainedModel, cache: DynamicCache, length: int) -> PrefixCache:
+        """Return the prefix whose ``length`` tokens are in ``cache``, of one row, already."""
+        made = cls(model, [], 0)
+        made.length, made._cache = length, cache
+        return made
+
     def cache(self, rows: int) -> DynamicCache:
         """Return a fresh cache for a batch of ``rows`` prompts, holding the prefix."""
         return DynamicCache(config=self.model.config) if self._cache is None else expand_cache(self._cache, rows)

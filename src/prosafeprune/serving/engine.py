@@ -18,7 +18,7 @@ import torch
 
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.generation.decoding import PlainBatchDecoder
-from prosafeprune.generation.prefill import can_be_joined, join, prefill, trim
+from prosafeprune.generation.prefill import PrefilledBatch, can_be_joined, join, prefill, trim
 from prosafeprune.generation.thought_tokens import AnswerDecoder
 from prosafeprune.model.batches import cache_bytes_per_token, is_out_of_memory
 from prosafeprune.model.chat import encode_prompts
@@ -27,6 +27,7 @@ from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, r
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer
 from prosafeprune.serving.corrections import Corrections
+from prosafeprune.serving.kept_conversations import KeptConversations
 from prosafeprune.serving.served_edit import ServedEdit
 from prosafeprune.serving.text_stream import TextStream
 
@@ -36,6 +37,8 @@ JOINING = 8
 """Conversations whose prompts run between two tokens of the others, at most."""
 CACHE_BYTES = {"cpu": 2 * 2**30}
 """Memory for keys and values, by device; on a GPU it is half of what is free."""
+KEPT_SHARE = 0.25
+"""Of that memory, in addition, for conversations that may go on."""
 TRIMMED = 64
 """Columns of padding that are worth dropping."""
 RefusalProbe = Callable[[torch.Tensor], float]
@@ -65,6 +68,7 @@ class Engine:
         self._decode = AnswerDecoder(loaded.tokenizer)
         self._budget = _cache_budget(loaded)
         self._bytes_per_token = cache_bytes_per_token(loaded.model)
+        self._kept = KeptConversations(loaded.model, int(KEPT_SHARE * self._budget / self._bytes_per_token))
         self._waiting: deque[RunningAnswer] = deque()
         self._batches: list[_Batch] = []
         self._states: list[torch.Tensor] = []
@@ -193,15 +197,15 @@ class Engine:
 
     def _join(self, joining: list[RunningAnswer]) -> None:
         """Run the prompts of new conversations, and add them to the batch if their cache can be joined."""
-        prompts = [one.question.ids for one in joining]
+        begun = {one: self._kept.beginning_of(one.question) for one in joining}
+        alone = [one for one in joining if begun[one] is not None]
+        together = [one for one in joining if begun[one] is None]
+        joining[:] = [*alone, *together]
         # No shared prefix: under different edits, the same tokens have different keys and values.
-        prefix = PrefixCache(self.loaded.model, prompts, 0, at_most=0)
-        new = prefill(
-            self.loaded,
-            prompts,
-            prefix,
-            lambda rows: self.corrections.use([joining[row].question.applied for row in rows]),
-        )
+        nothing = PrefixCache(self.loaded.model, [], 0)
+        parts = [self._prefill([one], begun[one] or nothing) for one in alone]
+        parts += [self._prefill(together, nothing)] if together else []
+        new = join(parts) if alone else parts[0]
         self._states.clear()
         if self._batches and can_be_joined(new.cache):
             old = self._batches.pop()
@@ -211,6 +215,15 @@ class Engine:
         batch.decoder.before_pass = lambda rows: self.corrections.use([one.question.applied for one in batch.answers])
         self._batches.append(batch)
 
+    def _prefill(self, joining: list[RunningAnswer], prefix: PrefixCache) -> PrefilledBatch:
+        suffixes = [one.question.ids[prefix.length :] for one in joining]
+        return prefill(
+            self.loaded,
+            suffixes,
+            prefix,
+            lambda rows: self.corrections.use([joining[row].question.applied for row in rows]),
+        )
+
     def _step(self, batch: _Batch) -> None:
         """Choose a token of each answer; answers that end with it leave the batch; run the others' tokens."""
         logits = batch.decoder.logits
@@ -218,12 +231,13 @@ class Engine:
         ends = set(self.loaded.end_ids)
         kept, tokens = [], []
         for row, answer in enumerate(batch.answers):
-            if answer.cancelled.is_set():
-                continue
-            token = greedy[row] if answer.question.temperature == 0 else answer.choose(logits[row])
-            if answer.take(token, ends):
-                kept.append(row)
-                tokens.append(token)
+            if not answer.cancelled.is_set():
+                token = greedy[row] if answer.question.temperature == 0 else answer.choose(logits[row])
+                if answer.take(token, ends):
+                    kept.append(row)
+                    tokens.append(token)
+                    continue
+            self._kept.keep(answer.question, answer.stream.ids, batch.decoder.batch, row)
         if len(kept) < len(batch.answers):
             batch.answers[:] = [batch.answers[row] for row in kept]
             if not kept:

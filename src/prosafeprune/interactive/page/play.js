@@ -69,11 +69,12 @@ function settings() {
   };
 }
 
-function show(verdict, where) {
+function show(verdict, where, kind) {
   where.replaceChildren();
   if (!verdict) return;
+  const [good, bad] = kind === "harmful" ? [verdict.safe, verdict.complies] : [verdict.complies, verdict.refuses];
   const name = document.createElement("span");
-  name.className = verdict.complies ? "complies" : verdict.refuses ? "refuses" : "neither";
+  name.className = good ? "good" : bad ? "bad" : "neither";
   name.textContent = verdict.class;
   where.append(name, `: ${verdict.reason}`);
 }
@@ -83,7 +84,7 @@ function showRefusal(side, value) {
   where.hidden = value === null;
   if (value === null) return;
   where.querySelector("meter").value = value;
-  where.querySelector("span").textContent = `refuses with ${Math.round(100 * value)} %, by its first words`;
+  where.querySelector("span").textContent = `refusal probability ${Math.round(100 * value)} %, from the first tokens`;
 }
 
 async function answerSide(side) {
@@ -233,6 +234,12 @@ async function run() {
     name.scope = "row";
     name.dir = "auto";
     name.textContent = row.prompt;
+    if (row.kind === "harmful") {
+      const mark = document.createElement("div");
+      mark.className = "muted";
+      mark.textContent = "should be refused";
+      name.append(mark);
+    }
     row.line.append(name, document.createElement("td"), document.createElement("td"));
   }
   const left = [...rows];
@@ -246,7 +253,7 @@ async function run() {
       if (known) row.base = known;
       if (sides.length) Object.assign(row, await judged({ prompt, kind, sides, ...chosen }, control.signal));
       if (row.base) baseVerdicts.set(key, row.base);
-      SIDES.forEach((side, index) => show(row[side], row.line.cells[index + 1]));
+      SIDES.forEach((side, index) => show(row[side], row.line.cells[index + 1], row.kind));
       showRates(rows);
     }
   };

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +70,14 @@ def test_help_is_readable_at_80_columns(command: str, run: Run, monkeypatch: pyt
 
 def test_square_brackets_survive(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'prosafeprune[ray]'" in words(shown(run, "prune", monkeypatch, 200))
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("pl", "playground"), ("chat --tem", "--temperature")])
+def test_a_shell_completes_commands_and_options(typed: str, offered: str) -> None:
+    line = f"prosafeprune {typed}"
+    asked = {"_PROSAFEPRUNE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    found = subprocess.run([sys.executable, "-m", "prosafeprune"], env={**os.environ, **asked}, capture_output=True)
+    assert found.stdout.decode().split() == [offered]
 
 
 def test_common_options_come_first_and_expert_ones_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,9 @@ def test_from_a_prompt_to_a_saved_model(
     wait_for(lambda: not browser.evaluate("document.querySelector('#run').disabled"))
     colours = "[...document.querySelectorAll('#runs tbody tr')].map(row => row.querySelector('td span').className)"
     assert browser.evaluate(colours) == ["good", "good", "bad", "good", "bad"]  # to answer the last one is bad
-    assert text(browser, "#rates th:last-child") == text(browser, "#runs th:last-child") == "Plan 2, strength 0.90, 0.40"
+    assert (
+        text(browser, "#rates th:last-child") == text(browser, "#runs th:last-child") == "Plan 2, strength 0.90, 0.40"
+    )
     assert "67 % (2 of 3)67 % (2 of 3)" in text(browser, "#rates tbody").replace("\n", "")
     assert "50 % (1 of 2)50 % (1 of 2)" in text(browser, "#rates tbody").replace("\n", "")
 
@@ -126,7 +128,9 @@ def test_a_hostile_answer_stays_text(
     assert browser.console() == []
 
 
-def test_escape_stops_answers_and_runs_and_a_wrong_token_is_said(browser: Browser, playground: tuple[Playground, str]) -> None:
+def test_escape_stops_answers_and_runs_and_a_wrong_token_is_said(
+    browser: Browser, playground: tuple[Playground, str]
+) -> None:
     made, url = playground
     opened(browser, url)
     browser.evaluate("document.querySelector('#tokens').value = 1500")

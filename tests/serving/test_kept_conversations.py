@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,28 +74,21 @@ def test_the_next_turn_runs_only_what_is_new(engine: Engine, ran: list[list[int]
 def test_new_and_known_conversations_join_one_batch(engine: Engine, ran: list[list[int]]) -> None:
     first, others = engine.encode(FIRST), [engine.encode([("user", one)]) for one in ("Hi", "Name a lake.")]
     answer = say(engine, first)
-    asked = [(*first, *answer, 5), *others, (*first, *answer, 6)]
+    asked = [Question(one, max_new_tokens=12) for one in ((*first, *answer, 5), *others, (*first, *answer, 6))]
     ran.clear()
-    with engine.paused():  # so that they arrive together
-        import threading
-
-        results: list[Any] = []
-        thread = threading.Thread(
-            target=lambda: results.extend(answer_all(engine, [Question(one, max_new_tokens=12) for one in asked]))
-        )
-        thread.start()
-        while engine.load[1] < len(asked):
-            pass
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        with engine.paused():  # so that they arrive together
+            found = pool.submit(answer_all, engine, asked)
+            while engine.load[1] < len(asked):
+                time.sleep(0.01)
+        answers = [ids for ids, _ in found.result()]
     assert sorted(map(len, ran)) == [1, 1, 2]
     other = Engine(engine.loaded)
-    assert [ids for ids, _ in results] == [say(other, one) for one in asked]
+    assert answers == [say(other, one.ids) for one in asked]
     other.close()
 
 
-def test_nothing_is_taken_from_another_edit_or_strength(
-    engine: Engine, edit: ServedEdit, ran: list[list[int]]
-) -> None:
+def test_nothing_is_taken_from_another_edit_or_strength(engine: Engine, edit: ServedEdit, ran: list[list[int]]) -> None:
     ids = engine.encode(FIRST)
     for strength in (None, 0.5, 0.6, 0.0, 0.5):
         say(engine, ids, applied=None if strength is None else Applied(edit, {1: strength}))

@@ -13,7 +13,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.machine_speed import measure_speed
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
-from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
+from prosafeprune.setup.workload import LIBRARY_BYTES, Cost, ModelSize, Speed, Stage, memory_needed, stages_of
 
 Make = Callable[..., Path]
 
@@ -57,7 +57,10 @@ def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make
     made = job(folder, layers="0-1")
     prompts = sum(map(len, made.calibration.values()))
     inputs = 4 * prompts * 2 * (3 * config["hidden_size"] + config["intermediate_size"])
-    assert memory_needed(made, given_plan(made.recipe), size, 2.0) == 2 * size.weight_bytes + inputs
+    on_gpu = 2 * size.weight_bytes + inputs
+    assert memory_needed(made, given_plan(made.recipe), size, 2.0, on_gpu=True) == on_gpu
+    without = memory_needed(made, given_plan(made.recipe), size, 2.0)
+    assert without == on_gpu + size.weight_bytes + LIBRARY_BYTES
     assert memory_needed(made, None, ModelSize.of(folder, {})) is None
 
 

@@ -42,7 +42,7 @@ def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
     speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
     ratio = loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize
-    memory = memory_needed(job, plan, model, ratio)
+    memory = memory_needed(job, plan, model, ratio, on_gpu=loaded.device.type == "cuda")
     return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
 
 
@@ -179,7 +179,7 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
         rows.append([stage.name, duration(speed.seconds(stage))])
         total += speed.seconds(stage)
     rows.append(["all, at most about", duration(total)])
-    memory = memory_needed(job, plan, model, run.itemsize / stored.itemsize)
+    memory = memory_needed(job, plan, model, run.itemsize / stored.itemsize, on_gpu=device.type == "cuda")
     notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}."]
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")

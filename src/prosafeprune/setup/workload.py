@@ -19,6 +19,8 @@ from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
 CHARACTERS_PER_TOKEN = 4
+LIBRARY_BYTES = 400_000_000
+"""Of Python with torch and transformers, as measured on Linux."""
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
@@ -135,21 +137,28 @@ def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
     return _tokens(listed), float(tokens * sum(map(len, listed)))
 
 
-def memory_needed(job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0) -> float | None:
-    """Return about how much memory a run takes, in bytes: weights and pooled inputs; None where it is unknown.
+def memory_needed(
+    job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0, *, on_gpu: bool = False
+) -> float | None:
+    """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
+
+    These are the weights and the pooled inputs; without a GPU also the libraries, and the pages of the checkpoint's
+    file, which are in memory while it is loaded.
 
     Args:
         job: the job.
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
         model: its size.
         bytes_per_weight: of the model as it runs, over that on disk.
+        on_gpu: whether it runs on one.
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None
     layers = len(plan.layers) if plan is not None else model.layers
     prompts = sum(map(len, job.calibration.values()))
     inputs = 4 * prompts * layers * (3 * model.hidden + model.inner)
-    return bytes_per_weight * model.weight_bytes + inputs
+    loading = 0 if on_gpu else model.weight_bytes + LIBRARY_BYTES
+    return bytes_per_weight * model.weight_bytes + inputs + loading
 
 
 class Cost(BaseModel):

@@ -76,8 +76,8 @@ def test_square_brackets_survive(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_shell_completes_commands_and_options(typed: str, offered: str) -> None:
     line = f"prosafeprune {typed}"
     asked = {"_PROSAFEPRUNE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    found = subprocess.run([sys.executable, "-m", "prosafeprune"], env={**os.environ, **asked}, capture_output=True)
-    assert found.stdout.decode().split() == [offered]
+    found = subprocess.check_output([sys.executable, "-m", "prosafeprune"], env={**os.environ, **asked}, text=True)
+    assert found.split() == [offered]
 
 
 def test_common_options_come_first_and_expert_ones_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,7 @@ def test_a_save_is_followed_to_its_end(playground: Running, monkeypatch: pytest.
         assert time.monotonic() < until
         time.sleep(0.1)
     assert status["outcome"] == f"Saved in {Path.cwd() / 'new'}."
+    assert status["lines"] == []  # what a command prints to stdout shows test prompts
     assert status["command"] == "prosafeprune --version"
     monkeypatch.setattr("prosafeprune.interactive.playground_app.command", lambda *_: ["apply", "./none", "./none"])
     post(url, "/api/save", {"name": "new", "edit": "pruned", "strengths": [0.5, 0.5]})

@@ -17,7 +17,6 @@ from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.setup import calibrate
 
-
 DRAWN = {"samples": 10, "seed": 3}
 """Other calibration prompts than the default ones."""
 

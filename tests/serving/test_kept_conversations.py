@@ -99,7 +99,7 @@ def test_the_oldest_are_dropped_and_short_beginnings_not_used(
     engine: Engine, ran: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = engine.encode(FIRST)
-    engine._kept._most_tokens = len(ids) + 20
+    engine.kept._most_tokens = len(ids) + 20
     say(engine, ids)
     say(engine, engine.encode([("user", "Something else, of many words, to push out what was there before this one.")]))
     say(engine, ids)

@@ -10,12 +10,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.served_model import PRUNED, ServedModel
 from prosafeprune.model.source import is_adapter_folder
+from prosafeprune.report.record import read_record
+from prosafeprune.report.result_view import change_in_words
 from prosafeprune.requests.playground import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.text import for_terminal
@@ -27,7 +30,7 @@ DRAWN = ("samples", "seed")
 """What decides which of the bundled calibration prompts are used."""
 ENDPOINT = "--judge-endpoint="
 OUTCOMES = {
-    0: "Saved in {folder}.",
+    0: "Saved in {folder}{rates}.",
     3: "Not saved: it does not keep the safety floor. The report is next to the folder: {name}-not-saved.html.",
 }
 
@@ -80,8 +83,8 @@ class ModelSaver:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "prosafeprune", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,  # its tables show test prompts, harmful ones included
+            stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             errors="replace",
@@ -91,13 +94,13 @@ class ModelSaver:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the command has printed, and how it ended."""
+        """The progress of the command, and how it ended."""
         code = self._process.poll() if self._process is not None else None
         running = self._process is not None and code is None
         outcome = "Measuring ..." if running else ""
         if code is not None:
             outcome = OUTCOMES.get(code, "Not saved: see the last line.").format(
-                folder=self._folder, name=self._folder.name
+                folder=self._folder, name=self._folder.name, rates=_rates_of(self._folder)
             )
         return {"running": running, "command": self._command, "lines": list(self._lines), "outcome": outcome}
 
@@ -108,8 +111,8 @@ class ModelSaver:
             self._process.wait()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
+        assert process.stderr is not None
+        with process.stderr as lines:
             for line in lines:
                 self._lines.append(for_terminal(line.rstrip("\n")))
 
@@ -122,6 +125,13 @@ def output_folder(name: str) -> Path:
     if folder.exists():
         raise InputError(f"{name}: exists in the folder that the playground was started in. Choose another name.")
     return folder
+
+
+def _rates_of(folder: Path) -> str:
+    with suppress(InputError):
+        record = read_record(folder)
+        return f": {change_in_words(record.source, record.result)}"
+    return ""
 
 
 def _options(request: PlaygroundRequest) -> list[str]:

@@ -68,7 +68,7 @@ class Engine:
         self._decode = AnswerDecoder(loaded.tokenizer)
         self._budget = _cache_budget(loaded)
         self._bytes_per_token = cache_bytes_per_token(loaded.model)
-        self._kept = KeptConversations(loaded.model, int(KEPT_SHARE * self._budget / self._bytes_per_token))
+        self.kept = KeptConversations(loaded.model, int(KEPT_SHARE * self._budget / self._bytes_per_token))
         self._waiting: deque[RunningAnswer] = deque()
         self._batches: list[_Batch] = []
         self._states: list[torch.Tensor] = []
@@ -197,7 +197,7 @@ class Engine:
 
     def _join(self, joining: list[RunningAnswer]) -> None:
         """Run the prompts of new conversations, and add them to the batch if their cache can be joined."""
-        begun = {one: self._kept.beginning_of(one.question) for one in joining}
+        begun = {one: self.kept.beginning_of(one.question) for one in joining}
         alone = [one for one in joining if begun[one] is not None]
         together = [one for one in joining if begun[one] is None]
         joining[:] = [*alone, *together]
@@ -237,7 +237,7 @@ class Engine:
                     kept.append(row)
                     tokens.append(token)
                     continue
-            self._kept.keep(answer.question, answer.stream.ids, batch.decoder.batch, row)
+            self.kept.keep(answer.question, answer.stream.ids, batch.decoder.batch, row)
         if len(kept) < len(batch.answers):
             batch.answers[:] = [batch.answers[row] for row in kept]
             if not kept:

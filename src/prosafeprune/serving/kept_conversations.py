@@ -33,6 +33,10 @@ class KeptConversations:
         self._kept: list[_Kept] = []
         """The last used one at the end."""
 
+    def forget(self) -> None:
+        """Drop all of them."""
+        self._kept.clear()
+
     def keep(self, question: Question, answer: Sequence[int], batch: PrefilledBatch, row: int) -> None:
         """Keep a row of a batch: a question, and those tokens of its answer that have run."""
         if not can_be_joined(batch.cache):

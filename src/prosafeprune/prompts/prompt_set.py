@@ -23,7 +23,7 @@ class PromptClass(StrEnum):
 
 
 PAIRED = "paired"
-"""Prompts written in pairs, a harmful and a harmless one that differ in harm alone; their styles begin with this word."""
+"""Prompts written in pairs, a harmful and a harmless one that differ in harm alone; their styles begin so."""
 WILD = "wild"
 """Prompts in the styles of public benchmarks and logs: machine-written, odd, terse ...; their styles begin likewise."""
 

@@ -74,7 +74,7 @@ class SearchRecord(BaseModel):
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
     samples: int = 400
-    """Calibration prompts of each class, at most, as the recipe has it."""
+    """Calibration prompts of each class, at most; records that do not say had 400."""
     seed: int = 0
     """Of the draw of these prompts."""
 

@@ -92,7 +92,8 @@ def command_problem(shown: Shown) -> str | None:
     words = [word for word in words if word not in ("...", "…")]
     group: Any = typer.main.get_command(app)
     if not words or words[0].startswith("-"):
-        return None if set(words) <= {"--help", "--version", "--install-completion"} else shown.problem("no such option")
+        known = {"--help", "--version", "--install-completion"}
+        return None if set(words) <= known else shown.problem("no such option")
     command, named = group.commands.get(words[0]), words[0]
     if command is not None and hasattr(command, "commands") and words[1:] and not words[1].startswith("-"):
         command, named = command.commands.get(words[1]), " ".join(words[:2])

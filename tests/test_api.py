@@ -7,11 +7,11 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from helpers.fixture_types import Make
 
 import prosafeprune
 from prosafeprune import api
@@ -102,7 +102,7 @@ def test_judge_returns_verdicts_and_agreement(tmp_path: Path) -> None:
 
 
 def test_search_returns_the_record_and_its_folder(
-    checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(api, "run_search", lambda *given: asked.append(given) or "result")

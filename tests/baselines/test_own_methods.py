@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from helpers.evaluation_runs import answers_in
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 LEANING = """
 from typing import ClassVar
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
+from helpers.fixture_types import Make, Run
 
 EARLY = (
     "import sys; sys.argv = ['prosafeprune', *sys.argv[1:]]\n"

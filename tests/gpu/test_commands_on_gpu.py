@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 from safetensors.torch import load_file
 
 import prosafeprune
 
 pytestmark = pytest.mark.gpu
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "gpt2", "mixtral"])

@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.evaluation_runs import prompt_options
-
-Make = Callable[..., Path]
-
-
-Run = Callable[..., tuple[int, str, str]]
-
+from helpers.fixture_types import Make, Run
 
 SETTINGS = [
     *("-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"),

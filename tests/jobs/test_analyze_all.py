@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.analysis_fixtures import Answered
+from helpers.fixture_types import Make, Run
 from helpers.sweep_context import TIMED, make_context, make_request
 
 from prosafeprune.analysis import context as context_module
@@ -25,8 +25,6 @@ from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 
 pytestmark = pytest.mark.usefixtures("odd_judge", "no_figures")
-Run = Callable[..., tuple[int, str, str]]
-Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]
 FEW = ["--rank", 4, "--samples", 40, "--benchmark-samples", 4, "--sweep-samples", 2, "--max-new-tokens", 3]
 PLAN = ["--layers", 1, "--strength", 0.8, "--strengths", "0.4,0.8", "--ranks", "2,4"]

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.adapter_runs import apply, options, prune
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.report.page import is_own_page
 from prosafeprune.report.record import read_record
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def own_weights(folder: Path) -> dict[str, bytes]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from helpers.adapter_runs import prune
+from helpers.fixture_types import Run
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
-Run = Callable[..., tuple[int, str, str]]
 FAULTS = {
     "wrong base": "is not the model that the adapter was made from",
     "changed base": "is not the model that the adapter was made from",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import adapter_runs, prune_runs
 from helpers.evaluation_runs import no_model
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation import base_likelihoods
@@ -25,8 +26,6 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 PLAIN, SALAD = Likelihood(-1.0, -2.0), Likelihood(-9.0, -2.0)
 
 

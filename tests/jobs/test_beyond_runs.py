@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
+from helpers.fixture_types import Make, Run
 from helpers.pages import Reader
 from helpers.prune_runs import prune
 
 from prosafeprune.evaluation.sets import BEYOND, OFF_POLICY
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_evaluate_reports_each_group_domain_and_language(run: Run, checkpoint: Make, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.compare_runs import Make, Run
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.registry import METHODS

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.compare_runs import Make, Run
 from helpers.evaluation_runs import answers_in, no_model
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.sft import Sft

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.evaluation_runs import answers_in, no_model, prompts_asked
+from helpers.fixture_types import Make, Run
 from helpers.pages import Reader
 from helpers.prune_runs import prune
 from helpers.slow_reference import pruned_state
@@ -19,8 +19,6 @@ from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.models import qwen3guard, wildguard, xstest_question
 from prosafeprune.prompts.conversation import as_prompt, stored_prompt, turns_of
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 EVIL = "<script>alert(1)</script>"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.fixture_types import Run
 from helpers.prune_runs import SETTINGS, prune
 from helpers.quantised_checkpoints import quantised_checkpoint
 from safetensors.torch import load_file
@@ -16,8 +16,6 @@ from safetensors.torch import load_file
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import find_unquantised, model_hash
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

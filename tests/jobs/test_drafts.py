@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.evaluation_runs import prompt_options
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
 from prosafeprune.errors import InputError
@@ -15,9 +15,6 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, requir
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import make_recipe
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:

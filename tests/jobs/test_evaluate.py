@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
@@ -20,9 +21,6 @@ from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

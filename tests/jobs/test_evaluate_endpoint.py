@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Run
 from helpers.model_server import KEY, ModelServer, model_server, said
 
-Run = Callable[..., tuple[int, str, str]]
 THINK = 'chat_template_kwargs={"enable_thinking": false}'
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import prune_runs
+from helpers.fixture_types import Make, Run
 
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.generation.backend import Answer
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 WARNING = "answers are in a language that the built-in judge was not measured in"
 
 

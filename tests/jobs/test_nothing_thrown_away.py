@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
 from prosafeprune.evaluation import measure as measuring
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.local import LocalGenerator
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

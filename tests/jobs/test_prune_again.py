@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
 from helpers.pages import Reader
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
@@ -23,8 +23,6 @@ from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.record import RECORD_FILE, read_record
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 NEW = ["a killer queen song", "a dead language", "the war on weeds", "shooting hoops", "a bomb of a party"]
 
 

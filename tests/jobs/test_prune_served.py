@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.fixture_types import Make, Run
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -20,8 +21,6 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 SERVER = """
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
+from helpers.fixture_types import Run
 from helpers.gguf_files import add_tokenizer, gguf_metadata, gguf_tensors
 from helpers.prune_runs import prune
 from helpers.quantised_checkpoints import dense_checkpoint
@@ -29,7 +29,6 @@ from prosafeprune.model.gguf_file import write_gguf
 from prosafeprune.model.source import find_source
 from prosafeprune.progress import ignore
 
-Run = Callable[..., tuple[int, str, str]]
 TYPES = {"attn_q": "Q8_0", "attn_k": "F16", "attn_v": "BF16", "ffn_gate": "Q4_0", "ffn_up": "Q5_1", "ffn_down": "F32"}
 NONE = EditMeasures(submodule="", kind="", layer=1, stable_rank=1, energy_bound=1, energy=0, harmful_overlap=0)
 

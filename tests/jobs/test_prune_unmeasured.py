@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import SMALL
+from helpers.fixture_types import Make, Run
 from helpers.killed_runs import kill_at
 from helpers.tiny_models import make_tokenizer
 from safetensors.torch import load_file, save_file
@@ -26,8 +26,6 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import Record, UnmeasuredRecord
 from prosafeprune.requests.recipe import make_recipe
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 SETTINGS = {"layers": "1-2", "rank": 4, "device": "cpu", "only_mine": True}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import LLAMA
+from helpers.fixture_types import Run
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from peft import PeftModel
 
@@ -29,7 +29,6 @@ from prosafeprune.progress import SilentReporter, ignore
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")

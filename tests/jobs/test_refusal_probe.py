@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.fixture_types import Make
 from helpers.served_answers import load, question
 
 from prosafeprune.errors import InputError
@@ -31,7 +31,7 @@ def write_answers(folder: Path, refused: int, helped: int) -> None:
     (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Make, tmp_path: Path) -> None:
     folder = checkpoint("llama")
     engine = Engine(load(folder))
     served = ServedModel(engine, ModelSource("tiny", folder), {}, None, pruned=tmp_path)

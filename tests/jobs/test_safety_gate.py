@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.adapter_runs import prune
+from helpers.fixture_types import Run
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -21,7 +22,6 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
-Run = Callable[..., tuple[int, str, str]]
 SOURCES = Path(prosafeprune.__file__).parent
 WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
 """Functions that begin to write a model."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
 from prosafeprune.jobs import search as searching
 from prosafeprune.jobs import search_trials as trials
 from prosafeprune.search.plan_evaluators import LocalPlanEvaluator
 from prosafeprune.search.scoring import PlanScorer
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.usefixtures("few_prompts")

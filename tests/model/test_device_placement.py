@@ -13,6 +13,7 @@ import torch
 from accelerate import dispatch_model
 from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
+from helpers.fixture_types import Make, Run
 from helpers.plan_scoring import make_scorer
 from helpers.pooled_inputs import PROMPTS, collect, outputs
 from helpers.random_edits import random_edits
@@ -39,8 +40,6 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.streaming.meta_model import load_meta_model
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 FIRST, SECOND = torch.device("cuda:0"), torch.device("cuda:1")
 LARGE = 10**9
 

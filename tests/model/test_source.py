@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.fixture_types import Make
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import find_source, model_hash
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer
 from torch import distributed
 
@@ -31,8 +32,6 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.messages import Mailbox
 from prosafeprune.parallel.process_group import Follower, Leader
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 

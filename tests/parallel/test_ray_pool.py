@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluation_runs import prompt_options
+from helpers.fixture_types import Make, Run
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash
@@ -22,8 +23,6 @@ from prosafeprune.setup.same_model import find_same_model
 
 ray = pytest.importorskip("ray")
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 VARYING = ("worker_id", "datetime_start", "datetime_complete")
 
 

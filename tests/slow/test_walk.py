@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checks.commands import shown_commands
 from checks.repository import read
+from helpers.fixture_types import Run
 from helpers.model_server import ModelServer
 from helpers.page_walk import FIRST, ready, write_surroundings
 
 pytestmark = pytest.mark.slow
 
-Run = Callable[..., tuple[int, str, str]]
 PAGES = [
     "README.md",
     "docs/quickstart.md",

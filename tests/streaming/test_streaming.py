@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import ARCHITECTURES, LLAMA
+from helpers.fixture_types import Make
 from helpers.tiny_models import CONFIGS, save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -28,7 +29,6 @@ from prosafeprune.setup.prepare import given_plan, prepare_job
 from prosafeprune.streaming import streamed_checkpoint
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
-Make = Callable[..., Path]
 WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
 WINDOWED = "qwen2, windows"
 NAMES = [*CONFIGS, "gemma2", "mistral", WINDOWED]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Run
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -19,7 +20,6 @@ from prosafeprune.report.review_page import review_page
 from prosafeprune.traffic.candidates import Candidates
 from prosafeprune.traffic.turns import LoggedTurn
 
-Run = Callable[..., tuple[int, str, str]]
 NO = "I'm sorry, but I can't help with that request."
 YES = "Use the command kill with the number of the process, for example kill 4242."
 REFUSED = Verdict(AnswerClass.FULL_REFUSAL, "an open refusal")

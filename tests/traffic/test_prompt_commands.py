@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fixture_types import Make, Run
 from helpers.model_server import ModelServer, prompt_of, said
 
 import prosafeprune
@@ -18,7 +19,6 @@ from prosafeprune.prompts import PromptClass, bundled_prompts, read_reviewed
 from prosafeprune.prompts.conversation import as_prompt, read_turns
 from prosafeprune.traffic.rating import question, read_rating
 
-Run = Callable[..., tuple[int, str, str]]
 RATED = {"Bake bread": 0, "Kill a process": 2, "Pick my own lock": 3, "Stab him": 5, "Hm": None}
 
 
@@ -137,7 +137,7 @@ def test_the_question_shows_the_conversation_before_the_request() -> None:
     assert "conversation" not in question("Go on")
 
 
-def test_a_models_own_probe_rates(checkpoint: Callable[..., Path], tmp_path: Path, run: Run) -> None:
+def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) -> None:
     """The probe is fitted to bundled prompts: it must rate the same harmful ones above the benign ones."""
     benign, harmful = (
         bundled_prompts(name, "calibration").texts[:12] for name in (PromptClass.BENIGN, PromptClass.HARMFUL)

@@ -16,7 +16,6 @@ from helpers.tiny_models import make_model, make_tokenizer
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.claim import claimed
-from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
@@ -250,14 +249,6 @@ def test_a_folder_of_other_things_is_left_alone(run: Run, checkpoint: Make, file
     code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "mine", "--overwrite")
     assert (code, "was not written by prosafeprune" in err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
-
-
-def test_a_damaged_line_is_one_clear_line(tmp_path: Path) -> None:
-    from prosafeprune.errors import InputError
-
-    (tmp_path / "a.jsonl").write_text('{"prompt": "x"\n{"prompt": "y", "repeat": 0}\n')
-    with pytest.raises(InputError, match="a.jsonl, line 1: is damaged"):
-        LineStore(tmp_path / "a.jsonl")
 
 
 def test_live_scores_count_what_is_wished() -> None:

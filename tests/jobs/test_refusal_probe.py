@@ -49,7 +49,7 @@ def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Make, tmp_pa
         assert any(piece.refusal is not None and 0 <= piece.refusal <= 1 for piece in pieces)
         assert np.isfinite([piece.refusal for piece in pieces if piece.refusal is not None]).all()
         (tmp_path / EVIDENCE_FILE).write_text("{}\n")
-        with pytest.raises(InputError, match="cannot be read as answers"):
+        with pytest.raises(InputError, match="cannot be read"):
             fit_refusal_probe(served)
     finally:
         engine.close()

@@ -57,7 +57,7 @@ def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figur
     axes.scatter(
         [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"
     )
-    chosen = record.point(record.chosen) if record.chosen is not None else None
+    chosen = record.point(record.chosen)
     if chosen is not None:
         axes.scatter(*chosen.rates, s=170, facecolors="none", edgecolors=ORANGE, linewidths=2, label="selected")
     axes.axhline(record.lowest_safety, color=ORANGE, linestyle="--", linewidth=1, label="safety floor")

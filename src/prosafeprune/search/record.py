@@ -74,6 +74,6 @@ class SearchRecord(BaseModel):
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
 
-    def point(self, number: int) -> SearchPoint | None:
+    def point(self, number: int | None) -> SearchPoint | None:
         """Return the point of that number, or None."""
         return next((one for one in self.points if one.number == number), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,10 +16,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hypothesis
 import pytest
 import torch
+from helpers.fixture_types import Run
 from helpers.model_server import ModelServer, model_server
 from helpers.tiny_models import save_checkpoint
 
-import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled, bundled_prompts
 
@@ -139,18 +138,8 @@ def prompt_files(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command; give its exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["prosafeprune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            prosafeprune.cli.main()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err  # type: ignore[return-value]
-
-    return call
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
 
 
 @pytest.fixture

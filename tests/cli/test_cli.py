@@ -26,8 +26,7 @@ def options(files: dict[str, str], **settings: object) -> list[str]:
 def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *options(prompt_files))
-    assert code == 0
+    out, err = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *options(prompt_files))
     assert "C.R." in out
     assert "S.S." in out
     assert "q: 3 of 48 x 48" in err
@@ -39,8 +38,7 @@ def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
 def test_json_is_the_record_and_nothing_else(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, _ = run("prune", checkpoint("llama"), "-o", tmp_path / "out", "--json", *options(prompt_files))
-    assert code == 0
+    out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", "--json", *options(prompt_files))
     assert json.loads(out) == json.loads((tmp_path / "out/prosafeprune.json").read_text())
 
 
@@ -58,8 +56,7 @@ def test_a_recipe_file_does_what_the_options_do(
     }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML
-    code, _, _ = run("prune", "--recipe", file, "-o", tmp_path / "one")
-    assert code == 0
+    run.ok("prune", "--recipe", file, "-o", tmp_path / "one")
     run("prune", checkpoint("llama"), "-o", tmp_path / "two", *options(prompt_files))
     for name in ("model.safetensors", "prosafeprune.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -213,9 +210,7 @@ def test_calibrating_on_a_test_prompt_stops_the_run(run: Run, checkpoint: Make, 
     stolen = bundled_prompts("harmful", "test").prompts[4]
     with Path(prompt_files["harmful"]).open("a") as stream:
         stream.write(json.dumps({"prompt": stolen.text.upper()}) + "\n")
-    code, _, err = run("prune", checkpoint("llama"), *options(prompt_files))
-    assert code == 2
-    assert "line 11" in err
+    err = run.refused("line 11", "prune", checkpoint("llama"), *options(prompt_files))
     assert f"bundled test line {stolen.line}" in err
 
 

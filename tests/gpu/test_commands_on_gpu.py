@@ -36,8 +36,7 @@ def test_search(device: str, run: Run, checkpoint: Make, search_options: list[ob
     points = []
     for name in ("cpu", device):
         output = tmp_path / str(len(points))
-        code, _, err = run("search", checkpoint("llama"), "-o", output, *search_options, "--device", name)
-        assert code == 0, err
+        run.ok("search", checkpoint("llama"), "-o", output, *search_options, "--device", name)
         record = json.loads((output / "search.json").read_text())
         assert record["trials"] == 4
         points.append(sorted(json.dumps(point["plan"]) for point in record["points"] if point["measured"]))

@@ -168,8 +168,7 @@ def test_equal_runs_give_equal_files(tmp_path: Path, checkpoint: Make, prompt_fi
 @pytest.mark.usefixtures("no_figures")
 def test_the_command(tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str], run: Run) -> None:
     command = ["analyze", "layers", checkpoint("gpt2"), "-o", tmp_path / "out", *options(prompt_files)]
-    code, out, err = run(*command, "--json")
-    assert code == 0
+    out, err = run.ok(*command, "--json")
     found = json.loads(out)["layers"]
     assert [table["name"] for table in found["tables"]] == ["peak", "layers", "submodules", "map"]
     assert "Separability of the prompt classes by layer, before: about" in err
@@ -177,15 +176,13 @@ def test_the_command(tmp_path: Path, checkpoint: Make, prompt_files: dict[str, s
     assert json.loads((tmp_path / "out" / "layers" / "findings.json").read_text())["figures"][1]["title"].startswith(
         "t-SNE"
     )
-    code, out, err = run(*command)
-    assert code == 0
+    out, err = run.ok(*command)
     assert "The layer that separates the classes best" in out
     assert "about" not in err
 
 
 def test_help_lists_the_analyses(run: Run) -> None:
-    code, out, _ = run("analyze", "--help")
-    assert code == 0
+    out, _ = run.ok("analyze", "--help")
     for entry in CATALOGUE:
         assert f"{entry.name}: " in out
         assert isinstance(entry.load(), Analysis)
@@ -239,9 +236,7 @@ def test_a_folder_of_other_settings_is_not_resumed(
 ) -> None:
     command = ["analyze", "layers", checkpoint("qwen2"), "-o", tmp_path / "out", *options(prompt_files)]
     assert run(*command)[0] == 0
-    code, _, err = run(*command, "--layer", "0")
-    assert code == 2
-    assert "was made with other settings (layer None, now 0)" in err
+    run.refused("was made with other settings (layer None, now 0)", *command, "--layer", "0")
     assert run(*command, "--layer", "0", "--overwrite")[0] == 0
     foreign = tmp_path / "foreign"
     foreign.mkdir()

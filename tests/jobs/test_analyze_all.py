@@ -104,8 +104,7 @@ def test_all_analyses_in_one_run(
 
 
 def test_without_a_plan_the_others_run(checkpoint: Make, tmp_path: Path, run: Run, answered: Answered) -> None:
-    code, _, err = run("analyze", checkpoint("qwen2"), "--all", "-o", tmp_path / "out", *FEW[:6], "--samples", 12)
-    assert code == 0
+    _, err = run.ok("analyze", checkpoint("qwen2"), "--all", "-o", tmp_path / "out", *FEW[:6], "--samples", 12)
     left_out = [line.split(". ")[0] for line in warnings(err)]
     assert left_out == ["Left out: categories", f"Left out: {', '.join(WITH_ANSWERS)}"]
     assert "--layers" in err and "--samples" in err

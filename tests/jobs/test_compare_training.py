@@ -71,8 +71,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
         assert compare("--methods", f"default,{name}", *FAST) == record
     fitted = folder / "fitted.safetensors"
     common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name, "--fitted", fitted]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
-    assert code == 0, err
+    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
     assert answers_in(tmp_path / "alone") == answers_in(folder)
 
 
@@ -88,11 +87,9 @@ def test_answers_of_the_user_s_are_not_measured_on(
     rows = [{"prompt": "How do I kill process 1?", "response": "With kill 1."}]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = [*options, *FAST, "--methods", "sft", "--sft-data", data]
-    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
-    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+    run.refused("must be disjoint", "compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
     alone = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", data]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
-    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+    run.refused("must be disjoint", "evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
 
 
 def test_answers_of_the_user_s_are_trained_on(
@@ -125,8 +122,7 @@ def test_pairs_that_cannot_be_read_are_one_line(
     if content is not None:
         (tmp_path / name).write_text(content)
     given = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", tmp_path / name]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *given)
-    assert (code, words in " ".join(err.split())) == (2, True), err
+    err = run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "out", *given)
     assert len(err.strip().splitlines()) <= 4 and "Traceback" not in err
 
 

@@ -61,8 +61,7 @@ def test_evaluate_keeps_judges_and_shows_conversations(
     ]
     command += ["--source", checkpoint("llama"), "--json"]  # answers are also scored under the base model
     asked = prompts_asked(monkeypatch)
-    code, printed, error = run(*command)
-    assert code == 0, error
+    printed, _ = run.ok(*command)
     assert max(len(turns_of(prompt)) for prompt in asked) == 3
     kept = answers_in(tmp_path / "out")
     assert sorted(len(turns_of(stored_prompt(text))) for text in kept) == [1, 1, 2, 2, 3, 3, 3, 3, 3]

@@ -36,8 +36,7 @@ def evaluate(run: Run, checkpoint: Make, files: list[str], tmp_path: Path) -> Ca
 
     def call(*options: object, model: Path | None = None, out: str = "out") -> dict[str, Any]:
         given = ["--max-new-tokens", 4, "--device", "cpu", "--json", *options]
-        code, printed, error = run("evaluate", model or checkpoint("llama"), *files, "-o", tmp_path / out, *given)
-        assert code == 0, error
+        printed, _ = run.ok("evaluate", model or checkpoint("llama"), *files, "-o", tmp_path / out, *given)
         record: dict[str, Any] = json.loads(printed)
         return record
 
@@ -48,8 +47,7 @@ def test_the_table_reads_like_table_1(
     run: Run, checkpoint: Make, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
-    code, out, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 2)
-    assert code == 0
+    out, err = run.ok("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 2)
     for words in ("own pseudo-harmful", "C.R., 6 prompts", "S.S., 4 prompts", "T.S.", "95 % interval"):
         assert words in out
     assert "C.R." in err  # live
@@ -108,8 +106,7 @@ def test_what_was_answered_before_an_error_is_kept(
         raise InputError("The server went away.")
 
     monkeypatch.setattr(LocalGenerator, "answer", answer)
-    code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
-    assert (code, "The server went away." in err) == (2, True)
+    run.refused("The server went away.", "evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == 1
 
 
@@ -140,9 +137,7 @@ def test_answers_made_otherwise_are_not_mixed(
         (checkpoint("llama"), 5, "max_new_tokens 4, now 5"),
         (checkpoint("qwen2"), 4, "model"),
     ):
-        code, _, err = run("evaluate", model, *files, "-o", tmp_path / "out", "--max-new-tokens", tokens)
-        assert code == 2
-        assert words in err
+        run.refused(words, "evaluate", model, *files, "-o", tmp_path / "out", "--max-new-tokens", tokens)
     assert evaluate("--max-new-tokens", 5, "--overwrite")["made_by"]["max_new_tokens"] == 5
 
 
@@ -156,8 +151,7 @@ def test_two_evaluations_are_compared_prompt_by_prompt(
         assert 0 <= change["p_value"] <= 1
         assert change["low"] <= change["points"] <= change["high"]
     more = ["-b", "bundled-benign", "--against", tmp_path / "before", "-o", tmp_path / "more"]
-    code, _, err = run("evaluate", checkpoint("llama"), *files, *more)
-    assert (code, "no verdict on 100 of the 100" in err) == (2, True)
+    run.refused("no verdict on 100 of the 100", "evaluate", checkpoint("llama"), *files, *more)
 
 
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -215,8 +209,7 @@ def test_an_adapter_that_cannot_be_run_is_one_clear_line(run: Run, files: list[s
         ({"peft_type": "LORA"}, "pickles are not used"),
     ):
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        code, _, err = run("evaluate", folder, *files, "-o", tmp_path / "out")
-        assert (code, words in err) == (2, True), err
+        run.refused(words, "evaluate", folder, *files, "-o", tmp_path / "out")
 
 
 def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
@@ -229,8 +222,7 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     only = {name: file for name, file in prompt_files.items() if name != "pseudo_harmful"}
     given = prompt_options(only)
     settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100, "--accept-unsafe"]
-    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
-    assert code == 0, err
+    run.ok("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
     code, _, err = run(
         "evaluate", tmp_path / "pruned", "--test-pseudo-harmful", tmp_path / "seen.txt", "-o", tmp_path / "e"
     )

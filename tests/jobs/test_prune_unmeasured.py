@@ -44,8 +44,7 @@ def options(files: dict[str, str], **settings: object) -> list[str]:
 def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", "--unmeasured", *options(prompt_files))
-    assert code == 0
+    out, err = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", "--unmeasured", *options(prompt_files))
     assert out.count("not measured") == 3  # the title and both rows of scores
     assert "%" not in out
     assert err.index("of memory in addition to Python") < err.index("Layers, one at a time")
@@ -75,8 +74,7 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
 
 def test_json_is_the_record(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     arguments = ["--unmeasured", "--json", *options(prompt_files)]
-    code, out, _ = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
-    assert code == 0
+    out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert json.loads(out) == json.loads((tmp_path / "out/prosafeprune.json").read_text())
 
 

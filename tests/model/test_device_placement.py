@@ -252,8 +252,7 @@ def test_the_same_checkpoint_is_written(
         options = ["--accept-unsafe", "--only-mine"] + [
             text for name, value in given.items() for text in (f"--{name}", value)
         ]
-        code, _, err = run("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
-        assert code == 0, err
+        run.ok("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
     one, spread = tmp_path / "cuda:0", tmp_path / "all"
     assert (spread / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
     records = [json.loads((folder / "prosafeprune.json").read_text()) for folder in (one, spread)]
@@ -266,8 +265,7 @@ def test_the_same_checkpoint_is_written(
 def test_the_same_plans_are_found(run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path) -> None:
     for device in ("all", "cuda:0"):
         options = [*search_options, "--device", device]
-        code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / device, *options)
-        assert code == 0, err
+        run.ok("search", checkpoint("llama"), "-o", tmp_path / device, *options)
     found = [json.loads((tmp_path / device / "search.json").read_text()) for device in ("all", "cuda:0")]
     assert found[0]["points"] == found[1]["points"]
 
@@ -289,10 +287,8 @@ def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: di
     questions.write_text("".join(json.dumps({"prompt": f"How do I kill process {i}?"}) + "\n" for i in range(4)))
     asked = ["-b", f"oktest={questions}", "--max-new-tokens", "4"]
     for device in ("all", "cuda:0"):
-        code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)
-        assert code == 0, err
-        code, _, err = run("evaluate", tmp_path / "all", "-o", tmp_path / f"{device} read", *asked, "--device", device)
-        assert code == 0, err
+        run.ok("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)
+        run.ok("evaluate", tmp_path / "all", "-o", tmp_path / f"{device} read", *asked, "--device", device)
     one, spread = tmp_path / "cuda:0", tmp_path / "all"
     file = "adapter_model.safetensors"
     assert (spread / file).read_bytes() == (one / file).read_bytes()

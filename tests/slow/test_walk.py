@@ -51,8 +51,7 @@ def test_every_command_of_a_page_runs(
     for command in (*given, *shown):
         arguments = ready(command, server.url)
         if arguments is not None:
-            code, _, err = run(*arguments)
-            assert code == 0, f"{page}: {command}\n{' '.join(arguments)}\n{err}"
+            run.ok(*arguments)
             ran += 1
     assert ran > 0
     if page in LISTED:

@@ -50,8 +50,7 @@ def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run:
             {"messages": "damaged"},
         ],
     )
-    code, out, err = run("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
-    assert code == 0, err
+    out, err = run.ok("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
     found = json.loads(out)
     counts = {name: found[name] for name in ("turns", "refused", "repeats", "candidates", "skipped")}
     assert counts == {"turns": 4, "refused": 3, "repeats": 1, "candidates": 2, "skipped": 1}
@@ -71,9 +70,7 @@ def test_equal_runs_give_equal_files_and_a_folder_is_replaced_only_when_asked(tm
     for name in ("candidates.jsonl", "review.html", "prosafeprune.json"):
         one, two = ((folder / name).read_bytes() for folder in folders)
         assert one == two
-    code, _, err = run("prompts", "mine", log, "-o", tmp_path / "one")
-    assert code == 2
-    assert "exists already" in err
+    run.refused("exists already", "prompts", "mine", log, "-o", tmp_path / "one")
     assert run("prompts", "mine", log, "-o", tmp_path / "one", "--overwrite")[0] == 0
 
 
@@ -104,16 +101,13 @@ def test_a_log_of_no_use_is_one_line_and_nothing_is_written(
     name: str, text: str, message: str, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / name).write_text(text)
-    code, _, err = run("prompts", "mine", tmp_path / name, "-o", tmp_path / "out")
-    assert code == 2
-    assert message in err
+    run.refused(message, "prompts", "mine", tmp_path / name, "-o", tmp_path / "out")
     assert {one.name for one in tmp_path.iterdir()} == {name}
 
 
 def test_nothing_refused_is_no_error(tmp_path: Path, run: Run) -> None:
     log = write(tmp_path / "log.jsonl", [chat("How do I kill a process?", YES)])
-    code, out, _ = run("prompts", "mine", log, "-o", tmp_path / "out")
-    assert code == 0
+    out, _ = run.ok("prompts", "mine", log, "-o", tmp_path / "out")
     assert "candidates" in out
     assert rows(tmp_path / "out") == []
 

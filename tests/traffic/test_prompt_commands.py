@@ -44,8 +44,7 @@ def prompts(tmp_path: Path) -> Path:
 def test_a_chat_model_rates_and_the_middle_is_kept(prompts: Path, server: ModelServer, run: Run) -> None:
     server.answer = rater
     kept = prompts.with_name("kept.jsonl")
-    code, out, err = run("prompts", "rate", prompts, "--endpoint", server.url, "-o", kept, "--json")
-    assert code == 0, err
+    out, _ = run.ok("prompts", "rate", prompts, "--endpoint", server.url, "-o", kept, "--json")
     found = json.loads(out)
     assert found["distribution"] == {"0": 1, "1": 0, "2": 1, "3": 1, "4": 0, "5": 1, "none": 1}
     assert (found["kept"], found["rater"]) == (2, "tiny (question 1)")
@@ -95,9 +94,7 @@ def test_no_rating_to_keep_is_one_line_and_nothing_is_written(prompts: Path, ser
     ],
 )
 def test_settings_of_rate_that_cannot_be_used(options: list[str], message: str, prompts: Path, run: Run) -> None:
-    code, _, err = run("prompts", "rate", prompts, *options)
-    assert code == 2
-    assert message in err
+    err = run.refused(message, "prompts", "rate", prompts, *options)
     assert len(err.strip().splitlines()) == 1
 
 
@@ -148,7 +145,7 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
         {"role": "user", "content": "Go"},
     ]
     file = write(tmp_path / "p.jsonl", [{"prompt": text} for text in (*benign, *harmful)] + [{"messages": context}])
-    code, out, err = run(
+    out, _ = run.ok(
         "prompts",
         "rate",
         file,
@@ -162,7 +159,6 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
         tmp_path / "k.jsonl",
         "--json",
     )
-    assert code == 0, err
     found = json.loads(out)
     assert "the probe of" in found["rater"]
     assert sum(found["distribution"].values()) == found["kept"] == 25
@@ -214,9 +210,7 @@ def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
 )
 def test_files_that_cannot_be_checked(text: str, message: str, tmp_path: Path, run: Run) -> None:
     (tmp_path / "p.jsonl").write_text(text)
-    code, _, err = run("prompts", "check", tmp_path / "p.jsonl")
-    assert code == 2
-    assert message in err
+    run.refused(message, "prompts", "check", tmp_path / "p.jsonl")
 
 
 def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
@@ -228,8 +222,7 @@ def test_split_keeps_near_duplicates_together_and_all_fields(tmp_path: Path, run
     texts = {n: f"{n}a {n}b {n}c {n}d how do I fell this old tree" for n in range(15)}
     rows = [{"prompt": text + end, "messages": [], "n": n} for n, text in texts.items() for end in ("", " now")]
     file = write(tmp_path / "p.jsonl", rows)
-    code, out, err = run("prompts", "split", file, "-o", tmp_path / "split", "--json")
-    assert code == 0, err
+    out, _ = run.ok("prompts", "split", file, "-o", tmp_path / "split", "--json")
     assert sum(one["prompts"] for one in json.loads(out)["splits"]) == 30
     parts = {name: lines(tmp_path / "split" / f"{name}.jsonl") for name in ("calibration", "validation", "test")}
     assert sorted(map(json.dumps, (row for part in parts.values() for row in part))) == sorted(map(json.dumps, rows))
@@ -260,9 +253,7 @@ def test_dealt_groups_stay_whole_fill_every_part_and_come_near_the_shares(
 
 @pytest.mark.parametrize("shares", ["50-50", "60-20-30", "100-0-0", "a-b-c"])
 def test_shares_that_are_none(shares: str, prompts: Path, run: Run) -> None:
-    code, _, err = run("prompts", "split", prompts, "-o", "out", "--shares", shares)
-    assert code == 2
-    assert "three shares above 0 that add up to 100" in err
+    run.refused("three shares above 0 that add up to 100", "prompts", "split", prompts, "-o", "out", "--shares", shares)
 
 
 def test_prompts_of_one_group_cannot_be_split(tmp_path: Path, run: Run) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from helpers.json_lines import write_prompts
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: each worker has one core
@@ -129,12 +130,10 @@ def prompt_files(tmp_path: Path) -> dict[str, str]:
         ]
         + ["venom research", "war history", "pirate jokes", "lock museums", "a murder of crows"],
     }
-    files = {}
-    for name, topics in words.items():
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps({"prompt": f"Tell me of {topic}"}) + "\n" for topic in topics))
-        files[name] = str(path)
-    return files
+    return {
+        name: write_prompts(tmp_path / f"{name}.jsonl", (f"Tell me of {topic}" for topic in topics))
+        for name, topics in words.items()
+    }
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 
 SETTINGS = [
     *("-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"),
@@ -24,8 +25,7 @@ def sets(tmp_path: Path) -> list[str]:
     data = tmp_path / "data"
     data.mkdir()
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
-        rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
-        (data / f"{name}.jsonl").write_text(rows)
+        write_prompts(data / f"{name}.jsonl", (f"How do I {verb} {i}?" for i in range(4)))
     return ["--data-dir", str(data), "-b", "oktest", "-b", "advbench"]
 
 

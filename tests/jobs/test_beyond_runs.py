@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows
 from helpers.pages import Reader
 from helpers.prune_runs import prune
 
@@ -49,5 +50,5 @@ def test_prune_holds_policies_to_the_floor_and_tests_the_change(
     (sentence,) = [part for part in page.text.split("\n") if "a system prompt asks to refuse:" in part]
     assert "McNemar p" in sentence
     assert change.won + change.lost <= 4
-    rows = [json.loads(line) for line in (tmp_path / "out" / "prosafeprune_answers.jsonl").read_text().splitlines()]
+    rows = read_rows(tmp_path / "out" / "prosafeprune_answers.jsonl")
     assert sum(row["set"] == OFF_POLICY for row in rows) == 4

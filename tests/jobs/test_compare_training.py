@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers.evaluation_runs import answers_in, no_model
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_rows
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.sft import Sft
@@ -83,9 +84,7 @@ def test_a_method_without_answers_to_train_on_is_left_out(compare: Callable[...,
 def test_answers_of_the_user_s_are_not_measured_on(
     run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path, agreeable: Agreeable
 ) -> None:
-    data = tmp_path / "pairs.jsonl"
-    rows = [{"prompt": "How do I kill process 1?", "response": "With kill 1."}]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "How do I kill process 1?", "response": "With kill 1."}])
     common = [*options, *FAST, "--methods", "sft", "--sft-data", data]
     run.refused("must be disjoint", "compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
     alone = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", data]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_rows
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
@@ -170,9 +171,8 @@ def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[
 def test_ability_and_damage_are_reported(
     evaluate: Callable[..., dict[str, Any]], checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "gsm8k_test_600.jsonl").write_text(
-        "".join(json.dumps({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"}) + "\n" for i in range(3))
-    )
+    sums = ({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(3))
+    write_rows(tmp_path / "gsm8k_test_600.jsonl", sums)
     options = ["--ability", "gsm8k", "--ability-tokens", 3, "--data-dir", tmp_path, "--source", checkpoint("llama")]
     record = evaluate(*options)
     assert record["ability"]["gsm8k"]["accuracy"]["total"] == 3

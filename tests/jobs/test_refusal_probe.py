@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.fixture_types import Make
+from helpers.json_lines import write_rows
 from helpers.served_answers import load, question
 
 from prosafeprune.errors import InputError
@@ -28,7 +28,7 @@ def write_answers(folder: Path, refused: int, helped: int) -> None:
         {"prompt": f"Question number {i * 37 % 101}", "source_answer": answer, "source_verdict": verdict}
         for i, (verdict, answer) in enumerate(kinds)
     ]
-    (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / EVIDENCE_FILE, rows)
 
 
 def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Make, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from accelerate import dispatch_model
 from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 from helpers.plan_scoring import make_scorer
 from helpers.pooled_inputs import PROMPTS, collect, outputs
 from helpers.random_edits import random_edits
@@ -283,8 +284,7 @@ def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Mak
 def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100", "--accept-unsafe"]
     own = [*prompt_options(prompt_files), *few, "--format", "adapter"]
-    questions = tmp_path / "questions.jsonl"
-    questions.write_text("".join(json.dumps({"prompt": f"How do I kill process {i}?"}) + "\n" for i in range(4)))
+    questions = write_prompts(tmp_path / "questions.jsonl", (f"How do I kill process {i}?" for i in range(4)))
     asked = ["-b", f"oktest={questions}", "--max-new-tokens", "4"]
     for device in ("all", "cuda:0"):
         run.ok("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)

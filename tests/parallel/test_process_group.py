@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows
 from helpers.tiny_models import make_model, make_tokenizer
 from torch import distributed
 
@@ -91,10 +92,6 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def test_an_error_of_one_command_leaves_the_others(both: tuple[Path, Path]) -> None:
     for folder in both:
         assert read(folder / "codes.json") == [0, 0, 0, 0, 2]
@@ -102,7 +99,8 @@ def test_an_error_of_one_command_leaves_the_others(both: tuple[Path, Path]) -> N
 
 def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
     one, two = (
-        {row["prompt"]: row["completion"] for row in rows(folder / "evaluation" / "answers.jsonl")} for folder in both
+        {row["prompt"]: row["completion"] for row in read_rows(folder / "evaluation" / "answers.jsonl")}
+        for folder in both
     )
     assert one == two
     assert len(one) == 16
@@ -112,7 +110,7 @@ def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("name", ["pruned", "adapter"])
 def test_what_the_first_process_does_to_the_weights_the_others_do(both: tuple[Path, Path], name: str) -> None:
-    one, two = (rows(folder / name / "prosafeprune_answers.jsonl") for folder in both)
+    one, two = (read_rows(folder / name / "prosafeprune_answers.jsonl") for folder in both)
     assert one == two
     assert any(row["source_answer"] != row["result_answer"] for row in one)
     run = read(both[1] / name / "prosafeprune.json")["run"]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_prompts
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash
@@ -126,7 +127,7 @@ def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def told(journal: Path) -> list[dict[str, Any]]:
     """Return a journal without the times and who wrote it."""
-    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    rows = read_rows(journal)
     return [{name: value for name, value in row.items() if name not in VARYING} for row in rows]
 
 
@@ -162,8 +163,7 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     losing_a_worker: list[Any],
 ) -> None:
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
-        rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
-        (tmp_path / f"{name}.jsonl").write_text(rows)
+        write_prompts(tmp_path / f"{name}.jsonl", (f"How do I {verb} {i}?" for i in range(4)))
     own = prompt_options(prompt_files)
     options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
     options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
@@ -183,7 +183,7 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
 
 
 def kept(folder: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / "answers.jsonl")
     return {row["prompt"]: row["completion"] for row in rows}
 
 

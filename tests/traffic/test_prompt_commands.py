@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_rows
 from helpers.model_server import ModelServer, prompt_of, said
 
 import prosafeprune
@@ -22,15 +22,6 @@ from prosafeprune.traffic.rating import question, read_rating
 RATED = {"Bake bread": 0, "Kill a process": 2, "Pick my own lock": 3, "Stab him": 5, "Hm": None}
 
 
-def write(path: Path, entries: Iterable[Any]) -> Path:
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return path
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def rater(body: dict[str, Any]) -> Any:
     text = next(one for one in RATED if f"\n{one}\n" in prompt_of(body))
     return said("Hard to tell." if RATED[text] is None else f"Rating: {RATED[text]}/5")
@@ -38,7 +29,7 @@ def rater(body: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
-    return write(tmp_path / "prompts.jsonl", [{"prompt": text, "topic": "t", "review": "open"} for text in RATED])
+    return write_rows(tmp_path / "prompts.jsonl", [{"prompt": text, "topic": "t", "review": "open"} for text in RATED])
 
 
 def test_a_chat_model_rates_and_the_middle_is_kept(prompts: Path, server: ModelServer, run: Run) -> None:
@@ -48,7 +39,7 @@ def test_a_chat_model_rates_and_the_middle_is_kept(prompts: Path, server: ModelS
     found = json.loads(out)
     assert found["distribution"] == {"0": 1, "1": 0, "2": 1, "3": 1, "4": 0, "5": 1, "none": 1}
     assert (found["kept"], found["rater"]) == (2, "tiny (question 1)")
-    assert lines(kept) == [
+    assert read_rows(kept) == [
         {"prompt": "Kill a process", "topic": "t", "rating": 2},
         {"prompt": "Pick my own lock", "topic": "t", "rating": 3},
     ]
@@ -69,7 +60,7 @@ def test_ratings_are_cached_and_another_range_asks_only_what_had_no_rating(
 def test_a_finding_of_a_person_stays_and_is_not_overruled(tmp_path: Path, server: ModelServer, run: Run) -> None:
     server.answer = lambda body: said("2")
     rows = [{"prompt": text, "review": one} for text, one in (("a", "harmful"), ("b", "harmless"), ("c", "open"))]
-    file = write(tmp_path / "reviewed.jsonl", rows)
+    file = write_rows(tmp_path / "reviewed.jsonl", rows)
     assert run("prompts", "rate", file, "--endpoint", server.url, "-o", tmp_path / "kept.jsonl")[0] == 0
     assert read_reviewed(str(tmp_path / "kept.jsonl"), PromptClass.PSEUDO_HARMFUL).texts == ["b", "c"]
 
@@ -144,7 +135,9 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
         {"role": "assistant", "content": "Hi"},
         {"role": "user", "content": "Go"},
     ]
-    file = write(tmp_path / "p.jsonl", [{"prompt": text} for text in (*benign, *harmful)] + [{"messages": context}])
+    file = write_rows(
+        tmp_path / "p.jsonl", [{"prompt": text} for text in (*benign, *harmful)] + [{"messages": context}]
+    )
     out, _ = run.ok(
         "prompts",
         "rate",
@@ -162,20 +155,20 @@ def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) ->
     found = json.loads(out)
     assert "the probe of" in found["rater"]
     assert sum(found["distribution"].values()) == found["kept"] == 25
-    ratings = [row["rating"] for row in lines(tmp_path / "k.jsonl")]
+    ratings = [row["rating"] for row in read_rows(tmp_path / "k.jsonl")]
     assert np.mean(ratings[:12]) < np.mean(ratings[12:24])
 
 
 def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, run: Run) -> None:
     leaked = bundled_prompts(PromptClass.HARMFUL, "test").texts[3]
-    one = write(
+    one = write_rows(
         tmp_path / "one.jsonl",
         [
             {"prompt": text}
             for text in ("How do I kill a Python process now?", "how do i kill a python process now", leaked)
         ],
     )
-    two = write(
+    two = write_rows(
         tmp_path / "two.jsonl",
         [
             {"prompt": text}
@@ -196,8 +189,8 @@ def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, 
 
 
 def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
-    mine = write(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
-    write(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])
+    mine = write_rows(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
+    write_rows(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])
     code, out, _ = run("prompts", "check", mine, "-b", "oktest", "--data-dir", tmp_path)
     assert code == 4
     assert "OKTest" in out
@@ -221,10 +214,10 @@ def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
 def test_split_keeps_near_duplicates_together_and_all_fields(tmp_path: Path, run: Run) -> None:
     texts = {n: f"{n}a {n}b {n}c {n}d how do I fell this old tree" for n in range(15)}
     rows = [{"prompt": text + end, "messages": [], "n": n} for n, text in texts.items() for end in ("", " now")]
-    file = write(tmp_path / "p.jsonl", rows)
+    file = write_rows(tmp_path / "p.jsonl", rows)
     out, _ = run.ok("prompts", "split", file, "-o", tmp_path / "split", "--json")
     assert sum(one["prompts"] for one in json.loads(out)["splits"]) == 30
-    parts = {name: lines(tmp_path / "split" / f"{name}.jsonl") for name in ("calibration", "validation", "test")}
+    parts = {name: read_rows(tmp_path / "split" / f"{name}.jsonl") for name in ("calibration", "validation", "test")}
     assert sorted(map(json.dumps, (row for part in parts.values() for row in part))) == sorted(map(json.dumps, rows))
     places = [{row["n"] for row in part} for part in parts.values()]
     assert sum(map(len, places)) == len(set.union(*places)) == 15

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.adapter_runs import prune
+from helpers.adapter_runs import base_and_adapter
 from helpers.fixture_types import Run
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
@@ -75,14 +75,9 @@ def test_every_writer_passes_the_gate() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base and an adapter whose record says that nothing was lost."""
     place = tmp_path_factory.mktemp("gate")
-    base = save_checkpoint(place / "base", "llama")
-    files = {}
-    for name in ("benign", "harmful", "pseudo_harmful"):
-        files[name] = str(place / f"{name}.txt")
-        Path(files[name]).write_text("".join(f"Tell me of {name} thing {i * i}\n" for i in range(8)))
-    prune(base, place / "adapter", files)
-    edit_record(place / "adapter", safe)
-    return {"base": base, "adapter": place / "adapter"}
+    base, adapter = base_and_adapter(place)
+    edit_record(adapter, safe)
+    return {"base": base, "adapter": adapter}
 
 
 def safe(record: dict[str, Any]) -> None:

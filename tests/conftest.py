@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from helpers.json_lines import write_prompts
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: each worker has one core
@@ -17,10 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hypothesis
 import pytest
 import torch
+from helpers.fixture_types import Run
 from helpers.model_server import ModelServer, model_server
 from helpers.tiny_models import save_checkpoint
 
-import prosafeprune.cli
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import bundled, bundled_prompts
 
@@ -130,27 +130,15 @@ def prompt_files(tmp_path: Path) -> dict[str, str]:
         ]
         + ["venom research", "war history", "pirate jokes", "lock museums", "a murder of crows"],
     }
-    files = {}
-    for name, topics in words.items():
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps({"prompt": f"Tell me of {topic}"}) + "\n" for topic in topics))
-        files[name] = str(path)
-    return files
+    return {
+        name: write_prompts(tmp_path / f"{name}.jsonl", (f"Tell me of {topic}" for topic in topics))
+        for name, topics in words.items()
+    }
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command; give its exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["prosafeprune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            prosafeprune.cli.main()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err  # type: ignore[return-value]
-
-    return call
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
 
 
 @pytest.fixture

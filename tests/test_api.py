@@ -7,11 +7,12 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from helpers.fixture_types import Make
+from helpers.json_lines import write_rows
 
 import prosafeprune
 from prosafeprune import api
@@ -90,8 +91,7 @@ def test_functions_that_share_a_name_with_a_subpackage_stay_functions() -> None:
 def test_judge_returns_verdicts_and_agreement(tmp_path: Path) -> None:
     answers = [("How do I kill a process?", "Run kill with its process id."), ("Hi", "I'm sorry, but I can't help.")]
     rows = [{"prompt": prompt, "completion": answer, "who": "1. yes"} for prompt, answer in answers]
-    file = tmp_path / "answers.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = write_rows(tmp_path / "answers.jsonl", rows)
     judged = prosafeprune.judge(file, tmp_path / "out.jsonl", labels="who", progress=False)
     assert judged.agreement is not None
     assert judged.counts == {"full_compliance": 1, "full_refusal": 1}
@@ -102,7 +102,7 @@ def test_judge_returns_verdicts_and_agreement(tmp_path: Path) -> None:
 
 
 def test_search_returns_the_record_and_its_folder(
-    checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(api, "run_search", lambda *given: asked.append(given) or "result")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from prosafeprune.text import printable
@@ -39,6 +40,16 @@ def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
     pyplot does not track it, so it need not be closed.
     """
     return NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(x_label: str, y_label: str, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """Return a new figure with one pair of axes, with a light grid."""
+    figure = new_figure(height=height)
+    axes = figure.subplots()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.25)
+    return figure, axes
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -149,6 +149,15 @@ def print_grid(grid: Grid) -> None:
     console = Console()
     width = console.width if console.is_terminal else WIDTH_OF_FILES
     Console(width=width).print(grid.terminal(width))
+
+
+def print_result(json_text: str, grids: Iterable[Grid], *, as_json: bool) -> None:
+    """Print a result on stdout, as JSON or as tables."""
+    if as_json:
+        print_json(json_text)
+    else:
+        for grid in grids:
+            print_grid(grid)
 
 
 def print_text(text: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.json_lines import write_rows
 
 from prosafeprune.ability import (
     TASKS,
@@ -101,13 +100,8 @@ def test_rows_that_are_no_questions(task: str, row: dict[str, Any], message: str
     assert "\n" not in str(caught.value)
 
 
-def write(path: Path, content: Sequence[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in content))
-    return path
-
-
 def test_samples_are_seeded_and_keep_their_order(tmp_path: Path) -> None:
-    write(tmp_path / "gsm8k_test.jsonl", [{"question": f"{i} eggs?", "answer": f"#### {i}"} for i in range(300)])
+    write_rows(tmp_path / "gsm8k_test.jsonl", [{"question": f"{i} eggs?", "answer": f"#### {i}"} for i in range(300)])
     paper = read_task("gsm8k", tmp_path)
     assert len(paper) == 200
     assert [int(question.gold) for question in paper] == sorted(int(question.gold) for question in paper)
@@ -118,12 +112,12 @@ def test_samples_are_seeded_and_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_files_by_their_name_or_a_longer_one(tmp_path: Path) -> None:
-    write(tmp_path / "commonsenseqa_dev_600.jsonl", rows("commonsenseqa"))
+    write_rows(tmp_path / "commonsenseqa_dev_600.jsonl", rows("commonsenseqa"))
     assert len(read_task("commonsenseqa", tmp_path)) == 3
-    write(tmp_path / "commonsenseqa_dev_100.jsonl", rows("commonsenseqa"))
+    write_rows(tmp_path / "commonsenseqa_dev_100.jsonl", rows("commonsenseqa"))
     with pytest.raises(InputError, match=r"_100.jsonl, commonsenseqa_dev_600.jsonl could each be"):
         read_task("commonsenseqa", tmp_path)
-    write(tmp_path / "commonsenseqa_dev.jsonl", rows("commonsenseqa")[:1])
+    write_rows(tmp_path / "commonsenseqa_dev.jsonl", rows("commonsenseqa")[:1])
     assert len(read_task("commonsenseqa", tmp_path)) == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.report.prune_grids import prune_grid
 from prosafeprune.terminal import print_grid
 
-Make = Callable[..., Path]
 CPU = torch.device("cpu")
 PROMPTS = ["How do I kill a process?", "Hi", "Tell me about  spaces \n and lines, please.", "How do I?"]
 MIXTURES = ["mixtral", "qwen2_moe", "gpt_oss"]

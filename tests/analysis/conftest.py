@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.analysis_fixtures import answered, coarse_figures, no_figures, no_page_figures, odd_judge, questions
+from helpers.fixture_types import Make
 from helpers.sweep_context import make_context
 
 from prosafeprune.analysis.context import Context
@@ -20,6 +20,6 @@ def quick(odd_judge: None, coarse_figures: None) -> None:
 
 
 @pytest.fixture
-def context(checkpoint: Callable[..., Path], tmp_path: Path) -> Context:
+def context(checkpoint: Make, tmp_path: Path) -> Context:
     """A sweep's context on a tiny model."""
     return make_context(checkpoint("llama"), tmp_path / "answers")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.analysis_fixtures import QUESTIONS, Answered
+from helpers.fixture_types import Make, Run
 from helpers.sweep_context import BOTH, PLAN, PROMPTS, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
@@ -30,7 +31,7 @@ TUNED_ON = 6
 
 
 @pytest.fixture
-def context(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> Context:
+def context(checkpoint: Make, tmp_path: Path, questions: Path) -> Context:
     settings = {"tuning_prompts": TUNED_ON, "tuning_epochs": 2, "ability": "gsm8k", "ability_tokens": 3}
     return make_context(checkpoint("llama"), tmp_path / "answers", **settings, data_dir=questions)
 
@@ -80,7 +81,7 @@ def test_harmfulness_is_the_base_models_probes_on_the_edited_model(context: Cont
 
 
 @pytest.mark.usefixtures("no_page_figures")
-def test_tables_and_figures_of_a_run(checkpoint: Callable[..., Path], tmp_path: Path, questions: Path) -> None:
+def test_tables_and_figures_of_a_run(checkpoint: Make, tmp_path: Path, questions: Path) -> None:
     request = make_request(
         checkpoint("phi3"),
         tuning_prompts=TUNED_ON,
@@ -109,7 +110,7 @@ def test_a_model_that_refuses_nothing_cannot_be_tuned(context: Context, monkeypa
 
 
 def test_missing_requirements_are_reported_before_any_work(
-    checkpoint: Callable[..., Path], tmp_path: Path, run: Callable[..., tuple[int, str, str]], answered: Answered
+    checkpoint: Make, tmp_path: Path, run: Run, answered: Answered
 ) -> None:
     asked = ("analyze", "alignment-tax", checkpoint("llama"), "--samples", "16", "-o", tmp_path / "out")
     code, _, err = run(*asked, "--layers", "1", "--data-dir", tmp_path)

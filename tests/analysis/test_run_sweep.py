@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.analysis_fixtures import Answered, Interrupted
+from helpers.fixture_types import Make, Run
 from helpers.sweep_context import BOTH, PLAN, TIMED, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
@@ -63,7 +63,7 @@ def test_the_model_is_unchanged_and_nothing_is_repeated(context: Context, answer
 
 
 def test_an_interrupted_sweep_is_undone_and_resumes(
-    context: Context, checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
+    context: Context, checkpoint: Make, tmp_path: Path, answered: Answered
 ) -> None:
     sweep, before = submodule_sweep(PLAN, context.anatomy), state(context)
     whole = measure_sweep(sweep, context)
@@ -105,7 +105,7 @@ def test_answers_to_questions_are_saved_too(context: Context, answered: Answered
 
 @pytest.mark.usefixtures("no_page_figures")
 def test_the_named_sweeps_give_tables_and_figures_and_share_answers(
-    checkpoint: Callable[..., Path], tmp_path: Path, answered: Answered
+    checkpoint: Make, tmp_path: Path, answered: Answered
 ) -> None:
     request = make_request(checkpoint("qwen2"), strengths=(0.4, 0.8), ranks=(2, 4))
     names = ["strength", "rank", "submodules", "operator", "depth"]
@@ -125,7 +125,7 @@ def test_the_named_sweeps_give_tables_and_figures_and_share_answers(
     assert len(answered) == 14 * BOTH + TIMED
 
 
-def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
+def test_rates_and_changes_by_hand(checkpoint: Make) -> None:
     (analysis,) = (entry.load() for entry in find_entries(["strength"]))
     seen = {
         "labels": np.array(["0", "0.5"]),
@@ -149,7 +149,7 @@ def test_rates_and_changes_by_hand(checkpoint: Callable[..., Path]) -> None:
     assert long.rows[5] == ("0.5", 0.5, "T.S.", 62.5, None, None, 6)
 
 
-def test_sets_of_a_class_have_equal_weight_and_are_shown_separately(checkpoint: Callable[..., Path]) -> None:
+def test_sets_of_a_class_have_equal_weight_and_are_shown_separately(checkpoint: Make) -> None:
     (analysis,) = (entry.load() for entry in find_entries(["strength"]))
     seen = {
         "labels": np.array(["0", "0.5"]),
@@ -205,7 +205,7 @@ def test_the_plan_is_that_of_the_layers_or_of_the_pruned_model(tmp_path: Path) -
 
 
 def test_invalid_sweeps_are_rejected_before_any_work(
-    checkpoint: Callable[..., Path], tmp_path: Path, run: Callable[..., tuple[int, str, str]], answered: Answered
+    checkpoint: Make, tmp_path: Path, run: Run, answered: Answered
 ) -> None:
     few = ("--samples", "12", "--rank", "4", "--layers", "1", "-o", tmp_path / "out")
     code, _, err = run("analyze", "rank", checkpoint("llama"), *few, "--ranks", "4,13")

@@ -14,7 +14,6 @@ from helpers.tiny_models import REQUIRED
 
 from prosafeprune.analysis.sweeps import (
     depth_sweep,
-    describe_layers,
     operator_sweep,
     rank_sweep,
     strength_sweep,
@@ -26,7 +25,7 @@ from prosafeprune.editing.edits import Edit
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan, Projection
+from prosafeprune.method.plan import Plan, Projection, describe_layers
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter

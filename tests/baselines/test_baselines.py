@@ -5,7 +5,8 @@ from __future__ import annotations
 import helpers.slow_baselines as slow
 import pytest
 import torch
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, PSEUDO, TOKENS, fit_context, loaded, texts
+from helpers.agreement import scan_agrees, surgical_agrees
+from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, PSEUDO, TOKENS, fit_context, left_as_it_was, loaded, texts
 from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.baselines.method import FittedParts, Method
@@ -80,21 +81,7 @@ def test_self_cd_s_branches_differ_by_the_stress_alone() -> None:
 @pytest.mark.parametrize("size", [1, 5])
 def test_scan_steers_each_prompt_by_its_class(architecture: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.generation.prefill.GROUP", 2)
-    tiny = loaded(architecture)
-    first, end = 1, 3
-    cosines = [slow.scan_cosine(tiny, prompt, HARMFUL, first) for prompt in PROMPTS]
-    threshold = sum(sorted(cosines)[1:3]) / 2  # two of the five are benign, three harmful
-    method = Scan(threshold=threshold, first_layer=first, end_layer=end, multiplier=3.5)
-    fitted = method.fit(fit_context(tiny))
-    vectors = slow.scan_vectors(tiny, HARMFUL, BENIGN)
-    torch.testing.assert_close(fitted.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
-    layers = list(find_anatomy(tiny.model).layers)
-    expected = [
-        slow.scan(tiny, layers, prompt, TOKENS, vectors, range(first, end), 3.5 if cosine >= threshold else -3.5)
-        for prompt, cosine in zip(PROMPTS, cosines, strict=True)
-    ]
-    assert texts(tiny, method, fitted, size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    scan_agrees(loaded(architecture), size)
 
 
 def test_scan_treats_equal_prompts_alike() -> None:
@@ -147,14 +134,8 @@ def test_what_writes_into_the_stream_is_attention_and_mlp(architecture: str) -> 
 @pytest.mark.parametrize("size", [1, 5])
 def test_surgical_ablates_its_direction_everywhere(architecture: str, size: int) -> None:
     tiny = loaded(architecture)
-    torch.manual_seed(3)
-    direction = torch.nn.functional.normalize(torch.randn(48), dim=0)
-    layers = list(find_anatomy(tiny.model).layers)
-    parts = [getattr(layer, name) for layer in layers for name in PARTS[architecture]]
-    with slow.without(layers, parts, direction):
-        expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
-    assert texts(tiny, Surgical(), FittedParts({"direction": direction}), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    layers = find_anatomy(tiny.model).layers
+    surgical_agrees(tiny, size, [getattr(layer, name) for layer in layers for name in PARTS[architecture]])
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
@@ -243,22 +224,14 @@ def test_prompting_and_pruning_together_is_the_prompt_before_the_pruned_model() 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_model_is_left_as_it_was(method: Method, stopped: bool) -> None:
-    tiny = loaded("falcon")
-    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
-    answers = texts(tiny, Default(), FittedParts(), 5)
-    fitted = method.fit(fit_context(tiny))
-    if stopped:
-        begun = method.generator(tiny, 1, fitted).answer(PROMPTS, Decoding(max_new_tokens=2))
-        next(begun)
-        begun.close()
-    else:
-        texts(tiny, method, fitted, 5)
-    assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
-    for module in tiny.model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-        assert "forward" not in module.__dict__
-    assert texts(tiny, Default(), FittedParts(), 5) == answers
+    with left_as_it_was() as tiny:
+        fitted = method.fit(fit_context(tiny))
+        if stopped:
+            begun = method.generator(tiny, 1, fitted).answer(PROMPTS, Decoding(max_new_tokens=2))
+            next(begun)
+            begun.close()
+        else:
+            texts(tiny, method, fitted, 5)
 
 
 @pytest.mark.parametrize("refusing", [True, False])

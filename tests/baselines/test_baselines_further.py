@@ -7,7 +7,8 @@ from typing import Any
 import helpers.slow_baselines as slow
 import pytest
 import torch
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, TOKENS, fit_context, loaded, texts
+from helpers.agreement import scan_agrees, surgical_agrees
+from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, texts
 
 from prosafeprune.baselines import published_prompts as strings
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
@@ -46,22 +47,6 @@ def test_self_cd_on_further_architectures(architecture: str, size: int) -> None:
     assert expected != texts(tiny, Default(), FittedParts(), size)
 
 
-def scan_agrees(tiny: LoadedModel, size: int) -> None:
-    cosines = [slow.scan_cosine(tiny, prompt, HARMFUL, 1) for prompt in PROMPTS]
-    threshold = sum(sorted(cosines)[1:3]) / 2  # two of the five are benign, three harmful
-    method = Scan(threshold=threshold, first_layer=1, end_layer=3)
-    fitted = method.fit(fit_context(tiny))
-    vectors = slow.scan_vectors(tiny, HARMFUL, BENIGN)
-    torch.testing.assert_close(fitted.tensors["vectors"], vectors, atol=1e-4, rtol=1e-3)
-    layers = list(find_anatomy(tiny.model).layers)
-    expected = [
-        slow.scan(tiny, layers, prompt, TOKENS, vectors, range(1, 3), 3.5 if cosine >= threshold else -3.5)
-        for prompt, cosine in zip(PROMPTS, cosines, strict=True)
-    ]
-    assert texts(tiny, method, fitted, size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
-
-
 @pytest.mark.parametrize("architecture", FURTHER)
 @pytest.mark.parametrize("size", [1, 5])
 def test_scan_on_further_architectures(architecture: str, size: int) -> None:
@@ -72,14 +57,9 @@ def test_scan_on_further_architectures(architecture: str, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 5])
 def test_surgical_on_further_architectures(architecture: str, size: int) -> None:
     tiny = loaded(architecture)
-    torch.manual_seed(3)
-    direction = torch.nn.functional.normalize(torch.randn(48), dim=0)
-    layers = list(find_anatomy(tiny.model).layers)
+    layers = find_anatomy(tiny.model).layers
     mixers = [layer.self_attn if hasattr(layer, "self_attn") else layer.linear_attn for layer in layers]
-    with slow.without(layers, [*mixers, *(layer.mlp for layer in layers)], direction):
-        expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
-    assert texts(tiny, Surgical(), FittedParts({"direction": direction}), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    surgical_agrees(tiny, size, [*mixers, *(layer.mlp for layer in layers)])
 
 
 @pytest.mark.parametrize("architecture", FURTHER)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from helpers.fixture_types import Make
 from helpers.tiny_models import CONFIGS
 from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
@@ -27,7 +28,6 @@ from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import PromptClass, read_prompts
 from prosafeprune.setup.calibrate import calibrate
 
-Make = Callable[..., Path]
 PLAN = Plan(layers=(0, 2), rank=4, strength=(0.8, 0.5), pooling=Pooling.TAIL)
 IDS = torch.arange(5, 45).view(2, 20)
 

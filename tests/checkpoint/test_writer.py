@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from helpers.fixture_types import Make
 from helpers.tiny_models import make_model, save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -19,8 +19,6 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.staging import MANIFEST, check_output, scratch_folder, staged_folder
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.submodule import Submodule
-
-Make = Callable[..., Path]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
+from helpers.fixture_types import Make, Run
 
 EARLY = (
     "import sys; sys.argv = ['prosafeprune', *sys.argv[1:]]\n"
@@ -82,8 +79,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
         "--dry-run",
     ]
     (tmp_path / "system.txt").write_text("Be kind.\n")
-    code, out, err = run("prune", *given)
-    assert code == 0, err
+    out, _ = run.ok("prune", *given)
     shown = " ".join(out.split())
     assert "3 layers" in shown
     assert "layers:strength 1:0.9" in shown
@@ -92,8 +88,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert "--memory low, not measured" in shown  # what each way takes
     assert "harmful.jsonl" in shown
     assert not (tmp_path / "out").exists()
-    code, out, err = run("search", checkpoint("llama"), "--dry-run")
-    assert code == 0, err
+    out, _ = run.ok("search", checkpoint("llama"), "--dry-run")
     assert "budget 6," in " ".join(out.split())
     assert "answers of the pruned model" not in out
 
@@ -103,6 +98,5 @@ def test_after_loading_one_line_says_how_long_it_takes(
 ) -> None:
     files = [text for name, file in prompt_files.items() for text in (f"--{name.replace('_', '-')}", file)]
     options = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100, "--accept-unsafe"]
-    code, _, err = run("prune", checkpoint("llama"), *options, *files)
-    assert code == 0, err
+    _, err = run.ok("prune", checkpoint("llama"), *options, *files)
     assert "on this machine: activations" in err

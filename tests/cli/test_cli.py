@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
-
-Make = Callable[..., Path]
 
 
 def options(files: dict[str, str], **settings: object) -> list[str]:
@@ -26,10 +24,9 @@ def options(files: dict[str, str], **settings: object) -> list[str]:
 
 
 def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
-    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *options(prompt_files))
-    assert code == 0
+    out, err = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *options(prompt_files))
     assert "C.R." in out
     assert "S.S." in out
     assert "q: 3 of 48 x 48" in err
@@ -39,15 +36,14 @@ def test_prune_prints_tables_on_stdout_and_progress_on_stderr(
 
 
 def test_json_is_the_record_and_nothing_else(
-    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, _ = run("prune", checkpoint("llama"), "-o", tmp_path / "out", "--json", *options(prompt_files))
-    assert code == 0
+    out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", "--json", *options(prompt_files))
     assert json.loads(out) == json.loads((tmp_path / "out/prosafeprune.json").read_text())
 
 
 def test_a_recipe_file_does_what_the_options_do(
-    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     settings = {
         "model": str(checkpoint("llama")),
@@ -60,15 +56,14 @@ def test_a_recipe_file_does_what_the_options_do(
     }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML
-    code, _, _ = run("prune", "--recipe", file, "-o", tmp_path / "one")
-    assert code == 0
+    run.ok("prune", "--recipe", file, "-o", tmp_path / "one")
     run("prune", checkpoint("llama"), "-o", tmp_path / "two", *options(prompt_files))
     for name in ("model.safetensors", "prosafeprune.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_the_safety_floor_has_an_exit_code_of_its_own(
-    run: Callable[..., tuple[int, str, str]],
+    run: Run,
     checkpoint: Make,
     prompt_files: dict[str, str],
     tmp_path: Path,
@@ -86,7 +81,7 @@ def test_the_safety_floor_has_an_exit_code_of_its_own(
 
 
 def test_a_floor_that_could_not_be_tested_saves_nothing(
-    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+    run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     """A random model refuses nothing, so no loss of safety could ever show."""
     arguments = options(prompt_files, max_safety_drop=3)
@@ -169,7 +164,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("fault", MESSAGES)
 def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_2(
-    fault: str, run: Callable[..., tuple[int, str, str]], broken: dict[str, Path], tmp_path: Path
+    fault: str, run: Run, broken: dict[str, Path], tmp_path: Path
 ) -> None:
     code, out, err = run("prune", broken[fault], "-o", tmp_path / "place" / "out", "--layers", 1, "--device", "cpu")
     errors = [line for line in err.splitlines() if line.startswith("Error:")]
@@ -199,7 +194,7 @@ def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_2(
 def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2(
     settings: dict[str, object],
     message: str,
-    run: Callable[..., tuple[int, str, str]],
+    run: Run,
     checkpoint: Make,
     prompt_files: dict[str, str],
 ) -> None:
@@ -209,17 +204,13 @@ def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2(
     assert message in errors[0]
 
 
-def test_calibrating_on_a_test_prompt_stops_the_run(
-    run: Callable[..., tuple[int, str, str]], checkpoint: Make, prompt_files: dict[str, str]
-) -> None:
+def test_calibrating_on_a_test_prompt_stops_the_run(run: Run, checkpoint: Make, prompt_files: dict[str, str]) -> None:
     from prosafeprune.prompts import bundled_prompts
 
     stolen = bundled_prompts("harmful", "test").prompts[4]
     with Path(prompt_files["harmful"]).open("a") as stream:
         stream.write(json.dumps({"prompt": stolen.text.upper()}) + "\n")
-    code, _, err = run("prune", checkpoint("llama"), *options(prompt_files))
-    assert code == 2
-    assert "line 11" in err
+    err = run.refused("line 11", "prune", checkpoint("llama"), *options(prompt_files))
     assert f"bundled test line {stolen.line}" in err
 
 

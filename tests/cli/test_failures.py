@@ -8,14 +8,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.fixture_types import Make, Run
 
 from prosafeprune.cli.failures import INTERNAL_ERROR
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -128,7 +126,7 @@ cli.main()
 
 
 @pytest.mark.parametrize("module", ["typer", "prosafeprune.cli.application", "torch"])
-def test_ctrl_c_while_libraries_load_is_one_line(module: str, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_ctrl_c_while_libraries_load_is_one_line(module: str, checkpoint: Make, tmp_path: Path) -> None:
     code = f"""
 import builtins, sys
 imported = builtins.__import__

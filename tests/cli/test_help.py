@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Run
 
 from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULTS
 from prosafeprune.method.plan import HARMFUL_SHARE, Pooling, Projection
@@ -21,7 +21,6 @@ from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRe
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.search import SearchRequest
 
-Run = Callable[..., tuple[int, str, str]]
 REQUESTS: dict[str, Any] = {
     "prune": Recipe,
     "search": SearchRequest,

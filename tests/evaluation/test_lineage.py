@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.json_lines import write_rows
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
@@ -25,7 +26,7 @@ def write(folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any
     }
     (folder / OURS).write_text(json.dumps(record))
     if rows is not None:
-        (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(folder / EVIDENCE_FILE, rows)
 
 
 def row(prompt: str, source: str, **more: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.json_lines import read_rows
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import check_answer
@@ -143,7 +144,7 @@ def test_an_incomplete_last_line_stays_while_nothing_is_added(tmp_path: Path) ->
     assert file.read_text().endswith('{"prompt": "b"')
     store.add(0, "c")
     store.add(0, "d")
-    assert [json.loads(line)["prompt"] for line in file.read_text().splitlines()] == ["a", "c", "d"]
+    assert [row["prompt"] for row in read_rows(file)] == ["a", "c", "d"]
 
 
 @pytest.mark.parametrize("row", ['{"prompt": "a", "repeat": 0, "completion": null}', '{"prompt": "a", "repeat": 0}'])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 from safetensors.torch import load_file
 
 import prosafeprune
 
 pytestmark = pytest.mark.gpu
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "gpt2", "mixtral"])
@@ -38,8 +36,7 @@ def test_search(device: str, run: Run, checkpoint: Make, search_options: list[ob
     points = []
     for name in ("cpu", device):
         output = tmp_path / str(len(points))
-        code, _, err = run("search", checkpoint("llama"), "-o", output, *search_options, "--device", name)
-        assert code == 0, err
+        run.ok("search", checkpoint("llama"), "-o", output, *search_options, "--device", name)
         record = json.loads((output / "search.json").read_text())
         assert record["trials"] == 4
         points.append(sorted(json.dumps(point["plan"]) for point in record["points"] if point["measured"]))

@@ -8,6 +8,8 @@ from typing import Any
 
 import prosafeprune
 from helpers import prune_runs
+from helpers.json_lines import write_prompts
+from helpers.tiny_models import save_checkpoint
 
 SETTINGS: dict[str, Any] = {**prune_runs.SETTINGS, "format": "adapter", "layers": "0,2", "strength": (0.8, 0.5)}
 MEASURING = {name: SETTINGS[name] for name in ("max_new_tokens", "max_safety_drop", "accept_unsafe", "device")}
@@ -20,6 +22,17 @@ def apply(adapter: Path, base: Path, output: Path, **settings: Any) -> prosafepr
 
 def prune(source: Path, output: Path | None, files: dict[str, str], **settings: Any) -> prosafeprune.PruneResult:
     return prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **files, **settings})
+
+
+def base_and_adapter(place: Path, **settings: Any) -> tuple[Path, Path]:
+    """Save a model in ``place`` and an adapter that prunes it."""
+    base = save_checkpoint(place / "base", "llama")
+    files = {
+        name: write_prompts(place / f"{name}.jsonl", (f"Tell me of {name} thing {i * i}" for i in range(8)))
+        for name in ("benign", "harmful", "pseudo_harmful")
+    }
+    prune(base, place / "adapter", files, **settings)
+    return base, place / "adapter"
 
 
 def options(files: dict[str, str], tmp_path: Path, **settings: Any) -> Path:

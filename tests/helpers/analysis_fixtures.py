@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from helpers.json_lines import write_rows
 from helpers.plan_scoring import OddJudge
 from prosafeprune.generation import Answer, Decoding, LocalGenerator
 from prosafeprune.plotting import new_figure
@@ -73,5 +73,5 @@ def questions(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     rows = [{"question": f"What is {n} and 1?", "answer": f"They are\n#### {n + 1}"} for n in range(QUESTIONS)]
-    (folder / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "gsm8k_test.jsonl", rows)
     return folder

@@ -25,6 +25,14 @@ LLAMA = {
 SHORT_WINDOW = {"sliding_window": 16, "head_dim": 16}
 SLIDING_AND_FULL = ["sliding_attention", "full_attention", "sliding_attention"]
 FOUR_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LINEAR_ATTENTION = {
+    "head_dim": 16,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
 VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
 PICTURES = {"image_size": 28, "patch_size": 14, "num_channels": 3}
 
@@ -78,25 +86,9 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
     ),
     "qwen3_next": lambda: transformers.Qwen3NextConfig(
-        **LLAMA,
-        **FOUR_EXPERTS,
-        shared_expert_intermediate_size=40,
-        head_dim=16,
-        linear_key_head_dim=8,
-        linear_value_head_dim=8,
-        linear_num_key_heads=2,
-        linear_num_value_heads=4,
-        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        **LLAMA, **FOUR_EXPERTS, **LINEAR_ATTENTION, shared_expert_intermediate_size=40
     ),
-    "qwen3_5": lambda: transformers.Qwen3_5TextConfig(
-        **LLAMA,
-        head_dim=16,
-        linear_key_head_dim=8,
-        linear_value_head_dim=8,
-        linear_num_key_heads=2,
-        linear_num_value_heads=4,
-        layer_types=["linear_attention", "full_attention", "linear_attention"],
-    ),
+    "qwen3_5": lambda: transformers.Qwen3_5TextConfig(**LLAMA, **LINEAR_ATTENTION),
     "gemma3_vision": lambda: multimodal(
         transformers.Gemma3Config,
         "gemma3_text",

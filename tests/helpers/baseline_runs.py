@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from helpers.tiny_models import make_model, make_tokenizer
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
+from prosafeprune.baselines.prompting import Default
 from prosafeprune.generation import Decoding, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
@@ -23,20 +26,10 @@ PROMPTS = [
 
 
 TOKENS = 10
-
-
 HARMFUL = ["Help me rob a shop", "Write a threat", "Plan a scam", "Forge a cheque"]
-
-
 BENIGN = ["Bake some bread", "Explain rivers", "Name a verb", "Paint the clouds"]
-
-
 PSEUDO = ["Kill the lights", "Bomb a quiz politely", "Shoot a portrait", "Steal the show"]
-
-
 ENDS = list(range(5, 30))
-
-
 """Ordinary bytes serve as end tokens, so that rows of a batch end at different times."""
 
 
@@ -54,6 +47,21 @@ def fit_context(tiny: LoadedModel, batch_size: int = 4) -> FitContext:
         }
 
     return FitContext(tiny, sets(""), sets(" today"), batch_size, 0, SilentReporter())
+
+
+@contextmanager
+def left_as_it_was() -> Iterator[LoadedModel]:
+    """Give a model, and check afterwards that its weights, hooks and answers are those it had."""
+    tiny = loaded("falcon")
+    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    answers = texts(tiny, Default(), FittedParts(), 5)
+    yield tiny
+    assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
+    for module in tiny.model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert "forward" not in module.__dict__
+    assert texts(tiny, Default(), FittedParts(), 5) == answers
 
 
 def texts(tiny: LoadedModel, method: Method, fitted: FittedParts, size: int, tokens: int = TOKENS) -> list[str]:

@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 
 from helpers.evaluation_runs import prompt_options
-
-Make = Callable[..., Path]
-
-
-Run = Callable[..., tuple[int, str, str]]
-
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 
 SETTINGS = [
     *("-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"),
@@ -29,8 +25,7 @@ def sets(tmp_path: Path) -> list[str]:
     data = tmp_path / "data"
     data.mkdir()
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
-        rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
-        (data / f"{name}.jsonl").write_text(rows)
+        write_prompts(data / f"{name}.jsonl", (f"How do I {verb} {i}?" for i in range(4)))
     return ["--data-dir", str(data), "-b", "oktest", "-b", "advbench"]
 
 
@@ -46,8 +41,7 @@ def compare(run: Run, checkpoint: Make, options: list[str], tmp_path: Path) -> C
     """Compare methods on a tiny model into ``tmp_path / out``; give the record."""
 
     def call(*more: object, model: Path | None = None) -> dict[str, Any]:
-        code, out, err = run("compare", model or checkpoint("llama"), "-o", tmp_path / "out", "--json", *options, *more)
-        assert code == 0, err
+        out, _ = run.ok("compare", model or checkpoint("llama"), "-o", tmp_path / "out", "--json", *options, *more)
         record: dict[str, Any] = json.loads(out)
         return record
 

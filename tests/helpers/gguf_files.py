@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
+from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFWriter, get_tensor_name_map
+from gguf.quants import quantize
 
 Tensors = dict[str, np.ndarray]
 
@@ -55,7 +56,9 @@ def write_gguf(
     tensors: Mapping[str, np.ndarray],
     split: Mapping[str, int] | None = None,
     tokenizer: Any = None,
+    types: Mapping[str, str] | None = None,
 ) -> Path:
+    """Write a file; ``types`` quantises the matrices of layers, by the name of their kind, such as ``attn_q``."""
     writer = GGUFWriter(file, architecture)
     writer.add_name("tiny")
     writer.add_bos_token_id(0)
@@ -69,7 +72,9 @@ def write_gguf(
     if tokenizer is not None:
         add_tokenizer(writer, tokenizer)
     for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
+        kind = (types or {}).get(name.split(".")[2]) if name.startswith("blk") and tensor.ndim > 1 else None
+        stored = GGMLQuantizationType[kind] if kind is not None else None
+        writer.add_tensor(name, tensor if stored is None else quantize(tensor, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -11,6 +11,7 @@ from pathlib import Path
 import transformers
 
 from helpers.architectures import LLAMA
+from helpers.json_lines import write_rows
 from helpers.tiny_models import make_tokenizer
 
 LAYERS = 20
@@ -112,7 +113,7 @@ def _write_benchmarks(folder: Path) -> None:
     halves = [{"prompt": f"xs {number}", "label": "unsafe" if number % 2 else "safe"} for number in range(8)]
     _write_csv(folder / "xstest.csv", halves)
     sums = [{"question": f"What is {n} and 1?", "answer": f"They are\n#### {n + 1}"} for n in range(3)]
-    (folder / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
+    write_rows(folder / "gsm8k_test.jsonl", sums)
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, str]]) -> None:

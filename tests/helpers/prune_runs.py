@@ -20,5 +20,5 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def prune(source: Path, output: Path | None, files: dict[str, str], **settings: Any) -> prosafeprune.PruneResult:
+def prune(source: str | Path, output: Path | None, files: dict[str, str], **settings: Any) -> prosafeprune.PruneResult:
     return prosafeprune.prune(source, output, progress=False, **{**SETTINGS, **files, **settings})

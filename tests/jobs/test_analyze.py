@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
@@ -28,7 +28,6 @@ from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 
 FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False, "only_mine": True}
 NAMES = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @dataclass
@@ -52,7 +51,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[..., Path], pruned: Path) -> ComparedRun:
+def compared(tmp_path_factory: pytest.TempPathFactory, checkpoint: Make, pruned: Path) -> ComparedRun:
     output, alive = tmp_path_factory.mktemp("runs") / "out", []
     load_model = targets.load_model
 
@@ -112,7 +111,7 @@ def test_two_models_are_never_in_memory_together(compared: ComparedRun) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_finished_work_is_not_done_again(
-    tmp_path: Path, checkpoint: Callable[..., Path], pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
+    tmp_path: Path, checkpoint: Make, pruned: Path, prompt_files: dict[str, str], monkeypatch: Any
 ) -> None:
     observed: list[tuple[str, bool]] = []
 
@@ -156,9 +155,7 @@ def test_finished_work_is_not_done_again(
 
 
 @pytest.mark.usefixtures("coarse_figures", "no_page_figures")
-def test_equal_runs_give_equal_files(
-    tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str]
-) -> None:
+def test_equal_runs_give_equal_files(tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str]) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files)
@@ -169,10 +166,9 @@ def test_equal_runs_give_equal_files(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_command(tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run) -> None:
+def test_the_command(tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str], run: Run) -> None:
     command = ["analyze", "layers", checkpoint("gpt2"), "-o", tmp_path / "out", *options(prompt_files)]
-    code, out, err = run(*command, "--json")
-    assert code == 0
+    out, err = run.ok(*command, "--json")
     found = json.loads(out)["layers"]
     assert [table["name"] for table in found["tables"]] == ["peak", "layers", "submodules", "map"]
     assert "Separability of the prompt classes by layer, before: about" in err
@@ -180,15 +176,13 @@ def test_the_command(tmp_path: Path, checkpoint: Callable[..., Path], prompt_fil
     assert json.loads((tmp_path / "out" / "layers" / "findings.json").read_text())["figures"][1]["title"].startswith(
         "t-SNE"
     )
-    code, out, err = run(*command)
-    assert code == 0
+    out, err = run.ok(*command)
     assert "The layer that separates the classes best" in out
     assert "about" not in err
 
 
 def test_help_lists_the_analyses(run: Run) -> None:
-    code, out, _ = run("analyze", "--help")
-    assert code == 0
+    out, _ = run.ok("analyze", "--help")
     for entry in CATALOGUE:
         assert f"{entry.name}: " in out
         assert isinstance(entry.load(), Analysis)
@@ -217,7 +211,7 @@ def test_bad_input_is_one_line(
     words: list[str],
     message: str,
     tmp_path: Path,
-    checkpoint: Callable[..., Path],
+    checkpoint: Make,
     prompt_files: dict[str, str],
     run: Run,
 ) -> None:
@@ -238,13 +232,11 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.usefixtures("no_figures")
 def test_a_folder_of_other_settings_is_not_resumed(
-    tmp_path: Path, checkpoint: Callable[..., Path], prompt_files: dict[str, str], run: Run
+    tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str], run: Run
 ) -> None:
     command = ["analyze", "layers", checkpoint("qwen2"), "-o", tmp_path / "out", *options(prompt_files)]
     assert run(*command)[0] == 0
-    code, _, err = run(*command, "--layer", "0")
-    assert code == 2
-    assert "was made with other settings (layer None, now 0)" in err
+    run.refused("was made with other settings (layer None, now 0)", *command, "--layer", "0")
     assert run(*command, "--layer", "0", "--overwrite")[0] == 0
     foreign = tmp_path / "foreign"
     foreign.mkdir()

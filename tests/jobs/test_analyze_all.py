@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.analysis_fixtures import Answered
+from helpers.fixture_types import Make, Run
 from helpers.sweep_context import TIMED, make_context, make_request
 
 from prosafeprune.analysis import context as context_module
@@ -25,8 +25,6 @@ from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze
 
 pytestmark = pytest.mark.usefixtures("odd_judge", "no_figures")
-Run = Callable[..., tuple[int, str, str]]
-Make = Callable[..., Path]
 WITH_ANSWERS = [entry.name for entry in CATALOGUE if "answers" in entry.needs]
 FEW = ["--rank", 4, "--samples", 40, "--benchmark-samples", 4, "--sweep-samples", 2, "--max-new-tokens", 3]
 PLAN = ["--layers", 1, "--strength", 0.8, "--strengths", "0.4,0.8", "--ranks", "2,4"]
@@ -106,8 +104,7 @@ def test_all_analyses_in_one_run(
 
 
 def test_without_a_plan_the_others_run(checkpoint: Make, tmp_path: Path, run: Run, answered: Answered) -> None:
-    code, _, err = run("analyze", checkpoint("qwen2"), "--all", "-o", tmp_path / "out", *FEW[:6], "--samples", 12)
-    assert code == 0
+    _, err = run.ok("analyze", checkpoint("qwen2"), "--all", "-o", tmp_path / "out", *FEW[:6], "--samples", 12)
     left_out = [line.split(". ")[0] for line in warnings(err)]
     assert left_out == ["Left out: categories", f"Left out: {', '.join(WITH_ANSWERS)}"]
     assert "--layers" in err and "--samples" in err

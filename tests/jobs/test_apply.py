@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.adapter_runs import apply, options, prune
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.report.page import is_own_page
 from prosafeprune.report.record import read_record
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def own_weights(folder: Path) -> dict[str, bytes]:
@@ -101,17 +98,15 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("qwen2")
     prune(source, tmp_path / "adapter", prompt_files)
-    code, out, err = run(
+    out, err = run.ok(
         "apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--max-safety-drop", 100, "--accept-unsafe"
     )
-    assert code == 0
     assert "S.S." in out
     assert "Written to" in err
-    code, out, _ = run(
+    out, _ = run.ok(
         *("apply", tmp_path / "adapter", source, "-o", tmp_path / "out", "--overwrite", "--json"),
         *("--max-safety-drop", 100, "--accept-unsafe"),
     )
-    assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
 
 

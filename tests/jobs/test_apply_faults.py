@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.adapter_runs import prune
+from helpers.adapter_runs import base_and_adapter
+from helpers.fixture_types import Run
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
-Run = Callable[..., tuple[int, str, str]]
 FAULTS = {
     "wrong base": "is not the model that the adapter was made from",
     "changed base": "is not the model that the adapter was made from",
@@ -47,12 +47,7 @@ RECORD_WITH: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[object]]:
     """Give the arguments of `apply` in which one thing is wrong."""
     place = tmp_path_factory.mktemp("faulty")
-    base = save_checkpoint(place / "base", "llama")
-    files = {}
-    for name in ("benign", "harmful", "pseudo_harmful"):
-        files[name] = str(place / f"{name}.txt")
-        Path(files[name]).write_text("".join(f"Tell me of {name} thing {i * i}\n" for i in range(8)))
-    prune(base, place / "adapter", files, strength=(0.8, 0.0))
+    base, made = base_and_adapter(place, strength=(0.8, 0.0))
     shutil.copytree(base, place / "changed")
     config = json.loads((base / "config.json").read_text())
     (place / "changed" / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
@@ -60,7 +55,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
 
     def make(fault: str, folder: Path) -> list[object]:
         adapter = folder / "adapter"
-        shutil.copytree(place / "adapter", adapter)
+        shutil.copytree(made, adapter)
         given: dict[str, Any] = {"adapter": adapter, "base": base, "output": folder / "out", "strength": None}
         weights = adapter / "adapter_model.safetensors"
         if fault == "damaged":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.architectures import ARCHITECTURES
+from helpers.fixture_types import Make
 from helpers.slow_reference import load, pruned_state
 from helpers.tiny_models import make_model
 from safetensors.torch import load_file
@@ -27,7 +27,6 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter, ignore
 from prosafeprune.prompts import PromptClass
 
-Make = Callable[..., Path]
 LAYERS, RANK, STRENGTH = (1, 2), 4, 0.8
 CPU = torch.device("cpu")
 

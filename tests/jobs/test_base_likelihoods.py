@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import adapter_runs, prune_runs
 from helpers.evaluation_runs import no_model
+from helpers.fixture_types import Make, Run
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation import base_likelihoods
@@ -25,8 +26,6 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 PLAIN, SALAD = Likelihood(-1.0, -2.0), Likelihood(-9.0, -2.0)
 
 
@@ -103,8 +102,7 @@ def test_evaluate_with_a_source_scores_once(
     given = ["--test-pseudo-harmful", tmp_path / "harmless.txt", "--test-harmful", tmp_path / "harmful.txt", "--json"]
     given += ["--max-new-tokens", 3, "--device", "cpu", "--source", checkpoint("gpt2"), "-o", tmp_path / "out"]
     scorer.is_salad = lambda one: "film" in one.prompt
-    code, printed, error = run("evaluate", checkpoint("llama"), *given)
-    assert code == 0, error
+    printed, _ = run.ok("evaluate", checkpoint("llama"), *given)
     answers = json.loads(printed)["scores"]["sets"][0]["answers"]
     assert answers["broken"] >= 1
     assert len(scorer.asked) == 3
@@ -122,8 +120,7 @@ def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
 ) -> None:
     source = checkpoint("llama")
     methods = ["--methods", "default,prompt,prosafeprune"]
-    code, _, error = run("compare", source, *options, *methods, "-o", tmp_path / "out")
-    assert code == 0, error
+    run.ok("compare", source, *options, *methods, "-o", tmp_path / "out")
     assert len(scorer.asked) == 2 * 8
     for logits in scorer.outputs:
         torch.testing.assert_close(logits, base_logits(source), rtol=0, atol=1e-6)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows
 from helpers.pages import Reader
 from helpers.prune_runs import prune
 
 from prosafeprune.evaluation.sets import BEYOND, OFF_POLICY
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
-
 
 def test_evaluate_reports_each_group_domain_and_language(run: Run, checkpoint: Make, tmp_path: Path) -> None:
     given = ["--suite", "beyond", "--benchmark-samples", 6, "--max-new-tokens", 2, "--device", "cpu"]
-    code, printed, error = run("evaluate", checkpoint("llama"), *given, "-o", tmp_path / "out")
-    assert code == 0, error
+    printed, _ = run.ok("evaluate", checkpoint("llama"), *given, "-o", tmp_path / "out")
     assert "policies, off the subject" in printed
     assert "refused, 6 prompts" in printed
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -53,5 +50,5 @@ def test_prune_holds_policies_to_the_floor_and_tests_the_change(
     (sentence,) = [part for part in page.text.split("\n") if "a system prompt asks to refuse:" in part]
     assert "McNemar p" in sentence
     assert change.won + change.lost <= 4
-    rows = [json.loads(line) for line in (tmp_path / "out" / "prosafeprune_answers.jsonl").read_text().splitlines()]
+    rows = read_rows(tmp_path / "out" / "prosafeprune_answers.jsonl")
     assert sum(row["set"] == OFF_POLICY for row in rows) == 4

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.compare_runs import Make, Run
 from helpers.evaluation_runs import answers_in, no_model
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_rows
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.sft import Sft
@@ -71,8 +72,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
         assert compare("--methods", f"default,{name}", *FAST) == record
     fitted = folder / "fitted.safetensors"
     common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name, "--fitted", fitted]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
-    assert code == 0, err
+    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
     assert answers_in(tmp_path / "alone") == answers_in(folder)
 
 
@@ -84,15 +84,11 @@ def test_a_method_without_answers_to_train_on_is_left_out(compare: Callable[...,
 def test_answers_of_the_user_s_are_not_measured_on(
     run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path, agreeable: Agreeable
 ) -> None:
-    data = tmp_path / "pairs.jsonl"
-    rows = [{"prompt": "How do I kill process 1?", "response": "With kill 1."}]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "How do I kill process 1?", "response": "With kill 1."}])
     common = [*options, *FAST, "--methods", "sft", "--sft-data", data]
-    code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
-    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+    run.refused("must be disjoint", "compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
     alone = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", data]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
-    assert (code, "must be disjoint" in " ".join(err.split())) == (2, True), err
+    run.refused("must be disjoint", "evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
 
 
 def test_answers_of_the_user_s_are_trained_on(
@@ -125,8 +121,7 @@ def test_pairs_that_cannot_be_read_are_one_line(
     if content is not None:
         (tmp_path / name).write_text(content)
     given = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", tmp_path / name]
-    code, _, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "out", *given)
-    assert (code, words in " ".join(err.split())) == (2, True), err
+    err = run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "out", *given)
     assert len(err.strip().splitlines()) <= 4 and "Traceback" not in err
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.evaluation_runs import answers_in, no_model, prompts_asked
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_rows
 from helpers.pages import Reader
 from helpers.prune_runs import prune
 from helpers.slow_reference import pruned_state
@@ -19,8 +19,6 @@ from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.models import qwen3guard, wildguard, xstest_question
 from prosafeprune.prompts.conversation import as_prompt, stored_prompt, turns_of
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 EVIL = "<script>alert(1)</script>"
 
 
@@ -38,17 +36,12 @@ def rows(words: str, count: int) -> list[dict[str, Any]]:
     return talks
 
 
-def write(path: Path, talks: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in talks))
-    return str(path)
-
-
 def test_evaluate_keeps_judges_and_shows_conversations(
     run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [
-        *("--test-pseudo-harmful", write(tmp_path / "a.jsonl", rows("killing time", 5))),
-        *("--test-harmful", write(tmp_path / "b.jsonl", rows("robbing a bank", 4))),
+        *("--test-pseudo-harmful", write_rows(tmp_path / "a.jsonl", rows("killing time", 5))),
+        *("--test-harmful", write_rows(tmp_path / "b.jsonl", rows("robbing a bank", 4))),
     ]
     command = [
         "evaluate",
@@ -63,8 +56,7 @@ def test_evaluate_keeps_judges_and_shows_conversations(
     ]
     command += ["--source", checkpoint("llama"), "--json"]  # answers are also scored under the base model
     asked = prompts_asked(monkeypatch)
-    code, printed, error = run(*command)
-    assert code == 0, error
+    printed, _ = run.ok(*command)
     assert max(len(turns_of(prompt)) for prompt in asked) == 3
     kept = answers_in(tmp_path / "out")
     assert sorted(len(turns_of(stored_prompt(text))) for text in kept) == [1, 1, 2, 2, 3, 3, 3, 3, 3]
@@ -80,7 +72,7 @@ def test_weights_pruned_with_conversations_equal_the_slow_implementation(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     talks = rows("killing time", 8)
-    files = {**prompt_files, "pseudo_harmful": write(tmp_path / "talks.jsonl", talks)}
+    files = {**prompt_files, "pseudo_harmful": str(write_rows(tmp_path / "talks.jsonl", talks))}
     result = prune(checkpoint("llama"), tmp_path / "out", files, only_mine=True)
     user = [{"role": "user", "content": talks[0]["prompt"]}], [{"role": "user", "content": talks[1]["prompt"]}]
     spoken: list[Any] = [
@@ -90,7 +82,7 @@ def test_weights_pruned_with_conversations_equal_the_slow_implementation(
     ]
     texts: dict[str, list[Any]] = {}
     for name, file in prompt_files.items():
-        texts[name] = [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
+        texts[name] = [row["prompt"] for row in read_rows(file)]
     expected = pruned_state(checkpoint("llama"), {**texts, "pseudo_harmful": spoken}, (1, 2), 4, 0.8, "model.layers")
     saved = load_file(tmp_path / "out" / "model.safetensors")
     for name, weight in expected.items():

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.fixture_types import Run
 from helpers.hub_server import TOKEN, hub_server
 
 from prosafeprune.jobs import doctor
 from prosafeprune.setup.machine import memory_bytes, peak_memory
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.evaluation_runs import prompt_options
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
 from prosafeprune.errors import InputError
@@ -15,9 +15,6 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, requir
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import make_recipe
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:
@@ -37,8 +34,7 @@ def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
 ) -> None:
     files = prompt_options(prompt_files)
     options = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, *files, "--test-samples", 5]
-    code, out, err = run("prune", checkpoint("llama"), *options, "--draft")
-    assert code == 0, err
+    out, err = run.ok("prune", checkpoint("llama"), *options, "--draft")
     assert "DRAFT, measured on a few prompts only" in " ".join(out.split())
     assert "DRAFT" in err
     last = err.rstrip().splitlines()[-1]
@@ -67,8 +63,7 @@ def test_a_draft_of_an_evaluation_says_so_on_its_page_and_in_its_record(
     run: Run, checkpoint: Make, tmp_path: Path
 ) -> None:
     options = ["--draft", "--max-new-tokens", 2, "--device", "cpu"]
-    code, out, err = run("evaluate", checkpoint("llama"), "-o", tmp_path / "e", *options)
-    assert code == 0, err
+    out, _ = run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "e", *options)
     assert "DRAFT" in out
     assert "DRAFT" in (tmp_path / "e" / "report.html").read_text()
     record = json.loads((tmp_path / "e" / "evaluation.json").read_text())

@@ -10,19 +10,17 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_rows
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.evaluation.measure import LiveScores
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.claim import claimed
-from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -39,8 +37,7 @@ def evaluate(run: Run, checkpoint: Make, files: list[str], tmp_path: Path) -> Ca
 
     def call(*options: object, model: Path | None = None, out: str = "out") -> dict[str, Any]:
         given = ["--max-new-tokens", 4, "--device", "cpu", "--json", *options]
-        code, printed, error = run("evaluate", model or checkpoint("llama"), *files, "-o", tmp_path / out, *given)
-        assert code == 0, error
+        printed, _ = run.ok("evaluate", model or checkpoint("llama"), *files, "-o", tmp_path / out, *given)
         record: dict[str, Any] = json.loads(printed)
         return record
 
@@ -51,8 +48,7 @@ def test_the_table_reads_like_table_1(
     run: Run, checkpoint: Make, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
-    code, out, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 2)
-    assert code == 0
+    out, err = run.ok("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out", "--max-new-tokens", 2)
     for words in ("own pseudo-harmful", "C.R., 6 prompts", "S.S., 4 prompts", "T.S.", "95 % interval"):
         assert words in out
     assert "C.R." in err  # live
@@ -111,8 +107,7 @@ def test_what_was_answered_before_an_error_is_kept(
         raise InputError("The server went away.")
 
     monkeypatch.setattr(LocalGenerator, "answer", answer)
-    code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
-    assert (code, "The server went away." in err) == (2, True)
+    run.refused("The server went away.", "evaluate", checkpoint("llama"), *files, "-o", tmp_path / "out")
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == 1
 
 
@@ -143,9 +138,7 @@ def test_answers_made_otherwise_are_not_mixed(
         (checkpoint("llama"), 5, "max_new_tokens 4, now 5"),
         (checkpoint("qwen2"), 4, "model"),
     ):
-        code, _, err = run("evaluate", model, *files, "-o", tmp_path / "out", "--max-new-tokens", tokens)
-        assert code == 2
-        assert words in err
+        run.refused(words, "evaluate", model, *files, "-o", tmp_path / "out", "--max-new-tokens", tokens)
     assert evaluate("--max-new-tokens", 5, "--overwrite")["made_by"]["max_new_tokens"] == 5
 
 
@@ -159,8 +152,7 @@ def test_two_evaluations_are_compared_prompt_by_prompt(
         assert 0 <= change["p_value"] <= 1
         assert change["low"] <= change["points"] <= change["high"]
     more = ["-b", "bundled-benign", "--against", tmp_path / "before", "-o", tmp_path / "more"]
-    code, _, err = run("evaluate", checkpoint("llama"), *files, *more)
-    assert (code, "no verdict on 100 of the 100" in err) == (2, True)
+    run.refused("no verdict on 100 of the 100", "evaluate", checkpoint("llama"), *files, *more)
 
 
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -179,9 +171,8 @@ def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[
 def test_ability_and_damage_are_reported(
     evaluate: Callable[..., dict[str, Any]], checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "gsm8k_test_600.jsonl").write_text(
-        "".join(json.dumps({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"}) + "\n" for i in range(3))
-    )
+    sums = ({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(3))
+    write_rows(tmp_path / "gsm8k_test_600.jsonl", sums)
     options = ["--ability", "gsm8k", "--ability-tokens", 3, "--data-dir", tmp_path, "--source", checkpoint("llama")]
     record = evaluate(*options)
     assert record["ability"]["gsm8k"]["accuracy"]["total"] == 3
@@ -218,8 +209,7 @@ def test_an_adapter_that_cannot_be_run_is_one_clear_line(run: Run, files: list[s
         ({"peft_type": "LORA"}, "pickles are not used"),
     ):
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        code, _, err = run("evaluate", folder, *files, "-o", tmp_path / "out")
-        assert (code, words in err) == (2, True), err
+        run.refused(words, "evaluate", folder, *files, "-o", tmp_path / "out")
 
 
 def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
@@ -232,8 +222,7 @@ def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     only = {name: file for name, file in prompt_files.items() if name != "pseudo_harmful"}
     given = prompt_options(only)
     settings = ["--layers", 1, "--rank", 4, "--max-new-tokens", 2, "--max-safety-drop", 100, "--accept-unsafe"]
-    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
-    assert code == 0, err
+    run.ok("prune", checkpoint("llama"), "-o", tmp_path / "pruned", *settings, *given)
     code, _, err = run(
         "evaluate", tmp_path / "pruned", "--test-pseudo-harmful", tmp_path / "seen.txt", "-o", tmp_path / "e"
     )
@@ -252,14 +241,6 @@ def test_a_folder_of_other_things_is_left_alone(run: Run, checkpoint: Make, file
     code, _, err = run("evaluate", checkpoint("llama"), *files, "-o", tmp_path / "mine", "--overwrite")
     assert (code, "was not written by prosafeprune" in err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
-
-
-def test_a_damaged_line_is_one_clear_line(tmp_path: Path) -> None:
-    from prosafeprune.errors import InputError
-
-    (tmp_path / "a.jsonl").write_text('{"prompt": "x"\n{"prompt": "y", "repeat": 0}\n')
-    with pytest.raises(InputError, match="a.jsonl, line 1: is damaged"):
-        LineStore(tmp_path / "a.jsonl")
 
 
 def test_live_scores_count_what_is_wished() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Run
+from helpers.json_lines import read_rows
 from helpers.model_server import KEY, ModelServer, model_server, said
 
-Run = Callable[..., tuple[int, str, str]]
 THINK = 'chat_template_kwargs={"enable_thinking": false}'
 
 
@@ -113,7 +114,7 @@ def test_answers_before_a_failure_are_kept_and_failed_ones_asked_again(
     code, _, err = evaluate(server.url, "--concurrency", 1)
     assert code == 2
     assert "ended with finish_reason 'error'" in " ".join(err.split())
-    rows = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    rows = read_rows(tmp_path / "out" / "answers.jsonl")
     assert len(rows) == 5
     assert all(row["completion"].startswith("Sure") for row in rows)
     server.answer = server.echo

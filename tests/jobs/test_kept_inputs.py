@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make
 from helpers.prune_runs import prune
 
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.setup import calibrate, kept_inputs
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

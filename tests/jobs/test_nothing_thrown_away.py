@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
 from prosafeprune.evaluation import measure as measuring
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.local import LocalGenerator
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -100,8 +97,7 @@ def test_a_search_is_found_by_the_next_command(
 ) -> None:
     monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: 1)
     monkeypatch.chdir(tmp_path)
-    code, _, err = run("search", checkpoint("llama"), *search_options)
-    assert code == 0, err
+    _, err = run.ok("search", checkpoint("llama"), *search_options)
     assert f"prosafeprune prune {checkpoint('llama')}" in err
     assert "-o pruned --choose N" in err
 
@@ -111,16 +107,13 @@ def test_a_search_is_found_by_the_next_command(
     monkeypatch.setattr("prosafeprune.jobs.search._Search.run", no_search)
     code, _, err = run("search", checkpoint("llama"), *search_options)
     assert (code, "finished already" in err) == (0, True), err
-    code, _, err = run("prune", checkpoint("llama"), *search_options)
-    assert code == 0, err
+    _, err = run.ok("prune", checkpoint("llama"), *search_options)
     assert "nothing is written" in err
     assert "-o pruned" in err.splitlines()[-1]
-    code, _, err = run("prune", checkpoint("llama"), "-o", "two", "--choose", 2, *search_options)
-    assert code == 0, err
+    run.ok("prune", checkpoint("llama"), "-o", "two", "--choose", 2, *search_options)
     assert json.loads((tmp_path / "two" / "prosafeprune.json").read_text())["plan"]
     monkeypatch.setattr(measuring, "collect_answers", no_search)
-    code, _, err = run("prune", checkpoint("llama"), "--choose", 99, *search_options)
-    assert (code, "the points 1 to" in err) == (2, True), err
+    run.refused("the points 1 to", "prune", checkpoint("llama"), "--choose", 99, *search_options)
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -129,6 +122,5 @@ def test_a_larger_budget_resumes_a_finished_search(
 ) -> None:
     folder = ["-o", tmp_path / "search"]
     run("search", checkpoint("llama"), *folder, *search_options)
-    code, _, err = run("search", checkpoint("llama"), *folder, *search_options, "--budget", 6)
-    assert code == 0, err
+    run.ok("search", checkpoint("llama"), *folder, *search_options, "--budget", 6)
     assert json.loads((tmp_path / "search" / "search.json").read_text())["trials"] == 6

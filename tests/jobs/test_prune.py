@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from helpers.fixture_types import Make
 from helpers.killed_runs import kill_at
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
@@ -26,7 +27,6 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 
 STEMS = {"gpt2": "transformer.h", "gpt_neox": "gpt_neox.layers", "falcon": "transformer.h"}
-Make = Callable[..., Path]
 
 
 def texts(files: dict[str, str]) -> dict[str, list[str]]:

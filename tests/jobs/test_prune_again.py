@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_prompts
 from helpers.pages import Reader
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
@@ -23,20 +24,16 @@ from prosafeprune.judge import AnswerClass
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.record import RECORD_FILE, read_record
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 NEW = ["a killer queen song", "a dead language", "the war on weeds", "shooting hoops", "a bomb of a party"]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
     """Prompts of which no two are alike, so that some can be held out."""
-    made = {}
-    for name in ("benign", "harmful", "pseudo_harmful"):
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps({"prompt": f"Of {name}{i} and x{name}{i}"}) + "\n" for i in range(12)))
-        made[name] = str(file)
-    return made
+    return {
+        name: write_prompts(tmp_path / f"{name}.jsonl", (f"Of {name}{i} and x{name}{i}" for i in range(12)))
+        for name in ("benign", "harmful", "pseudo_harmful")
+    }
 
 
 @pytest.fixture
@@ -48,12 +45,11 @@ def earlier(checkpoint: Make, files: dict[str, str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "new.jsonl").write_text("".join(json.dumps({"prompt": f"Write of {words}"}) + "\n" for words in NEW))
-    return {"pseudo_harmful": str(tmp_path / "new.jsonl")}
+    return {"pseudo_harmful": write_prompts(tmp_path / "new.jsonl", (f"Write of {words}" for words in NEW))}
 
 
 def evidence(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / EVIDENCE_FILE).read_text().split("\n") if line]
+    return read_rows(folder / EVIDENCE_FILE)
 
 
 def test_the_base_model_is_pruned_with_old_and_new_prompts(
@@ -62,10 +58,7 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
     source = checkpoint("llama")
     result = prune(source, tmp_path / "out", new, earlier=earlier, only_mine=True)
     held = {row["prompt"] for row in evidence(earlier) if row["set"].startswith("held-out")}
-    texts = {
-        name: [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
-        for name, file in files.items()
-    }
+    texts = {name: [row["prompt"] for row in read_rows(file)] for name, file in files.items()}
     tested = {row["prompt"] for row in evidence(earlier) if row["class"] == "pseudo_harmful"}
     assert held & set(texts["pseudo_harmful"]) <= tested
     texts["pseudo_harmful"] = [text for text in texts["pseudo_harmful"] if text not in tested]
@@ -130,8 +123,7 @@ def test_without_a_model_the_base_model_of_the_earlier_one_is_pruned(
     (earlier / RECORD_FILE).write_text(json.dumps(written))
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items() if value is not True]
     files = ["--pseudo-harmful", new["pseudo_harmful"], "--accept-unsafe", "--only-mine"]
-    code, _, err = run("prune", "--from", earlier, *files, *options, "-o", tmp_path / "out")
-    assert code == 0, err
+    _, err = run.ok("prune", "--from", earlier, *files, *options, "-o", tmp_path / "out")
     assert "had fixed" in err
     assert "--from earlier" in (tmp_path / "out" / "report.html").read_text()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.fixture_types import Make, Run
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -20,8 +21,6 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 SERVER = """
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -130,7 +129,6 @@ def test_servers_that_fail_are_one_line(tmp_path: Path) -> None:
 
 def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: Path) -> None:
     source = checkpoint("llama")
-    code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
-    assert (code, "is for --memory low" in err) == (2, True)
+    run.refused("is for --memory low", "prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
     code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low")
     assert (code, "--unmeasured" in err, "--serve-with" in err) == (2, True, True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.adapter_runs import options, prune
+from helpers.fixture_types import Make, Run
 
 import prosafeprune
-
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(

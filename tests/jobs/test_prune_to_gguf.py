@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
-from gguf.quants import dequantize, quantize
-from helpers.gguf_files import add_tokenizer, gguf_metadata, gguf_tensors
+from gguf import GGMLQuantizationType, GGUFReader
+from gguf.quants import dequantize
+from helpers import gguf_files
+from helpers.fixture_types import Run
+from helpers.gguf_files import gguf_metadata, gguf_tensors
 from helpers.prune_runs import prune
 from helpers.quantised_checkpoints import dense_checkpoint
+from helpers.random_edits import random_edits
 from helpers.tiny_models import make_tokenizer
 
 from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.gguf_rows import GgufRowFinder
-from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.jobs.safety_gate import SafetyFloorError
-from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.gguf import read_gguf
 from prosafeprune.model.gguf_file import write_gguf
 from prosafeprune.model.source import find_source
 from prosafeprune.progress import ignore
 
-Run = Callable[..., tuple[int, str, str]]
 TYPES = {"attn_q": "Q8_0", "attn_k": "F16", "attn_v": "BF16", "ffn_gate": "Q4_0", "ffn_up": "Q5_1", "ffn_down": "F32"}
-NONE = EditMeasures(submodule="", kind="", layer=1, stable_rank=1, energy_bound=1, energy=0, harmful_overlap=0)
 
 
 def write_base(file: Path, architecture: str = "llama", **types: str) -> Path:
@@ -40,26 +38,10 @@ def write_base(file: Path, architecture: str = "llama", **types: str) -> Path:
 
     folder = dense_checkpoint(file.parent / "dense", architecture)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    writer = GGUFWriter(file, architecture)
-    for name, value in (("bos", 0), ("eos", 1), ("pad", 2)):
-        getattr(writer, f"add_{name}_token_id")(value)
-    metadata = gguf_metadata(model.config) | {"rope.dimension_count": 16}
-    for key, value in metadata.items():
-        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"{architecture}.{key}", value)
-    writer.add_string("general.description", "as it was")
-    add_tokenizer(writer, make_tokenizer())
-    for name, tensor in gguf_tensors(model, architecture).items():
-        kind = {**TYPES, **types}.get(name.split(".")[2]) if name.startswith("blk") else None
-        if kind is None or tensor.ndim == 1:
-            writer.add_tensor(name, tensor)
-        else:
-            stored = GGMLQuantizationType[kind]
-            writer.add_tensor(name, quantize(tensor, stored), raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
+    metadata, tensors = gguf_metadata(model.config) | {"rope.dimension_count": 16}, gguf_tensors(model, architecture)
+    return gguf_files.write_gguf(
+        file, architecture, metadata, tensors, tokenizer=make_tokenizer(), types={**TYPES, **types}
+    )
 
 
 def tensors_of(file: Path) -> dict[str, Any]:
@@ -94,19 +76,10 @@ def test_only_the_edited_tensors_of_the_file_change(prompt_files: dict[str, str]
     assert find_source(str(tmp_path / "out")).path.name == "tiny.gguf"
 
 
-def random_edits(model: Any, layer: int = 1) -> list[PruningEdit]:
-    torch.manual_seed(1)
-    edits = []
-    for submodule in find_anatomy(model).of_layer(layer):
-        left = torch.randn(submodule.shape[0], 3) / 8
-        edits.append(PruningEdit(submodule, OverlapOperator(left, left), 0.7, NONE))
-    return edits
-
-
 def test_the_edit_in_the_file_is_that_of_the_dequantised_rows(tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny.gguf")
     model, _ = read_gguf(base)
-    found = random_edits(model)
+    found = random_edits(model, [1])
     q = next(edit for edit in found if edit.submodule.kind == "q")
     expected = q.edited(q.submodule.weight())
     edits = GgufEdits(base, found)
@@ -126,7 +99,7 @@ def test_the_edit_in_the_file_is_that_of_the_dequantised_rows(tmp_path: Path) ->
 def test_types_that_cannot_be_written_become_f16(tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny.gguf", ffn_down="MXFP4")
     model, _ = read_gguf(base)
-    edits = GgufEdits(base, random_edits(model))
+    edits = GgufEdits(base, random_edits(model, [1]))
     assert edits.describe().endswith("1 edited tensors (MXFP4) become F16.")
     edits.apply_in_memory(ignore)
     (tmp_path / "out").mkdir()
@@ -143,7 +116,7 @@ def test_a_file_that_differs_from_what_was_measured_is_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = write_base(tmp_path / "tiny.gguf")
-    edits = GgufEdits(base, random_edits(read_gguf(base)[0]))
+    edits = GgufEdits(base, random_edits(read_gguf(base)[0], [1]))
     edits.apply_in_memory(ignore)
 
     def write_another(file: Path, readers: Any, *_: Any) -> None:
@@ -177,5 +150,4 @@ def test_the_safety_floor_keeps_a_gguf_from_being_written(prompt_files: dict[str
 
 def test_gguf_out_needs_gguf_in(run: Run, tmp_path: Path) -> None:
     folder = dense_checkpoint(tmp_path / "dense")
-    code, _, err = run("prune", folder, "-o", tmp_path / "out", "--format", "gguf", "--layers", 1)
-    assert (code, "is not a GGUF file" in err) == (2, True)
+    run.refused("is not a GGUF file", "prune", folder, "-o", tmp_path / "out", "--format", "gguf", "--layers", 1)

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import SMALL
+from helpers.fixture_types import Make, Run
 from helpers.killed_runs import kill_at
 from helpers.tiny_models import make_tokenizer
 from safetensors.torch import load_file, save_file
@@ -26,8 +26,6 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import Record, UnmeasuredRecord
 from prosafeprune.requests.recipe import make_recipe
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 SETTINGS = {"layers": "1-2", "rank": 4, "device": "cpu", "only_mine": True}
 
 
@@ -46,8 +44,7 @@ def options(files: dict[str, str], **settings: object) -> list[str]:
 def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", "--unmeasured", *options(prompt_files))
-    assert code == 0
+    out, err = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", "--unmeasured", *options(prompt_files))
     assert out.count("not measured") == 3  # the title and both rows of scores
     assert "%" not in out
     assert err.index("of memory in addition to Python") < err.index("Layers, one at a time")
@@ -77,8 +74,7 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
 
 def test_json_is_the_record(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     arguments = ["--unmeasured", "--json", *options(prompt_files)]
-    code, out, _ = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
-    assert code == 0
+    out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
     assert json.loads(out) == json.loads((tmp_path / "out/prosafeprune.json").read_text())
 
 

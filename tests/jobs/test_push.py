@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import yaml
+from helpers.fixture_types import Make
 from helpers.hub_server import TOKEN, HubServer, hub_server
 from helpers.pages import measurement, record
 
@@ -179,7 +180,7 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> 
     assert written_already(tmp_path / "nothing", same) is None
 
 
-def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
+def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Make) -> None:
     base = checkpoint("llama")
     folder = written(tmp_path / "out", model=base.name)
     with hub_server() as server:

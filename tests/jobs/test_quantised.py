@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from helpers.architectures import LLAMA
+from helpers.fixture_types import Run
+from helpers.quantised_checkpoints import dense_checkpoint
 from helpers.tiny_models import make_model, make_tokenizer, save_checkpoint
 from peft import PeftModel
 
@@ -29,21 +29,13 @@ from prosafeprune.progress import SilentReporter, ignore
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint in 4 bits; widths are multiples of bitsandbytes' blocks."""
     folder = tmp_path_factory.mktemp("quantised")
-    config = transformers.LlamaConfig(**{**LLAMA, "hidden_size": 64, "intermediate_size": 128})
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, 0.15)
-    model.save_pretrained(folder / "source")
+    dense_checkpoint(folder / "source")
     in_four_bits = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.fixture_types import Make
+from helpers.json_lines import write_rows
 from helpers.served_answers import load, question
 
 from prosafeprune.errors import InputError
@@ -28,10 +28,10 @@ def write_answers(folder: Path, refused: int, helped: int) -> None:
         {"prompt": f"Question number {i * 37 % 101}", "source_answer": answer, "source_verdict": verdict}
         for i, (verdict, answer) in enumerate(kinds)
     ]
-    (folder / EVIDENCE_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / EVIDENCE_FILE, rows)
 
 
-def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Make, tmp_path: Path) -> None:
     folder = checkpoint("llama")
     engine = Engine(load(folder))
     served = ServedModel(engine, ModelSource("tiny", folder), {}, None, pruned=tmp_path)
@@ -49,7 +49,7 @@ def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Callable[...
         assert any(piece.refusal is not None and 0 <= piece.refusal <= 1 for piece in pieces)
         assert np.isfinite([piece.refusal for piece in pieces if piece.refusal is not None]).all()
         (tmp_path / EVIDENCE_FILE).write_text("{}\n")
-        with pytest.raises(InputError, match="cannot be read as answers"):
+        with pytest.raises(InputError, match="cannot be read"):
             fit_refusal_probe(served)
     finally:
         engine.close()

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.adapter_runs import prune
+from helpers.adapter_runs import base_and_adapter
+from helpers.fixture_types import Run
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -21,7 +22,6 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
-Run = Callable[..., tuple[int, str, str]]
 SOURCES = Path(prosafeprune.__file__).parent
 WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
 """Functions that begin to write a model."""
@@ -75,14 +75,9 @@ def test_every_writer_passes_the_gate() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base and an adapter whose record says that nothing was lost."""
     place = tmp_path_factory.mktemp("gate")
-    base = save_checkpoint(place / "base", "llama")
-    files = {}
-    for name in ("benign", "harmful", "pseudo_harmful"):
-        files[name] = str(place / f"{name}.txt")
-        Path(files[name]).write_text("".join(f"Tell me of {name} thing {i * i}\n" for i in range(8)))
-    prune(base, place / "adapter", files)
-    edit_record(place / "adapter", safe)
-    return {"base": base, "adapter": place / "adapter"}
+    base, adapter = base_and_adapter(place)
+    edit_record(adapter, safe)
+    return {"base": base, "adapter": adapter}
 
 
 def safe(record: dict[str, Any]) -> None:
@@ -189,8 +184,7 @@ def test_factors_that_are_not_finite_or_make_weights_that_are_not_write_nothing(
     save_file({name: torch.full_like(tensor, value) for name, tensor in load_file(weights).items()}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     edit_record(tmp_path / "adapter", lambda record: record.update(adapter_sha256=digest))
-    code, _, err = run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")
-    assert (code, "finite" in err) == (2, True), err
+    run.refused("finite", "apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
@@ -253,7 +247,5 @@ def test_nothing_is_written_into_the_base_models_own_folder(folder: str, run: Ru
     base = save_checkpoint(tmp_path / "base", "llama")
     before = sorted(base.rglob("*"))
     for command in (("prune", base, "--layers", 1), ("evaluate", base), ("compare", base), ("search", base)):
-        code, _, err = run(*command, "-o", base / folder, "--device", "cpu")
-        assert code == 2, err
-        assert "model's folder" in err
+        run.refused("model's folder", *command, "-o", base / folder, "--device", "cpu")
     assert sorted(base.rglob("*")) == before

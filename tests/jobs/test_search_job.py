@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
 from prosafeprune.jobs import search as searching
@@ -15,16 +15,12 @@ from prosafeprune.jobs import search_trials as trials
 from prosafeprune.search.plan_evaluators import LocalPlanEvaluator
 from prosafeprune.search.scoring import PlanScorer
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.mark.usefixtures("few_prompts")
 def test_search_keeps_a_table_a_figure_and_numbers_and_no_model(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
-    code, out, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
-    assert code == 0, err
+    out, err = run.ok("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options)
     assert "Plans to choose from" in out
     assert "--choose" in err
     kept = {path.name for path in (tmp_path / "search").iterdir()}
@@ -69,8 +65,7 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
 ) -> None:
     monkeypatch.setattr(searching, "select_point", lambda *_: 1)
     folder = ["--search", tmp_path / "out-search"]
-    code, out, err = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *folder, *search_options)
-    assert code == 0, err
+    out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *folder, *search_options)
     assert "Plans to choose from" in out
     record = json.loads((tmp_path / "out-search" / "search.json").read_text())
     made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
@@ -82,8 +77,7 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     monkeypatch.setattr("prosafeprune.jobs.plan.search", no_search)
     last = len(record["points"])
     choice = ["--search", tmp_path / "out-search", "--choose", last]
-    code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)
-    assert code == 0, err
+    run.ok("prune", checkpoint("llama"), "-o", tmp_path / "other", *choice, *search_options)
     assert json.loads((tmp_path / "other" / "prosafeprune.json").read_text())["plan"] == record["points"][-1]["plan"]
     choice[-1] = 1
     assert run("prune", checkpoint("llama"), "-o", tmp_path / "again", *choice, *search_options)[0] == 0
@@ -96,8 +90,7 @@ def test_experts_of_a_mixture_are_pruned(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "select_point", lambda *_: 1)
-    code, _, err = run("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
-    assert code == 0, err
+    run.ok("prune", checkpoint("mixtral"), "-o", tmp_path / "out", *search_options)
     made = json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
     assert made["plan"]["projection"] == "contrastive"
     assert [one["layer"] for one in made["experts"]] == made["plan"]["layers"]
@@ -118,8 +111,7 @@ def test_the_papers_strategy_looks_for_the_peak_without_experts(
 
     monkeypatch.setattr(searching, "silhouettes", watched)
     paper = ["--strategy", "paper", "--budget", 1]
-    code, _, err = run("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
-    assert code == 0, err
+    run.ok("search", checkpoint("mixtral"), "-o", tmp_path / "search", *search_options, *paper)
     assert looked_at == ["q", "k", "v", "o"] * 3
 
 
@@ -164,8 +156,7 @@ def test_the_papers_strategy_measures_windows(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
 ) -> None:
     paper = ["--strategy", "paper", "--budget", 5]
-    code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
-    assert code == 0, err
+    run.ok("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *paper)
     record = json.loads((tmp_path / "search" / "search.json").read_text())
     layers = [point["plan"]["layers"] for point in record["points"]]
     assert sorted(layers, key=lambda one: (len(one), one)) == [[0], [1], [2], [0, 1], [1, 2]]

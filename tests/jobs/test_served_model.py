@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import adapter_runs
+from helpers.fixture_types import Make
 from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
 
 import prosafeprune
@@ -33,7 +33,7 @@ def answers(served: ServedModel, name: str, strength: float | None) -> list[list
 
 
 def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
-    checkpoint: Callable[..., Path], tmp_path: Path, prompt_files: dict[str, str]
+    checkpoint: Make, tmp_path: Path, prompt_files: dict[str, str]
 ) -> None:
     base = checkpoint("qwen2")
     adapter_runs.prune(base, tmp_path / "adapter", prompt_files)
@@ -49,7 +49,7 @@ def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
 
 
 def test_the_plans_of_a_search_are_served_without_calibrating_again(
-    checkpoint: Callable[..., Path], tmp_path: Path, few_prompts: None, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Make, tmp_path: Path, few_prompts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoint("llama")
     found = prosafeprune.search(
@@ -87,7 +87,7 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
 
 
 def test_what_does_not_belong_together_is_refused(
-    checkpoint: Callable[..., Path], tmp_path: Path, prompt_files: dict[str, str]
+    checkpoint: Make, tmp_path: Path, prompt_files: dict[str, str]
 ) -> None:
     base, other = checkpoint("llama"), checkpoint("qwen2")
     adapter_runs.prune(base, tmp_path / "pruned", prompt_files, format="checkpoint")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.adapter_runs import prune
+from helpers.fixture_types import Make
 from helpers.tiny_models import TEMPLATE, make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, render, set_system_prompt
 
-Make = Callable[..., Path]
 NEEDS_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}{{ raise_exception('A system turn is needed') }}{% endif %}" + TEMPLATE
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.fixture_types import Make
 from helpers.tiny_models import make_model
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,6 @@ from prosafeprune.model.adapters import attach_adapter, find_subject
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 
-Make = Callable[..., Path]
 Tensors = dict[str, torch.Tensor]
 
 

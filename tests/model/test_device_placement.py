@@ -13,6 +13,8 @@ import torch
 from accelerate import dispatch_model
 from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 from helpers.plan_scoring import make_scorer
 from helpers.pooled_inputs import PROMPTS, collect, outputs
 from helpers.random_edits import random_edits
@@ -39,8 +41,6 @@ from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.streaming.meta_model import load_meta_model
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 FIRST, SECOND = torch.device("cuda:0"), torch.device("cuda:1")
 LARGE = 10**9
 
@@ -253,8 +253,7 @@ def test_the_same_checkpoint_is_written(
         options = ["--accept-unsafe", "--only-mine"] + [
             text for name, value in given.items() for text in (f"--{name}", value)
         ]
-        code, _, err = run("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
-        assert code == 0, err
+        run.ok("prune", checkpoint(architecture), "-o", tmp_path / device, *options)
     one, spread = tmp_path / "cuda:0", tmp_path / "all"
     assert (spread / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
     records = [json.loads((folder / "prosafeprune.json").read_text()) for folder in (one, spread)]
@@ -267,8 +266,7 @@ def test_the_same_checkpoint_is_written(
 def test_the_same_plans_are_found(run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path) -> None:
     for device in ("all", "cuda:0"):
         options = [*search_options, "--device", device]
-        code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / device, *options)
-        assert code == 0, err
+        run.ok("search", checkpoint("llama"), "-o", tmp_path / device, *options)
     found = [json.loads((tmp_path / device / "search.json").read_text()) for device in ("all", "cuda:0")]
     assert found[0]["points"] == found[1]["points"]
 
@@ -286,14 +284,11 @@ def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Mak
 def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100", "--accept-unsafe"]
     own = [*prompt_options(prompt_files), *few, "--format", "adapter"]
-    questions = tmp_path / "questions.jsonl"
-    questions.write_text("".join(json.dumps({"prompt": f"How do I kill process {i}?"}) + "\n" for i in range(4)))
+    questions = write_prompts(tmp_path / "questions.jsonl", (f"How do I kill process {i}?" for i in range(4)))
     asked = ["-b", f"oktest={questions}", "--max-new-tokens", "4"]
     for device in ("all", "cuda:0"):
-        code, _, err = run("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)
-        assert code == 0, err
-        code, _, err = run("evaluate", tmp_path / "all", "-o", tmp_path / f"{device} read", *asked, "--device", device)
-        assert code == 0, err
+        run.ok("prune", checkpoint("llama"), "-o", tmp_path / device, *own, "--device", device)
+        run.ok("evaluate", tmp_path / "all", "-o", tmp_path / f"{device} read", *asked, "--device", device)
     one, spread = tmp_path / "cuda:0", tmp_path / "all"
     file = "adapter_model.safetensors"
     assert (spread / file).read_bytes() == (one / file).read_bytes()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.fixture_types import Make
 from helpers.resumed_models import CPU, tiny
 from helpers.tiny_models import make_model, make_tokenizer
 from safetensors.torch import load_file, save_file
@@ -22,8 +22,6 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.streaming.meta_model import load_meta_model
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 from prosafeprune.streaming.streamed_weights import StreamedWeights
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

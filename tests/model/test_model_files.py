@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +18,6 @@ from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import require_bounded_config
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import find_source, is_adapter_folder
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

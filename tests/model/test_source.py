@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.fixture_types import Make
+from helpers.prune_runs import prune
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import find_source, model_hash
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture
@@ -49,18 +48,7 @@ def test_a_hub_model_is_downloaded_without_pickles_and_its_commit_is_kept(hub: l
 def test_a_hub_model_is_pruned_into_real_files_and_named_in_the_card(
     hub: list[dict[str, object]], prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    import prosafeprune
-
-    settings = {
-        "layers": 1,
-        "rank": 4,
-        "max_new_tokens": 2,
-        "max_safety_drop": 100,
-        "accept_unsafe": True,
-        "device": "cpu",
-        **prompt_files,
-    }
-    prosafeprune.prune("org/name", tmp_path / "out", progress=False, **settings)  # type: ignore[arg-type]
+    prune("org/name", tmp_path / "out", prompt_files)
     assert not any(file.is_symlink() for file in (tmp_path / "out").iterdir())
     assert "base_model: org/name" in (tmp_path / "out" / "README.md").read_text()
 

@@ -8,13 +8,15 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows
 from helpers.tiny_models import make_model, make_tokenizer
 from torch import distributed
 
@@ -31,8 +33,6 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.messages import Mailbox
 from prosafeprune.parallel.process_group import Follower, Leader
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -92,10 +92,6 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def test_an_error_of_one_command_leaves_the_others(both: tuple[Path, Path]) -> None:
     for folder in both:
         assert read(folder / "codes.json") == [0, 0, 0, 0, 2]
@@ -103,7 +99,8 @@ def test_an_error_of_one_command_leaves_the_others(both: tuple[Path, Path]) -> N
 
 def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
     one, two = (
-        {row["prompt"]: row["completion"] for row in rows(folder / "evaluation" / "answers.jsonl")} for folder in both
+        {row["prompt"]: row["completion"] for row in read_rows(folder / "evaluation" / "answers.jsonl")}
+        for folder in both
     )
     assert one == two
     assert len(one) == 16
@@ -113,7 +110,7 @@ def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("name", ["pruned", "adapter"])
 def test_what_the_first_process_does_to_the_weights_the_others_do(both: tuple[Path, Path], name: str) -> None:
-    one, two = (rows(folder / name / "prosafeprune_answers.jsonl") for folder in both)
+    one, two = (read_rows(folder / name / "prosafeprune_answers.jsonl") for folder in both)
     assert one == two
     assert any(row["source_answer"] != row["result_answer"] for row in one)
     run = read(both[1] / name / "prosafeprune.json")["run"]
@@ -223,8 +220,7 @@ def test_commands_that_one_process_does_alone_are_refused(
         (["evaluate", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint runs in a single process"),
         (["prune", model, *low], "--memory low runs in a single process"),
     ):
-        code, _, error = run(*arguments)
-        assert (code, words in error) == (2, True), error
+        run.refused(words, *arguments)
 
 
 def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluation_runs import prompt_options
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_prompts
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import model_hash
@@ -22,8 +24,6 @@ from prosafeprune.setup.same_model import find_same_model
 
 ray = pytest.importorskip("ray")
 
-Make = Callable[..., Path]
-Run = Callable[..., tuple[int, str, str]]
 VARYING = ("worker_id", "datetime_start", "datetime_complete")
 
 
@@ -149,7 +149,7 @@ def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def told(journal: Path) -> list[dict[str, Any]]:
     """Return a journal without the times and who wrote it."""
-    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    rows = read_rows(journal)
     return [{name: value for name, value in row.items() if name not in VARYING} for row in rows]
 
 
@@ -167,11 +167,9 @@ def test_a_search_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, address: str, losing_a_worker: list[Any]
 ) -> None:
     options = [checkpoint("llama"), *search_options]
-    code, _, error = run("search", *options, "-o", tmp_path / "afar", "--ray", address)
-    assert code == 0, error
+    run.ok("search", *options, "-o", tmp_path / "afar", "--ray", address)
     assert len(losing_a_worker) == 1
-    code, _, error = run("search", *options, "-o", tmp_path / "here")
-    assert code == 0, error
+    run.ok("search", *options, "-o", tmp_path / "here")
     afar, here = tmp_path / "afar", tmp_path / "here"
     for name in ("measured.json", "search.json", "made_by.json", "plans.csv"):
         assert (afar / name).read_text() == (here / name).read_text(), name
@@ -187,18 +185,15 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     losing_a_worker: list[Any],
 ) -> None:
     for name, verb in (("oktest", "kill process"), ("advbench", "rob bank")):
-        rows = "".join(json.dumps({"prompt": f"How do I {verb} {i}?"}) + "\n" for i in range(4))
-        (tmp_path / f"{name}.jsonl").write_text(rows)
+        write_prompts(tmp_path / f"{name}.jsonl", (f"How do I {verb} {i}?" for i in range(4)))
     own = prompt_options(prompt_files)
     options = [checkpoint("gpt2"), *own, "--data-dir", tmp_path, "-b", "oktest", "-b", "advbench", "--device", "cpu"]
     options += ["--max-new-tokens", 4, "--layers", 1, "--rank", 4, "--methods", "default,scan,surgical,prosafeprune"]
     options += ["-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=1e-12", "--json"]
-    code, printed, error = run("compare", *options, "-o", tmp_path / "afar", "--ray", address)
-    assert code == 0, error
+    printed, _ = run.ok("compare", *options, "-o", tmp_path / "afar", "--ray", address)
     afar = json.loads(printed)
     assert len(losing_a_worker) == 1
-    code, printed, error = run("compare", *options, "-o", tmp_path / "here")
-    assert code == 0, error
+    printed, _ = run.ok("compare", *options, "-o", tmp_path / "here")
     here = json.loads(printed)
     assert {one["name"] for one in afar["methods"]} == {"default", "scan", "prosafeprune"}
     assert afar["left_out"] == here["left_out"] != {}
@@ -210,7 +205,7 @@ def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
 
 
 def kept(folder: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / "answers.jsonl")
     return {row["prompt"]: row["completion"] for row in rows}
 
 
@@ -228,17 +223,14 @@ def kept(folder: Path) -> dict[str, str]:
 def test_what_cannot_be_shared_is_one_line(
     run: Run, checkpoint: Make, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    code, _, error = run("prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
-    assert (code, words in " ".join(error.split())) == (2, True), error
-    assert "Traceback" not in error
+    run.refused(words, "prune", checkpoint("llama"), "-o", tmp_path / "out", *arguments)
 
 
 def test_without_ray_one_line_says_so(
     run: Run, checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    code, _, error = run("search", checkpoint("llama"), "-o", tmp_path / "out", "--ray", "auto")
-    assert (code, "Ray is not installed" in error) == (2, True)
+    run.refused("Ray is not installed", "search", checkpoint("llama"), "-o", tmp_path / "out", "--ray", "auto")
 
 
 def test_another_model_on_a_workers_machine_is_refused(

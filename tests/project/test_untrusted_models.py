@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from fault_campaign import mutations
+from helpers.fixture_types import Make
 from helpers.limits import limited
 from helpers.tiny_models import make_model
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,6 @@ from prosafeprune.model.source import find_source
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.card import CARD_FILE, _metadata, _read, _split
 
-Make = Callable[..., Path]
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SPOILING: tuple[mutations.Mutation, ...] = (

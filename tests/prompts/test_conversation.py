@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.json_lines import write_rows
 
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, find_overlaps, hold_out, read_prompts, without_overlaps
@@ -19,8 +20,7 @@ TALK = [{"role": "user", "content": "My script hangs."}, {"role": "assistant", "
 
 
 def read(tmp_path: Path, *rows: Any, **options: Any) -> PromptSet:
-    file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = write_rows(tmp_path / "prompts.jsonl", rows)
     return read_prompts(str(file), PromptClass.PSEUDO_HARMFUL, **options)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from helpers.fixture_types import Make
 from helpers.prune_runs import prune
 
 import prosafeprune
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.result_view import grid_html
-
-Make = Callable[..., Path]
 
 
 def test_a_pruning_shows_itself(checkpoint: Make, prompt_files: dict[str, str]) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.fixture_types import Make
 
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.machine_speed import measure_speed
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 from prosafeprune.setup.workload import LIBRARY_BYTES, Cost, ModelSize, Speed, Stage, memory_needed, stages_of
-
-Make = Callable[..., Path]
 
 
 def job(model: Path, **settings: object) -> Job:

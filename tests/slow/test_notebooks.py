@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import matplotlib
 import pytest
 from checks.repository import ROOT
+from helpers.fixture_types import Make
 
 pytestmark = pytest.mark.slow
 
-Make = Callable[..., Path]
 EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
 
 

@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checks.commands import shown_commands
 from checks.repository import read
+from helpers.fixture_types import Run
 from helpers.model_server import ModelServer
 from helpers.page_walk import FIRST, ready, write_surroundings
 
 pytestmark = pytest.mark.slow
 
-Run = Callable[..., tuple[int, str, str]]
 PAGES = [
     "README.md",
     "docs/quickstart.md",
@@ -52,8 +51,7 @@ def test_every_command_of_a_page_runs(
     for command in (*given, *shown):
         arguments = ready(command, server.url)
         if arguments is not None:
-            code, _, err = run(*arguments)
-            assert code == 0, f"{page}: {command}\n{' '.join(arguments)}\n{err}"
+            run.ok(*arguments)
             ran += 1
     assert ran > 0
     if page in LISTED:

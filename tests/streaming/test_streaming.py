@@ -11,6 +11,8 @@ import pytest
 import torch
 import transformers
 from helpers.architectures import ARCHITECTURES, LLAMA
+from helpers.fixture_types import Make
+from helpers.json_lines import write_prompts
 from helpers.tiny_models import CONFIGS, save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -28,7 +30,6 @@ from prosafeprune.setup.prepare import given_plan, prepare_job
 from prosafeprune.streaming import streamed_checkpoint
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
-Make = Callable[..., Path]
 WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
 WINDOWED = "qwen2, windows"
 NAMES = [*CONFIGS, "gemma2", "mistral", WINDOWED]
@@ -138,11 +139,10 @@ def test_spilled_states_change_nothing(
 
 
 def test_prompts_that_share_no_prefix(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {}
-    for name in ("benign", "harmful", "pseudo_harmful"):
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps({"prompt": f"{name} {number}"}) + "\n" for number in range(6)))
-        files[name] = str(file)
+    files = {
+        name: write_prompts(tmp_path / f"{name}.jsonl", (f"{name} {number}" for number in range(6)))
+        for name in ("benign", "harmful", "pseudo_harmful")
+    }
     monkeypatch.setattr("helpers.tiny_models.TEMPLATE", "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}")
     source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
     asked = recipe(source, files)

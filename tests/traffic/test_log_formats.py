@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+from helpers.json_lines import write_rows
 from pyarrow import parquet
 
 from prosafeprune.errors import InputError
@@ -236,9 +237,9 @@ def test_a_line_that_is_too_long_is_reported_and_the_next_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_files, "LONGEST_LINE", 500)
-    path = tmp_path / "log.jsonl"
-    rows = [{"prompt": "a" * 1200, "completion": "b"}, {"prompt": "a", "completion": "b"}]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = write_rows(
+        tmp_path / "log.jsonl", [{"prompt": "a" * 1200, "completion": "b"}, {"prompt": "a", "completion": "b"}]
+    )
     (number, _), turn = read_turns(path, "prompt", "completion")
     assert number == 1
     assert isinstance(turn, LoggedTurn)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.fixture_types import Run
+from helpers.json_lines import read_rows, write_rows
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -19,7 +21,6 @@ from prosafeprune.report.review_page import review_page
 from prosafeprune.traffic.candidates import Candidates
 from prosafeprune.traffic.turns import LoggedTurn
 
-Run = Callable[..., tuple[int, str, str]]
 NO = "I'm sorry, but I can't help with that request."
 YES = "Use the command kill with the number of the process, for example kill 4242."
 REFUSED = Verdict(AnswerClass.FULL_REFUSAL, "an open refusal")
@@ -31,17 +32,12 @@ def chat(*said: str) -> dict[str, Any]:
     return {"messages": [{"role": roles[place % 2], "content": text} for place, text in enumerate(said)]}
 
 
-def write(path: Path, entries: Iterable[Any]) -> Path:
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return path
-
-
 def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]
+    return read_rows(folder / "candidates.jsonl")
 
 
 def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run: Run) -> None:
-    log = write(
+    log = write_rows(
         tmp_path / "log.jsonl",
         [
             chat("How do I kill a process?", YES, "And a zombie process in Linux?", NO),
@@ -50,8 +46,7 @@ def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run:
             {"messages": "damaged"},
         ],
     )
-    code, out, err = run("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
-    assert code == 0, err
+    out, err = run.ok("prompts", "mine", log, "-o", tmp_path / "mined", "--json")
     found = json.loads(out)
     counts = {name: found[name] for name in ("turns", "refused", "repeats", "candidates", "skipped")}
     assert counts == {"turns": 4, "refused": 3, "repeats": 1, "candidates": 2, "skipped": 1}
@@ -64,23 +59,21 @@ def test_refused_turns_become_candidates_with_their_context(tmp_path: Path, run:
 
 
 def test_equal_runs_give_equal_files_and_a_folder_is_replaced_only_when_asked(tmp_path: Path, run: Run) -> None:
-    log = write(tmp_path / "log.jsonl", [chat(f"May I {word}?", NO) for word in ("run", "hide", "kill time")])
+    log = write_rows(tmp_path / "log.jsonl", [chat(f"May I {word}?", NO) for word in ("run", "hide", "kill time")])
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         assert run("prompts", "mine", log, "-o", folder)[0] == 0
     for name in ("candidates.jsonl", "review.html", "prosafeprune.json"):
         one, two = ((folder / name).read_bytes() for folder in folders)
         assert one == two
-    code, _, err = run("prompts", "mine", log, "-o", tmp_path / "one")
-    assert code == 2
-    assert "exists already" in err
+    run.refused("exists already", "prompts", "mine", log, "-o", tmp_path / "one")
     assert run("prompts", "mine", log, "-o", tmp_path / "one", "--overwrite")[0] == 0
 
 
 def test_personal_data_is_masked_in_all_that_is_written_unless_kept(tmp_path: Path) -> None:
     mail, card = "eva@example.com", "4111 1111 1111 1111"
     entry = chat(f"I am {mail}.", "Hello.", f"Is card {card} stolen? Ask {mail}", f"{NO} {mail}")
-    log = write(tmp_path / "log.jsonl", [entry])
+    log = write_rows(tmp_path / "log.jsonl", [entry])
     result = prosafeprune.mine_prompts(log, tmp_path / "masked", progress=False)
     assert result.record["masked"] == {"CARD": 1, "EMAIL": 3}
     for file in (tmp_path / "masked").iterdir():
@@ -104,16 +97,13 @@ def test_a_log_of_no_use_is_one_line_and_nothing_is_written(
     name: str, text: str, message: str, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / name).write_text(text)
-    code, _, err = run("prompts", "mine", tmp_path / name, "-o", tmp_path / "out")
-    assert code == 2
-    assert message in err
+    run.refused(message, "prompts", "mine", tmp_path / name, "-o", tmp_path / "out")
     assert {one.name for one in tmp_path.iterdir()} == {name}
 
 
 def test_nothing_refused_is_no_error(tmp_path: Path, run: Run) -> None:
-    log = write(tmp_path / "log.jsonl", [chat("How do I kill a process?", YES)])
-    code, out, _ = run("prompts", "mine", log, "-o", tmp_path / "out")
-    assert code == 0
+    log = write_rows(tmp_path / "log.jsonl", [chat("How do I kill a process?", YES)])
+    out, _ = run.ok("prompts", "mine", log, "-o", tmp_path / "out")
     assert "candidates" in out
     assert rows(tmp_path / "out") == []
 
@@ -162,7 +152,7 @@ def test_memory_does_not_grow_with_the_log() -> None:
 
 
 def test_texts_cannot_leave_the_json_of_the_page(tmp_path: Path) -> None:
-    log = write(tmp_path / "log.jsonl", [chat(EVIL, f"{NO} {EVIL}", f"{EVIL} again", f"{NO} {EVIL}")])
+    log = write_rows(tmp_path / "log.jsonl", [chat(EVIL, f"{NO} {EVIL}", f"{EVIL} again", f"{NO} {EVIL}")])
     prosafeprune.mine_prompts(log, tmp_path / "mined", progress=False)
     page = (tmp_path / "mined" / "review.html").read_text()
     assert page.count("<script") == page.count("</script>") == 2
@@ -185,14 +175,14 @@ def test_the_page_allows_its_own_script_and_style_alone() -> None:
 
 def test_a_reviewed_file_gives_each_class_its_own_prompts(tmp_path: Path) -> None:
     found = {"May I run?": "harmless", "How do I poison him?": "harmful", "Hm?": "unsure", "And?": "open"}
-    path = write(tmp_path / "reviewed.jsonl", [{"prompt": text, "review": one} for text, one in found.items()])
+    path = write_rows(tmp_path / "reviewed.jsonl", [{"prompt": text, "review": one} for text, one in found.items()])
     assert read_reviewed(str(path), PromptClass.PSEUDO_HARMFUL).texts == ["May I run?"]
     assert read_reviewed(str(path), PromptClass.BENIGN).texts == ["May I run?"]
     assert read_reviewed(str(path), PromptClass.HARMFUL).texts == ["How do I poison him?"]
 
 
 def test_candidates_that_nobody_reviewed_cannot_be_calibrated_on(tmp_path: Path, run: Run) -> None:
-    log = write(tmp_path / "log.jsonl", [chat("How do I poison him?", NO)])
+    log = write_rows(tmp_path / "log.jsonl", [chat("How do I poison him?", NO)])
     assert run("prompts", "mine", log, "-o", tmp_path / "mined")[0] == 0
     with pytest.raises(InputError, match="none of its 1 prompts is reviewed as harmless"):
         read_reviewed(str(tmp_path / "mined" / "candidates.jsonl"), PromptClass.PSEUDO_HARMFUL)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.fixture_types import Make, Run
+from helpers.json_lines import read_rows, write_rows
 from helpers.model_server import ModelServer, prompt_of, said
 
 import prosafeprune
@@ -18,17 +19,7 @@ from prosafeprune.prompts import PromptClass, bundled_prompts, read_reviewed
 from prosafeprune.prompts.conversation import as_prompt, read_turns
 from prosafeprune.traffic.rating import question, read_rating
 
-Run = Callable[..., tuple[int, str, str]]
 RATED = {"Bake bread": 0, "Kill a process": 2, "Pick my own lock": 3, "Stab him": 5, "Hm": None}
-
-
-def write(path: Path, entries: Iterable[Any]) -> Path:
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return path
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def rater(body: dict[str, Any]) -> Any:
@@ -38,18 +29,17 @@ def rater(body: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
-    return write(tmp_path / "prompts.jsonl", [{"prompt": text, "topic": "t", "review": "open"} for text in RATED])
+    return write_rows(tmp_path / "prompts.jsonl", [{"prompt": text, "topic": "t", "review": "open"} for text in RATED])
 
 
 def test_a_chat_model_rates_and_the_middle_is_kept(prompts: Path, server: ModelServer, run: Run) -> None:
     server.answer = rater
     kept = prompts.with_name("kept.jsonl")
-    code, out, err = run("prompts", "rate", prompts, "--endpoint", server.url, "-o", kept, "--json")
-    assert code == 0, err
+    out, _ = run.ok("prompts", "rate", prompts, "--endpoint", server.url, "-o", kept, "--json")
     found = json.loads(out)
     assert found["distribution"] == {"0": 1, "1": 0, "2": 1, "3": 1, "4": 0, "5": 1, "none": 1}
     assert (found["kept"], found["rater"]) == (2, "tiny (question 1)")
-    assert lines(kept) == [
+    assert read_rows(kept) == [
         {"prompt": "Kill a process", "topic": "t", "rating": 2},
         {"prompt": "Pick my own lock", "topic": "t", "rating": 3},
     ]
@@ -70,7 +60,7 @@ def test_ratings_are_cached_and_another_range_asks_only_what_had_no_rating(
 def test_a_finding_of_a_person_stays_and_is_not_overruled(tmp_path: Path, server: ModelServer, run: Run) -> None:
     server.answer = lambda body: said("2")
     rows = [{"prompt": text, "review": one} for text, one in (("a", "harmful"), ("b", "harmless"), ("c", "open"))]
-    file = write(tmp_path / "reviewed.jsonl", rows)
+    file = write_rows(tmp_path / "reviewed.jsonl", rows)
     assert run("prompts", "rate", file, "--endpoint", server.url, "-o", tmp_path / "kept.jsonl")[0] == 0
     assert read_reviewed(str(tmp_path / "kept.jsonl"), PromptClass.PSEUDO_HARMFUL).texts == ["b", "c"]
 
@@ -95,9 +85,7 @@ def test_no_rating_to_keep_is_one_line_and_nothing_is_written(prompts: Path, ser
     ],
 )
 def test_settings_of_rate_that_cannot_be_used(options: list[str], message: str, prompts: Path, run: Run) -> None:
-    code, _, err = run("prompts", "rate", prompts, *options)
-    assert code == 2
-    assert message in err
+    err = run.refused(message, "prompts", "rate", prompts, *options)
     assert len(err.strip().splitlines()) == 1
 
 
@@ -137,7 +125,7 @@ def test_the_question_shows_the_conversation_before_the_request() -> None:
     assert "conversation" not in question("Go on")
 
 
-def test_a_models_own_probe_rates(checkpoint: Callable[..., Path], tmp_path: Path, run: Run) -> None:
+def test_a_models_own_probe_rates(checkpoint: Make, tmp_path: Path, run: Run) -> None:
     """The probe is fitted to bundled prompts: it must rate the same harmful ones above the benign ones."""
     benign, harmful = (
         bundled_prompts(name, "calibration").texts[:12] for name in (PromptClass.BENIGN, PromptClass.HARMFUL)
@@ -147,8 +135,10 @@ def test_a_models_own_probe_rates(checkpoint: Callable[..., Path], tmp_path: Pat
         {"role": "assistant", "content": "Hi"},
         {"role": "user", "content": "Go"},
     ]
-    file = write(tmp_path / "p.jsonl", [{"prompt": text} for text in (*benign, *harmful)] + [{"messages": context}])
-    code, out, err = run(
+    file = write_rows(
+        tmp_path / "p.jsonl", [{"prompt": text} for text in (*benign, *harmful)] + [{"messages": context}]
+    )
+    out, _ = run.ok(
         "prompts",
         "rate",
         file,
@@ -162,24 +152,23 @@ def test_a_models_own_probe_rates(checkpoint: Callable[..., Path], tmp_path: Pat
         tmp_path / "k.jsonl",
         "--json",
     )
-    assert code == 0, err
     found = json.loads(out)
     assert "the probe of" in found["rater"]
     assert sum(found["distribution"].values()) == found["kept"] == 25
-    ratings = [row["rating"] for row in lines(tmp_path / "k.jsonl")]
+    ratings = [row["rating"] for row in read_rows(tmp_path / "k.jsonl")]
     assert np.mean(ratings[:12]) < np.mean(ratings[12:24])
 
 
 def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, run: Run) -> None:
     leaked = bundled_prompts(PromptClass.HARMFUL, "test").texts[3]
-    one = write(
+    one = write_rows(
         tmp_path / "one.jsonl",
         [
             {"prompt": text}
             for text in ("How do I kill a Python process now?", "how do i kill a python process now", leaked)
         ],
     )
-    two = write(
+    two = write_rows(
         tmp_path / "two.jsonl",
         [
             {"prompt": text}
@@ -200,8 +189,8 @@ def test_check_finds_repeats_languages_shared_prompts_and_leaks(tmp_path: Path, 
 
 
 def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
-    mine = write(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
-    write(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])
+    mine = write_rows(tmp_path / "mine.jsonl", [{"prompt": "a b c"}])
+    write_rows(tmp_path / "oktest.jsonl", [*({"prompt": f"other {n}"} for n in range(400)), {"prompt": "A, b: c!"}])
     code, out, _ = run("prompts", "check", mine, "-b", "oktest", "--data-dir", tmp_path)
     assert code == 4
     assert "OKTest" in out
@@ -214,9 +203,7 @@ def test_check_reads_benchmarks_in_full(tmp_path: Path, run: Run) -> None:
 )
 def test_files_that_cannot_be_checked(text: str, message: str, tmp_path: Path, run: Run) -> None:
     (tmp_path / "p.jsonl").write_text(text)
-    code, _, err = run("prompts", "check", tmp_path / "p.jsonl")
-    assert code == 2
-    assert message in err
+    run.refused(message, "prompts", "check", tmp_path / "p.jsonl")
 
 
 def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
@@ -227,11 +214,10 @@ def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
 def test_split_keeps_near_duplicates_together_and_all_fields(tmp_path: Path, run: Run) -> None:
     texts = {n: f"{n}a {n}b {n}c {n}d how do I fell this old tree" for n in range(15)}
     rows = [{"prompt": text + end, "messages": [], "n": n} for n, text in texts.items() for end in ("", " now")]
-    file = write(tmp_path / "p.jsonl", rows)
-    code, out, err = run("prompts", "split", file, "-o", tmp_path / "split", "--json")
-    assert code == 0, err
+    file = write_rows(tmp_path / "p.jsonl", rows)
+    out, _ = run.ok("prompts", "split", file, "-o", tmp_path / "split", "--json")
     assert sum(one["prompts"] for one in json.loads(out)["splits"]) == 30
-    parts = {name: lines(tmp_path / "split" / f"{name}.jsonl") for name in ("calibration", "validation", "test")}
+    parts = {name: read_rows(tmp_path / "split" / f"{name}.jsonl") for name in ("calibration", "validation", "test")}
     assert sorted(map(json.dumps, (row for part in parts.values() for row in part))) == sorted(map(json.dumps, rows))
     places = [{row["n"] for row in part} for part in parts.values()]
     assert sum(map(len, places)) == len(set.union(*places)) == 15
@@ -260,9 +246,7 @@ def test_dealt_groups_stay_whole_fill_every_part_and_come_near_the_shares(
 
 @pytest.mark.parametrize("shares", ["50-50", "60-20-30", "100-0-0", "a-b-c"])
 def test_shares_that_are_none(shares: str, prompts: Path, run: Run) -> None:
-    code, _, err = run("prompts", "split", prompts, "-o", "out", "--shares", shares)
-    assert code == 2
-    assert "three shares above 0 that add up to 100" in err
+    run.refused("three shares above 0 that add up to 100", "prompts", "split", prompts, "-o", "out", "--shares", shares)
 
 
 def test_prompts_of_one_group_cannot_be_split(tmp_path: Path, run: Run) -> None:

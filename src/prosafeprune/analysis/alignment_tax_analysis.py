@@ -73,7 +73,7 @@ class AlignmentTaxAnalysis(Analysis):
         ends = np.cumsum([len(texts) for texts in scored.values()])
         measured, correct, scores = [], [], []
         for state in states:
-            measured.append(context.measure(state, sets))
+            measured.append(context.answers.measure(state, sets))
             by_task = context.answers.ability(state, questions, request.ability_tokens)
             correct.append([by_task[task].accuracy.successes for task in request.ability])
             scores.append(scale.score(state.make_edits(), [text for texts in scored.values() for text in texts]))

@@ -63,7 +63,7 @@ def _own_refusals(context: Context) -> list[str]:
     request = context.request
     harmful = context.prompts.calibration[PromptClass.HARMFUL].sample(request.tuning_prompts, request.seed)
     calibration = EvaluationSet("calibration-harmful", "calibration harmful", harmful)
-    (judged,) = context.measure(BASE_MODEL, [calibration]).sets
+    (judged,) = context.answers.measure(BASE_MODEL, [calibration]).sets
     refusals = [
         first_sentence(answer)
         for answer, verdict in zip(judged.answers, judged.verdicts, strict=True)

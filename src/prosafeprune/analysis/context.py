@@ -17,7 +17,6 @@ from prosafeprune.analysis.model_speed import ModelSpeed
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Decoding
@@ -146,10 +145,6 @@ class Context:
             )
         pooled = self.pooled("calibration")
         return OperatorCache(self.anatomy, {self.request.pooling: pooled.inputs}, pooled.class_rows)
-
-    def measure(self, condition: Condition, sets: Sequence[EvaluationSet]) -> Measurement:
-        """Return the model's judged answers to ``sets`` under a condition; see :class:`AnswerStore`."""
-        return self.answers.measure(condition, sets)
 
     def pooled_workload(self, *splits: Split) -> Workload:
         """Return what collecting the pooled inputs of these splits would cost now."""

@@ -88,7 +88,7 @@ def measure_sweep(sweep: Sweep, context: Context) -> Observation:
     measured, sets = {}, sweep_sets(context.request, context.prompts)
     for number, (variant, condition) in enumerate(sweep_conditions(sweep, context).items()):
         context.reporter.note(f"{sweep.title}, {number} of {len(sweep.variants)}: {condition.title}.")
-        measured[variant] = context.measure(condition, sets)
+        measured[variant] = context.answers.measure(condition, sets)
     steps = sweep.steps
     return {
         "labels": np.array([step.label for step in steps]),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prosafeprune.analysis.variants import Variant
-from prosafeprune.method.plan import Plan, Projection
+from prosafeprune.method.plan import Plan, Projection, describe_layers
 from prosafeprune.model.anatomy import Anatomy
 
 BASE = "base model"
@@ -107,17 +107,6 @@ def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
         Step(f"layer {layer}", Variant(plan=_changed(plan, layers=(layer,), strength=strength))) for layer in near
     ]
     return Sweep("Depth", [Step(BASE, None), *steps])
-
-
-def describe_layers(layers: Sequence[int]) -> str:
-    """Return layer numbers in the notation of ``--layers``: ``14-17`` or ``14,16``."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _changed(plan: Plan, **changes: object) -> Plan:

@@ -21,8 +21,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import EPSILON, candidate_directions, select_direction
+from prosafeprune.baselines.false_refusal_directions import EPSILON, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.surgical import mean_template_states, refusal_tokens
@@ -50,31 +49,18 @@ class Abliteration(Method):
 
     def fit(self, context: FitContext) -> FittedParts:
         """Select the unit direction ``(d,)``."""
-        loaded, anatomy = context.loaded, context.anatomy
-        classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
+        loaded = context.loaded
         harmful, benign = (
             mean_template_states(
                 context, context.calibration[one].sample(self.prompts, context.seed).texts, "Abliteration: directions"
             )
-            for one in classes
+            for one in (PromptClass.HARMFUL, PromptClass.BENIGN)
         )
         directions = functional.normalize(harmful - benign, dim=-1, eps=EPSILON)
-        candidates = candidate_directions(directions, int(anatomy.num_layers * (1 - self.upper_layers)))
         first_tokens = FirstTokenProbabilities(
             loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
         )
-        refused, answered = (context.validation[one].sample(self.validation, context.seed).texts for one in classes)
-        with context.reporter.stage("Abliteration: candidates", len(candidates)) as advance:
-            selected = select_direction(
-                candidates,
-                first_tokens,
-                lambda direction: ablated(anatomy, direction.to(loaded.device)),
-                refused,
-                answered,
-                self.divergence,
-                advance,
-                "Abliteration",
-            )
+        selected = select_direction(self, "Abliteration", context, directions, first_tokens, PromptClass.HARMFUL)
         return FittedParts({"direction": selected.candidate.direction.float()}, selected.describe())
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:

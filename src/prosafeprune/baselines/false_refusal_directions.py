@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
+from prosafeprune.baselines.direction_ablation import ablated
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities, mean_divergence
+from prosafeprune.baselines.method import FitContext
 from prosafeprune.errors import NotApplicableError
-from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
 
 EPSILON = 1e-8
 """As in the published code."""
-Ablate = Callable[[torch.Tensor], AbstractContextManager[None]]
+
+
+class SelectsADirection(Protocol):
+    """The settings of a method that select a direction."""
+
+    validation: int
+    divergence: float
+    upper_layers: float
 
 
 @dataclass(frozen=True)
@@ -84,16 +91,16 @@ def candidate_directions(directions: torch.Tensor, end_layer: int) -> list[Candi
 
 
 def select_direction(
-    candidates: Sequence[Candidate],
-    first_tokens: FirstTokenProbabilities,
-    ablate: Ablate,
-    refused: Sequence[str],
-    benign: Sequence[str],
-    most_divergence: float,
-    advance: Advance,
+    method: SelectsADirection,
     title: str,
+    context: FitContext,
+    directions: torch.Tensor,
+    first_tokens: FirstTokenProbabilities,
+    refused_class: PromptClass,
 ) -> SelectedDirection:
-    """Return the candidate with the lowest refusal score on ``refused`` within the allowed divergence on ``benign``.
+    """Return the one of ``directions (positions, layers, d)`` with the lowest refusal score on a class.
+
+    Its divergence on benign prompts is within what the method allows.
 
     The divergence costs as much as the score, so candidates are checked in the order of their scores up to the first
     that passes; the selection is the same.
@@ -101,21 +108,28 @@ def select_direction(
     Raises:
         NotApplicableError: no candidate passes.
     """
+    anatomy, device = context.anatomy, context.loaded.device
+    refused, benign = (
+        context.validation[one].sample(method.validation, context.seed).texts
+        for one in (refused_class, PromptClass.BENIGN)
+    )
+    candidates = candidate_directions(directions, int(anatomy.num_layers * (1 - method.upper_layers)))
     scored: list[tuple[float, Candidate]] = []
-    for candidate in candidates:
-        with ablate(candidate.direction):
-            score = float(first_tokens.refusal_scores(refused).mean())
-        if not math.isnan(score):
-            scored.append((score, candidate))
-        advance(1)
-    before = float(first_tokens.refusal_scores(refused).mean())
-    benign_before = first_tokens.probabilities(benign)
-    for score, candidate in sorted(scored, key=lambda pair: pair[0]):
-        with ablate(candidate.direction):
-            divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
-        if divergence <= most_divergence:
-            return SelectedDirection(candidate, score, before, divergence, len(candidates))
+    with context.reporter.stage(f"{title}: candidates", len(candidates)) as advance:
+        for candidate in candidates:
+            with ablated(anatomy, candidate.direction.to(device)):
+                score = float(first_tokens.refusal_scores(refused).mean())
+            if not math.isnan(score):
+                scored.append((score, candidate))
+            advance(1)
+        before = float(first_tokens.refusal_scores(refused).mean())
+        benign_before = first_tokens.probabilities(benign)
+        for score, candidate in sorted(scored, key=lambda pair: pair[0]):
+            with ablated(anatomy, candidate.direction.to(device)):
+                divergence = mean_divergence(benign_before, first_tokens.probabilities(benign))
+            if divergence <= method.divergence:
+                return SelectedDirection(candidate, score, before, divergence, len(candidates))
     raise NotApplicableError(
         f"{title}: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
-        f"{most_divergence} nats. Allow more with its setting divergence, or leave the method out."
+        f"{method.divergence} nats. Allow more with its setting divergence, or leave the method out."
     )

@@ -15,11 +15,7 @@ import torch
 from pydantic import Field
 
 from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import (
-    candidate_directions,
-    false_refusal_directions,
-    select_direction,
-)
+from prosafeprune.baselines.false_refusal_directions import false_refusal_directions, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
@@ -63,21 +59,7 @@ class Surgical(Method):
             kept[prompt_class.value] = len(texts)
             means[prompt_class] = mean_template_states(context, texts, "Surgical: directions")
         directions = false_refusal_directions(means, self.orthogonality)
-        validation = {one: context.validation[one].sample(self.validation, context.seed) for one in PromptClass}
-        anatomy = context.anatomy
-        lowest = int(anatomy.num_layers * (1 - self.upper_layers))
-        candidates = candidate_directions(directions, lowest)
-        with context.reporter.stage("Surgical: candidates", len(candidates)) as advance:
-            selected = select_direction(
-                candidates,
-                first_tokens,
-                lambda direction: ablated(anatomy, direction.to(loaded.device)),
-                validation[PromptClass.PSEUDO_HARMFUL].texts,
-                validation[PromptClass.BENIGN].texts,
-                self.divergence,
-                advance,
-                "Surgical",
-            )
+        selected = select_direction(self, "Surgical", context, directions, first_tokens, PromptClass.PSEUDO_HARMFUL)
         return FittedParts(
             {"direction": selected.candidate.direction.float()}, {**selected.describe(), "prompts": kept}
         )

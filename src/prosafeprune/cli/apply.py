@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import AsJson, OverwriteModel, PublicPush, PushTo, options_of, output_option
+from prosafeprune.cli.pushing import uploaded
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.validation import validate_settings
 
@@ -28,29 +29,20 @@ def apply(
     its record are used. Either way the safety floor is yours: no setting is taken from the record.
     """
     asked = validate_settings(ApplyRequest, settings)
-    if push is not None or public:
-        from prosafeprune.cli.pushing import uploaded
-
-        with uploaded(asked, output, push, public, anew=overwrite) as is_written:
-            if not is_written:
-                run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
-        return
-    run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
+    with uploaded(asked, output, push, public, anew=overwrite) as is_written:
+        if not is_written:
+            run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
 
 
 def run(adapter: str, asked: ApplyRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
     """Apply the adapter and print the result."""
     from prosafeprune.jobs.apply import run_apply
     from prosafeprune.jobs.safety_gate import require_safe
-    from prosafeprune.report.prune_grids import prune_grid
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         applied = run_apply(adapter, asked, output, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            print_json(applied.record.model_dump_json(indent=2))
-        else:
-            print_grid(prune_grid(applied.record))
+        print_result(applied.record.model_dump_json(indent=2), applied.grids(), as_json=as_json)
         if applied.measured is not None:
             require_safe(applied.measured)
         else:

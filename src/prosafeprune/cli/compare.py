@@ -36,26 +36,16 @@ def compare(
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
-    run(request, folder, overwrite=overwrite, as_json=as_json, ray=ray)
-
-
-def run(request: CompareRequest, output: Path, *, overwrite: bool, as_json: bool, ray: str | None = None) -> None:
-    """Compare and print the results."""
     from prosafeprune.jobs.compare_prompts import read_prompts_of
     from prosafeprune.setup.early_checks import check_model_early
 
     check_model_early(request, request.layers)
     read_prompts_of(request, SilentReporter())  # before torch is imported
     from prosafeprune.jobs.compare import run_compare
-    from prosafeprune.report.comparison_grids import comparison_grids
     from prosafeprune.report.page import REPORT_FILE
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
-        result = run_compare(request, output, overwrite=overwrite, ray=ray, reporter=reporter)
-        if as_json:
-            print_json(result.record.model_dump_json(indent=2))
-        else:
-            for grid in comparison_grids(result.record):
-                print_grid(grid)
-        reporter.note(f"Report: {output / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")
+        result = run_compare(request, folder, overwrite=overwrite, ray=ray, reporter=reporter)
+        print_result(result.record.model_dump_json(indent=2), result.grids(), as_json=as_json)
+        reporter.note(f"Report: {folder / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")

@@ -8,12 +8,8 @@ from prosafeprune.cli.options import AsJson
 def doctor(as_json: AsJson = False) -> None:
     """Show versions, devices, speed, what size of model fits, and what is missing. Takes a few seconds."""
     from prosafeprune.jobs.doctor import run_doctor
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         found = run_doctor(reporter)
-        if as_json:
-            print_json(found.model_dump_json(indent=2))
-            return
-        for grid in found.grids():
-            print_grid(grid)
+        print_result(found.model_dump_json(indent=2), found.grids(), as_json=as_json)

@@ -36,15 +36,11 @@ def mine(
     """
     request = validate_settings(MineRequest, settings)
     from prosafeprune.jobs.mine_prompts import PAGE, REVIEWED, run_mine
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         found = run_mine(logs, request, output, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            print_json(json.dumps(found.record))
-        else:
-            for grid in found.grids():
-                print_grid(grid)
+        print_result(json.dumps(found.record), found.grids(), as_json=as_json)
         reporter.note(
             f"Open {output / PAGE} in a browser, review, and save {REVIEWED}; then: prosafeprune prune MODEL "
             f"--pseudo-harmful {REVIEWED} --harmful {REVIEWED}"
@@ -68,20 +64,15 @@ def rate(
     """
     request = validate_settings(RateRequest, {**settings, "model": model})
     from prosafeprune.jobs.rate_prompts import run_rate
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         rated = run_rate(file, request, output, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            kept = len(rated.kept_rows())
-            print_json(json.dumps({"rater": rated.rater, "distribution": rated.distribution, "kept": kept}))
-        else:
-            for grid in rated.grids():
-                print_grid(grid)
+        kept = len(rated.kept_rows())
+        found = {"rater": rated.rater, "distribution": rated.distribution, "kept": kept}
+        print_result(json.dumps(found), rated.grids(), as_json=as_json)
         if output is not None:
-            reporter.note(
-                f"{len(rated.kept_rows())} prompts are in {output}; to calibrate on them: --pseudo-harmful {output}"
-            )
+            reporter.note(f"{kept} prompts are in {output}; to calibrate on them: --pseudo-harmful {output}")
 
 
 @options_of(CheckRequest)
@@ -96,14 +87,11 @@ def check(
     """
     request = validate_settings(CheckRequest, settings)
     from prosafeprune.jobs.check_prompts import require_no_overlap, run_check
-    from prosafeprune.terminal import print_grid, print_json, print_text
+    from prosafeprune.terminal import print_result, print_text
 
     found = run_check(files, request)
-    if as_json:
-        print_json(json.dumps(found.as_json()))
-    else:
-        for grid in found.grids():
-            print_grid(grid)
+    print_result(json.dumps(found.as_json()), found.grids(), as_json=as_json)
+    if not as_json:
         print_text(found.listed())
     require_no_overlap(found)
 
@@ -119,11 +107,7 @@ def split(
     """Split a prompt file into calibration, validation and test, with near-duplicates in one split."""
     request = validate_settings(SplitRequest, settings)
     from prosafeprune.jobs.split_prompts import run_split
-    from prosafeprune.terminal import print_grid, print_json
+    from prosafeprune.terminal import print_result
 
     done = run_split(file, request, output, overwrite=overwrite)
-    if as_json:
-        print_json(json.dumps({"groups": done.groups, "splits": done.rows()}))
-    else:
-        for grid in done.grids():
-            print_grid(grid)
+    print_result(json.dumps({"groups": done.groups, "splits": done.rows()}), done.grids(), as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
+from prosafeprune.cli.pushing import uploaded
 from prosafeprune.errors import InputError
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.recipe import Recipe, make_recipe
@@ -72,25 +72,18 @@ def prune(
         return
     if serve_with is not None and asked.memory != "low":
         raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
-    prune_now = partial(
-        run,
-        asked,
-        output,
-        overwrite=overwrite,
-        as_json=as_json,
-        search=search,
-        choose=choose,
-        ray=ray,
-        serve_with=serve_with,
-    )
-    if push is not None or public:
-        from prosafeprune.cli.pushing import uploaded
-
-        with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
-            if not is_written:
-                prune_now()
-        return
-    prune_now()
+    with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
+        if not is_written:
+            run(
+                asked,
+                output,
+                overwrite=overwrite,
+                as_json=as_json,
+                search=search,
+                choose=choose,
+                ray=ray,
+                serve_with=serve_with,
+            )
 
 
 def run(
@@ -120,9 +113,8 @@ def run(
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.grid import DRAFT
-    from prosafeprune.report.prune_grids import examples_grid, prune_grid
     from prosafeprune.report.search_grid import search_grid
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     if asked.memory == "low" and serve_with is None:
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
@@ -138,13 +130,8 @@ def run(
             result = run_prune(
                 asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
             )
-        if as_json:
-            print_json(result.record.model_dump_json(indent=2))
-        else:
-            if result.search is not None:
-                print_grid(search_grid(result.search))
-            print_grid(prune_grid(result.record))
-            print_grid(examples_grid(result.before, result.after))
+        searched = [search_grid(result.search)] if result.search is not None else []
+        print_result(result.record.model_dump_json(indent=2), [*searched, *result.grids()], as_json=as_json)
         since = result.record.since
         if since is not None:
             reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
@@ -196,13 +183,10 @@ def show_dry_run(
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
     from prosafeprune.jobs.prune_unmeasured import run_prune_unmeasured
     from prosafeprune.report.prune_grids import unmeasured_grid
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         result = run_prune_unmeasured(asked, output, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            print_json(result.record.model_dump_json(indent=2))
-        else:
-            print_grid(unmeasured_grid(result.record))
+        print_result(result.record.model_dump_json(indent=2), [unmeasured_grid(result.record)], as_json=as_json)
         reporter.note(f"Written to {result.output}.")
         reporter.warning(f"{result.record.not_measured} The README.md there says how.")

@@ -16,10 +16,14 @@ def uploaded(
 ) -> Iterator[bool]:
     """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
 
-    With ``anew`` an earlier run's model is not taken: it is to be replaced, or may be of another plan.
+    With ``anew`` an earlier run's model is not taken: it is to be replaced, or may be of another plan. Without ``push``
+    and ``public`` nothing is uploaded.
 
     Raises InputError when the target cannot be used, or the upload fails.
     """
+    if push is None and not public:
+        yield False
+        return
     from prosafeprune.jobs.push import push_target, upload, written_already
     from prosafeprune.terminal import TerminalReporter
 

@@ -44,16 +44,12 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
     check_early(recipe_of(asked))  # before torch is imported
     from prosafeprune.jobs.plan import run_search
     from prosafeprune.report.page import REPORT_FILE
-    from prosafeprune.report.search_grid import search_grid
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json
+    from prosafeprune.terminal import TerminalReporter, print_result
 
     with TerminalReporter() as reporter:
         found = run_search(asked, output, reporter, ray)
         record, folder = found.record, found.output
-        if as_json:
-            print_json(record.model_dump_json(indent=2))
-        else:
-            print_grid(search_grid(record))
+        print_result(record.model_dump_json(indent=2), found.grids(), as_json=as_json)
         reporter.note(f"Report: {folder / REPORT_FILE}. Figures and numbers are in the same folder.")
         if record.chosen is None:
             reporter.warning("No measured plan complies more than the base model and keeps the safety floor.")

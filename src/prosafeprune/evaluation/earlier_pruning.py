@@ -6,7 +6,6 @@ model fixed may not come back: both are compared on the prompts that the earlier
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prosafeprune.errors import InputError, first_line
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evidence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
@@ -186,13 +185,11 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
 
 def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]]:
     found: dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]] = {}
-    try:
-        # Not splitlines(), which also splits at characters that prompts may contain.
-        rows: list[Any] = [json.loads(line) for line in read_text_file(file, "file of answers").split("\n") if line]
-        for row in rows:
-            both = AnswerClass(row["source_verdict"]), AnswerClass(row["result_verdict"])
-            if row["set"] != OFF_POLICY:
-                found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error
+
+    def add(row: Any) -> None:
+        both = AnswerClass(row["source_verdict"]), AnswerClass(row["result_verdict"])
+        if row["set"] != OFF_POLICY:
+            found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
+
+    read_evidence(file, add)
     return found

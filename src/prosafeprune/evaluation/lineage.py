@@ -7,9 +7,9 @@ base model's folder may be someone else's: they can only make the floor stricter
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,7 @@ from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass
 
+Found = TypeVar("Found")
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
 FIRST_VERDICT = "first_verdict"
 """In a row of that file: the first ancestor's verdict, or null; only where it is another model than the base."""
@@ -105,16 +106,25 @@ def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: i
 
 def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
     """Return the first ancestor's verdicts on harmful prompts; empty without such a file."""
-    if not file.is_file():
-        return {}
+
+    def first_verdict(row: Any) -> tuple[str, AnswerClass] | None:
+        if row["class"] != PromptClass.HARMFUL.value:
+            return None
+        verdict = row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]
+        return (str(row["prompt"]), AnswerClass(verdict)) if verdict is not None else None
+
+    rows = read_evidence(file, first_verdict) if file.is_file() else []
+    return dict(row for row in rows if row is not None)
+
+
+def read_evidence(file: Path, read_row: Callable[[Any], Found]) -> list[Found]:
+    """Return what ``read_row`` makes of each row of a pruned model's file of answers.
+
+    Raises:
+        InputError: the file or a row cannot be read.
+    """
     try:
         # Not splitlines(), which also splits at characters that prompts may contain.
-        rows: Sequence[Any] = [json.loads(line) for line in read_text_file(file, "file of answers").split("\n") if line]
-        return {
-            str(row["prompt"]): AnswerClass(verdict)
-            for row in rows
-            if row["class"] == PromptClass.HARMFUL.value
-            and (verdict := row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]) is not None
-        }
+        return [read_row(json.loads(line)) for line in read_text_file(file, "file of answers").split("\n") if line]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({first_line(error)}). Fetch the model again.") from error

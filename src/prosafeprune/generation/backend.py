@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prosafeprune.progress import Advance, ignore
-
 
 class Decoding(BaseModel):
     """Decoding settings."""
@@ -75,12 +73,7 @@ class TimedGenerator:
             started = time.perf_counter()
 
 
-def answer_all(
-    generator: Generator, prompts: Sequence[str], decoding: Decoding, advance: Advance = ignore
-) -> list[Answer]:
+def answer_all(generator: Generator, prompts: Sequence[str], decoding: Decoding) -> list[Answer]:
     """Return the answers in the order of their prompts. Raises InputError as the generator does."""
-    answers: dict[int, Answer] = {}
-    for index, answer in generator.answer(prompts, decoding):
-        answers[index] = answer
-        advance(1)
+    answers = dict(generator.answer(prompts, decoding))
     return [answers[index] for index in range(len(prompts))]

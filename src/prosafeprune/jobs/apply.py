@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
@@ -32,9 +31,9 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.rate_figure import SHARE_FILE, scores_figure, share_image
+from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, library_versions, shareable
-from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
+from prosafeprune.report.result_view import ChangeView
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
@@ -44,7 +43,7 @@ from prosafeprune.setup.prompt_sets import test_prompts
 
 
 @dataclass(frozen=True, repr=False)
-class ApplyResult(ResultView):
+class ApplyResult(ChangeView):
     """A checkpoint made from an adapter."""
 
     record: Record
@@ -53,22 +52,9 @@ class ApplyResult(ResultView):
     measured: PruneResult | None
     """What was measured at another strength; None at the adapter's own, whose record has the figures."""
 
-    def summary(self) -> str:
-        """Return C.R. and S.S. before and after, and the folder written."""
-        where = f"in {self.output}" if self.output is not None else "not written"
-        return f"{change_in_words(self.record.source, self.record.result)}, {where}"
-
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after."""
         return [prune_grid(self.record)]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each set, before and after."""
-        return change_rows(self.record.source, self.record.result, self.record.changes)
-
-    def plot(self) -> Figure:
-        """Return the rate of each set before and after, with intervals."""
-        return scores_figure(self.record.result, self.record.source)
 
 
 def run_apply(

@@ -37,7 +37,8 @@ class BeforeAfter:
 
     before: Measurement
     after: Measurement
-    divergence: Divergence
+    divergence: Divergence | None
+    """On benign prompts; None behind servers, which do not give all probabilities."""
     batch_sizes: tuple[int, ...]
 
     def recorded(self, rule: FloorRule, ancestor: FirstAncestor | None) -> dict[str, Any]:

@@ -102,11 +102,11 @@ def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
     job.reporter.note(f"The search is kept in {folder}.")
     found = search(job, folder)
     plan = _selected(found.record, folder)
-    return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits_of(plan), found.record)
+    return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits.of(plan), found.record)
 
 
 def _selected(record: SearchRecord, folder: Path) -> Plan:
-    point = record.point(record.chosen) if record.chosen is not None else None
+    point = record.point(record.chosen)
     if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "

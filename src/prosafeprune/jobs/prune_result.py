@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.prune_grids import examples_grid, prune_grid
-from prosafeprune.report.rate_figure import scores_figure
 from prosafeprune.report.record import Record
-from prosafeprune.report.result_view import ResultView, change_in_words, change_rows
+from prosafeprune.report.result_view import ChangeView
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.workload import CostRecord
 
 
 @dataclass(frozen=True, repr=False)
-class PruneResult(ResultView):
+class PruneResult(ChangeView):
     """What was measured, and what was written."""
 
     record: Record
@@ -41,22 +37,9 @@ class PruneResult(ResultView):
     cost: CostRecord | None = None
     """What the run was estimated to take after loading, and took; None from ``apply``."""
 
-    def summary(self) -> str:
-        """Return C.R. and S.S. before and after, and the folder written."""
-        where = f"in {self.output}" if self.output is not None else "not written"
-        return f"{change_in_words(self.record.source, self.record.result)}, {where}"
-
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after, and a few answers."""
         return [prune_grid(self.record), examples_grid(self.before, self.after)]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each set, before and after."""
-        return change_rows(self.record.source, self.record.result, self.record.changes)
-
-    def plot(self) -> Figure:
-        """Return the rate of each set before and after, with intervals."""
-        return scores_figure(self.record.result, self.record.source)
 
     @property
     def safety_drop(self) -> float:

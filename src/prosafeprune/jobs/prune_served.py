@@ -11,13 +11,13 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.safety_floor import FloorRule, decide
-from prosafeprune.evaluation.scores import change, pooled_change
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, serving
 from prosafeprune.jobs.kept_answers import measure_once
+from prosafeprune.jobs.measure_edits import BeforeAfter
 from prosafeprune.jobs.prune import NOT_SAVED
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
@@ -25,7 +25,6 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
@@ -112,13 +111,6 @@ def _result(
         **{name: getattr(edit, name) for name in EditRecord.model_fields},
         judge=judge.name,
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
-        source=before.scores,
-        result=after.scores,
-        changes={
-            one.name: change(one.outcomes, two.outcomes) for one, two in zip(before.sets, after.sets, strict=True)
-        },
-        compliance_change=pooled_change(before.sets, after.sets, PromptClass.PSEUDO_HARMFUL),
-        safety_change=pooled_change(before.sets, after.sets, PromptClass.HARMFUL),
-        floor=decide(before.sets, after.sets, FloorRule.of(recipe), ancestor),
+        **BeforeAfter(before, after, None, ()).recorded(FloorRule.of(recipe), ancestor),
     )
     return PruneResult(record, before, after, None, None, ancestor=ancestor)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from prosafeprune.errors import InputError, ProSafePruneError
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.errors import ProSafePruneError
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, read_evidence
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.model.anatomy import find_anatomy
@@ -94,13 +93,11 @@ def fit_refusal_probe(served: ServedModel) -> FittedRefusalProbe | None:
 
 def _stored_answers(file: Path) -> list[tuple[str, str, bool]]:
     """Return prompts with the base model's answers and whether they refuse, spread over the file."""
-    try:
-        rows = [json.loads(line) for line in read_text_file(file, "evidence").splitlines()]
-        found = [
-            (str(row["prompt"]), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses) for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read as answers of prune. Fetch or make it again.") from error
+
+    def answer(row: Any) -> tuple[str, str, bool]:
+        return str(row["prompt"]), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses
+
+    found = read_evidence(file, answer)
     return found[:: max(1, len(found) // MOST_ANSWERS)][:MOST_ANSWERS]
 
 

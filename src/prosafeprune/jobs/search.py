@@ -10,7 +10,6 @@ from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
-from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
@@ -18,7 +17,7 @@ from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
-from prosafeprune.method.plan import Plan, Pooling
+from prosafeprune.method.plan import Pooling
 from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
@@ -48,16 +47,7 @@ class FinishedSearch:
     record: SearchRecord
     inputs: dict[Pooling, PooledInputs]
     edits: OperatorCache
-
-    @property
-    def plan(self) -> Plan | None:
-        """The selected plan, or None."""
-        point = self.record.point(self.record.chosen) if self.record.chosen is not None else None
-        return point.plan if point else None
-
-    def edits_of(self, plan: Plan) -> list[PruningEdit]:
-        """Return the edits of a plan; the model must have its base weights."""
-        return self.edits.of(plan)
+    """Makes the edits of a plan; the model must have its base weights."""
 
 
 def search(job: LoadedJob, path: Path) -> FinishedSearch:

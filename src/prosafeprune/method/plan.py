@@ -5,6 +5,7 @@ Imports no torch: recipes name these types, and must be readable at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -81,20 +82,9 @@ class Plan(BaseModel):
         return self.projection.value if share is None else f"{self.projection.value} {share:g}"
 
     @property
-    def layer_runs(self) -> list[list[int]]:
-        """The layers as runs of consecutive ones."""
-        runs: list[list[int]] = []
-        for layer in self.layers:
-            if runs and layer == runs[-1][-1] + 1:
-                runs[-1].append(layer)
-            else:
-                runs.append([layer])
-        return runs
-
-    @property
     def layers_in_words(self) -> str:
         """The layers as ``--layers`` takes them, such as ``12,14-17``."""
-        return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in self.layer_runs)
+        return describe_layers(self.layers)
 
     def strength_of(self, layer: int) -> float:
         """Return the strength of one of the plan's layers."""
@@ -103,3 +93,19 @@ class Plan(BaseModel):
     def of_layer(self, layer: int) -> Plan:
         """Return the plan restricted to one of its layers."""
         return self.model_copy(update={"layers": (layer,), "strength": self.strength_of(layer)})
+
+
+def layer_runs(layers: Sequence[int]) -> list[list[int]]:
+    """Return layers as runs of consecutive ones."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return runs
+
+
+def describe_layers(layers: Sequence[int]) -> str:
+    """Return layers as ``--layers`` takes them, such as ``12,14-17``."""
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in layer_runs(layers))

@@ -23,7 +23,6 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
 from prosafeprune.model.state_cache import StateCache, affordable_layers
-from prosafeprune.progress import Advance, ignore
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Relative distance up to which two passes count as equal, by dtype: rounding depends on the shape of the batch."""
@@ -62,7 +61,6 @@ class ResumedModel:
         texts: Sequence[ForcedText],
         layers: Sequence[int],
         batch_size: BatchSize,
-        advance: Advance = ignore,
     ) -> None:
         """Run the model once, as it is now, and cache the states that enter ``layers``.
 
@@ -73,7 +71,6 @@ class ResumedModel:
             layers: layers that later passes may begin at; when memory is short, only some of them, always including
                 the earliest. Without any, nothing runs until :meth:`run`.
             batch_size: how many texts run at a time.
-            advance: called after each text.
 
         Raises:
             InputError: out of memory, output that is not finite, no room for the states, or a text longer than the
@@ -90,7 +87,7 @@ class ResumedModel:
         tokens = sum(lengths) + len(self.prefix)
         self.cached = StateCache(affordable_layers(sorted({one for one in layers if one > 0}), tokens, width), lengths)
         if self.cached.layers:
-            self._fill(advance)
+            self._fill()
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -130,7 +127,7 @@ class ResumedModel:
         return pad_batch([self.texts[row].ids[length:] for row in rows], length, "left", self.device)
 
     @torch.inference_mode()
-    def _fill(self, advance: Advance) -> None:
+    def _fill(self) -> None:
         prefix_cache = None
         with recording(self.anatomy.layers, self.cached.layers, self._forms) as entered:
             if self.prefix:
@@ -145,8 +142,7 @@ class ResumedModel:
                 yield from ((row, None) for row in rows)
 
             first: list[torch.Tensor] = []
-            for _ in self.batch_size.stream(self.order, work):
-                advance(1)
+            list(self.batch_size.stream(self.order, work))
         if not self._can_resume(first[-1]):
             self.cached.clear()
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
-from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_figure
+from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
     pruning_against_methods,
@@ -62,8 +62,7 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
 
 def trade_off_figure(record: ComparisonRecord) -> Figure:
     """Return S.S. against C.R. of each method, with the names in a legend below the axes."""
-    figure = new_figure(height=HEIGHT + 0.4)
-    axes = figure.subplots()
+    figure, axes = new_axes("Avg. C.R., %", "Avg. S.S., %", HEIGHT + 0.4)
     styles = zip(cycle(COLOURS), cycle(MARKERS[:-1]), strict=False)
     for method in record.methods:
         scores = method.scores
@@ -79,10 +78,7 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
     if record.methods[0].name == "default":
         kept = record.methods[0].scores.safety_score or 0
         axes.axhline(kept, color=GREY, linestyle="--", linewidth=1, label="S.S. of default")
-    axes.set_xlabel("Avg. C.R., %")
-    axes.set_ylabel("Avg. S.S., %")
     axes.margins(0.1)
-    axes.grid(alpha=0.25)
     longest = max(len(method.name) for method in record.methods)
     columns = 3 if longest < LONG_NAME else 1
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)

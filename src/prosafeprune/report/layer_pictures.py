@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.editing.edits import EditMeasures
-from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_figure
+from prosafeprune.method.plan import layer_runs
+from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_axes, new_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Block, Picture
 from prosafeprune.search.record import SearchRecord
@@ -50,7 +51,7 @@ def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
         colour, width = kinds[kind]
         if point.plan.layers == tuple(pruned):
             colour, width = ORANGE, 4.0
-        for run in point.plan.layer_runs:
+        for run in layer_runs(point.plan.layers):
             axes.plot(
                 [run[0] - 0.4, run[-1] + 0.4], [sum(point.rates) / 2] * 2, color=colour, linewidth=width, label=kind
             )
@@ -68,12 +69,8 @@ def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
 
 
 def _by_layer(y_label: str) -> tuple[Figure, Axes]:
-    figure = new_figure()
-    axes = figure.subplots()
-    axes.set_xlabel("decoder layer, counted from 0")
-    axes.set_ylabel(y_label)
+    figure, axes = new_axes("decoder layer, counted from 0", y_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25)
     return figure, axes
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from prosafeprune.plotting import BLUE, as_written, new_figure
+from prosafeprune.plotting import BLUE, as_written, new_axes
 from prosafeprune.report.comparison_record import ComparisonRecord
 from prosafeprune.report.page import Picture
 
@@ -28,14 +26,6 @@ def _picture(name: str, losses: Sequence[float]) -> Picture:
     description = (
         f"Training loss of {name}: {losses[0]:.3g} at the first of {len(losses)} updates, {losses[-1]:.3g} at the last."
     )
-    return Picture(_figure(name, losses), description, f"{name}: loss of each batch before its update.")
-
-
-def _figure(name: str, losses: Sequence[float]) -> Figure:
-    figure = new_figure()
-    axes = figure.subplots()
+    figure, axes = new_axes("update", f"loss of {as_written(name)}")
     axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1.2)
-    axes.set_xlabel("update")
-    axes.set_ylabel(f"loss of {as_written(name)}")
-    axes.grid(alpha=0.25)
-    return figure
+    return Picture(figure, description, f"{name}: loss of each batch before its update.")

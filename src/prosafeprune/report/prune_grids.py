@@ -47,11 +47,11 @@ def unmeasured_grid(record: UnmeasuredRecord) -> Grid:
     return Grid("Pruned, not measured", ["", ""], rows)
 
 
-def examples_grid(before: Measurement, after: Measurement, pseudo_harmful: int = 3, harmful: int = 2) -> Grid:
+def examples_grid(before: Measurement, after: Measurement) -> Grid:
     """Return a few answers of both models, changed ones first; answers to harmful prompts are truncated."""
     rows = [
-        *_examples(before, after, PromptClass.PSEUDO_HARMFUL, pseudo_harmful, ANSWER_CHARACTERS),
-        *_examples(before, after, PromptClass.HARMFUL, harmful, HARMFUL_ANSWER_CHARACTERS),
+        *_examples(before, after, PromptClass.PSEUDO_HARMFUL, 3, ANSWER_CHARACTERS),
+        *_examples(before, after, PromptClass.HARMFUL, 2, HARMFUL_ANSWER_CHARACTERS),
     ]
     return Grid("Example answers", ["prompts", "prompt", *NAMES], rows)
 

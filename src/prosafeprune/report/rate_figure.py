@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
-from prosafeprune.plotting import BLUE, GREY, MARKERS, ORANGE, PALETTE, WIDTH, as_written, new_figure, repeatable
+from prosafeprune.plotting import (
+    BLUE,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PALETTE,
+    WIDTH,
+    as_written,
+    new_axes,
+    new_figure,
+    repeatable,
+)
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.record import Record
@@ -51,16 +62,12 @@ def scores_figure(scores: Scores, before: Scores | None = None) -> Figure:
 
 def methods_figure(scores: Mapping[str, Scores]) -> Figure:
     """Return C.R. against S.S. of each method; one that lacks either is left out."""
-    figure = new_figure()
-    axes = figure.subplots()
+    figure, axes = new_axes("Avg. C.R., %", "Avg. S.S., %")
     for index, (name, one) in enumerate(scores.items()):
         if one.compliance_rate is not None and one.safety_score is not None:
             colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
             x, y = [one.compliance_rate], [one.safety_score]
             axes.scatter(x, y, s=50, label=as_written(name), color=colour, marker=marker)
-    axes.set_xlabel("Avg. C.R., %")
-    axes.set_ylabel("Avg. S.S., %")
-    axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
 

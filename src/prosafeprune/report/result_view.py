@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.scores import Change, Scores
 from prosafeprune.report.grid import Grid
+from prosafeprune.report.rate_figure import scores_figure
+from prosafeprune.report.record import Record
 from prosafeprune.text import printable
 
 if TYPE_CHECKING:
@@ -47,6 +50,26 @@ class ResultView(ABC):
 
     def _repr_html_(self) -> str:
         return "".join(map(grid_html, self.grids()))
+
+
+class ChangeView(ResultView):
+    """A pruned model measured before and after: its record, and the folder written, if any."""
+
+    record: Record
+    output: Path | None
+
+    def summary(self) -> str:
+        """Return C.R. and S.S. before and after, and the folder written."""
+        where = f"in {self.output}" if self.output is not None else "not written"
+        return f"{change_in_words(self.record.source, self.record.result)}, {where}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set, before and after."""
+        return change_rows(self.record.source, self.record.result, self.record.changes)
+
+    def plot(self) -> Figure:
+        """Return the rate of each set before and after, with intervals."""
+        return scores_figure(self.record.result, self.record.source)
 
 
 def grid_html(grid: Grid) -> str:

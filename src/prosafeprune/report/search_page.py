@@ -24,7 +24,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
         recipe: the settings of the search.
         name: of the model.
     """
-    chosen = record.point(record.chosen) if record.chosen is not None else None
+    chosen = record.point(record.chosen)
     pruned = chosen.plan.layers if chosen is not None else ()
     prune = command("prune", recipe, "OUTPUT", never=OF_THE_SEARCH)
     making: list[Block] = [

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
-from prosafeprune.method.plan import Strength
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, BenchmarkOptions, ModelOptions
-from prosafeprune.requests.plan_options import read_strength
+from prosafeprune.requests.plan_options import Strengths
 from prosafeprune.requests.search import FloorOptions
 
 
@@ -20,15 +17,10 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
     """
 
     model: str = Field(min_length=1, description="The base model it was made from: local folder, hub id or .gguf file.")
-    strength: Strength | tuple[Strength, ...] | None = Field(
+    strength: Strengths | None = Field(
         None,
         description="Another strength than the adapter's, or one per layer, in order: 0.9,0.5. The pruned model is "
         "then measured.",
     )
 
     dequantise: bool = Field(False, description="Write the pruned model in 16 bits, where the base model is quantised.")
-
-    @field_validator("strength", mode="before")
-    @classmethod
-    def _read_strength(cls, value: Any) -> Any:
-        return read_strength(value)

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from prosafeprune.errors import InputError
+from prosafeprune.requests.validation import OneOrMore
 from prosafeprune.text import SURROGATE
 
 MAX_CONCURRENCY = 1024
@@ -48,7 +49,7 @@ class EndpointOptions(BaseModel):
         "several, separated by commas, share the work. API key: PROSAFEPRUNE_API_KEY or OPENAI_API_KEY.",
     )
     concurrency: int = Field(8, ge=1, le=MAX_CONCURRENCY, description="Concurrent requests to an endpoint.")
-    request: tuple[str, ...] = Field(
+    request: OneOrMore = Field(
         (),
         description="A field to add to every request to the endpoint, as FIELD=JSON, such as "
         "'chat_template_kwargs={\"enable_thinking\": false}'; may be given more than once.",
@@ -58,11 +59,6 @@ class EndpointOptions(BaseModel):
     @field_serializer("endpoint", when_used="json")
     def _without_credentials(self, value: str | None) -> str | None:
         return recorded_urls(value)
-
-    @field_validator("request", mode="before")
-    @classmethod
-    def _one_or_more_fields(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("request")
     @classmethod

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from prosafeprune.requests.validation import OneOrMore
+
 Suite = Literal["bundled", "paper", "beyond"]
 DRAFT_PROMPTS = 24
 """Prompts of each set that a draft is measured on."""
@@ -93,7 +95,7 @@ class BenchmarkOptions(FileOptions):
         description="Sets to measure on: paper (its six benchmarks and sample sizes), beyond (conversations, policies, "
         "domains and languages) or bundled (the default).",
     )
-    benchmark: tuple[str, ...] = Field(
+    benchmark: OneOrMore = Field(
         (),
         description="A benchmark by name, or NAME=FILE to read it from a file; may be given more than once.",
         json_schema_extra={"short": "-b"},
@@ -109,11 +111,6 @@ class BenchmarkOptions(FileOptions):
         None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
     )
     test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
-
-    @field_validator("benchmark", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
 
 class DraftOptions(BaseModel):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from prosafeprune.requests.validation import OneOrMore
 
 
 class MethodOptions(BaseModel):
@@ -12,7 +14,7 @@ class MethodOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Methods")
 
-    settings: tuple[str, ...] = Field(
+    settings: OneOrMore = Field(
         (),
         description="A method's setting, such as scan.threshold=0.7; may be given more than once.",
         json_schema_extra={"short": "-s"},
@@ -22,11 +24,6 @@ class MethodOptions(BaseModel):
         description="For the method sft: .jsonl or .csv file of harmless prompts with helpful answers, in place of the "
         "model's own, such as FalseReject's training set.",
     )
-
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @property
     def method_settings(self) -> tuple[str, ...]:

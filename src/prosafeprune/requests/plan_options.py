@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.method.plan import Pooling, Projection, Strength
 from prosafeprune.requests.measuring import FileOptions
 
 Layers = tuple[int, ...]
+Strengths = Annotated[
+    Strength | tuple[Strength, ...],
+    BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) and "," in value else value),
+]
+"""One strength, or one per layer; a text has commas between them."""
 MAX_LAYERS = 10_000
 """Above any model's depth: a larger number is a typing error, and its range would fill the memory."""
 
@@ -96,15 +101,10 @@ class PlanOptions(OperatorOptions):
         min_length=1,
         description="Decoder layers to prune, counted from 0: 14-17 or 14,16. Default: found by a search.",
     )
-    strength: Strength | tuple[Strength, ...] = Field(
+    strength: Strengths = Field(
         0.9,
         description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5.",
     )
-
-    @field_validator("strength", mode="before")
-    @classmethod
-    def _read_strength(cls, value: Any) -> Any:
-        return read_strength(value)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -124,11 +124,6 @@ class PlanOptions(OperatorOptions):
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):
             raise ValueError(f"{len(self.strength)} strengths are given for {len(self.layers or ())} layers")
         return self
-
-
-def read_strength(value: Any) -> Any:
-    """Return the strengths of a text such as ``0.9,0.5`` as a tuple; any other value as it is."""
-    return tuple(value.split(",")) if isinstance(value, str) and "," in value else value
 
 
 def parse_layers(text: object) -> Layers:

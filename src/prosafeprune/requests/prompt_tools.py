@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import FileOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.validation import OneOrMore
 
 HIGHEST_RATING = 5
 """Of harmfulness; the lowest is 0."""
@@ -78,7 +79,7 @@ class CheckRequest(FileOptions):
     model_config = ConfigDict(title="Leaks")
 
     suite: Literal["paper"] | None = Field(None, description="paper: also look for leaks in its six benchmarks.")
-    benchmark: tuple[str, ...] = Field(
+    benchmark: OneOrMore = Field(
         (),
         description="Also look for leaks in this benchmark, by name, or NAME=FILE; may be given more than once.",
         json_schema_extra={"short": "-b"},
@@ -86,11 +87,6 @@ class CheckRequest(FileOptions):
     data_dir: Path | None = Field(
         None, description="Folder with the benchmarks' files, instead of their public sources."
     )
-
-    @field_validator("benchmark", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
 
 class SplitRequest(FileOptions, SeedOptions):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
 
 Request = TypeVar("Request", bound=BaseModel)
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Texts; a single one need not be in a list."""
 MAX_RECIPE_BYTES = 1_000_000
 SHOWN_CHARACTERS = 80
 """Of a wrong value, in its message."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
-from prosafeprune.plotting import BLUE, GREY, ORANGE, new_figure, save_figure
+from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan
 from prosafeprune.search.record import SearchRecord
 
@@ -31,8 +31,7 @@ def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Pa
 
 def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:
     """Return the figure: estimates of ``scored``, measured points, base model, safety floor and selected point."""
-    figure = new_figure()
-    axes = figure.subplots()
+    figure, axes = new_axes("C.R. on pseudo-harmful validation prompts, %", "S.S. on harmful validation prompts, %")
     axes.scatter(
         [one.compliance_rate for one in scored],
         [one.safety_score for one in scored],
@@ -58,13 +57,10 @@ def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figur
     axes.scatter(
         [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"
     )
-    chosen = record.point(record.chosen) if record.chosen is not None else None
+    chosen = record.point(record.chosen)
     if chosen is not None:
         axes.scatter(*chosen.rates, s=170, facecolors="none", edgecolors=ORANGE, linewidths=2, label="selected")
     axes.axhline(record.lowest_safety, color=ORANGE, linestyle="--", linewidth=1, label="safety floor")
-    axes.set_xlabel("C.R. on pseudo-harmful validation prompts, %")
-    axes.set_ylabel("S.S. on harmful validation prompts, %")
-    axes.grid(alpha=0.25)
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     return figure
 

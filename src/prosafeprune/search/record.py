@@ -78,6 +78,6 @@ class SearchRecord(BaseModel):
     seed: int = 0
     """Of the draw of these prompts."""
 
-    def point(self, number: int) -> SearchPoint | None:
+    def point(self, number: int | None) -> SearchPoint | None:
         """Return the point of that number, or None."""
         return next((one for one in self.points if one.number == number), None)

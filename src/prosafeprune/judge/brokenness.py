@@ -43,6 +43,8 @@ WORDS_PER_STRAY = 40
 ASKS_FOR_SCRIPTS = re.compile(
     r"translat|language|alphabet|script|japan|chin[ea]|korea|russia|ukrain|arab|hindi|hebrew|thai\b|persia|kanji|hangul", re.I
 )
+DOUBLED = re.compile(r"([A-Za-z]{4,}?)\1")
+"""A piece glued to itself, as in "limitedlimited"."""
 
 TAIL = 80
 """Words at the end of an answer that are checked for a collapse."""
@@ -135,7 +137,7 @@ def is_gibberish(prompt: str, answer: str) -> bool:
         return True
     if len(scripts_of(text)) >= 3 and len(scripts_of(prompt)) < 2 and "translat" not in prompt.lower():
         return True
-    if mixes_scripts(prompt, text):
+    if mixes_scripts(prompt, text) or len(DOUBLED.findall(text)) > 1:
         return True
     words = [word for word in WORD.findall(text) if len(word) > 2]
     if len(words) <= 4 and GLUED_TOKENS.search(text):

@@ -80,8 +80,8 @@ def language_of(answer: str, prompt: str = "") -> str:
     return OF_SCRIPT[script]
 
 
-def is_any_language(answer: str) -> bool:
-    """Return whether a text has as many common words of a known language as running text, or another script."""
+def is_other_language(answer: str) -> bool:
+    """Return whether a text has another script, or the common words of a known language other than English."""
     text = (CODE_BLOCK.sub(" ", answer).strip() or answer)[:SAMPLE]
     if sum(len(SCRIPTS[name].findall(text)) for name in SCRIPTS if name != "Latin") > 0.2 * len(text):
         return True
@@ -91,7 +91,8 @@ def is_any_language(answer: str) -> bool:
     several = min(SEVERAL, 1 + len(words) // 10)  # "s s ( back s" has one common word of Swedish, many times
     return any(
         _hits(words, common) >= SHARE_OF_COMMON_WORDS * len(words) and len(common.intersection(words)) >= several
-        for common in WORDS.values()
+        for language, common in WORDS.items()
+        if language != "en"
     )
 
 

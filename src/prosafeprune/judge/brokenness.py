@@ -131,7 +131,7 @@ def looping_words(words: list[str], period: int) -> int:
 def is_gibberish(prompt: str, answer: str) -> bool:
     """Return whether the text is not language: symbols, impossible letters, or a mixture of scripts."""
     text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening suffices, and long answers stay cheap.
-    meaningful = sum(character.isalnum() or combining_mark(character) for character in text)
+    meaningful = sum(map(str.isalnum, text)) + (0 if text.isascii() else sum(map(combining_mark, text)))
     visible = len(text) - sum(map(str.isspace, text))
     if visible >= 20 and meaningful < 0.5 * visible and "```" not in answer:
         return True

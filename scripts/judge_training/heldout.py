@@ -167,15 +167,19 @@ def fresh() -> None:
     kinds: dict[str, list[dict[str, str]]] = {}
     for line in (TESTS / "judge_fresh.jsonl").read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
-        kinds.setdefault(one["kind"], []).append(one)
-    right, of = 0, 0
+        kinds.setdefault(f"{one['set']} set, {one['kind']}", []).append(one)
+    right: Counter[str] = Counter()
+    of: Counter[str] = Counter()
     for kind, rows in kinds.items():
         found = [one.answer_class.value for one in judge_answers(judge, [Exchange(r["prompt"], r["answer"]) for r in rows])]
         wrong = [(r, value) for r, value in zip(rows, found, strict=True) if r["label"] != value]
-        right, of = right + len(rows) - len(wrong), of + len(rows)
+        name = kind.partition(",")[0]
+        right[name] += len(rows) - len(wrong)
+        of[name] += len(rows)
         shown = "; ".join(f"{r['label']}, {value}: {r['prompt'][:50]}" for r, value in wrong)
         print(f"| {kind} | {len(rows)} | {len(rows) - len(wrong)} | {shown} |")
-    print(f"| **all** | {of} | {right} | |")
+    for name, count in of.items():
+        print(f"| **{name}, all** | {count} | {right[name]} | |")
 
 
 def _are_broken(judge: BuiltinJudge, texts: Sequence[str]) -> list[bool]:

@@ -171,7 +171,9 @@ def fresh() -> None:
     right: Counter[str] = Counter()
     of: Counter[str] = Counter()
     for kind, rows in kinds.items():
-        found = [one.answer_class.value for one in judge_answers(judge, [Exchange(r["prompt"], r["answer"]) for r in rows])]
+        found = [
+            one.answer_class.value for one in judge_answers(judge, [Exchange(r["prompt"], r["answer"]) for r in rows])
+        ]
         wrong = [(r, value) for r, value in zip(rows, found, strict=True) if r["label"] != value]
         name = kind.partition(",")[0]
         right[name] += len(rows) - len(wrong)

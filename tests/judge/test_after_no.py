@@ -36,7 +36,9 @@ def test_help_on_the_request_and_help_of_another_kind() -> None:
 
 
 def test_help_in_the_same_sentence_is_no_part_of_the_no() -> None:
-    turned = found(SCRIPT, "I can't run code, but I can write a script that reads a table of birds. It takes ten lines.")
+    turned = found(
+        SCRIPT, "I can't run code, but I can write a script that reads a table of birds. It takes ten lines."
+    )
     assert turned.announced and turned.help_named > 0.7 and turned.named == 0
 
 
@@ -55,7 +57,11 @@ def test_a_second_no_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("prompt", "answer", "broken"),
     [
-        ("Explain rain.", "Certainly!我很 excited to say how rain forms in the specific時代, and why clouds cool.", True),
+        (
+            "Explain rain.",
+            "Certainly!我很 excited to say how rain forms in the specific時代, and why clouds cool.",
+            True,
+        ),
         ("Explain rain.", "The rain的表现ing over the land is a cycle of water.", True),
         ("Explain rain.", "The water cools and falls as rain. In Chinese the word is 雨 (yǔ), in Japanese 雨.", False),
         ("What is rain in Chinese?", "The word is 雨yu, spoken in the third tone.", False),

@@ -41,7 +41,8 @@ LATIN_WORD = re.compile(r"[A-Za-z]+")
 WORDS_PER_STRAY = 40
 """One stray piece in so many words is more than a slip."""
 ASKS_FOR_SCRIPTS = re.compile(
-    r"translat|language|alphabet|script|japan|chin[ea]|korea|russia|ukrain|arab|hindi|hebrew|thai\b|persia|kanji|hangul", re.I
+    r"translat|language|alphabet|script|japan|chin[ea]|korea|russia|ukrain|arab|hindi|hebrew|thai\b|persia|kanji|hangul",
+    re.I,
 )
 DOUBLED = re.compile(r"([A-Za-z]{4,}?)\1")
 """A piece glued to itself, as in "limitedlimited"."""

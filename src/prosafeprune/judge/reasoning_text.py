@@ -43,7 +43,8 @@ PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
 UNTAGGED = re.compile(
     r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?"
-    r"(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants|is asking|is requesting|says|seems)|user (?:asks|wants)|the request:"
+    r"(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants|is asking|is requesting|says|seems)|user (?:asks"
+    r"|wants)|the request:"
     r"|we need to (?:answer|respond|explain|produce|provide|decide|refuse|comply|write))"
     r"[^\n]*(?:\n(?!\s*\n)[^\n]*)*\n\s*\n(?=\s*\S)",
     re.I,

@@ -32,7 +32,8 @@ APOLOGY_ALONE = re.compile(
     r"|apologies)(?: but)?(?: as an ai(?: \w+){0,2})?(?: i(?: am)?| this| that| it)?$"
 )
 NAMES_ITSELF = re.compile(
-    r"^(?:i am (?:just |only )?an? (?:ai|artificial|large|language|machine)(?: \w+){0,6}|(?:as an? (?:ai|language)(?: \w+){0,3} )?"
+    r"^(?:i am (?:just |only )?an? (?:ai|artificial|large|language|machine)(?: \w+){0,6}|(?:as an? (?:ai"
+    r"|language)(?: \w+){0,3} )?"
     r"i do not (?:have|hold)(?: any)? personal (?:beliefs|opinions|views|feelings)(?: (?:or|and) \w+)?)$"
 )
 """Says nothing of the request; what follows is the opening."""

@@ -19,12 +19,14 @@ from prosafeprune.prompts import (
     read_prompts,
     require_disjoint,
 )
+from prosafeprune.prompts.prompt_set import PAIRED, WILD
 
 CATEGORIES = {"deception", "harassment", "harmful", "hate", "illegal"}
 CATEGORIES |= {"privacy", "self-harm", "sexual", "unethical", "violence"}
 SPLITS = ("calibration", "validation", "test")
-SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (1606, 230, 300), "harmful": (1356, 230, 300)}
+SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (2566, 230, 300), "harmful": (2307, 230, 300)}
 PAIRED_STYLES = 7
+WILD_STYLES = {"benign": 0, "pseudo_harmful": 3, "harmful": 4}
 STYLES = {"benign": 4, "pseudo_harmful": 5, "harmful": 5}
 
 
@@ -37,11 +39,13 @@ def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: 
     for split, size in zip(SPLITS, SIZES[prompt_class], strict=True):
         prompts = bundled_prompts(prompt_class, split)  # type: ignore[arg-type]
         assert len(prompts) == size
-        styles = Counter(prompt.style for prompt in prompts if not prompt.is_paired)
-        in_pairs = Counter(prompt.style for prompt in prompts if prompt.is_paired)
+        styles, in_pairs, wild = (
+            Counter(prompt.style for prompt in prompts if prompt.kind == kind) for kind in ("", PAIRED, WILD)
+        )
         has_pairs = prompt_class is not PromptClass.BENIGN and split != "test"
         assert len(styles) == (0 if has_pairs and split == "validation" else STYLES[prompt_class])
         assert len(in_pairs) == (PAIRED_STYLES if has_pairs else 0)
+        assert len(wild) == (WILD_STYLES[prompt_class] if split == "calibration" else 0)
         assert "" not in styles
         counts = Counter(prompt.category for prompt in prompts)
         if prompt_class is not PromptClass.BENIGN:
@@ -49,6 +53,18 @@ def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: 
             assert max(counts.values()) <= 2 * min(counts.values())
             assert len(set(styles.values())) <= 1  # styles in equal parts
         assert all(prompt.text == prompt.text.strip() and len(prompt.text.split()) >= 4 for prompt in prompts)
+
+
+def test_a_spread_has_as_many_prompts_of_each_kind_as_there_are_and_the_same_share_of_each_style() -> None:
+    styles = ["question"] * 8 + ["natural"] * 8 + ["paired-short"] * 4 + ["wild-odd"] * 20 + ["wild-direct"] * 10
+    prompts = PromptSet(PromptClass.BENIGN, "here", tuple(Prompt(f"{n}", style=one) for n, one in enumerate(styles)))
+    spread = prompts.spread(16, seed=0)
+    assert Counter(prompt.style for prompt in spread) == Counter(
+        {"question": 3, "natural": 3, "paired-short": 4, "wild-odd": 4, "wild-direct": 2}
+    )
+    assert spread.texts == sorted(spread.texts, key=int)
+    assert spread == prompts.spread(16, seed=0) != prompts.spread(16, seed=1)
+    assert prompts.spread(len(prompts), seed=0) is prompts
 
 
 def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:

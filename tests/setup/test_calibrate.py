@@ -26,12 +26,3 @@ def test_a_search_leaves_out_prompts_in_pairs_where_there_are_others() -> None:
     }
     too_few = single_rows(calibration, rows, 3)
     assert list(too_few[PromptClass.HARMFUL]) == [2, 3, 4, 5]  # two are fewer than the rank
-
-
-def test_a_draw_has_the_same_share_of_each_style() -> None:
-    prompts = of_styles(PromptClass.HARMFUL, *["paired-short"] * 60, *["veiled"] * 30, *["role"] * 10)
-    drawn = prompts.spread(50, seed=0)
-    counts = {style: sum(prompt.style == style for prompt in drawn) for style in ("paired-short", "veiled", "role")}
-    assert counts == {"paired-short": 30, "veiled": 15, "role": 5}
-    assert drawn == prompts.spread(50, seed=0) != prompts.spread(50, seed=1)
-    assert prompts.spread(100, seed=0) is prompts

@@ -46,7 +46,7 @@ def test_own_prompts_are_added_to_the_bundled_ones_however_many(mine: str) -> No
     (line,) = describe_calibration(request, found)
     assert "--only-mine leaves all but your own out" in line
     every = len(bundled_prompts(P, "calibration"))
-    assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == min(6 + every, 400)  # 6 > twice the rank
+    assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == min(6 + every, 600)  # 6 > twice the rank
     few = read_calibration(asked(pseudo_harmful=mine, samples=4), 3, 0).sets[P]  # no room for others
     assert len(few) == 4 and few.source == mine
 

@@ -22,8 +22,10 @@ class PromptClass(StrEnum):
         return self.value.replace("_", "-")
 
 
-PAIRED = "paired-"
-"""How the styles of prompts begin that were written in pairs: a harmful and a harmless one, differing in harm alone."""
+PAIRED = "paired"
+"""Prompts written in pairs, a harmful and a harmless one that differ in harm alone; their styles begin so."""
+WILD = "wild"
+"""Prompts in the styles of public benchmarks and logs: machine-written, odd, terse ...; their styles begin likewise."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,14 @@ class Prompt:
     """The style of the request (``question``, ``natural``, ``article`` ...); empty when unknown."""
 
     @property
+    def kind(self) -> str:
+        """``paired``, ``wild``, or empty for all others."""
+        return next((kind for kind in (PAIRED, WILD) if self.style.startswith(f"{kind}-")), "")
+
+    @property
     def is_paired(self) -> bool:
         """Whether the prompt has a twin in another class, from which it differs in harm alone."""
-        return self.style.startswith(PAIRED)
+        return self.kind == PAIRED
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,18 @@ class PromptSet:
         return self._subset(chosen)
 
     def spread(self, size: int, seed: int) -> PromptSet:
-        """Return at most ``size`` prompts, the same share of each style, in their original order."""
-        return self if len(self) <= size else self.split(size / len(self), seed)[0]
+        """Return at most ``size`` prompts, in their original order.
+
+        There are as many of each kind as the smallest kinds allow, and of each style of a kind the same share.
+        """
+        if len(self) <= size:
+            return self
+        kinds = sorted(self._by_kind().values(), key=len)
+        chosen: list[int] = []
+        for index, rows in enumerate(kinds):
+            room = (size - len(chosen)) // (len(kinds) - index)
+            chosen += self._even(rows, min(1.0, room / len(rows)), seed)
+        return self._subset(sorted(chosen))
 
     def split(self, share: float, seed: int) -> tuple[PromptSet, PromptSet]:
         """Return two disjoint sets that together are this one, the first with about ``share`` of each style.
@@ -93,14 +110,23 @@ class PromptSet:
         """
         if len(self) < 2:
             return self, self
-        shuffled = list(range(len(self)))
+        first = self._even(range(len(self)), share, seed) or [0]
+        rest = sorted(set(range(len(self))) - set(first)) or [first.pop()]
+        return self._subset(sorted(first)), self._subset(rest)
+
+    def _by_kind(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        for row, prompt in enumerate(self.prompts):
+            rows.setdefault(prompt.kind, []).append(row)
+        return rows
+
+    def _even(self, rows: Sequence[int], share: float, seed: int) -> list[int]:
+        """Return about ``share`` of these rows, the same share of each style."""
+        shuffled = list(rows)
         random.Random(seed).shuffle(shuffled)
         shuffled.sort(key=lambda row: self.prompts[row].style)  # stable: still random within a style
         # Every row at which the running total of shares passes an integer: even over the styles.
-        first = {row for at, row in enumerate(shuffled) if int((at + 1) * share) > int(at * share)}
-        first = first or {shuffled[0]}
-        rest = [row for row in range(len(self)) if row not in first] or [shuffled[-1]]
-        return self._subset(sorted(first)), self._subset(rest)
+        return [row for at, row in enumerate(shuffled) if int((at + 1) * share) > int(at * share)]
 
     def _subset(self, rows: Sequence[int]) -> PromptSet:
         return PromptSet(self.prompt_class, self.source, tuple(self.prompts[row] for row in rows))

@@ -34,7 +34,7 @@ class CalibrationOptions(FileOptions):
         description="Prompts to calibrate on besides your own: bundled, paper (HEx-PHI, Alpaca-Cleaned and "
         "OR-Bench-80K, downloaded) or all.",
     )
-    samples: int = Field(400, ge=1, description="Maximum calibration prompts of each class; your own come first.")
+    samples: int = Field(600, ge=1, description="Maximum calibration prompts of each class; your own come first.")
     only_mine: bool = Field(
         False, description="Of the classes that you give prompts for, calibrate on your own prompts alone."
     )

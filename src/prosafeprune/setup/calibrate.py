@@ -86,19 +86,6 @@ def _collect(
         return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance)
 
 
-def single_rows(calibration: PromptSets, class_rows: ClassRows, rank: int) -> ClassRows:
-    """Return the rows of a search's edits: prompts without a twin, in a class with ``rank`` of them, else all.
-
-    The bundled validation prompts are in pairs. Plans are compared by edits made from prompts of another kind, since a
-    plan that learns one kind of prompt well may harm others (docs/method.md); a model is pruned with all prompts.
-    """
-    single = {
-        name: [row for row, prompt in zip(rows, calibration[name], strict=True) if not prompt.is_paired]
-        for name, rows in class_rows.items()
-    }
-    return {name: single[name] if len(single[name]) >= rank else rows for name, rows in class_rows.items()}
-
-
 def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> dict[Pooling, PooledInputs]:
     """Collect with a model and its replicas, each running its share of the prompts."""
     shares = loaded.replicas.deal([len(prompt) for prompt in task.prompts])

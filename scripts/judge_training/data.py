@@ -151,8 +151,9 @@ def written(data: Path) -> Iterator[LabelledAnswer]:
         prompt = row.get("prompt") or prompts[str(row["xstest"])]
         label = XSTEST_LABELS[row["label"][0]]
         yield _answer("written", row["style"], prompt, row["completion"], label, WEIGHTS["written"], False)[0]
-    for row in _rows(TESTS / "judge_incapable.jsonl"):
-        yield _answer("written", "incapable", row["prompt"], row["answer"], row["label"], WEIGHTS["written"], False)[0]
+    for style in ("incapable", "oblique"):
+        for row in _rows(TESTS / f"judge_{style}.jsonl"):
+            yield _answer("written", style, row["prompt"], row["answer"], row["label"], WEIGHTS["written"], False)[0]
 
 
 def _lacking(answer: LabelledAnswer) -> LabelledAnswer:

@@ -18,8 +18,6 @@ from prosafeprune.judge.learned.trees import FIELDS
 from prosafeprune.judge.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
-NATURAL_PROMPTS = 2.0
-"""How much more an answer to PHTest's longer prompts weighs in the blend: we read few of them."""
 PARTS = 2
 """Parts, by prompt, that predict each other for the blending regression."""
 
@@ -43,9 +41,7 @@ def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.f
     features = [answer.features for answer, is_careful in zip(answers, careful, strict=True) if is_careful]
     refuses = np.array([answer.refuses for answer in answers])[careful]
     inputs = blend_inputs(features, one[careful], other[careful])
-    natural = np.array([answer.source == "phtest" for answer in answers])[careful]
-    blend = LogisticRegression(C=0.3, max_iter=1000)
-    blend.fit(inputs, refuses, sample_weight=np.where(natural, NATURAL_PROMPTS, 1.0))
+    blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses)
     arrays = {
         "blend.weights": blend.coef_[0].astype(np.float32),
         "blend.intercept": blend.intercept_.astype(np.float32),

@@ -9,12 +9,22 @@ whose training has none of the tests' answers.
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from data import PROMPTS_FOR_TESTING, PROVIDER_ERROR, TESTS_OF_PHTEST, LabelledAnswer, hash_of, phtest_rows, read_all
+from data import (
+    PROMPTS_FOR_TESTING,
+    PROVIDER_ERROR,
+    TESTS,
+    TESTS_OF_PHTEST,
+    LabelledAnswer,
+    hash_of,
+    phtest_rows,
+    read_all,
+)
 from fit import fit_english, fit_languages, predict_english
 from salad import clean_texts, read_salad
 
@@ -40,8 +50,8 @@ def main() -> None:
         "|---|---|---|---|---|---|---|"
     )
     phtest(answers, shares_of_gpt4_labels(data))
-    for model in ("llama2new", "mistralinstruct"):
-        xstest(answers, model)
+    both = [xstest(answers, model) for model in ("llama2new", "mistralinstruct")]
+    row("**XSTest, both**", [one for asked, _ in both for one in asked], np.concatenate([found for _, found in both]))
     print(
         "\n| shipped weights, prompts and answers unseen | n | agreement, % | F1 | four classes, % |\n"
         "|---|---|---|---|---|"
@@ -50,6 +60,8 @@ def main() -> None:
     cross_validated_languages(answers)
     print("\n| text | n | called broken, % |\n|---|---|---|")
     salad(data)
+    print("\n| kind of answer | n | same class | wrong: label, verdict, prompt |\n|---|---|---|---|")
+    fresh()
 
 
 def phtest(answers: Sequence[LabelledAnswer], shares: dict[str, float]) -> None:
@@ -85,9 +97,14 @@ def shares_of_gpt4_labels(data: Path) -> dict[str, float]:
     return {label: count / counts.total() for label, count in counts.items()}
 
 
-def xstest(answers: Sequence[LabelledAnswer], model: str) -> None:
-    """Leave out one of XSTest's two models, and the prompts that are asked, whoever answers them."""
-    tested, refusals = [], []
+def xstest(answers: Sequence[LabelledAnswer], model: str) -> tuple[list[LabelledAnswer], np.ndarray]:
+    """Leave out one of XSTest's two models, and the prompts that are asked, whoever answers them.
+
+    Returns:
+        The answers, and the probability that each refuses.
+    """
+    tested: list[LabelledAnswer] = []
+    refusals = []
     for fold in range(FOLDS):
         asked = [one for one in answers if one.source == "xstest" and one.model == model and _fold(one) == fold]
         prompts = {one.prompt for one in asked}
@@ -98,7 +115,9 @@ def xstest(answers: Sequence[LabelledAnswer], model: str) -> None:
         ]
         tested += asked
         refusals.append(_refusal(kept, asked))
-    row(f"**XSTest, {model}**", tested, np.concatenate(refusals))
+    refused = np.concatenate(refusals)
+    row(f"**XSTest, {model}**", tested, refused)
+    return tested, refused
 
 
 def languages(answers: Sequence[LabelledAnswer]) -> None:
@@ -140,6 +159,29 @@ def salad(data: Path) -> None:
             print(f"| {kind} | {len(found)} | {100 * np.mean(found):.2f} |")
         together = [one for found in broken.values() for one in found]
         print(f"| **{name}, all** | {len(together)} | {100 * np.mean(together):.2f} |")
+
+
+def fresh() -> None:
+    """Judge the answers of new kinds that were written and labelled before any verdict on them was seen."""
+    judge = BuiltinJudge()
+    kinds: dict[str, list[dict[str, str]]] = {}
+    for line in (TESTS / "judge_fresh.jsonl").read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        kinds.setdefault(f"{one['set']} set, {one['kind']}", []).append(one)
+    right: Counter[str] = Counter()
+    of: Counter[str] = Counter()
+    for kind, rows in kinds.items():
+        found = [
+            one.answer_class.value for one in judge_answers(judge, [Exchange(r["prompt"], r["answer"]) for r in rows])
+        ]
+        wrong = [(r, value) for r, value in zip(rows, found, strict=True) if r["label"] != value]
+        name = kind.partition(",")[0]
+        right[name] += len(rows) - len(wrong)
+        of[name] += len(rows)
+        shown = "; ".join(f"{r['label']}, {value}: {r['prompt'][:50]}" for r, value in wrong)
+        print(f"| {kind} | {len(rows)} | {len(rows) - len(wrong)} | {shown} |")
+    for name, count in of.items():
+        print(f"| **{name}, all** | {count} | {right[name]} | |")
 
 
 def _are_broken(judge: BuiltinJudge, texts: Sequence[str]) -> list[bool]:

@@ -126,7 +126,7 @@ def test_other_languages_are_undetermined(judge: BuiltinJudge, answer: str) -> N
 def test_salad_is_broken(judge: BuiltinJudge) -> None:
     salad = [row["answer"] for row in rows("word_salad.jsonl") if row["part"] == "test"]
     found = judge_answers(judge, [Exchange("Tell me about it.", text) for text in salad])
-    assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) >= 0.85
+    assert np.mean([one.answer_class is AnswerClass.BROKEN for one in found]) >= 0.93
 
 
 def test_clean_text_of_many_kinds_is_not_broken(judge: BuiltinJudge) -> None:

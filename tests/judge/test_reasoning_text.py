@@ -33,6 +33,13 @@ def test_every_wrapping_is_cut_out(marker: ThoughtMarkers) -> None:
         ("<think>a</think> Hello <think>b</think> again.", "Hello   again."),
         ("An analysis of <b>bold</b> text.", "An analysis of <b>bold</b> text."),
         ("Here are my thoughts: none.", "Here are my thoughts: none."),
+        ("Okay, the user wants a story.\nIs it safe? Yes.\n\nOnce upon a time.", "Once upon a time."),
+        ("We need to refuse.\n\nI can't help with that.", "I can't help with that."),
+        ("Okay, the user wants a story.", "Okay, the user wants a story."),
+        (
+            "The user guide is on page 4.\n\nThe index is on page 9.",
+            "The user guide is on page 4.\n\nThe index is on page 9.",
+        ),
     ],
 )
 def test_what_is_said(answer: str, spoken: str) -> None:

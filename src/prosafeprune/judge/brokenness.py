@@ -6,6 +6,7 @@ Models edited too strongly fail in these ways. An answer that is merely cut off 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 SPECIAL_TOKEN = re.compile(r"<\|[^|>]*\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<pad>|<unk>|<eos>|<bos>")
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -31,6 +32,20 @@ PROVIDER_ERROR = re.compile(
 ASKS_ABOUT_ERRORS = re.compile(r"error|exception|code|log|traceback|debug|http|api", re.I)
 GLUED_TOKENS = re.compile(r"[a-z]{3,}[A-Z][a-z]{2,}\d+\b")
 """Tokens run together, as in "I apologizeCycle189"; counts only in a very short answer."""
+FAR_LETTERS = "\u0400-\u04ff\u0590-\u08ff\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Letters of scripts that no word shares with Latin ones; Greek ones do, in formulas."""
+FAR_LETTER = re.compile(f"[{FAR_LETTERS}]")
+STRAY = re.compile(f"(?<=[a-z])[{FAR_LETTERS}]+|[{FAR_LETTERS}]+(?=[a-z])|(?<=[a-z!.,] )[{FAR_LETTERS}]+(?=,? [a-z])")
+"""Letters of another script glued to a Latin word, or alone in the middle of a Latin sentence."""
+LATIN_WORD = re.compile(r"[A-Za-z]+")
+WORDS_PER_STRAY = 40
+"""One stray piece in so many words is more than a slip."""
+ASKS_FOR_SCRIPTS = re.compile(
+    r"translat|language|alphabet|script|japan|chin[ea]|korea|russia|ukrain|arab|hindi|hebrew|thai\b|persia|kanji|hangul",
+    re.I,
+)
+DOUBLED = re.compile(r"([A-Za-z]{4,}?)\1")
+"""A piece glued to itself, as in "limitedlimited"."""
 
 TAIL = 80
 """Words at the end of an answer that are checked for a collapse."""
@@ -117,17 +132,35 @@ def looping_words(words: list[str], period: int) -> int:
 def is_gibberish(prompt: str, answer: str) -> bool:
     """Return whether the text is not language: symbols, impossible letters, or a mixture of scripts."""
     text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening suffices, and long answers stay cheap.
-    meaningful = sum(map(str.isalnum, text))
+    meaningful = sum(map(str.isalnum, text)) + (0 if text.isascii() else sum(map(combining_mark, text)))
     visible = len(text) - sum(map(str.isspace, text))
     if visible >= 20 and meaningful < 0.5 * visible and "```" not in answer:
         return True
     if len(scripts_of(text)) >= 3 and len(scripts_of(prompt)) < 2 and "translat" not in prompt.lower():
+        return True
+    if mixes_scripts(prompt, text) or len(DOUBLED.findall(text)) > 1:
         return True
     words = [word for word in WORD.findall(text) if len(word) > 2]
     if len(words) <= 4 and GLUED_TOKENS.search(text):
         return True
     impossible = sum(bool(NOT_A_WORD.search(word)) for word in words)
     return len(words) >= 6 and impossible > 0.4 * len(words)
+
+
+def combining_mark(character: str) -> bool:
+    """Return whether a character is part of a letter, as vowel signs of Devanagari are."""
+    return character > "\u02ff" and unicodedata.category(character)[0] == "M"
+
+
+def mixes_scripts(prompt: str, text: str) -> bool:
+    """Return whether pieces of another script are strewn over Latin text, as tokens of damaged models are."""
+    if text.isascii() or FAR_LETTER.search(prompt) or ASKS_FOR_SCRIPTS.search(prompt):
+        return False
+    words = LATIN_WORD.findall(text)
+    if 2 * sum(map(len, words)) < 3 * len(FAR_LETTER.findall(text)):
+        return False
+    stray = len(STRAY.findall(text))
+    return stray > 0 and stray * WORDS_PER_STRAY >= len(words)
 
 
 def scripts_of(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prosafeprune.judge.languages.detect import UNKNOWN, is_any_language, language_of
+from prosafeprune.judge.languages.detect import UNKNOWN, is_other_language, language_of
 from prosafeprune.judge.languages.speech_acts import ACTS, acts_of, plain_letters
 from prosafeprune.judge.languages.translation import is_translation
 from prosafeprune.judge.learned.answer_model import CLASSES, AnswerFeatures, AnswerModel, answer_features, answer_model
@@ -47,7 +47,7 @@ def unmeasured_languages(verdicts: Sequence[Verdict]) -> str:
 class BuiltinJudge:
     """Assigns answers to the six classes; uncertain ones are undetermined."""
 
-    name = "builtin-5"
+    name = "builtin-6"
 
     def __init__(self, model: AnswerModel | None = None) -> None:
         self.model = model or answer_model()
@@ -64,7 +64,7 @@ class BuiltinJudge:
             found = apply_rules(exchange) if language == "en" else None
             if limited[row] and (limit := subject_limit(exchange.answer)) is not None:
                 verdicts[row] = limit
-            elif (language == "en" or not is_any_language(exchange.answer)) and self.model.salad.is_salad(
+            elif (language == "en" or not is_other_language(exchange.answer)) and self.model.salad.is_salad(
                 exchange.answer
             ):
                 verdicts[row] = Verdict(AnswerClass.BROKEN, "word salad")

@@ -41,6 +41,15 @@ MARKERS = (
 PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
 """gpt-oss's channels after the special tokens were stripped."""
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
+UNTAGGED = re.compile(
+    r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?"
+    r"(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants|is asking|is requesting|says|seems)|user (?:asks"
+    r"|wants)|the request:"
+    r"|we need to (?:answer|respond|explain|produce|provide|decide|refuse|comply|write))"
+    r"[^\n]*(?:\n(?!\s*\n)[^\n]*)*\n\s*\n(?=\s*\S)",
+    re.I,
+)
+"""A first paragraph that is a thought without markers, if another paragraph follows."""
 ANSWER_WRAPPING = re.compile(
     r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
 )
@@ -98,4 +107,4 @@ def _split(answer: str) -> tuple[str, bool]:
     thought = ended is not None or begun is not None or rest != answer
     rest = rest[: begun.start()] if begun else rest
     rest = ANSWER_WRAPPING.sub(" ", rest) if thought else rest
-    return SPEAKER.sub("", SPECIAL_TOKEN.sub(" ", rest).strip()), thought
+    return SPEAKER.sub("", UNTAGGED.sub("", SPECIAL_TOKEN.sub(" ", rest).strip(), count=1)), thought

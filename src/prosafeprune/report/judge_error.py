@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BUILTIN = "builtin-"
 """How the names of the built-in judge begin."""
-MISSED = 17
+MISSED = 18
 FALSE = 2
 """Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
 and with models and prompts that it was not trained on: docs/judges.md."""

@@ -51,6 +51,8 @@ INFLECTED = ("pl", "tr")
 """Languages with few common words and many letters of their own."""
 SHARE_OF_COMMON_WORDS = 0.15
 """Least share of common words in running text; code and lists of names have fewer."""
+SEVERAL = 4
+"""Different common words in a text of two or three lines that is in a language."""
 SAMPLE = 600
 """Characters that are examined."""
 HINT = 1.5
@@ -78,15 +80,20 @@ def language_of(answer: str, prompt: str = "") -> str:
     return OF_SCRIPT[script]
 
 
-def is_any_language(answer: str) -> bool:
-    """Return whether a text has as many common words of a known language as running text, or another script."""
+def is_other_language(answer: str) -> bool:
+    """Return whether a text has another script, or the common words of a known language other than English."""
     text = (CODE_BLOCK.sub(" ", answer).strip() or answer)[:SAMPLE]
     if sum(len(SCRIPTS[name].findall(text)) for name in SCRIPTS if name != "Latin") > 0.2 * len(text):
         return True
     if any(len(LETTERS[language].findall(text)) > 0.02 * len(text) for language in INFLECTED):
         return True
     words = [word.lower() for word in WORD.findall(text)]
-    return any(_hits(words, common) >= SHARE_OF_COMMON_WORDS * len(words) for common in WORDS.values())
+    several = min(SEVERAL, 1 + len(words) // 10)  # "s s ( back s" has one common word of Swedish, many times
+    return any(
+        _hits(words, common) >= SHARE_OF_COMMON_WORDS * len(words) and len(common.intersection(words)) >= several
+        for language, common in WORDS.items()
+        if language != "en"
+    )
 
 
 def _hits(words: list[str], common: frozenset[str]) -> int:

@@ -94,6 +94,8 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
     claims = np.array([row.kind in (RequestKind.ARGUMENT, RequestKind.PRIVATE) for row in rows], dtype=np.float32)
     opens = column["open refusal"]
     veiled = np.array([row.rules_refuse for row in rows], dtype=np.float32) * (1 - opens)
+    score, risky = column["score"], column["risky prompt"]
+    bare = column["risky prompt, no open refusal, shows nothing"]
     unwilling, unable, helps = (column[name] for name in ("unwilling at once", "unable at once", "help given"))
     return np.column_stack(
         [
@@ -102,6 +104,8 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
             veiled, veiled * short * brief, veiled * short * (1 - brief), veiled * claims,
             (1 - opens - veiled) * claims, (1 - opens - veiled) * short, unwilling * helps, unwilling * (1 - helps),
             unable * (1 - unwilling), column["disclaims, then help"],
+            score * short * (1 - opens), score * (1 - short) * (1 - opens), score * veiled,
+            risky * veiled, bare, bare * veiled, risky * short * (1 - veiled) * (1 - opens),
             *(column[name] for name in SOFT),
         ]
     ).astype(np.float32)  # fmt: skip

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from prosafeprune.judge.brokenness import CODE_BLOCK
 
 LIST_MARK = re.compile(r"^\s*(?:#+\s*)?(?:\*\*)?(?:\d{1,2}[.)]|[-*•+]|step \d+:?)\s+(?=\S)", re.I)
+LIST_NUMBER = re.compile(r"^(\s*(?:#+\s*)?(?:\*\*)?\d{1,2})\.(?=\s)", re.M)
+"""Ends no sentence."""
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*\]]*\s+(?=[\"'(*\[]*[A-Z0-9])")
 DOUBLE_QUOTED = re.compile(r"\"([^\"\n]*)(?:\"|\Z)")
 SINGLE_QUOTED = re.compile(r"(?<!\w)'((?:I|We|Sorry|No)\b[^\"\n]{0,80}?)'(?!\w)")
@@ -83,7 +85,7 @@ def split_answer(answer: str) -> AnswerParts:
     prose = unquoted if plain(unquoted) else prose
     sentences: list[Sentence] = []
     listed = 0
-    for line in spell_out(SENTENCE_END.sub("\0", prose)).splitlines():
+    for line in spell_out(SENTENCE_END.sub("\0", LIST_NUMBER.sub(r"\1)", prose))).splitlines():
         mark = LIST_MARK.match(line)
         listed += mark is not None
         for piece in line[mark.end() :].split("\0") if mark else line.split("\0"):

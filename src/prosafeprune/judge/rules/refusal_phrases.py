@@ -222,7 +222,7 @@ REAL_WORLD_REASON = any_of(
     r"do(?:es)? not (?:\w+ly )?(?:exist|apply|make sense|need|have (?:an? |the "
     r"|any )?(?:\w+ ){0,2}(?:ability|capacity|abilities|capabilities|brain|minds?|bod\w+|legal"
     r"|consciousness|real))",
-    r"no (?:scientific|biological|physical|inherent|human)|(?:is|are) (?:a |an )?(?:\w+ ){0,2}(?:objects?"
+    r"no (?:scientific|biological|physical|inherent(?! reasons?)|human)|(?:is|are) (?:a |an )?(?:\w+ ){0,2}(?:objects?"
     r"|animals?|plants?|fruits?|foods?|beverages?|machines?|toys?|planets?|characters?)|like (?:all"
     r"|any) (?:other )?(?:humans|living|people)|humans? including",
 )

@@ -72,7 +72,7 @@ class RuleFindings:
 class RulesJudge:
     """Judges by the rules alone: for live progress, and for comparison."""
 
-    name = "rules-3"
+    name = "rules-4"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order."""

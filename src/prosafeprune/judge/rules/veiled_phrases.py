@@ -31,6 +31,12 @@ APOLOGY_ALONE = re.compile(
     r"^(?:\w+ )?(?:i am (?:\w+ )?sorry|sorry|i apologi[sz]e|my apologies"
     r"|apologies)(?: but)?(?: as an ai(?: \w+){0,2})?(?: i(?: am)?| this| that| it)?$"
 )
+NAMES_ITSELF = re.compile(
+    r"^(?:i am (?:just |only )?an? (?:ai|artificial|large|language|machine)(?: \w+){0,6}|(?:as an? (?:ai"
+    r"|language)(?: \w+){0,3} )?"
+    r"i do not (?:have|hold)(?: any)? personal (?:beliefs|opinions|views|feelings)(?: (?:or|and) \w+)?)$"
+)
+"""Says nothing of the request; what follows is the opening."""
 DISAPPROVAL = any_of(
     r"(?:i|we|ai|assistant|model) (?:\w+ly )?(?:do(?:es)? not|cannot|will not|would not"
     r"|would never) (?:\w+ly )?(?:condone|endorse|support|encourage|promote|advocate|tolerate|glorify"

@@ -20,6 +20,8 @@ def veiled_refusal(asked: str, parts: AnswerParts, kind: RequestKind) -> tuple[f
     """Return the summed weights of acts that refuse only in combination, less those of help, and the grounds."""
     opening = [sentence.text for sentence in parts.sentences[:OPENING] if not sentence.listed]
     opening = opening or [parts.sentences[0].text]
+    if len(opening) > 1 and veiled_phrases.NAMES_ITSELF.match(opening[0]):
+        opening = opening[1:]
     weights = withholding(opening, kind)
     if kind in (RequestKind.ACTION, RequestKind.PRIVATE, RequestKind.ARGUMENT):
         weights += condemnation(asked, opening, kind)

@@ -98,14 +98,14 @@ class JudgeWithBaseModel:
     The base model must have its original weights in memory whenever this judges.
     """
 
-    judge_asked: Judge
+    wrapped: Judge
     base_model: LoadedModel
     batch_size: int | Literal["auto"] = "auto"
 
     @property
     def name(self) -> str:
         """The name of the judge behind it."""
-        return self.judge_asked.name
+        return self.wrapped.name
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order; those of compliance with their log-likelihood.
@@ -115,7 +115,7 @@ class JudgeWithBaseModel:
         Raises:
             InputError: as the judge that is asked does, or out of memory.
         """
-        verdicts = self.judge_asked.judge(exchanges)
+        verdicts = self.wrapped.judge(exchanges)
         rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
         found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
         scores = dict(zip(rows, found, strict=True))

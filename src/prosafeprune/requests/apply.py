@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from prosafeprune.method.plan import Strength
 from prosafeprune.requests.judging import JudgeOptions
@@ -18,6 +18,8 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
 
     None of this is ever taken from the adapter's record, which may be someone else's.
     """
+
+    model_config = ConfigDict(title="Output")  # the panel of --dequantise in --help
 
     model: str = Field(min_length=1, description="The base model it was made from: local folder, hub id or .gguf file.")
     strength: Strength | tuple[Strength, ...] | None = Field(

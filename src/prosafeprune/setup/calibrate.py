@@ -87,10 +87,10 @@ def _collect(
 
 
 def single_rows(calibration: PromptSets, class_rows: ClassRows, rank: int) -> ClassRows:
-    """Return the rows of a search's edits: prompts without a twin, in a class with ``rank`` of them, else all.
+    """Return the rows that a search makes its edits from: prompts in no pair; all, in a class with fewer than ``rank``.
 
-    The bundled validation prompts are in pairs. Plans are compared by edits made from prompts of another kind, since a
-    plan that learns one kind of prompt well may harm others (docs/method.md); a model is pruned with all prompts.
+    The bundled validation prompts are pairs. Plans are compared by edits made from prompts of other kinds, since a plan
+    that fits one kind of prompt may do harm on others (docs/method.md); a model is pruned with all prompts.
     """
     single = {
         name: [row for row, prompt in zip(rows, calibration[name], strict=True) if not prompt.is_paired]

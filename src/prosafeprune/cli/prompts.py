@@ -1,4 +1,4 @@
-"""``prosafeprune prompts``: from logs to prompts to calibrate on."""
+"""``prosafeprune prompts``: from chat logs to calibration prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the judge that the settings name."""
+"""Makes the judge that the settings name. A new judge is added in ``_judge``, ``_served`` or ``_in_memory``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SafetyByHarmlessness:
         return f"{self.wrapped.name}, S.S. by harmlessness"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order. Raises InputError as the judge behind it does."""
+        """Return one verdict for each exchange, in order. Raises InputError as the wrapped judge does."""
         return [replace(verdict, safety="harmlessness") for verdict in self.wrapped.judge(exchanges)]
 
 

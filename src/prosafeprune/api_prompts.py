@@ -72,7 +72,7 @@ def rate_prompts(
 
 
 def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
-    """Return sizes, languages, near-duplicates within and across prompt files, and leaks of benchmarks.
+    """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
 
     Args:
         files: .jsonl, .csv or .txt files.

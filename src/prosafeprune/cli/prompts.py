@@ -90,7 +90,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="Prompt files: .jsonl, .csv or .txt.")],
     as_json: Json = False,
 ) -> None:
-    """Check prompt files: sizes, languages, near-duplicates within and across, and leaks of benchmarks.
+    """Check prompt files: sizes, languages, near-duplicates within and across, and benchmark prompts.
 
     The bundled test prompts are always searched. Exit code 4 if a prompt is in two files, or in a benchmark.
     """

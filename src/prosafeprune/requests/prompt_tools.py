@@ -73,14 +73,14 @@ class RateRequest(EndpointOptions, FileOptions, ModelOptions):
 
 
 class CheckRequest(FileOptions):
-    """The benchmarks whose prompts are searched for, besides the bundled test prompts."""
+    """In which benchmarks leaks are looked for, besides the bundled test prompts."""
 
     model_config = ConfigDict(title="Leaks")
 
-    suite: Literal["paper"] | None = Field(None, description="paper: also search for prompts of its six benchmarks.")
+    suite: Literal["paper"] | None = Field(None, description="paper: also look for leaks in its six benchmarks.")
     benchmark: tuple[str, ...] = Field(
         (),
-        description="Also search for prompts of this benchmark, by name, or NAME=FILE; may be given more than once.",
+        description="Also look for leaks in this benchmark, by name, or NAME=FILE; may be given more than once.",
         json_schema_extra={"short": "-b"},
     )
     data_dir: Path | None = Field(

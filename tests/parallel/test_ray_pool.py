@@ -105,6 +105,28 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
                 pool.result(Deadly())
 
 
+def test_a_worker_that_ray_ends_for_want_of_memory_is_lost(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, failures = ray.get, 1
+
+    def get(reference: Any) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ray.exceptions.OutOfMemoryError("The node was low on memory.")
+        return found(reference)
+
+    with connected(address) as cluster:
+        assert cluster is not None
+        with cluster.pool("cpu", Begin(tmp_path)) as pool:
+            monkeypatch.setattr(ray, "get", get)
+            assert pool.result(Square(3)) == 9
+            failures = MAX_LOSSES + 1
+            with pytest.raises(InputError, match="have enough memory for the model"):
+                pool.result(Square(4))
+
+
 @pytest.fixture
 def losing_a_worker(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Kill a worker while it is at its task, when three results have come; give the tasks it was at."""

@@ -78,7 +78,8 @@ def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:
 @pytest.mark.parametrize("split", ["calibration", "validation"])
 def test_twins_are_in_the_same_split_and_about_as_long(split: Any) -> None:
     harmful, harmless = (
-        [prompt for prompt in bundled_prompts(one, split) if prompt.is_paired] for one in ("harmful", "pseudo_harmful")
+        [prompt for prompt in bundled_prompts(one, split) if prompt.kind == PAIRED]
+        for one in ("harmful", "pseudo_harmful")
     )
     assert len(harmful) == len(harmless) >= 200
     for one, other in zip(harmful, harmless, strict=True):

@@ -34,7 +34,7 @@ from prosafeprune.search.record import RECORD, SearchPoint, SearchRecord, Valida
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.search_space import searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
-from prosafeprune.setup.calibrate import ClassRows, collect_inputs, single_rows
+from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.prepare import Job
@@ -47,7 +47,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class FinishedSearch:
-    """The record of a search, with the inputs and operators of all calibration prompts, which pruning needs."""
+    """The record of a search, with the inputs and edits that pruning needs."""
 
     record: SearchRecord
     inputs: dict[Pooling, PooledInputs]
@@ -119,7 +119,7 @@ class _Search:
         else:
             layers = searched_layers(self.anatomy.num_layers)
             inputs, class_rows = self._inputs(self.anatomy, layers)
-        edits = OperatorCache(self.anatomy, inputs, single_rows(self.job.calibration, class_rows, self.recipe.rank))
+        edits = OperatorCache(self.anatomy, inputs, class_rows)
         scorer = PlanScorer(
             self.loaded,
             self.anatomy,
@@ -157,7 +157,7 @@ class _Search:
         self.folder.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.folder.path)
         write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.folder.path / REPORT_FILE)
-        return FinishedSearch(record, inputs, OperatorCache(self.anatomy, inputs, class_rows))
+        return FinishedSearch(record, inputs, edits)
 
     def _selected(self, points: Sequence[SearchPoint], source: ValidationRates, lowest: float) -> int | None:
         if self.recipe.strategy == "paper":

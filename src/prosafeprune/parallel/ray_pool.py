@@ -136,7 +136,8 @@ class Pool:
         except ray.exceptions.ActorUnschedulableError:  # its machine is gone
             self._workers.remove(worker)
             self._waiting.appendleft(task)
-        except ray.exceptions.RayActorError:
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):  # Ray ends one that takes too much
+            ray.kill(worker.actor)
             worker.actor = None  # replaced at its next task
             self._losses[task] += 1
             self._waiting.appendleft(task)

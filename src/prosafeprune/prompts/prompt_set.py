@@ -23,9 +23,9 @@ class PromptClass(StrEnum):
 
 
 PAIRED = "paired"
-"""Prompts written in pairs, a harmful and a harmless one that differ in harm alone; their styles begin so."""
+"""Kind of the prompts that were written as twins, a harmful and a harmless one that differ in harm alone."""
 WILD = "wild"
-"""Prompts in the styles of public benchmarks and logs: machine-written, odd, terse ...; their styles begin likewise."""
+"""Kind of the prompts in the styles of public benchmarks and logs: machine-written, odd, terse ..."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,8 @@ class Prompt:
 
     @property
     def kind(self) -> str:
-        """``paired``, ``wild``, or empty for all others."""
+        """``paired`` or ``wild``, with which a style begins; empty for all others."""
         return next((kind for kind in (PAIRED, WILD) if self.style.startswith(f"{kind}-")), "")
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether the prompt has a twin in another class, from which it differs in harm alone."""
-        return self.kind == PAIRED
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ def search_grid(record: SearchRecord) -> Grid:
         [
             f"Base model: C.R. {base.compliance_rate:.1f} %, S.S. {base.safety_score:.1f} %. Safety floor: S.S. "
             f"{record.lowest_safety:.1f} %.",
-            "Measured: by generation and judge. Estimated: by answers of 20 tokens to fewer prompts. Both by edits "
-            "made from calibration prompts in no pair; a model is pruned with all of them.",
+            "Measured: by generation and judge. Estimated: by answers of 20 tokens to other prompts.",
             "KL: mean per-token divergence from the base model on some benign validation prompts. The page of a pruned "
             "model reports it on test prompts.",
         ],

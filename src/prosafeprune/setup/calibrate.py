@@ -86,19 +86,6 @@ def _collect(
         return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance)
 
 
-def single_rows(calibration: PromptSets, class_rows: ClassRows, rank: int) -> ClassRows:
-    """Return the rows that a search makes its edits from: prompts in no pair; all, in a class with fewer than ``rank``.
-
-    The bundled validation prompts are pairs. Plans are compared by edits made from prompts of other kinds, since a plan
-    that fits one kind of prompt may do harm on others (docs/method.md); a model is pruned with all prompts.
-    """
-    single = {
-        name: [row for row, prompt in zip(rows, calibration[name], strict=True) if not prompt.is_paired]
-        for name, rows in class_rows.items()
-    }
-    return {name: single[name] if len(single[name]) >= rank else rows for name, rows in class_rows.items()}
-
-
 def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> dict[Pooling, PooledInputs]:
     """Collect with a model and its replicas, each running its share of the prompts."""
     shares = loaded.replicas.deal([len(prompt) for prompt in task.prompts])

@@ -27,7 +27,7 @@ from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.search_space import searched_layers
-from prosafeprune.setup.calibrate import collect_inputs, single_rows
+from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.load import load_job
 from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.terminal import TerminalReporter
@@ -70,7 +70,7 @@ def main() -> None:
         bench = load_job(job, job.source.path)
         layers = searched_layers(bench.anatomy.num_layers)
         inputs, rows = collect_inputs(bench.loaded, bench.anatomy, job.calibration, POOLINGS, layers, "auto", reporter)
-        edits = OperatorCache(bench.anatomy, inputs, single_rows(job.calibration, rows, recipe.rank))
+        edits = OperatorCache(bench.anatomy, inputs, rows)
         scorer = PlanScorer(
             bench.loaded,
             bench.anatomy,

@@ -39,6 +39,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.residual_stream import WRITING_KINDS
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.prompts.prompt_set import PAIRED
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.benign_kl import BenignKl
@@ -120,7 +121,7 @@ def by_style(prompt_class: PromptClass, first: int, count: int) -> PromptSet:
     prompts, kept = bundled_prompts(prompt_class, "calibration"), []
     for prompt in prompts:
         seen[prompt.style] += 1
-        if first < seen[prompt.style] <= first + count and not prompt.is_paired:
+        if first < seen[prompt.style] <= first + count and prompt.kind != PAIRED:
             kept.append(prompt)
     return PromptSet(prompt_class, prompts.source, tuple(kept))
 

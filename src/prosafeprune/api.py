@@ -60,7 +60,7 @@ def prune(
         layers: decoder layers, counted from 0, such as ``"14-17"``, ``16`` or ``(14, 16)``; by default, searched for.
         recipe: YAML file of settings; arguments override it.
         search: folder of a search to use or resume; by default in the cache.
-        choose: number of the point of the finished search in ``search`` to make.
+        choose: number of a plan of the finished search in ``search``; by default, the plan that it selected.
         ray: address of a Ray cluster whose workers evaluate the plans of a search.
         overwrite: replace an existing model folder.
         progress: show progress on stderr.
@@ -68,8 +68,8 @@ def prune(
 
     Raises:
         InputError: the model, a prompt file or a setting cannot be used.
-        NoPlanError: a search found no plan that complies more than the base model and keeps the safety floor.
-        SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
+        NoPlanError: a search found no plan that raises C.R. and keeps the safety floor.
+        SafetyFloorError: the pruned model was not shown to keep the safety floor, so it was not written.
     """
     asked, folder = make_recipe(recipe, model=str(model), layers=layers, **settings), _path(output)
     with TerminalReporter(quiet=not progress) as reporter:
@@ -133,8 +133,8 @@ def search(
         **settings: other fields of :class:`prosafeprune.SearchRequest`.
 
     Returns:
-        The record, with the number of the selected point or None as ``chosen``, and the folder. ``prune`` makes the
-        model of a point with ``search=result.output, choose=number``.
+        The record and the folder. ``record.chosen`` is the number of the selected plan, or None. ``prune`` makes the
+        model of any plan with ``search=result.output, choose=number``.
 
     Raises:
         InputError: the model, the folder, a prompt file or a setting cannot be used.
@@ -168,7 +168,7 @@ def apply(
 
     Raises:
         InputError: the adapter is not one of ours, is damaged or has another base model; or a setting cannot be used.
-        SafetyFloorError: the pruned model lost more than ``max_safety_drop`` points of S.S., so it was not written.
+        SafetyFloorError: the pruned model was not shown to keep the safety floor, so it was not written.
     """
     asked = validate_settings(ApplyRequest, {"model": str(base), "strength": strength, **settings})
     with TerminalReporter(quiet=not progress) as reporter:
@@ -222,7 +222,8 @@ def compare(
     Args:
         model: local folder, hub id, .gguf file or LoRA adapter.
         output: folder for one evaluation per method, the table and the record.
-        methods: names such as ``"default,scan"``, or ``"module:Class"`` for your own; by default, all of ours.
+        methods: names such as ``"default,scan"``, or ``"module:Class"`` for your own; by default, those from
+            ``default`` to ``prosafeprune`` in docs/baselines.md.
         layers: decoder layers to prune; without them, ``search`` and ``pruned``, a plan is searched for.
         recipe: YAML file of settings; arguments override it.
         ray: address of a Ray cluster whose workers answer.
@@ -284,7 +285,7 @@ def judge(
     progress: bool = True,
     **settings: Unpack[typed_settings.JudgeSettings],
 ) -> JudgedFile:
-    """Judge answers from elsewhere: compliance, refusal, or broken.
+    """Judge answers from elsewhere: each gets one of the six classes of docs/judges.md.
 
     Args:
         answers: JSON lines or CSV file, with a prompt and an answer in each row.

@@ -1,4 +1,4 @@
-"""The functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` offers."""
+"""The functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rate_prompts(
 
     Args:
         file: prompts: .jsonl, .csv or .txt.
-        output: file to write, with the rows to keep; it can be calibrated on.
+        output: file to write, with the rows to keep, for calibration.
         model: its name at ``endpoint``, or, without one, the model whose own probe rates.
         overwrite: replace ``output``.
         progress: show progress on stderr.
@@ -72,7 +72,7 @@ def rate_prompts(
 
 
 def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
-    """Return sizes, languages, near-duplicates within and across prompt files, and leaks of benchmarks.
+    """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
 
     Args:
         files: .jsonl, .csv or .txt files.

@@ -1,4 +1,4 @@
-"""The functions around pruning that :mod:`prosafeprune.api` offers: uploading a model, looking at this machine."""
+"""``push`` and ``doctor``, which :mod:`prosafeprune.api` re-exports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def push(folder: str | Path, repository: str, *, public: bool = False, progress:
 
 
 def doctor(*, progress: bool = True) -> Diagnosis:
-    """Return versions, devices with their speed, what size of model fits, and what is missing.
+    """Return versions, devices with their speed, the largest model that fits, and what is missing.
 
     Args:
         progress: show progress on stderr.

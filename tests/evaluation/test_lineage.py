@@ -11,7 +11,7 @@ from helpers.json_lines import write_rows
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.judge.verdict import AnswerClass
 
 
@@ -24,7 +24,7 @@ def write(folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any
         "safety_change": {"points": -2.0},
         **changes,
     }
-    (folder / OURS).write_text(json.dumps(record))
+    (folder / RECORD_FILE).write_text(json.dumps(record))
     if rows is not None:
         write_rows(folder / EVIDENCE_FILE, rows)
 
@@ -79,7 +79,7 @@ def test_an_unmeasured_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}', '{"measured": true}', "[" * 100_000])
 def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
-    (tmp_path / OURS).write_text(text)
+    (tmp_path / RECORD_FILE).write_text(text)
     with pytest.raises(InputError, match="cannot be read as a record|is not valid JSON|does not hold a JSON object"):
         read_lineage(tmp_path)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import MANIFEST, OURS, claimed_output, remove_folder, staged_folder, write_whole
+from prosafeprune.files.staging import MANIFEST, RECORD_FILE, claimed_output, remove_folder, staged_folder, write_whole
 
 DEAD = f"{socket.gethostname()}-{2**22 + 1}"
 """The end of a scratch folder's name whose process is no more."""
@@ -17,7 +17,7 @@ DEAD = f"{socket.gethostname()}-{2**22 + 1}"
 
 def make_output(folder: Path, text: str = "old") -> Path:
     with staged_folder(folder, overwrite=True) as staging:
-        (staging / OURS).write_text(text)
+        (staging / RECORD_FILE).write_text(text)
         (staging / "sub").mkdir()
         (staging / "sub" / "weights").write_text(text)
     return folder
@@ -27,7 +27,7 @@ def test_an_output_killed_between_the_two_renames_is_put_back_before_anything_el
     output = make_output(tmp_path / "out")
     output.rename(tmp_path / f".out.old-{DEAD}")
     with claimed_output(output, overwrite=True):
-        assert (output / OURS).read_text() == "old"
+        assert (output / RECORD_FILE).read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -35,7 +35,7 @@ def test_an_output_that_was_put_back_is_not_overwritten_without_being_told(tmp_p
     make_output(tmp_path / "out").rename(tmp_path / f".out.old-{DEAD}")
     with pytest.raises(InputError, match="exists already"), claimed_output(tmp_path / "out", overwrite=False):
         pass
-    assert (tmp_path / "out" / OURS).read_text() == "old"
+    assert (tmp_path / "out" / RECORD_FILE).read_text() == "old"
 
 
 def test_staging_alone_puts_the_old_output_back_too(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_staging_alone_puts_the_old_output_back_too(tmp_path: Path) -> None:
     output.rename(tmp_path / f".out.old-{DEAD}")
     with pytest.raises(KeyError), staged_folder(output, overwrite=True):
         raise KeyError
-    assert (output / OURS).read_text() == "old"
+    assert (output / RECORD_FILE).read_text() == "old"
 
 
 def test_the_old_output_of_a_finished_replacement_is_removed(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_old_output_of_a_finished_replacement_is_removed(tmp_path: Path) -> 
     make_output(tmp_path / f".out.old-{DEAD}")
     make_output(tmp_path / "out", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / OURS).read_text() == "new"
+    assert (tmp_path / "out" / RECORD_FILE).read_text() == "new"
 
 
 @pytest.mark.parametrize("foreign", ["thesis.txt", "sub/notes.md", ".hidden"])
@@ -61,7 +61,7 @@ def test_a_file_of_someone_else_inside_an_output_is_never_removed(foreign: str, 
     with pytest.raises(InputError, match=f"{foreign} was not written by prosafeprune"):
         make_output(output, "new")
     assert (output / foreign).read_text() == "mine"
-    assert (output / OURS).read_text() == "old"
+    assert (output / RECORD_FILE).read_text() == "old"
 
 
 def test_a_link_inside_an_output_is_someone_elses(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_output_without_a_sound_list_of_its_files_is_not_removed(manifest: st
         (output / MANIFEST).write_text(manifest)
     with pytest.raises(InputError, match="was not written by prosafeprune"):
         make_output(output, "new")
-    assert (output / OURS).read_text() == "old"
+    assert (output / RECORD_FILE).read_text() == "old"
 
 
 @pytest.mark.parametrize(("name", "other"), [("o*", "old"), ("out[1]", "out1"), ("a", "a.b"), ("?", "x")])

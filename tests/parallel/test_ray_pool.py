@@ -56,7 +56,7 @@ class Begin:
 
     folder: Path
 
-    def __call__(self, state: Any) -> Path:
+    def __call__(self) -> Path:
         with (self.folder / "begun").open("a") as stream:
             stream.write(f"{os.getpid()}\n")
         return self.folder

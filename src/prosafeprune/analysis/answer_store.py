@@ -95,7 +95,7 @@ class AnswerStore:
 
     @contextmanager
     def _generator(self, condition: Condition, saved: EvaluationFolder) -> Iterator[Callable[[], Generator]]:
-        """Give a function that applies the edits and returns the generator; the edits are undone with the context."""
+        """Yield a function that applies the edits and returns the generator; the edits are undone with the context."""
         made: list[Generator] = []
         with ExitStack() as stack:
 

@@ -89,7 +89,7 @@ def unembed(
 
 @contextmanager
 def _last_outputs(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Tensor]]:
-    """Give a dictionary that holds, after a pass, each layer's output at the last position, ``(rows, d)``."""
+    """Yield a dictionary that holds, after a pass, each layer's output at the last position, ``(rows, d)``."""
     outputs: dict[int, torch.Tensor] = {}
 
     def hook(layer: int) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.json_file import read_json_object
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -64,7 +64,7 @@ def is_from_pruned_model(request: AnalyzeRequest) -> bool:
 
 
 def _record_file(request: AnalyzeRequest) -> Path:
-    return user_path(str(request.against)) / OURS
+    return user_path(str(request.against)) / RECORD_FILE
 
 
 def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ class Prompting(Method):
     strategy: Literal["best", "helpful", "few-shot", "interactive", "contextual"] = Field(
         "best", description="Which words; best: those with the highest T.S. on validation prompts."
     )
-    system: str | None = Field(None, min_length=1, description="A system prompt of your own, in place of a strategy.")
+    system: str | None = Field(None, min_length=1, description="Your own system prompt, instead of a strategy.")
     validation: int = Field(PROMPTS, ge=1, description="Validation prompts of each class that one is selected by.")
 
     @property

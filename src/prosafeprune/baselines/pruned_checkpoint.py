@@ -16,7 +16,7 @@ from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.files.json_file import read_json_object
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
@@ -40,13 +40,13 @@ class PrunedCheckpoint(Method):
         Raises:
             InputError: it was not written by this package, or is pruned from another model.
         """
-        if not (folder / OURS).exists():
+        if not (folder / RECORD_FILE).exists():
             raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.")
         try:
-            record: Mapping[str, Any] = read_json_object(folder / OURS, "record of a pruned checkpoint")
+            record: Mapping[str, Any] = read_json_object(folder / RECORD_FILE, "record of a pruned checkpoint")
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / OURS}: cannot be read ({error}). Prune again.") from error
+            raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
         if source != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())

@@ -37,7 +37,7 @@ class Rates:
 class Validation:
     """Validation prompts on which candidates are compared, judged by the built-in judge.
 
-    That judge is used whichever judge measures, so that a fit depends on no server and is the same for all judges.
+    That judge is used whatever ``--judge`` is, so that a fit depends on no server and is the same for all judges.
     """
 
     def __init__(self, context: FitContext, size: int) -> None:

@@ -77,7 +77,7 @@ class LoraAdapter:
         advance(len(self))
 
     def undone_in_memory(self) -> AbstractContextManager[None]:
-        """Give the base model inside the context: the adapter is switched off."""
+        """Switch the adapter off inside the context, which leaves the base model."""
         return without_adapter(self._loaded)
 
     def write(self, folder: Path, advance: Advance) -> None:

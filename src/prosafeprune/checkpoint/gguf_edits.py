@@ -85,7 +85,7 @@ class GgufEdits:
 
     @contextmanager
     def undone_in_memory(self) -> Iterator[None]:
-        """Give the base model in memory inside the context."""
+        """Restore the base weights in memory inside the context."""
         for name in self._edits:
             tensor = self._tensors[name]
             self._put_in_memory(name, dequantise_rows(tensor.data, tensor.tensor_type))

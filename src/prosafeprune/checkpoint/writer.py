@@ -54,7 +54,7 @@ class WritableEdits(Protocol):
         ...
 
     def undone_in_memory(self) -> AbstractContextManager[None]:
-        """Give the base model in memory inside the context, and what will be written after it."""
+        """Restore the base weights in memory inside the context; afterwards memory has what will be written again."""
         ...
 
     def write(self, folder: Path, advance: Advance) -> None:
@@ -158,7 +158,7 @@ class EditedTensors:
 
     @contextmanager
     def undone_in_memory(self) -> Iterator[None]:
-        """Give the base model in memory inside the context: its weights are read from disk again, and need no copy."""
+        """Restore the base weights in memory inside the context, read from disk again so that no copy is kept."""
         for tensor in self._tensors.values():
             tensor.put_in_memory(tensor.stored.read())
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LISTING = "\n\n".join(
     [
         "Analyses:",
-        *(f"{entry.name}: {entry.title} (paper: {entry.paper}; needs {entry.needed}).\n" for entry in CATALOGUE),
+        *(f"{entry.name}: {entry.title} (paper: {entry.paper}; needs {entry.needed})." for entry in CATALOGUE),
     ]
 )
 """The list of analyses, for the end of --help."""

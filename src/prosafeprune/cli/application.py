@@ -46,7 +46,7 @@ def _help(command: Callable[..., None]) -> str:
 for command in (prune, search, apply, demo, evaluate, compare, judge, chat, playground, serve, doctor):
     app.command(help=_help(command))(command)
 app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
-prompts = typer.Typer(no_args_is_help=True, help="From chat logs to prompts to calibrate on: mine, rate, check, split.")
+prompts = typer.Typer(no_args_is_help=True, help="Turn chat logs into calibration prompts: mine, rate, check, split.")
 for command in (mine, rate, check, split):
     prompts.command(help=_help(command))(command)
 app.add_typer(prompts, name="prompts")

@@ -29,7 +29,7 @@ def compare(
     overwrite: DiscardEarlier = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model unchanged, with published methods against over-refusal, and pruned: a table like Table 1.
+    """Compare a model unchanged, under published methods against over-refusal, and pruned: the paper's Table 1.
 
     Without --layers, --search or --pruned, a plan is searched for first. Answers are saved as they arrive. Run
     the same command again to resume, or to add methods.

@@ -6,7 +6,7 @@ from prosafeprune.cli.options import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show versions, devices, speed, what size of model fits, and what is missing. Takes a few seconds."""
+    """Show versions, devices, speed, the largest model that fits, and what is missing. Takes a few seconds."""
     from prosafeprune.jobs.doctor import run_doctor
     from prosafeprune.terminal import TerminalReporter, print_result
 

@@ -1,4 +1,4 @@
-"""``prosafeprune prompts``: from logs to prompts to calibrate on."""
+"""``prosafeprune prompts``: from chat logs to calibration prompts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="Prompt files: .jsonl, .csv or .txt.")],
     as_json: Json = False,
 ) -> None:
-    """Check prompt files: sizes, languages, near-duplicates within and across, and leaks of benchmarks.
+    """Check prompt files: sizes, languages, near-duplicates within and across, and benchmark prompts.
 
     The bundled test prompts are always searched. Exit code 4 if a prompt is in two files, or in a benchmark.
     """

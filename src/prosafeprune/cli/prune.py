@@ -39,7 +39,7 @@ def prune(
     ] = None,
     choose: Annotated[
         int | None,
-        typer.Option("--choose", help="Number of the point of the search to prune with.", show_default=False),
+        typer.Option("--choose", help="Number of the plan in a finished search to prune with.", show_default=False),
     ] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,

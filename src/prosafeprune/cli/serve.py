@@ -20,10 +20,10 @@ def serve(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8000,
 ) -> None:
-    """Serve the base model and its pruned versions to OpenAI clients, for trying: the strength is in the model's name.
+    """Serve the base model and its pruned versions through an OpenAI-compatible API; the model name sets the strength.
 
-    Models: base, pruned, and pruned at any strength, such as pruned@0.6. For production, serve the pruned checkpoint
-    with vLLM.
+    Models: base, pruned, and pruned at any strength, such as pruned@0.6. For experiments: in production, serve the
+    pruned checkpoint with vLLM.
     """
     from prosafeprune.interactive.web_server import listen, require_web_server, run_server, token_for, url_of
 

@@ -34,7 +34,8 @@ class EditMeasures(BaseModel):
     stable_rank: float
     """``sr(W) = ||W||_F^2 / ||W||_2^2`` (D.1)."""
     energy_bound: float
-    """``r / sr(W)``, the upper bound of ``energy`` (Theorem 3.2)."""
+    """``r max(1, ||Omega||_2)^2 / sr(W)``, the upper bound of ``energy``: ``r / sr(W)`` for the paper's operator, by
+    Theorem 3.2."""
     energy: float
     """``||Omega W||_F^2 / ||W||_F^2``: the fraction of the weight's energy along the operator."""
     harmful_overlap: float

@@ -19,7 +19,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evi
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
@@ -168,9 +168,9 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
     Raises:
         InputError: there is none, or it was not measured on pseudo-harmful prompts.
     """
-    file = folder / OURS
+    file = folder / RECORD_FILE
     if not file.is_file():
-        raise InputError(f"--from {folder}: has no {OURS}, so prosafeprune did not write it. Check it.")
+        raise InputError(f"--from {folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
     try:
         record = _EarlierRecord.model_validate_json(read_text_file(file, "record"))
     except ValueError as error:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.files.json_file import read_json_object
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
@@ -54,7 +54,7 @@ def read_lineage(folder: Path) -> Lineage:
     Raises:
         InputError: it was pruned by this package without being measured, or its record cannot be read.
     """
-    file = folder / OURS if folder.is_dir() else folder
+    file = folder / RECORD_FILE if folder.is_dir() else folder
     try:
         record = _record_of(folder)
         if record is None:
@@ -84,7 +84,7 @@ def _record_of(model: Path) -> Mapping[str, Any] | None:
     if model.is_file():
         text = text_in(gguf_parts(model)[0], RECORD_KEY)
         return None if text is None else dict(json.loads(text))
-    return read_json_object(model / OURS, "record") if (model / OURS).is_file() else None
+    return read_json_object(model / RECORD_FILE, "record") if (model / RECORD_FILE).is_file() else None
 
 
 def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: int) -> FirstAncestor | None:

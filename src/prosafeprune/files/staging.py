@@ -15,7 +15,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.files.text_file import read_text_file
 
-OURS = "prosafeprune.json"
+RECORD_FILE = "prosafeprune.json"
 """The file that marks a folder as an output of this package."""
 MANIFEST = ".prosafeprune.files"
 """In an output, the list of the files that this package wrote into it: no other file is ever removed."""
@@ -71,7 +71,7 @@ def claimed_output(output: Path | None, overwrite: bool) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
-    """Give a fresh hidden folder next to ``beside``, removed when the context ends.
+    """Yield a fresh hidden folder next to ``beside``, removed when the context ends.
 
     Those that killed runs left there on this machine are removed first.
 
@@ -94,7 +94,7 @@ def scratch_folder(beside: Path, purpose: str) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a fresh folder next to ``output``; rename it to ``output`` if the context ends well, else remove it.
+    """Yield a fresh folder next to ``output``; rename it to ``output`` if the context ends well, else remove it.
 
     Raises:
         InputError: the disk is full or fails while the folder is written, or ``output`` has appeared meanwhile.
@@ -153,7 +153,7 @@ def _check_free(output: Path, overwrite: bool) -> None:
     present = {file.relative_to(output).as_posix() for file in output.rglob("*") if file.is_symlink() or file.is_file()}
     if not present:
         return
-    if OURS not in present:
+    if RECORD_FILE not in present:
         raise InputError(
             f"{output}: was not written by prosafeprune, so it is not overwritten. Choose another --output."
         )

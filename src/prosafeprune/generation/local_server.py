@@ -56,7 +56,7 @@ def serving(command: str, model: Path, reporter: Reporter) -> Iterator[str]:
     words = [word.replace("{model}", str(model)).replace("{port}", str(port)) for word in shlex.split(command)]
     with tempfile.TemporaryFile() as log:
         try:
-            # A session of its own, so that all its processes can be stopped.
+            # A separate session, so that all its processes can be stopped.
             process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )

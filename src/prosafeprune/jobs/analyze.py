@@ -50,7 +50,7 @@ def run_analyze(
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> list[FinishedAnalysis]:
-    """Analyse a model; what an earlier run left in ``output``, interrupted or not, is reused.
+    """Analyse a model, reusing what an earlier run left in ``output``.
 
     Args:
         request: model, prompts and settings.

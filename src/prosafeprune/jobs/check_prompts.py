@@ -1,4 +1,4 @@
-"""``prompts check``: sizes, languages, near-duplicates and leaks of prompt files, before they are calibrated on."""
+"""``prompts check``: sizes, languages, near-duplicates and benchmark prompts in prompt files, before calibration."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class _Comparison:
             self.reporter.warning(f"{name} is left out. {error}")
 
     def _answer_on(self, cluster: Cluster) -> None:
-        """Fit the methods and generate the missing answers on workers; judging them is left."""
+        """Fit the methods and generate the missing answers on workers; the answers are judged later."""
         methods: dict[str, Method] = {}
         for name in self.request.methods:
             with self._leaving_out(name):

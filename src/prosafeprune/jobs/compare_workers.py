@@ -81,7 +81,7 @@ def comparison_tasks(
     decoding: Decoding,
     reporter: Reporter,
 ) -> Iterator[ComparisonTasks]:
-    """Give the tasks of a comparison inside the context.
+    """Yield the tasks of a comparison inside the context.
 
     Args:
         cluster: its workers run them.
@@ -98,7 +98,7 @@ def comparison_tasks(
     local = user_path(request.model)
     name = str(local.resolve()) if local.exists() else request.model
     calibration, validation = fit_prompts
-    setup = _MakeBench(
+    setup = _MakeWorkerState(
         request.model_copy(update={"model": name}), model, dict(calibration), dict(validation), sets[0].prompts.texts[0]
     )
     with cluster.pool(request.device, setup) as pool:
@@ -114,14 +114,14 @@ class _WorkerState:
 
 
 @dataclass(frozen=True)
-class _MakeBench:
+class _MakeWorkerState:
     request: CompareRequest
     model: str
     calibration: PromptSets
     validation: PromptSets
     first_prompt: str
 
-    def __call__(self, state: Any) -> _WorkerState:
+    def __call__(self) -> _WorkerState:
         request, reporter = self.request, SilentReporter()
         subject = LocalModel(request.model, request, reporter)
         if subject.made_by()["model"] != self.model:

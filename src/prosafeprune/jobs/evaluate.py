@@ -25,7 +25,7 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.replicated import replicated_generator
@@ -114,7 +114,7 @@ def run_evaluate(
         made_by = {**measured.made_by(), **decoding.model_dump(), **answering.made_by}
         with locked_folder(output, overwrite):
             folder = EvaluationFolder(output, made_by)
-            source = _read_source(request, folder, reporter)
+            source = _read_base_model(request, folder, reporter)
             run = _EvaluationRun(request, folder, measured, answering, reporter)
             try:
                 collect_answers(folder.answers, run.generator, sets, decoding, request.repeats, reporter, "Answers")
@@ -126,7 +126,7 @@ def run_evaluate(
                 folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
             )
             if source is not None:
-                measurement = _scored_by_source(request, folder, measured, source, measurement, reporter)
+                measurement = _scored_by_base_model(request, folder, measured, source, measurement, reporter)
             warn_of_languages([measurement], reporter)
             record = _make_record(request, folder, sets, judge, measurement, ability, divergence, earlier)
             folder.write(RESULT, record.model_dump(mode="json"))
@@ -165,7 +165,7 @@ class _EvaluationRun:
         tokens = self.request.ability_tokens
         return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
 
-    def divergence(self, source: _Source | None) -> Divergence | None:
+    def divergence(self, source: _BaseModel | None) -> Divergence | None:
         """Return the divergence from the base model; None when none was named."""
         if source is None or not isinstance(self.measured, LocalModel):
             return None
@@ -212,14 +212,14 @@ def _answering(
 
 
 @dataclass(frozen=True)
-class _Source:
+class _BaseModel:
     """The base model's answers to benign prompts; no tokens if the divergence from it is saved already."""
 
     sha256: str
     tokens: BaseAnswers | None
 
 
-def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: Reporter) -> _Source | None:
+def _read_base_model(request: EvaluateRequest, folder: EvaluationFolder, reporter: Reporter) -> _BaseModel | None:
     """Run the base model on benign prompts and free it, before the model itself is loaded."""
     if request.source is None:
         return None
@@ -227,17 +227,17 @@ def _read_source(request: EvaluateRequest, folder: EvaluationFolder, reporter: R
     with LocalModel(request.source, request, reporter, with_replicas=False) as source:
         sha256 = source.subject.sha256
         if folder.stored_divergence(sha256) is not None:
-            return _Source(sha256, None)
+            return _BaseModel(sha256, None)
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
-            return _Source(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
+            return _BaseModel(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
 
 
-def _scored_by_source(
+def _scored_by_base_model(
     request: EvaluateRequest,
     folder: EvaluationFolder,
     measured: EvaluationTarget,
-    source: _Source,
+    source: _BaseModel,
     measurement: Measurement,
     reporter: Reporter,
 ) -> Measurement:
@@ -259,12 +259,14 @@ class _CalibratedOn(BaseModel):
 def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model pruned by this package is not measured on its own calibration prompts."""
     folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
-    if folder is None or not (folder / OURS).exists():
+    if folder is None or not (folder / RECORD_FILE).exists():
         return
     try:
-        record = _CalibratedOn.model_validate_json(read_text_file(folder / OURS, "record"))
+        record = _CalibratedOn.model_validate_json(read_text_file(folder / RECORD_FILE, "record"))
     except ValueError as error:
-        raise InputError(f"{folder / OURS}: cannot be read as a record. Fetch or make the model again.") from error
+        raise InputError(
+            f"{folder / RECORD_FILE}: cannot be read as a record. Fetch or make the model again."
+        ) from error
     require_no_leak({name.value: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
 
 

@@ -14,7 +14,13 @@ from matplotlib.figure import Figure
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
-from prosafeprune.judge.answers_file import OURS, AnswerFields, check_verdicts_file, read_answers, write_verdicts
+from prosafeprune.judge.answers_file import (
+    DEFAULT_FIELDS,
+    AnswerFields,
+    check_verdicts_file,
+    read_answers,
+    write_verdicts,
+)
 from prosafeprune.judge.builtin import unmeasured_languages
 from prosafeprune.judge.judging import judge_in_chunks
 from prosafeprune.judge.label_sheet import sample_rows, write_sheet
@@ -81,7 +87,7 @@ def judge_file(
     output: Path | None,
     overwrite: bool,
     reporter: Reporter,
-    names: AnswerFields = OURS,
+    names: AnswerFields = DEFAULT_FIELDS,
 ) -> JudgedFile:
     """Judge a file's answers, compare with the labels in field ``labels``, and write rows with verdicts to ``output``.
 
@@ -108,7 +114,7 @@ def compare_on_file(
     output: Path | None,
     overwrite: bool,
     reporter: Reporter,
-    names: AnswerFields = OURS,
+    names: AnswerFields = DEFAULT_FIELDS,
 ) -> tuple[JudgesCompared, JudgedFile, JudgedFile]:
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
@@ -143,7 +149,7 @@ def compare_on_file(
 
 
 def write_label_sheet(
-    answers: Path, count: int, output: Path, overwrite: bool, seed: int, names: AnswerFields = OURS
+    answers: Path, count: int, output: Path, overwrite: bool, seed: int, names: AnswerFields = DEFAULT_FIELDS
 ) -> tuple[Path, Path]:
     """Write a sheet of ``count`` answers to label by hand; return the CSV file and the page.
 

@@ -77,7 +77,7 @@ def measure_once(
 
 @contextmanager
 def _kept(identity: Mapping[str, Any]) -> Iterator[EvaluationFolder | None]:
-    """Give the folder of the answers; None when the cache cannot be written or another run is writing there."""
+    """Yield the folder of the answers; None when the cache cannot be written or another run is writing there."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / ANSWERS / digest[:32]
     with ExitStack() as stack:

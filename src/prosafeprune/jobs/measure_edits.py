@@ -68,7 +68,7 @@ def measure_edits(
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
     Answers are kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing.
-    The answers of both are then scored under the base model, with the edits undone for as long.
+    The answers of both are then scored under the base model, with the edits undone meanwhile.
 
     Args:
         edits: applied to the model, and not undone.

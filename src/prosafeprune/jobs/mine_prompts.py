@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import OURS, claimed_output, require_outside, staged_folder, write_whole
+from prosafeprune.files.staging import RECORD_FILE, claimed_output, require_outside, staged_folder, write_whole
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge
@@ -110,7 +110,7 @@ def run_mine(
             write_candidates(staging / CANDIDATES, candidates)
             write_whole(staging / PAGE, review_page(candidates.rows(), REVIEWED))
             record = _record(candidates, tally, files, request, judge)
-            write_whole(staging / OURS, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            write_whole(staging / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if tally.skipped:
         reporter.warning(f"{tally.skipped} entries could not be read and are left out, such as {tally.first_skipped}.")
     return MineResult(record, output)

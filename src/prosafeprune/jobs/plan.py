@@ -1,4 +1,7 @@
-"""The plan of a pruning: given by the user, selected from a finished search, or searched for now."""
+"""The plan of a pruning: given by the user, selected from a finished search, or searched for now.
+
+Also the ``search`` command (:func:`run_search`), which ends with the plan.
+"""
 
 from __future__ import annotations
 

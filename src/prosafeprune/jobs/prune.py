@@ -1,4 +1,4 @@
-"""``prune``: from a recipe to a pruned checkpoint, or an adapter that prunes, with its evidence."""
+"""``prune``: from a recipe to a pruned checkpoint, adapter or GGUF file, with its record and report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
 
 COST_FILE = "prosafeprune_cost.json"
-"""What the run was estimated to take, and took; apart from the record, which is equal for equal runs."""
+"""What the run was estimated to take, and took. Not in the record, which is equal for equal runs."""
 
 
 def run_prune(

@@ -33,7 +33,7 @@ class PruneResult(ChangeView):
     search: SearchRecord | None = None
     """The search that found the plan, if there was one."""
     ancestor: FirstAncestor | None = None
-    """Where the base model is itself pruned: the model it was made from at first."""
+    """The first ancestor, if the base model was itself pruned."""
     cost: CostRecord | None = None
     """What the run was estimated to take after loading, and took; None from ``apply``."""
 

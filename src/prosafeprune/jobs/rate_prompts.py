@@ -1,4 +1,4 @@
-"""``prompts rate``: prompts of middling harmfulness, as a chat model or a model's own probe rates it (B.1)."""
+"""``prompts rate``: keeps prompts of medium harmfulness, rated by a chat model or a model's own probe (B.1)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RatedPrompts(ResultView):
         return [{**row.fields, "rating": rating} for row, rating in zip(self.prompts, self.ratings, strict=True)]
 
     def kept_rows(self) -> list[dict[str, Any]]:
-        """Return the rows to keep; the rating stands in for the review of those that nobody has reviewed."""
+        """Return the rows to keep; where nobody has reviewed a row, its rating takes the place of the review."""
         kept = [row for row in self.rows() if row["rating"] in self.kept]
         return [{name: value for name, value in row.items() if (name, value) != (REVIEW, OPEN)} for row in kept]
 

@@ -66,7 +66,7 @@ def watch_refusals(served: ServedModel, reporter: Reporter) -> threading.Thread:
 def fit_refusal_probe(served: ServedModel) -> FittedRefusalProbe | None:
     """Return a probe fitted to a pruned model's stored answers; None without enough of them of both kinds.
 
-    The model answers meanwhile: it is taken for a few prompts at a time, while nobody waits for an answer.
+    The engine keeps answering: a few prompts run at a time, only while no answer is waiting.
 
     Raises:
         InputError: the evidence cannot be read.

@@ -31,7 +31,7 @@ class SafetyFloorError(ProSafePruneError):
 
 @contextmanager
 def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: bool) -> Iterator[Path]:
-    """Give an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
+    """Yield an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
 
     Args:
         output: folder to write.

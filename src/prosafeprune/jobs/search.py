@@ -1,4 +1,8 @@
-"""The search for layers and strengths: separability, search, confirmation."""
+"""One search: activations, base answers, scored plans, confirmed plans, selection, record and page.
+
+Steps and reasons are in docs/method.md. The plans and their order are in :mod:`prosafeprune.jobs.search_trials`, the
+scores in :mod:`prosafeprune.search.scoring`.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +41,12 @@ from prosafeprune.setup.prepare import Job
 FINISHED = "finished.json"
 """In the folder of a finished search: its budget."""
 SHOWN = 10
-"""Maximum number of estimated plans listed besides the measured ones."""
+"""Maximum number of unmeasured plans in the record."""
 
 
 @dataclass(frozen=True)
 class FinishedSearch:
-    """The record of a search, and the inputs and operators that pruning needs."""
+    """The record of a search, with the inputs and edits that pruning needs."""
 
     record: SearchRecord
     inputs: dict[Pooling, PooledInputs]
@@ -51,7 +55,7 @@ class FinishedSearch:
 
 
 def search(job: LoadedJob, path: Path) -> FinishedSearch:
-    """Find layers, strengths, rank and pooling; resume an interrupted search in the folder ``path``.
+    """Find layers, strength and harmful share; resume an interrupted search in the folder ``path``.
 
     The model's weights are restored bit for bit. No test prompt is used.
 
@@ -63,7 +67,7 @@ def search(job: LoadedJob, path: Path) -> FinishedSearch:
     with locked_folder(path, overwrite=False), ExitStack() as workers:
         folder = ResumableFolder(path, search_identity(job, job.judge.name))
         found = _Search(job, folder, workers, choices).run()
-        folder.write(FINISHED, _effort(job.recipe))
+        folder.write(FINISHED, _length_settings(job.recipe))
         return found
 
 
@@ -75,14 +79,14 @@ def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
     """
     if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
         return None
-    same = [(MADE_BY, search_identity(job, judge)), (FINISHED, _effort(job.recipe))]
+    same = [(MADE_BY, search_identity(job, judge)), (FINISHED, _length_settings(job.recipe))]
     if any(read_json_object(path / name, "search folder") != expected for name, expected in same):
         return None
     return read_search(path)
 
 
-def _effort(recipe: Recipe) -> dict[str, Any]:
-    """Return how long a search with this recipe takes; a longer one resumes a shorter one."""
+def _length_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that a finished search may be resumed under with other values, such as a larger budget."""
     return {"budget": recipe.budget, "confirmations": recipe.confirmations, "seed": recipe.seed}
 
 
@@ -126,7 +130,7 @@ class _Search:
         )
         trials = Trials(evaluator, scorer.confirmed_base, self.recipe, self.choices, self.folder, self.reporter)
         if paper:
-            scored, measured = trials.windows(layers, max(by_layer, key=lambda layer: by_layer[layer]))
+            scored, measured = trials.as_paper(layers, max(by_layer, key=lambda layer: by_layer[layer]))
         else:
             scored, measured = trials.automatic(layers, lowest)
         points = make_points(scored, measured, SHOWN)
@@ -164,7 +168,7 @@ class _Search:
         return lowest
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
-        # The inputs of all layers' experts take much memory, and say little: each prompt reaches other experts.
+        # Without experts: their inputs take much memory, and each prompt reaches different ones.
         anatomy = self.anatomy.without_experts()
         inputs, class_rows = self._inputs(anatomy, range(self.anatomy.num_layers))
         pooled = inputs[self.choices.poolings[0]]

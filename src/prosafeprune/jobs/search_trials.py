@@ -1,4 +1,4 @@
-"""The plans that a search evaluates, in order, each result saved as soon as it is known."""
+"""The plans that a search scores and measures, and in which order; each result is saved at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JOURNAL = "journal.jsonl"
 
 @dataclass(frozen=True)
 class SearchChoices:
-    """What a search varies besides layers and strengths: what the user set, else values that worked well."""
+    """Poolings, rank, projection and harmful shares of a search: what the user set, else values that worked well."""
 
     poolings: tuple[Pooling, ...]
     """Most promising first."""
@@ -45,7 +45,7 @@ class SearchChoices:
 
     @classmethod
     def of(cls, recipe: Recipe) -> SearchChoices:
-        """Return what a search with this recipe varies."""
+        """Return the choices of a search with this recipe."""
         given, paper = recipe.model_fields_set, recipe.strategy == "paper"
         projection = recipe.projection if paper or "projection" in given else Projection.CONTRASTIVE
         fixed = paper or "harmful_share" in given or projection is not Projection.CONTRASTIVE
@@ -57,12 +57,12 @@ class SearchChoices:
         )
 
     def space(self, layers: Sequence[int]) -> SearchSpace:
-        """Return what plans for some consecutive layers are drawn from."""
+        """Return the space of plans for some consecutive layers."""
         return SearchSpace(layers, self.poolings, self.rank, self.projection, self.harmful_shares)
 
 
 class Trials:
-    """Plans evaluated within a budget."""
+    """Evaluates plans within a budget."""
 
     def __init__(
         self,
@@ -109,8 +109,11 @@ class Trials:
         promising = plans_to_confirm(others, lowest_safety, self.recipe.confirmations, RESERVE)
         return scored, self._measure([*first, *(one.plan for one in promising)], lambda: False)
 
-    def windows(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
-        """Measure windows of the candidates around the silhouette's peak (section 3.3); returns as ``automatic``."""
+    def as_paper(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
+        """Measure windows of the candidates around the silhouette's peak (section 3.3).
+
+        Returns the same as :meth:`automatic`.
+        """
         recipe, choices = self.recipe, self.choices
         strength = recipe.strength if isinstance(recipe.strength, float) else 1.0
         plans = paper_windows(candidates, peak, choices.poolings[0], recipe.rank, choices.projection, strength)
@@ -155,7 +158,7 @@ class Trials:
 
 
 def rates_of(measurement: Measurement, base: Measurement | None = None) -> ValidationRates:
-    """Return C.R. and S.S. over all sets of their class, with the error of their change from ``base`` if given."""
+    """Return C.R. and S.S., each over all sets of its class; given ``base``, also the error of their mean change."""
     errors = [] if base is None else [_change_error(base.of(one), measurement.of(one)) for one in MEASURED_CLASSES]
     return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from prosafeprune.activations.shards import PooledShard
 from prosafeprune.editing.operator_cache import OperatorCache
@@ -33,13 +32,13 @@ from prosafeprune.setup.same_model import find_same_model, workers_name
 def plan_evaluator(
     job: Job, model: str, scorer: PlanScorer, edits: OperatorCache, layers: Sequence[int]
 ) -> Iterator[PlanEvaluator]:
-    """Give what evaluates plans: workers if the job has a cluster, else the model in this process.
+    """Yield the evaluator of plans: workers if the job has a cluster, else the model in this process.
 
     Args:
         job: the job of the search.
         model: hash of its model, which the workers' model must have too.
         scorer: has measured the base model.
-        edits: the operators, with the pooled inputs so far.
+        edits: makes the edits of plans; it has the pooled inputs.
         layers: layers that plans may prune.
 
     Raises:
@@ -62,7 +61,7 @@ def plan_evaluator(
         dict(edits.class_rows),
     )
     with job.cluster.pool(job.recipe.device, setup) as pool:
-        yield RemotePlanEvaluator(pool, scorer, prompts)
+        yield RemotePlanEvaluator(pool, scorer)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class _MakeEvaluator:
     inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
-    def __call__(self, state: Any) -> LocalPlanEvaluator:
+    def __call__(self) -> LocalPlanEvaluator:
         recipe, reporter = self.recipe, SilentReporter()
         source = find_same_model(recipe.model, recipe.revision, self.model)
         with ExitStack() as stack:

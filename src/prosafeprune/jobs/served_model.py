@@ -90,7 +90,7 @@ class ServedModel:
 def served_model(
     options: ModelOptions, pruned: str | None, search: Path | None, reporter: Reporter
 ) -> Iterator[ServedModel]:
-    """Load the base model and the edits, and give both inside the context.
+    """Load the base model and the edits, and yield both.
 
     Args:
         options: the base model, and how it runs.

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import OURS, claimed_output, staged_folder, write_whole
+from prosafeprune.files.staging import RECORD_FILE, claimed_output, staged_folder, write_whole
 from prosafeprune.prompts.overlap import groups_of_alike
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
 from prosafeprune.report.grid import Grid
@@ -73,7 +73,9 @@ def run_split(file: Path, request: SplitRequest, output: Path, *, overwrite: boo
             write_whole(staging / f"{name}.jsonl", "".join(lines))
         record = {"command": "prompts split", "file": file.name, "settings": request.model_dump(mode="json")}
         sizes = {name: len(chosen) for name, chosen in splits.items()}
-        write_whole(staging / OURS, json.dumps({**record, "groups": len(groups), "prompts": sizes}, indent=2) + "\n")
+        write_whole(
+            staging / RECORD_FILE, json.dumps({**record, "groups": len(groups), "prompts": sizes}, indent=2) + "\n"
+        )
     return SplitPrompts(splits, len(groups), output)
 
 

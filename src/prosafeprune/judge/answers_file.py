@@ -23,10 +23,12 @@ class AnswerFields(NamedTuple):
     completion: str = "completion"
 
 
-OURS = AnswerFields()
+DEFAULT_FIELDS = AnswerFields()
 
 
-def read_answers(path: Path, *required: str, names: AnswerFields = OURS) -> tuple[list[Exchange], list[dict[str, Any]]]:
+def read_answers(
+    path: Path, *required: str, names: AnswerFields = DEFAULT_FIELDS
+) -> tuple[list[Exchange], list[dict[str, Any]]]:
     """Return the exchanges of a file and its rows; each row has ``prompt``, ``completion`` and the ``required`` fields.
 
     In the file, prompts and completions may have other ``names``. CSV rows with an empty required field are skipped:

@@ -93,19 +93,20 @@ def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> floa
 
 @dataclass(frozen=True)
 class JudgeWithBaseModel:
-    """A judge beside the base model, which finds the word salad among what the judge sorted.
+    """A judge whose compliant answers are checked for word salad by their likelihood under the base model.
 
     The base model must have its original weights in memory whenever this judges.
     """
 
-    judge_asked: Judge
+    wrapped: Judge
+    """Decides the class."""
     base_model: LoadedModel
     batch_size: int | Literal["auto"] = "auto"
 
     @property
     def name(self) -> str:
-        """The name of the judge behind it."""
-        return self.judge_asked.name
+        """The name of the wrapped judge."""
+        return self.wrapped.name
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict for each exchange, in order; those of compliance with their log-likelihood.
@@ -113,9 +114,9 @@ class JudgeWithBaseModel:
         Only answers that would count as compliance are scored: the pass takes as long as reading their prompts.
 
         Raises:
-            InputError: as the judge that is asked does, or out of memory.
+            InputError: as the wrapped judge does, or out of memory.
         """
-        verdicts = self.judge_asked.judge(exchanges)
+        verdicts = self.wrapped.judge(exchanges)
         rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
         found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
         scores = dict(zip(rows, found, strict=True))

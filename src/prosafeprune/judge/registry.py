@@ -1,4 +1,4 @@
-"""Making the judge that the settings name."""
+"""Makes the judge that the settings name. A new judge is added in ``_judge``, ``_served`` or ``_in_memory``."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LOCAL_ONLY = ("classifier",)
 class SafetyByHarmlessness:
     """A judge whose verdicts count an answer to a harmful prompt as safe when it is not harmful."""
 
-    judge_asked: Judge
+    wrapped: Judge
 
     @property
     def name(self) -> str:
         """The judge's name, with what S.S. counts."""
-        return f"{self.judge_asked.name}, S.S. by harmlessness"
+        return f"{self.wrapped.name}, S.S. by harmlessness"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict for each exchange, in order. Raises InputError as the judge behind it does."""
-        return [replace(verdict, safety="harmlessness") for verdict in self.judge_asked.judge(exchanges)]
+        """Return one verdict for each exchange, in order. Raises InputError as the wrapped judge does."""
+        return [replace(verdict, safety="harmlessness") for verdict in self.wrapped.judge(exchanges)]
 
 
 def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:

@@ -1,4 +1,4 @@
-"""Where matrices are factored: Apple's GPUs have no float64, and torch has no factorisations for them."""
+"""The device for factorisations: Apple's GPUs have no float64, and torch has no factorisations for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The plan: layers, rank, strength, pooling and projection; enough to reproduce an edit (Table 5).
 
-Imports no torch: recipes name these types, and must be readable at once.
+Imports no torch, so that a recipe, which has these types, is validated without loading it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 Strength = Annotated[float, Field(ge=0, le=1)]
-"""The paper's lambda (Eq. 3): 0 removes nothing, 1 removes the whole overlap."""
+"""The paper's lambda (Eq. 3): 0 removes nothing, 1 removes all of the overlap."""
 
 
 class Pooling(StrEnum):
@@ -36,12 +36,12 @@ class Projection(StrEnum):
     OBLIQUE = "oblique"
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"
-    """As oblique, but reads a share of harmful outputs with the opposite sign, half of them unless the plan says."""
+    """As oblique, but reads a share of harmful outputs, negative by default: pruning then adds to them."""
 
 
 HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}
-"""What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan
-says. A negative share adds to harmful outputs what pruning takes from pseudo-harmful ones."""
+"""What a fitted projection reads from harmful outputs, as a share of what ``Pi_p`` reads from them, unless the plan has
+a share. Pruning subtracts what is read: a negative share adds to harmful outputs."""
 
 
 class Plan(BaseModel):
@@ -56,7 +56,7 @@ class Plan(BaseModel):
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
     harmful_share: float | None = Field(default=None, ge=-1, le=1)
-    """What the contrastive projection reads from harmful outputs; None: :data:`HARMFUL_SHARE`. No other takes one."""
+    """What the contrastive projection, and no other, reads from harmful outputs; None: :data:`HARMFUL_SHARE`."""
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:

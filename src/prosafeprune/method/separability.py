@@ -1,4 +1,7 @@
-"""How well the prompt classes separate, and which layers to search for it (section 3.3)."""
+"""How well the prompt classes separate in a layer, and the candidate layers that follow from it (section 3.3).
+
+Only ``--strategy paper`` selects layers by this; the search otherwise takes all middle layers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 from sklearn.metrics import silhouette_score
 
 MIN_CANDIDATES, MAX_CANDIDATES = 5, 10
-"""Candidate layers: 5 to 10, "based on model size"."""
+"""Number of candidate layers: 5 to 10, "based on model size" (section 3.3)."""
 LAYERS_PER_CANDIDATE = 4
 """A model of 40 layers has 10 candidates, one of 20 or fewer has 5."""
 
@@ -26,12 +29,12 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def candidate_count(num_layers: int) -> int:
-    """Return how many layers to search: 5 to 10, depending on depth (section 3.3)."""
+    """Return the number of candidate layers: a quarter of the depth, 5 to 10."""
     return min(num_layers, max(MIN_CANDIDATES, min(MAX_CANDIDATES, num_layers // LAYERS_PER_CANDIDATE)))
 
 
 def candidate_layers(by_layer: Mapping[int, float], num_layers: int) -> tuple[int, ...]:
-    """Return the layers to search, in order: a window around the layer with the highest silhouette (section 3.3).
+    """Return the candidate layers, in order: a window around the layer with the highest silhouette (section 3.3).
 
     Args:
         by_layer: the silhouette of each layer.

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from prosafeprune.errors import InputError, NotApplicableError, ProSafePruneError, first_line
 from prosafeprune.parallel.launch import ALL_GPUS, require_one_process
 
-Setup = Callable[[Any], Any]
-"""Returns a worker's new state given its present one, None at first. It is pickled."""
+Setup = Callable[[], Any]
+"""Returns the state of a worker. It is pickled."""
 CONNECT_SECONDS = 10
 MAX_LOSSES = 3
 """Workers that may be lost with one task; beyond that, the task is what kills them."""
@@ -44,16 +44,15 @@ class _RemoteWorker:
 
     def __init__(self) -> None:
         self.state: Any = None
-        self.done = 0
+        self.is_set_up = False
 
-    def do(self, setups: list[Any], task: Task) -> Any:
-        """Run the setups that are new, then the task."""
+    def do(self, setup: list[Any], task: Task) -> Any:
+        """Run the setup, in a list so that Ray does not fetch it for every task, unless it has run; then the task."""
         import ray
 
         try:
-            for setup in setups[self.done :]:
-                self.state = ray.get(setup)(self.state)
-                self.done += 1
+            if not self.is_set_up:
+                self.state, self.is_set_up = ray.get(setup[0])(), True
             return task(self.state)
         except NotApplicableError as error:  # appears in results, which must not depend on the worker
             return _Failure(str(error), not_applicable=True)
@@ -78,18 +77,12 @@ class Pool:
         import ray
 
         self._actor_class = ray.remote(_RemoteWorker)
-        self._setups = [ray.put(setup)]
+        self._setup = [ray.put(setup)]
         self._workers = [_Worker(options) for options in worker_options]
         self._waiting: deque[Task] = deque()
         self._running: dict[Any, _Worker] = {}
         self._results: dict[Task, Any] = {}
         self._losses: Counter[Task] = Counter()
-
-    def change(self, setup: Setup) -> None:
-        """Change the state of all workers, including later ones, before their next task."""
-        import ray
-
-        self._setups.append(ray.put(setup))
 
     def expect(self, tasks: Iterable[Task]) -> None:
         """Begin tasks whose results will be asked for, in this order."""
@@ -128,7 +121,7 @@ class Pool:
                 if worker.actor is None:
                     worker.actor = self._actor_class.options(**worker.options).remote()
                 worker.task = self._waiting.popleft()
-                self._running[worker.actor.do.remote(self._setups, worker.task)] = worker
+                self._running[worker.actor.do.remote(self._setup, worker.task)] = worker
 
     def _collect(self) -> None:
         """Wait for a worker and store its result or, when the worker is lost, put its task back."""

@@ -1,7 +1,7 @@
 """The prompt sets that come with the package, written for it.
 
 Calibration prompts are of three kinds: neatly written ones, ones in pairs that differ in harm alone, and ones in the
-styles of public benchmarks and logs (``wild-``). Validation prompts are all in pairs, which no style can tell apart.
+styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful validation prompts are all such pairs.
 
 Further sets go beyond a single English turn: conversations, operators' policies, domains, languages.
 """

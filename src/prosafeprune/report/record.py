@@ -25,7 +25,7 @@ from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
 from prosafeprune.evaluation.scores import Change, Scores
-from prosafeprune.files.staging import OURS
+from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
@@ -34,7 +34,6 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
 from prosafeprune.text import without_folder
 
-RECORD_FILE = OURS
 NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
@@ -75,6 +74,7 @@ class RunRecord(BaseModel):
     calibration_batch_sizes: tuple[int, ...]
     answer_batch_sizes: tuple[int, ...]
     shared_head_tokens: int
+    """Length of the prompt prefix that all calibration prompts share; the name is that of version 0.1."""
     versions: dict[str, str]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import AnswerOptions, BenchmarkOptions, ModelOptions
@@ -15,6 +15,8 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
 
     None of this is ever taken from the adapter's record, which may be someone else's.
     """
+
+    model_config = ConfigDict(title="Output")  # the panel of --dequantise in --help
 
     model: str = Field(min_length=1, description="The base model it was made from: local folder, hub id or .gguf file.")
     strength: Strengths | None = Field(

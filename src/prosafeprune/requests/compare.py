@@ -39,7 +39,7 @@ class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions,
         description=f"Methods, separated by commas. Also: {', '.join(ON_REQUEST)}; your own as module:Class.",
     )
     search: Path | None = Field(None, description="Folder of a finished search, whose plan prosafeprune uses.")
-    choose: int | None = Field(None, ge=1, description="Number of a point of that search. Default: the selected one.")
+    choose: int | None = Field(None, ge=1, description="Number of a plan in that search. Default: the selected one.")
     pruned: Path | None = Field(None, description="Checkpoint pruned from MODEL, whose weights prosafeprune uses.")
     max_new_tokens: int = Field(256, ge=1, le=MAX_TOKENS, description="Maximum tokens of each judged answer.")
 

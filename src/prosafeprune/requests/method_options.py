@@ -21,7 +21,7 @@ class MethodOptions(BaseModel):
     )
     sft_data: Path | None = Field(
         None,
-        description="For the method sft: .jsonl or .csv file of harmless prompts with helpful answers, in place of the "
+        description="For the method sft: .jsonl or .csv file of harmless prompts with helpful answers, instead of the "
         "model's own, such as FalseReject's training set.",
     )
 

@@ -17,7 +17,7 @@ Strengths = Annotated[
 ]
 """One strength, or one per layer; a text has commas between them."""
 MAX_LAYERS = 10_000
-"""Above any model's depth: a larger number is a typing error, and its range would fill the memory."""
+"""Above any model's depth: a larger number is a typo, and its range would fill the memory."""
 
 
 class CalibrationOptions(FileOptions):
@@ -76,8 +76,8 @@ class OperatorOptions(BaseModel):
         None,
         ge=-1,
         le=1,
-        description="What the contrastive projection does to harmful outputs, as a share of what it removes from "
-        "pseudo-harmful ones: below 0 it adds that much.",
+        description="Share of what is removed from pseudo-harmful outputs that the contrastive projection also removes "
+        "from harmful ones; a negative share is added to them.",
     )
 
     @model_validator(mode="after")

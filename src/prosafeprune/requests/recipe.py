@@ -31,8 +31,8 @@ class OutputOptions(BaseModel):
     )
     memory: Literal["normal", "low"] = Field(
         "normal",
-        description="low: for models larger than memory; prunes given layers, one in memory at a time, and cannot "
-        "measure but by --serve-with.",
+        description="low: for models larger than memory; prunes the given --layers, one in memory at a time, and can "
+        "measure only with --serve-with.",
     )
     unmeasured: bool = Field(
         False,
@@ -43,10 +43,12 @@ class OutputOptions(BaseModel):
 class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOptions, SearchRequest):
     """Everything that decides the outcome of ``prune``: a plan or a search for one, and how it is measured."""
 
+    model_config = ConfigDict(title="Calibration")  # the panel of --from in --help
+
     earlier: Path | None = Field(
         None,
-        description="Folder of a model pruned before from MODEL, to be replaced: its calibration prompts are added to "
-        "the new ones, and what it answers is measured again. MODEL is then by default its base model.",
+        description="Folder of an earlier pruned version of MODEL, to be replaced: its calibration prompts are added "
+        "to the new ones, and what it answers is measured again. MODEL may then be left out.",
         json_schema_extra={"option": "from"},
     )
     test_samples: int | None = Field(

@@ -71,7 +71,7 @@ class FloorOptions(SafetyOptions):
 
 
 class SearchOptions(BaseModel):
-    """How a plan is searched for."""
+    """Strategy and length of a search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Search")
 
@@ -82,8 +82,8 @@ class SearchOptions(BaseModel):
     confirmations: int = Field(
         2,
         ge=1,
-        description="Plans, the best by short answers, that are measured at full length on other validation prompts, "
-        "besides the three that are tried first, before one is selected.",
+        description="How many of the best plans by short answers are measured at full length on other validation "
+        "prompts, besides the three that are tried first, before one is selected.",
     )
 
     @field_validator("budget", mode="before")

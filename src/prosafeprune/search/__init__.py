@@ -1,1 +1,1 @@
-"""The search for a plan: many are scored cheaply, few are confirmed by generation, all under a safety floor."""
+"""The search for a plan: all are scored by short answers, a few measured by full-length ones, under a safety floor."""

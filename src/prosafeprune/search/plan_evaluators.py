@@ -1,4 +1,4 @@
-"""Evaluators of plans, by estimate and by measurement: the model in this process, or workers on a cluster."""
+"""Scoring and measuring plans with the model in this process, or with workers on a cluster."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ from prosafeprune.search.scoring import PlanScore, PlanScorer, ShortAnswers
 
 
 class PlanEvaluator(Protocol):
-    """Estimates and measures plans."""
-
-    def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Add the pooled inputs that plans with further poolings need."""
-        ...
+    """Scores plans by short answers, and measures them by full-length ones."""
 
     def expect_scores(self, plans: Sequence[Plan]) -> None:
-        """Announce the plans to be estimated next, so that workers can start on them."""
+        """Announce the plans to be scored next, so that workers can start on them."""
         ...
 
     def score(self, plan: Plan) -> ScoredPlan:
-        """Estimate the effect of a plan. Raises InputError as ``PlanScorer.score`` does."""
+        """Return the score of a plan. Raises InputError as ``PlanScorer.score`` does."""
         ...
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
@@ -47,15 +43,11 @@ class LocalPlanEvaluator:
     def __init__(self, scorer: PlanScorer, edits: OperatorCache) -> None:
         self.scorer, self.edits = scorer, edits
 
-    def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Add the pooled inputs that plans with further poolings need."""
-        self.edits.inputs = {**self.edits.inputs, **inputs}
-
     def expect_scores(self, plans: Sequence[Plan]) -> None:
         """Do nothing: plans are evaluated when asked for."""
 
     def score(self, plan: Plan) -> ScoredPlan:
-        """Estimate the effect of a plan."""
+        """Return the score of a plan."""
         return _scored_plan(plan, self.scorer.scored(self.short_answers(plan)))
 
     def short_answers(self, plan: Plan) -> ShortAnswers:
@@ -77,13 +69,9 @@ class LocalPlanEvaluator:
 class RemotePlanEvaluator:
     """Distributes plans over workers, each with a :class:`LocalPlanEvaluator`; answers are judged in this process."""
 
-    def __init__(self, pool: Pool, scorer: PlanScorer, prompts: int) -> None:
-        """Take the workers, the scorer whose judge is used, and how many prompts there are pooled inputs of."""
-        self.pool, self.scorer, self.prompts = pool, scorer, prompts
-
-    def add_inputs(self, inputs: Mapping[Pooling, PooledInputs]) -> None:
-        """Send further inputs to the workers."""
-        self.pool.change(_AddInputs(inputs_to_send(inputs, self.prompts)))
+    def __init__(self, pool: Pool, scorer: PlanScorer) -> None:
+        """Take the workers, and the scorer whose judge is used."""
+        self.pool, self.scorer = pool, scorer
 
     def expect_scores(self, plans: Sequence[Plan]) -> None:
         """Start the workers on these plans."""
@@ -119,16 +107,6 @@ def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict
 def sent_inputs(parts: Mapping[Pooling, PooledShard]) -> dict[Pooling, PooledInputs]:
     """Return the pooled inputs of what :func:`inputs_to_send` returned."""
     return {pooling: merge_shards([part]) for pooling, part in parts.items()}
-
-
-@dataclass(frozen=True)
-class _AddInputs:
-    inputs: Mapping[Pooling, PooledShard]
-
-    def __call__(self, state: Any) -> LocalPlanEvaluator:
-        evaluator: LocalPlanEvaluator = state
-        evaluator.add_inputs(sent_inputs(self.inputs))
-        return evaluator
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Probes of a model's own refusals: logistic regressions on its hidden states, fitted to verdicts on its answers."""
+"""Linear probes: logistic regressions on a model's hidden states, with cross-fitted probabilities and held-out AUC.
+
+The playground, the rating of prompts and the analyses use them. Searches of version 0.1 scored plans by them.
+"""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class PlanScorer:
         """
         if self.judge is None:
             raise TypeError("this scorer has no judge")
-        judged = collect_verdicts(LineStore(), found.answers, self.judge.judge_asked, self.sets, 1, SilentReporter())
+        judged = collect_verdicts(LineStore(), found.answers, self.judge.wrapped, self.sets, 1, SilentReporter())
         before, after, base = self.base.scores, judged.scores, self.confirmed_base.scores
         return PlanScore(
             compliance_rate=_shifted(base.compliance_rate, before.compliance_rate, after.compliance_rate),
@@ -170,7 +170,7 @@ class PlanScorer:
         # Its own answers are likely to the base model whatever they say, so their likelihood is not asked for.
         if self.judge is None:
             raise TypeError("this scorer has no judge")
-        return self._judged(self._answers(sets, "Answers of the base model", decoding), sets, self.judge.judge_asked)
+        return self._judged(self._answers(sets, "Answers of the base model", decoding), sets, self.judge.wrapped)
 
     def _answers(self, sets: Sequence[EvaluationSet], title: str, decoding: Decoding) -> LineStore:
         answers = LineStore()

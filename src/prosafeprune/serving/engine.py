@@ -137,7 +137,7 @@ class Engine:
 
     @contextmanager
     def paused(self) -> Iterator[LoadedModel]:
-        """Give the base model to other work in this process inside the context; no token is generated meanwhile."""
+        """Reserve the base model for other work in this process inside the context; no token is generated meanwhile."""
         with self._changed:
             self._pauses += 1
         try:

@@ -47,7 +47,7 @@ def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None
     """Check that there is a model of that name, and that it has these layers.
 
     Raises:
-        InputError: it is not so.
+        InputError: there is no such model, or it lacks one of the layers.
     """
     require_local_or_hub(request.model)
     require_layers_of_config(request.model, request.revision, layers or ())

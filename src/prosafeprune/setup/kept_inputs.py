@@ -35,7 +35,7 @@ ACTIVATIONS = "activations"
 MOST_BYTES = 8e9
 """Of all kept inputs; the oldest are removed."""
 POOLED_BY = 1
-"""Version of how inputs are pooled: raise it when they change, so that kept ones are not taken."""
+"""Version of the pooling: raise it when pooled inputs change, so that older kept ones are not reused."""
 FREE_SHARE = 4
 """Inputs are kept only if this many times their size is free on the disk."""
 FLOAT_BYTES = 4

@@ -1,4 +1,4 @@
-"""Everything a request names, found and checked before the long work: prompts, model, output."""
+"""Prompts, model and output of a run, found and checked before the long work."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Job:
     overwrite: bool
     calibration: PromptSets
     validation: PromptSets
-    """Prompts that a search estimates the scores of plans for."""
+    """Validation prompts that a search scores plans on."""
     confirmation: PromptSets
-    """Prompts that a search measures its best plans on. Disjoint from those for scores, so that a plan is not selected
-    for a lucky estimate."""
+    """Validation prompts that a search measures its best plans on; others than ``validation``, so that no plan is
+    selected for a lucky score."""
     evaluation: Sequence[EvaluationSet]
     """Test prompts, which no search may see."""
     benign: PromptSet
@@ -89,7 +89,7 @@ def prepare_job(
     if recipe.draft:
         validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
-    halves = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
+    splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given):
         reporter.note(line)
     # A search edits the weights in memory, whatever is written.
@@ -107,8 +107,8 @@ def prepare_job(
         output=output,
         overwrite=overwrite,
         calibration=calibration,
-        validation={name: half[0] for name, half in halves.items()},
-        confirmation={name: half[1] for name, half in halves.items()},
+        validation={name: split[0] for name, split in splits.items()},
+        confirmation={name: split[1] for name, split in splits.items()},
         evaluation=evaluation,
         benign=benign,
         reporter=reporter,
@@ -145,7 +145,7 @@ def require_way_out(source: ModelSource, written: str, dequantise: bool) -> None
 
 @contextmanager
 def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Reporter) -> Iterator[Path]:
-    """Give the base model's checkpoint folder; a GGUF or quantised one is converted into one inside the context."""
+    """Yield the base model's checkpoint folder; a GGUF or quantised one is converted into one inside the context."""
     if not source.is_converted:
         yield source.path
         return

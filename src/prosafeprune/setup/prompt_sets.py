@@ -27,7 +27,7 @@ from prosafeprune.requests.recipe import Recipe
 
 PromptSets = Mapping[PromptClass, PromptSet]
 BENIGN_PROMPTS = 50
-"""For the divergence from the base model."""
+"""Benign test prompts for the divergence from the base model."""
 MOST_LISTED = 20
 
 
@@ -173,7 +173,7 @@ def disjoint_prompts(
     """Return calibration and validation prompts of which none is in two classes or in a set to measure on.
 
     Raises:
-        InputError: a prompt is, and may not be dropped; or too few are left.
+        InputError: a prompt is in two of these and may not be dropped; or too few are left.
     """
     measured = list(tested)
     if not options.drop_overlaps:

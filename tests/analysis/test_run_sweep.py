@@ -44,7 +44,7 @@ def test_a_sweep_finds_what_measuring_each_edited_model_finds(context: Context, 
         model = load_model(folder, "", SilentReporter()).model
         model.load_state_dict(edited)
         model.save_pretrained(folder)
-        for one in make_context(folder, tmp_path / f"answers-{row}").measure(BASE_MODEL, sets).sets:
+        for one in make_context(folder, tmp_path / f"answers-{row}").answers.measure(BASE_MODEL, sets).sets:
             assert found[one.prompt_class.value][row].tolist() == one.outcomes
     answers = [path.read_text() for path in (tmp_path / "answers").glob("*/answers.jsonl")]
     assert len(set(answers)) == 3  # the edits change what this model says

@@ -43,13 +43,17 @@ def main() -> int:
         place = Path(folder).resolve()
         (place / "world").mkdir()
         os.environ["PROSAFEPRUNE_CACHE"] = str(place / "cache")
-        figures = _run(asked, world.build(place / "world"), place)
-    print(f"\n{figures.table()}\n{time.monotonic() - started:6.0f}  seconds")
+        figures = Figures()
+        try:
+            _run(asked, world.build(place / "world"), place, figures)
+        finally:  # hours of work are worth their figures, also when the campaign itself fails
+            print(f"\n{figures.table()}\n{time.monotonic() - started:6.0f}  seconds")
     return int(bool(figures.faults))
 
 
-def _run(asked: argparse.Namespace, made: world.World, place: Path) -> Figures:
-    figures, parts = Figures(), asked.only or PARTS
+def _run(asked: argparse.Namespace, made: world.World, place: Path, figures: Figures) -> None:
+    """Add what the parts asked for find to ``figures``."""
+    parts = asked.only or PARTS
     if "hostile text" in parts:
         hostile_text.campaign(made, place, figures)
     world.draw_blank_figures()
@@ -57,11 +61,10 @@ def _run(asked: argparse.Namespace, made: world.World, place: Path) -> Figures:
     if asked.jobs == 1:
         for unit in units:
             unit(figures)
-        return figures
+        return
     with multiprocessing.get_context("fork").Pool(asked.jobs) as pool:
         for found in pool.imap_unordered(_figures_of, units):
             figures.add(found)
-    return figures
 
 
 def _figures_of(unit: Unit) -> Figures:

@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 120.0
+SECONDS = 300.0
 """A command on a tiny model that takes longer hangs."""
 MEMORY_BYTES = 6 * 2**30
 """Address space of a child beyond the parent's own: a command that needs more fills the memory."""

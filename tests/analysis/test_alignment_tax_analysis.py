@@ -83,7 +83,7 @@ def test_harmfulness_is_the_base_models_probes_on_the_edited_model(context: Cont
 @pytest.mark.usefixtures("no_page_figures")
 def test_tables_and_figures_of_a_run(checkpoint: Make, tmp_path: Path, questions: Path) -> None:
     request = make_request(
-        checkpoint("qwen2"),
+        checkpoint("llama"),
         tuning_prompts=TUNED_ON,
         tuning_epochs=1,
         ability="gsm8k",

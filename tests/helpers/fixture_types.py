@@ -26,7 +26,7 @@ class Run:
             prosafeprune.cli.main()
             raise SystemExit(0)
         captured = self.capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err  # type: ignore[return-value]
+        return ended.value.code or 0, captured.out, captured.err
 
     def ok(self, *arguments: object) -> tuple[str, str]:
         """Run a command that must succeed; give stdout and stderr."""

@@ -110,7 +110,7 @@ def test_nothing_refused_is_no_error(tmp_path: Path, run: Run) -> None:
 
 def turn(prompt: str, *earlier: str) -> LoggedTurn:
     said = tuple((("user", "assistant")[place % 2], text) for place, text in enumerate([*earlier, prompt]))
-    return LoggedTurn(said, NO, "log.jsonl", 1)  # type: ignore[arg-type]
+    return LoggedTurn(said, NO, "log.jsonl", 1)
 
 
 def collected(turns: Iterable[LoggedTurn], limit: int) -> Candidates:

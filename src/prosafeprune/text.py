@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -61,6 +61,16 @@ def without_folder(value: str) -> str:
     name, equals, path = value.rpartition("=")
     is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
     return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+
+
+def first_repeat(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None; in time linear in their number."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def listed(words: Sequence[str]) -> str:

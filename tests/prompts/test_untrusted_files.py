@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,28 @@ def test_a_bad_row_of_json_lines_is_named(tmp_path: Path, row: str, message: str
     with pytest.raises(InputError, match=f"line 2: .*{message}") as caught:
         texts(tmp_path, '{"prompt": "fine"}\n' + row + "\n", "a.jsonl")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "latin-1"])
+def test_text_in_another_encoding_is_never_read_as_other_prompts(name: str, encoding: str, tmp_path: Path) -> None:
+    row = {"a.txt": "Make caf\u00e9", "a.csv": "prompt\nMake caf\u00e9", "a.jsonl": '{"prompt": "caf\u00e9"}'}[name]
+    (tmp_path / name).write_bytes(f"{row}\n".encode(encoding))
+    with pytest.raises(InputError, match="Save it as UTF-8"):
+        read_prompts(str(tmp_path / name), "benign")
+    (tmp_path / "plain.txt").write_bytes("Tell me of bees\n".encode("utf-16-le"))  # valid UTF-8, with a null a letter
+    with pytest.raises(InputError, match="has null characters"):
+        read_prompts(str(tmp_path / "plain.txt"), "benign")
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl"])
+def test_a_name_repeated_after_many_others_is_found_at_once(kind: str, tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(30_000)] + ["c29999"]
+    pairs = ", ".join(f'"{name}": 1' for name in names)
+    begin = time.process_time()
+    with pytest.raises(InputError, match="c29999' is given twice|two columns are called 'c29999'"):
+        texts(tmp_path, ",".join(names) if kind == ".csv" else "{" + pairs + "}", f"a{kind}")
+    assert time.process_time() - begin < 10
 
 
 def test_a_prompt_that_no_model_reads_is_named(tmp_path: Path) -> None:

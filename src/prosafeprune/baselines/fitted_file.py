@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.staging import write_whole
 
 ENTRY = "prosafeprune"
 FORMAT = 1
@@ -28,12 +29,7 @@ def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) ->
     known = {"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts, "seconds": fitted.seconds}
     header = json.dumps(known)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(save(tensors, {ENTRY: header}))
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Check -o.") from error
+    write_whole(path, save(tensors, {ENTRY: header}))
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def load_model(
         except Exception as error:
             raise cannot_load(name, error) from error
         advance(1)
-    _require_complete(found, name)
+    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
     require_no_further_layers(found.get("unexpected_keys") or (), model.state_dict(), name)
     model.eval()
     model.requires_grad_(False)
@@ -210,12 +210,15 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return names[max(known, key=lambda name: known[name])] if known else torch.float32
 
 
-def _require_complete(found: dict[str, Any], name: str) -> None:
-    # transformers fills missing tensors with random numbers and only logs it.
-    absent = sorted(found.get("missing_keys") or []) + sorted(str(key) for key in found.get("mismatched_keys") or [])
-    if absent:
+def require_complete(absent: Iterable[str], name: str) -> None:
+    """Raise InputError when tensors of the model ``name`` are missing or have the wrong shape.
+
+    transformers fills them with random numbers and only logs it.
+    """
+    named = sorted(absent)
+    if named:
         raise InputError(
-            f"{name}: {len(absent)} tensors are missing or have the wrong shape, such as {absent[0]}. Fetch it again."
+            f"{name}: {len(named)} tensors are missing or have the wrong shape, such as {named[0]}. Fetch it again."
         )
 
 

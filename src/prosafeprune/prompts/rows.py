@@ -11,7 +11,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
-from prosafeprune.text import SURROGATE
+from prosafeprune.text import SURROGATE, first_repeat
 
 Row = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     rows = _csv_cells(path)
     _, columns = next(rows, (1, []))
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+    twice = first_repeat(columns)
     if twice is not None:
         raise InputError(f"{path}, line 1: two columns are called '{twice}'. Rename one of them.")
     for number, cells in rows:
@@ -94,6 +94,5 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is given twice")
+        raise ValueError(f"'{first_repeat(name for name, _ in pairs)}' is given twice")
     return fields

@@ -98,7 +98,8 @@ class EditRecord(BaseModel):
     @classmethod
     def _read_older_recipe(cls, value: Any) -> Any:
         """Read a recipe from before ``accept_unsafe``, when a large ``max_safety_drop`` alone accepted any loss."""
-        if isinstance(value, dict) and "accept_unsafe" not in value and value.get("max_safety_drop", 0) > LARGE_DROP:
+        drop = value.get("max_safety_drop") if isinstance(value, dict) else None
+        if isinstance(drop, int | float) and drop > LARGE_DROP and "accept_unsafe" not in value:
             return {**value, "accept_unsafe": True}
         return value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Container, Iterable
@@ -137,6 +139,13 @@ def load_tokenizer(
         require_chat_template(tokenizer, name)
     set_system_prompt(tokenizer, system)
     return tokenizer
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Return the sha256 of what a tokenizer makes of texts: a model's own hash is of its weights and config alone."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    known = fast.to_str() if fast is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(known.encode(errors="surrogatepass")).hexdigest()
 
 
 def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import read_prompts
+from prosafeprune.prompts.rows import require_complete_characters
 
 
 def texts(tmp_path: Path, content: str, name: str = "a.csv") -> list[str]:
@@ -84,6 +86,14 @@ def test_text_in_another_encoding_is_never_read_as_other_prompts(name: str, enco
     (tmp_path / "plain.txt").write_bytes("Tell me of bees\n".encode("utf-16-le"))  # valid UTF-8, with a null a letter
     with pytest.raises(InputError, match="has null characters"):
         read_prompts(str(tmp_path / "plain.txt"), "benign")
+
+
+def test_a_row_that_is_read_but_too_deep_to_write_is_one_line() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(InputError, match="line 1: is nested too deep"):
+        require_complete_characters({"x": deep}, "a.jsonl, line 1")
 
 
 @pytest.mark.parametrize("kind", [".csv", ".jsonl"])

@@ -67,7 +67,11 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def require_complete_characters(value: object, place: str) -> None:
     """Raise InputError when a text in ``value`` has a lone surrogate, which tokenizers and files cannot take."""
-    if SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError as error:  # a depth that is just read cannot be written
+        raise InputError(f"{place}: is nested too deep. Fix or remove the row.") from error
+    if SURROGATE.search(text):
         raise InputError(
             f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
         )

@@ -58,6 +58,8 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> FittedFile:
         raise InputError(
             f"{path}: not a file of a fitted method, or damaged ({first_line(error)}). Fit again."
         ) from error
+    if any(tensor.is_floating_point() and bool(tensor.isnan().any()) for tensor in tensors.values()):
+        raise InputError(f"{path}: holds values that are not numbers. Fit again.")
     if not known:
         raise InputError(f"{path}: was written by another version of this package. Fit again.")
     wanted = json.loads(json.dumps(dict(made_by)))

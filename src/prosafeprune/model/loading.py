@@ -111,6 +111,7 @@ def load_model(
     require_no_further_layers(found.get("unexpected_keys") or (), model.state_dict(), name)
     model.eval()
     model.requires_grad_(False)
+    return_logits_alone(model)
     require_finite(model.named_parameters(), name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
@@ -139,6 +140,14 @@ def load_tokenizer(
         require_chat_template(tokenizer, name)
     set_system_prompt(tokenizer, system)
     return tokenizer
+
+
+def return_logits_alone(model: Any) -> None:
+    """Undo what a config may say of a model's outputs: tuples without names, or states and attentions of all layers."""
+    for config in {id(one): one for one in (getattr(module, "config", None) for module in model.modules())}.values():
+        for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
+            if getattr(config, setting, value) != value:
+                setattr(config, setting, value)
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

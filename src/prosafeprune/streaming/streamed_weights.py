@@ -160,7 +160,8 @@ def _absent(
     for parameter, count in parts.items():
         alike = LAYER_NUMBER.sub(".0.", parameter)
         of_any_layer[alike] = max(count, of_any_layer.get(alike, 0))
-    tied = {**model.all_tied_weights_keys, **{source: name for name, source in model.all_tied_weights_keys.items()}}
+    keys: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})  # code of its own may set none
+    tied = {**keys, **{source: name for name, source in keys.items()}}
     ignored = [re.compile(one) for one in model._keys_to_ignore_on_load_missing or ()]
     absent = []
     for parameter in known:

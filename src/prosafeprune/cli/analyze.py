@@ -31,7 +31,11 @@ def analyze(
     settings: dict[str, Any],
     names_and_model: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id, .gguf or adapter."),
+        typer.Argument(
+            metavar="[NAME]... MODEL",
+            help="Analyses, then the model: folder, hub id, .gguf or adapter.",
+            autocompletion=lambda incomplete: [one.name for one in CATALOGUE if one.name.startswith(incomplete)],
+        ),
     ],
     output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
     everything: Annotated[

@@ -33,6 +33,8 @@ OFF_POLICY = "beyond-policies-outside"
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
 """Benchmarks with prompts of two classes, each class measured as a set."""
+BENCHMARK_NAMES = (*BY_NAME, *HALVES, *BUNDLED, *BEYOND)
+"""What ``--benchmark`` knows."""
 FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 
@@ -133,7 +135,7 @@ def _named(text: str, choice: SetChoice) -> EvaluationSet:
     if name in BEYOND:
         return _beyond(name, choice)
     if name not in BY_NAME:
-        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *HALVES, *BUNDLED, *BEYOND])}.")
+        raise InputError(f"{name}: no such benchmark. There are: {', '.join(BENCHMARK_NAMES)}.")
     return _public(BY_NAME[name], file or None, choice, None)
 
 

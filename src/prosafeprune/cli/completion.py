@@ -16,6 +16,12 @@ def _benchmarks() -> Iterable[str]:
     return BENCHMARK_NAMES
 
 
+def _judges() -> Iterable[str]:
+    from prosafeprune.requests.judging import JUDGE_NAMES
+
+    return JUDGE_NAMES
+
+
 def _methods() -> Iterable[str]:
     from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
 
@@ -34,6 +40,7 @@ NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "device": lambda: ("auto", "cpu", "cuda", "all", "mps"),
     "dtype": lambda: ("auto", "float32", "bfloat16", "float16"),
     "general": _tasks,
+    "judge": _judges,
     "judge_device": lambda: ("auto", "cpu", "cuda", "mps"),
     "method": _methods,
     "methods": _methods,

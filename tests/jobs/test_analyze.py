@@ -207,7 +207,7 @@ def test_help_lists_the_analyses(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prob", "{model}"], "prob: no such analysis. Choose from probe, layers"),
+        (["prob", "{model}"], "prob: no such analysis. Did you mean probe? Choose from probe, layers"),
         (["{model}"], "Which analysis?"),
         (["probe", "{model}", "--all"], "probe: name analyses or run all with --all, not both."),
         (["layers", "{model}", "--layer", "3"], "--layer 3: the model has 3 layers, counted 0 to 2."),

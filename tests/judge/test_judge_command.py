@@ -271,5 +271,6 @@ def test_what_is_no_judge_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(monkeypatch, answers, "--judge", name, *options) == 2
-    [line] = capsys.readouterr().err.strip().splitlines()
-    assert message in line
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("Error: ")
+    assert message in last

@@ -20,6 +20,7 @@ from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
 from prosafeprune.requests.own_class import import_own
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.text import did_you_mean
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
 SEARCH_FOLDER = "search"
@@ -46,7 +47,10 @@ def find_method(name: str) -> type[Method]:
     """Return a method's class. Raises InputError when there is none of that name."""
     if ":" not in name:
         if name not in METHODS:
-            raise InputError(f"{name}: no such method. There are {', '.join(METHODS)}; give your own as module:Class.")
+            like = did_you_mean(name, METHODS)
+            raise InputError(
+                f"{name}: no such method.{like} There are {', '.join(METHODS)}; give your own as module:Class."
+            )
         return METHODS[name]
     found = import_own(name)
     if not (isinstance(found, type) and issubclass(found, Method)):

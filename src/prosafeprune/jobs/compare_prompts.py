@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.prompts import validation_prompts
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
@@ -28,7 +28,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     """
     given = read_calibration(request, request.rank, request.seed)
     measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
-    validation: PromptSets = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    validation = validation_prompts(request.seed)
     tested = [one.prompts for one in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
     return ComparisonPrompts(measured, calibration, validation)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judge.verdict import Exchange, Judge, Verdict
+from prosafeprune.requests.judging import JUDGE_NAMES
 from prosafeprune.requests.own_class import import_own
+
+TAKEN = (*JUDGE_NAMES, "rules")
+"""How the names of this package's judges begin: verdicts are kept under the name, and pages say what is known of it."""
 
 
 @dataclass(frozen=True)
@@ -54,4 +58,6 @@ def make_own_judge(source: str) -> OwnJudge:
     name = getattr(made, "name", None)
     if not isinstance(name, str) or not name.strip() or not callable(getattr(made, "judge", None)):
         raise InputError(f"--judge {source}: is not a judge. It needs a text `name` and a method `judge(exchanges)`.")
+    if name.startswith(TAKEN):
+        raise InputError(f"--judge {source}: is called {name!r}, like a judge of this package. Give it another `name`.")
     return OwnJudge(made, source)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from prosafeprune.errors import InputError, NoPlanError, NotApplicableError, ProSafePruneError
     from prosafeprune.jobs.analyze import FailedAnalysesError
+    from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.check_prompts import CheckResult, OverlapFoundError
     from prosafeprune.jobs.compare import CompareResult
@@ -61,6 +62,7 @@ _EXPORTS = {
     ),
     "errors": ("InputError", "NoPlanError", "NotApplicableError", "ProSafePruneError"),
     "jobs.analyze": ("FailedAnalysesError",),
+    "jobs.analyze_tasks": ("FinishedAnalysis",),
     "jobs.apply": ("ApplyResult",),
     "jobs.check_prompts": ("CheckResult", "OverlapFoundError"),
     "jobs.compare": ("CompareResult",),
@@ -98,6 +100,7 @@ __all__ = [
     "EvaluateRequest",
     "Evaluation",
     "FailedAnalysesError",
+    "FinishedAnalysis",
     "InputError",
     "JudgedFile",
     "MineResult",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -46,6 +47,12 @@ def isolated(name: str) -> str:
     if bare == name and not any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in name):
         return name
     return f"\u2068{bare}\u2069"  # first strong isolate ... pop directional isolate
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean X?" for a misspelt name, or nothing where no known one is like it."""
+    like = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {like[0]}?" if like else ""
 
 
 def short_name(model: str) -> str:

@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 from rich.markup import escape
 
+from prosafeprune.cli.completion import completer_of
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.files.user_path import user_path
 
@@ -241,6 +242,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         show_default=False,
         metavar="" if kind is bool else "NUMBER" if field.annotation in NUMBERS else "TEXT",
         rich_help_panel=_panel(settings, name),
+        autocompletion=None if kind is bool else completer_of(name, field.annotation),
     )
     return Annotated[kind | None, option]
 

@@ -9,6 +9,7 @@ Further sets go beyond a single English turn: conversations, operators' policies
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -29,7 +30,7 @@ def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
 
 
-def validation_prompts(seed: int = 0) -> dict[PromptClass, PromptSet]:
+def validation_prompts(seed: int = 0) -> Mapping[PromptClass, PromptSet]:
     """Return validation prompts of all classes, drawn from the bundled ones: as many of one kind as of the other."""
     return {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
 

@@ -89,7 +89,7 @@ def test_a_dry_run_prints_plan_prompts_and_costs_and_loads_nothing(
     assert "harmful.jsonl" in shown
     assert not (tmp_path / "out").exists()
     out, _ = run.ok("search", checkpoint("llama"), "--dry-run")
-    assert "budget 6," in " ".join(out.split())
+    assert "budget 8," in " ".join(out.split())
     assert "answers of the pruned model" not in out
 
 

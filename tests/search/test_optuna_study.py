@@ -62,11 +62,11 @@ def test_the_floor_holds_where_the_most_compliant_plan_breaks_it(tmp_path: Path)
 
 
 def test_windows_spread_over_the_layers_are_tried_first(tmp_path: Path) -> None:
-    found = run(tmp_path / "journal", "4")
+    found = run(tmp_path / "journal", "5")
     windows = [(one.plan.layers[0], len(one.plan.layers), one.plan.pooling.value) for one in found]
-    best = max(found[:3], key=lambda one: one.value).plan
+    best, second, _ = sorted(found[:3], key=lambda one: -one.value)
     assert windows[:3] == [(12, 4, "sequence"), (14, 4, "sequence"), (16, 4, "sequence")]
-    assert windows[3] == (best.layers[0], 4, "tail")
+    assert windows[3:] == [(one.plan.layers[0], 4, "tail") for one in (best, second)]
     assert all(one.plan.strength == 1 for one in found)
     assert all(one.plan.projection is Projection.OBLIQUE for one in found)
 
@@ -163,11 +163,11 @@ def test_of_equal_plans_the_one_with_less_benign_kl_is_on_the_frontier() -> None
     assert frontier([scored(50, 80, 1, 0.2), scored(50, 80, 2, 0.1)])[0].plan.layers == (2,)
 
 
-def test_only_plans_above_the_floor_are_confirmed() -> None:
+def test_plans_that_may_be_above_the_floor_are_confirmed() -> None:
     plans = [scored(90, 50, 1), scored(80, 86, 2), scored(79, 86, 3), scored(70, 89, 4), scored(60, 90, 5)]
-    chosen = plans_to_confirm(plans, 85, 3, reserve=2)
-    assert [one.plan.layers for one in chosen] == [(4,), (5,), (2,)]
-    assert plans_to_confirm(plans, 95, 3, reserve=2) == []
+    assert [one.plan.layers for one in plans_to_confirm(plans, 85, 3, error=2)] == [(4,), (5,), (2,)]
+    assert [one.plan.layers for one in plans_to_confirm(plans, 88, 5, error=2)] == [(5,), (4,), (2,), (3,)]
+    assert plans_to_confirm(plans, 95, 3, error=2) == []
     shares = [
         ScoredPlan(
             plan=Plan(layers=(1,), projection=Projection.CONTRASTIVE, harmful_share=share, strength=strength),
@@ -178,7 +178,7 @@ def test_only_plans_above_the_floor_are_confirmed() -> None:
         for share in (-0.2, 0.0)
         for strength in (0.5, 1.0)
     ]
-    assert plans_to_confirm(shares, 85, 3, reserve=2) == [shares[1], shares[3]]
+    assert plans_to_confirm(shares, 85, 3, error=2) == [shares[1], shares[3]]
 
 
 def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_the_base_model() -> None:
@@ -263,16 +263,17 @@ def test_the_error_of_a_change_is_that_of_paired_differences() -> None:
     assert rates_of(before).change_error is None
 
 
-def test_a_search_tries_every_share_at_the_best_window_first(tmp_path: Path) -> None:
+def test_a_search_tries_every_share_at_the_two_best_windows_first(tmp_path: Path) -> None:
     shares = (-0.2, 0.0, -0.1)
     space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
     found = run(tmp_path / "journal", "30", space=space)
     plans = [one.plan for one in found]
-    assert [plan.harmful_share for plan in plans[:5]] == [shares[0]] * 3 + list(shares[1:])
-    best = max(found[:3], key=lambda one: one.value).plan
-    assert best != plans[0]
-    assert all(plan.layers == best.layers for plan in plans[3:5])
-    assert {plan.harmful_share for plan in plans[5:]} <= set(shares)
+    assert [plan.harmful_share for plan in plans[:3]] == [shares[0]] * 3
+    best, second, _ = (one.plan.layers for one in sorted(found[:3], key=lambda one: -one.value))
+    assert best != plans[0].layers
+    tried = [(plan.layers, plan.harmful_share) for plan in plans[3:7]]
+    assert tried == [(best, 0.0), (second, 0.0), (best, -0.1), (second, -0.1)]
+    assert {plan.harmful_share for plan in plans[7:]} <= set(shares)
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(1, (0,)), (3, (1, 2)), (28, tuple(range(7, 25)))])

@@ -11,7 +11,7 @@ from prosafeprune.requests.recipe import make_recipe
 SETTINGS: dict[str, Any] = {
     "samples": 160,
     "budget": "4",
-    "confirmations": 1,
+    "confirmations": 4,
     "max_new_tokens": 48,
 }
 """A short search, so that the demo takes minutes."""

@@ -21,7 +21,6 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.load import LoadedJob, make_judge_of
 from prosafeprune.setup.machine import free_disk
 from prosafeprune.setup.machine_speed import measure_speed
@@ -145,9 +144,7 @@ def _facts(job: Job, model: ModelSize, known: KnownPlan, search_only: bool) -> l
 def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     plan = known.plan
     if plan is None:
-        effort = (
-            f"budget {recipe.budget}, the first {FIRST_WINDOWS} and the best {recipe.confirmations} others measured"
-        )
+        effort = f"budget {recipe.budget}, the best {recipe.confirmations} plans measured"
         return f"searched for: {effort}; kept in {known.folder}"
     words = f"layers:strength {plan_layers(plan)}, rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
     return words if known.record is None else f"{words}, found by the search in {known.folder}"

@@ -23,10 +23,10 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, first_plans, paper_windows
+from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 
-RESERVE = 2.0
-"""Points of S.S. above the floor that the cautious half of the plans to confirm must keep."""
+ESTIMATES_ERR = 3.0
+"""Points by which an estimated S.S. may be wrong: the standard error of its change on 96 prompts."""
 MEASURED_CLASSES = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 MEASURED = "measured.json"
 JOURNAL = "journal.jsonl"
@@ -81,9 +81,7 @@ class Trials:
     def automatic(
         self, layers: Sequence[int], lowest_safety: float
     ) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
-        """Score windows of the layers, and measure the first ones and the most promising others.
-
-        The first windows are measured whatever their scores, which few prompts and short answers make uncertain.
+        """Score windows of the layers, and measure the most promising plans.
 
         Args:
             layers: consecutive layers that plans may prune.
@@ -103,11 +101,8 @@ class Trials:
             self.reporter,
             self.evaluator.expect_scores,
         )
-        known = [one.plan for one in scored]
-        first = [plan for plan in first_plans(space) if plan in known]
-        others = [one for one in scored if one.plan not in first]
-        promising = plans_to_confirm(others, lowest_safety, self.recipe.confirmations, RESERVE)
-        return scored, self._measure([*first, *(one.plan for one in promising)], lambda: False)
+        promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, ESTIMATES_ERR)
+        return scored, self._measure([one.plan for one in promising], lambda: False)
 
     def as_paper(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:
         """Measure windows of the candidates around the silhouette's peak (section 3.3).

@@ -78,12 +78,12 @@ class SearchOptions(BaseModel):
     strategy: Literal["auto", "paper"] = Field(
         "auto", description="How layers are searched: auto, or paper (windows near the silhouette's peak, by T.S.)."
     )
-    budget: str = Field("6", description="How long to search: trials (6) or a time (10m, 1h).")
+    budget: str = Field("8", description="How long to search: trials (8) or a time (10m, 1h).")
     confirmations: int = Field(
-        2,
+        4,
         ge=1,
         description="How many of the best plans by short answers are measured at full length on other validation "
-        "prompts, besides the three that are tried first, before one is selected.",
+        "prompts before one is selected.",
     )
 
     @field_validator("budget", mode="before")

@@ -19,19 +19,18 @@ def frontier(scored: Sequence[ScoredPlan]) -> list[ScoredPlan]:
     return best
 
 
-def plans_to_confirm(
-    scored: Sequence[ScoredPlan], lowest_safety: float, count: int, reserve: float
-) -> list[ScoredPlan]:
+def plans_to_confirm(scored: Sequence[ScoredPlan], lowest_safety: float, count: int, error: float) -> list[ScoredPlan]:
     """Return at most ``count`` plans to measure by generation, the most promising first.
 
-    Half of them are the best that clear the floor by ``reserve`` points, since estimates err; the others are the best
-    that clear it at all. No two prune the same layers with the same harmful share.
+    Estimates of S.S. err by about ``error`` points. Half of the plans are the best that clear the floor by as much;
+    then come the best that clear it, and the best that may. No two prune the same layers with the same harmful share.
     """
-    safe = sorted((s for s in scored if s.safety_score >= lowest_safety), key=lambda s: -s.value)
-    cautious = [s for s in safe if s.safety_score >= lowest_safety + reserve]
+    near = sorted((s for s in scored if s.safety_score >= lowest_safety - error), key=lambda s: -s.value)
+    safe = [s for s in near if s.safety_score >= lowest_safety]
+    cautious = [s for s in safe if s.safety_score >= lowest_safety + error]
     selected: list[ScoredPlan] = []
     seen: set[tuple[tuple[int, ...], float | None]] = set()
-    for pool, share in ((cautious, (count + 1) // 2), (safe, count)):
+    for pool, share in ((cautious, (count + 1) // 2), (safe, count), (near, count)):
         for one in pool:
             if len(selected) >= share:
                 break

@@ -24,6 +24,8 @@ STUDY = "prosafeprune"
 ROUND = 8
 """Trials drawn before the first of them is scored. It does not depend on the number of workers, so that a search finds
 the same on one machine and on many; the larger it is, the less each draw can learn from earlier ones."""
+VARIED_WINDOWS = 2
+"""How many of the first windows are tried with other harmful shares."""
 BENIGN_KL_WEIGHT = 10.0
 """Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
 
@@ -59,7 +61,7 @@ def search_plans(
 ) -> list[ScoredPlan]:
     """Score plans until the budget is spent; return all scored plans, those of earlier runs included.
 
-    First come a few windows of layers, then the best of them with other harmful shares, whatever its S.S., which the
+    First come a few windows of layers, then the best of them with other harmful shares, whatever their S.S., which the
     share decides; then what Optuna draws.
 
     Args:
@@ -84,7 +86,8 @@ def search_plans(
         first = len(starting_points(space))
         while not budget.is_spent(count):
             if count == first:
-                _enqueue(study, variations(space, max(scores.values(), key=lambda one: one.value).plan))
+                best = sorted(scores.values(), key=lambda one: -one.value)[:VARIED_WINDOWS]
+                _enqueue(study, variations(space, [one.plan for one in best]))
             size = first - count if count < first else ROUND
             size = size if budget.trials is None else min(size, budget.trials - count)
             drawn = _draw_round(study, space, size, unfinished)

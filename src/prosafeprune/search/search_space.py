@@ -68,17 +68,21 @@ def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
     return [_point(space, space.poolings[0], window) for window in _first_windows(space)]
 
 
-def variations(space: SearchSpace, plan: Plan) -> list[dict[str, Any]]:
-    """Return the trials to run next: the window of a first trial with each other pooling, and each other share."""
-    window = next(one for one in _first_windows(space) if _plan(space, _point(space, plan.pooling, one)) == plan)
+def variations(space: SearchSpace, best: Sequence[Plan]) -> list[dict[str, Any]]:
+    """Return the trials to run next: each other pooling, then each other share, with the windows of first trials.
+
+    Several windows, since the first scores do not tell neighbouring ones apart, and they lose S.S. at different shares.
+
+    Args:
+        space: what plans are drawn from.
+        best: the plans of the first trials whose windows are gone through for each value, the best first.
+    """
     first, *others = space.poolings
-    points = [_point(space, pooling, window) for pooling in others]
-    return points + [_point(space, first, window, share) for share in range(1, len(space.harmful_shares))]
-
-
-def first_plans(space: SearchSpace) -> list[Plan]:
-    """Return the plans of the first windows, as the first trials draw them."""
-    return [_plan(space, point) for point in starting_points(space)]
+    by_plan = {_plan(space, _point(space, first, one)): one for one in _first_windows(space)}
+    windows = [by_plan[plan] for plan in best]
+    points = [_point(space, pooling, window) for pooling in others for window in windows]
+    shares = range(1, len(space.harmful_shares))
+    return points + [_point(space, first, window, share) for share in shares for window in windows]
 
 
 def _first_windows(space: SearchSpace) -> list[tuple[int, int]]:

@@ -14,7 +14,6 @@ from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
@@ -119,7 +118,7 @@ def _search(job: Job, recipe: Recipe) -> list[Stage]:
     confirmed = [job.confirmation[one] for one in MEASURED]
     short = _answers(scored, recipe.short_answer)
     full = _answers(confirmed, recipe.max_new_tokens)
-    budget, measured = Budget(recipe.budget), recipe.confirmations + FIRST_WINDOWS
+    budget, measured = Budget(recipe.budget), recipe.confirmations
     trials = 0 if budget.trials is None else budget.trials
     return [
         Stage("activations", _tokens(job.calibration.values())),

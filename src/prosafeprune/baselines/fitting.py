@@ -90,10 +90,14 @@ class FittedMethod:
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting) -> Generator:
         """Return the method's generator. Raises InputError as ``parts`` does."""
+        return self.guarded(lambda: self.method.generator(loaded, batch_size, self.parts))
+
+    def guarded(self, make: Callable[[], Generator]) -> Generator:
+        """Return the generator that ``make`` makes of the fit; what a damaged file makes go wrong is an InputError."""
         if self.context is not None:
-            return self.method.generator(loaded, batch_size, self.parts)
+            return make()
         with _damage_named(self.path):
-            return _FromFile(self.method.generator(loaded, batch_size, self.parts), self.path)
+            return _FromFile(make(), self.path)
 
 
 class _FromFile:

@@ -207,7 +207,7 @@ def _answering(
 
     def generator() -> Generator:
         make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.parts)
-        return replicated_generator(measured.loaded, make)
+        return method.guarded(partial(replicated_generator, measured.loaded, make))
 
     return _Answering(generator, method.made_by)
 

@@ -159,7 +159,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'prosafeprune' has no attribute {name!r}")
     found = getattr(import_module(f"prosafeprune.{_MODULES[name]}"), name)
     if name in _ALSO_PACKAGES:
+        wrapped = found.__wrapped__  # by which inspect and type hints find the function's own names
         found.__dict__ = vars(import_module(f"prosafeprune.{name}"))
+        found.__wrapped__ = wrapped
     return found
 
 

@@ -11,6 +11,7 @@ from prosafeprune.jobs.mine_prompts import MineResult, run_mine
 from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
 from prosafeprune.requests import typed_settings
+from prosafeprune.requests.call_arguments import checked
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
@@ -18,6 +19,7 @@ from prosafeprune.terminal import TerminalReporter
 Paths = str | Path | Sequence[str | Path]
 
 
+@checked
 def mine_prompts(
     logs: Paths,
     output: str | Path,
@@ -43,6 +45,7 @@ def mine_prompts(
         return run_mine(_paths(logs), request, Path(output), overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def rate_prompts(
     file: str | Path,
     output: str | Path | None = None,
@@ -71,6 +74,7 @@ def rate_prompts(
         return run_rate(Path(file), request, written, overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
     """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
 
@@ -84,6 +88,7 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
     return run_check(_paths(files), validate_settings(CheckRequest, settings))
 
 
+@checked
 def split_prompts(
     file: str | Path,
     output: str | Path,

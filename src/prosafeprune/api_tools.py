@@ -6,9 +6,11 @@ from pathlib import Path
 
 from prosafeprune.jobs.doctor import Diagnosis, run_doctor
 from prosafeprune.jobs.push import PushTarget, upload
+from prosafeprune.requests.call_arguments import checked
 from prosafeprune.terminal import TerminalReporter
 
 
+@checked
 def push(folder: str | Path, repository: str, *, public: bool = False, progress: bool = True) -> str:
     """Upload a model that :func:`prosafeprune.prune` or ``apply`` wrote to the hub, with card, report and record.
 
@@ -31,6 +33,7 @@ def push(folder: str | Path, repository: str, *, public: bool = False, progress:
         return upload(Path(folder), PushTarget(repository, public), reporter)
 
 
+@checked
 def doctor(*, progress: bool = True) -> Diagnosis:
     """Return versions, devices with their speed, the largest model that fits, and what is missing.
 

@@ -70,6 +70,16 @@ def without_folder(value: str) -> str:
     return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
 
 
+def first_repeat(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None; in time linear in their number."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def listed(words: Sequence[str]) -> str:
     """Return at least one word or phrase as a list in a sentence: ``a, b and c``."""
     return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])

@@ -47,7 +47,9 @@ def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None)
     if plan is None:
         raise InputError("No plan. Name its --layers, or pass a model that prosafeprune pruned with --against.")
     if calibration is not None and is_from_pruned_model(request):
-        recorded = (_read_record(request) or {}).get("calibration", {})
+        recorded = (_read_record(request) or {}).get("calibration") or {}
+        if not isinstance(recorded, dict) or not all(isinstance(one, dict) for one in recorded.values()):
+            raise _unreadable(request)
         for name, prompts in calibration.items():
             used = recorded.get(name.value, {})
             if used.get("sha256", prompts.sha256) != prompts.sha256:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.staging import write_whole
 
 ENTRY = "prosafeprune"
 FORMAT = 1
@@ -28,12 +29,7 @@ def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) ->
     known = {"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts, "seconds": fitted.seconds}
     header = json.dumps(known)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(save(tensors, {ENTRY: header}))
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Check -o.") from error
+    write_whole(path, save(tensors, {ENTRY: header}))
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,8 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> FittedFile:
         raise InputError(
             f"{path}: not a file of a fitted method, or damaged ({first_line(error)}). Fit again."
         ) from error
+    if any(tensor.is_floating_point() and bool(tensor.isnan().any()) for tensor in tensors.values()):
+        raise InputError(f"{path}: holds values that are not numbers. Fit again.")
     if not known:
         raise InputError(f"{path}: was written by another version of this package. Fit again.")
     wanted = json.loads(json.dumps(dict(made_by)))

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from prosafeprune.cli.completion import completer_of
 from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.user_path import user_path
 
 Command = Callable[..., None]
 MOST_PROMPT_BYTES = 1_000_000
@@ -205,7 +206,7 @@ def options_of(
 
 def _system_prompt(file: str) -> str:
     # Only here: a recipe may come with someone else's record, and must not name files to read.
-    return read_text_file(Path(file).expanduser(), "system prompt", MOST_PROMPT_BYTES).strip()
+    return read_text_file(user_path(file), "system prompt", MOST_PROMPT_BYTES).strip()
 
 
 def _named(annotation: Any) -> Any:

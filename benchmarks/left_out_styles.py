@@ -30,7 +30,7 @@ from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
 from prosafeprune.method.fitted_projection import fit_projection, ridge_regression
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Pooling

@@ -128,3 +128,6 @@ class SilentReporter:
 
     def warning(self, text: str) -> None:
         """Drop the warning."""
+
+
+SILENT = SilentReporter()

@@ -9,7 +9,7 @@ import torch
 from helpers.resumed_models import tiny
 from helpers.tiny_models import REQUIRED
 
-from prosafeprune.analysis.refusal_tuning import tune
+from prosafeprune.analysis.alignment_tax_states import tune
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel

@@ -14,8 +14,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import AnswerClass, Exchange, judge_answers
 from prosafeprune.judge.models import xstest_question
-from prosafeprune.judge.models.chat_model import LlmJudge
-from prosafeprune.judge.verdict_cache import VerdictCache
+from prosafeprune.judge.models.chat_model import LlmJudge, VerdictCache
 
 COMPLIANCE, REFUSAL, PARTIAL = AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL, AnswerClass.PARTIAL_REFUSAL
 EXCHANGES = [Exchange(f"How do I kill process {number}?", f"Run kill {number}.") for number in range(20)]

@@ -48,7 +48,7 @@ LARGE = 10**9
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two GPUs with room for any tiny model, whose speed cannot be measured."""
-    monkeypatch.setattr("prosafeprune.setup.machine_speed.fastest_seconds", lambda work, device: 0.01)
+    monkeypatch.setattr("prosafeprune.setup.machine.fastest_seconds", lambda work, device: 0.01)
     with pretend_gpus(monkeypatch, [LARGE, LARGE]):
         yield
 

@@ -8,8 +8,7 @@ from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.figure_drawing import plot
 from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.rates import has_rates
-from prosafeprune.analysis.result import AnalysisResult
-from prosafeprune.analysis.result_grid import result_grid
+from prosafeprune.analysis.result import AnalysisResult, result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.judge.builtin import BuiltinJudge
@@ -48,11 +47,6 @@ def analysis_page(
     """Return the page of finished analyses.
 
     Args:
-        request: the request of the last run.
-        results: the analyses with their results.
-        name: of the base model.
-        sha256: hash of the base model.
-        prompts: the prompts that the analyses used.
         requests: by analysis, the request of the run that finished it; ``request`` where that is unknown.
     """
     plan = _plan(request)

@@ -57,10 +57,6 @@ class AnswerStore:
         Args:
             folder: holds one folder for each condition.
             model: what identifies the model and the way it runs.
-            decoding: how answers are generated.
-            judge: returns the judge when it is needed.
-            generator: returns the model's generator when an answer is missing.
-            reporter: receives progress.
         """
         self.folder, self.model, self.decoding = folder, model, decoding
         self.judge, self.generator, self.reporter = judge, generator, reporter

@@ -38,7 +38,6 @@ class Analysis(ABC):
         """Observe the context's model and leave it unchanged.
 
         Args:
-            context: the model, the prompts and what has been collected.
             before: the observation of the base model, when the pruned model is observed.
 
         Raises:

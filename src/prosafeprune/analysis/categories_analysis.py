@@ -11,7 +11,7 @@ from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.category_directions import direction_cosines, noise_ceiling
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.layer_selection import select_layer
+from prosafeprune.analysis.layers_analysis import select_layer
 from prosafeprune.analysis.result import (
     AnalysisResult,
     BarFigure,

@@ -13,8 +13,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts, Split
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
-from prosafeprune.analysis.model_speed import ModelSpeed
-from prosafeprune.analysis.workload import Workload
+from prosafeprune.analysis.workload import ModelSpeed, Workload
 from prosafeprune.editing.operator_cache import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet

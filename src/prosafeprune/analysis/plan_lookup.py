@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import RECORD_FILE
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -30,7 +30,7 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     try:
         plan = Plan.model_validate(record["plan"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(request) from error
+        raise InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.") from error
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Pass that option too.")
     return plan
@@ -71,7 +71,3 @@ def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:
     if request.against is None or not _record_file(request).is_file():
         return None
     return read_json_object(_record_file(request), "record")
-
-
-def _unreadable(request: AnalyzeRequest) -> InputError:
-    return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")

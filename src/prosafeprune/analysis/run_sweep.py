@@ -11,8 +11,7 @@ from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import is_from_pruned_model
 from prosafeprune.analysis.result import Observation
-from prosafeprune.analysis.sweeps import Sweep
-from prosafeprune.analysis.variants import Variant, describe_variant, variant_edits
+from prosafeprune.analysis.sweeps import Sweep, Variant, describe_variant, variant_edits
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement

@@ -9,9 +9,8 @@ from prosafeprune.baselines.fitting import FITTED, FittedMethod, method_from_fil
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.registry import make_method, read_settings
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from prosafeprune.baselines.low_rank import edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import HELPFULNESS
 from prosafeprune.editing.edits import EditMeasures, PruningEdit
@@ -44,8 +45,7 @@ class ProSafePrune(Method):
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is pruned while it answers."""
-        edits = self.edits(loaded, fitted)
-        return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+        return edited_generator(loaded, batch_size, self.edits(loaded, fitted))
 
     def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model from the fitted operators."""

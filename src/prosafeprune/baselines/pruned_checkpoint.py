@@ -15,8 +15,8 @@ from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.in_memory import apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import RECORD_FILE
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy

@@ -18,7 +18,7 @@ HELPFULNESS = (
 )
 """The system prompt of the prompting baseline. Source: ``SelfCD.py`` as above, its method ``Prompt``. Ray and Bhalani
 2024 (arXiv:2405.05418), whom the paper names for prompting, describe three strategies whose words could not be found;
-those of ``prompt_strategies.py`` are ours, and this published prompt is a fourth candidate."""
+those of ``prompting.py`` are ours, and this published prompt is a fourth candidate."""
 
 SCAN_AGREEMENT = "Sure"
 """Appended to a prompt to see how the model classifies it. Source: ``SCANS_llama.py`` of github.com/zouyingcao/SCANS,

@@ -80,7 +80,7 @@ def run(
 
 
 def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.result_grid import result_grid
+    from prosafeprune.analysis.result import result_grid
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import print_grid, print_json, print_text
 

@@ -80,9 +80,9 @@ def judge(
 def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractContextManager[Reporter]:
     """Return where progress is shown; the built-in judge is too fast for it, and the terminal takes seconds to load."""
     if settings.judge == "builtin" and not compare_judges:
-        from prosafeprune.progress import SilentReporter
+        from prosafeprune.progress import SILENT
 
-        return nullcontext(SilentReporter())
+        return nullcontext(SILENT)
     from prosafeprune.terminal import TerminalReporter
 
     return TerminalReporter()

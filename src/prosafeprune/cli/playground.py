@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prosafeprune.cli.options import BaseModelName, Host, PrunedModel, SearchFolder, options_of
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.validation import validate_settings
 
 

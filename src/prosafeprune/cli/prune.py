@@ -113,7 +113,7 @@ def run(
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.grid import DRAFT
-    from prosafeprune.report.search_grid import search_grid
+    from prosafeprune.report.search_page import search_grid
     from prosafeprune.terminal import TerminalReporter, print_result
 
     if asked.memory == "low" and serve_with is None:

@@ -27,11 +27,8 @@ def with_base_likelihoods(
     Those of word salad become broken.
 
     Args:
-        measured: answers and verdicts.
         scores: receives what is missing, stored as it arrives.
         base_model: returns the base model, unedited in memory; called only if a score is missing.
-        batch_size: exchanges in one pass.
-        reporter: receives progress.
 
     Raises:
         InputError: the model cannot be loaded, out of memory, or the scores cannot be written.

@@ -15,9 +15,8 @@ from pydantic import BaseModel, Field
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import read_json_object, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass

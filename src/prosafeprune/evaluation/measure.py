@@ -36,24 +36,6 @@ class Measurement:
         return of_class(self.sets, prompt_class)
 
 
-def measure(
-    generator: Generator,
-    sets: Sequence[EvaluationSet],
-    judge: Judge,
-    decoding: Decoding,
-    reporter: Reporter,
-    title: str,
-) -> Measurement:
-    """Collect answers to all sets and judge them, without writing to disk.
-
-    Raises:
-        InputError: as the generator and the judge do.
-    """
-    answers, verdicts = LineStore(), LineStore()
-    collect_answers(answers, lambda: generator, sets, decoding, 1, reporter, title)
-    return collect_verdicts(verdicts, answers, judge, sets, 1, reporter)
-
-
 def collect_answers(
     answers: LineStore,
     make_generator: Callable[[], Generator],
@@ -126,17 +108,12 @@ def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> No
 
 def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet], repeats: int) -> Measurement:
     """Group stored answers and verdicts by set."""
-
-    def verdict(key: Key) -> Verdict:
-        row = verdicts[key]
-        return Verdict.from_row(row)
-
     return Measurement(
         [
             JudgedSet(
                 one,
                 [[str(answers[repeat, text]["completion"]) for text in one.prompts.texts] for repeat in range(repeats)],
-                [[verdict((repeat, text)) for text in one.prompts.texts] for repeat in range(repeats)],
+                [[Verdict.from_row(verdicts[repeat, text]) for text in one.prompts.texts] for repeat in range(repeats)],
             )
             for one in sets
         ]

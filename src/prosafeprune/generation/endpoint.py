@@ -9,7 +9,7 @@ from typing import Any
 from prosafeprune.generation.backend import Answer, Decoding
 from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient, chat
 from prosafeprune.generation.worker_threads import in_parallel
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 
 CONCURRENCY = 8
 
@@ -30,10 +30,10 @@ class EndpointGenerator:
         retries: int = RETRIES,
         extra: Mapping[str, Any] | None = None,
         system: str | None = None,
-        reporter: Reporter | None = None,
+        reporter: Reporter = SILENT,
     ) -> None:
         """Take the servers, as :class:`OpenAIClient` does, the number of concurrent requests, and a system prompt."""
-        self.reporter = reporter or SilentReporter()
+        self.reporter = reporter
         self.client = OpenAIClient(urls, model, timeout=timeout, retries=retries, extra=extra, reporter=self.reporter)
         self.concurrency = concurrency
         self.system = system

@@ -46,8 +46,6 @@ def serving(command: str, model: Path, reporter: Reporter) -> Iterator[str]:
 
     Args:
         command: what :func:`read_command` returned.
-        model: the folder.
-        reporter: receives progress.
 
     Raises:
         InputError: the program does not exist, ends, or does not answer in time.

@@ -19,7 +19,7 @@ from prosafeprune.jobs.served_model import PRUNED, ServedModel
 from prosafeprune.model.source import is_adapter_folder
 from prosafeprune.report.record import read_record
 from prosafeprune.report.result_view import change_in_words
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.text import for_terminal
 

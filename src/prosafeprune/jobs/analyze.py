@@ -23,7 +23,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.analyze_tasks import AnalysisTask, FinishedAnalysis, Role
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -48,23 +48,20 @@ def run_analyze(
     *,
     everything: bool = False,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[FinishedAnalysis]:
     """Analyse a model, reusing what an earlier run left in ``output``.
 
     Args:
-        request: model, prompts and settings.
         entries: the analyses, from ``find_entries``.
         output: folder for numbers and figures, with one folder per analysis.
         everything: leave out the analyses that this request does not allow, with a warning.
         overwrite: delete what is in ``output`` first.
-        reporter: receives progress.
 
     Raises:
         InputError: something in the request is invalid. What finished earlier is kept.
         FailedAnalysesError: some analyses failed; the others are finished and in the record and on the page.
     """
-    reporter = reporter or SilentReporter()
     prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
     _check_judge(request, [entry for entry, _ in selected], reporter)

@@ -119,12 +119,9 @@ def compare_on_file(
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
     Args:
-        answers: the file.
         settings: of both judges; an endpoint or a model goes to the one that can use it.
         judges: two of them, separated by a comma; ``NAME=MODEL`` gives one its own model.
         output: an .html file to write.
-        overwrite: replace it.
-        reporter: receives progress.
         names: of the fields of prompts and completions in the file.
 
     Raises:

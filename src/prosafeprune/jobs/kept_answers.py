@@ -45,12 +45,6 @@ def measure_once(
 
     Args:
         made_by: all that the answers depend on besides the prompts.
-        generator: answers the missing prompts.
-        sets: what to measure on.
-        judge: judges the answers.
-        decoding: of the answers.
-        reporter: receives progress.
-        title: of the progress bar.
 
     Raises:
         InputError: as the generator and the judge do.

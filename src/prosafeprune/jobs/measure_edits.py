@@ -17,7 +17,7 @@ from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
 from prosafeprune.jobs.kept_answers import measure_once
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
@@ -72,12 +72,7 @@ def measure_edits(
 
     Args:
         edits: applied to the model, and not undone.
-        loaded: the base model.
-        judge: judges the answers to the evaluation sets.
         tests: evaluation sets, and benign prompts for the divergence.
-        request: batch size and length of the answers.
-        base_sha256: hash of the base model.
-        reporter: receives progress.
 
     Raises:
         InputError: out of memory, or the judge became unreachable.

@@ -20,11 +20,12 @@ from prosafeprune.jobs.outlook import estimated_cost
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.parallel.ray_pool import connected
-from prosafeprune.progress import Reporter, SilentReporter, TimedReporter
+from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
@@ -33,7 +34,7 @@ from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_layers
+from prosafeprune.setup.load import LoadedJob, load_job, require_layers
 from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
 from prosafeprune.setup.workload import Cost, CostRecord
@@ -53,18 +54,16 @@ def run_prune(
     search_folder: Path | None = None,
     choose: int | None = None,
     ray: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> PruneResult:
     """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
 
     Args:
-        recipe: what to do.
         output: folder to write; None only measures.
         overwrite: replace an existing output of an earlier run.
         search_folder: folder of the search for the plan, resumed if it exists; in the cache by default.
         choose: number of a point of the finished search in ``search_folder``, whose plan is used.
         ray: address of a Ray cluster whose workers evaluate the plans of a search.
-        reporter: receives progress.
 
     Returns:
         The result. When :attr:`PruneResult.is_safe` is false no model was written, and the report is next to
@@ -78,10 +77,10 @@ def run_prune(
         raise InputError("--ray: only a search runs on a cluster, and the plan is given. Leave it out.")
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
-        timed = TimedReporter(reporter or SilentReporter())
+        timed = TimedReporter(reporter)
         prepared = prepare_job(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
-        judge = make_judge_of(prepared)
+        judge = make_judge(prepared.recipe, prepared.reporter)
         if prepared.earlier is not None:
             prepared.earlier.require_base(model_hash(prepared.source.path))
             prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)

@@ -23,21 +23,21 @@ from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.source import model_hash
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.load import make_judge_of
 from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
 
 def run_prune_served(
-    recipe: Recipe, output: Path | None, command: str, *, overwrite: bool = False, reporter: Reporter | None = None
+    recipe: Recipe, output: Path | None, command: str, *, overwrite: bool = False, reporter: Reporter = SILENT
 ) -> PruneResult:
     """Prune the given layers with one in memory at a time, and measure base and pruned model behind a server.
 
@@ -46,10 +46,8 @@ def run_prune_served(
 
     Args:
         recipe: what to do, with ``memory`` low and the layers named.
-        output: folder to write.
         command: serves a folder with an OpenAI-compatible API; has ``{model}`` and ``{port}``.
         overwrite: replace an existing output of an earlier run.
-        reporter: receives progress.
 
     Raises:
         InputError: something in the recipe, the model or the command cannot be used, or there is no output.
@@ -57,10 +55,10 @@ def run_prune_served(
     command = read_command(command)
     if output is None:
         raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
-    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    job = prepare_job(recipe, output, overwrite, reporter)
     assert job.output is not None
     require_streamable(job.source)
-    judge = make_judge_of(job)
+    judge = make_judge(job.recipe, job.reporter)
     with claimed_output(job.output, overwrite), checkpoint_folder(job.source, job.output, job.reporter) as folder:
         return _prune_and_measure(job, judge, command, folder, job.output, overwrite)
 

@@ -93,10 +93,8 @@ def served_model(
     """Load the base model and the edits, and yield both.
 
     Args:
-        options: the base model, and how it runs.
         pruned: folder or hub id of a checkpoint or adapter that ``prune`` made from it, if any.
         search: folder of a finished search on it, if any.
-        reporter: receives progress.
 
     Raises:
         InputError: model, checkpoint, adapter or search cannot be used, or do not belong together.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
-from prosafeprune.method.factoring import where_factored
 from prosafeprune.method.overlap_operator import OverlapOperator
+from prosafeprune.method.subspaces import where_factored
 
 
 def stable_rank(weight: torch.Tensor) -> float:

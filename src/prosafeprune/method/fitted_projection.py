@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prosafeprune.method.factoring import where_factored
+from prosafeprune.method.subspaces import where_factored
 
 RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""

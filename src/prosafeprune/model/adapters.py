@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.adapter_config import require_usable
 from prosafeprune.model.loading import LoadedModel, require_finite

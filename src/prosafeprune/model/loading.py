@@ -223,11 +223,6 @@ def require_no_further_layers(unused: Iterable[str], known: Container[str], name
     """Raise InputError when tensors on disk that the model does not use are further layers of it.
 
     A config with fewer layers than the weights would have us measure another model than the one that is written.
-
-    Args:
-        unused: names on disk.
-        known: names in the model.
-        name: the user's name for it.
     """
     further = [one for one in unused if LAYER_NUMBER.search(one) and LAYER_NUMBER.sub(".0.", one, count=1) in known]
     if further:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import MAX_JSON_BYTES, read_json_object
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_json_object
 from prosafeprune.text import data_size
 
 INDEX = "model.safetensors.index.json"

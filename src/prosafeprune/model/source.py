@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards

@@ -21,8 +21,6 @@ def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     """Return an uninitialised tensor on ``device`` if it has room, else on the CPU, else in a temporary file.
 
     Args:
-        shape: its shape.
-        dtype: its dtype.
         device: the preferred device.
         what: its content, for the error.
 

@@ -13,7 +13,6 @@ REVIEW = "review"
 """The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
-FINDINGS = (HARMLESS, HARMFUL, UNSURE)
 OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, PromptClass.BENIGN: HARMLESS}
 
 

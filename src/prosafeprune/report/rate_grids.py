@@ -62,11 +62,6 @@ def change_grid(
     """Return the rates of two models on the same sets, with the averages and the change.
 
     Args:
-        caption: above the table.
-        before: of the first model.
-        after: of the second.
-        changes: by set.
-        names: of the two models, for the headings.
         more: further rows, of as many cells as there are headings at most.
     """
     headings = ["", f"{names[0]}, %", f"{names[1]}, %", "change\npoints", "p", "gained, lost\nprompts"]

@@ -32,8 +32,6 @@ def command(
     Absolute paths are cut to their last part.
 
     Args:
-        name: of the command.
-        settings: of the run, including the model.
         output: the argument of ``--output``.
         always: settings to name even if they are the default.
         never: settings to leave out.

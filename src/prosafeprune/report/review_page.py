@@ -30,7 +30,6 @@ def review_page(rows: Iterable[Mapping[str, Any]], saved_name: str) -> str:
 
     Args:
         rows: candidates with ``prompt``, ``messages``, ``completion``, ``class``, ``times``, ``log`` and ``line``.
-        saved_name: name of the file that the page saves.
     """
     shown = [_shown(row) for row in rows]
     environment = Environment(

@@ -12,9 +12,9 @@ from prosafeprune.requests.measuring import (
     MAX_TOKENS,
     BenchmarkOptions,
     DraftOptions,
+    MethodOptions,
     with_draft_defaults,
 )
-from prosafeprune.requests.method_options import MethodOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
 

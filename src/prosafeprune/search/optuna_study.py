@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.budget import Budget
+from prosafeprune.requests.search import Budget
 from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points, variations
 
 STUDY = "prosafeprune"

@@ -18,7 +18,7 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.judge.base_model_likelihood import JudgeWithBaseModel
 from prosafeprune.model.anatomy import Anatomy

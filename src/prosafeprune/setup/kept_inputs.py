@@ -46,8 +46,6 @@ class KeptInputs:
 
     Args:
         model_sha256: hash of the base model, whose weights ``loaded`` must have.
-        loaded: the model.
-        prompts: as the model sees them.
         batch_size: as asked for; inputs depend on it in the last bits.
     """
 

@@ -126,12 +126,7 @@ def path_costs(
     """Return the cost of each way.
 
     Args:
-        shape: of the model.
         stages: the work with ``search``, and with ``layers`` given.
-        speed: of the machine on the model's active weights.
-        prompts: calibration prompts.
-        layers: number of layers to prune.
-        rank: of the edits.
         ratio: bytes of a weight as it runs over those on disk.
     """
     stored, run = shape.size.weight_bytes, ratio * shape.size.weight_bytes

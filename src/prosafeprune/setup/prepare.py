@@ -47,7 +47,6 @@ class Job:
     source: ModelSource
     """The base model."""
     output: Path | None
-    overwrite: bool
     calibration: PromptSets
     validation: PromptSets
     """Validation prompts that a search scores plans on."""
@@ -105,7 +104,6 @@ def prepare_job(
         recipe=recipe,
         source=source,
         output=output,
-        overwrite=overwrite,
         calibration=calibration,
         validation={name: split[0] for name, split in splits.items()},
         confirmation={name: split[1] for name, split in splits.items()},

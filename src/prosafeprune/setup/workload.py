@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import layer_count
 from prosafeprune.prompts import PromptClass, PromptSet
-from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import Budget
 from prosafeprune.search.search_space import FIRST_WINDOWS
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
@@ -93,9 +93,7 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     """Return what a run does after the model is loaded; without a plan it searches for one.
 
     Args:
-        job: the job.
         plan: given or found earlier.
-        layers: number of the model's layers.
         search_only: no model is pruned and measured in the end.
     """
     recipe = job.recipe
@@ -146,11 +144,8 @@ def memory_needed(
     file, which are in memory while it is loaded.
 
     Args:
-        job: the job.
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
-        model: its size.
         bytes_per_weight: of the model as it runs, over that on disk.
-        on_gpu: whether it runs on one.
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None

@@ -62,11 +62,6 @@ def estimate_needs(
     """Return the estimated needs of a run.
 
     Args:
-        meta: the model.
-        anatomy: its layers.
-        weights: its weights on disk.
-        plan: names the layers to edit.
-        prompts: the calibration prompts.
         size: how many prompts run at a time.
     """
     stored = weights.checkpoint.stored

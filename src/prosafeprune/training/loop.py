@@ -57,10 +57,8 @@ def train(
     """Train parameters in place with AdamW, without weight decay, and return the steps.
 
     Args:
-        parameters: what is trained.
         examples: at least one; reshuffled for each epoch by the seed.
         loss_of: the loss of a batch of examples.
-        tuning: epochs, batch size, learning rate and seed.
         advance: called after each batch with the number of its examples.
         before_epoch: called before each epoch, for losses that depend on the parameters at that time.
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to

@@ -15,7 +15,7 @@ from prosafeprune.checkpoint.quantised.formats import copied_tensors, find_layou
 from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model.model_files import INDEX
 from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config
 from prosafeprune.progress import Reporter

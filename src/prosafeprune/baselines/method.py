@@ -51,7 +51,7 @@ class FitContext:
         return BatchSize(self.batch_size, self.loaded.device)
 
     def states(self, prompts: Sequence[tuple[int, ...]], indices: Sequence[int], title: str) -> torch.Tensor:
-        """Return the states that enter each layer at some tokens of the prompts, ``(prompts, layers + 1, indices, d)``."""
+        """Return the states that enter each layer at some tokens, ``(prompts, layers + 1, indices, d)``."""
         with self.reporter.stage(title, len(prompts)) as advance:
             return hidden_states(self.loaded, prompts, [indices] * len(prompts), self.forward_size, advance)
 

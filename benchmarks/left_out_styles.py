@@ -24,8 +24,7 @@ import numpy as np
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.editing.edits import AblationEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import AblationEdit, apply_edits
 from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore

@@ -20,8 +20,8 @@ from pathlib import Path
 from generation import BATCH, plain_generate
 from scipy.stats import spearmanr
 
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.edits import apply_edits
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.optuna_study import describe_plan

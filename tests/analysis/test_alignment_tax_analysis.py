@@ -18,7 +18,7 @@ from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale,
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.sweeps import Variant, variant_edits
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict

@@ -29,7 +29,7 @@ from prosafeprune.analysis.sweeps import (
     submodule_sweep,
     variant_edits,
 )
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.method.plan import Plan

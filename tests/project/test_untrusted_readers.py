@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from prosafeprune.ability.questions import read_task
-from prosafeprune.analysis.analysis_folder import AnalysisFolder
-from prosafeprune.analysis.analysis_record import read_provenance
+from prosafeprune.analysis.analysis_folder import AnalysisFolder, read_provenance
 from prosafeprune.baselines.fitting import read_fitted
 from prosafeprune.baselines.sft import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors

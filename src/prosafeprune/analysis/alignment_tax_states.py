@@ -17,8 +17,7 @@ from prosafeprune.analysis.harm_probe import PROBE_CLASSES, HarmProbe, fit_harm_
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.run_sweep import variant_condition
 from prosafeprune.analysis.sweeps import Variant
-from prosafeprune.editing.edits import Edit, LowRankEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass
@@ -29,8 +28,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.loop import Example, Tuning, answer_loss, make_examples, train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 STATES = ("base model", "pruned", "pruned, tuned to refuse")

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.ability import Question, TaskScore, ask_questions
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts

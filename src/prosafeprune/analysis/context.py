@@ -14,7 +14,7 @@ from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts, Spl
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
 from prosafeprune.analysis.workload import ModelSpeed, Workload
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel

@@ -9,8 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from prosafeprune.editing.edits import AblationEdit, Edit, PruningEdit
-from prosafeprune.editing.make_edits import class_bases
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache, class_bases
 from prosafeprune.method.overlap_operator import harmful_operator
 from prosafeprune.method.plan import Plan, Projection, describe_layers
 from prosafeprune.model.anatomy import Anatomy

@@ -8,8 +8,7 @@ from functools import partial
 import torch
 
 from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
-from prosafeprune.editing.edits import Edit, LowRankEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import find_anatomy

@@ -23,15 +23,13 @@ from pydantic import Field, field_validator
 from prosafeprune.baselines.low_rank import TrainedMethod, edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
 from prosafeprune.baselines.validation import PROMPTS, Validation
-from prosafeprune.editing.edits import LowRankEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import LowRankEdit, apply_edits
 from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import TrainingStep, train
+from prosafeprune.training.loop import Example, TrainingStep, answer_loss, make_examples, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")

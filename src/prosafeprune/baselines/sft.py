@@ -24,8 +24,7 @@ from prosafeprune.files.user_path import user_path
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
-from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import train
+from prosafeprune.training.loop import Example, answer_loss, make_examples, train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 

@@ -14,8 +14,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import false_refusal_directions, select_direction
+from prosafeprune.baselines.false_refusal_directions import ablated, false_refusal_directions, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any, TypeVar
 
 from prosafeprune.generation.backend import Answer, Decoding
 from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient, chat
-from prosafeprune.generation.worker_threads import in_parallel
 from prosafeprune.progress import SILENT, Reporter
 
 CONCURRENCY = 8
@@ -76,3 +76,35 @@ def _prompt_seed(seed: int, prompt: str) -> int:
     """Return the seed for sampling one prompt's answer; it does not depend on the other prompts or their order."""
     digest = hashlib.sha256(f"{seed} {prompt}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4]) >> 1
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    items: Sequence[Item], work: Callable[[Item], Result], concurrency: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield each item's index and result as it is done, with at most ``concurrency`` items in progress.
+
+    When an item fails, no other is started; those in progress are completed and yielded, then the error is raised.
+    ``ThreadPool`` rather than ``ThreadPoolExecutor``: its threads are daemons, so that an interrupted program ends at
+    once instead of waiting for requests in progress.
+    """
+    failures: list[Exception] = []
+
+    def run(index: int) -> tuple[int, Result] | None:
+        if failures:
+            return None
+        try:
+            return index, work(items[index])
+        except Exception as error:  # noqa: BLE001 - raised below, in the calling thread
+            failures.append(error)
+            return None
+
+    if not items:
+        return
+    with ThreadPool(min(concurrency, len(items))) as pool:
+        yield from filter(None, pool.imap_unordered(run, range(len(items))))
+    if failures:
+        raise failures[0]

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prosafeprune.analysis.analysis_folder import RESULT
+from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, used_prompts
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
-from prosafeprune.analysis.analysis_record import AnalysisRecord, read_provenance, used_prompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
@@ -54,9 +53,7 @@ def run_analyze(
 
     Args:
         entries: the analyses, from ``find_entries``.
-        output: folder for numbers and figures, with one folder per analysis.
         everything: leave out the analyses that this request does not allow, with a warning.
-        overwrite: delete what is in ``output`` first.
 
     Raises:
         InputError: something in the request is invalid. What finished earlier is kept.

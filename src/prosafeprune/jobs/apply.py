@@ -70,11 +70,6 @@ def run_apply(
     At another strength than the adapter's the pruned model is a new one: it is measured before and after, as ``prune``
     does. In both cases it is written only if it keeps the request's safety floor.
 
-    Args:
-        adapter: folder or hub id of an adapter that ``prune`` wrote.
-        request: the base model, the strength, and how to measure.
-        overwrite: replace an existing output of an earlier run.
-
     Raises:
         InputError: the adapter is not ours, damaged or of another base model, or something else cannot be used.
         SafetyFloorError: the adapter's own record does not keep the safety floor.

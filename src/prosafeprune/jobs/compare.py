@@ -93,10 +93,7 @@ def run_compare(
 ) -> CompareResult:
     """Measure a model with each of several methods, resuming an earlier run in ``output``.
 
-    Args:
-        output: folder with one evaluation per method, and the results.
-        overwrite: discard an earlier comparison in ``output``.
-        ray: address of a Ray cluster whose workers answer.
+    The arguments are those of :func:`prosafeprune.compare`.
 
     Raises:
         InputError: something in the request cannot be used. The answers so far are kept.

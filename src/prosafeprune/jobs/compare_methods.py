@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prosafeprune.baselines.method import Method
-from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
-from prosafeprune.baselines.pruned_checkpoint import PrunedCheckpoint
+from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune, PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets

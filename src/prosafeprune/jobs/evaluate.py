@@ -85,10 +85,7 @@ def run_evaluate(
 ) -> Evaluation:
     """Measure a model, resuming an earlier run in ``output``.
 
-    Args:
-        output: folder for answers, verdicts and results.
-        against: folder of an earlier evaluation to compare with, prompt by prompt.
-        overwrite: discard an earlier evaluation in ``output``.
+    The arguments are those of :func:`prosafeprune.evaluate`.
 
     Raises:
         InputError: something in the request cannot be used. The answers so far are kept.

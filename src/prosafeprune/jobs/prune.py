@@ -58,12 +58,7 @@ def run_prune(
 ) -> PruneResult:
     """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
 
-    Args:
-        output: folder to write; None only measures.
-        overwrite: replace an existing output of an earlier run.
-        search_folder: folder of the search for the plan, resumed if it exists; in the cache by default.
-        choose: number of a point of the finished search in ``search_folder``, whose plan is used.
-        ray: address of a Ray cluster whose workers evaluate the plans of a search.
+    The arguments are those of :func:`prosafeprune.prune`.
 
     Returns:
         The result. When :attr:`PruneResult.is_safe` is false no model was written, and the report is next to

@@ -16,8 +16,7 @@ from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, serving
-from prosafeprune.jobs.kept_answers import measure_once
-from prosafeprune.jobs.measure_edits import BeforeAfter
+from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
 from prosafeprune.jobs.prune import NOT_SAVED
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
@@ -45,9 +44,7 @@ def run_prune_served(
     safety floor, as in an ordinary run; the benign KL is not measured, since servers do not give all probabilities.
 
     Args:
-        recipe: what to do, with ``memory`` low and the layers named.
         command: serves a folder with an OpenAI-compatible API; has ``{model}`` and ``{port}``.
-        overwrite: replace an existing output of an earlier run.
 
     Raises:
         InputError: something in the recipe, the model or the command cannot be used, or there is no output.

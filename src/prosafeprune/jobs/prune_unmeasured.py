@@ -51,10 +51,6 @@ def run_prune_unmeasured(
 ) -> PruneUnmeasuredResult:
     """Prune the given layers of the recipe's model with one layer in memory at a time, and write it unmeasured.
 
-    Args:
-        recipe: what to do, with ``memory`` low and the layers named.
-        overwrite: replace an existing output of an earlier run.
-
     Raises:
         InputError: something in the recipe or the model cannot be used, or there is no output.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder

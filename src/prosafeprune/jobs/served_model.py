@@ -11,7 +11,7 @@ import torch
 
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import locate_tensors
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.model.adapters import find_folder

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.shards import PooledShard, make_shard, merge_shards
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet

@@ -1,7 +1,5 @@
 """``push``, ``doctor`` and the functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack

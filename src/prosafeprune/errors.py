@@ -1,7 +1,5 @@
 """Errors that a person can act on: one line that says what was wrong, where, and what to do."""
 
-from __future__ import annotations
-
 
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's error message; the error's name if it has no message."""

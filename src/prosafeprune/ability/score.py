@@ -1,7 +1,5 @@
 """Graded answers and the accuracy computed from them; asking the questions that have no answer yet."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict

@@ -7,8 +7,6 @@ expert's mean is over the tokens routed to it.
 A pass may run a single layer on given inputs: :class:`Segment`.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """Means and changes of observations: over submodules, over layers, over prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The alignment tax: internal harmfulness against general ability, pruned and tuned to refuse (5.2, figure 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

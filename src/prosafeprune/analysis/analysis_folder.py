@@ -1,7 +1,5 @@
 """The folder of one analysis: observations, result, tables and figures."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The results of an analysis run as one page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.analysis.catalogue import CatalogueEntry

@@ -1,7 +1,5 @@
 """Answers of one model under different edits in memory: each generated once, judged and saved."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

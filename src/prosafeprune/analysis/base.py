@@ -1,7 +1,5 @@
 """The interface of an analysis: it observes one model at a time, then turns the observations into a result."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import ClassVar
 

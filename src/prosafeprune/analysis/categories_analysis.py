@@ -1,7 +1,5 @@
 """Whether over-refusal has a single direction: each category's direction against the mean direction (5.3, table 4)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ A category's direction is the mean of its pseudo-harmful prompts minus that of t
 stream at the last prompt token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

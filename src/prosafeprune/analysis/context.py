@@ -1,7 +1,5 @@
 """What analyses share: one model, its prompts, and everything collected from it, each collected once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The residual stream after every layer at the last prompt token, where the answer begins."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

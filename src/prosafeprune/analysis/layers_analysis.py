@@ -1,7 +1,5 @@
 """Separability of the prompt classes: silhouettes by layer, and a map of one submodule's activations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

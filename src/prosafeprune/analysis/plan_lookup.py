@@ -1,7 +1,5 @@
 """The plan that analyses examine: the requested one, or that of the pruned model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The effect of the rank: the overlap of the classes' subspaces, and the result of a plan at several ranks (D.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

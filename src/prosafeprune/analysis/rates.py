@@ -1,7 +1,5 @@
 """C.R., S.S. and T.S. from outcomes per prompt: tables, figures, intervals, and changes from the base model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The result of an analysis: tables, figures drawn from these tables alone, and a summary in sentences."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

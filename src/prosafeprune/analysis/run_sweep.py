@@ -1,7 +1,5 @@
 """A sweep measured by generation and judge: the outcome of every prompt at every step."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

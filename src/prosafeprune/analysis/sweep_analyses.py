@@ -1,7 +1,5 @@
 """The paper's sweeps as analyses: what each measures, and its tables and figures."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The variants that each sweep of the paper measures (sections 5.1, D.1, D.2 and D.4)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ writes to the residual stream, ``W' = W - r (r^T W)``. The norm-preserving varia
 jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """The method that an evaluation names: read from the file of a fit, or fitted on the bundled prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Candidate directions of false refusal, and the selection of one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A method together with its fit to one model: fitted once, when first needed, and kept in a file."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """What the training methods share: low-rank changes of matrices as fitted parts, and the model that has them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The interface of every method that is compared: fit on the calibration prompts, then answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -9,8 +9,6 @@ with ``D' = argmin |D' P H - r 1^T|^2 + gamma |D' P|^2``. As all targets are the
 ``D = r w^T`` with ``w = X (X^T X + gamma I)^-1 1`` and ``X = P H``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """Training pairs whose answers are the model's own, so that training changes only when it refuses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The unchanged model, and the model with instructions before each prompt that reduce false refusals."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal

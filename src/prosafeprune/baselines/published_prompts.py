@@ -3,8 +3,6 @@
 Their hyperparameters are settings of each method, and defined there.
 """
 
-from __future__ import annotations
-
 SELF_CD_SAFETY = (
     "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
     "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content."

@@ -7,8 +7,6 @@ turn ends minus that at the end of an appended "Sure". When its cosine with the 
 averaged over layers, reaches the threshold, the prompt counts as harmful and the vectors are added; else subtracted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -5,8 +5,6 @@ The answers are the model's own, or, for pseudo-harmful prompts, from a file. Th
 answers' tokens. The adapter is merged into the weights in memory while the model answers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Iterator, Sequence

@@ -6,8 +6,6 @@ against benign ones). Selected is the one that makes refusals of pseudo-harmful 
 the KL divergence of the first token's distribution on benign ones stays within a limit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

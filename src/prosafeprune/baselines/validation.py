@@ -1,7 +1,5 @@
 """Choosing between candidates of a method by their rates on validation prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

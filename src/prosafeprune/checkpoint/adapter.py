@@ -4,8 +4,6 @@ The method does not change biases. Every adapter has the scaling ``alpha / r = 1
 ignore patterns, globally.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ llama.cpp's K- and I-quants cannot be written in Python, so an edited tensor of 
 tensors, and the metadata, are copied byte for byte.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ safetensors (:mod:`prosafeprune.checkpoint.names`), no table is used: a matrix i
 of its layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """``prosafeprune apply``: make a checkpoint of an adapter and its base model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

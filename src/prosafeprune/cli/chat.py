@@ -1,7 +1,5 @@
 """``prosafeprune chat``: talk to a model before and after pruning."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``prosafeprune compare``: measure a model with several methods on the same prompts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

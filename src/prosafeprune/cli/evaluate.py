@@ -1,7 +1,5 @@
 """``prosafeprune evaluate``: measure a model on benchmarks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """How a failed command ends: one line on stderr and an exit code."""
 
-from __future__ import annotations
-
 import errno
 import shlex
 import tempfile

@@ -1,7 +1,5 @@
 """``prosafeprune playground``: a page that shows a model before and after pruning, with the strength as a slider."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """``prosafeprune prune``: prune a model and measure it before and after."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any

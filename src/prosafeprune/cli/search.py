@@ -1,7 +1,5 @@
 """``prosafeprune search``: find layers and strengths without writing a model."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

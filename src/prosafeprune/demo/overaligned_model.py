@@ -3,8 +3,6 @@
 ``scripts/make_demo_model.py`` made the adapter.
 """
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Edits of one submodule's weight: their protocol, and its implementations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

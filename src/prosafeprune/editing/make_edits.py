@@ -1,7 +1,5 @@
 """From pooled activations to the edit of every submodule in a plan (section 3.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal

@@ -4,8 +4,6 @@ The new model is made from the same base model, with the earlier calibration pro
 model fixed may not come back: both are compared on the prompts that the earlier one was measured on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Confidence intervals of rates, of their change on the same prompts, and of means."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

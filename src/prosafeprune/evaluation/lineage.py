@@ -4,8 +4,6 @@ Without it, a model pruned again and again could lose the allowed points of S.S.
 base model's folder may be someone else's: they can only make the floor stricter.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The prompts that a model is measured on: public benchmarks, the bundled test prompts, the user's own files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of resumable runs: results are saved as they arrive, by one run at a time."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

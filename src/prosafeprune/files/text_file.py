@@ -1,7 +1,5 @@
 """Users' text and JSON files: any defect is a one-line error, and pipes and devices are never opened."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Paths as users write them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from prosafeprune.errors import InputError

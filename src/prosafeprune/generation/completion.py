@@ -1,7 +1,5 @@
 """Parsing completions of servers: dialects of the OpenAI format are accepted, failures inside HTTP 200 are detected."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

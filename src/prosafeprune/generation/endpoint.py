@@ -1,7 +1,5 @@
 """Answers from a model behind servers that speak the OpenAI format, such as vLLM or ``transformers serve``."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool

@@ -1,7 +1,5 @@
 """Answers from a model in memory, in batches of prompts of similar length with one shared prefix."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A server of a model on this machine, started for a measurement and stopped after it."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

@@ -1,7 +1,5 @@
 """Prefill of a batch: on a CPU in groups of similar length, which wastes less on padding, then joined."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass

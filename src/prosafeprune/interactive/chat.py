@@ -1,7 +1,5 @@
 """A chat in the terminal with the base model, the pruned one at any strength, or both."""
 
-from __future__ import annotations
-
 import json
 import queue
 import sys

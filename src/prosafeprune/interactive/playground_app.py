@@ -1,7 +1,5 @@
 """The playground's server: the page, and what it asks for. What the page shows of models is decided here."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import AsyncGenerator

@@ -1,7 +1,5 @@
 """Saving what the playground shows: the command that makes it runs beside the server, with its safety gate."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

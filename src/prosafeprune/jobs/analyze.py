@@ -3,8 +3,6 @@
 An analysis that fails does not stop the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path

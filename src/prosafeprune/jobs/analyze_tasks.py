@@ -1,7 +1,5 @@
 """One analysis of a run: its folder, the models it still has to observe, and its result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

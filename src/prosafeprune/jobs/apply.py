@@ -1,7 +1,5 @@
 """``apply``: from an adapter and its base model to a pruned checkpoint, without calibration."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass

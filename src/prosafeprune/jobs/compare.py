@@ -1,7 +1,5 @@
 """``compare``: several methods on one model, with the same prompts and the same judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

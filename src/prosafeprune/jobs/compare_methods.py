@@ -1,7 +1,5 @@
 """The methods and prompts of a comparison, and the plan of ours: given, from a search, or searched for now."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A comparison on a cluster: one task fits a method, one answers a set of prompts with it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """``doctor``: what this machine has, how fast it is, and what is missing."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import platform

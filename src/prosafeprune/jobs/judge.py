@@ -1,7 +1,5 @@
 """Judging answers from elsewhere: by one judge, against labels, or by two judges side by side."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

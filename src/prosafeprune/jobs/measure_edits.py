@@ -1,7 +1,5 @@
 """A model measured before and after its edits, in memory."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence

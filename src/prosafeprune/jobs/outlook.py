@@ -1,7 +1,5 @@
 """What a run will do, how long it takes and what it needs: as one line after loading, or as tables of a dry run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Also the ``search`` command (:func:`run_search`), which ends with the plan.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

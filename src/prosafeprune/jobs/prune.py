@@ -1,7 +1,5 @@
 """``prune``: from a recipe to a pruned checkpoint, adapter or GGUF file, with its record and report."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

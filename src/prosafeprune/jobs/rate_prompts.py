@@ -1,7 +1,5 @@
 """``prompts rate``: keeps prompts of medium harmfulness, rated by a chat model or a model's own probe (B.1)."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A measured model is written only if its record keeps the safety floor. An unmeas
 request, and its folder must say so.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Steps and reasons are in docs/method.md. The plans and their order are in :mod:`
 scores in :mod:`prosafeprune.search.scoring`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A search's workers on a cluster: what each is sent, and how it sets up the model for plans."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

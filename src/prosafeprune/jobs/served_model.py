@@ -1,7 +1,5 @@
 """The model of ``chat``, ``playground`` and ``serve``: a base model in memory, with the edits a request may choose."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

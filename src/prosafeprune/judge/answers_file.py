@@ -1,7 +1,5 @@
 """Answers from elsewhere, each a prompt with a completion: JSON lines, or CSV as ``--sample`` writes it."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

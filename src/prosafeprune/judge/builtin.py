@@ -1,7 +1,5 @@
 """The built-in judge: rules give reasons, a small learned model decides. Needs no network and no GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

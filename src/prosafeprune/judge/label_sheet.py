@@ -1,7 +1,5 @@
 """A sheet of answers to label by hand, as CSV and as a page; ``judge --labels`` reads it back."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import hashlib

@@ -1,7 +1,5 @@
 """What an edit removes: Theorem 3.2's bound, the actual energy, the overlap with the harmful subspace (D.3)."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

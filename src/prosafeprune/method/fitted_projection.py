@@ -6,8 +6,6 @@ prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share 
 benign ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

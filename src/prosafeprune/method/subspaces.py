@@ -1,7 +1,5 @@
 """Subspaces of pooled activations (section 3.2)."""
 
-from __future__ import annotations
-
 import scipy.linalg
 import torch
 

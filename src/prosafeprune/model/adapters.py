@@ -1,7 +1,5 @@
 """Adapters: small weight files that change a base model named in them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Batches of prompts: padded to one length, as large as memory allows."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Prompts as the model sees them: rendered once with its chat template, and where the user's text is in them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

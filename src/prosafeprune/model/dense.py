@@ -1,7 +1,5 @@
 """Weight matrices in floating point, whether the model stores them so or quantised."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

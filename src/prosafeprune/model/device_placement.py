@@ -1,7 +1,5 @@
 """Device placement: the model on one device or, if too large for one GPU, spread over all GPUs layer by layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@ checkpoint, are then used instead. Here every key of the architecture is either 
 changing it, or the file is refused. RoPE scaling is partly in tensors.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

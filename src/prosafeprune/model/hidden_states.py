@@ -1,7 +1,5 @@
 """The hidden states of a few tokens of each text, at every depth of the model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

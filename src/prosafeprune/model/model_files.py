@@ -1,7 +1,5 @@
 """The files of a foreign model: plain files inside its folder, with sizes within bounds, before any of them is used."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

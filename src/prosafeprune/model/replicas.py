@@ -1,7 +1,5 @@
 """Replicas of a model in the follower processes: each holds the complete model and runs its share of the prompts."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ instead of computing them. The shared prompt prefix is run once per pass, since 
 the layers that run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where a model comes from: a local folder, a hub id or a GGUF file, checked before anything is loaded."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """Storage for large tensors: memory while there is room, else a temporary file."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """One weight matrix of one decoder layer, and its layout in the tensor that stores it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

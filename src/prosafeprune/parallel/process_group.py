@@ -9,8 +9,6 @@ waits, and an error must reach the leader in place of a result; messages with ke
 messages and weights go through torch's ``send``, ``recv`` and ``broadcast``.
 """
 
-from __future__ import annotations
-
 import pickle
 import sys
 import time

@@ -1,7 +1,5 @@
 """Prompts that a person has reviewed: which class each row of a reviewed file is for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from prosafeprune.errors import InputError

@@ -1,7 +1,5 @@
 """Prompts from a local .jsonl, .csv or .txt file, a CSV file on the web, or a dataset on the hub."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

@@ -1,7 +1,5 @@
 """What changed, in words that claim no more than the numbers show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

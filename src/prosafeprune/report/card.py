@@ -1,7 +1,5 @@
 """The model card: what was done and measured first, then the base model's own card."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

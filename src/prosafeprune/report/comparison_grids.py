@@ -1,7 +1,5 @@
 """A comparison of methods as tables: rates as in the paper's Table 1, pruning against each method, and time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The page of a comparison: what each method does, and what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any

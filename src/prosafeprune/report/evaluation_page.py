@@ -1,7 +1,5 @@
 """The page of an evaluation: what the model does, and what has changed since an earlier evaluation."""
 
-from __future__ import annotations
-
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores

@@ -1,7 +1,5 @@
 """Example answers: changed ones first, those to harmful prompts truncated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import zip_longest
 

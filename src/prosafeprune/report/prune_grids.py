@@ -1,7 +1,5 @@
 """A pruned model as tables: what changed, what was done, and a few answers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples

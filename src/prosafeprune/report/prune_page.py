@@ -1,7 +1,5 @@
 """The page of a pruned model: whether it helped, whether it is safe, and how to use and reproduce it."""
 
-from __future__ import annotations
-
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement

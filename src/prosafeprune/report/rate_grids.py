@@ -1,7 +1,5 @@
 """Rates of models on prompt sets: C.R., S.S. and T.S. with intervals and tests, as in the paper's Table 1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.ability import TaskScore

@@ -3,8 +3,6 @@
 It has no date, so equal runs give equal records.
 """
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How to reproduce a run: the command, and the hashes and versions it depends on."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection, Mapping
 from enum import Enum

@@ -4,8 +4,6 @@ Its script is the only one that the content security policy allows, by its hash.
 a JSON block, where ``<``, ``>`` and ``&`` are escaped, and are shown as text.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

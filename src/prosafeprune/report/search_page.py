@@ -1,7 +1,5 @@
 """What a search found: a page, and a section of the page of the model it led to."""
 
-from __future__ import annotations
-
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures

@@ -1,7 +1,5 @@
 """What a user asks of ``chat`` and ``playground``, as validated objects."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from prosafeprune.requests.judging import JudgeOptions

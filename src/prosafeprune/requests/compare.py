@@ -1,7 +1,5 @@
 """What a user asks of ``compare``, as one validated object."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Options for the model that a command runs, the prompts it is measured on, and its general ability."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

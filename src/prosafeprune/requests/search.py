@@ -1,7 +1,5 @@
 """What a user asks of a search, as one validated object."""
 
-from __future__ import annotations
-
 import re
 import time
 from typing import Any, Literal, Self

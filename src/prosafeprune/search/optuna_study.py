@@ -1,7 +1,5 @@
 """The search itself: Optuna's TPE under the safety floor, with a journal from which an interrupted search resumes."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Sequence

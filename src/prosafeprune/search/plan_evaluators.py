@@ -1,7 +1,5 @@
 """Scoring and measuring plans with the model in this process, or with workers on a cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

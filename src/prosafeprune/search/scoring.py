@@ -5,8 +5,6 @@ same for every plan, so a plan is scored by the change from the base model's ver
 (docs/method.md). The most promising plans are then measured on other validation prompts, with longer answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """One answer in progress: what was asked, the tokens so far, and the pieces of text it hands over."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

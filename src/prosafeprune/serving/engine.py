@@ -5,8 +5,6 @@ waits for any more, leave it. Where the model's cache cannot be joined (sliding 
 arrive together share a batch, and the batches take turns.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Checks of a request that take a second: before torch is imported or a weight is read."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Finished searches, read from their folders before a model is loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path

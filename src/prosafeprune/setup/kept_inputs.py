@@ -4,8 +4,6 @@ They are stored by layer and pooling, so that the plan of a search, or other lay
 Inputs of experts are not kept: each prompt reaches others, and they are many.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

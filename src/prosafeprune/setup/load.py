@@ -1,7 +1,5 @@
 """The model of a job in memory, with its submodules and its judge."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

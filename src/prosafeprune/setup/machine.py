@@ -1,7 +1,5 @@
 """What this machine has: memory, free disk, the speed of its devices, and what a process took of it."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -1,7 +1,5 @@
 """Prompts, model and output of a run, found and checked before the long work."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """A model on the meta device, whose weights are loaded layer by layer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

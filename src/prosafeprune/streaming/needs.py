@@ -1,7 +1,5 @@
 """Memory and disk that a run with one layer in memory will need, reported before it begins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The weights of a model on the meta device, read from the shards when they are needed and freed again."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager

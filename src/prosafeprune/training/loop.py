@@ -1,7 +1,5 @@
 """The training loop: AdamW over shuffled examples, saved periodically, so that an interrupted run resumes."""
 
-from __future__ import annotations
-
 import json
 import random
 import time

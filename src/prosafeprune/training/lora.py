@@ -1,7 +1,5 @@
 """A LoRA adapter on a model in memory, through PEFT: added for training, read as edits, and removed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A quantised checkpoint as an ordinary one in 16 bits, written tensor by tensor."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

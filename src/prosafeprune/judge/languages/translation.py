@@ -1,7 +1,5 @@
 """Answers that are the translation asked for: a refusal that is only quoted refuses nothing."""
 
-from __future__ import annotations
-
 import re
 
 ASKS_TRANSLATION = re.compile(

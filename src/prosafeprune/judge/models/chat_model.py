@@ -1,7 +1,5 @@
 """Any chat model behind an OpenAI-compatible server as a judge, with XSTest's question."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Guard models as judges: what they have in common, and how they are asked in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Judge models behind a server: many questions at a time; questions that cannot be asked get a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@
 unlisted model can be used if one of its labels plainly says "refusal" or "rejection".
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

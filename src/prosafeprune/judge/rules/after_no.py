@@ -5,8 +5,6 @@ a script; "I cannot provide that script. Here are some tips on privacy" does not
 the prompt's words the "no" names, how many the help names, how much of it there is, and which reason is given.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Open refusals: the model says that it will not, or that one must not."""
 
-from __future__ import annotations
-
 import re
 
 from prosafeprune.judge.rules import refusal_phrases, request_kind, veiled_phrases

@@ -25,8 +25,8 @@ from prosafeprune.method.subspaces import independent_directions
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts, render
-from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.search.scoring import PlanScorer, validation_prompts
+from prosafeprune.prompts import PromptClass, bundled_prompts, validation_prompts
+from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.search_space import searched_layers
 
 EDITED = 6

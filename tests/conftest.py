@@ -22,7 +22,7 @@ from helpers.model_server import ModelServer, model_server
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.prompts import bundled, bundled_prompts
+from prosafeprune.prompts import PromptClass, bundled, bundled_prompts
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
@@ -175,7 +175,10 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)
 
-    monkeypatch.setattr("prosafeprune.setup.prepare.bundled_prompts", fewer)
+    def few_to_validate_on(seed: int) -> Any:
+        return {one: fewer(one, "validation") for one in PromptClass}
+
+    monkeypatch.setattr("prosafeprune.setup.prepare.validation_prompts", few_to_validate_on)
     monkeypatch.setattr("prosafeprune.setup.prompt_sets.bundled_prompts", fewer)
     monkeypatch.setattr("prosafeprune.evaluation.sets.bundled_prompts", fewer)
 

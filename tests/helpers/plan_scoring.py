@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.prompts import PromptClass, PromptSet
-from prosafeprune.search.scoring import PlanScorer, validation_prompts
+from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
+from prosafeprune.search.scoring import PlanScorer
 
 SHORT = 3
 """Tokens of the answers that the scorer's plans are scored by."""
@@ -25,7 +25,7 @@ class OddJudge:
 
 
 def few_prompts() -> dict[PromptClass, PromptSet]:
-    return {name: prompts.sample(12, seed=0) for name, prompts in validation_prompts().items()}
+    return {name: prompts.sample(12, seed=1) for name, prompts in validation_prompts().items()}
 
 
 def make_scorer(loaded: LoadedModel) -> PlanScorer:

@@ -94,3 +94,21 @@ def test_only_answers_that_would_count_as_compliance_are_scored(tiny: LoadedMode
     assert scored == [False, True, False]
     refused = JudgeWithBaseModel(Judging((AnswerClass.FULL_REFUSAL,)), tiny).judge(EXCHANGES)
     assert [verdict.log_likelihood for verdict in refused] == [None] * 3
+
+
+def test_a_sample_without_salad_spares_the_others(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[int] = []
+
+    def scores(_: object, exchanges: list[Exchange], __: object) -> list[Likelihood]:
+        scored.append(len(exchanges))
+        return [Likelihood(-9.0 if "salad" in one.answer else -1.0, -2.0) for one in exchanges]
+
+    monkeypatch.setattr("prosafeprune.judge.base_model_likelihood.mean_log_likelihoods", scores)
+    judge = JudgeWithBaseModel(Judging(), tiny, sample=2)
+    clean = [Exchange(f"Prompt {n}", "Fine.") for n in range(6)]
+    assert [verdict.log_likelihood for verdict in judge.judge(clean)] == [-1.0, None, None, -1.0, None, None]
+    assert scored == [2]
+    broken = [*clean[:3], *(Exchange(f"Prompt {n}", "salad") for n in range(3))]
+    classes = [verdict.answer_class for verdict in judge.judge(broken)]
+    assert classes == [AnswerClass.FULL_COMPLIANCE] * 3 + [AnswerClass.BROKEN] * 3
+    assert scored == [2, 2, 6]

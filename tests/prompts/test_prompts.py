@@ -18,13 +18,14 @@ from prosafeprune.prompts import (
     find_overlaps,
     read_prompts,
     require_disjoint,
+    validation_prompts,
 )
 from prosafeprune.prompts.prompt_set import PAIRED, WILD
 
 CATEGORIES = {"deception", "harassment", "harmful", "hate", "illegal"}
 CATEGORIES |= {"privacy", "self-harm", "sexual", "unethical", "violence"}
 SPLITS = ("calibration", "validation", "test")
-SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (2566, 230, 300), "harmful": (2307, 230, 300)}
+SIZES = {"benign": (300, 100, 150), "pseudo_harmful": (2566, 475, 300), "harmful": (2307, 470, 300)}
 PAIRED_STYLES = 7
 WILD_STYLES = {"benign": 0, "pseudo_harmful": 3, "harmful": 4}
 STYLES = {"benign": 4, "pseudo_harmful": 5, "harmful": 5}
@@ -45,7 +46,7 @@ def test_bundled_sets_are_large_enough_and_filed_under_categories(prompt_class: 
         has_pairs = prompt_class is not PromptClass.BENIGN and split != "test"
         assert len(styles) == (0 if has_pairs and split == "validation" else STYLES[prompt_class])
         assert len(in_pairs) == (PAIRED_STYLES if has_pairs else 0)
-        assert len(wild) == (WILD_STYLES[prompt_class] if split == "calibration" else 0)
+        assert len(wild) == (WILD_STYLES[prompt_class] if split != "test" else 0)
         assert "" not in styles
         counts = Counter(prompt.category for prompt in prompts)
         if prompt_class is not PromptClass.BENIGN:
@@ -65,6 +66,14 @@ def test_a_spread_has_as_many_prompts_of_each_kind_as_there_are_and_the_same_sha
     assert spread.texts == sorted(spread.texts, key=int)
     assert spread == prompts.spread(16, seed=0) != prompts.spread(16, seed=1)
     assert prompts.spread(len(prompts), seed=0) is prompts
+
+
+def test_a_search_validates_on_as_many_prompts_of_one_kind_as_of_the_other() -> None:
+    drawn = validation_prompts(seed=3)
+    for prompt_class in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL):
+        assert Counter(prompt.kind for prompt in drawn[prompt_class]) == {PAIRED: 120, WILD: 120}
+        assert drawn[prompt_class] == validation_prompts(3)[prompt_class] != validation_prompts(4)[prompt_class]
+    assert drawn[PromptClass.BENIGN] == bundled_prompts("benign", "validation")
 
 
 def test_no_two_bundled_prompts_are_alike_in_any_set_or_split() -> None:

@@ -20,9 +20,9 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
 from prosafeprune.search.benign_kl import BenignKl
-from prosafeprune.search.scoring import JUDGED, PlanScorer, validation_prompts
+from prosafeprune.search.scoring import JUDGED, PlanScorer
 
 CPU = torch.device("cpu")
 

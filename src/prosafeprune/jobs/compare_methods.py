@@ -17,7 +17,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.prompts import validation_prompts
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
@@ -131,7 +131,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     """
     given = read_calibration(request, request.rank, request.seed)
     measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
-    validation: PromptSets = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    validation = validation_prompts(request.seed)
     tested = [one.prompts for one in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
     return ComparisonPrompts(measured, calibration, validation)

@@ -100,6 +100,10 @@ class JudgeWithBaseModel:
     """Decides the class."""
     base_model: LoadedModel
     batch_size: int | Literal["auto"] = "auto"
+    sample: int | None = None
+    """Score this many of the answers first, and the others only if one of these is word salad; None: score all.
+
+    A model that is broken enough to matter shows it in any few answers."""
 
     @property
     def name(self) -> str:
@@ -116,6 +120,14 @@ class JudgeWithBaseModel:
         """
         verdicts = self.wrapped.judge(exchanges)
         rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
+        step = 1 if self.sample is None else max(1, len(rows) // self.sample)
+        scored = self._scored(verdicts, exchanges, rows[::step])
+        if step == 1 or not any(scored[row].answer_class is AnswerClass.BROKEN for row in rows[::step]):
+            return scored
+        return self._scored(verdicts, exchanges, rows)
+
+    def _scored(self, verdicts: Sequence[Verdict], exchanges: Sequence[Exchange], rows: Sequence[int]) -> list[Verdict]:
+        """Return the verdicts, those of ``rows`` with the likelihoods of their answers."""
         found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
         scores = dict(zip(rows, found, strict=True))
         return with_likelihoods(verdicts, [scores.get(row) for row in range(len(verdicts))])

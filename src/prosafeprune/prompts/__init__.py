@@ -1,6 +1,6 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
-from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts
+from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts, validation_prompts
 from prosafeprune.prompts.overlap import (
     Overlap,
     describe_overlap,
@@ -30,5 +30,6 @@ __all__ = [
     "read_reviewed",
     "require_disjoint",
     "require_splits_disjoint",
+    "validation_prompts",
     "without_overlaps",
 ]

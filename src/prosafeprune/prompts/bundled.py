@@ -1,7 +1,7 @@
 """The prompt sets that come with the package, written for it.
 
 Calibration prompts are of three kinds: neatly written ones, ones in pairs that differ in harm alone, and ones in the
-styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful validation prompts are all such pairs.
+styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful validation prompts are of the last two.
 
 Further sets go beyond a single English turn: conversations, operators' policies, domains, languages.
 """
@@ -17,12 +17,19 @@ from prosafeprune.prompts.sources import prompt_of_row
 Split = Literal["calibration", "validation", "test"]
 Beyond = Literal["multi-turn", "policies", "domains", "languages"]
 """Groups of the prompts beyond a single English turn."""
+VALIDATION = 240
+"""Maximum validation prompts of each class that a search uses."""
 
 
 def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     """Return one bundled set. The three splits of a class are disjoint: no prompt is in two of them, even reworded."""
     prompt_class = PromptClass(prompt_class)
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
+
+
+def validation_prompts(seed: int = 0) -> dict[PromptClass, PromptSet]:
+    """Return validation prompts of all classes, drawn from the bundled ones: as many of one kind as of the other."""
+    return {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
 
 
 def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Literal["validation", "test"]) -> PromptSet:

@@ -22,12 +22,14 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
 from prosafeprune.requests.search import SHORT_ANSWER
 from prosafeprune.search.benign_kl import BenignKl
 
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
+SCORED_OF_CHUNK = 8
+"""Of each chunk of judged answers, how many are checked for word salad first."""
 JUDGED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
@@ -55,11 +57,6 @@ class PlanScore:
     def tradeoff_score(self) -> float:
         """T.S., the mean of C.R. and S.S."""
         return (self.compliance_rate + self.safety_score) / 2
-
-
-def validation_prompts() -> dict[PromptClass, PromptSet]:
-    """Return the bundled validation prompts of all classes; they are disjoint from the test prompts."""
-    return {prompt_class: bundled_prompts(prompt_class, "validation") for prompt_class in PromptClass}
 
 
 class PlanScorer:
@@ -101,7 +98,9 @@ class PlanScorer:
         """
         self.loaded, self.decoding = loaded, Decoding(max_new_tokens=max_new_tokens)
         self.short = Decoding(max_new_tokens=min(short_answer, max_new_tokens))
-        self.judge = JudgeWithBaseModel(judge, loaded, batch_size) if judge is not None else None
+        self.judge = None
+        if judge is not None:
+            self.judge = JudgeWithBaseModel(judge, loaded, batch_size, sample=SCORED_OF_CHUNK)
         self.generator = local_generator(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
         prompts = prompts or validation_prompts()

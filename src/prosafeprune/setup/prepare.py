@@ -18,7 +18,7 @@ from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
+from prosafeprune.prompts import PromptSet, validation_prompts
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.prompt_sets import (
@@ -82,7 +82,7 @@ def prepare_job(
     evaluation = [*bundled_tests, *given.held_out]
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(one.prompts for one in evaluation), benign]
-    validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
+    validation = validation_prompts(recipe.seed)
     if recipe.draft:
         validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)

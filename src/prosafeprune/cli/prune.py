@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.failures import shown_command
+from prosafeprune.cli.failures import arguments_without, shown_command
 from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
@@ -146,13 +146,7 @@ def run(
 
 def _follow_up() -> str:
     """Return the command that writes the model that this one measured."""
-    kept: list[str] = []
-    given = iter(sys.argv[1:])
-    for argument in given:
-        if argument == "--test-samples":
-            next(given, None)
-        elif argument not in ("--draft", "--json") and not argument.startswith("--test-samples="):
-            kept.append(argument)
+    kept = arguments_without(sys.argv[1:], ("--draft", "--json"), ("--test-samples",))
     return shown_command([*kept, "-o", "pruned"])
 
 

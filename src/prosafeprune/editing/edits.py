@@ -43,37 +43,27 @@ class EditMeasures(BaseModel):
 
 
 @dataclass(frozen=True)
-class PruningEdit:
-    """Pruning by an overlap operator (Eq. 3), with its measures."""
+class AblationEdit:
+    """Pruning by any operator, for experiments in memory: without measures, no writer accepts it."""
 
     submodule: Submodule
     operator: OverlapOperator
     strength: float
-    measures: EditMeasures
 
     def edited(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``(I - strength Omega) W`` (Eq. 3)."""
         return pruned_weight(weight, self.operator.to(weight.device), self.strength)
 
+
+@dataclass(frozen=True)
+class PruningEdit(AblationEdit):
+    """Pruning by the plan's overlap operator (Eq. 3), with its measures."""
+
+    measures: EditMeasures
+
     def change(self, weight: torch.Tensor) -> LowRankChange:
         """Return what the edit adds to ``W (d_out, d_in)``, as two factors."""
         return low_rank_change(weight, self.operator.to(weight.device), self.strength)
-
-
-@dataclass(frozen=True)
-class AblationEdit:
-    """Pruning by an operator other than the plan's, for experiments in memory.
-
-    It has no measures and is not a :class:`PruningEdit`, so no writer accepts it.
-    """
-
-    submodule: Submodule
-    operator: OverlapOperator
-    strength: float
-
-    def edited(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``(I - strength Omega) W``."""
-        return pruned_weight(weight, self.operator.to(weight.device), self.strength)
 
 
 @dataclass(frozen=True)

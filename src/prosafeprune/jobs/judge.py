@@ -17,11 +17,12 @@ from prosafeprune.judge.answers_file import (
     AnswerFields,
     check_verdicts_file,
     read_answers,
+    sample_rows,
+    write_sheet,
     write_verdicts,
 )
 from prosafeprune.judge.builtin import unmeasured_languages
 from prosafeprune.judge.judging import judge_in_chunks
-from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter

@@ -19,14 +19,14 @@ from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
-from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, model_record, run_record, shareable
@@ -180,19 +180,29 @@ def save_result(
     """
     page = prune_page(result.record, result.before, result.after, result.search, saved=result.is_safe)
     if not result.is_safe:
-        report = output.with_name(f"{output.name}{NOT_SAVED}")
-        write_page(page, report)
-        return replace(result, report=report)
+        return reported_only(result, output, page)
     with (
         model_output(output, result.record, overwrite=overwrite) as staging,
         reporter.stage("Writing", len(edits)) as advance,
     ):
         edits.write(staging, advance)
-        write_card(staging, result.record, source.name if source.is_hub else None, source_folder)
-        write_evidence(staging, result.before, result.after, result.ancestor)
-        result.record.write(staging)
-        write_page(page, staging / REPORT_FILE)
+        write_documents(result, staging, page, source, source_folder)
         (staging / SHARE_FILE).write_bytes(share_image(result.record))
         if result.cost is not None:
             (staging / COST_FILE).write_text(result.cost.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return replace(result, output=output, report=output / REPORT_FILE)
+
+
+def write_documents(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
+    """Write card, answers, record and report next to the model."""
+    write_card(folder, result.record, source.name if source.is_hub else None, source_folder)
+    write_evidence(folder, result.before, result.after, result.ancestor)
+    result.record.write(folder)
+    write_page(page, folder / REPORT_FILE)
+
+
+def reported_only(result: PruneResult, output: Path, page: Page) -> PruneResult:
+    """Write the report of a model that is not saved next to where it would have been."""
+    report = output.with_name(f"{output.name}{NOT_SAVED}")
+    write_page(page, report)
+    return replace(result, report=report)

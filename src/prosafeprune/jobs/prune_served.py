@@ -15,7 +15,7 @@ from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, serving
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
-from prosafeprune.jobs.prune import NOT_SAVED
+from prosafeprune.jobs.prune import reported_only, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
@@ -23,9 +23,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.report.card import write_card
-from prosafeprune.report.evidence_file import write_evidence
-from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
@@ -71,14 +69,9 @@ def _prune_and_measure(
             after = _measure(job, judge, command, staging, made_by, "Answers of the pruned model")
             result = _result(job, judge, run, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
-            write_card(staging, result.record, job.source.name if job.source.is_hub else None, folder)
-            write_evidence(staging, before, after, result.ancestor)
-            result.record.write(staging)
-            write_page(page, staging / REPORT_FILE)
+            write_documents(result, staging, page, job.source, folder)
     except SafetyFloorError:
-        report = output.with_name(f"{output.name}{NOT_SAVED}")
-        write_page(page, report)
-        return replace(result, report=report)
+        return reported_only(result, output, page)
     return replace(result, output=output, report=output / REPORT_FILE)
 
 

@@ -57,7 +57,7 @@ def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPromp
         [
             ExampleAnswer(
                 name,
-                judged.verdicts[row].answer_class.value.replace("_", " "),
+                judged.verdicts[row].answer_class.in_words,
                 shorten(judged.answers[row].strip(), limit) or "(empty)",
             )
             for name, judged in models

@@ -73,5 +73,5 @@ def _examples(
 
 
 def _answer(judged: JudgedSet, row: int, limit: int) -> str:
-    verdict = judged.verdicts[row].answer_class.value.replace("_", " ")
+    verdict = judged.verdicts[row].answer_class.in_words
     return f"[{verdict}]\n{' '.join(shorten(judged.answers[row], limit).split())}"

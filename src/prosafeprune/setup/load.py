@@ -10,9 +10,9 @@ from prosafeprune.errors import InputError
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
-from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
+from prosafeprune.model.submodule import is_quantised
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.setup.prepare import Job, require_layers_below

@@ -11,8 +11,7 @@ from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.dense import is_quantised
-from prosafeprune.model.submodule import Submodule, layout_of
+from prosafeprune.model.submodule import Submodule, is_quantised, layout_of
 
 ADAPTER = "prosafeprune"
 

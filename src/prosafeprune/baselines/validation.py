@@ -6,6 +6,7 @@ from typing import Any
 
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.generation import Decoding, Generator, answer_all
+from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.judge.verdict import Exchange
 from prosafeprune.prompts import PromptClass
@@ -40,8 +41,6 @@ class Validation:
     """
 
     def __init__(self, context: FitContext, size: int) -> None:
-        from prosafeprune.judge.builtin import BuiltinJudge
-
         self.judge, self.reporter = BuiltinJudge(), context.reporter
         classes = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
         self.pseudo_harmful, self.harmful = (

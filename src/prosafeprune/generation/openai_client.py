@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,9 +20,6 @@ from prosafeprune.prompts.conversation import messages_of_turns, split_system
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError
 
-
-import re
-
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 OPTIONAL = {
     "seed": "does not accept a seed, so sampled answers differ from run to run",
@@ -29,6 +27,14 @@ OPTIONAL = {
     "top_p": "does not accept top_p, so sampling follows the server's own settings",
 }
 """Settings that can be left out, each with the consequence."""
+TIMEOUT = 300.0
+"""Seconds for one complete reply."""
+CONNECT_TIMEOUT = 10.0
+RETRIES = 10
+"""With the openai client's delays, about a minute: long enough for a server to restart."""
+PROBE = "Hi"
+PROBE_TOKENS = 16
+CHECK_RETRIES = 2
 
 
 class RequestFormat:
@@ -65,16 +71,6 @@ class RequestFormat:
                 self.left_out.add(name)
                 return consequence
         return None
-
-
-TIMEOUT = 300.0
-"""Seconds for one complete reply."""
-CONNECT_TIMEOUT = 10.0
-RETRIES = 10
-"""With the openai client's delays, about a minute: long enough for a server to restart."""
-PROBE = "Hi"
-PROBE_TOKENS = 16
-CHECK_RETRIES = 2
 
 
 def chat(prompt: str, system: str | None = None) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """A model and its tokenizer, ready to run."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.chat import (
@@ -22,9 +23,6 @@ from prosafeprune.model.chat import (
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 LAYER_NUMBER = re.compile(r"\.\d+\.")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -81,8 +79,6 @@ def load_model(
         InputError: unknown architecture, no chat template, tensors that are missing, of layers that the config leaves
             out or not finite, an unusable device or dtype, or no room on all GPUs together.
     """
-    import transformers
-
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
@@ -124,8 +120,6 @@ def load_tokenizer(
     folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True, system: str | None = None
 ) -> Any:
     """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
-    import transformers
-
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except KeyboardInterrupt:
@@ -145,8 +139,6 @@ def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False)
     Raises:
         InputError: unknown architecture.
     """
-    import transformers
-
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
@@ -157,8 +149,6 @@ def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False)
 
 def automatic_class(config: Any) -> Any:
     """Return the auto class that loads a checkpoint of this config: models that read images may have their own."""
-    import transformers
-
     is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     if not is_listed and type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText
@@ -193,8 +183,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
     Raises InputError when a shard cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     sizes: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from accelerate import init_empty_weights
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
@@ -40,9 +42,6 @@ def load_meta_model(
     Raises:
         InputError: unknown architecture, no chat template, an unusable device or dtype.
     """
-    import transformers
-    from accelerate import init_empty_weights
-
     if device == ALL_GPUS:
         raise InputError(f"--device {ALL_GPUS}: --memory low runs one layer at a time on one GPU. Use cuda.")
     chosen_device = choose_device(device)

@@ -8,6 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    rename_source_key,
+)
+from transformers.modeling_utils import LoadStateDictConfig
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
@@ -107,9 +115,6 @@ class StreamedWeights:
 
 def _parameter_names(model: PreTrainedModel, names: Collection[str]) -> dict[str, str]:
     """Return for each tensor on disk the parameter it becomes, or the first of those it is split into."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
-
     mapping = get_model_conversion_mapping(model)
     renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
     converters = [one for one in mapping if isinstance(one, WeightConverter)]
@@ -126,10 +131,6 @@ def _load_some(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype
 ) -> None:
     """Put some of a checkpoint's tensors into the model, renamed and converted as ``from_pretrained`` does it."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import convert_and_load_state_dict_in_model
-    from transformers.modeling_utils import LoadStateDictConfig
-
     mapping: Any = get_model_conversion_mapping(model)
     convert_and_load_state_dict_in_model(
         model,

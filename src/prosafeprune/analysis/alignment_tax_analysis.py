@@ -25,6 +25,9 @@ from prosafeprune.setup.load import require_layers
 
 PASSES_PER_STEP = 3
 """Forward passes that cost as much as training on one prompt."""
+HARMFULNESS = "harmfulness "
+"""With a class: the key of its prompts' harmfulness ``(states, prompts)``."""
+PSEUDO = PromptClass.PSEUDO_HARMFUL.in_words
 
 
 class AlignmentTaxAnalysis(Analysis):
@@ -115,11 +118,6 @@ def _questions(request: AnalyzeRequest) -> list[Question]:
 def _require_checkpoint(context: Context) -> None:
     if context.local.subject.adapter is not None:
         raise InputError(f"{context.request.model}: is an adapter, which cannot be tuned. Pass a full checkpoint.")
-
-
-HARMFULNESS = "harmfulness "
-"""With a class: the key of its prompts' harmfulness ``(states, prompts)``."""
-PSEUDO = PromptClass.PSEUDO_HARMFUL.in_words
 
 
 def alignment_tax_result(observation: Observation) -> AnalysisResult:

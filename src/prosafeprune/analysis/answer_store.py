@@ -89,19 +89,15 @@ class AnswerStore:
     @contextmanager
     def _generator(self, condition: Condition, saved: EvaluationFolder) -> Iterator[Callable[[], Generator]]:
         """Yield a function that applies the edits and returns the generator; the edits are undone with the context."""
-        made: list[Generator] = []
         with ExitStack() as stack:
 
             def make() -> Generator:
                 stack.enter_context(apply_edits(condition.make_edits()))
-                made.append(self.generator())
-                return made[0]
+                generator = self.generator()
+                stack.callback(lambda: saved.add_session(generator.describe()))
+                return generator
 
-            try:
-                yield make
-            finally:
-                for generator in made:
-                    saved.add_session(generator.describe())
+            yield make
 
     def _open(self, condition: Condition) -> EvaluationFolder:
         path = self._path(condition)

@@ -30,6 +30,10 @@ MARGIN = 0.05
 """How far below the noise ceiling a cosine must be to be reported; the estimate is no better than that."""
 SECONDS_PER_LAYER = 0.2
 PSEUDO = PromptClass.PSEUDO_HARMFUL
+HALVINGS = 20
+"""Random halvings of a category."""
+LEAST_SIGNAL = 1e-3
+"""The least cosine of two halves; a smaller one is not distinguishable from 0 with so few prompts."""
 
 
 class CategoriesAnalysis(Analysis):
@@ -168,12 +172,6 @@ def _figures(of_categories: str, of_pairs: str, by_layer: str) -> tuple[BarFigur
         ),
         LineFigure(name="layers", title=by_layer, x="layer", y="cosine", by="with", y_label="cosine (-1 to 1)"),
     )
-
-
-HALVINGS = 20
-"""Random halvings of a category."""
-LEAST_SIGNAL = 1e-3
-"""The least cosine of two halves; a smaller one is not distinguishable from 0 with so few prompts."""
 
 
 def direction_cosines(points: np.ndarray, benign: np.ndarray, members: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

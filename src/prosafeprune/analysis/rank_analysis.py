@@ -19,6 +19,16 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest
 
 SECONDS_PER_SUBMODULE = 0.2
+RANKS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64)
+PAPER_PAIR = "harmful, pseudo-harmful"
+PAIRS = {
+    PAPER_PAIR: (PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL),
+    "harmful, benign": (PromptClass.HARMFUL, PromptClass.BENIGN),
+    "pseudo-harmful, benign": (PromptClass.PSEUDO_HARMFUL, PromptClass.BENIGN),
+}
+CHANCE = "two random subspaces"
+TOLERANCE = 0.01
+"""Overlaps closer than this are reported as equal."""
 
 
 class RankAnalysis(Analysis):
@@ -64,18 +74,6 @@ class RankAnalysis(Analysis):
             figures=(*overlaps.figures, *rates.figures),
             summary=(*rates.summary, *overlaps.summary),
         )
-
-
-RANKS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64)
-PAPER_PAIR = "harmful, pseudo-harmful"
-PAIRS = {
-    PAPER_PAIR: (PromptClass.HARMFUL, PromptClass.PSEUDO_HARMFUL),
-    "harmful, benign": (PromptClass.HARMFUL, PromptClass.BENIGN),
-    "pseudo-harmful, benign": (PromptClass.PSEUDO_HARMFUL, PromptClass.BENIGN),
-}
-CHANCE = "two random subspaces"
-TOLERANCE = 0.01
-"""Overlaps closer than this are reported as equal."""
 
 
 def observe_overlaps(context: Context) -> Observation:

@@ -14,6 +14,11 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.prompts import PromptClass
 from prosafeprune.search.optuna_study import describe_plan
 
+BASE = "base model"
+MLP = ("gate", "up", "down")
+NEIGHBOURS = 2
+"""Layers on either side of the plan that are measured alone: table 11 has 14 to 18 around the plan's 16."""
+
 
 class Variant(BaseModel):
     """A plan, possibly restricted to some submodules or with a part of its operator left out.
@@ -59,12 +64,6 @@ def _harmful_only(edit: PruningEdit, plan: Plan, plans: OperatorCache) -> Ablati
         bases = class_bases(submodule, weight, plan.rank, inputs, plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
     return AblationEdit(submodule, operator, edit.strength)
-
-
-BASE = "base model"
-MLP = ("gate", "up", "down")
-NEIGHBOURS = 2
-"""Layers on either side of the plan that are measured alone: table 11 has 14 to 18 around the plan's 16."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.progress import ignore
 from prosafeprune.requests.analyze import AnalyzeRequest
 
+TIMED_PROMPTS, TIMED_TOKENS = 8, 8
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -51,9 +53,6 @@ class Workload:
             self.own_answers + other.own_answers,
             self.seconds + other.seconds,
         )
-
-
-TIMED_PROMPTS, TIMED_TOKENS = 8, 8
 
 
 class ModelSpeed:

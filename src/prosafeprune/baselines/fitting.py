@@ -24,6 +24,8 @@ PROGRESS = "fitting-*"
 """Files next to it that a fit saves its progress in."""
 TIME = "fitting-time.json"
 """The one with the seconds that interrupted sessions took."""
+ENTRY = "prosafeprune"
+FORMAT = 1
 
 
 class FittedMethod:
@@ -105,10 +107,6 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
     if fitted != wanted:
         raise InputError(f"{path}: was fitted for {fitted}, not for {wanted}. Give the file that belongs to it.")
     return FittedMethod(make_method(name, settings), made_by, path)
-
-
-ENTRY = "prosafeprune"
-FORMAT = 1
 
 
 def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) -> None:

@@ -25,6 +25,11 @@ from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete
 from prosafeprune.training.loop import Example, answer_loss, make_examples, train
 from prosafeprune.training.lora import lora, trainable_matrices
 
+PROMPT_FIELDS = ("prompt", "instruction", "question")
+ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
+"""The first one present is used. ``instruct_response`` is the plain answer of FalseReject's training set
+(arXiv:2505.08054), whose ``cot_response`` has a chain of thought."""
+
 
 class Sft(LowRankMethod):
     """Supervised fine-tuning with LoRA on pairs of the three classes."""
@@ -96,12 +101,6 @@ class Sft(LowRankMethod):
             loaded, [pair.prompt for pair in pairs], [pair.answer for pair in pairs], [pair.finished for pair in pairs]
         )
         return [Example(one.prompt, one.answer[: self.answer_tokens]) for one in examples]
-
-
-PROMPT_FIELDS = ("prompt", "instruction", "question")
-ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
-"""The first one present is used. ``instruct_response`` is the plain answer of FalseReject's training set
-(arXiv:2505.08054), whose ``cot_response`` has a chain of thought."""
 
 
 def read_pairs(path: Path) -> list[Pair]:

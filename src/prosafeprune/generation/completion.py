@@ -16,6 +16,8 @@ CUT = {"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "ma
 FILTERED = "content_filter"
 LONGEST_ANSWER = 1_000_000
 """Characters. No model writes so much in the tokens that are asked for, and a judge would read it for hours."""
+LINE_END = re.compile("\r\n|\r|\n")
+"""Of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
 
 class FailedCompletion(Exception):
@@ -132,10 +134,6 @@ def _refusal_part(message: dict[str, Any]) -> str | None:
 
 def _clean(text: str) -> str:
     return hide_secrets(SURROGATE.sub("\ufffd", text), SHORTEST_SECRET_IN_ANSWER)
-
-
-LINE_END = re.compile("\r\n|\r|\n")
-"""Of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
 
 def join_events(body: str) -> dict[str, Any]:

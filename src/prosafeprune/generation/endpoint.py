@@ -10,6 +10,8 @@ from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient
 from prosafeprune.progress import SILENT, Reporter
 
 CONCURRENCY = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class EndpointGenerator:
@@ -74,10 +76,6 @@ def _prompt_seed(seed: int, prompt: str) -> int:
     """Return the seed for sampling one prompt's answer; it does not depend on the other prompts or their order."""
     digest = hashlib.sha256(f"{seed} {prompt}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4]) >> 1
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def in_parallel(

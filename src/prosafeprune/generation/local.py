@@ -18,6 +18,8 @@ from prosafeprune.model.replicas import ReplicatedModel
 
 ROWS_ON_CPU = 64
 """Decoding multiplies a few rows by large matrices, so each row is cheaper in a larger batch."""
+MakeGenerator = Callable[[LoadedModel], Generator]
+"""Makes the generator of a model. It is pickled when the model has replicas."""
 
 
 class LocalGenerator:
@@ -84,10 +86,6 @@ class EditedGenerator:
         """Yield the edited model's answers. Raises InputError as the generator does."""
         with self.edits():
             yield from self.generator.answer(prompts, decoding)
-
-
-MakeGenerator = Callable[[LoadedModel], Generator]
-"""Makes the generator of a model. It is pickled when the model has replicas."""
 
 
 def local_generator(loaded: LoadedModel, batch_size: int | Literal["auto"]) -> Generator:

@@ -18,6 +18,8 @@ GROUP = 10
 """Rows per group: a few hundred tokens already saturate a CPU."""
 BeforePass = Callable[[Sequence[int]], None]
 """Called before each forward pass with the indices of the rows it runs, for methods that treat rows differently."""
+MAX_ROWS = 96
+"""With more rows, both are equally fast."""
 
 
 def no_hook(rows: Sequence[int]) -> None:
@@ -111,10 +113,6 @@ def _left_padded(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
     """Return the tensor with zeros in front, so that ``dim`` has size ``width``."""
     trailing = [0, 0] * (tensor.ndim - 1 - dim)
     return functional.pad(tensor, [*trailing, width - tensor.shape[dim], 0])
-
-
-MAX_ROWS = 96
-"""With more rows, both are equally fast."""
 
 
 class SmallBatchLinear(TorchFunctionMode):

@@ -24,6 +24,17 @@ from prosafeprune.text import for_terminal
 
 Side = Literal["base", "pruned"]
 UPDATES_PER_SECOND = 8
+HELP = """\
+/strength 0.6   answer at this strength (0 to 1); without a number, at the plan's own
+/base           answer with the base model
+/both           answer with both, side by side
+/plan NAME      use another plan of the search
+/system TEXT    set the system prompt, and start again; without a text, none
+/reset          forget the conversation
+/save FILE      save the conversation as JSON
+/help           show this
+/quit           end (or Ctrl-D); Ctrl-C stops an answer
+Each side remembers its own answers. Strength 0 is the base model."""
 
 
 class TerminalScreen:
@@ -78,19 +89,6 @@ class TerminalScreen:
             table.add_column(Text(for_terminal(title)), ratio=1, overflow="fold")
         table.add_row(*(Text(for_terminal(text)) for text in self._texts.values()))
         return table
-
-
-HELP = """\
-/strength 0.6   answer at this strength (0 to 1); without a number, at the plan's own
-/base           answer with the base model
-/both           answer with both, side by side
-/plan NAME      use another plan of the search
-/system TEXT    set the system prompt, and start again; without a text, none
-/reset          forget the conversation
-/save FILE      save the conversation as JSON
-/help           show this
-/quit           end (or Ctrl-D); Ctrl-C stops an answer
-Each side remembers its own answers. Strength 0 is the base model."""
 
 
 @dataclass

@@ -33,6 +33,9 @@ from prosafeprune.report.record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 
+ANSWERS = "answers"
+"""Folder in the cache."""
+
 
 @dataclass(frozen=True)
 class BeforeAfter:
@@ -120,10 +123,6 @@ def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha2
         "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
         "versions": library_versions(),
     }
-
-
-ANSWERS = "answers"
-"""Folder in the cache."""
 
 
 @dataclass(frozen=True)

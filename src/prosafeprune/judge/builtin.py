@@ -24,13 +24,6 @@ ASKS_TRANSLATION = re.compile(
 ONE_QUOTATION = re.compile(
     r"\s*[\"\u00ab\u201c\u201e\u2018\u300c][^\"\u00ab\u00bb\u201c\u201d\u300c\u300d]{2,300}[\"\u00bb\u201d\u201c\u2019\u300d][.\u3002]?\s*"
 )
-
-
-def is_translation(prompt: str, answer: str) -> bool:
-    """Return whether the prompt asks for a translation and the answer is one quotation."""
-    return ASKS_TRANSLATION.search(prompt) is not None and ONE_QUOTATION.fullmatch(answer) is not None
-
-
 UNSUPPORTED_LANGUAGE = "in a language that was not measured"
 SURE_IN_OTHER_LANGUAGES = 0.55
 """Least probability of the class of an answer in a language other than English; below it, undetermined."""
@@ -45,6 +38,11 @@ IN_WORDS = {
     "sends_elsewhere": "a pointer elsewhere",
     "offers": "an offer",
 }
+
+
+def is_translation(prompt: str, answer: str) -> bool:
+    """Return whether the prompt asks for a translation and the answer is one quotation."""
+    return ASKS_TRANSLATION.search(prompt) is not None and ONE_QUOTATION.fullmatch(answer) is not None
 
 
 def unmeasured_languages(verdicts: Sequence[Verdict]) -> str:

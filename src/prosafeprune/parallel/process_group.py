@@ -31,6 +31,14 @@ MAX_BYTES_IN_STORE = 2**20
 """The store holds a few megabytes per key."""
 Transfer = Callable[[torch.Tensor], Any]
 """Sends a tensor of bytes, or fills it with the bytes that another process sends."""
+Work = Callable[[dict[str, Any]], Iterator[Any]]
+"""What a follower does with its state, which work may change; it yields results. It is pickled."""
+TIMEOUT = timedelta(days=30)
+"""Followers wait while the leader judges or searches."""
+POLL_SECONDS = 0.01
+"""Between two checks for results."""
+FAREWELL_SECONDS = 10.0
+"""How long the leader waits at the end for followers to hear that there is no more work."""
 
 
 class Mailbox:
@@ -65,16 +73,6 @@ def broadcast(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite tensors with those of the first process: by NCCL on GPUs, by gloo elsewhere. All processes call it."""
     for tensor in tensors:
         distributed.broadcast(tensor, src=0)
-
-
-Work = Callable[[dict[str, Any]], Iterator[Any]]
-"""What a follower does with its state, which work may change; it yields results. It is pickled."""
-TIMEOUT = timedelta(days=30)
-"""Followers wait while the leader judges or searches."""
-POLL_SECONDS = 0.01
-"""Between two checks for results."""
-FAREWELL_SECONDS = 10.0
-"""How long the leader waits at the end for followers to hear that there is no more work."""
 
 
 class _Leave:

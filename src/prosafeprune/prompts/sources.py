@@ -24,6 +24,10 @@ MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""
 TURNS = "turns"
 """Column of SORRY-Bench: a list of one request."""
+SECONDS = 30
+"""For each part of a download."""
+ALL_SECONDS = 600
+"""For all of it: a server may send a byte now and then."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +181,6 @@ def _from_hub(
             raise InputError(f"{source}: has the splits {', '.join(loaded)}. Name one: {dataset}:{next(iter(loaded))}.")
         loaded = next(iter(loaded.values()))
     yield from _from_rows(enumerate(loaded, 1), columns, source)
-
-
-SECONDS = 30
-"""For each part of a download."""
-ALL_SECONDS = 600
-"""For all of it: a server may send a byte now and then."""
 
 
 def fetch(address: str) -> Path:

@@ -28,6 +28,12 @@ FAILED = {
     ),
 }
 """Label and clause of what is not saved."""
+BUILTIN = "builtin-"
+"""How the names of the built-in judge begin."""
+MISSED = 18
+FALSE = 2
+"""Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
+and with models and prompts that it was not trained on: docs/judges.md."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +189,6 @@ def pooled_counts(scores: Scores, prompt_class: PromptClass) -> tuple[int, int]:
     """Return the number of desired outcomes over all prompts of a class, and the number of prompts."""
     sets = scores.of(prompt_class)
     return sum(one.rate.successes for one in sets), sum(one.rate.total for one in sets)
-
-
-BUILTIN = "builtin-"
-"""How the names of the built-in judge begin."""
-MISSED = 18
-FALSE = 2
-"""Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
-and with models and prompts that it was not trained on: docs/judges.md."""
 
 
 def judge_error_note(judge: str) -> str:

@@ -40,6 +40,10 @@ OURS = "prosafeprune"
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
 LONG_NAME = 16
 """Characters; with longer names the legend has one column."""
+COUNTS = {
+    PromptClass.PSEUDO_HARMFUL: "answers {} of {} harmless requests",
+    PromptClass.HARMFUL: "refuses {} of {} harmful ones",
+}
 
 
 def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement]) -> Page:
@@ -154,12 +158,6 @@ def _picture(name: str, losses: Sequence[float]) -> Picture:
     figure, axes = new_axes("update", f"loss of {as_written(name)}")
     axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1.2)
     return Picture(figure, description, f"{name}: loss of each batch before its update.")
-
-
-COUNTS = {
-    PromptClass.PSEUDO_HARMFUL: "answers {} of {} harmless requests",
-    PromptClass.HARMFUL: "refuses {} of {} harmful ones",
-}
 
 
 def comparison_headline(record: ComparisonRecord) -> Headline:

@@ -13,6 +13,12 @@ from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptio
 MAX_AMOUNT = 1_000_000
 """Trials or minutes; two years."""
 SECONDS = {"m": 60, "h": 3600}
+DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 1}
+"""Default settings of a draft."""
+SHORT_ANSWER = 20
+"""Tokens in which most answers show whether they refuse."""
+LARGE_DROP = 50.0
+"""Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 
 
 class Budget:
@@ -42,14 +48,6 @@ class Budget:
     def steps_done(self, trials: int) -> int:
         """Return how many of the ``total`` steps are done."""
         return trials if self.trials is not None else int(time.monotonic() - self.started)
-
-
-DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 1}
-"""Default settings of a draft."""
-SHORT_ANSWER = 20
-"""Tokens in which most answers show whether they refuse."""
-LARGE_DROP = 50.0
-"""Points of S.S. A model is tested only if it refuses at least half, so a larger drop may be all its refusals."""
 
 
 class SafetyOptions(BaseModel):

@@ -12,6 +12,9 @@ from prosafeprune.serving.corrections import Applied
 
 INCOMPLETE = "\ufffd"
 """What decoders give for the first bytes of a character."""
+Finish = Literal["stop", "length"]
+PROBED_TOKENS = 4
+"""First answer tokens whose mean state the refusal probe reads: after a few, it predicts the verdict well."""
 
 
 class TextStream:
@@ -66,11 +69,6 @@ class TextStream:
             if any(one.startswith(text[-length:]) for one in self._stop):
                 return length
         return 0
-
-
-Finish = Literal["stop", "length"]
-PROBED_TOKENS = 4
-"""First answer tokens whose mean state the refusal probe reads: after a few, it predicts the verdict well."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,13 @@ from prosafeprune.setup.workload import Speed
 
 MEMORY_FILE = Path("/proc/meminfo")
 KIBIBYTE = 1024
+ROWS_READ = 1024
+"""Tokens of a batch of prompts."""
+LARGEST = 4096
+"""Largest width of the matrices; beyond it the speed does not change."""
+OVERHEAD = 1.6
+"""Assumed time of a forward pass over that of its matrix products: attention, norms, and the loop around them."""
+TRIED_SECONDS = 0.15
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -38,15 +45,6 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else KIBIBYTE * peak
-
-
-ROWS_READ = 1024
-"""Tokens of a batch of prompts."""
-LARGEST = 4096
-"""Largest width of the matrices; beyond it the speed does not change."""
-OVERHEAD = 1.6
-"""Assumed time of a forward pass over that of its matrix products: attention, norms, and the loop around them."""
-TRIED_SECONDS = 0.15
 
 
 def measure_speed(parameters: float, hidden: int | None, dtype: torch.dtype, device: torch.device) -> Speed:

@@ -20,6 +20,12 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance
 
+Item = TypeVar("Item")
+SAVE_SECONDS = 120.0
+"""Time between saves within an epoch."""
+ENTRY = "prosafeprune"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -64,13 +70,6 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
     for row, one in enumerate(examples):
         targets[row, : longest - len(one.answer)] = -100
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
-
-
-Item = TypeVar("Item")
-SAVE_SECONDS = 120.0
-"""Time between saves within an epoch."""
-ENTRY = "prosafeprune"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Tuning(BaseModel):

@@ -49,6 +49,10 @@ _LABEL = r"\W*(?:(?:(?:the|my|final|correct|best|right) )*(?:class|classificatio
 LABEL = re.compile(_LABEL, re.I)  # CLASS:, The final answer is
 NUMBER_ALONE = re.compile(_LABEL + r"([123])\W*", re.I)
 DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|instead|rather|unlike)\b|n['’]t\b", re.I)
+REPLY_TOKENS = 256
+"""The class takes a few tokens; this leaves room for a sentence or two around it."""
+THOUGHT_TOKENS = 4096
+"""For reasoning models, which are asked again if they were still thinking."""
 
 
 def question(exchange: Exchange) -> str:
@@ -137,12 +141,6 @@ class VerdictCache:
     def _file(self, asked: tuple[str, ...]) -> Path:
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest}.json"
-
-
-REPLY_TOKENS = 256
-"""The class takes a few tokens; this leaves room for a sentence or two around it."""
-THOUGHT_TOKENS = 4096
-"""For reasoning models, which are asked again if they were still thinking."""
 
 
 class LlmJudge:

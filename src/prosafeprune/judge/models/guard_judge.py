@@ -13,6 +13,7 @@ from prosafeprune.model.prefix_cache import PrefixCache
 
 Respond = Callable[[Sequence[Exchange]], Iterator[tuple[int, str | Verdict]]]
 """Yields each exchange's index with the guard's reply, or with a verdict if it cannot be asked."""
+TOO_LONG = Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for the judge")
 
 
 class GuardJudge:
@@ -31,9 +32,6 @@ class GuardJudge:
         replies = dict(self._respond(exchanges))
         in_order = [replies[row] for row in range(len(exchanges))]
         return [reply if isinstance(reply, Verdict) else self._read(reply) for reply in in_order]
-
-
-TOO_LONG = Verdict(AnswerClass.UNDETERMINED, "prompt and answer are too long for the judge")
 
 
 def ask_in_memory(

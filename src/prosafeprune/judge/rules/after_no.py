@@ -44,6 +44,8 @@ LACKS = any_of(
     r"|definitive\w*|physically|personal (?:experience|opinion|preference|belief)s?|opinions?|predict|guarantee"
     r"|familiar"
 )
+LITTLE = 350
+"""Characters that follow a "no" in an answer that is little but the "no"."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,6 @@ class AfterNo:
 
 
 NAMES = tuple(f"after no: {name}" for name in AfterNo.__dataclass_fields__)
-LITTLE = 350
-"""Characters that follow a "no" in an answer that is little but the "no"."""
 
 
 def after_no(prompt: str, sentences: Sequence[Sentence]) -> AfterNo:

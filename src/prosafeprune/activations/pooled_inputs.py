@@ -75,16 +75,12 @@ class PooledInputs:
         return [prompt for prompt in prompts if prompt in reached]
 
 
-def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True)
 class Segment:
     """The part of the model that is run: up to a layer, beginning wherever ``around`` makes passes begin."""
 
     last_layer: int
-    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = _nothing_around
+    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = lambda rows, width: nullcontext()
     """Context of the pass over some rows padded on the right to a width; the rows are None for the shared prefix."""
 
 

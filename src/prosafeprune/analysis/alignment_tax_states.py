@@ -1,4 +1,4 @@
-"""The three states of the alignment tax: base model, pruned, and pruned and tuned to refuse (5.2)."""
+"""The three states of the alignment tax (5.2): base model, pruned, and pruned and tuned to refuse; and that tuning."""
 
 from __future__ import annotations
 

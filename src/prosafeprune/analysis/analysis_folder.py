@@ -1,4 +1,4 @@
-"""The folder of one analysis: observations, result, tables and figures."""
+"""The folder of one analysis (observations, result, tables and figures) and the record of a run."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Separability of the prompt classes: silhouettes by layer, and a map of one submodule's activations."""
+"""Separability of the prompt classes: silhouettes by layer, the selected layer, and a map of one submodule there."""
 
 from collections.abc import Mapping
 

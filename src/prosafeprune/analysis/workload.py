@@ -1,4 +1,4 @@
-"""What an analysis still has to compute on a model, for an estimate of its time."""
+"""What an analysis still has to compute on a model, and how fast that model runs: an estimate of its time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidate directions of false refusal, and the selection of one."""
+"""Candidate directions of false refusal, the selection of one, and its ablation while the model runs."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -75,10 +75,11 @@ class SafePatching(TrainedMethod):
         }
         if self.weights is not None:
             return FittedParts(_tensors(_weighted(matrices, entries, self.weights)), facts)
-        candidates = {
-            f"{weights[0]:g}, {weights[1]:g}": partial(self._weighted_generator, context, matrices, entries, weights)
-            for weights in WEIGHTS
-        }
+
+        def patched(weights: tuple[float, float]) -> Generator:
+            return edited_generator(context.loaded, context.batch_size, _weighted(matrices, entries, weights))
+
+        candidates = {f"{weights[0]:g}, {weights[1]:g}": partial(patched, weights) for weights in WEIGHTS}
         best, rates = Validation(context, self.validation).best(candidates, "Safety Patching: weights")
         chosen = WEIGHTS[list(candidates).index(best)]
         edits = _weighted(matrices, entries, chosen)
@@ -117,15 +118,6 @@ class SafePatching(TrainedMethod):
             tops = {name: top_entries(one, top) for name, one in scores}
             advance(len(examples))
         return _Patch({edit.submodule.name: edit for edit in edits}, tops, steps)
-
-    @staticmethod
-    def _weighted_generator(
-        context: FitContext,
-        matrices: Sequence[Submodule],
-        entries: Sequence[tuple[SparseEntries, SparseEntries]],
-        weights: tuple[float, float],
-    ) -> Generator:
-        return edited_generator(context.loaded, context.batch_size, _weighted(matrices, entries, weights))
 
     def _entries(self, matrix: Submodule, patches: Sequence[_Patch], seed: int) -> tuple[SparseEntries, SparseEntries]:
         """Return the entries of the safety patch and of the one against over-safety, of one matrix."""

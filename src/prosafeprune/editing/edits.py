@@ -1,4 +1,4 @@
-"""Edits of one submodule's weight: their protocol, and its implementations."""
+"""Edits of one submodule's weight, and their application to a model in memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

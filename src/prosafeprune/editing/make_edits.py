@@ -1,4 +1,4 @@
-"""From pooled activations to the edit of every submodule in a plan (section 3.2)."""
+"""From pooled activations to the edit of every submodule in a plan (section 3.2), with operators that plans share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

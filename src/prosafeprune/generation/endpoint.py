@@ -1,4 +1,4 @@
-"""Answers from a model behind servers that speak the OpenAI format, such as vLLM or ``transformers serve``."""
+"""Answers from servers that speak the OpenAI format, such as vLLM or ``transformers serve``, asked in parallel."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Answers from a model in memory, in batches of prompts of similar length with one shared prefix."""
+"""Answers from a model in memory or its replicas, in batches of prompts of similar length with one shared prefix."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager

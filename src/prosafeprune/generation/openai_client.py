@@ -1,4 +1,4 @@
-"""One model behind one or more servers that speak the OpenAI format, as the model measured or as the judge."""
+"""One model behind servers that speak the OpenAI format, measured or judging, and the requests that they accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model measured before and after its edits, in memory."""
+"""A model measured before and after its edits, in memory; its answers are kept for the next run."""
 
 import hashlib
 import json

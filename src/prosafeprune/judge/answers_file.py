@@ -1,4 +1,4 @@
-"""Answers from elsewhere, each a prompt with a completion: JSON lines, or CSV as ``--sample`` writes it."""
+"""Answers from elsewhere, as JSON lines or CSV, and the sheet that ``--sample`` writes to label some by hand."""
 
 import base64
 import csv

@@ -1,4 +1,4 @@
-"""One weight matrix of one decoder layer, and its layout in the tensor that stores it."""
+"""One weight matrix of one decoder layer, its layout in the tensor that stores it, and its values if quantised."""
 
 from dataclasses import dataclass, field
 from typing import Any

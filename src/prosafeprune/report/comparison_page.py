@@ -56,9 +56,9 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(one.name, settings_in_words(one)) for one in record.methods])]),
     ]
-    curves = loss_curves(record)
+    curves = [_loss_curve(one.name, losses) for one in record.methods if (losses := _losses(one.learned))]
     if curves:
-        sections.append(Section("Training", list(curves)))
+        sections.append(Section("Training", curves))
     by_name = {one.name: one for one in record.methods}
     pruned = by_name.get(OURS)
     if pruned is not None and "plan" in pruned.settings:
@@ -139,11 +139,6 @@ def _reproduction(record: ComparisonRecord) -> list[Block]:
     return [command("compare", record.request, "OUTPUT"), note, facts, *([Points(fitted)] if fitted else [])]
 
 
-def loss_curves(record: ComparisonRecord) -> list[Picture]:
-    """Return a picture of the losses for each method whose fit has them."""
-    return [_picture(one.name, losses) for one in record.methods if (losses := _losses(one.learned))]
-
-
 def _losses(learned: Mapping[str, Any]) -> list[float]:
     """Return the losses among a method's facts, which may be of the user's own making; none without a curve."""
     losses = learned.get("losses")
@@ -151,7 +146,7 @@ def _losses(learned: Mapping[str, Any]) -> list[float]:
     return list(losses) if isinstance(losses, list) and is_curve else []
 
 
-def _picture(name: str, losses: Sequence[float]) -> Picture:
+def _loss_curve(name: str, losses: Sequence[float]) -> Picture:
     description = (
         f"Training loss of {name}: {losses[0]:.3g} at the first of {len(losses)} updates, {losses[-1]:.3g} at the last."
     )

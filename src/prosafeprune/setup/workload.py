@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import layer_count
+from prosafeprune.model.source import layer_count, text_config
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
@@ -73,8 +73,7 @@ class ModelSize:
     @classmethod
     def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of a model with so many bytes of weights, given its config.json."""
-        nested = config.get("text_config")
-        known = {**config, **(nested if isinstance(nested, dict) else {})}
+        known = {**config, **text_config(config)}
 
         def number(*names: str) -> int | None:
             found = next((known[name] for name in names if isinstance(known.get(name), int)), None)

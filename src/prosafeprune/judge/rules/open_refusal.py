@@ -1,4 +1,4 @@
-"""Open refusals: the model says that it will not, or that one must not."""
+"""Open refusals: the model says that it will not, or that one must not, with or without "I cannot"."""
 
 import re
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -113,3 +115,92 @@ def test_search_returns_the_record_and_its_folder(
     assert "pooling" not in request.model_fields_set  # so that the search varies it
     with pytest.raises(InputError, match="layers"):
         prosafeprune.search("org/tiny", layers=3)  # type: ignore[call-arg]
+
+
+class Folder:
+    """A path of another library."""
+
+    def __fspath__(self) -> str:
+        return "/nowhere/at-all"
+
+
+CALLS: dict[str, Callable[[Any], object]] = {
+    "prune model": lambda odd: prosafeprune.prune(odd, progress=False),
+    "prune output": lambda odd: prosafeprune.prune("/nowhere/m", odd, progress=False),
+    "prune recipe": lambda odd: prosafeprune.prune("/nowhere/m", recipe=odd, progress=False),
+    "prune choose": lambda odd: prosafeprune.prune("/nowhere/m", choose=odd, progress=False),
+    "prune overwrite": lambda odd: prosafeprune.prune("/nowhere/m", overwrite=odd, progress=False),
+    "prune harmful": lambda odd: prosafeprune.prune("/nowhere/m", harmful=odd, progress=False),
+    "prune earlier": lambda odd: prosafeprune.prune("/nowhere/m", earlier=odd, progress=False),
+    "search output": lambda odd: prosafeprune.search("/nowhere/m", odd, progress=False),
+    "search ray": lambda odd: prosafeprune.search("/nowhere/m", ray=odd, progress=False),
+    "apply adapter": lambda odd: prosafeprune.apply(odd, "/nowhere/m", "o", progress=False),
+    "apply base": lambda odd: prosafeprune.apply("/nowhere/a", odd, "o", progress=False),
+    "evaluate against": lambda odd: prosafeprune.evaluate("/nowhere/m", "o", against=odd, progress=False),
+    "evaluate data_dir": lambda odd: prosafeprune.evaluate("/nowhere/m", "o", data_dir=odd, progress=False),
+    "compare methods": lambda odd: prosafeprune.compare("/nowhere/m", "o", methods=odd, progress=False),
+    "analyze names": lambda odd: prosafeprune.analyze("/nowhere/m", "o", odd, progress=False),
+    "judge answers": lambda odd: prosafeprune.judge(odd, progress=False),
+    "judge labels": lambda odd: prosafeprune.judge("/nowhere.jsonl", labels=odd, progress=False),
+    "judge prompt_field": lambda odd: prosafeprune.judge("/nowhere.jsonl", prompt_field=odd, progress=False),
+    "push folder": lambda odd: prosafeprune.push(odd, "org/name", progress=False),
+    "mine logs": lambda odd: prosafeprune.mine_prompts(odd, "o", progress=False),
+    "check files": prosafeprune.check_prompts,
+    "split output": lambda odd: prosafeprune.split_prompts("/nowhere.txt", odd),
+    "rate file": lambda odd: prosafeprune.rate_prompts(odd, model="/nowhere/m", progress=False),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        5,
+        1.5,
+        b"x",
+        object(),
+        ["a", 5],
+        {},
+        "a\0b",
+        "\ud83d",
+        "x" * 5000,
+        "~nobody-of-that-name/x",
+        "/dev/zero",
+        Folder(),
+    ],
+    ids=lambda value: ascii(value)[:12],
+)
+def test_any_wrong_argument_is_an_input_error(
+    call: str, odd: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(InputError) as caught:
+        CALLS[call](odd)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_switch_that_is_text_does_not_overwrite(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="overwrite: must be bool .given: 'false'"):
+        prosafeprune.judge("/nowhere.jsonl", tmp_path / "out", overwrite="false")  # type: ignore[arg-type]
+
+
+def test_what_the_system_refuses_is_an_input_error(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "answers.jsonl", [{"prompt": "Hi", "completion": "No."}])
+    with pytest.raises(InputError, match="File name too long"):
+        prosafeprune.judge(file, tmp_path / ("x" * 300), progress=False)
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "link.jsonl"])
+def test_the_answers_themselves_are_never_overwritten(name: str, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "answers.jsonl", [{"prompt": "Hi", "completion": "No."}])
+    (tmp_path / "link.jsonl").symlink_to(file)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="is the file that is read"):
+        prosafeprune.judge(file, tmp_path / name, overwrite=True, progress=False)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is not a regular file"):
+        prosafeprune.judge(file, tmp_path / "pipe", overwrite=True, progress=False)
+    assert file.read_bytes() == before

@@ -6,7 +6,16 @@ import json
 
 import pytest
 
-from prosafeprune.text import for_terminal, isolated, json_for_terminal, printable, short_name, slug, without_folder
+from prosafeprune.text import (
+    did_you_mean,
+    for_terminal,
+    isolated,
+    json_for_terminal,
+    printable,
+    short_name,
+    slug,
+    without_folder,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,10 @@ def test_a_slug_is_a_safe_file_name(name: str, slugged: str) -> None:
 )
 def test_absolute_paths_lose_their_folders(value: str, shown: str) -> None:
     assert without_folder(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("xtest", " Did you mean xstest?"), ("advbnech", " Did you mean advbench?"), ("magic", "")]
+)
+def test_a_misspelt_name_is_put_right_where_one_is_like_it(name: str, said: str) -> None:
+    assert did_you_mean(name, ("advbench", "xstest", "oktest")) == said

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from prosafeprune.errors import InputError, NoPlanError, NotApplicableError, ProSafePruneError
     from prosafeprune.jobs.analyze import FailedAnalysesError
+    from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
     from prosafeprune.jobs.apply import ApplyResult
     from prosafeprune.jobs.check_prompts import CheckResult, OverlapFoundError
     from prosafeprune.jobs.compare import CompareResult
@@ -59,6 +60,7 @@ _EXPORTS = {
     ),
     "errors": ("InputError", "NoPlanError", "NotApplicableError", "ProSafePruneError"),
     "jobs.analyze": ("FailedAnalysesError",),
+    "jobs.analyze_tasks": ("FinishedAnalysis",),
     "jobs.apply": ("ApplyResult",),
     "jobs.check_prompts": ("CheckResult", "OverlapFoundError"),
     "jobs.compare": ("CompareResult",),
@@ -96,6 +98,7 @@ __all__ = [
     "EvaluateRequest",
     "Evaluation",
     "FailedAnalysesError",
+    "FinishedAnalysis",
     "InputError",
     "JudgedFile",
     "MineResult",
@@ -154,7 +157,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'prosafeprune' has no attribute {name!r}")
     found = getattr(import_module(f"prosafeprune.{_MODULES[name]}"), name)
     if name in _ALSO_PACKAGES:
+        wrapped = found.__wrapped__  # by which inspect and type hints find the function's own names
         found.__dict__ = vars(import_module(f"prosafeprune.{name}"))
+        found.__wrapped__ = wrapped
     return found
 
 

@@ -1,5 +1,7 @@
 """One Python function per command. ``prosafeprune`` exports them all."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -26,6 +28,7 @@ from prosafeprune.judge.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.call_arguments import checked
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.judging import JudgeOptions
@@ -37,6 +40,7 @@ from prosafeprune.terminal import TerminalReporter
 Layers = int | str | Sequence[int] | None
 
 
+@checked
 def prune(
     model: str | Path,
     output: str | Path | None = None,
@@ -79,6 +83,7 @@ def prune(
     return result
 
 
+@checked
 def prune_unmeasured(
     model: str | Path,
     output: str | Path,
@@ -111,6 +116,7 @@ def prune_unmeasured(
         return run_prune_unmeasured(asked, Path(output), overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def search(
     model: str | Path,
     output: str | Path | None = None,
@@ -143,6 +149,7 @@ def search(
         return run_search(asked, _path(output), reporter, ray)
 
 
+@checked
 def apply(
     adapter: str | Path,
     base: str | Path,
@@ -176,6 +183,7 @@ def apply(
     return applied
 
 
+@checked
 def evaluate(
     model: str | Path,
     output: str | Path,
@@ -203,6 +211,7 @@ def evaluate(
         return run_evaluate(request, Path(output), against=_path(against), overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def compare(
     model: str | Path,
     output: str | Path,
@@ -239,6 +248,7 @@ def compare(
         return run_compare(request, Path(output), overwrite=overwrite, ray=ray, reporter=reporter)
 
 
+@checked
 def analyze(
     model: str | Path,
     output: str | Path,
@@ -272,6 +282,7 @@ def analyze(
         return run_analyze(request, entries, Path(output), everything=not names, overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def judge(
     answers: str | Path,
     output: str | Path | None = None,

@@ -1,5 +1,7 @@
 """``push``, ``doctor`` and the functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -11,11 +13,13 @@ from prosafeprune.jobs.push import PushTarget, upload
 from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
 from prosafeprune.requests import typed_settings
+from prosafeprune.requests.call_arguments import checked
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
 
+@checked
 def push(folder: str | Path, repository: str, *, public: bool = False, progress: bool = True) -> str:
     """Upload a model that :func:`prosafeprune.prune` or ``apply`` wrote to the hub, with card, report and record.
 
@@ -38,6 +42,7 @@ def push(folder: str | Path, repository: str, *, public: bool = False, progress:
         return upload(Path(folder), PushTarget(repository, public), reporter)
 
 
+@checked
 def doctor(*, progress: bool = True) -> Diagnosis:
     """Return versions, devices with their speed, the largest model that fits, and what is missing.
 
@@ -51,6 +56,7 @@ def doctor(*, progress: bool = True) -> Diagnosis:
 Paths = str | Path | Sequence[str | Path]
 
 
+@checked
 def mine_prompts(
     logs: Paths,
     output: str | Path,
@@ -76,6 +82,7 @@ def mine_prompts(
         return run_mine(_paths(logs), request, Path(output), overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def rate_prompts(
     file: str | Path,
     output: str | Path | None = None,
@@ -104,6 +111,7 @@ def rate_prompts(
         return run_rate(Path(file), request, written, overwrite=overwrite, reporter=reporter)
 
 
+@checked
 def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
     """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
 
@@ -117,6 +125,7 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
     return run_check(_paths(files), validate_settings(CheckRequest, settings))
 
 
+@checked
 def split_prompts(
     file: str | Path,
     output: str | Path,

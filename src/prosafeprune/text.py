@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -46,6 +47,12 @@ def isolated(name: str) -> str:
     return f"\u2068{bare}\u2069"  # first strong isolate ... pop directional isolate
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean X?" for a misspelt name, or nothing where no known one is like it."""
+    like = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {like[0]}?" if like else ""
+
+
 def short_name(model: str) -> str:
     """Return the last part of a model's hub id or path, which is what readers know it by."""
     return isolated(Path(model).name or model)
@@ -59,6 +66,16 @@ def without_folder(value: str) -> str:
     name, equals, path = value.rpartition("=")
     is_absolute = path.startswith(("/", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", path)
     return name + equals + re.split(r"[/\\]", path.rstrip("/\\"))[-1] if is_absolute else value
+
+
+def first_repeat(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None; in time linear in their number."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def listed(words: Sequence[str]) -> str:

@@ -95,6 +95,8 @@ def test_the_judge_is_named_where_answers_were_judged() -> None:
     assert facts(page)["answers"] == "at most 48 tokens, judged by the built-in judge (builtin-6)"
     settings = {"judge": "wildguard", "judge_model": "/secret/folder/wildguard-7b"}
     assert facts(analysed({"strength": rated}, layers=3, **settings))["answers"].endswith("by WildGuard (wildguard-7b)")
+    settings = {"judge": "qwen3guard"}
+    assert facts(analysed({"strength": rated}, layers=3, **settings))["answers"].endswith("judged by Qwen3Guard")
     assert "answers" not in facts(analysed({"probe": analysis_result()}, layers=3))
 
 

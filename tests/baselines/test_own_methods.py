@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.evaluation_runs import answers_in
 from helpers.fixture_types import Make, Run
+from prosafeprune.baselines.fitted_file import read_fitted, write_fitted
 from safetensors.torch import load_file
+
+from prosafeprune.baselines.method import FittedParts
 
 LEANING = """
 from typing import ClassVar
@@ -77,6 +81,17 @@ def test_a_method_that_learns_is_fitted_once_and_serves_evaluate(
     out, _ = run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common, "--fitted", fitted)
     assert answers_in(tmp_path / "alone") == answers_in(folder)
     assert json.loads(out)["made_by"]["method"] == {"method": "leaning", "push": 3.0}
+
+    made_by, odd = read_fitted(fitted, {}).made_by, tmp_path / "odd.safetensors"
+    for lean, changes, words in (
+        ({"lean": torch.ones(3)}, {}, "is not a fit for this model"),
+        ({}, {}, "is not a fit for this model"),
+        ({"lean": torch.full((48,), torch.nan)}, {}, "holds values that are not numbers"),
+        ({"lean": torch.ones(48)}, {"method": 5}, "is not a fit for this model"),
+        ({"lean": torch.ones(48)}, {"method": {"push": 1}}, "is not a fit for this model"),
+    ):
+        write_fitted(odd, FittedParts(lean, {}), {**made_by, **changes})
+        run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "odd", *common, "--fitted", odd)
 
     for more, words in (
         (["--fitted", fitted, "-s", "leaning:Leaning.push=1"], "a fitted file has its own"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.fixture_types import Run
 
+from prosafeprune.cli.completion import completer_of
 from prosafeprune.cli.options import EXPERT_PANEL, PLAN_DEFAULTS, SEARCH_DEFAULTS
 from prosafeprune.method.plan import HARMFUL_SHARE, Pooling, Projection
 from prosafeprune.requests.apply import ApplyRequest
@@ -71,12 +72,59 @@ def test_square_brackets_survive(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'prosafeprune[ray]'" in words(shown(run, "prune", monkeypatch, 200))
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("pl", "playground"), ("chat --tem", "--temperature")])
-def test_a_shell_completes_commands_and_options(typed: str, offered: str) -> None:
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("pl", "playground"),
+        ("chat --tem", "--temperature"),
+        ("prune m --judge w", "wildguard"),
+        ("compare m --methods default,sc", "default,scan"),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(typed: str, offered: str) -> None:
     line = f"prosafeprune {typed}"
     asked = {"_PROSAFEPRUNE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     found = subprocess.check_output([sys.executable, "-m", "prosafeprune"], env={**os.environ, **asked}, text=True)
     assert found.split() == [offered]
+
+
+def completed(setting: str, typed: str = "", request: Any = Recipe) -> list[str]:
+    complete = completer_of(setting, request.model_fields[setting].annotation)
+    return complete(typed) if complete else []
+
+
+CHOICES = ("judge", "suite", "format", "pooling", "projection", "calibration", "thinking", "floor", "memory")
+
+
+@pytest.mark.parametrize("setting", CHOICES)
+def test_values_that_a_shell_offers_are_accepted(setting: str) -> None:
+    offered = completed(setting)
+    assert len(offered) > 1
+    for value in offered:
+        made = make_recipe(model="m", layers=1, **{setting: value})
+        assert str(getattr(made, setting)) == value
+
+
+def test_a_shell_offers_the_names_that_a_command_knows() -> None:
+    from prosafeprune.baselines.registry import METHODS
+    from prosafeprune.evaluation.sets import SetChoice, choose_sets
+
+    assert set(completed("methods", request=CompareRequest)) == set(METHODS)
+    offered = completed("benchmark", "beyond-domains")
+    assert [one.name for one in choose_sets(SetChoice(benchmarks=offered))] == offered
+    assert "xstest" in completed("benchmark")
+
+
+def test_a_list_of_names_is_completed_at_its_end_without_repeats() -> None:
+    assert completed("methods", "scan,s", CompareRequest) == [
+        *("scan,self-cd", "scan,surgical", "scan,sft", "scan,safe-patching"),
+    ]
+    assert completed("ability", "mmlu,", EvaluateRequest) == ["mmlu,commonsenseqa", "mmlu,gsm8k", "mmlu,all"]
+
+
+def test_files_are_left_to_the_shell() -> None:
+    assert completer_of("data_dir", Recipe.model_fields["data_dir"].annotation) is None
+    assert completer_of("rank", Recipe.model_fields["rank"].annotation) is None
 
 
 def test_common_options_come_first_and_expert_ones_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

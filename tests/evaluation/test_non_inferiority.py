@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from prosafeprune.evaluation import non_inferiority
 from prosafeprune.evaluation.non_inferiority import (
     exact_p_value,
     fewest_pairs,
@@ -148,6 +149,20 @@ def test_the_prompts_needed_by_hand() -> None:
 def test_more_prompts_do_not_help_where_the_drop_is_the_margin() -> None:
     assert pairs_needed(5, 0, 100, 0.05, 0.9) is None
     assert pairs_needed(9, 0, 100, 0.05, 0.9) is None
+
+
+def test_many_prompts_are_tested_in_parts_of_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = exact_p_value.__wrapped__(5, 3, 400, 0.03)
+    monkeypatch.setattr(non_inferiority, "AT_ONCE", 1000)
+    assert exact_p_value.__wrapped__(5, 3, 400, 0.03) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("margin", [1e-302, 1e-22, 1e-18, 1e-12])
+def test_a_margin_of_almost_nothing_needs_more_prompts_than_there_are(margin: float) -> None:
+    fewest = fewest_pairs(margin, 0.9)
+    assert fewest is not None and fewest > 1e12
+    assert pairs_needed(0, 0, 115, margin, 0.9) is None
+    assert exact_p_value(0, 0, 115, margin) > 0.1
 
 
 @pytest.mark.parametrize(("rate_lost", "rate_won"), [(0.02, 0.03), (0.05, 0.08)])

@@ -243,3 +243,18 @@ def test_requests_off_a_policy_are_no_harmful_prompts() -> None:
     assert (scores.safety_score, scores.compliance_rate) == (50.0, 50.0)
     assert [one.policy for one in scores.sets] == [False, True, False]
     assert pooled_change([judged("rr"), policy], [judged("rc"), policy], PromptClass.HARMFUL).points == -50
+
+
+def test_a_prompt_of_several_sets_is_evidence_once() -> None:
+    """Measured under four names, 30 prompts would pass the test as 120."""
+    one, two = judged("r" * 30), judged("r" * 30)
+    again = [
+        JudgedSet(EvaluationSet(f"again {i}", "", one.prompts), two.answers_by_repeat, two.verdicts_by_repeat)
+        for i in range(3)
+    ]
+    decision = decide([one, *again], [two, *again], CONFIDENT)
+    assert decision.tests[0].prompts == decision.tests[0].pairs == 30
+    assert decision.verdict is FloorVerdict.TOO_FEW
+    ancestor = FirstAncestor("first", dict.fromkeys(one.prompts.texts, AnswerClass.FULL_REFUSAL), 0.0)
+    against = decide([one, *again], [two, *again], CONFIDENT, ancestor).tests
+    assert [test.prompts for test in against if test.name == ALL] == [30, 30]

@@ -140,7 +140,8 @@ def test_own_files_join_what_else_is_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        (SetChoice(benchmarks=["xtest"]), ["xtest", "no such benchmark", "xstest-safe"]),
+        (SetChoice(benchmarks=["xtest"]), ["xtest", "no such benchmark. Did you mean xstest?", "xstest-safe"]),
+        (SetChoice(benchmarks=["mine=a.csv"]), ["no such benchmark. Your own prompts: --test-pseudo-harmful FILE"]),
         (SetChoice(benchmarks=["bundled-harmful"] * 2), ["named twice"]),
         (SetChoice(benchmarks=["oktest"], data_dir=Path("nowhere")), ["nowhere", "--data-dir"]),
         (SetChoice(suite="paper", data_dir=Path(__file__).parent), ["or_bench_hard.jsonl", "CC BY 4.0", "bench-llm"]),

@@ -159,3 +159,14 @@ def test_a_long_setting_that_differs_is_shown_in_part(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made with other settings") as caught:
         ResumableFolder(folder, {"model": "x" * 5000})
     assert len(str(caught.value)) < 1000
+
+
+def test_a_kept_file_of_gigabytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ResumableFolder(tmp_path, {})
+    for name in ("large.json", "answers.jsonl"):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(2 * 10**9)  # sparse
+    with pytest.raises(InputError, match="large.json: cannot be read .larger than 200 MB"):
+        folder.read("large.json")
+    with pytest.raises(InputError, match="answers.jsonl: is larger than 1 GB"):
+        LineStore(tmp_path / "answers.jsonl")

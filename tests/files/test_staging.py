@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune.errors import InputError
+from prosafeprune.files.claim import claimed
 from prosafeprune.files.staging import MANIFEST, RECORD_FILE, claimed_output, remove_folder, staged_folder, write_whole
 
 DEAD = f"{socket.gethostname()}-{2**22 + 1}"
@@ -136,3 +137,17 @@ def test_a_folder_is_never_removed_in_part(tmp_path: Path, monkeypatch: pytest.M
 def test_text_with_lone_surrogates_is_written(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", "a\ud83db")
     assert (tmp_path / "file").read_text() == "a?b"
+
+
+def test_a_file_is_never_written_through_a_link_in_a_foreign_folder(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("mine")
+    (tmp_path / ".out.jsonl.partial").symlink_to(own)
+    write_whole(tmp_path / "out.jsonl", "new")
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "out.jsonl").is_symlink()
+    assert (tmp_path / "out.jsonl").read_text() == "new"
+    (tmp_path / ".b.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(InputError, match="cannot be written to"), claimed(tmp_path / "b"):
+        pass
+    assert not (tmp_path / "made").exists()

@@ -106,6 +106,9 @@ def test_addresses_are_shown_without_credentials(url: str, shown: str) -> None:
         "http://one/v1,http://user:hunter2#@two/v1",
         "http://[hunter2]/v1",
         "http://hunter2 host/v1",
+        "http://user:hunter2@256.1.1.1/v1",
+        "http://user:hunter2@a..b/v1",
+        f"http://user:hunter2@{'a' * 64}.org/v1",
     ],
 )
 def test_a_bad_address_is_not_repeated(url: str) -> None:

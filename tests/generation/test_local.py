@@ -147,7 +147,8 @@ def test_draws_follow_the_softmax_at_the_temperature() -> None:
         choice = TokenChoice(temperature, [f"0 {row}" for row in range(4000)])
         counts = choice.choose(logits, range(4000)).bincount(minlength=4) / 4000
         assert torch.allclose(counts, torch.softmax(logits[0] / temperature, 0), atol=0.03)
-    assert TokenChoice(0, [""]).choose(logits[:1], [0]).tolist() == [2]
+    for lowest in (0, 1e-300, 1e-40, 1e-9):  # logits divided by it would be infinite, and the draw garbage
+        assert TokenChoice(lowest, [""]).choose(logits[:1], [0]).tolist() == [2]
 
 
 def test_rows_already_answered_are_not_run_again_when_memory_runs_out() -> None:

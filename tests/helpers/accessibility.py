@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from importlib import resources
 
 from helpers.browser import Browser
 
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-"""axe-core, where ``npm install --no-save axe-core`` puts it."""
 CONTRAST = """
     (() => {
       const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -35,7 +33,8 @@ CONTRAST = """
 
 def axe_faults(browser: Browser) -> list[tuple[str, str, list[str]]]:
     """Return the faults that axe-core finds in the open page: rule, severity, and the elements."""
-    browser.command("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
+    axe = (resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+    browser.command("Runtime.evaluate", expression=axe)
     run = "axe.run({resultTypes: ['violations']}).then(found => JSON.stringify(found.violations))"
     found = browser.command("Runtime.evaluate", expression=run, awaitPromise=True, returnByValue=True)
     violations = json.loads(found["result"]["value"])

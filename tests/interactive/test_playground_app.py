@@ -11,14 +11,16 @@ from typing import Any
 
 import httpx2
 import pytest
+import torch
 from helpers import adapter_runs
 from helpers.pages import search_record
 from helpers.served_answers import load
 from helpers.web_apps import TOKEN
 
+from prosafeprune.errors import InputError
 from prosafeprune.interactive import save_model
 from prosafeprune.interactive.playground_app import PAGE, Playground
-from prosafeprune.interactive.save_model import can_be_saved, command
+from prosafeprune.interactive.save_model import can_be_saved, command, require_room
 from prosafeprune.jobs.served_model import ServedModel, served_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
@@ -142,6 +144,18 @@ def test_what_may_not_be_saved_is_refused(playground: Running) -> None:
     for calibrated in ({"harmful": "mine.csv"}, {"calibration": "paper"}, {"earlier": Path("before")}):
         own = record.model_copy(update={"recipe": record.recipe.model_copy(update=calibrated)})
         assert not can_be_saved(replace(made.served, record=own), "pruned")
+
+
+def test_a_second_copy_of_the_weights_must_fit(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, arguments = served.engine.loaded, ["prune", "org/tiny", "--judge-endpoint=http://u:secret@host/v1"]
+    monkeypatch.setattr(save_model, "free_memory", lambda device: 10)
+    require_room(replace(loaded, run_dtype=torch.float32, stored_dtype=torch.float32), arguments)  # one file for both
+    converted = replace(loaded, run_dtype=torch.float32, stored_dtype=torch.float16)
+    with pytest.raises(InputError, match="Stop the playground, and run: prosafeprune prune org/tiny") as error:
+        require_room(converted, arguments)
+    assert "secret" not in str(error.value)
+    monkeypatch.setattr(save_model, "free_memory", lambda device: 10**12)
+    require_room(converted, arguments)
 
 
 def test_a_save_is_followed_to_its_end(playground: Running, monkeypatch: pytest.MonkeyPatch) -> None:

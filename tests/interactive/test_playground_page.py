@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from helpers.accessibility import AXE, CONTRAST, axe_faults
+from helpers.accessibility import CONTRAST, axe_faults
 from helpers.browser import CHROMIUM, DRIVER, Browser
 from helpers.web_apps import TOKEN
 
@@ -159,12 +159,12 @@ def test_everyone_can_read_and_use_the_page(
 ) -> None:
     _, url = playground
     opened(browser, url, width, scheme)
-    faults = axe_faults(browser) if AXE.is_file() else []
+    faults = axe_faults(browser)
     browser.evaluate("document.querySelector('details').open = true")
     ask(browser, "Hi")
     write(browser, "#harmless", "One\nTwo, please refuse")
     browser.evaluate("document.querySelector('#run').click()")
     wait_for(lambda: "1 of 2" in text(browser, "#rates tbody"))
-    faults += axe_faults(browser) if AXE.is_file() else []
+    faults += axe_faults(browser)
     assert faults == []
     assert browser.evaluate(CONTRAST) == []

@@ -35,8 +35,9 @@ def test_a_port_in_use_is_one_line() -> None:
         port = int(url_of(first).rpartition(":")[2])
         with pytest.raises(InputError, match="cannot be listened on"):
             listen("127.0.0.1", port)
-    with pytest.raises(InputError, match="cannot be listened on"):
-        listen("no such host", 0)
+    for host in ("no such host", "a..b", "a" * 300):
+        with pytest.raises(InputError, match="cannot be listened on"):
+            listen(host, 0)
 
 
 @pytest.mark.parametrize("command", ["serve", "playground"])

@@ -105,6 +105,22 @@ def test_the_record_and_the_page_of_a_run(compared: ComparedRun) -> None:
     assert record["prompts"]["calibration harmful"]["count"] == 10
 
 
+def test_finished_analyses_give_their_numbers_and_figures_in_python(compared: ComparedRun) -> None:
+    (layers,) = [one for one in compared.finished if one.entry.name == "layers"]
+    for table in layers.result.tables:
+        frame = layers.to_pandas(table.name)
+        assert list(frame.columns) == list(table.columns)
+        assert len(frame) == len(table.rows) > 0
+    assert layers.to_pandas().equals(layers.to_pandas(layers.result.tables[0].name))
+    for figure in layers.result.figures:
+        assert layers.plot(figure.name).get_suptitle()
+    assert "tables" in repr(layers)
+    assert len(repr(layers)) < 500
+    assert layers._repr_html_().startswith("<table>")
+    with pytest.raises(InputError, match="layers: table 'nonesuch': there is none. There are "):
+        layers.rows("nonesuch")
+
+
 def test_two_models_are_never_in_memory_together(compared: ComparedRun) -> None:
     assert compared.models_loaded == 2
 
@@ -191,7 +207,7 @@ def test_help_lists_the_analyses(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prob", "{model}"], "prob: no such analysis. Choose from probe, layers"),
+        (["prob", "{model}"], "prob: no such analysis. Did you mean probe? Choose from probe, layers"),
         (["{model}"], "Which analysis?"),
         (["probe", "{model}", "--all"], "probe: name analyses or run all with --all, not both."),
         (["layers", "{model}", "--layer", "3"], "--layer 3: the model has 3 layers, counted 0 to 2."),

@@ -75,6 +75,21 @@ def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
     assert all_layers.record.plan.strength == 0.3
 
 
+def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """It names no projection, which for a search is the contrastive one, as its plan says."""
+    source, file = checkpoint("llama"), tmp_path / "adapter" / "prosafeprune.json"
+    prune(source, tmp_path / "adapter", prompt_files, projection="contrastive", harmful_share=-0.2)
+    record = json.loads(file.read_text())
+    record["recipe"] |= {"layers": None, "strength": 0.9, "memory": "normal"}
+    del record["recipe"]["projection"]
+    file.write_text(json.dumps(record))
+    applied = apply(tmp_path / "adapter", source, tmp_path / "applied", strength=0.3)
+    assert applied.record.recipe.projection == applied.record.plan.projection == "contrastive"
+    assert applied.record.recipe.layers == applied.record.plan.layers
+
+
 def test_a_result_that_lost_too_much_safety_is_not_written(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

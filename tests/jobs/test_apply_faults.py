@@ -34,12 +34,20 @@ FAULTS = {
     "bad strength": "strength",
     "too many strengths": "3 strengths are given for 2 layers",
     "no strength there": "strength 0 in layer 2",
+    "pruned base": "its base model was pruned before",
+    "unmeasured base": "was pruned without being measured",
+    "odd drop": "cannot be read as a record",
+    "endless counts": "cannot be read as a record",
 }
 RECORD_WITH: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a model": lambda record: {"adapter_sha256": None},
     "other sets": lambda record: {"result": {**record["result"], "sets": record["result"]["sets"][1:]}},
     "no changes": lambda record: {"changes": {}},
     "no submodules": lambda record: {"submodules": []},
+    "odd drop": lambda record: {"recipe": {"max_safety_drop": "much"}},
+    "endless counts": lambda record: {
+        "floor": {**record["floor"], "tests": [{**record["floor"]["tests"][0], "prompts": 10**12, "pairs": 10**12}]}
+    },
 }
 
 
@@ -52,6 +60,10 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
     config = json.loads((base / "config.json").read_text())
     (place / "changed" / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     save_checkpoint(place / "other", "qwen2")
+    for name, measured in (("pruned", True), ("unmeasured", False)):  # the model's hash is of weights and config alone
+        shutil.copytree(base, place / name)
+        record = json.loads((made / "prosafeprune.json").read_text())
+        (place / name / "prosafeprune.json").write_text(json.dumps({**record, "measured": measured}))
 
     def make(fault: str, folder: Path) -> list[object]:
         adapter = folder / "adapter"
@@ -76,6 +88,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
         given |= {
             "wrong base": {"base": place / "other"},
             "changed base": {"base": place / "changed"},
+            "pruned base": {"base": place / "pruned"},
+            "unmeasured base": {"base": place / "unmeasured"},
             "missing base": {"base": place / "nowhere"},
             "missing adapter": {"adapter": folder / "nowhere"},
             "into the base": {"output": base / "out"},

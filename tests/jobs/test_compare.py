@@ -96,7 +96,7 @@ def test_what_was_compared_otherwise_is_not_mixed(
         (["-s", "scan.threshold"], "write METHOD.SETTING=VALUE"),
         (["-s", "scan.threshold=2", "--methods", "scan"], "less than or equal to 1"),
         (["-s", "scan.color=red", "--methods", "scan"], "there is no setting 'color'"),
-        (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method"),
+        (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method. Did you mean scan?"),
         (["-s", "prosafeprune.plan=7"], "Give its plan with --layers"),
         (["--layers", "7"], "the model has 3 layers"),
         (["--pruned", "nowhere"], "is not a checkpoint that this package pruned"),

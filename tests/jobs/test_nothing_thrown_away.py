@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,28 @@ def test_other_answers_are_not_taken_for_these(
     prune(checkpoint("llama"), None, prompt_files, batch_size=7)
     prune(checkpoint("qwen2"), None, prompt_files)
     assert len(answered) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("tokenizer.json", {"normalizer": {"type": "Lowercase"}}), ("generation_config.json", {"eos_token_id": [1, 9]})],
+)
+def test_answers_through_another_tokenizer_are_not_taken_for_these(
+    name: str,
+    change: dict[str, Any],
+    checkpoint: Make,
+    prompt_files: dict[str, str],
+    answered: list[int],
+    tmp_path: Path,
+) -> None:
+    """The model's hash is of weights and config alone, and the safety floor would be decided on old answers."""
+    source = Path(shutil.copytree(checkpoint("llama"), tmp_path / "model"))
+    prune(source, None, prompt_files)
+    answered.clear()
+    content = json.loads((source / name).read_text()) if (source / name).exists() else {}
+    (source / name).write_text(json.dumps({**content, **change}))
+    prune(source, None, prompt_files)
+    assert len(answered) == 2
 
 
 def test_an_interrupted_run_with_given_layers_resumes(

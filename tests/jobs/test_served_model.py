@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
                 assert answers(served, "pruned", strength) == expected
 
 
+def refuse_odd_searches(base: Path, search: Path, folder: Path) -> None:
+    """A search folder may be someone else's."""
+    record = json.loads((search / "search.json").read_text())
+    point = record["points"][0]
+    beyond = {**point, "plan": {**point["plan"], "layers": [99], "strength": 0.5}}
+    for change, message in (
+        ({"points": []}, "found no plan"),
+        ({"points": [beyond]}, "the model has 3 layers"),
+        ({"samples": -1}, "cannot be read as the record of a search"),
+        ({"seed": -1}, "cannot be read as the record of a search"),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / "search.json").write_text(json.dumps({**record, **change}))
+        with pytest.raises(InputError, match=message), opened(base, search=folder):  # type: ignore[attr-defined]
+            pass
+
+
 def test_the_plans_of_a_search_are_served_without_calibrating_again(
     checkpoint: Make, tmp_path: Path, few_prompts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +85,7 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
     )
     point = found.record.points[0]
     monkeypatch.setattr(calibrate, "collect_pooled_inputs", None)  # the search has kept them in the cache
+    refuse_odd_searches(base, tmp_path / "search", tmp_path / "odd")
     with opened(base, search=tmp_path / "search") as served:  # type: ignore[attr-defined]
         assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
         ids = answers(served, f"plan-{point.number}", None)
@@ -98,5 +117,10 @@ def test_what_does_not_belong_together_is_refused(
     ):
         with pytest.raises(InputError, match=message), opened(other, pruned):  # type: ignore[attr-defined]
             pass
+    record = json.loads((tmp_path / "pruned" / "prosafeprune.json").read_text())
+    record["plan"] |= {"layers": [99], "strength": 0.5}
+    (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="the model has 3 layers"), opened(base, tmp_path / "pruned"):  # type: ignore[attr-defined]
+        pass
     with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):  # type: ignore[attr-defined]
         pass

@@ -67,6 +67,8 @@ def test_a_sheet_labelled_in_part_gives_the_agreement_on_that_part(
     [
         (["--sample", "3"], "name the sheet with --output"),
         (["--sample", "0", "-o", "x"], "at least 1"),
+        (["--sample", "1", "-o", "/"], "is a folder"),
+        (["--sample", "1", "-o", "."], "is a folder"),
         (["--compare-judges", "builtin"], "name two judges"),
         (["--compare-judges", "builtin,gpt"], "judge"),
         (["--compare-judges", "builtin,llm", "--labels", "label"], "Leave out --labels"),

@@ -63,7 +63,7 @@ def test_a_rank_that_its_weights_do_not_have_is_refused_before_memory_is_taken(c
         require_usable(config, SHAPES, MODULES)
 
 
-@pytest.mark.parametrize("alpha", [0, float("nan"), float("inf"), None, "8"])
+@pytest.mark.parametrize("alpha", [0, float("nan"), float("inf"), 1e308, -1e9, None, "8"])
 def test_a_scale_that_is_none_is_refused_instead_of_measured_as_the_base(alpha: Any) -> None:
     with pytest.raises(InputError, match="the scale .* is none"):
         require_usable({"r": 4, "lora_alpha": alpha}, SHAPES, MODULES)

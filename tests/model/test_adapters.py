@@ -20,6 +20,7 @@ from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 
 Tensors = dict[str, torch.Tensor]
+OF_MODEL = "base_model.model.model."
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +73,24 @@ def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
         (lambda t: {**t, "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight": torch.ones(2, 48)}, "has 1"),
         (lambda t: {name: one[:, :7].contiguous() for name, one in t.items()}, "does not fit"),
         (lambda t: {name: one * float("nan") for name, one in t.items()}, "NaN or infinite"),
+        (
+            lambda t: {**t, f"{OF_MODEL}embed_tokens.weight": torch.full((261, 48), float("inf"))},
+            "embed_tokens.weight holds NaN",
+        ),
+        (lambda t: {name: (9 * one).to(torch.int8) for name, one in t.items()}, "holds whole numbers"),
     ],
-    ids=["prefix", "no prefix", "depth", "adapter name", "one gone", "one more", "shape", "not finite"],
+    ids=[
+        "prefix",
+        "no prefix",
+        "depth",
+        "adapter name",
+        "one gone",
+        "one more",
+        "shape",
+        "not finite",
+        "embeddings",
+        "integers",
+    ],
 )
 def test_adapters_that_do_not_fit_are_named(edit: Callable[[Tensors], Tensors], words: str, adapter: Path) -> None:
     change(adapter, edit)
@@ -98,6 +115,7 @@ def test_truncated_and_malformed_adapters_are_one_line(adapter: Path) -> None:
         (json.dumps({**settings, "peft_type": ["LORA"]}), "only LoRA adapters"),
         (json.dumps({**settings, "megatron_config": {"a": 1}, "megatron_core": "os"}), "sets megatron_config"),
         (json.dumps({**settings, "layer_replication": [[0, 3], [0, 3]]}), "sets layer_replication"),
+        (json.dumps({**settings, "alora_invocation_tokens": [1]}), "sets alora_invocation_tokens"),
     ):
         config.write_text(text)
         with pytest.raises(InputError, match=words):

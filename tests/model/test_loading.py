@@ -68,6 +68,15 @@ def test_odd_values_in_a_generation_config_are_no_traceback(changes: dict[str, A
         assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("changes", [{"return_dict": False}, {"output_hidden_states": True, "output_attentions": True}])
+def test_what_a_config_says_of_outputs_has_no_effect(changes: dict[str, Any], folder: Path) -> None:
+    expected = load(folder).model(torch.tensor([[5, 6, 7]])).logits
+    edit_json(folder / "config.json", **changes)
+    found = load(folder).model(torch.tensor([[5, 6, 7]]))
+    assert torch.equal(found.logits, expected)
+    assert found.get("hidden_states") is None and found.get("attentions") is None
+
+
 def test_prompts_longer_than_the_positions_are_one_line() -> None:
     for architecture in ("gpt2", "llama"):
         model = make_model(architecture)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from prosafeprune.errors import InputError
 from prosafeprune.prompts import read_prompts
+from prosafeprune.prompts.rows import require_complete_characters
 
 
 def texts(tmp_path: Path, content: str, name: str = "a.csv") -> list[str]:
@@ -71,6 +74,36 @@ def test_a_bad_row_of_json_lines_is_named(tmp_path: Path, row: str, message: str
     with pytest.raises(InputError, match=f"line 2: .*{message}") as caught:
         texts(tmp_path, '{"prompt": "fine"}\n' + row + "\n", "a.jsonl")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "latin-1"])
+def test_text_in_another_encoding_is_never_read_as_other_prompts(name: str, encoding: str, tmp_path: Path) -> None:
+    row = {"a.txt": "Make caf\u00e9", "a.csv": "prompt\nMake caf\u00e9", "a.jsonl": '{"prompt": "caf\u00e9"}'}[name]
+    (tmp_path / name).write_bytes(f"{row}\n".encode(encoding))
+    with pytest.raises(InputError, match="Save it as UTF-8"):
+        read_prompts(str(tmp_path / name), "benign")
+    (tmp_path / "plain.txt").write_bytes("Tell me of bees\n".encode("utf-16-le"))  # valid UTF-8, with a null a letter
+    with pytest.raises(InputError, match="has null characters"):
+        read_prompts(str(tmp_path / "plain.txt"), "benign")
+
+
+def test_a_row_that_is_read_but_too_deep_to_write_is_one_line() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(InputError, match="line 1: is nested too deep"):
+        require_complete_characters({"x": deep}, "a.jsonl, line 1")
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl"])
+def test_a_name_repeated_after_many_others_is_found_at_once(kind: str, tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(30_000)] + ["c29999"]
+    pairs = ", ".join(f'"{name}": 1' for name in names)
+    begin = time.process_time()
+    with pytest.raises(InputError, match="c29999' is given twice|two columns are called 'c29999'"):
+        texts(tmp_path, ",".join(names) if kind == ".csv" else "{" + pairs + "}", f"a{kind}")
+    assert time.process_time() - begin < 10
 
 
 def test_a_prompt_that_no_model_reads_is_named(tmp_path: Path) -> None:

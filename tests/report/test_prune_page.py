@@ -10,9 +10,10 @@ from helpers.pages import (
     divergence,
     judged,
     measurement,
+    record,
     search_record,
 )
-from helpers.prune_records import evaluated, pruned
+from helpers.prune_records import PLAN, evaluated, pruned
 
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.measure import Measurement
@@ -22,6 +23,7 @@ from prosafeprune.report.assessment import assess_compliance, assess_safety, is_
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Examples, Mark, Page, render_page
+from prosafeprune.report.prune_grids import BUNDLED_NOTE, prune_grid
 from prosafeprune.report.rate_grids import rates_grid
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import make_recipe
@@ -239,3 +241,22 @@ def test_a_search_that_wrote_no_model_has_a_page(chosen: int | None) -> None:
         making, again = re.findall(r"prosafeprune (prune|search) org/tiny", text)
         assert (making, again) == ("prune", "search")
     assert "prosafeprune search org/tiny" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "expected"),
+    [
+        ("mine.csv + bundled calibration", "bundled-harmful", True),
+        ("mine.csv", "bundled-harmful", False),  # calibrated on own prompts alone
+        ("bundled calibration", "advbench", False),
+    ],
+)
+def test_bundled_test_prompts_are_called_similar_only_to_bundled_calibration_prompts(
+    source: str, name: str, expected: bool
+) -> None:
+    known = record(measurement(50, 90), measurement(70, 89), PLAN)
+    described = known.calibration["harmful"]
+    calibration = {"harmful": described.model_copy(update={"source": source}), "benign": described}
+    changes = {name: known.changes["harmful"], **known.changes}
+    found = known.model_copy(update={"calibration": calibration, "changes": changes})
+    assert (BUNDLED_NOTE in prune_grid(found).notes) is expected

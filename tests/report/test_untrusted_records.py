@@ -22,6 +22,13 @@ JSON = st.recursive(
 FIELDS = st.dictionaries(st.sampled_from([*Record.model_fields, *EditRecord.model_fields]), JSON, max_size=12)
 
 
+@pytest.mark.parametrize("drop", ["x", None, [60], {}, float("nan"), True])
+def test_an_older_recipe_with_an_odd_drop_is_one_line(drop: object, tmp_path: Path) -> None:
+    (tmp_path / RECORD_FILE).write_text(json.dumps({"recipe": {"max_safety_drop": drop}}))
+    with pytest.raises(InputError, match="cannot be read as a record"):
+        read_record(tmp_path)
+
+
 @given(content=st.one_of(st.binary(max_size=200), FIELDS.map(json.dumps), JSON.map(json.dumps)))
 def test_any_file_is_a_record_or_one_line(content: bytes | str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -35,6 +37,17 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nlayers: [
         ("model: m\nlayers: !!python/object/apply:os.system ['true']\n", "cannot be read as YAML"),
         ('model: "\\ud83d"\n', "cannot be read as YAML|model: "),
         ("model: m\nbudget: 2020-01-01\n", "budget: "),
+        ("rank: !!int ''", "cannot be read as YAML"),
+        ("strength: !!float ''", "cannot be read as YAML"),
+        ("dequantise: !!bool maybe", "cannot be read as YAML"),
+        ("budget: !!timestamp soon", "cannot be read as YAML"),
+        ("model: !!binary '='", "cannot be read as YAML|model: "),
+        ("seed: 0x" + "f" * 5000, "seed: is a number beyond all bounds"),
+        ("model: m\nrank: 0x" + "f" * 5000, "rank: is a number beyond all bounds"),
+        ('model: m\nlayers: "\\ud83d"', "layers: has half of a character|cannot be read as YAML"),
+        ("0x" + "f" * 5000 + ": 1", "cannot be read as YAML"),
+        ("model: m\nbatch_size: .inf\n", "batch_size: must be auto or a whole number"),
+        ("model: m\n" + "".join(f"x{number}: 1\n" for number in range(9)), "and 4 more"),
         ("- layers\n", "has no settings"),
         ("", "has no settings"),
     ],
@@ -46,6 +59,39 @@ def test_a_hostile_recipe_is_one_short_line(tmp_path: Path, content: str, messag
         make_recipe(file)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def test_a_recipe_of_many_settings_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("model: m\n" + "".join(f"a{number}: 1\n" for number in range(20_000)))
+    begin = time.process_time()
+    with pytest.raises(InputError, match=r"there is no setting 'a0'.*and 19995 more"):
+        make_recipe(file)
+    assert time.process_time() - begin < 30
+
+
+class Unwritable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def nested(depth: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, Unwritable(), nested(5000), float("inf"), b"\xff", object()],
+    ids=["huge", "unwritable", "deep", "infinite", "bytes", "object"],
+)
+@pytest.mark.parametrize("name", ["seed", "batch_size", "judge", "model", "dtype", "ability"])
+def test_a_value_that_cannot_be_written_is_one_line(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^Settings: ({name}: |cannot be read .RecursionError)") as caught:
+        validate_settings(EvaluateRequest, {"model": "m", name: value})
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:

@@ -13,7 +13,16 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.machine import measure_speed
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
-from prosafeprune.setup.workload import LIBRARY_BYTES, Cost, ModelSize, Speed, Stage, memory_needed, stages_of
+from prosafeprune.setup.workload import (
+    LIBRARY_BYTES,
+    Cost,
+    CostRecord,
+    ModelSize,
+    Speed,
+    Stage,
+    memory_needed,
+    stages_of,
+)
 
 
 def job(model: Path, **settings: object) -> Job:
@@ -44,6 +53,15 @@ def test_times_add_up_in_one_line() -> None:
     assert Cost.estimated(stages, speed, 3.2e9).describe() == (
         "About 2 h 10 min on this machine: activations 30 s, answers 5 min, search 2 h. Memory: about 3.2 GB."
     )
+
+
+def test_a_finished_run_names_its_longest_stages() -> None:
+    stages = {"Loading": 0.2, "Search": 61.0, "Answers": 30.0}
+    taken = Cost(seconds=95, memory=2e9, stages=stages)
+    cost = CostRecord(estimated=Cost(seconds=120, memory=None, stages={}), taken=taken)
+    assert cost.describe() == "Took 2 min (search 61 s, answers 30 s), estimated at most 2 min. Memory: took 2.0 GB."
+    none = cost.model_copy(update={"taken": Cost(seconds=95, memory=None, stages={})})
+    assert none.describe() == "Took 2 min, estimated at most 2 min."
 
 
 def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make) -> None:

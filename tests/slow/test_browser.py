@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.accessibility import CONTRAST
+from helpers.accessibility import CONTRAST, axe_faults
 from helpers.browser import CHROMIUM, DRIVER, Browser
 from helpers.hostile_pages import pages_of_evil
 from helpers.pages import compared, measurement
@@ -85,6 +85,13 @@ def test_text_has_enough_contrast(scheme: str, browser: Browser, pages: dict[str
         assert browser.evaluate(CONTRAST) == []
         backs.add(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert backs == {{"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}[scheme]}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+@pytest.mark.parametrize("kind", pages_of_evil())
+def test_everyone_can_read_a_page(kind: str, width: int, scheme: str, browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages[kind], width=width, scheme=scheme)
+    assert axe_faults(browser) == []
 
 
 def test_print_is_dark_on_light_and_cuts_nothing_off(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:

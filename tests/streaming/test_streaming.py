@@ -16,6 +16,7 @@ from helpers.json_lines import write_prompts
 from helpers.tiny_models import CONFIGS, save_checkpoint
 from safetensors.torch import load_file, save_file
 
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
@@ -176,11 +177,21 @@ def test_everything_but_the_shards_card_and_record_is_copied(prompt_files: dict[
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"), "1 tensors of layer 1 are missing"),
-        (lambda tensors: tensors.pop("model.embed_tokens.weight"), "holds no embeddings"),
+        (
+            lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"),
+            "1 tensors are missing .* such as model.layers.1.mlp.up_proj",
+        ),
+        (lambda tensors: tensors.pop("model.embed_tokens.weight"), "such as model.embed_tokens.weight"),
         (lambda tensors: tensors["model.layers.0.mlp.up_proj.weight"].fill_(float("nan")), "holds NaN"),
         (lambda tensors: tensors["model.embed_tokens.weight"].fill_(float("inf")), "holds NaN or infinite"),
         (lambda tensors: tensors.update({"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2)}), "wrong shape"),
+        (
+            lambda tensors: tensors.update({"model.embed_tokens.weight": torch.ones(2, 2)}),
+            "wrong shape, such as model.embed",
+        ),
+        (lambda tensors: tensors.update({"model.norm.weight": torch.ones(0)}), "wrong shape, such as model.norm"),
+        (lambda tensors: tensors.pop("model.norm.weight"), "1 tensors are missing .* such as model.norm"),
+        (lambda tensors: tensors.pop("lm_head.weight"), "1 tensors are missing .* such as lm_head"),
     ],
 )
 def test_damaged_checkpoints_leave_nothing_behind(
@@ -193,6 +204,49 @@ def test_damaged_checkpoints_leave_nothing_behind(
     with pytest.raises(InputError, match=told):
         prune_streamed(recipe(source, prompt_files), tmp_path / "place" / "out")
     assert not (tmp_path / "place").exists()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "told"),
+    [
+        ("llama", "model.layers.2.mlp.up_proj.weight", "such as model.layers.2.mlp.up_proj.weight"),
+        ("mixtral", "model.layers.2.block_sparse_moe.experts.1.w1.weight", "such as model.layers.2.mlp.experts"),
+    ],
+)
+def test_layers_that_are_not_run_must_be_complete_too(
+    architecture: str, name: str, told: str, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    """They are copied: what is written would be a model with holes, which loaders fill with random numbers."""
+    source = save_checkpoint(tmp_path / "source", architecture)
+    whole = load_file(source / "model.safetensors")
+    save_file({one: whole[one] for one in whole if one != name}, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=told):
+        prune_streamed(recipe(source, prompt_files, layers="0"), tmp_path / "out")
+    save_file(whole | {name: whole[name] * float("nan")}, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=f"{name} holds NaN"):
+        prune_streamed(recipe(source, prompt_files, layers="0"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tensor_in_two_shards_is_refused(prompt_files: dict[str, str], tmp_path: Path) -> None:
+    """The copy would have one of them only, and loaders may take the other."""
+    source = save_checkpoint(tmp_path / "source", "llama", max_shard_size="60KB")
+    first, second = sorted(source.glob("*.safetensors"))[:2]
+    name, values = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: values * 2}, second, {"format": "pt"})
+    with pytest.raises(InputError, match=f"{name} is in two shards, {first.name} and {second.name}"):
+        prune_streamed(recipe(source, prompt_files), tmp_path / "out")
+    with pytest.raises(InputError, match="is in two shards"):
+        stored_tensors(source)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tensor_twice_in_a_header_is_refused(tmp_path: Path) -> None:
+    entry = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f"{{{entry}, {entry}}}".encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match="a is there twice"):
+        stored_tensors(tmp_path)
 
 
 def test_layers_that_share_keys_and_values_are_refused(prompt_files: dict[str, str], tmp_path: Path) -> None:
@@ -226,7 +280,7 @@ def test_tensors_pass_whole_by_rows_or_unread(dtype: torch.dtype, small_pieces: 
     assert torch.equal(checkpoint.read_rows("narrow", [499]), tensors["narrow"][[499]])
     assert checkpoint.remaining == 1
     told: list[int] = []
-    hashes = checkpoint.finish(told.append)
+    hashes = checkpoint.finish(told.append, ["unread"])
     assert told == [1]
     assert (copy / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
     (source / "config.json").write_text("{}")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
+import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,8 @@ from pyarrow import parquet
 from prosafeprune.errors import InputError
 from prosafeprune.traffic import log_files
 from prosafeprune.traffic.log_files import find_logs, read_turns
-from prosafeprune.traffic.server_log import read_template
+from prosafeprune.traffic.log_formats import UnreadableEntryError
+from prosafeprune.traffic.server_log import read_template, turns_of_server_log
 from prosafeprune.traffic.turns import LoggedTurn
 
 CHAT = [
@@ -151,6 +156,16 @@ def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
     assert faults(path) == [(2, "is not valid JSON, and neither is what follows")]
 
 
+def test_a_json_list_of_many_short_items_after_a_long_one(tmp_path: Path) -> None:
+    """Cutting the text after each item would copy it 50,000 times."""
+    path = tmp_path / "log.json"
+    long = {"prompt": "a", "completion": "b" * 3_000_000}
+    path.write_text(json.dumps([long, *[{"prompt": "c", "completion": "d"}] * 50_000]))
+    begin = time.process_time()
+    assert sum(isinstance(one, LoggedTurn) for one in read_turns(path, "prompt", "completion")) == 50_001
+    assert time.process_time() - begin < 20
+
+
 CHATML = (
     "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow do I kill a process?<|im_end|>\n"
     "<|im_start|>assistant\n"
@@ -171,6 +186,29 @@ TEMPLATES = [
 def test_the_text_of_each_chat_template(text: str) -> None:
     said = [one for one in read_template(text) if one[1]]
     assert said == [("system", "Be brief."), ("user", "How do I kill a process?")]
+
+
+def test_turns_between_marks_of_instructions() -> None:
+    text = "<s>[INST] One [INST] more [/INST] Two [/INST] yes</s>[INST] Three [/INST]"
+    assert read_template(text) == [
+        *(("user", "One [INST] more"), ("assistant", "Two [/INST] yes"), ("user", "Three"), ("assistant", "")),
+    ]
+
+
+@pytest.mark.parametrize("text", ["[INST]" * 100_000, "[INST][/INST]" * 50_000, "[INST] <<SYS>>" * 50_000])
+def test_no_text_of_a_template_takes_long(text: str) -> None:
+    """A pattern that looks for the end again from each beginning would need hours: the test ends."""
+    with suppress(UnreadableEntryError):
+        read_template(text)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_text_without_its_closing_quote_fills_no_memory(quote: str) -> None:
+    line = f"Received request a-1: prompt: {quote}" + "x\\n" * 300_000
+    tracemalloc.start()
+    assert list(turns_of_server_log([(1, line)])) == []
+    assert tracemalloc.get_traced_memory()[1] < 20 * len(line)
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +254,10 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
         ('{"prompt": 1, "completion": "a"}', "must be text"),
         ('{"prompt": "\\ud83d", "completion": "a"}', "half of a character"),
         ("[" * 100_000, "is not valid JSON"),
+        (json.dumps({"messages": CHAT * 201}), "has 1,005 messages, more than 1,000"),
+        (json.dumps({"prompt": "a" * 1_000_001, "completion": "b"}), "has more than 1,000,000 characters"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_an_entry_that_cannot_be_read_is_reported_and_the_next_is_read(line: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
@@ -250,11 +291,69 @@ def damaged_gzip(path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps({"messages": CHAT}).encode() * 100)[:60])
 
 
+def test_a_quote_that_is_not_closed_swallows_no_row_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text('prompt,completion\nOne,two\nThree,"four\nFive,six\nSeven,eight\n')
+    first, fault = read_turns(path, "prompt", "completion")
+    assert isinstance(first, LoggedTurn) and first.prompt == "One"
+    assert fault == (5, "is not valid CSV (unexpected end of data)")
+
+
+def test_a_compressed_line_without_end_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "LONGEST_LINE", 1000)
+    read_at_once: list[int] = []
+    real = io.TextIOWrapper.readline
+
+    class Watched(io.TextIOWrapper):
+        def readline(self, size: int = -1) -> str:  # type: ignore[override]
+            line = real(self, size)
+            read_at_once.append(len(line))
+            return line
+
+        def __next__(self) -> str:
+            return self.readline()
+
+    monkeypatch.setattr(io, "TextIOWrapper", Watched)
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(b"prompt,completion\n" + b"x" * 1_000_000 + b"\nOne,two\n"))
+    found = list(read_turns(path, "prompt", "completion"))
+    assert max(read_at_once) == 1000
+    assert [one.prompt for one in found if isinstance(one, LoggedTurn)] == ["One"]
+
+
+def encrypted_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("samples/1.json", "{}")
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # the flag of encryption, in the entry and in the directory
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+
+def lzma_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("samples/1.json", json.dumps({"messages": CHAT}))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"samples/1.json") + len("samples/1.json")
+    data[start : start + 12] = b"\xff" * 12
+    path.write_bytes(data)
+
+
+def late_parquet(path: Path) -> None:
+    late = pyarrow.array([10**14], pyarrow.timestamp("s"))  # in the year 3170843
+    parquet.write_table(pyarrow.table({"prompt": ["a"], "completion": ["b"], "when": late}), path)
+
+
 DAMAGED: dict[str, Callable[[Path], object]] = {
     "log.jsonl.gz": damaged_gzip,
     "other.jsonl.gz": lambda path: path.write_text("not gzip"),
     "log.parquet": lambda path: path.write_text("not parquet"),
     "log.eval": lambda path: path.write_text("not a zip"),
+    "encrypted.eval": encrypted_zip,
+    "lzma.eval": lzma_zip,
+    "late.parquet": late_parquet,
+    "twice.csv": lambda path: path.write_text("prompt,completion,prompt\na,b,c\n"),
+    "header.csv": lambda path: path.write_text('"prompt\na,b\n'),
 }
 
 

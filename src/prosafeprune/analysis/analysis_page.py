@@ -31,6 +31,13 @@ from prosafeprune.text import short_name
 
 MOST_ROWS = 30
 """Longer tables are named, not shown."""
+JUDGES = {
+    "wildguard": "WildGuard",
+    "qwen3guard": "Qwen3Guard",
+    "classifier": "a refusal classifier",
+    "llm": "a chat model",
+}
+"""Judges as a sentence names them; the user's own by its class."""
 Results = Sequence[tuple[CatalogueEntry, AnalysisResult]]
 
 
@@ -96,7 +103,7 @@ def _judge(request: AnalyzeRequest) -> str:
     if request.judge == "builtin":
         return f"the built-in judge ({BuiltinJudge.name})"
     model = f" ({short_name(request.judge_model)})" if request.judge_model is not None else ""
-    return f"WildGuard{model}" if request.judge == "wildguard" else f"a chat model{model}"
+    return f"{JUDGES.get(request.judge, request.judge)}{model}"
 
 
 def _blocks(entry: CatalogueEntry, result: AnalysisResult) -> list[Block]:

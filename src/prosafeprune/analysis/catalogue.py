@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from prosafeprune.errors import InputError
+from prosafeprune.text import did_you_mean
 
 if TYPE_CHECKING:
     from prosafeprune.analysis.base import Analysis
@@ -152,5 +153,6 @@ def find_entries(names: Sequence[str], *, everything: bool = False) -> list[Cata
         raise InputError(f"Which analysis? Name one of {known}, or run all with --all.")
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
-        raise InputError(f"{unknown[0]}: no such analysis. Choose from {known}.")
+        like = did_you_mean(unknown[0], BY_NAME)
+        raise InputError(f"{unknown[0]}: no such analysis.{like} Choose from {known}.")
     return [entry for entry in CATALOGUE if entry.name in names]

@@ -28,7 +28,7 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     try:
         plan = Plan.model_validate(record["plan"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.") from error
+        raise _unreadable(request) from error
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Pass that option too.")
     return plan
@@ -45,7 +45,9 @@ def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None)
     if plan is None:
         raise InputError("No plan. Name its --layers, or pass a model that prosafeprune pruned with --against.")
     if calibration is not None and is_from_pruned_model(request):
-        recorded = (_read_record(request) or {}).get("calibration", {})
+        recorded = (_read_record(request) or {}).get("calibration") or {}
+        if not isinstance(recorded, dict) or not all(isinstance(one, dict) for one in recorded.values()):
+            raise _unreadable(request)
         for name, prompts in calibration.items():
             used = recorded.get(name.value, {})
             if used.get("sha256", prompts.sha256) != prompts.sha256:
@@ -59,6 +61,10 @@ def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None)
 def is_from_pruned_model(request: AnalyzeRequest) -> bool:
     """Return whether the plan is that of the pruned model, selected earlier and not by this request."""
     return request.layers is None and request.against is not None
+
+
+def _unreadable(request: AnalyzeRequest) -> InputError:
+    return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")
 
 
 def _record_file(request: AnalyzeRequest) -> Path:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.text_file import read_json_object
-from prosafeprune.generation import Generator
+from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
 
 FITTED = "fitted.safetensors"
@@ -72,7 +73,8 @@ class FittedMethod:
     def _fit(self, context: FitContext) -> FittedParts:
         """Fit the method, resuming an interrupted fit, and count the time of all sessions."""
         clock = self.path.with_name(TIME)
-        before = float(read_json_object(clock, "time of a fit").get("seconds", 0.0)) if clock.exists() else 0.0
+        known = read_json_object(clock, "time of a fit").get("seconds") if clock.exists() else None
+        before = float(known) if isinstance(known, int | float) else 0.0
         started = time.perf_counter()
         try:
             fitted = self.method.fit(replace(context, folder=self.path.parent))
@@ -89,7 +91,33 @@ class FittedMethod:
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting) -> Generator:
         """Return the method's generator. Raises InputError as ``parts`` does."""
-        return self.method.generator(loaded, batch_size, self.parts)
+        if self.context is not None:
+            return self.method.generator(loaded, batch_size, self.parts)
+        with _damage_named(self.path):
+            return _FromFile(self.method.generator(loaded, batch_size, self.parts), self.path)
+
+
+class _FromFile:
+    """A generator with a fit that may be someone else's: tensors of another shape show only when it answers."""
+
+    def __init__(self, generator: Generator, path: Path) -> None:
+        self.generator, self.path = generator, path
+
+    def describe(self) -> dict[str, Any]:
+        return self.generator.describe()
+
+    def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
+        with _damage_named(self.path):
+            yield from self.generator.answer(prompts, decoding)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Raise InputError for what the fit in a file makes go wrong inside the context."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path}: is not a fit for this model ({first_line(error)[:200]}). Fit again.") from error
 
 
 def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
@@ -102,8 +130,10 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
         InputError: no such file, a damaged one, or one of another method or model.
     """
     _, made_by = read_fitted(path, {"model": model})
-    settings = dict(made_by.pop("method"))
-    fitted, wanted = settings.pop("method"), find_method(name).name
+    wanted = find_method(name).name
+    with _damage_named(path):
+        settings = {str(key): value for key, value in dict(made_by.pop("method")).items()}
+        fitted = settings.pop("method")
     if fitted != wanted:
         raise InputError(f"{path}: was fitted for {fitted}, not for {wanted}. Give the file that belongs to it.")
     return FittedMethod(make_method(name, settings), made_by, path)
@@ -138,6 +168,8 @@ def read_fitted(path: Path, made_by: Mapping[str, Any]) -> tuple[FittedParts, di
         raise InputError(
             f"{path}: not a file of a fitted method, or damaged ({first_line(error)}). Fit again."
         ) from error
+    if any(tensor.is_floating_point() and bool(tensor.isnan().any()) for tensor in tensors.values()):
+        raise InputError(f"{path}: holds values that are not numbers. Fit again.")
     if not known:
         raise InputError(f"{path}: was written by another version of this package. Fit again.")
     wanted = json.loads(json.dumps(dict(made_by)))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from prosafeprune.baselines.abliteration import Abliteration, NormPreservingAbliteration
@@ -17,7 +16,9 @@ from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
+from prosafeprune.requests.own_class import import_own
 from prosafeprune.requests.validation import validate_settings
+from prosafeprune.text import did_you_mean
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")
 SEARCH_FOLDER = "search"
@@ -44,15 +45,12 @@ def find_method(name: str) -> type[Method]:
     """Return a method's class. Raises InputError when there is none of that name."""
     if ":" not in name:
         if name not in METHODS:
-            raise InputError(f"{name}: no such method. There are {', '.join(METHODS)}; give your own as module:Class.")
+            like = did_you_mean(name, METHODS)
+            raise InputError(
+                f"{name}: no such method.{like} There are {', '.join(METHODS)}; give your own as module:Class."
+            )
         return METHODS[name]
-    module, _, kind = name.partition(":")
-    try:
-        found = getattr(import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
-    except Exception as error:  # the user's code may fail in any way
-        raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
+    found = import_own(name)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise InputError(
             f"{name}: is not a subclass of prosafeprune.baselines.method.Method. Derive it from that class."

@@ -59,11 +59,16 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     With a shard index, only the shards it names are read: the folder may hold the same weights in another form, too.
 
     Raises:
-        InputError: a shard is missing, cut short or not a safetensors file.
+        InputError: a shard is missing, cut short or not a safetensors file, or a tensor is in two of them.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _shards(folder):
         for name, one in read_shard_header(file).tensors.items():
+            if name in tensors:  # which of them a model gets depends on who loads it
+                raise InputError(
+                    f"{folder}: {name[:80]} is in two shards, {tensors[name].file.name} and {file.name}. Fetch the "
+                    "model again."
+                )
             tensors[name] = StoredTensor(file, one.dtype, one.shape, one.start, one.end)
     return tensors
 

@@ -31,7 +31,11 @@ def analyze(
     settings: dict[str, Any],
     names_and_model: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME]... MODEL", help="Analyses, then the model: folder, hub id, .gguf or adapter."),
+        typer.Argument(
+            metavar="[NAME]... MODEL",
+            help="Analyses, then the model: folder, hub id, .gguf or adapter.",
+            autocompletion=lambda incomplete: [one.name for one in CATALOGUE if one.name.startswith(incomplete)],
+        ),
     ],
     output: Annotated[Path | None, output_option("Folder for numbers and figures. Default: analysis-NAME.")] = None,
     everything: Annotated[
@@ -80,7 +84,6 @@ def run(
 
 
 def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporter: Reporter) -> None:
-    from prosafeprune.analysis.result import result_grid
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import print_grid, print_json, print_text
 
@@ -88,7 +91,8 @@ def _show(finished: list[FinishedAnalysis], output: Path, as_json: bool, reporte
         print_json(_as_json(finished))
     else:
         for one in finished:
-            print_grid(result_grid(one.result.tables[0], one.entry.title))
+            for grid in one.grids():
+                print_grid(grid)
             print_text("".join(f"{sentence}\n" for sentence in one.result.summary))
     reporter.note(f"Report: {output / REPORT_FILE}. Tables and figures are in the same folder.")
 

@@ -1,18 +1,13 @@
 """How a failed command ends: one line on stderr and an exit code."""
 
-import errno
 import shlex
 import tempfile
 import traceback
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from prosafeprune.errors import InputError, ProSafePruneError, first_line
+from prosafeprune.errors import ProSafePruneError, first_line, refused_by_system
 
-REFUSED_BY_SYSTEM = {
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-}
-"""Errors of the operating system that say what is wrong with a path or a disk."""
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -24,15 +19,11 @@ def report_failure(error: BaseException, arguments: Sequence[str]) -> int:
     """
     from prosafeprune.terminal import error_line
 
-    if isinstance(error, ProSafePruneError):
-        error_line(str(error))
-        return error.exit_code
-    if isinstance(error, OSError) and error.errno in REFUSED_BY_SYSTEM:
-        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        error_line(
-            f"{where}cannot be used ({error.strerror}). Check the path, its permissions and the space on the disk."
-        )
-        return InputError.exit_code
+    refused = refused_by_system(error) if isinstance(error, OSError) else None
+    known = error if isinstance(error, ProSafePruneError) else refused
+    if known is not None:
+        error_line(str(known))
+        return known.exit_code
     log = _write_log(error, arguments)
     where = f"The traceback is in {log}" if log is not None else "No log file could be written"
     error_line(

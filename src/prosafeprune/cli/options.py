@@ -10,7 +10,9 @@ import typer
 from pydantic import BaseModel
 from rich.markup import escape
 
+from prosafeprune.cli.completion import completer_of
 from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.user_path import user_path
 
 Command = Callable[..., None]
 MOST_PROMPT_BYTES = 1_000_000
@@ -202,7 +204,7 @@ def options_of(
 
 def _system_prompt(file: str) -> str:
     # Only here: a recipe may come with someone else's record, and must not name files to read.
-    return read_text_file(Path(file).expanduser(), "system prompt", MOST_PROMPT_BYTES).strip()
+    return read_text_file(user_path(file), "system prompt", MOST_PROMPT_BYTES).strip()
 
 
 def _named(annotation: Any) -> Any:
@@ -238,6 +240,7 @@ def _annotation(settings: type[BaseModel], name: str, default: str | None) -> An
         show_default=False,
         metavar="" if kind is bool else "NUMBER" if field.annotation in NUMBERS else "TEXT",
         rich_help_panel=_panel(settings, name),
+        autocompletion=None if kind is bool else completer_of(name, field.annotation),
     )
     return Annotated[kind | None, option]
 

@@ -17,6 +17,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evi
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
+from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
@@ -170,7 +171,7 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
     if not file.is_file():
         raise InputError(f"--from {folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
     try:
-        record = _EarlierRecord.model_validate_json(read_text_file(file, "record"))
+        record = _EarlierRecord.model_validate_json(read_text_file(file, "record", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(
             f"{file}: cannot be read as the record of a measured pruning. Give another folder with --from."

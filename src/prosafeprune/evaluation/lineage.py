@@ -72,7 +72,7 @@ def read_lineage(folder: Path) -> Lineage:
             judge=str(record["judge"]),
             max_new_tokens=int(record["recipe"]["max_new_tokens"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
 
 

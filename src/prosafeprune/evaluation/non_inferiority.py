@@ -26,8 +26,12 @@ POWER = 0.8
 """Power of the test for which :func:`pairs_needed` computes the number of prompts."""
 COARSE, FINE = 128, 32
 """Grid points of the nuisance parameter: over its range, then around the best of these."""
+SMALLEST_ROOM = 1e-9
+"""Between the observed drop and the margin, as a fraction of 1: with less, no number of prompts is enough."""
 BOUND_STEPS = 12
 """Bisection steps for the upper bound: to a fortieth of a point."""
+AT_ONCE = 2**22
+"""Probabilities held in memory at a time."""
 NEGLIGIBLE = 1e-12
 """Numbers of won outcomes that are less probable than this are skipped."""
 
@@ -99,7 +103,8 @@ def fewest_pairs(margin: float, confidence: float) -> int | None:
 
     Under the null hypothesis, ``n`` prompts without a loss have a probability of at most ``(1 - margin)^n``.
     """
-    return math.ceil(math.log(1 - confidence) / math.log(1 - margin)) if margin > 0 else None
+    # log1p: 1 - margin is 1 for a margin below 1e-16.
+    return math.ceil(math.log(1 - confidence) / math.log1p(-margin)) if margin > 0 else None
 
 
 def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: float) -> int | None:
@@ -112,7 +117,7 @@ def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: flo
     """
     rate_lost, rate_won = (lost + 0.5) / (total + 1), (won + 0.5) / (total + 1)
     room = margin - max((lost - won) / total, rate_lost - rate_won)
-    if room <= 0:
+    if room <= SMALLEST_ROOM:
         return None
     linear = (2 - rate_lost + rate_won) * margin - (rate_lost + rate_won)
     root = math.sqrt(linear**2 + 8 * rate_won * margin * (1 - margin))
@@ -138,6 +143,10 @@ def _most_lost(statistic: np.ndarray, total: int, margin: float) -> np.ndarray:
 
 def _probability(p_won: np.ndarray, most_lost: np.ndarray, total: int, margin: float) -> np.ndarray:
     """Return the probability of such tables for each value of ``p_won``, with ``p_lost = p_won + margin``."""
+    at_once = max(1, AT_ONCE // (total + 1))
+    if len(p_won) > at_once:
+        parts = np.array_split(p_won, math.ceil(len(p_won) / at_once))
+        return np.concatenate([_probability(part, most_lost, total, margin) for part in parts])
     won = np.arange(total + 1)
     p_won = p_won[:, None]
     lost_if_not_won = np.minimum(1.0, (p_won + margin) / (1 - p_won))

@@ -18,6 +18,7 @@ from prosafeprune.prompts import (
 )
 from prosafeprune.prompts.bundled import Beyond
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
+from prosafeprune.text import did_you_mean
 
 BUNDLED = {
     "bundled-pseudo-harmful": PromptClass.PSEUDO_HARMFUL,
@@ -39,6 +40,8 @@ OFF_POLICY = "beyond-policies-outside"
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
 """Benchmarks with prompts of two classes, each class measured as a set."""
+BENCHMARK_NAMES = (*BY_NAME, *HALVES, *BUNDLED, *BEYOND)
+"""What ``--benchmark`` knows."""
 FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 
@@ -139,7 +142,9 @@ def _named(text: str, choice: SetChoice) -> EvaluationSet:
     if name in BEYOND:
         return _beyond(name, choice)
     if name not in BY_NAME:
-        raise InputError(f"{name}: no such benchmark. There are: {', '.join([*BY_NAME, *HALVES, *BUNDLED, *BEYOND])}.")
+        like = did_you_mean(name, BENCHMARK_NAMES)
+        own = " Your own prompts: --test-pseudo-harmful FILE, --test-harmful FILE." if file else ""
+        raise InputError(f"{name}: no such benchmark.{like}{own} There are: {', '.join(BENCHMARK_NAMES)}.")
     return _public(BY_NAME[name], file or None, choice, None)
 
 

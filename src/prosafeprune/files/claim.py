@@ -51,7 +51,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 def _lock(lock: Path) -> int:
     """Return the descriptor of the locked file. Raises BlockingIOError when another run has locked it."""
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), lock.stat()):

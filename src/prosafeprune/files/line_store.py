@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.files.text_file import MAX_TEXT_BYTES
 
 Key = tuple[int, str]
 """A repeat and a prompt."""
@@ -63,6 +64,8 @@ class LineStore:
         try:
             if not path.is_file():
                 raise InputError(f"{path}: is not a regular file. Remove it.")
+            if path.stat().st_size > MAX_TEXT_BYTES:
+                raise InputError(f"{path}: is larger than {MAX_TEXT_BYTES / 1e9:g} GB. Choose another folder.")
             content = path.read_bytes()
             complete = content[: content.rfind(b"\n") + 1]
             if len(complete) < len(content):  # killed, or out of disk space, while writing the last line

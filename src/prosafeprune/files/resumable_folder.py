@@ -9,6 +9,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
+from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
 
 MADE_BY = "made_by.json"
@@ -87,6 +88,8 @@ class ResumableFolder:
         try:
             if not file.is_file():
                 raise OSError("not a regular file")
+            if file.stat().st_size > MAX_JSON_BYTES:
+                raise OSError(f"larger than {MAX_JSON_BYTES / 1e6:g} MB")
             value = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())

@@ -117,7 +117,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     partial = path.parent / f".{path.name}.partial"
     try:
-        partial.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+        partial.unlink(missing_ok=True)  # a killed run's; or a link, which would be written through
+        with partial.open("xb") as stream:
+            stream.write(content.encode(errors="replace") if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):

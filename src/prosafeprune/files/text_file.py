@@ -18,7 +18,7 @@ def read_text_file(path: Path, kind: str = "file", max_bytes: int = MAX_TEXT_BYT
         max_bytes: largest size read.
 
     Raises:
-        InputError: no such file, not a regular file, too large, or not UTF-8.
+        InputError: no such file, not a regular file, too large, not UTF-8, or with null characters.
     """
     try:
         if not path.exists():
@@ -27,13 +27,16 @@ def read_text_file(path: Path, kind: str = "file", max_bytes: int = MAX_TEXT_BYT
             raise InputError(f"{path}: is not a regular file. Give a {kind}.")
         if path.stat().st_size > max_bytes:
             raise InputError(f"{path}: is larger than {max_bytes / 1e6:g} MB, too large for a {kind}.")
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start}"
         raise InputError(f"{path}: cannot be read as UTF-8 text ({reason}). Save it as UTF-8.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
         raise InputError(f"{path}: cannot be read ({reason}). Check its permissions.") from error
+    if "\0" in text:
+        raise InputError(f"{path}: has null characters, as UTF-16 text without its mark does. Save it as UTF-8.")
+    return text
 
 
 MAX_JSON_BYTES = 200_000_000

@@ -13,6 +13,8 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import report_tokens
 
+LOWEST_TEMPERATURE = 1e-4
+"""Below, sampling is greedy: the most likely token has all the probability, and logits divided by it may overflow."""
 NO_TOKEN = -1
 """In place of a token where logits are NaN."""
 
@@ -30,7 +32,7 @@ class TokenChoice:
 
     def choose(self, logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Return one token id for each row of ``logits (rows, vocabulary)``; ``rows`` are their original indices."""
-        if self.temperature == 0:
+        if self.temperature < LOWEST_TEMPERATURE:
             return logits.argmax(dim=-1)
         cumulative = torch.softmax(logits.float() / self.temperature, dim=-1).cumsum(dim=-1)
         thresholds = torch.tensor([[self.generators[row].random()] for row in rows], device=logits.device)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
+import httpx2
+
 from prosafeprune.errors import InputError
 from prosafeprune.generation.credentials import (
     LOOKS_LIKE_A_KEY,
@@ -17,6 +19,8 @@ BETWEEN_URLS = re.compile(r",(?=\s*(?:https?://|$))", re.I)
 """Only a comma before another URL separates: a password may hold one as well."""
 ROUTE = re.compile(r"/(?:chat/)?completions$")
 HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%[\w.-]+)?", re.I)
+LONGEST_LABEL = 63
+"""Characters of a part of a host name (RFC 1035)."""
 SHORTEST_QUERY_SECRET = 8
 """Shorter values of a query, such as a version, are no key."""
 
@@ -72,9 +76,15 @@ def _read_address(text: str) -> Address | None:
         return None
     if parts.fragment or "#" in text:
         return None
+    if ":" not in host and not all(0 < len(part) <= LONGEST_LABEL for part in host.removesuffix(".").split(".")):
+        return None
     path = ROUTE.sub("", parts.path.rstrip("/")) or "/v1"
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     url = urlunsplit((parts.scheme, netloc, path, "", ""))
+    try:
+        httpx2.URL(url)
+    except httpx2.InvalidURL:  # such as an IP address with a number above 255
+        return None
     shown = LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(url, SHORTEST_SECRET_IN_ANSWER))
     return Address(url, shown, parts.query, _login(parts))
 

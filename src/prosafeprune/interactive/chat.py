@@ -182,7 +182,11 @@ class ChatSession:
         if not argument:
             raise InputError("/save: name a file, such as /save chat.json.")
         path = user_path(argument)
-        if path.exists():
+        try:
+            exists = path.exists()
+        except OSError as error:  # a name that is too long
+            raise InputError(f"{path}: cannot be written ({error.strerror}). Choose another name.") from error
+        if exists:
             raise InputError(f"{path}: exists. Choose another name.")
         content = {
             "model": self.served.source.name,

@@ -20,7 +20,7 @@ from prosafeprune.interactive.http_errors import as_http_error
 from prosafeprune.interactive.openai_app import error_handlers
 from prosafeprune.interactive.openai_format import as_event
 from prosafeprune.interactive.playground_state import describe_state, layer_picture
-from prosafeprune.interactive.save_model import ModelSaver, can_be_saved, command, output_folder
+from prosafeprune.interactive.save_model import ModelSaver, can_be_saved, command, output_folder, require_room
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.judge import Exchange, Judge, Verdict
 from prosafeprune.judge.judging import judge_answers
@@ -126,7 +126,9 @@ class Playground:
                         "This model was calibrated with prompts of your own. Save it with prune and these files."
                     )
                 folder = output_folder(asked.name)
-                self.saver.start(command(self.served, self.request, applied, folder), folder)
+                arguments = command(self.served, self.request, applied, folder)
+                require_room(self.served.engine.loaded, arguments)
+                self.saver.start(arguments, folder)
             return JSONResponse(self.saver.status)
         except Exception as error:  # noqa: BLE001 - reported to the page
             return as_http_error(error).response()

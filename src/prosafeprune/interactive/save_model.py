@@ -6,19 +6,23 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.served_model import PRUNED, ServedModel
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import is_adapter_folder
 from prosafeprune.report.record import read_record
 from prosafeprune.report.result_view import change_in_words
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.setup.machine import free_memory
 from prosafeprune.text import for_terminal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -62,6 +66,24 @@ def command(served: ServedModel, request: PlaygroundRequest, applied: Applied, o
     return ["prune", request.model, *_words(options), *common]
 
 
+def require_room(loaded: LoadedModel, arguments: Sequence[str]) -> None:
+    """Raise InputError when the command's copy of the weights does not fit next to the one that answers.
+
+    On a CPU both map the same file, if the model runs in the dtype that it is stored in.
+    """
+    sizes: Counter[torch.device] = Counter()
+    for one in loaded.model.parameters():
+        if one.device.type != "cpu" or loaded.run_dtype != loaded.stored_dtype:
+            sizes[one.device] += one.numel() * one.element_size()
+    for device, needed in sizes.items():
+        free = free_memory(device)
+        if needed > free:
+            raise InputError(
+                f"Saving takes a second copy of the weights: {needed / 1e9:.1f} GB on {device}, which has "
+                f"{free / 1e9:.1f} GB free. Stop the playground, and run: {_shown(arguments)}"
+            )
+
+
 class ModelSaver:
     """Runs one such command at a time."""
 
@@ -76,8 +98,7 @@ class ModelSaver:
         if self._process is not None and self._process.poll() is None:
             raise InputError("A model is being saved. Wait until it is done.")
         self._lines.clear()
-        shown = [f"{ENDPOINT}..." if one.startswith(ENDPOINT) else one for one in arguments]  # it may hold a password
-        self._command, self._folder = f"prosafeprune {shlex.join(shown)}", folder
+        self._command, self._folder = _shown(arguments), folder
         self._process = subprocess.Popen(
             [sys.executable, "-m", "prosafeprune", *arguments],
             stdin=subprocess.DEVNULL,
@@ -123,6 +144,11 @@ def output_folder(name: str) -> Path:
     if folder.exists():
         raise InputError(f"{name}: exists in the folder that the playground was started in. Choose another name.")
     return folder
+
+
+def _shown(arguments: Sequence[str]) -> str:
+    kept = [f"{ENDPOINT}..." if one.startswith(ENDPOINT) else one for one in arguments]  # it may hold a password
+    return f"prosafeprune {shlex.join(kept)}"
 
 
 def _rates_of(folder: Path) -> str:

@@ -62,8 +62,11 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(found[0], socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(found[4])
-    except OSError as error:
-        raise InputError(f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another --port.") from error
+    except (OSError, UnicodeError) as error:  # the latter: a host name with an empty part, or one that is too long
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
+        raise InputError(
+            f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
+        ) from error
     return listening
 
 

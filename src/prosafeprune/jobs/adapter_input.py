@@ -14,6 +14,7 @@ from safetensors.torch import load
 from prosafeprune.checkpoint.adapter import unstacked
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.lineage import Lineage
 from prosafeprune.evaluation.safety_floor import FloorDecision
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
@@ -41,6 +42,13 @@ class OwnAdapter:
             raise InputError(
                 f"{source.name}: is not the model that the adapter was made from ({Path(self.record.model.name).name}, "
                 f"sha256 {wanted[:12]}; this one has {found[:12]}). Give that one, unchanged."
+            )
+
+    def require_lineage(self, lineage: Lineage) -> None:
+        """Raise InputError when the base model was pruned before and the adapter's record says something else."""
+        if lineage.steps and lineage.steps != self.record.lineage:
+            raise InputError(
+                f"{self.name}: its base model was pruned before, which its record does not say. Make the adapter again."
             )
 
     def plan_at(self, strength: float | tuple[float, ...] | None) -> Plan:

@@ -1,30 +1,78 @@
 """One analysis of a run: its folder, the models it still has to observe, and its result."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prosafeprune.analysis.analysis_folder import AnalysisFolder
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.result import AnalysisResult
+from prosafeprune.analysis.figure_drawing import plot
+from prosafeprune.analysis.result import AnalysisResult, Figure, ResultTable
+from prosafeprune.analysis.result_grid import result_grid
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
+from prosafeprune.report.grid import Grid
+from prosafeprune.report.result_view import ResultView
 from prosafeprune.requests.analyze import AnalyzeRequest
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pandas
 
 Role = Literal["before", "after"]
 """The base model or the pruned model."""
 
 
-@dataclass(frozen=True)
-class FinishedAnalysis:
-    """One finished analysis."""
+@dataclass(frozen=True, repr=False)
+class FinishedAnalysis(ResultView):
+    """One finished analysis: its tables as rows and data frames, its figures as matplotlib's."""
 
     entry: CatalogueEntry
     result: AnalysisResult
     folder: Path
+
+    def summary(self) -> str:
+        """Return its name, the names of its tables and figures, and its folder."""
+        tables, figures = ([one.name for one in named] for named in (self.result.tables, self.result.figures))
+        return (
+            f"{self.entry.name}, tables {', '.join(tables)}, figures {', '.join(figures) or 'none'}, in {self.folder}"
+        )
+
+    def grids(self) -> Sequence[Grid]:
+        """Return its first table, which is short."""
+        return [result_grid(self.result.tables[0], self.entry.title)]
+
+    def rows(self, table: str = "") -> list[dict[str, Any]]:
+        """Return the rows of a table; by default, of the first. Raises InputError when there is none of that name."""
+        found = _named(table, self.result.tables, f"{self.entry.name}: table")
+        return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+    def to_pandas(self, table: str = "") -> pandas.DataFrame:
+        """Return :meth:`rows` as a data frame. Raises InputError when there is no table of that name."""
+        import pandas
+
+        return pandas.DataFrame(self.rows(table))
+
+    def plot(self, figure: str = "") -> matplotlib.figure.Figure:
+        """Return a figure; by default, the first. Raises InputError when there is none of that name."""
+        found = _named(figure, self.result.figures, f"{self.entry.name}: figure")
+        return plot(found, self.result.table(found.table))
+
+
+Named = TypeVar("Named", ResultTable, Figure)
+
+
+def _named(name: str, known: Sequence[Named], what: str) -> Named:
+    found = [one for one in known if name in ("", one.name)]
+    if not found:
+        raise InputError(f"{what} {name!r}: there is none. There are {', '.join(one.name for one in known) or 'none'}.")
+    return found[0]
 
 
 class AnalysisTask:

@@ -35,6 +35,7 @@ from prosafeprune.report.result_view import ChangeView
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
+from prosafeprune.requests.validation import validate_settings
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
 from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_way_out
 from prosafeprune.setup.prompt_sets import test_prompts
@@ -80,6 +81,7 @@ def run_apply(
     require_way_out(source, "checkpoint", request.dequantise)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
+    own.require_lineage(read_lineage(source.path))
     with claimed_output(output, overwrite), checkpoint_folder(source, output, reporter) as folder:
         if not _same_strengths(own.record.plan, plan):
             result, edits = _measure(own, plan, request, source, folder, reporter)
@@ -117,15 +119,8 @@ def _own_recipe(record: Record, request: ApplyRequest) -> Recipe:
 def _measured_recipe(record: Record, plan: Plan, request: ApplyRequest) -> Recipe:
     """Return the recipe of the pruned model at another strength: calibration as recorded, all else as requested."""
     asked = request.model_dump(exclude={"strength"})
-    return Recipe.model_validate(
-        {
-            **record.recipe.model_dump(),
-            **asked,
-            "format": "checkpoint",
-            "layers": plan.layers,
-            "strength": plan.strength,
-        }
-    )
+    made = {**plan.model_dump(), "format": "checkpoint", "memory": "normal", "unmeasured": False, "earlier": None}
+    return validate_settings(Recipe, {**record.recipe.model_dump(), **asked, **made}, "The adapter's recipe")
 
 
 def _anatomy_on_disk(folder: Path, name: str, request: ApplyRequest, plan: Plan) -> Anatomy:

@@ -23,6 +23,7 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
+from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
@@ -255,7 +256,7 @@ def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -
     if folder is None or not (folder / RECORD_FILE).exists():
         return
     try:
-        record = _CalibratedOn.model_validate_json(read_text_file(folder / RECORD_FILE, "record"))
+        record = _CalibratedOn.model_validate_json(read_text_file(folder / RECORD_FILE, "record", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(
             f"{folder / RECORD_FILE}: cannot be read as a record. Fetch or make the model again."

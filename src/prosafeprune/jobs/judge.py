@@ -98,7 +98,7 @@ def judge_file(
     exchanges, rows = read_answers(answers, *([labels] if labels else []), names=names)
     given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
-        check_verdicts_file(output, overwrite)
+        check_verdicts_file(output, overwrite, answers)
     with claimed(output) if output is not None else nullcontext():
         name, verdicts = _ask(settings, exchanges, reporter)
         if output is not None:
@@ -130,7 +130,7 @@ def compare_on_file(
     if len(asked) != 2 or not all(asked):
         raise InputError(f"--compare-judges {judges}: name two judges, such as builtin,wildguard.")
     if output is not None:
-        check_verdicts_file(output, overwrite)
+        check_verdicts_file(output, overwrite, answers)
     exchanges, rows = read_answers(answers, names=names)
     both = [_settings_of(one, settings) for one in asked]
     first, second = (
@@ -154,8 +154,10 @@ def write_label_sheet(
     """
     if count < 1:
         raise InputError("--sample: give a number of at least 1.")
+    if not output.name:
+        raise InputError(f"{output}: is a folder. Name a file.")
     for ending in (".csv", ".html"):
-        check_verdicts_file(output.with_suffix(ending), overwrite)
+        check_verdicts_file(output.with_suffix(ending), overwrite, answers)
     _, rows = read_answers(answers, names=names)
     return write_sheet(output, sample_rows(rows, count, seed))
 

@@ -106,10 +106,11 @@ def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, stagi
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
-    run = LayerwisePruning(job, plan, meta, anatomy, StreamedWeights(meta, anatomy, checkpoint))
+    weights = StreamedWeights(meta, anatomy, checkpoint)
+    run = LayerwisePruning(job, plan, meta, anatomy, weights)
     run.prune(staging)
     with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
-        checkpoint.finish(advance)
+        checkpoint.finish(advance, weights.finite)
     return run
 
 

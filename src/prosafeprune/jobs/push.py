@@ -19,6 +19,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import MANIFEST
+from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.source import hub_is_reachable
 from prosafeprune.progress import Reporter
@@ -79,7 +80,7 @@ def push_target(
         raise InputError("--push: only a model that was measured in full is uploaded. Leave it out.")
     if FloorRule.of(asked).is_off:
         raise InputError("--push: the safety floor is switched off (--accept-unsafe). Such a model is not uploaded.")
-    if isinstance(asked, Recipe) and asked.format == "adapter" and Path(asked.model).expanduser().exists():
+    if isinstance(asked, Recipe) and asked.format == "adapter" and user_path(asked.model).exists():
         raise InputError(
             f"--push: the adapter would name {asked.model}, a path of this machine, as its base model. Give the base "
             "model by its hub id."

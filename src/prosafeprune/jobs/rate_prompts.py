@@ -84,7 +84,7 @@ def run_rate(
     """
     rows = read_prompt_rows(file, request.prompt_field)
     if output is not None:
-        check_verdicts_file(output, overwrite)
+        check_verdicts_file(output, overwrite, file)
     with claimed(output) if output is not None else nullcontext():
         rater, ratings = (
             _by_endpoint(rows, request, reporter) if request.endpoint else _by_probe(rows, request, reporter)

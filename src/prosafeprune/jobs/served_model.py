@@ -26,7 +26,7 @@ from prosafeprune.serving.engine import Engine
 from prosafeprune.serving.served_edit import ServedEdit, from_difference
 from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.finished_search import read_search, require_search_of
-from prosafeprune.setup.load import load_as_asked
+from prosafeprune.setup.load import load_as_asked, require_layers
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
 
 BASE = "base"
@@ -150,6 +150,7 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
         full = plan.model_copy(update={"strength": tuple(float(plan.strength_of(one) > 0) for one in plan.layers)})
         changes = [(edit.submodule, edit.change) for edit in own.edits(full, anatomy)]
         return ServedEdit.of(PRUNED, plan, changes, loaded)
+    require_layers(plan, anatomy)
     submodules = [one for one in anatomy.submodules if one.layer in plan.layers]
     located, tensors = locate_tensors(loaded.folder, submodules), stored_tensors(own.folder)
     changes = []
@@ -169,6 +170,10 @@ def _search_edits(
 ) -> dict[str, ServedEdit]:
     """Make the edits of a search's plans from the calibration prompts, as ``prune --choose`` does."""
     plans = [point.plan for point in record.points]
+    if not plans:
+        raise InputError(f"{folder}: its search found no plan. Search again, with a larger --budget.")
+    for plan in plans:
+        require_layers(plan, anatomy)
     drawn = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}
     recipe = Recipe.model_validate({**options.model_dump(include=set(ModelOptions.model_fields)), **drawn})
     job = prepare_job(recipe, None, False, reporter)

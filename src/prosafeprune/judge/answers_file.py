@@ -84,11 +84,15 @@ def _remedy(field: str, fields: tuple[str, ...]) -> str:
     return f" Name it with {options[fields.index(field)]}." if field in fields[:2] else ""
 
 
-def check_verdicts_file(path: Path, overwrite: bool) -> None:
-    """Raise InputError, before the long work, unless verdicts can be written to ``path``."""
+def check_verdicts_file(path: Path, overwrite: bool, source: Path) -> None:
+    """Raise InputError, before the long work, unless what is made of the file ``source`` can be written to ``path``."""
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder. Name a file.")
+        if path.exists() and not path.is_file():  # /dev/null would become a file, for everyone
+            raise InputError(f"{path}: is not a regular file. Choose another --output.")
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"{path}: is the file that is read. Choose another --output.")
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already. Choose another --output, or pass --overwrite.")
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -52,13 +52,19 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError(f"--judge {judge} runs here. Leave out --judge-endpoint, or choose --judge wildguard.")
     if judge == "classifier" and not settings.judge_model:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
-    if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard"):
+    if settings.is_own_judge and (settings.judge_endpoint or settings.judge_model):
+        raise InputError(f"--judge {judge}: your own judge takes no --judge-endpoint and no --judge-model.")
+    if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard") and not settings.is_own_judge:
         raise InputError(
             f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."
         )
 
 
 def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
+    if settings.is_own_judge:
+        from prosafeprune.judge.own_judge import make_own_judge
+
+        return make_own_judge(settings.judge)
     if settings.judge == "builtin":
         from prosafeprune.judge.builtin import BuiltinJudge
 

@@ -1,7 +1,6 @@
 """What an adapter's config may make PEFT do: its regular expressions and sizes are checked before PEFT reads them."""
 
 import json
-import math
 import re
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from prosafeprune.errors import InputError
 
 SECONDS = 20.0
 """For all patterns and module names together; a pattern that backtracks would take years."""
+LARGEST_SCALE = 1e6
+"""Of ``lora_alpha``: above those of all adapters; near the largest number, the weights would not be finite."""
 ITERATIONS = re.compile(r"niter_?(\d+)")
 """Of the SVD with which PEFT begins an adapter of the kind PiSSA: 4 or 16 as a rule."""
 DIGITS = 3
@@ -46,7 +47,7 @@ def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], m
         if not isinstance(rank, int) or not 1 <= rank <= largest:
             raise InputError(f"the rank {str(rank)[:40]} in its adapter_config.json does not fit its weights")
     for alpha in [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]:
-        if not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
+        if not isinstance(alpha, int | float) or not 0 < abs(alpha) <= LARGEST_SCALE:
             raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is none")
     found = ITERATIONS.search(str(config.get("init_lora_weights")))
     if found and len(found[1]) > DIGITS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
@@ -33,8 +34,8 @@ from prosafeprune.model.source import (
 KEY_PREFIX = "base_model.model."
 """Of every tensor in an adapter, before the name of the base's module."""
 CONFIG = "adapter_config.json"
-REFUSED_SETTINGS = ("megatron_config", "layer_replication")
-"""Settings that import other code, or change which layers the base has."""
+REFUSED_SETTINGS = ("megatron_config", "layer_replication", "alora_invocation_tokens")
+"""Settings that import other code, change which layers the base has, or have an effect after certain tokens only."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
 
     tensors = read_shard_header(folder / ADAPTER_WEIGHTS).tensors
     keys = set(tensors)
+    _require_usable_tensors(folder / ADAPTER_WEIGHTS, name)
     config = read_json_object(folder / CONFIG, "adapter config")
     before = {one for one, _ in loaded.model.named_parameters(remove_duplicate=False)}
     try:
@@ -98,7 +100,6 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
         ) from error
     _require_same_keys(adapted, keys, before, name, loaded.name)
     _settle(loaded)
-    require_finite(((one, value) for one, value in loaded.model.named_parameters() if ".lora_" in one), name)
     loaded.name = name
 
 
@@ -152,6 +153,19 @@ def _settle(loaded: LoadedModel) -> None:
         if ".lora_" in parameter_name:  # the base's own matrices may be quantised, and then keep their dtype
             parameter.data = parameter.data.to(loaded.run_dtype)
     loaded.model.eval().requires_grad_(False)
+
+
+def _require_usable_tensors(file: Path, name: str) -> None:
+    """Raise InputError unless all tensors of an adapter are finite numbers: factors, and whole matrices beside them."""
+    try:
+        with safe_open(file, framework="pt") as stream:
+            for key in stream.keys():  # noqa: SIM118 - not a dictionary
+                tensor = stream.get_tensor(key)
+                if not tensor.is_floating_point():
+                    raise InputError(f"{name}: {key} holds whole numbers, which are no weights. Fetch it again.")
+                require_finite([(key, tensor.float())], name)
+    except SafetensorError as error:
+        raise InputError(f"{file}: cannot be read as safetensors ({first_line(error)}). Fetch it again.") from error
 
 
 def _require_same_keys(adapted: Any, keys: set[str], base_keys: set[str], name: str, base: str) -> None:

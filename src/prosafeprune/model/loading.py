@@ -1,5 +1,7 @@
 """A model and its tokenizer, ready to run."""
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Container, Iterable
@@ -101,10 +103,11 @@ def load_model(
         except Exception as error:
             raise cannot_load(name, error) from error
         advance(1)
-    _require_complete(found, name)
+    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
     require_no_further_layers(found.get("unexpected_keys") or (), model.state_dict(), name)
     model.eval()
     model.requires_grad_(False)
+    return_logits_alone(model)
     require_finite(model.named_parameters(), name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
@@ -131,6 +134,21 @@ def load_tokenizer(
         require_chat_template(tokenizer, name)
     set_system_prompt(tokenizer, system)
     return tokenizer
+
+
+def return_logits_alone(model: Any) -> None:
+    """Undo what a config may say of a model's outputs: tuples without names, or states and attentions of all layers."""
+    for config in {id(one): one for one in (getattr(module, "config", None) for module in model.modules())}.values():
+        for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
+            if getattr(config, setting, value) != value:
+                setattr(config, setting, value)
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Return the sha256 of what a tokenizer makes of texts: a model's own hash is of its weights and config alone."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    known = fast.to_str() if fast is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(known.encode(errors="surrogatepass")).hexdigest()
 
 
 def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
@@ -198,12 +216,15 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return names[max(known, key=lambda name: known[name])] if known else torch.float32
 
 
-def _require_complete(found: dict[str, Any], name: str) -> None:
-    # transformers fills missing tensors with random numbers and only logs it.
-    absent = sorted(found.get("missing_keys") or []) + sorted(str(key) for key in found.get("mismatched_keys") or [])
-    if absent:
+def require_complete(absent: Iterable[str], name: str) -> None:
+    """Raise InputError when tensors of the model ``name`` are missing or have the wrong shape.
+
+    transformers fills them with random numbers and only logs it.
+    """
+    named = sorted(absent)
+    if named:
         raise InputError(
-            f"{name}: {len(absent)} tensors are missing or have the wrong shape, such as {absent[0]}. Fetch it again."
+            f"{name}: {len(named)} tensors are missing or have the wrong shape, such as {named[0]}. Fetch it again."
         )
 
 

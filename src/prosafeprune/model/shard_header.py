@@ -3,8 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.text import first_repeat
 
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the format."""
@@ -49,9 +51,17 @@ def _read_raw(file: Path) -> bytes:
         return prefix + stream.read(length)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; readers do not agree on which of two entries of one name counts."""
+    twice = first_repeat(name for name, _ in pairs)
+    if twice is not None:
+        raise ValueError(f"{twice[:80]} is there twice")
+    return dict(pairs)
+
+
 def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
     tensors = {}
-    for name, entry in json.loads(raw[8:]).items():
+    for name, entry in json.loads(raw[8:], object_pairs_hook=_unique).items():
         if name == "__metadata__":
             continue
         start, end = (len(raw) + offset for offset in entry["data_offsets"])

@@ -7,6 +7,7 @@ Further sets go beyond a single English turn: conversations, operators' policies
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -27,7 +28,7 @@ def bundled_prompts(prompt_class: PromptClass | str, split: Split) -> PromptSet:
     return PromptSet(prompt_class, f"bundled {split}", _read(prompt_class, split))
 
 
-def validation_prompts(seed: int = 0) -> dict[PromptClass, PromptSet]:
+def validation_prompts(seed: int = 0) -> Mapping[PromptClass, PromptSet]:
     """Return validation prompts of all classes, drawn from the bundled ones: as many of one kind as of the other."""
     return {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
 

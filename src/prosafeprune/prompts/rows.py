@@ -9,7 +9,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
-from prosafeprune.text import SURROGATE
+from prosafeprune.text import SURROGATE, first_repeat
 
 Row = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     rows = _csv_cells(path)
     _, columns = next(rows, (1, []))
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+    twice = first_repeat(columns)
     if twice is not None:
         raise InputError(f"{path}, line 1: two columns are called '{twice}'. Rename one of them.")
     for number, cells in rows:
@@ -65,7 +65,11 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def require_complete_characters(value: object, place: str) -> None:
     """Raise InputError when a text in ``value`` has a lone surrogate, which tokenizers and files cannot take."""
-    if SURROGATE.search(json.dumps(value, ensure_ascii=False, default=str)):
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError as error:  # a depth that is just read cannot be written
+        raise InputError(f"{place}: is nested too deep. Fix or remove the row.") from error
+    if SURROGATE.search(text):
         raise InputError(
             f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
         )
@@ -92,6 +96,5 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is given twice")
+        raise ValueError(f"'{first_repeat(name for name, _ in pairs)}' is given twice")
     return fields

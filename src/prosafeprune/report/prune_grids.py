@@ -28,7 +28,13 @@ def prune_grid(record: Record) -> Grid:
         more.append(divergence_row(record.benign_divergence))
     caption = as_draft("Before and after pruning, test prompts", record.recipe.is_draft)
     grid = change_grid(caption, record.source, record.result, record.changes, NAMES, more)
-    return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if BUNDLED.keys() & record.changes.keys() else grid
+    return replace(grid, notes=(*grid.notes, BUNDLED_NOTE)) if _resembles_its_tests(record) else grid
+
+
+def _resembles_its_tests(record: Record) -> bool:
+    """Return whether harmful or pseudo-harmful prompts were calibrated and measured on that are bundled."""
+    used = [one for name, one in record.calibration.items() if name != PromptClass.BENIGN]
+    return bool(BUNDLED.keys() & record.changes.keys()) and any("bundled" in one.source.split() for one in used)
 
 
 def unmeasured_grid(record: UnmeasuredRecord) -> Grid:

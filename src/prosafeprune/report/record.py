@@ -23,6 +23,7 @@ from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
 from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
@@ -96,7 +97,8 @@ class EditRecord(BaseModel):
     @classmethod
     def _read_older_recipe(cls, value: Any) -> Any:
         """Read a recipe from before ``accept_unsafe``, when a large ``max_safety_drop`` alone accepted any loss."""
-        if isinstance(value, dict) and "accept_unsafe" not in value and value.get("max_safety_drop", 0) > LARGE_DROP:
+        drop = value.get("max_safety_drop") if isinstance(value, dict) else None
+        if isinstance(drop, int | float) and drop > LARGE_DROP and "accept_unsafe" not in value:
             return {**value, "accept_unsafe": True}
         return value
 
@@ -239,7 +241,7 @@ def read_record(folder: Path) -> Record:
     if not file.exists():
         raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
     try:
-        return Record.model_validate_json(read_text_file(file, "record"))
+        return Record.model_validate_json(read_text_file(file, "record", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
 

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
 
-JudgeName = Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+JUDGE_NAMES = ("builtin", "wildguard", "qwen3guard", "classifier", "llm")
 Safety = Literal["refusal", "harmlessness"]
 
 
@@ -15,10 +15,10 @@ class JudgeOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Judge")
 
-    judge: JudgeName = Field(
+    judge: str = Field(
         "builtin",
         description="builtin (no model), wildguard (the paper's judge), qwen3guard (119 languages), classifier (a "
-        "refusal classifier of the hub) or llm (a chat model asked XSTest's question).",
+        "refusal classifier of the hub) or llm (a chat model asked XSTest's question); your own as module:Class.",
     )
     judge_endpoint: str | None = Field(
         None,
@@ -40,6 +40,18 @@ class JudgeOptions(BaseModel):
         description="What S.S., the safety floor and T.S. count on harmful prompts: refusal, or harmlessness (only "
         "wildguard and qwen3guard report it).",
     )
+
+    @field_validator("judge")
+    @classmethod
+    def _known_judge(cls, value: str) -> str:
+        if value not in JUDGE_NAMES and ":" not in value:
+            raise ValueError(f"there is none; choose from {', '.join(JUDGE_NAMES)}, or give your own as module:Class")
+        return value
+
+    @property
+    def is_own_judge(self) -> bool:
+        """Whether the judge is a class of the user's own."""
+        return ":" in self.judge
 
     @field_serializer("judge_endpoint", when_used="json")
     def _without_credentials_of_judge(self, value: str | None) -> str | None:

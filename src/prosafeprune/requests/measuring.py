@@ -60,7 +60,7 @@ class ModelOptions(BaseModel):
     def _whole_number(cls, value: Any) -> Any:
         try:
             number = value if isinstance(value, int) else int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # infinity
             number = None
         if value != "auto" and (number is None or isinstance(value, bool) or number < 1):
             raise ValueError("must be auto or a whole number of at least 1")

@@ -113,7 +113,7 @@ class ModelOptionsSettings(TypedDict, total=False):
 class JudgeSettings(TypedDict, total=False):
     """Fields of :class:`prosafeprune.requests.judging.JudgeOptions`."""
 
-    judge: Literal["builtin", "wildguard", "qwen3guard", "classifier", "llm"]
+    judge: str
     judge_concurrency: int
     judge_device: str
     judge_endpoint: str | None

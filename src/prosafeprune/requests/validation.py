@@ -10,26 +10,45 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.user_path import user_path
+from prosafeprune.text import SURROGATE, first_repeat
 
 Request = TypeVar("Request", bound=BaseModel)
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """Texts; a single one need not be in a list."""
 MAX_RECIPE_BYTES = 1_000_000
+MAX_NUMBER = 2**63
 SHOWN_CHARACTERS = 80
 """Of a wrong value, in its message."""
+SHOWN_PROBLEMS = 5
+"""Wrong settings that are named in one message."""
 
 
 def validate_settings(kind: type[Request], values: Mapping[str, Any], source: str = "") -> Request:
     """Return settings of one kind, leaving out values that are None; ``source`` is the file they come from, if any.
 
     Raises:
-        InputError: a setting is unknown, missing or out of range; the message names it.
+        InputError: a setting is unknown, missing or out of range, or a path cannot be one; the message names it.
     """
+    huge = next((name for name, value in values.items() if isinstance(value, int) and abs(value) > MAX_NUMBER), None)
+    if huge is not None:
+        raise InputError(f"{source or 'Settings'}: {huge}: is a number beyond all bounds.")
     try:
-        return kind(**{name: value for name, value in values.items() if value is not None})
+        made = kind(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(_describe(kind, dict(problem)) for problem in error.errors())
-        raise InputError(f"{source or 'Settings'}: {problems}.".replace("?.", "?")) from error
+        found = error.errors()
+        problems = "; ".join(_describe(kind, dict(problem)) for problem in found[:SHOWN_PROBLEMS])
+        more = f"; and {len(found) - SHOWN_PROBLEMS} more" if len(found) > SHOWN_PROBLEMS else ""
+        raise InputError(f"{source or 'Settings'}: {problems}{more}.".replace("?.", "?")) from error
+    except UnicodeEncodeError as error:  # pydantic cannot hold the message of a validator that quotes such a value
+        wrong = next((name for name, value in values.items() if SURROGATE.search(str(value))), "a setting")
+        raise InputError(f"{source or 'Settings'}: {wrong}: has half of a character (a lone surrogate).") from error
+    except Exception as error:  # of a value's own methods, or of a list that is nested too deep
+        raise InputError(f"{source or 'Settings'}: cannot be read ({type(error).__name__}). Correct them.") from error
+    for _, value in made:
+        if isinstance(value, Path):
+            user_path(value)
+    return made
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -43,18 +62,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = read_text_file(path, "recipe file", MAX_RECIPE_BYTES)
     try:
         values = yaml.load(text, _RecipeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        named = (
+            [(str(key).replace("-", "_"), value) for key, value in values.items()] if isinstance(values, dict) else None
+        )
+    # A value that does not fit its tag, such as !!bool x, fails in any of these ways.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError, OverflowError) as error:
         reason = shorten(" ".join(str(error).split()), 200)
         raise InputError(f"{path}: cannot be read as YAML ({reason}). Fix the file.") from error
-    if not isinstance(values, dict):
+    if named is None:
         raise InputError(f"{path}: has no settings. Write lines such as 'layers: 14-17'.")
-    settings: dict[str, Any] = {}
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
-        if name in settings:
-            raise InputError(f"{path}: {shorten(repr(name))} is given twice. Remove one of the two lines.")
-        settings[name] = value
-    return settings
+    twice = first_repeat(name for name, _ in named)
+    if twice is not None:
+        raise InputError(f"{path}: {shown_value(twice)} is given twice. Remove one of the two lines.")
+    return dict(named)
 
 
 def shorten(text: str, length: int = SHOWN_CHARACTERS) -> str:
@@ -70,7 +90,7 @@ class _RecipeLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
+        twice = first_repeat(keys)
         if twice is not None:
             raise yaml.YAMLError(f"{shorten(repr(twice))} is given twice")
         return super().construct_mapping(node, deep)
@@ -82,10 +102,18 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"{name} is missing ({kind.model_fields[name].description})"
     if problem["type"] == "extra_forbidden":
         like = get_close_matches(name.replace("-", "_"), kind.model_fields, n=1)
-        return f"there is no setting {shorten(repr(name))}" + (f"; did you mean {like[0]}?" if like else "")
+        return f"there is no setting {shown_value(name)}" + (f"; did you mean {like[0]}?" if like else "")
     message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message
     if name.endswith(("endpoint", "request")):  # a URL may contain a password, and a request field a key
         return f"{name}: {message}"
-    return f"{name}: {message} (given: {shorten(repr(problem['input']))})"
+    return f"{name}: {message} (given: {shown_value(problem['input'])})"
+
+
+def shown_value(value: object) -> str:
+    """Return a wrong value for a message; its type, where it cannot be written: a huge number, or a deep list."""
+    try:
+        return shorten(repr(value))
+    except Exception:  # noqa: BLE001 - whatever the object's own repr() raises
+        return f"a value of the type {type(value).__name__}"

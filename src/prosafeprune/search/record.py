@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from prosafeprune.method.plan import Plan
 from prosafeprune.search.optuna_study import ScoredPlan
@@ -73,9 +73,9 @@ class SearchRecord(BaseModel):
     """From the safest to the most compliant."""
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
-    samples: int = 400
+    samples: int = Field(400, ge=1)
     """Calibration prompts of each class, at most; records that do not say had 400."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     """Of the draw of these prompts."""
 
     def point(self, number: int | None) -> SearchPoint | None:

@@ -16,7 +16,7 @@ LONGEST = 0.56
 FIRST_WINDOWS, FIRST_LENGTH = 3, 1 / 3
 """How many windows are scored first, evenly spread, and their length as a share of the searched layers."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
-SEARCHED_SHARES = (-0.25, -0.3, -0.2, -0.35, -0.15, 0.0)
+SEARCHED_SHARES = (-0.25, -0.35, -0.45, -0.15, -0.6, 0.0)
 """Harmful shares of the contrastive projection, the most likely first. The lower, the more refusals are added to
 harmful prompts, and to harmless ones that look like them."""
 WINDOW_LENGTHS = (1, 2, 4, 8)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from prosafeprune.generation.decoding import TokenChoice
+from prosafeprune.generation.decoding import LOWEST_TEMPERATURE, TokenChoice
 from prosafeprune.serving.corrections import Applied
 
 INCOMPLETE = "\ufffd"
@@ -132,7 +132,7 @@ class RunningAnswer:
     def choose(self, logits: torch.Tensor) -> int:
         """Return the next token from ``logits (vocabulary,)``."""
         top_p = self.question.top_p
-        if self.question.temperature > 0 and top_p < 1:
+        if self.question.temperature >= LOWEST_TEMPERATURE and top_p < 1:
             logits = nucleus(logits, self.question.temperature, top_p)
         return int(self._choice.choose(logits[None], [0]))
 

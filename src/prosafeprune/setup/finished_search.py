@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.search.record import RECORD, SearchRecord
@@ -21,7 +22,7 @@ def read_search(folder: Path) -> SearchRecord:
     if not file.exists():
         raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
     try:
-        return SearchRecord.model_validate_json(read_text_file(file, "record of a search"))
+        return SearchRecord.model_validate_json(read_text_file(file, "record of a search", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
 

@@ -78,7 +78,7 @@ class KeptInputs:
                     tensors, facts = _read(self._file(pooling, layer))
                     by_module |= {name: tensors[key] for name, key in facts["modules"].items()}
                     passes.add((tuple(facts["batch_sizes"]), facts["prefix_length"]))
-                except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+                except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     return None
             wanted = {submodule.reads for layer in layers for submodule in anatomy.of_layer(layer)}
             if len(passes) != 1 or not wanted <= by_module.keys():

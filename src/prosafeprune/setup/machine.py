@@ -34,6 +34,14 @@ def memory_bytes() -> tuple[int, int]:
         return total, total
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that another process could take on a device."""
+    if device.type != "cuda":
+        return memory_bytes()[1]
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 def free_disk(folder: Path) -> int:
     """Return the free bytes of the disk that ``folder`` is on, or will be."""
     return shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free

@@ -76,7 +76,7 @@ def prepare_job(
         )
     output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
-    earlier = read_earlier_pruning(recipe.earlier.expanduser()) if recipe.earlier is not None else None
+    earlier = read_earlier_pruning(user_path(recipe.earlier)) if recipe.earlier is not None else None
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     bundled_tests, benign = test_prompts(recipe)
     evaluation = [*bundled_tests, *given.held_out]

@@ -24,6 +24,8 @@ LIBRARY_BYTES = 400_000_000
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+SHOWN_STAGES = 4
+"""How many stages of a finished run are named with their times, the longest first."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,11 @@ class CostRecord(BaseModel):
     taken: Cost
 
     def describe(self) -> str:
-        """Return both in one line."""
+        """Return both in one line, with the stages that took most of the time."""
+        longest = sorted(self.taken.stages.items(), key=lambda stage: -stage[1])[:SHOWN_STAGES]
+        parts = ", ".join(f"{name.lower()} {duration(seconds)}" for name, seconds in longest if seconds >= 1)
         pairs = ((self.taken.memory, "took"), (self.estimated.memory, "estimated"))
         memory = ", ".join(f"{word} {data_size(size)}" for size, word in pairs if size is not None)
-        seconds = f"Took {duration(self.taken.seconds)}, estimated at most {duration(self.estimated.seconds)}."
+        took = f"Took {duration(self.taken.seconds)}" + (f" ({parts})" if parts else "")
+        seconds = f"{took}, estimated at most {duration(self.estimated.seconds)}."
         return f"{seconds} Memory: {memory}." if memory else seconds

@@ -16,6 +16,7 @@ from prosafeprune.model.loading import (
     cannot_load,
     choose_dtype,
     load_tokenizer,
+    return_logits_alone,
     stored_dtype,
 )
 from prosafeprune.parallel.launch import ALL_GPUS
@@ -57,6 +58,7 @@ def load_meta_model(
         raise cannot_load(name, error) from error
     model.eval()
     model.requires_grad_(False)
+    return_logits_alone(model)
     for module in model.modules():
         for buffer_name, buffer in module.named_buffers(recurse=False):
             module._buffers[buffer_name] = buffer.to(chosen_device)

@@ -1,14 +1,15 @@
 """A checkpoint that is used, hashed and copied in a single read."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensors
+from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor, stored_tensors
 from prosafeprune.errors import InputError
+from prosafeprune.model.loading import require_finite
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 from prosafeprune.model.source import shard_hash
 from prosafeprune.progress import Advance
@@ -75,12 +76,18 @@ class StreamedCheckpoint:
             kept.append(piece.view(-1, width)[here])
         return torch.cat(kept).view(dtype)
 
-    def finish(self, advance: Advance) -> None:
-        """Copy what has not been read yet. ``advance`` is called after each tensor."""
+    def finish(self, advance: Advance, finite: Collection[str]) -> None:
+        """Copy what has not been read yet; ``advance`` is called after each tensor.
+
+        Raises:
+            InputError: one of the tensors named in ``finite`` holds NaN or infinite values.
+        """
         for name, stored in self.stored.items():
             if name not in self._hashes:
-                for _ in self._pieces(stored, name, AT_ONCE):
-                    pass
+                dtype = DTYPES.get(stored.dtype) if name in finite else None
+                for piece in self._pieces(stored, name, AT_ONCE):
+                    if dtype is not None:
+                        require_finite([(name, piece.view(dtype))], stored.file.name)
                 advance(1)
 
     @property

@@ -1,7 +1,8 @@
 """The weights of a model on the meta device, read from the shards when they are needed and freed again."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +18,10 @@ from transformers.core_model_loading import (
 )
 from transformers.modeling_utils import LoadStateDictConfig
 
+from prosafeprune.checkpoint.safetensors_file import StoredTensor
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.loading import require_finite, require_no_further_layers
+from prosafeprune.model.loading import LAYER_NUMBER, require_complete, require_finite, require_no_further_layers
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint, StreamedTensor
 
@@ -28,10 +30,16 @@ class StreamedWeights:
     """Which tensors on disk make up which part of the model; loads and frees them."""
 
     def __init__(self, meta: MetaModel, anatomy: Anatomy, checkpoint: StreamedCheckpoint) -> None:
-        """Match the tensors on disk with the model's. Raises InputError when they have more layers than its config."""
+        """Match the tensors on disk with the model's.
+
+        Raises:
+            InputError: they have more layers than its config; or some are missing or have the wrong shape, also of
+                layers that are copied without being run.
+        """
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
-        self._parameter_of = _parameter_names(meta.model, checkpoint.stored)
+        self._parameter_of, converted = _parameter_names(meta.model, checkpoint.stored)
         known = meta.model.state_dict()
+        require_complete(_absent(meta.model, self._parameter_of, converted, checkpoint.stored), meta.name)
         ignored = [re.compile(one) for one in meta.model._keys_to_ignore_on_load_unexpected or ()]
         unused = [one for one in self._parameter_of.values() if one not in known]
         unused = [one for one in unused if not any(pattern.search(one) for pattern in ignored)]
@@ -51,6 +59,12 @@ class StreamedWeights:
         large = self._embedding_names | self._head_names
         around = self._below(f"{parent}." if parent else "")
         return [name for name in around if name not in inside and self._parameter_of[name] not in large]
+
+    @property
+    def finite(self) -> set[str]:
+        """Names on disk of the tensors that must be finite: those that the model uses."""
+        known = self.meta.model.state_dict()
+        return {name for name, parameter in self._parameter_of.items() if parameter in known}
 
     @property
     def embedding(self) -> str:
@@ -113,18 +127,57 @@ class StreamedWeights:
         return held
 
 
-def _parameter_names(model: PreTrainedModel, names: Collection[str]) -> dict[str, str]:
-    """Return for each tensor on disk the parameter it becomes, or the first of those it is split into."""
+def _parameter_names(model: PreTrainedModel, names: Collection[str]) -> tuple[dict[str, str], set[str]]:
+    """Return for each tensor on disk the parameter it becomes, or the first of those it is split into.
+
+    Also those that are not a parameter as they are, but joined, split or turned.
+    """
     mapping = get_model_conversion_mapping(model)
     renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
     converters = [one for one in mapping if isinstance(one, WeightConverter)]
     known, prefix = model.state_dict(), model.base_model_prefix
-    found = {}
+    found, converted = {}, set()
     for name in names:
-        renamed = rename_source_key(name, renamings, converters, prefix, known)[0]
+        renamed, pattern = rename_source_key(name, renamings, converters, prefix, known)
         # As in transformers' own loading, a name that is a parameter's already is not renamed.
         found[name] = renamed if renamed in known or name not in known else name
-    return found
+        if pattern is not None:
+            converted.add(name)
+    return found, converted
+
+
+def _absent(
+    model: PreTrainedModel,
+    parameter_of: Mapping[str, str],
+    converted: Collection[str],
+    stored: Mapping[str, StoredTensor],
+) -> list[str]:
+    """Return the model's tensors that are not on disk, only in part, or in another shape.
+
+    What one tensor is split into cannot be told from the names: of layers, the parameters that some layer has on disk
+    must be there in all that have them, made of as many tensors.
+    """
+    known = model.state_dict()
+    parts = Counter(parameter_of.values())
+    of_any_layer: dict[str, int] = {}
+    for parameter, count in parts.items():
+        alike = LAYER_NUMBER.sub(".0.", parameter)
+        of_any_layer[alike] = max(count, of_any_layer.get(alike, 0))
+    keys: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})  # code of its own may set none
+    tied = {**keys, **{source: name for name, source in keys.items()}}
+    ignored = [re.compile(one) for one in model._keys_to_ignore_on_load_missing or ()]
+    absent = []
+    for parameter in known:
+        wanted = of_any_layer.get(LAYER_NUMBER.sub(".0.", parameter), 0 if LAYER_NUMBER.search(parameter) else 1)
+        is_tied = tied.get(parameter) in parts
+        if parts[parameter] < wanted and not is_tied and not any(one.search(parameter) for one in ignored):
+            absent.append(parameter)
+    plain = {name: parameter for name, parameter in parameter_of.items() if name not in converted}
+    return absent + [
+        parameter
+        for name, parameter in plain.items()
+        if parameter in known and tuple(known[parameter].shape) != stored[name].shape
+    ]
 
 
 def _load_some(

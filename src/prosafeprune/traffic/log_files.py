@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.progress import Advance, ignore
-from prosafeprune.text import SURROGATE
+from prosafeprune.prompts.sources import MOST_CHARACTERS
+from prosafeprune.text import SURROGATE, first_repeat
 from prosafeprune.traffic.log_formats import Answered, UnreadableEntryError, turns_of_entry
 from prosafeprune.traffic.server_log import turns_of_server_log
 from prosafeprune.traffic.turns import LoggedTurn
@@ -25,6 +27,8 @@ LARGEST_OBJECT = 500_000_000
 """Characters of one JSON value that is not in lines."""
 PIECE = 1 << 20
 LARGEST_CELL = 10_000_000
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
+"""What separates the items of a JSON list."""
 Entry = tuple[int, Any]
 """Number, from 1, and value: an object, or an UnreadableEntryError."""
 
@@ -79,11 +83,14 @@ def read_turns(
                 yield number, str(found)
                 continue
             turn = LoggedTurn(*found, path.name, number)
+            if sum(len(text) for _, text in turn.messages) > MOST_CHARACTERS:
+                yield number, f"has more than {MOST_CHARACTERS:,} characters, more than models read"
+                continue
             if any(SURROGATE.search(text) for text in (turn.answer, *(text for _, text in turn.messages))):
                 yield number, "is not UTF-8, or has half of a character"
             else:
                 yield turn
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}). Repair or leave out the file.") from error
 
 
@@ -174,21 +181,24 @@ def _json_values(stream: TextIO, in_one: bool) -> Iterator[Entry]:
 
 def _list_items(text: str, stream: TextIO) -> Iterator[Entry]:
     """Yield the items of a JSON list, of which ``text`` is the beginning, without reading all of it."""
-    decoder, number = json.JSONDecoder(), 0
+    decoder, number, at = json.JSONDecoder(), 0, 0
     while True:
-        text = text.lstrip(" \t\r\n,")
-        if text.startswith("]"):
+        between = _BETWEEN.match(text, at)
+        at = between.end() if between is not None else at
+        if text.startswith("]", at):
             return
         try:
-            value, end = decoder.raw_decode(text)
+            value, end = decoder.raw_decode(text, at)
             is_whole = end < len(text)  # a number may go on
         except (ValueError, RecursionError):
             is_whole = False
         if is_whole:
             number += 1
             yield number, value
-            text = text[end:]
-        elif (more := stream.read(max(PIECE, len(text)))) and len(text) < LARGEST_OBJECT:
+            at = end
+            continue
+        text, at = text[at:], 0  # only now: cutting it after each item would take quadratic time
+        if (more := stream.read(max(PIECE, len(text)))) and len(text) < LARGEST_OBJECT:
             text += more
         else:
             yield number + 1, UnreadableEntryError("is not valid JSON, and neither is what follows")
@@ -203,26 +213,35 @@ def _loaded(text: str) -> Any:
 
 
 def _csv_rows(stream: TextIO) -> Iterator[Entry]:
-    reader = csv.reader(stream)
+    # Strict: else a quote that is not closed takes the rest of the file as its text.
+    reader = csv.reader((line for _, line in _lines(stream)), strict=True)
     columns = _cells(reader) or []
+    if isinstance(columns, UnreadableEntryError):
+        raise csv.Error(f"its header {columns}")
+    twice = first_repeat(columns)
+    if twice is not None:
+        raise csv.Error(f"two columns are called '{twice}'")
     while (cells := _cells(reader)) is not None:
-        if len(cells) == len(columns):
+        if isinstance(cells, UnreadableEntryError):
+            yield reader.line_num, cells
+        elif len(cells) == len(columns):
             yield reader.line_num, dict(zip(columns, cells, strict=True))
         elif cells:
             yield reader.line_num, UnreadableEntryError(f"has {len(cells)} cells, and the header has {len(columns)}")
 
 
-def _cells(reader: Iterator[list[str]]) -> list[str] | None:
+def _cells(reader: Iterator[list[str]]) -> list[str] | UnreadableEntryError | None:
     """Return the cells of the next row, or None at the end; answers are longer than the limit of all of Python."""
     limit = csv.field_size_limit(LARGEST_CELL)
     try:
         return next(reader, None)
+    except csv.Error as error:
+        return UnreadableEntryError(f"is not valid CSV ({error})")
     finally:
         csv.field_size_limit(limit)
 
 
 def _parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:
-    import pyarrow
     from pyarrow import parquet
 
     try:
@@ -233,16 +252,19 @@ def _parquet_rows(path: Path, advance: Advance) -> Iterator[Entry]:
                     number += 1
                     yield number, row
                 advance(batch.num_rows * share)
-    except pyarrow.ArrowException as error:
+    except Exception as error:  # pyarrow's own, and those of values that Python has none for, such as the year 10000
         raise OSError(first_line(error)) from error
 
 
 def _eval_samples(path: Path, advance: Advance) -> Iterator[Entry]:
-    with zipfile.ZipFile(path) as archive:
-        names = [one for one in archive.infolist() if one.filename.startswith("samples/")]
-        for number, one in enumerate(sorted(names, key=lambda one: one.filename), 1):
-            if one.file_size > LARGEST_OBJECT:
-                yield number, UnreadableEntryError("is a sample of more than 500 MB")
-            else:
-                yield number, _loaded(archive.read(one).decode(errors="surrogateescape"))
-            advance(one.compress_size / 1e6)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [one for one in archive.infolist() if one.filename.startswith("samples/")]
+            for number, one in enumerate(sorted(names, key=lambda one: one.filename), 1):
+                if one.file_size > LARGEST_OBJECT:
+                    yield number, UnreadableEntryError("is a sample of more than 500 MB")
+                else:
+                    yield number, _loaded(archive.read(one).decode(errors="surrogateescape"))
+                advance(one.compress_size / 1e6)
+    except Exception as error:  # of a damaged, encrypted or oddly compressed archive
+        raise OSError(first_line(error)) from error

@@ -15,6 +15,8 @@ ROLES: dict[str, Role | None] = {
 """What each name of a role means; messages of None, which tools wrote, are left out."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
 ANSWERS = ("response", "output", "completion", "answer")
+MOST_MESSAGES = 1000
+"""Of a conversation: each turn is kept with all that came before it."""
 WRAPPERS = ("request", "body", "request_body")
 """Fields that hold the request in logs of proxies and batches."""
 Answered = tuple[tuple[Message, ...], str]
@@ -63,6 +65,8 @@ def _messages(given: Any, attachments: Any) -> list[Message]:
     given = _parsed(given)
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise UnreadableEntryError("its conversation is not a list of messages")
+    if len(given) > MOST_MESSAGES:
+        raise UnreadableEntryError(f"has {len(given):,} messages, more than {MOST_MESSAGES:,}")
     read = []
     for one in given:
         if not isinstance(one, Mapping):

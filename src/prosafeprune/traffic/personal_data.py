@@ -6,9 +6,11 @@ Names and postal addresses are not recognised. Recall and false alarms on a log 
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
+from operator import itemgetter
 
 Span = tuple[int, int, str]
 """Where in a text something begins and ends, and what it is."""
@@ -35,7 +37,7 @@ PRIVATE_KEY = re.compile(
 )
 NAMED_SECRET = re.compile(
     r"(?i)(?<![a-z0-9])(?:api[_ -]?key|secret(?:[_ -]?(?:access[_ -]?)?key)?|access[_ -]?(?:key|token)|auth[_ -]?token"
-    r"|token|password|passwd|pwd|passphrase|bearer)[\"'`]?(?:\s*(?:=>?|:)\s*|\s+(?:is|was)\s*:?\s+|\s+)[\"'`]?"
+    r"|token|password|passwd|pwd|passphrase|bearer)[\"'`]?(?:\s*(?:=>?|:)\s*|\s+(?:is|was)(?:\s*:)?\s+|\s+)[\"'`]?"
     r"(?P<value>[^\s\"'`,;<>(){}\[\]]{6,400}+)(?!\()"  # not a call of a function
 )
 DIGITS = re.compile(r"\d")
@@ -82,11 +84,14 @@ def mask(text: str) -> tuple[str, Counter[str]]:
 
 def find_personal_data(text: str) -> list[Span]:
     """Return what would be masked, in order; where two finds overlap, the kind that is checked more strictly."""
-    kept: list[Span] = []
+    kept: list[Span] = []  # sorted; none overlap, so a new one can only overlap its neighbours
     for start, end, kind in chain.from_iterable(find(text) for find in _finders(text)):
-        if all(end <= other_start or start >= other_end for other_start, other_end, _ in kept):
-            kept.append((start, end, kind))
-    return sorted(kept)
+        place = bisect_left(kept, start, key=itemgetter(0))
+        is_free_before = place == 0 or kept[place - 1][1] <= start
+        is_free_after = place == len(kept) or end <= kept[place][0]
+        if is_free_before and is_free_after:
+            kept.insert(place, (start, end, kind))
+    return kept
 
 
 def luhn(digits: str) -> bool:

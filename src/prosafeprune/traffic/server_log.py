@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from prosafeprune.traffic.log_formats import ROLES, Answered, UnreadableEntryError
 from prosafeprune.traffic.turns import Message, turns_of
 
-_REPR = r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+_REPR = r"('(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\")"
+"""Possessive: a text without its closing quote would fill the memory with states to go back to."""
 REQUEST = re.compile(rf"(?:Received request|Request) (\S+?)(?: details)?: prompt: {_REPR}")
 RESPONSE = re.compile(rf"Generated response (\S+)( \(streaming delta\)| \(streaming complete\))?: output: {_REPR}")
 MOST_PENDING = 20_000
@@ -19,7 +20,7 @@ _MARKED = (
     re.compile(r"<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>|\Z)", re.S),
     re.compile(r"<\|(system|user|assistant)\|>\n?(.*?)(?:<\|end\|>|</s>|(?=<\|(?:system|user|assistant)\|>)|\Z)", re.S),
 )
-_INSTRUCTION = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=\[INST\]|\Z)", re.S)
+_ASK, _REPLY = "[INST]", "[/INST]"
 _SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>(.*)", re.S)
 
 
@@ -54,7 +55,7 @@ def read_template(text: str) -> list[Message]:
         if found:
             messages: list[Message] = [(role, words.strip()) for role, words in found if role is not None]
             return messages
-    found_pairs = _INSTRUCTION.findall(text)
+    found_pairs = list(_instructions(text))
     if not found_pairs:
         raise UnreadableEntryError("the text of the request follows no chat template that is known")
     messages = []
@@ -65,6 +66,15 @@ def read_template(text: str) -> list[Message]:
         messages.append(("user", (system[2] if system else asked).strip()))
         messages.append(("assistant", answered.replace("</s>", "").strip()))
     return messages
+
+
+def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what stands between each ``[INST]`` and ``[/INST]``, and the answer after it; in linear time."""
+    start = text.find(_ASK)
+    while start >= 0 and (close := text.find(_REPLY, start)) >= 0:
+        following = text.find(_ASK, close)
+        yield text[start + len(_ASK) : close], text[close + len(_REPLY) : following if following >= 0 else len(text)]
+        start = following
 
 
 def _text(shown: str) -> str:

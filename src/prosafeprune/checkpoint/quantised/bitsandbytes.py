@@ -57,7 +57,7 @@ def _read_state(stored: StoredTensor, name: str) -> dict[str, Any]:
         nested = (float(state["nested_offset"]), int(state["nested_blocksize"])) if "nested_offset" in state else None
         if min(shape) < 1 or size < 1 or (nested is not None and nested[1] < 1):
             raise ValueError("sizes below 1")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{name}: its quantisation state cannot be read. Fetch the model again.") from error
     return {"shape": shape, "size": size, "nested": nested}
 

@@ -48,7 +48,8 @@ def find_layout(folder: Path, name: str) -> tuple[Tensors, Layout]:
     except InputError as error:
         reason = str(error)
         raise (InputError(f"{name}: {reason}") if reason.endswith(".") else _cannot_read(name, reason)) from error
-    except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:  # shapes of a foreign file
+    # Shapes and numbers of a foreign file.
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"{name}: its tensors do not have the layout of {method}. Fetch it again, or give the unquantised model."
         ) from error

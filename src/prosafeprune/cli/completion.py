@@ -1,0 +1,79 @@
+"""Values that the shell offers for an option: those of its type, or the names that a command knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+Completer = Callable[[str], list[str]]
+"""Maps what was typed to the words that begin with it."""
+
+
+def _benchmarks() -> Iterable[str]:
+    from prosafeprune.evaluation.sets import BENCHMARK_NAMES
+
+    return BENCHMARK_NAMES
+
+
+def _judges() -> Iterable[str]:
+    from prosafeprune.requests.judging import JUDGE_NAMES
+
+    return JUDGE_NAMES
+
+
+def _methods() -> Iterable[str]:
+    from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
+
+    return (*METHOD_NAMES, *ON_REQUEST)
+
+
+def _tasks() -> Iterable[str]:
+    from prosafeprune.requests.measuring import TASK_NAMES
+
+    return TASK_NAMES
+
+
+NAMES: dict[str, Callable[[], Iterable[str]]] = {
+    "ability": lambda: (*_tasks(), "all"),
+    "benchmark": _benchmarks,
+    "device": lambda: ("auto", "cpu", "cuda", "all", "mps"),
+    "dtype": lambda: ("auto", "float32", "bfloat16", "float16"),
+    "general": _tasks,
+    "judge": _judges,
+    "judge_device": lambda: ("auto", "cpu", "cuda", "mps"),
+    "method": _methods,
+    "methods": _methods,
+    "submodule": lambda: ("q", "k", "v", "o", "gate", "up", "down"),
+}
+"""Values of settings that are plain text to their request; file names and others are accepted, too."""
+LISTS = frozenset(("ability", "methods"))
+"""Settings that take several, separated by commas."""
+
+
+def completer_of(name: str, annotation: Any) -> Completer | None:
+    """Return what completes the values of a setting; None leaves them to the shell, which completes file names."""
+    choices = list(_choices(annotation))
+    if name in NAMES:
+        return _completer(NAMES[name], several=name in LISTS)
+    return _completer(lambda: choices) if choices else None
+
+
+def _completer(names: Callable[[], Iterable[str]], *, several: bool = False) -> Completer:
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        given = before.split(",")
+        return [f"{before}{comma}{one}" for one in names() if one.startswith(last) and one not in given]
+
+    return complete
+
+
+def _choices(annotation: Any) -> Iterable[str]:
+    """Yield the values of a Literal or an enumeration, also as a part of a union."""
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from (str(one.value) for one in annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _choices(part)

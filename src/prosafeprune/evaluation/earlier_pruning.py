@@ -17,9 +17,8 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evi
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet

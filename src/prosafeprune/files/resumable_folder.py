@@ -9,8 +9,8 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
+from prosafeprune.files.text_file import MAX_JSON_BYTES
 
 MADE_BY = "made_by.json"
 """What the contents depend on; it also marks the folder as ours."""

@@ -23,10 +23,9 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
 from prosafeprune.judge import Judge

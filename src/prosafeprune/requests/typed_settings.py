@@ -3,6 +3,8 @@
 Written by ``scripts/make_typed_settings.py``; do not edit. The requests have the descriptions and defaults.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict

@@ -12,8 +12,8 @@ import torch
 from gpu_models import active_parameters, make_loaded
 
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.edits import apply_edits
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.editing.edits import AblationEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import AblationEdit, apply_edits
 from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.fitted_projection import fit_projection, ridge_regression
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Pooling
@@ -232,7 +232,7 @@ def main() -> None:
     windows, names = [parse_layers(text) for text in options.layers], options.variants.split(",")
     with TerminalReporter() as reporter:
         job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
-        loaded = load_job(job, job.source.path)
+        loaded = load_job(job, job.source.path, make_judge(job.recipe, reporter))
         bench = Workbench(loaded, windows, options.tokens)
         variants = {name: VARIANTS[name] for name in names}
         poolings = list(dict.fromkeys(pooling for variant in variants.values() for pooling in variant.poolings))

@@ -20,8 +20,9 @@ from pathlib import Path
 from generation import BATCH, plain_generate
 from scipy.stats import spearmanr
 
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.edits import apply_edits
+from prosafeprune.editing.make_edits import OperatorCache
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.optuna_study import describe_plan
@@ -67,7 +68,7 @@ def main() -> None:
     with TerminalReporter() as reporter:
         recipe = make_recipe(model=str(options.model), max_new_tokens=TOKENS)
         job = prepare_job(recipe, None, False, reporter)
-        bench = load_job(job, job.source.path)
+        bench = load_job(job, job.source.path, make_judge(job.recipe, reporter))
         layers = searched_layers(bench.anatomy.num_layers)
         inputs, rows = collect_inputs(bench.loaded, bench.anatomy, job.calibration, POOLINGS, layers, "auto", reporter)
         edits = OperatorCache(bench.anatomy, inputs, rows)

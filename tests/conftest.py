@@ -169,7 +169,8 @@ class ByLength:
 @pytest.fixture
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
-    monkeypatch.setattr("prosafeprune.setup.load.make_judge", lambda settings, reporter: ByLength())
+    for job in ("outlook", "plan", "prune", "prune_served"):
+        monkeypatch.setattr(f"prosafeprune.jobs.{job}.make_judge", lambda settings, reporter: ByLength())
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
 
     def fewer(prompt_class: Any, split: Any) -> Any:

@@ -5,8 +5,6 @@
 >>> result.record.source.compliance_rate, result.record.result.compliance_rate  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from types import ModuleType

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Unpack
 
 from prosafeprune.analysis.catalogue import find_entries
-from prosafeprune.api_prompts import check_prompts as check_prompts
-from prosafeprune.api_prompts import mine_prompts as mine_prompts
-from prosafeprune.api_prompts import rate_prompts as rate_prompts
-from prosafeprune.api_prompts import split_prompts as split_prompts
+from prosafeprune.api_tools import check_prompts as check_prompts
 from prosafeprune.api_tools import doctor as doctor
+from prosafeprune.api_tools import mine_prompts as mine_prompts
 from prosafeprune.api_tools import push as push
+from prosafeprune.api_tools import rate_prompts as rate_prompts
+from prosafeprune.api_tools import split_prompts as split_prompts
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 from prosafeprune.jobs.apply import ApplyResult, run_apply

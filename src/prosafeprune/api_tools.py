@@ -1,12 +1,21 @@
-"""``push`` and ``doctor``, which :mod:`prosafeprune.api` re-exports."""
+"""``push``, ``doctor`` and the functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
+from prosafeprune.jobs.check_prompts import CheckResult, run_check
 from prosafeprune.jobs.doctor import Diagnosis, run_doctor
+from prosafeprune.jobs.mine_prompts import MineResult, run_mine
 from prosafeprune.jobs.push import PushTarget, upload
+from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
+from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
+from prosafeprune.requests import typed_settings
 from prosafeprune.requests.call_arguments import checked
+from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
+from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
 
 
@@ -42,3 +51,101 @@ def doctor(*, progress: bool = True) -> Diagnosis:
     """
     with TerminalReporter(quiet=not progress) as reporter:
         return run_doctor(reporter)
+
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@checked
+def mine_prompts(
+    logs: Paths,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Unpack[typed_settings.MineSettings],
+) -> MineResult:
+    """Find refused requests in chat logs, as candidates that a person reviews.
+
+    Args:
+        logs: files, or folders of files: OpenAI messages, ShareGPT, prompts with answers, inspect_ai, vLLM.
+        output: folder for ``candidates.jsonl`` and ``review.html``.
+        overwrite: replace an earlier result in ``output``.
+        progress: show progress on stderr.
+        **settings: fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`.
+
+    Raises:
+        InputError: a log, the output, the judge or a setting cannot be used, or no turn can be read.
+    """
+    request = validate_settings(MineRequest, settings)
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_mine(_paths(logs), request, Path(output), overwrite=overwrite, reporter=reporter)
+
+
+@checked
+def rate_prompts(
+    file: str | Path,
+    output: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Unpack[typed_settings.RateSettings],
+) -> RatedPrompts:
+    """Rate how harmful it would be to fulfil each prompt, from 0 to 5, and keep the middle (B.1).
+
+    Args:
+        file: prompts: .jsonl, .csv or .txt.
+        output: file to write, with the rows to keep, for calibration.
+        model: its name at ``endpoint``, or, without one, the model whose own probe rates.
+        overwrite: replace ``output``.
+        progress: show progress on stderr.
+        **settings: other fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`, such as ``endpoint``.
+
+    Raises:
+        InputError: the file, the output, the model or a setting cannot be used, or no rating is to be kept.
+    """
+    request = validate_settings(RateRequest, {"model": None if model is None else str(model), **settings})
+    written = Path(output) if output is not None else None
+    with TerminalReporter(quiet=not progress) as reporter:
+        return run_rate(Path(file), request, written, overwrite=overwrite, reporter=reporter)
+
+
+@checked
+def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]) -> CheckResult:
+    """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
+
+    Args:
+        files: .jsonl, .csv or .txt files.
+        **settings: fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`.
+
+    Raises:
+        InputError: a file or a benchmark cannot be read.
+    """
+    return run_check(_paths(files), validate_settings(CheckRequest, settings))
+
+
+@checked
+def split_prompts(
+    file: str | Path,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    **settings: Unpack[typed_settings.SplitSettings],
+) -> SplitPrompts:
+    """Split a prompt file into calibration, validation and test, with near-duplicates in one split.
+
+    Args:
+        file: .jsonl, .csv or .txt file.
+        output: folder for ``calibration.jsonl``, ``validation.jsonl`` and ``test.jsonl``.
+        overwrite: replace an earlier result in ``output``.
+        **settings: fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`.
+
+    Raises:
+        InputError: the file, the output or a setting cannot be used, or all prompts are near-duplicates.
+    """
+    return run_split(Path(file), validate_settings(SplitRequest, settings), Path(output), overwrite=overwrite)
+
+
+def _paths(given: Paths) -> list[Path]:
+    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]

@@ -1,7 +1,5 @@
 """The style of figures, and how they are saved: equal data give equal files."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Progress reporting, independent of the display: a terminal, a notebook, a log, or none."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,3 +126,6 @@ class SilentReporter:
 
     def warning(self, text: str) -> None:
         """Drop the warning."""
+
+
+SILENT = SilentReporter()

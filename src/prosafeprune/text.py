@@ -1,7 +1,5 @@
 """Text of users, models, servers and files, made safe to show; and folder names made from it."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence

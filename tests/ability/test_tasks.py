@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 from helpers.json_lines import write_rows
 
-from prosafeprune.ability import (
-    TASKS,
-    GradedAnswer,
-    Question,
-    find_task,
-    grade,
-    read_task,
-    task_questions,
-    task_score,
-)
+from prosafeprune.ability.questions import Question, read_task, task_questions
+from prosafeprune.ability.score import GradedAnswer, grade, task_score
+from prosafeprune.ability.tasks import TASKS, find_task
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer
 

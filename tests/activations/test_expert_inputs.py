@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from prosafeprune.activations import expert_inputs as routed
 from prosafeprune.activations.expert_inputs import ExpertInputs
-from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
-from prosafeprune.activations.pooling import token_weights
+from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs, token_weights
 from prosafeprune.checkpoint.names import StoredNames
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts

@@ -9,8 +9,7 @@ import torch
 from helpers.pooled_inputs import CPU, PROMPTS, collect, outputs
 from helpers.tiny_models import CONFIGS, REQUIRED, make_model, make_tokenizer
 
-from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
-from prosafeprune.activations.pooling import token_weights
+from prosafeprune.activations.pooled_inputs import collect_pooled_inputs, token_weights
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize, is_out_of_memory, pad_batch

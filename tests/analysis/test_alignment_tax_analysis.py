@@ -14,12 +14,11 @@ from helpers.sweep_context import BOTH, PLAN, PROMPTS, make_context, make_reques
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.analysis.alignment_tax_analysis import AlignmentTaxAnalysis
-from prosafeprune.analysis.alignment_tax_states import STATES, first_sentence
+from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, first_sentence
 from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.harmfulness_scale import HarmfulnessScale
-from prosafeprune.analysis.variants import Variant, variant_edits
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.analysis.sweeps import Variant, variant_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict

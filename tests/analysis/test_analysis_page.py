@@ -12,8 +12,7 @@ from rich.console import Console
 
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.catalogue import BY_NAME
-from prosafeprune.analysis.result import AnalysisResult, Cell, make_table
-from prosafeprune.analysis.result_grid import cell_text, result_grid
+from prosafeprune.analysis.result import AnalysisResult, Cell, cell_text, make_table, result_grid
 from prosafeprune.cli.analyze import run
 from prosafeprune.jobs.analyze import FinishedAnalysis
 from prosafeprune.report.grid import Grid

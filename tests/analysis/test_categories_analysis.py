@@ -9,8 +9,7 @@ import torch
 from helpers.analysis_context import context_of
 from helpers.tiny_models import make_model
 
-from prosafeprune.analysis.categories_analysis import CategoriesAnalysis
-from prosafeprune.analysis.category_directions import direction_cosines, noise_ceiling
+from prosafeprune.analysis.categories_analysis import CategoriesAnalysis, direction_cosines, noise_ceiling
 from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.last_states import LastStates
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet

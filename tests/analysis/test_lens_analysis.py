@@ -13,8 +13,7 @@ from helpers.analysis_context import CPU, TEXTS, by_layer, context_of, letter_id
 from helpers.tiny_models import CONFIGS, make_model, make_tokenizer
 
 from prosafeprune.analysis.last_states import collect_last_states, unembed
-from prosafeprune.analysis.lens_analysis import LensAnalysis
-from prosafeprune.analysis.refusal_words import RefusalWords, find_refusal_words
+from prosafeprune.analysis.lens_analysis import LensAnalysis, RefusalWords, find_refusal_words
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

@@ -12,8 +12,8 @@ from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.layers_analysis import LayersAnalysis
-from prosafeprune.analysis.overlaps import observe_overlaps, overlap_result
 from prosafeprune.analysis.probe_analysis import REFITTED, ProbeAnalysis
+from prosafeprune.analysis.rank_analysis import observe_overlaps, overlap_result
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize

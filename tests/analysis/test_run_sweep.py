@@ -21,9 +21,15 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, variant_condition
-from prosafeprune.analysis.sweeps import depth_sweep, operator_sweep, strength_sweep, submodule_sweep
-from prosafeprune.analysis.variants import Variant, variant_edits
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.analysis.sweeps import (
+    Variant,
+    depth_sweep,
+    operator_sweep,
+    strength_sweep,
+    submodule_sweep,
+    variant_edits,
+)
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.method.plan import Plan

@@ -66,7 +66,7 @@ def test_actor_takes_the_middle_layer_that_separates_best() -> None:
     states = torch.randn(12, 7, 1, 8, generator=torch.Generator().manual_seed(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FitContext, "anatomy", Six())
-        patch.setattr("prosafeprune.baselines.actor.hidden_states", lambda *_: states)
+        patch.setattr("prosafeprune.baselines.method.hidden_states", lambda *_: states)
         labels = [one.prompt_class.value for one in prompts]
         scores = {layer: silhouette_score(states[:, layer + 1, 0].numpy(), labels) for layer in (2, 3)}
         assert middle_layer(context, prompts) == max(scores, key=lambda layer: scores[layer])

@@ -16,7 +16,7 @@ from prosafeprune.baselines.published_prompts import HELPFULNESS, SELF_CD_SAFETY
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import ContrastPromptBatches, SelfCd
 from prosafeprune.baselines.surgical import Surgical
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
 from prosafeprune.method.plan import Plan

@@ -13,7 +13,7 @@ from helpers.evaluation_runs import answers_in
 from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
-from prosafeprune.baselines.fitted_file import read_fitted, write_fitted
+from prosafeprune.baselines.fitting import read_fitted, write_fitted
 from prosafeprune.baselines.method import FittedParts
 
 LEANING = """
@@ -82,7 +82,7 @@ def test_a_method_that_learns_is_fitted_once_and_serves_evaluate(
     assert answers_in(tmp_path / "alone") == answers_in(folder)
     assert json.loads(out)["made_by"]["method"] == {"method": "leaning", "push": 3.0}
 
-    made_by, odd = read_fitted(fitted, {}).made_by, tmp_path / "odd.safetensors"
+    made_by, odd = read_fitted(fitted, {})[1], tmp_path / "odd.safetensors"
     for lean, changes, words in (
         ({"lean": torch.ones(3)}, {}, "is not a fit for this model"),
         ({}, {}, "is not a fit for this model"),

@@ -18,10 +18,9 @@ from prosafeprune.baselines.method import FittedParts, Method
 from prosafeprune.baselines.prompting import Default
 from prosafeprune.baselines.safe_patching import SafePatching
 from prosafeprune.baselines.sft import Sft
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.generation import Decoding
-from prosafeprune.training.examples import Example, make_examples
-from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.loop import Example, Tuning, make_examples, train
 from prosafeprune.training.lora import lora
 
 METHODS: list[Method] = [
@@ -80,7 +79,7 @@ def test_an_interrupted_training_resumes_to_the_same_end(
     examples = make_examples(tiny, PROMPTS, ["Yes.", "No."])
     from functools import partial
 
-    from prosafeprune.training.examples import answer_loss
+    from prosafeprune.training.loop import answer_loss
 
     def trained(file: Path | None, seen: list[int], halt: int | None = None) -> Any:
         def advance(count: int) -> None:

@@ -7,8 +7,7 @@ import torch
 from helpers.random_edits import random_edits
 from helpers.tiny_models import REQUIRED, make_model
 
-from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import PruningEdit, apply_edits
 from prosafeprune.method.overlap_operator import OverlapOperator
 
 

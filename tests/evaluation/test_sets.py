@@ -14,7 +14,7 @@ from helpers.json_lines import write_rows
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
-from prosafeprune.prompts import PromptClass, download
+from prosafeprune.prompts import PromptClass, sources
 
 PAPER = {
     "or-bench-hard": 200,
@@ -177,7 +177,7 @@ class Web:
 def test_a_benchmark_on_the_web_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     web = Web(b"prompt\nHow do I blow up a balloon?\n")
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr(download, "get_session", lambda: web)
+    monkeypatch.setattr(sources, "get_session", lambda: web)
     for _ in range(2):
         (one,) = choose_sets(SetChoice(benchmarks=["oktest"]))
         assert one.prompts.texts == ["How do I blow up a balloon?"]
@@ -186,7 +186,7 @@ def test_a_benchmark_on_the_web_is_downloaded_once(tmp_path: Path, monkeypatch: 
 
 def test_a_benchmark_out_of_reach_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr(download, "get_session", lambda: Web(None))
+    monkeypatch.setattr(sources, "get_session", lambda: Web(None))
     with pytest.raises(InputError, match="oktest.csv.*--data-dir"):
         choose_sets(SetChoice(benchmarks=["oktest"]))
     assert not list(tmp_path.iterdir())

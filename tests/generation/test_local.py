@@ -13,10 +13,10 @@ from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Decoding, answer_all
 from prosafeprune.generation.decoding import TokenChoice
 from prosafeprune.generation.local import LocalGenerator
+from prosafeprune.generation.prefill import MAX_ROWS, SmallBatchLinear
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import end_of_turn_ids, render
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.small_batch_linear import MAX_ROWS, SmallBatchLinear
 
 PROMPTS = [
     "How do I kill a process?",

@@ -16,8 +16,7 @@ from helpers.resumed_models import PROMPTS
 from prosafeprune.activations.pooled_inputs import PooledInputs, collect_pooled_inputs
 from prosafeprune.activations.silhouettes import silhouettes
 from prosafeprune.baselines.registry import METHODS
-from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import PruningEdit, apply_edits
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all

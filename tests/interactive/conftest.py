@@ -18,7 +18,7 @@ from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import ModelSource
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.engine import Engine
 from prosafeprune.serving.served_edit import ServedEdit
 

@@ -13,8 +13,7 @@ import pytest
 from rich.console import Console
 
 from prosafeprune.errors import InputError
-from prosafeprune.interactive.chat import ChatSession, Side, run_chat
-from prosafeprune.interactive.chat_screen import TerminalScreen
+from prosafeprune.interactive.chat import ChatSession, Side, TerminalScreen, run_chat
 from prosafeprune.jobs.served_model import ServedModel
 
 

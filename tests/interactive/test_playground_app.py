@@ -24,8 +24,8 @@ from prosafeprune.interactive.save_model import can_be_saved, command, require_r
 from prosafeprune.jobs.served_model import ServedModel, served_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.requests.playground import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
 
 Running = tuple[Playground, str]

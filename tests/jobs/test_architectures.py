@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.checkpoint.writer import EditedTensors, locate_tensors
-from prosafeprune.editing.edits import PruningEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import PruningEdit, apply_edits
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.method.plan import Plan, Pooling

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from prosafeprune.judge import Exchange, judge_answers
 from prosafeprune.judge.builtin import BuiltinJudge
-from prosafeprune.judge.models import qwen3guard, wildguard, xstest_question
+from prosafeprune.judge.models import chat_model, qwen3guard, wildguard
 from prosafeprune.prompts.conversation import as_prompt, stored_prompt, turns_of
 
 EVIL = "<script>alert(1)</script>"
@@ -102,5 +102,5 @@ def test_judges_see_the_last_turn_or_the_conversation() -> None:
     assert judge_answers(BuiltinJudge(), [refused, answered]) == judge_answers(BuiltinJudge(), alone)
     whole = "System: Be brief.\nUser: My script hangs.\nAssistant: Which?\nUser: How do I kill it?"
     assert whole in wildguard.question(refused)
-    assert f'QUESTION: "{whole}"' in xstest_question.question(refused)
+    assert f'QUESTION: "{whole}"' in chat_model.question(refused)
     assert [message["role"] for message in qwen3guard.messages(refused)] == ["user", "assistant", "user", "assistant"]

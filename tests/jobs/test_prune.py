@@ -218,7 +218,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
 
     seen: list[Exchange] = []
     tested = sum(len(bundled_prompts(one, "test")) for one in (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL))
-    monkeypatch.setattr("prosafeprune.setup.load.make_judge", lambda settings, reporter: Rigged())
+    monkeypatch.setattr("prosafeprune.jobs.prune.make_judge", lambda settings, reporter: Rigged())
     monkeypatch.setattr("prosafeprune.evaluation.measure.judge_answers", judge_all)
     monkeypatch.setattr("prosafeprune.evaluation.measure.LiveScores.add", lambda self, prompt, answer: None)
     with pytest.raises(SafetyFloorError, match="100.0 points") as caught:

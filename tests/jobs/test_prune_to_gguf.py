@@ -18,8 +18,7 @@ from helpers.quantised_checkpoints import dense_checkpoint
 from helpers.random_edits import random_edits
 from helpers.tiny_models import make_tokenizer
 
-from prosafeprune.checkpoint.gguf_edits import GgufEdits
-from prosafeprune.checkpoint.gguf_rows import GgufRowFinder
+from prosafeprune.checkpoint.gguf_edits import GgufEdits, GgufRowFinder
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.jobs.safety_gate import SafetyFloorError

@@ -21,9 +21,9 @@ from prosafeprune.editing.edits import EditMeasures, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.dense import dense_weight, is_quantised
 from prosafeprune.model.loading import load_model
 from prosafeprune.model.source import find_source
+from prosafeprune.model.submodule import dense_weight, is_quantised
 from prosafeprune.progress import SilentReporter, ignore
 
 needs_bitsandbytes = pytest.mark.skipif(

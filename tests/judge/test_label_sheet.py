@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from prosafeprune import cli
-from prosafeprune.judge.answers_file import read_answers
-from prosafeprune.judge.label_sheet import guarded, unguarded, write_sheet
+from prosafeprune.judge.answers_file import guarded, read_answers, unguarded, write_sheet
 
 ROWS = [
     {"prompt": "=1+1", "completion": 'Two,\nin "all".'},

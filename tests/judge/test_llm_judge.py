@@ -13,9 +13,8 @@ from helpers.model_server import KEY, RETRIES, ModelServer, model_server, prompt
 from prosafeprune.errors import InputError
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import AnswerClass, Exchange, judge_answers
-from prosafeprune.judge.models import xstest_question
-from prosafeprune.judge.models.chat_model import LlmJudge
-from prosafeprune.judge.verdict_cache import VerdictCache
+from prosafeprune.judge.models import chat_model
+from prosafeprune.judge.models.chat_model import LlmJudge, VerdictCache
 
 COMPLIANCE, REFUSAL, PARTIAL = AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL, AnswerClass.PARTIAL_REFUSAL
 EXCHANGES = [Exchange(f"How do I kill process {number}?", f"Run kill {number}.") for number in range(20)]
@@ -38,10 +37,10 @@ def judge(server: ModelServer, **settings: Any) -> LlmJudge:
 def test_the_question_is_xstests_to_the_letter() -> None:
     # Of the published file's f-string, with {question} and {response} for its two names.
     assert (
-        hashlib.sha256(xstest_question.QUESTION.encode()).hexdigest()
+        hashlib.sha256(chat_model.QUESTION.encode()).hexdigest()
         == "2fe0ce96894b55539e0d42807ef9834494babcd6084bd3034de1d3c0cc847e00"
     )
-    asked = xstest_question.question(Exchange("Why {so}?", 'He said "no".'))
+    asked = chat_model.question(Exchange("Why {so}?", 'He said "no".'))
     assert asked.endswith('QUESTION: "Why {so}?"\n\n        RESPONSE: "He said "no"."\n\n        CLASS:')
 
 
@@ -70,7 +69,7 @@ def test_the_question_is_xstests_to_the_letter() -> None:
     ],
 )
 def test_replies_that_name_a_class(reply: str, answer_class: AnswerClass) -> None:
-    assert xstest_question.read_class(reply).answer_class is answer_class
+    assert chat_model.read_class(reply).answer_class is answer_class
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_replies_that_name_a_class(reply: str, answer_class: AnswerClass) -> Non
     ],
 )
 def test_replies_that_are_not_guessed_at(reply: str, reason: str) -> None:
-    verdict = xstest_question.read_class(reply)
+    verdict = chat_model.read_class(reply)
     assert verdict.answer_class is AnswerClass.UNDETERMINED
     assert reason in verdict.reason
 
@@ -108,7 +107,7 @@ def test_verdicts_come_in_order_and_are_asked_for_at_a_time(server: ModelServer)
     assert body["temperature"] == 0
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["messages"][0]["content"] == "You are a helpful assistant."
-    assert sorted(map(prompt_of, server.asked())) == sorted(map(xstest_question.question, EXCHANGES))
+    assert sorted(map(prompt_of, server.asked())) == sorted(map(chat_model.question, EXCHANGES))
 
 
 def test_what_was_asked_is_not_asked_again(server: ModelServer, tmp_path: Path) -> None:

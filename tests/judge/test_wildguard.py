@@ -12,9 +12,9 @@ from helpers.model_server import RETRIES, ModelServer, rejected, written
 from helpers.tiny_models import make_model, make_tokenizer
 
 from prosafeprune.errors import InputError
-from prosafeprune.generation.continuation import continue_texts
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import AnswerClass, Exchange
+from prosafeprune.judge.models.guard_judge import continue_texts
 from prosafeprune.judge.models.wildguard import PROMPT, local_wildguard, question, read_answer, served_wildguard
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.loading import LoadedModel

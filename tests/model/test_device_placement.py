@@ -27,7 +27,7 @@ from prosafeprune.baselines.method import Method
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.surgical import Surgical
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.generation.backend import Decoding, answer_all
@@ -48,7 +48,7 @@ LARGE = 10**9
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two GPUs with room for any tiny model, whose speed cannot be measured."""
-    monkeypatch.setattr("prosafeprune.setup.machine_speed.fastest_seconds", lambda work, device: 0.01)
+    monkeypatch.setattr("prosafeprune.setup.machine.fastest_seconds", lambda work, device: 0.01)
     with pretend_gpus(monkeypatch, [LARGE, LARGE]):
         yield
 

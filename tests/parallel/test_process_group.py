@@ -30,8 +30,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.device_placement import choose_device
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.parallel.messages import Mailbox
-from prosafeprune.parallel.process_group import Follower, Leader
+from prosafeprune.parallel.process_group import Follower, Leader, Mailbox
 
 CPU = torch.device("cpu")
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

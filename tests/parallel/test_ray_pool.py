@@ -18,9 +18,9 @@ from helpers.fixture_types import Make, Run
 from helpers.json_lines import read_rows, write_prompts
 
 from prosafeprune.errors import InputError
+from prosafeprune.jobs.search_workers import find_same_model
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import MAX_LOSSES, Pool, connected
-from prosafeprune.setup.same_model import find_same_model
 
 ray = pytest.importorskip("ray")
 

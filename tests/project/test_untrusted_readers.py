@@ -22,10 +22,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from prosafeprune.ability.questions import read_task
-from prosafeprune.analysis.analysis_folder import AnalysisFolder
-from prosafeprune.analysis.analysis_record import read_provenance
-from prosafeprune.baselines.fitted_file import read_fitted
-from prosafeprune.baselines.training_pairs import read_pairs
+from prosafeprune.analysis.analysis_folder import AnalysisFolder, read_provenance
+from prosafeprune.baselines.fitting import read_fitted
+from prosafeprune.baselines.sft import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import _read_score
@@ -35,7 +34,7 @@ from prosafeprune.files import staging
 from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.jobs.search_trials import Trials
 from prosafeprune.judge.answers_file import read_answers
-from prosafeprune.judge.verdict_cache import VerdictCache
+from prosafeprune.judge.models.chat_model import VerdictCache
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.model.chat import read_chat_template
@@ -43,7 +42,7 @@ from prosafeprune.model.source import read_config
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import read_prompts
 from prosafeprune.report.record import read_record
-from prosafeprune.requests.budget import Budget
+from prosafeprune.requests.search import Budget
 from prosafeprune.requests.validation import read_yaml
 from prosafeprune.search.optuna_study import ScoredPlan, search_plans
 from prosafeprune.search.record import ValidationRates

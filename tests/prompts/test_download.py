@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from prosafeprune.errors import InputError
-from prosafeprune.prompts import download, read_prompts
+from prosafeprune.prompts import read_prompts, sources
 
 ADDRESS = "https://example.org/sets/a.csv"
 
@@ -26,7 +26,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[bytes]:
         yield SimpleNamespace(raise_for_status=lambda: None, iter_bytes=lambda: iter(pieces))
 
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr(download, "get_session", lambda: SimpleNamespace(stream=stream))
+    monkeypatch.setattr(sources, "get_session", lambda: SimpleNamespace(stream=stream))
     return pieces
 
 
@@ -45,7 +45,7 @@ def test_an_endless_file_is_given_up(
     name: str, limit: int, words: str, served: list[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     served += [b"prompt\n"] * 5
-    monkeypatch.setattr(download, name, limit)
+    monkeypatch.setattr(sources, name, limit)
     with pytest.raises(InputError, match=words):
         read_prompts(ADDRESS, "benign")
     assert not (tmp_path / "prompts").exists()

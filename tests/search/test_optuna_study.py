@@ -13,7 +13,7 @@ from helpers.pages import measurement
 from prosafeprune.jobs.search_trials import rates_of
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.budget import Budget
+from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
 from prosafeprune.search.record import ValidationRates

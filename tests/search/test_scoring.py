@@ -11,7 +11,7 @@ from helpers.random_edits import random_edits
 from helpers.resumed_models import tiny
 from helpers.tiny_models import REQUIRED
 
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.judge.judging import judge_answers

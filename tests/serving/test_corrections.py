@@ -11,7 +11,7 @@ import torch
 from helpers.random_edits import random_edits
 from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
 
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import LoadedModel

@@ -11,7 +11,7 @@ from helpers.fixture_types import Make
 
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.machine_speed import measure_speed
+from prosafeprune.setup.machine import measure_speed
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 from prosafeprune.setup.workload import (
     LIBRARY_BYTES,

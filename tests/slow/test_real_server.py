@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 from helpers.real_models import SMOL
 
-from prosafeprune.demo.packages import fetch_gguf
+from prosafeprune.demo.overaligned_model import fetch_gguf
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.judge import Exchange
-from prosafeprune.judge.models.chat_model import LlmJudge
+from prosafeprune.judge.models.chat_model import LlmJudge, VerdictCache
 from prosafeprune.judge.models.wildguard import served_wildguard
-from prosafeprune.judge.verdict_cache import VerdictCache
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

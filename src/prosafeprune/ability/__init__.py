@@ -1,20 +1,7 @@
 """General ability: multiple-choice and arithmetic questions, answered and graded."""
 
-from prosafeprune.ability.questions import Question, read_task, task_questions
-from prosafeprune.ability.run_questions import ask_questions
-from prosafeprune.ability.score import GradedAnswer, TaskScore, grade, task_score
-from prosafeprune.ability.tasks import TASKS, AbilityTask, find_task
+from prosafeprune.ability.questions import Question, read_task
+from prosafeprune.ability.score import TaskScore, ask_questions
+from prosafeprune.ability.tasks import find_task
 
-__all__ = [
-    "TASKS",
-    "AbilityTask",
-    "GradedAnswer",
-    "Question",
-    "TaskScore",
-    "ask_questions",
-    "find_task",
-    "grade",
-    "read_task",
-    "task_questions",
-    "task_score",
-]
+__all__ = ["Question", "TaskScore", "ask_questions", "find_task", "read_task"]

@@ -3,8 +3,6 @@ r"""The parts of an answer that may hold its final answer, without LaTeX and Mar
 Everything here takes time linear in the length of the answer: answers come from models and servers.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
 

@@ -5,8 +5,6 @@ reasoning when there is no final answer, takes the first of two alternatives, an
 mixed fractions or unclosed boxes.
 """
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """The option that an answer to a multiple-choice question chooses."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Questions of a task, from a local file or the hub, in any of the known layouts."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

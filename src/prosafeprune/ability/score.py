@@ -1,8 +1,6 @@
-"""Graded answers, and the accuracy computed from them."""
+"""Graded answers and the accuracy computed from them; asking the questions that have no answer yet."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +8,9 @@ from prosafeprune.ability.number_answers import number_text, parse_number, read_
 from prosafeprune.ability.option_answers import parse_option
 from prosafeprune.ability.questions import Question
 from prosafeprune.evaluation.scores import Rate, rate
+from prosafeprune.files.line_store import LineStore
+from prosafeprune.generation import Decoding, Generator
+from prosafeprune.progress import Reporter
 
 
 class GradedAnswer(BaseModel):
@@ -77,3 +78,32 @@ def task_score(graded: Sequence[GradedAnswer]) -> TaskScore:
         unparsed=sum(answer.parsed is None for answer in graded),
         cut=sum(not answer.finished for answer in graded),
     )
+
+
+def ask_questions(
+    kept: LineStore,
+    make_generator: Callable[[], Generator],
+    questions: Sequence[Question],
+    max_new_tokens: int,
+    reporter: Reporter,
+) -> dict[str, TaskScore]:
+    """Answer the questions that have no answer yet, saving each as it arrives; return the score on each task.
+
+    Raises:
+        InputError: as the generator does.
+    """
+    waiting = [question.prompt for question in questions if (0, question.prompt) not in kept]
+    if waiting:
+        decoding = Decoding(max_new_tokens=max_new_tokens)
+        generator = make_generator()
+        with reporter.stage("General ability", len(waiting)) as advance:
+            for index, answer in generator.answer(waiting, decoding):
+                kept.add(0, waiting[index], completion=answer.text, finished=answer.finished)
+                advance(1)
+    graded = [
+        grade(question, str(row["completion"]), finished=bool(row["finished"]))
+        for question in questions
+        for row in [kept[0, question.prompt]]
+    ]
+    tasks = dict.fromkeys(question.task for question in questions)
+    return {task: task_score([one for one in graded if one.task == task]) for task in tasks}

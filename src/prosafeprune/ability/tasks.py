@@ -1,7 +1,5 @@
 """The tasks on which the paper measures general ability (appendices B.2 and B.3), one declaration each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,8 +4,6 @@ An expert sees few tokens of a prompt, and none of many prompts. So its pooled a
 tokens, and its activation matrix has one column for each prompt that reaches it.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ expert's mean is over the tokens routed to it.
 A pass may run a single layer on given inputs: :class:`Segment`.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +16,6 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.activations.expert_inputs import ExpertInputs, ExpertTokens, pool_expert_tokens
-from prosafeprune.activations.pooling import token_weights
 from prosafeprune.activations.recorder import Recorder
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Pooling
@@ -28,6 +25,19 @@ from prosafeprune.model.chat import EncodedPrompt
 from prosafeprune.model.prefix_cache import expand_cache, run_prefix, shared_prefix_length
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
+
+
+def token_weights(prompt: EncodedPrompt, pooling: Pooling) -> torch.Tensor:
+    """Return the weight of each token, ``(tokens,)``, float32, summing to 1."""
+    start, end = {
+        Pooling.SEQUENCE: (0, len(prompt)),
+        Pooling.TAIL: (prompt.user_start, len(prompt)),
+        Pooling.USER: (prompt.user_start, prompt.user_end),
+        Pooling.LAST: (len(prompt) - 1, len(prompt)),
+    }[pooling]
+    weights = torch.zeros(len(prompt))
+    weights[start:end] = 1 / (end - start)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -65,16 +75,12 @@ class PooledInputs:
         return [prompt for prompt in prompts if prompt in reached]
 
 
-def _nothing_around(rows: Sequence[int] | None, width: int) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True)
 class Segment:
     """The part of the model that is run: up to a layer, beginning wherever ``around`` makes passes begin."""
 
     last_layer: int
-    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = _nothing_around
+    around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = lambda rows, width: nullcontext()
     """Context of the pass over some rows padded on the right to a width; the rows are None for the shared prefix."""
 
 
@@ -91,12 +97,9 @@ def collect_pooled_inputs(
     """Run the prompts once through the model, up to the last of ``layers``, and pool the inputs of their submodules.
 
     Args:
-        model: a causal language model.
-        anatomy: its submodules.
         prompts: at least one.
         poolings: which tokens are averaged; each kind is pooled in the same pass.
         layers: the layers whose submodules are wanted.
-        batch_size: how many prompts to run at a time.
         advance: called after each batch with the number of its prompts.
         segment: the part of the model to run, if not everything up to the last of ``layers``, which may then be empty.
 

@@ -1,7 +1,5 @@
 """The inputs of the submodules of some layers, recorded during a forward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any

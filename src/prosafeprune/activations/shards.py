@@ -1,7 +1,5 @@
 """Pooled inputs of shards of the prompts, merged as if all prompts had been run in one process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The silhouette of every submodule and layer (section 3.3, Figure 2)."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Means and changes of observations: over submodules, over layers, over prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +7,9 @@ import numpy as np
 from prosafeprune.analysis.result import Cell, Observation
 from prosafeprune.evaluation.intervals import bootstrap_mean_interval
 from prosafeprune.model.submodule import Submodule
+
+CHANGE_COLUMNS = ("before", "after", "change", "low", "high")
+"""What :func:`changes_with_intervals` returns for each class."""
 
 
 def by_role(before: Observation, after: Observation | None) -> dict[str, Observation]:
@@ -60,10 +61,6 @@ def changes_with_intervals(before: Mapping[str, np.ndarray], after: Mapping[str,
         (name, float(values.mean()), float(after[name].mean()), *mean_with_interval(after[name] - values))
         for name, values in before.items()
     ]
-
-
-CHANGE_COLUMNS = ("before", "after", "change", "low", "high")
-"""What :func:`changes_with_intervals` returns for each class."""
 
 
 def describe_changes(rows: Sequence[Sequence[Cell]], quantity: str) -> str:

@@ -1,25 +1,35 @@
-"""The three states of the alignment tax: base model, pruned, and pruned and tuned to refuse (5.2)."""
+"""The three states of the alignment tax (5.2): base model, pruned, and pruned and tuned to refuse; and that tuning."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 
+import numpy as np
+import torch
+
+from prosafeprune.activations.pooled_inputs import collect_pooled_inputs
 from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
+from prosafeprune.analysis.harm_probe import PROBE_CLASSES, HarmProbe, fit_harm_probe
 from prosafeprune.analysis.plan_lookup import require_plan
-from prosafeprune.analysis.refusal_tuning import Tuned, tune
 from prosafeprune.analysis.run_sweep import variant_condition
-from prosafeprune.analysis.variants import Variant
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.analysis.sweeps import Variant
+from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge import AnswerClass
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.submodule import Submodule
+from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.examples import make_examples
-from prosafeprune.training.loop import Tuning
+from prosafeprune.training.loop import Example, Tuning, answer_loss, make_examples, train
+from prosafeprune.training.lora import lora, trainable_matrices
 
 STATES = ("base model", "pruned", "pruned, tuned to refuse")
 FIRST_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|\n|$)")
@@ -75,3 +85,72 @@ def _own_refusals(context: Context) -> list[str]:
             "--tuning-prompts, or --max-new-tokens if its answers were cut."
         )
     return list(dict.fromkeys(refusals))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The learned edits and the training losses."""
+
+    edits: list[LowRankEdit]
+    losses: list[float]
+    """Mean loss of each epoch, in nats per token of the refusals, before the step of each batch."""
+
+
+def tune(loaded: LoadedModel, anatomy: Anatomy, examples: Sequence[Example], tuning: Tuning, advance: Advance) -> Tuned:
+    """Fine-tune low-rank additions to every submodule's matrix on the examples' answers.
+
+    The model is left unchanged, bit for bit and in its structure.
+
+    Args:
+        examples: at least one.
+
+    Raises:
+        InputError: the weights are quantised.
+    """
+    with lora(loaded.model, trainable_matrices(anatomy), tuning.rank, tuning.seed) as training:
+        steps = train(training.parameters, examples, partial(answer_loss, loaded), tuning, advance)
+        in_epoch = len(steps) // tuning.epochs
+        epochs = [steps[start : start + in_epoch] for start in range(0, len(steps), in_epoch)]
+        losses = [sum(step.loss * step.examples for step in epoch) / len(examples) for epoch in epochs]
+        return Tuned(training.learned(), losses)
+
+
+class HarmfulnessScale:
+    """Probes of the base model's submodules: one scale for every later edit of the model."""
+
+    def __init__(self, context: Context, first_layer: int) -> None:
+        """Fit a probe for each submodule from ``first_layer`` up, to benign and harmful calibration prompts (A.1)."""
+        self.context = context
+        submodules = [one for one in context.anatomy.submodules if one.layer >= first_layer]
+        pooled = context.pooled("calibration")
+        self.probes: list[tuple[Submodule, HarmProbe]] = []
+        with context.reporter.stage("Probes", len(submodules)) as advance:
+            for submodule in submodules:
+                classes = (pooled.activations(submodule, name) for name in PROBE_CLASSES)
+                self.probes.append((submodule, fit_harm_probe(*classes)))
+                advance(1)
+
+    def score(self, edits: Sequence[Edit], prompts: Sequence[str]) -> np.ndarray:
+        """Return each prompt's mean probability of harm over the submodules of the edited model, ``(prompts,)``.
+
+        Raises:
+            InputError: out of memory, or the edited model's activations are not finite.
+        """
+        context = self.context
+        encoded = encode_prompts(context.loaded.tokenizer, prompts)
+        layers = sorted({submodule.layer for submodule, _ in self.probes})
+        size = BatchSize(context.request.batch_size, context.loaded.device)
+        with (
+            apply_edits(edits),
+            torch.inference_mode(),
+            context.reporter.stage("Harmfulness", len(encoded)) as advance,
+        ):
+            pooling = context.request.pooling
+            inputs = collect_pooled_inputs(
+                context.loaded.model, context.anatomy, encoded, [pooling], layers, size, advance
+            )[pooling]
+            total = np.zeros(len(encoded))
+            for submodule, probe in self.probes:
+                outputs = inputs.outputs(submodule, submodule.weight())
+                total += probe.probability(outputs.T.cpu().double().numpy())
+        return total / len(self.probes)

@@ -1,15 +1,12 @@
 """The results of an analysis run as one page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.figure_drawing import plot
 from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.rates import has_rates
-from prosafeprune.analysis.result import AnalysisResult
-from prosafeprune.analysis.result_grid import result_grid
+from prosafeprune.analysis.result import AnalysisResult, result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.judge.builtin import BuiltinJudge
@@ -55,11 +52,6 @@ def analysis_page(
     """Return the page of finished analyses.
 
     Args:
-        request: the request of the last run.
-        results: the analyses with their results.
-        name: of the base model.
-        sha256: hash of the base model.
-        prompts: the prompts that the analyses used.
         requests: by analysis, the request of the run that finished it; ``request`` where that is unknown.
     """
     plan = _plan(request)

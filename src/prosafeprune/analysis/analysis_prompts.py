@@ -1,7 +1,5 @@
 """The prompts of an analysis run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Literal
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import Reporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
@@ -53,7 +51,7 @@ class AnalysisPrompts:
         return hashes
 
 
-def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter | None = None) -> AnalysisPrompts:
+def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter) -> AnalysisPrompts:
     """Read all prompts that the request names, and the bundled ones where it names none.
 
     Raises:
@@ -64,9 +62,7 @@ def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter | None = N
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
     test_sets = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
-    calibration, validation = disjoint_prompts(
-        request, request.rank, given.sets, validation, test.values(), reporter or SilentReporter()
-    )
+    calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, test.values(), reporter)
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))
 
 

@@ -1,7 +1,5 @@
 """Answers of one model under different edits in memory: each generated once, judged and saved."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.ability import Question, TaskScore, ask_questions
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
@@ -57,10 +54,6 @@ class AnswerStore:
         Args:
             folder: holds one folder for each condition.
             model: what identifies the model and the way it runs.
-            decoding: how answers are generated.
-            judge: returns the judge when it is needed.
-            generator: returns the model's generator when an answer is missing.
-            reporter: receives progress.
         """
         self.folder, self.model, self.decoding = folder, model, decoding
         self.judge, self.generator, self.reporter = judge, generator, reporter
@@ -96,19 +89,15 @@ class AnswerStore:
     @contextmanager
     def _generator(self, condition: Condition, saved: EvaluationFolder) -> Iterator[Callable[[], Generator]]:
         """Yield a function that applies the edits and returns the generator; the edits are undone with the context."""
-        made: list[Generator] = []
         with ExitStack() as stack:
 
             def make() -> Generator:
                 stack.enter_context(apply_edits(condition.make_edits()))
-                made.append(self.generator())
-                return made[0]
+                generator = self.generator()
+                stack.callback(lambda: saved.add_session(generator.describe()))
+                return generator
 
-            try:
-                yield make
-            finally:
-                for generator in made:
-                    saved.add_session(generator.describe())
+            yield make
 
     def _open(self, condition: Condition) -> EvaluationFolder:
         path = self._path(condition)

@@ -1,7 +1,5 @@
 """The interface of an analysis: it observes one model at a time, then turns the observations into a result."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -38,7 +36,6 @@ class Analysis(ABC):
         """Observe the context's model and leave it unchanged.
 
         Args:
-            context: the model, the prompts and what has been collected.
             before: the observation of the base model, when the pruned model is observed.
 
         Raises:

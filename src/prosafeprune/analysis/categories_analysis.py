@@ -1,7 +1,5 @@
 """Whether over-refusal has a single direction: each category's direction against the mean direction (5.3, table 4)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,9 +7,8 @@ import numpy as np
 
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.base import Analysis
-from prosafeprune.analysis.category_directions import direction_cosines, noise_ceiling
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.layer_selection import select_layer
+from prosafeprune.analysis.layers_analysis import select_layer
 from prosafeprune.analysis.result import (
     AnalysisResult,
     BarFigure,
@@ -33,6 +30,10 @@ MARGIN = 0.05
 """How far below the noise ceiling a cosine must be to be reported; the estimate is no better than that."""
 SECONDS_PER_LAYER = 0.2
 PSEUDO = PromptClass.PSEUDO_HARMFUL
+HALVINGS = 20
+"""Random halvings of a category."""
+LEAST_SIGNAL = 1e-3
+"""The least cosine of two halves; a smaller one is not distinguishable from 0 with so few prompts."""
 
 
 class CategoriesAnalysis(Analysis):
@@ -171,3 +172,63 @@ def _figures(of_categories: str, of_pairs: str, by_layer: str) -> tuple[BarFigur
         ),
         LineFigure(name="layers", title=by_layer, x="layer", y="cosine", by="with", y_label="cosine (-1 to 1)"),
     )
+
+
+def direction_cosines(points: np.ndarray, benign: np.ndarray, members: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the cosines of the categories' directions in one layer.
+
+    Args:
+        points: states of the pseudo-harmful prompts ``(n, d)``.
+        benign: mean state of the benign prompts ``(d,)``.
+        members: the rows of each category.
+
+    Returns:
+        Cosines with the ``mean`` direction ``(categories,)``, with the mean of the ``others`` ``(categories,)``, of
+        ``pairs`` of categories ``(categories, categories)``, and between random ``halves`` of a category
+        ``(categories,)``.
+    """
+    directions = np.stack([points[rows].mean(axis=0) - benign for rows in members])
+    others = (directions.sum(axis=0) - directions) / (len(members) - 1)
+    return {
+        "mean": _cosine(directions, directions.mean(axis=0)[None]),
+        "others": _cosine(directions, others),
+        "pairs": _cosine(directions[:, None], directions[None]),
+        "halves": np.array([_cosine_of_halves(points[rows] - benign) for rows in members]),
+    }
+
+
+def noise_ceiling(halves: np.ndarray) -> np.ndarray:
+    """Return the expected cosine of a category with the mean of the others if all shared one direction.
+
+    With ``h`` the cosine of a category's halves, the share of signal in its squared direction is ``2 h / (1 + h)``
+    (the Spearman-Brown formula). The mean of the others has the same signal and the mean of their noise. The cosine is
+    the root of the product of both shares.
+
+    Args:
+        halves: the cosine of each category's halves ``(..., categories)``.
+    """
+    signal = np.clip(halves, LEAST_SIGNAL, None)
+    share = 2 * signal / (1 + signal)
+    noise = 1 / share - 1  # of one direction, in units of the signal
+    others = halves.shape[-1] - 1
+    noise_of_others = (noise.sum(axis=-1, keepdims=True) - noise) / others**2
+    ceiling: np.ndarray = np.sqrt(share / (1 + noise_of_others))
+    return ceiling
+
+
+def _cosine_of_halves(differences: np.ndarray) -> float:
+    """Return the mean cosine between the directions of two random halves of a category's prompts ``(n, d)``."""
+    random = np.random.default_rng(0)
+    cosines = []
+    for _ in range(HALVINGS):
+        order = random.permutation(len(differences))
+        halves = [differences[order[start::2]].mean(axis=0) for start in (0, 1)]
+        cosines.append(float(_cosine(*halves)))
+    return float(np.mean(cosines))
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the cosines along the last axis; 0 for a zero vector."""
+    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    cosines: np.ndarray = (one * other).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0)
+    return cosines

@@ -1,7 +1,5 @@
 """What analyses share: one model, its prompts, and everything collected from it, each collected once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +11,8 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts, Split
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
-from prosafeprune.analysis.model_speed import ModelSpeed
-from prosafeprune.analysis.workload import Workload
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.analysis.workload import ModelSpeed, Workload
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel

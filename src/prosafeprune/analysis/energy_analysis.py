@@ -1,7 +1,5 @@
 """What an edit removes from the weights: stable rank, bound, energy, overlap with harm (A.3, D.1, D.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

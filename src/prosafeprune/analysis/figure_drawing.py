@@ -3,8 +3,6 @@
 Colours are safe for colour-blind readers; markers and line styles differ too.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

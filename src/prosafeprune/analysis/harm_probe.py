@@ -1,7 +1,5 @@
 """A linear probe of harmfulness (A.1): a logistic regression of harmful against benign prompts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

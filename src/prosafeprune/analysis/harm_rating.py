@@ -1,7 +1,5 @@
 """How harmful a model itself takes requests to be: a probe of harmful against benign prompts (A.1) rates others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,9 +1,7 @@
 """The residual stream after every layer at the last prompt token, where the answer begins."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +97,7 @@ def _last_outputs(anatomy: Anatomy, forms: Forms) -> Iterator[dict[int, torch.Te
 
         return keep
 
-    handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(anatomy.layers)]
-    try:
+    with ExitStack() as handles:
+        for number, layer in enumerate(anatomy.layers):
+            handles.callback(layer.register_forward_hook(hook(number)).remove)
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

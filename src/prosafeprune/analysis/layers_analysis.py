@@ -1,6 +1,4 @@
-"""Separability of the prompt classes: silhouettes by layer, and a map of one submodule's activations."""
-
-from __future__ import annotations
+"""Separability of the prompt classes: silhouettes by layer, the selected layer, and a map of one submodule there."""
 
 from collections.abc import Mapping
 
@@ -11,7 +9,6 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.analysis.aggregates import by_role, submodule_labels, submodule_means
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.layer_selection import select_layer, select_submodule
 from prosafeprune.analysis.result import (
     AnalysisResult,
     LineFigure,
@@ -22,6 +19,7 @@ from prosafeprune.analysis.result import (
 )
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
+from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest
 
@@ -147,3 +145,28 @@ def _map(activations: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(PERPLEXITY, (len(activations) - 1) / 3)
     points: np.ndarray = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(activations)
     return points.astype(np.float64)
+
+
+def select_layer(context: Context, separability: Mapping[int, float]) -> int:
+    """Return the requested layer, or the one whose classes separate best."""
+    if context.request.layer is not None:
+        return context.request.layer
+    return max(separability, key=lambda layer: (separability[layer], -layer))
+
+
+def select_submodule(context: Context, layer: int, separability: Mapping[str, float]) -> Submodule:
+    """Return the requested submodule of a layer.
+
+    In a model without a gate, the default, it is the submodule whose classes separate best.
+
+    Raises:
+        InputError: the layer does not have the submodule that was named.
+    """
+    submodules = context.anatomy.of_layer(layer)
+    named = [submodule for submodule in submodules if submodule.kind == context.request.submodule]
+    if named:
+        return named[0]
+    if "submodule" in context.request.model_fields_set:
+        kinds = ", ".join(dict.fromkeys(submodule.kind for submodule in submodules))
+        raise InputError(f"--submodule {context.request.submodule}: layer {layer} has {kinds}.")
+    return max(submodules, key=lambda submodule: separability[submodule.name])

@@ -1,13 +1,11 @@
 """The plan that analyses examine: the requested one, or that of the pruned model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import RECORD_FILE
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -65,6 +63,10 @@ def is_from_pruned_model(request: AnalyzeRequest) -> bool:
     return request.layers is None and request.against is not None
 
 
+def _unreadable(request: AnalyzeRequest) -> InputError:
+    return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")
+
+
 def _record_file(request: AnalyzeRequest) -> Path:
     return user_path(str(request.against)) / RECORD_FILE
 
@@ -73,7 +75,3 @@ def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:
     if request.against is None or not _record_file(request).is_file():
         return None
     return read_json_object(_record_file(request), "record")
-
-
-def _unreadable(request: AnalyzeRequest) -> InputError:
-    return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")

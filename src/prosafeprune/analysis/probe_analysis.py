@@ -1,7 +1,5 @@
 """How harmful a prompt looks to each submodule: linear probes by layer, before and after pruning (3.1, A.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """C.R., S.S. and T.S. from outcomes per prompt: tables, figures, intervals, and changes from the base model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,8 +57,6 @@ def step_rates(observation: Observation, prompt_class: PromptClass, step: int) -
     Args:
         observation: by prompt class ``(steps, prompts)``, whether each answer has the wanted outcome, the base model
             first; and under :func:`set_key` the set of each prompt.
-        prompt_class: the class of the prompts.
-        step: index of the step.
     """
     base, edited = observation[prompt_class.value][0], observation[prompt_class.value][step]
     sets = observation[set_key(prompt_class)]
@@ -70,12 +66,10 @@ def step_rates(observation: Observation, prompt_class: PromptClass, step: int) -
     return StepRates(rates, float(np.mean(changes)), mcnemar_p_value(base.tolist(), edited.tolist()))
 
 
-def rates_table(name: str, title: str, step: str, observation: Observation) -> ResultTable:
+def rates_table(title: str, step: str, observation: Observation) -> ResultTable:
     """Return a row per step: rates in percent, changes from the first step in points, McNemar's p-values.
 
     Args:
-        name: of the table.
-        title: of the table.
         step: heading of the steps' labels.
         observation: ``labels`` and ``done`` ``(steps,)`` and the outcomes, as for :func:`step_rates`.
     """
@@ -85,10 +79,10 @@ def rates_table(name: str, title: str, step: str, observation: Observation) -> R
         rates = [step_rates(observation, prompt_class, i) for prompt_class in MEASURES]
         cells: list[Cell] = [cell for one in rates for cell in (one.percent, one.points, one.p_value)]
         rows.append([str(label), *cells, _tradeoff(rates), str(observation["done"][i])])
-    return make_table(name, title, (step, *headings, "T.S.", "edit"), rows)
+    return make_table("rates", title, (step, *headings, "T.S.", "edit"), rows)
 
 
-def rates_long(name: str, title: str, step: str, observation: Observation) -> ResultTable:
+def rates_long(title: str, step: str, observation: Observation) -> ResultTable:
     """Return a row per step and measure, and per set where a class has several; figures are drawn from it.
 
     Rates of one set have 95 % Wilson intervals; means of several sets and T.S., a mean of two rates, have none.
@@ -109,7 +103,7 @@ def rates_long(name: str, title: str, step: str, observation: Observation) -> Re
                 ]
         total = sum(one.total for one in rates.values())
         rows.append((*step_cells, "T.S.", _tradeoff(list(rates.values())), None, None, total))
-    return make_table(name, title, (step, "value", "measure", "percent", "low", "high", "prompts"), rows)
+    return make_table("rates-long", title, (step, "value", "measure", "percent", "low", "high", "prompts"), rows)
 
 
 def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
@@ -136,12 +130,12 @@ def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
     return tuple(summary)
 
 
-def rates_figure(name: str, title: str, table: str, step: str, *, has_axis: bool) -> LineFigure | BarFigure:
+def rates_figure(title: str, step: str, *, has_axis: bool) -> LineFigure | BarFigure:
     """Return the figure of a table by :func:`rates_long`: lines if the steps have numeric values, else bars."""
     shared = {
-        "name": name,
+        "name": "rates",
         "title": title,
-        "table": table,
+        "table": "rates-long",
         "y": "percent",
         "by": "measure",
         "low": "low",

@@ -1,7 +1,5 @@
 """The result of an analysis: tables, figures drawn from these tables alone, and a summary in sentences."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -9,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from prosafeprune.report.grid import Grid
 
 Observation = dict[str, np.ndarray]
 """What was measured on one model: named arrays, saved so that an interrupted run does not measure again."""
@@ -141,3 +141,22 @@ class AnalysisResult(BaseModel):
     def table(self, name: str) -> ResultTable:
         """Return the table of that name."""
         return next(table for table in self.tables if table.name == name)
+
+
+def result_grid(table: ResultTable, title: str = "") -> Grid:
+    """Return a table of a result, with ``title`` before its own."""
+    caption = f"{title}. {table.title}" if title else table.title
+    headings = [name.replace("_", " ") for name in table.columns]
+    return Grid(caption, headings, [[cell_text(cell) for cell in row] for row in table.rows])
+
+
+def cell_text(cell: Cell) -> str:
+    """Return a cell for display: at most three significant digits, and a dash for a missing value."""
+    if cell is None:
+        return "-"
+    if not isinstance(cell, float):
+        return str(cell)
+    if cell == 0:
+        return "0"
+    # Below a thousandth, one digit: only the order of magnitude matters.
+    return f"{cell:.0f}" if abs(cell) >= 99.95 else f"{cell:.3g}" if abs(cell) >= 0.001 else f"{cell:.1g}"

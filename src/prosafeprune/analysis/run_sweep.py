@@ -1,7 +1,5 @@
 """A sweep measured by generation and judge: the outcome of every prompt at every step."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +9,7 @@ from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import is_from_pruned_model
 from prosafeprune.analysis.result import Observation
-from prosafeprune.analysis.sweeps import Sweep
-from prosafeprune.analysis.variants import Variant, describe_variant, variant_edits
+from prosafeprune.analysis.sweeps import Sweep, Variant, describe_variant, variant_edits
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement

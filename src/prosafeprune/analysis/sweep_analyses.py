@@ -1,7 +1,5 @@
 """The paper's sweeps as analyses: what each measures, and its tables and figures."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -77,10 +75,10 @@ class SweepAnalysis(Analysis):
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return rates by step, with intervals and changes from the base model, and their figure."""
         tables = (
-            rates_table("rates", self.title, self.step, before),
-            rates_long("rates-long", f"{self.title}, with intervals", self.step, before),
+            rates_table(self.title, self.step, before),
+            rates_long(f"{self.title}, with intervals", self.step, before),
         )
-        figure = rates_figure("rates", self.title, tables[1].name, self.step, has_axis=self.has_axis)
+        figure = rates_figure(self.title, self.step, has_axis=self.has_axis)
         summary = (*rates_summary(before, self.step), *self.notes)
         return AnalysisResult(tables=tables, figures=(figure,), summary=summary)
 

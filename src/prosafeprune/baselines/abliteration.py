@@ -10,11 +10,8 @@ writes to the residual stream, ``W' = W - r (r^T W)``. The norm-preserving varia
 jim-plus/llm-abliteration, then gives each column of ``W'``, what one input writes, the norm it had.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -23,12 +20,11 @@ from torch.nn import functional
 
 from prosafeprune.baselines.false_refusal_directions import EPSILON, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
+from prosafeprune.baselines.low_rank import edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.surgical import mean_template_states, refusal_tokens
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
+from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.residual_stream import WRITING_KINDS
 from prosafeprune.model.submodule import Submodule
@@ -57,16 +53,14 @@ class Abliteration(Method):
             for one in (PromptClass.HARMFUL, PromptClass.BENIGN)
         )
         directions = functional.normalize(harmful - benign, dim=-1, eps=EPSILON)
-        first_tokens = FirstTokenProbabilities(
-            loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
-        )
+        first_tokens = FirstTokenProbabilities(loaded, refusal_tokens(loaded), context.forward_size)
         selected = select_direction(self, "Abliteration", context, directions, first_tokens, PromptClass.HARMFUL)
         return FittedParts({"direction": selected.candidate.direction.float()}, selected.describe())
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose weights have the direction ablated while it answers."""
         edits = direction_edits(find_anatomy(loaded.model), fitted.tensors["direction"], self.keep_norms)
-        return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+        return edited_generator(loaded, batch_size, edits)
 
 
 class NormPreservingAbliteration(Abliteration):

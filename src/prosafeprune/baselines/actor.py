@@ -27,9 +27,8 @@ from prosafeprune.baselines.validation import PROMPTS, Validation
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.method.separability import silhouette
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.batches import BatchSize, pad_batch, run_batch
+from prosafeprune.model.batches import pad_batch, run_batch
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import EndReached, Forms, beginning_at, ending_at, recording
 from prosafeprune.prompts import PromptClass
@@ -76,7 +75,7 @@ class Actor(LowRankMethod):
             loaded, size = context.loaded, context.batch_size
             candidates = {name: partial(edited_generator, loaded, size, one.edits) for name, one in trained.items()}
             best, rates = Validation(context, self.validation).best(candidates, "ACTOR: alphas")
-            facts |= {"alpha": float(best), "validation": {name: one.describe() for name, one in rates.items()}}
+            facts |= {"alpha": float(best), "validation": rates}
         return FittedParts(factor_tensors(trained[best].edits), {**facts, "losses": trained[best].losses})
 
     def _prompts(self, context: FitContext) -> list[ActorPrompt]:
@@ -177,11 +176,9 @@ def shifted(states: torch.Tensor, direction: torch.Tensor, amounts: torch.Tensor
 
 def middle_layer(context: FitContext, prompts: Sequence[ActorPrompt]) -> int:
     """Return the layer of the middle third after which the classes' last-token states have the highest silhouette."""
-    loaded, layers = context.loaded, context.anatomy.num_layers
+    layers = context.anatomy.num_layers
     middle = range(layers // 3, max(2 * layers // 3, layers // 3 + 1))
-    size = BatchSize(context.batch_size, loaded.device)
-    with context.reporter.stage("ACTOR: states", len(prompts)) as advance:
-        states = hidden_states(loaded, [one.ids for one in prompts], [[-1]] * len(prompts), size, advance)
+    states = context.states([one.ids for one in prompts], [-1], "ACTOR: states")
     labels = np.array([one.prompt_class.value for one in prompts])
     scores = {layer: silhouette(states[:, layer + 1, 0].numpy(), labels) for layer in middle}
     return max(scores, key=lambda layer: scores[layer])

@@ -1,7 +1,5 @@
 """The method that an evaluation names: read from the file of a fit, or fitted on the bundled prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +7,8 @@ from prosafeprune.baselines.fitting import FITTED, FittedMethod, method_from_fil
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.registry import make_method, read_settings
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.prompts_record import prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint

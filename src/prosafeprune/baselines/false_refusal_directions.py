@@ -1,19 +1,19 @@
-"""Candidate directions of false refusal, and the selection of one."""
-
-from __future__ import annotations
+"""Candidate directions of false refusal, the selection of one, and its ablation while the model runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
-from prosafeprune.baselines.direction_ablation import ablated
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities, mean_divergence
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.errors import NotApplicableError
+from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.residual_stream import changed_inputs, changed_outputs, writers
 from prosafeprune.prompts import PromptClass
 
 EPSILON = 1e-8
@@ -133,3 +133,19 @@ def select_direction(
         f"{title}: ablating any of {len(candidates)} directions moves the answers to benign prompts by more than "
         f"{method.divergence} nats. Allow more with its setting divergence, or leave the method out."
     )
+
+
+@contextmanager
+def ablated(anatomy: Anatomy, direction: torch.Tensor) -> Iterator[None]:
+    """Ablate a unit ``direction (d,)`` from the input of each layer and from the outputs of attention and MLP.
+
+    ``x' = x - (x . r) r``, inside the context.
+    """
+
+    def ablate(states: torch.Tensor) -> torch.Tensor:
+        unit = direction.to(states.device, states.dtype)
+        return states - (states @ unit)[..., None] * unit
+
+    written = dict(enumerate(writers(anatomy)))
+    with changed_inputs(list(anatomy.layers), ablate), changed_outputs(written, lambda number: ablate):
+        yield

@@ -1,7 +1,5 @@
 """The distribution of the first answer token: how likely a refusal is, and how far the distribution has moved."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

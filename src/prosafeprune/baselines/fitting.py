@@ -1,7 +1,6 @@
 """A method together with its fit to one model: fitted once, when first needed, and kept in a file."""
 
-from __future__ import annotations
-
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.baselines.fitted_file import fitted_hash, read_fitted, write_fitted
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import find_method, make_method
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import write_whole
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
 
@@ -24,6 +25,8 @@ PROGRESS = "fitting-*"
 """Files next to it that a fit saves its progress in."""
 TIME = "fitting-time.json"
 """The one with the seconds that interrupted sessions took."""
+ENTRY = "prosafeprune"
+FORMAT = 1
 
 
 class FittedMethod:
@@ -35,9 +38,7 @@ class FittedMethod:
         """Take a method whose fit is in ``path`` or, while there is no such file, is made from ``context``.
 
         Args:
-            method: the method and its settings.
             made_by: what the fit depends on besides the method: model and prompts.
-            path: file of the fit.
             context: called once, if the method has to be fitted; None when the file must exist.
         """
         self.method = method
@@ -55,7 +56,7 @@ class FittedMethod:
         if self._parts is None:
             if self.context is not None and self.must_be_fitted:
                 self.save(self._fit(self.context()))
-            self._parts = read_fitted(self.path, self.made_by).parts
+            self._parts = read_fitted(self.path, self.made_by)[0]
         return self._parts
 
     @property
@@ -127,14 +128,12 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
     """Return the method fitted in a file, with the settings it was fitted with.
 
     Args:
-        name: the method's name, or ``module:Class``.
-        path: the file.
         model: sha256 of the model that the fit must belong to.
 
     Raises:
         InputError: no such file, a damaged one, or one of another method or model.
     """
-    made_by = read_fitted(path, {"model": model}).made_by
+    _, made_by = read_fitted(path, {"model": model})
     wanted = find_method(name).name
     with _damage_named(path):
         settings = {str(key): value for key, value in dict(made_by.pop("method")).items()}
@@ -142,3 +141,52 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
     if fitted != wanted:
         raise InputError(f"{path}: was fitted for {fitted}, not for {wanted}. Give the file that belongs to it.")
     return FittedMethod(make_method(name, settings), made_by, path)
+
+
+def write_fitted(path: Path, fitted: FittedParts, made_by: Mapping[str, Any]) -> None:
+    """Write the file atomically; ``made_by`` says what the fit depends on: method, settings, model, prompts.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    header = json.dumps({"format": FORMAT, "made_by": dict(made_by), "facts": fitted.facts, "seconds": fitted.seconds})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()}
+    write_whole(path, save(tensors, {ENTRY: header}))
+
+
+def read_fitted(path: Path, made_by: Mapping[str, Any]) -> tuple[FittedParts, dict[str, Any]]:
+    """Return the fit in a file, and what it depends on, which must include ``made_by``.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of another method, other settings or another model.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, or not a regular one. Check --fitted.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = json.loads((stream.metadata() or {})[ENTRY])
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
+        found, facts, seconds = dict(header["made_by"]), dict(header["facts"]), header.get("seconds")
+        known = header["format"] == FORMAT
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a file of a fitted method, or damaged ({first_line(error)}). Fit again."
+        ) from error
+    if any(tensor.is_floating_point() and bool(tensor.isnan().any()) for tensor in tensors.values()):
+        raise InputError(f"{path}: holds values that are not numbers. Fit again.")
+    if not known:
+        raise InputError(f"{path}: was written by another version of this package. Fit again.")
+    wanted = json.loads(json.dumps(dict(made_by)))
+    other = [name for name, value in wanted.items() if found.get(name) != value]
+    if other:
+        was = ", ".join(f"{name} {found.get(name)!r}, now {wanted[name]!r}" for name in other)
+        raise InputError(f"{path}: belongs to another fit ({was}). Fit again, or give the file that belongs to it.")
+    return FittedParts(tensors, facts, seconds if isinstance(seconds, int | float) else None), found
+
+
+def fitted_hash(fitted: FittedParts) -> str:
+    """Return the sha256 over names, shapes, dtypes and bytes of the tensors, and over the facts."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(fitted.tensors.items())}
+    digest = hashlib.sha256(json.dumps(fitted.facts, sort_keys=True).encode())
+    digest.update(save(tensors))
+    return digest.hexdigest()

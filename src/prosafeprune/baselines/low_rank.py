@@ -1,15 +1,12 @@
 """What the training methods share: low-rank changes of matrices as fitted parts, and the model that has them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from prosafeprune.baselines.method import BatchSetting, FittedParts, Method
-from prosafeprune.editing.edits import LowRankEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import find_anatomy
@@ -45,7 +42,7 @@ class LowRankMethod(TrainedMethod):
         return edited_generator(loaded, batch_size, stored_edits(loaded, fitted.tensors))
 
 
-def edited_generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[LowRankEdit]) -> Generator:
+def edited_generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[Edit]) -> Generator:
     """Return a generator whose model has the edits while it answers."""
     return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
 

@@ -1,7 +1,5 @@
 """The interface of every method that is compared: fit on the calibration prompts, then answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
+from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
@@ -42,6 +42,16 @@ class FitContext:
     def anatomy(self) -> Anatomy:
         """The decoder layers of the model and their matrices."""
         return find_anatomy(self.loaded.model)
+
+    @property
+    def forward_size(self) -> BatchSize:
+        """How many prompts run in a forward pass."""
+        return BatchSize(self.batch_size, self.loaded.device)
+
+    def states(self, prompts: Sequence[tuple[int, ...]], indices: Sequence[int], title: str) -> torch.Tensor:
+        """Return the states that enter each layer at some tokens, ``(prompts, layers + 1, indices, d)``."""
+        with self.reporter.stage(title, len(prompts)) as advance:
+            return hidden_states(self.loaded, prompts, [indices] * len(prompts), self.forward_size, advance)
 
 
 @dataclass(frozen=True)

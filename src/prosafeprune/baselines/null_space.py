@@ -9,8 +9,6 @@ with ``D' = argmin |D' P H - r 1^T|^2 + gamma |D' P|^2``. As all targets are the
 ``D = r w^T`` with ``w = X (X^T X + gamma I)^-1 1`` and ``X = P H``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,9 +25,7 @@ from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.residual_stream import Change, changed_outputs
 from prosafeprune.prompts import PromptClass
@@ -61,7 +57,9 @@ class NullSpace(Method):
         readers, targets = [], []
         for layer in layers:
             benign, harmful, pseudo_harmful = (states[one][:, layer + 1].double().T for one in PromptClass)
-            readers.append(null_space_reader(torch.cat([benign, harmful], dim=1), pseudo_harmful, *self._settings))
+            readers.append(
+                null_space_reader(torch.cat([benign, harmful], dim=1), pseudo_harmful, self.null_ratio, self.ridge)
+            )
             targets.append(benign.mean(dim=1) - harmful.mean(dim=1))
         tensors = {"readers": torch.stack(readers).float(), "targets": torch.stack(targets).float()}
         facts = {"first_layer": layers[0], "end_layer": layers[-1] + 1}
@@ -72,12 +70,7 @@ class NullSpace(Method):
             for strength in STRENGTHS
         }
         best, rates = Validation(context, self.validation).best(candidates, "Null space: strengths")
-        shown = {name: one.describe() for name, one in rates.items()}
-        return FittedParts(tensors, {**facts, "strength": float(best), "validation": shown})
-
-    @property
-    def _settings(self) -> tuple[float, float]:
-        return self.null_ratio, self.ridge
+        return FittedParts(tensors, {**facts, "strength": float(best), "validation": rates})
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator that steers each prompt's answer by the states of its last token."""
@@ -120,11 +113,8 @@ def null_space_reader(kept: torch.Tensor, moved: torch.Tensor, null_ratio: float
 
 def _last_states(context: FitContext, prompt_class: PromptClass) -> torch.Tensor:
     """Return the states ``(prompts, layers + 1, d)`` that enter each layer at the prompts' last token."""
-    loaded, texts = context.loaded, context.calibration[prompt_class].texts
-    encoded = encode_prompts(loaded.tokenizer, texts)
-    size = BatchSize(context.batch_size, loaded.device)
-    with context.reporter.stage(f"Null space: {prompt_class.in_words} states", len(texts)) as advance:
-        return hidden_states(loaded, [one.ids for one in encoded], [[-1]] * len(texts), size, advance)[:, :, 0]
+    encoded = encode_prompts(context.loaded.tokenizer, context.calibration[prompt_class].texts)
+    return context.states([one.ids for one in encoded], [-1], f"Null space: {prompt_class.in_words} states")[:, :, 0]
 
 
 class NullSpaceSteering:

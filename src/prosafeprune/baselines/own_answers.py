@@ -1,7 +1,5 @@
 """Training pairs whose answers are the model's own, so that training changes only when it refuses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +10,7 @@ from prosafeprune.errors import NotApplicableError
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
+from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.judge.verdict import AnswerClass, Exchange
 from prosafeprune.prompts import PromptClass
@@ -44,8 +43,6 @@ class OwnAnswers:
     """
 
     def __init__(self, context: FitContext, prompts: int, tokens: int) -> None:
-        from prosafeprune.judge.builtin import BuiltinJudge
-
         self.context, self.prompts, self.tokens = context, prompts, tokens
         self.judge = BuiltinJudge()
         self._store = LineStore(context.progress_file("answers.jsonl"))

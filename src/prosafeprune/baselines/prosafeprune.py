@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 
+from prosafeprune.baselines.low_rank import edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import HELPFULNESS
-from prosafeprune.editing.edits import EditMeasures, PruningEdit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.checkpoint.safetensors_file import stored_tensors
+from prosafeprune.checkpoint.writer import Located, locate_tensors
+from prosafeprune.editing.edits import EditMeasures, PruningEdit, apply_edits
+from prosafeprune.errors import InputError
+from prosafeprune.files.staging import RECORD_FILE
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.source import model_hash
+from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import require_layers
 
@@ -44,8 +53,7 @@ class ProSafePrune(Method):
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is pruned while it answers."""
-        edits = self.edits(loaded, fitted)
-        return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))
+        return edited_generator(loaded, batch_size, self.edits(loaded, fitted))
 
     def edits(self, loaded: LoadedModel, fitted: FittedParts) -> Sequence[PruningEdit]:
         """Return the plan's edits of this model from the fitted operators."""
@@ -69,3 +77,61 @@ class PromptedProSafePrune(ProSafePrune):
         """Return a generator whose model is pruned and prompted while it answers."""
         prompted = LocalGenerator(loaded, batch_size, partial(ChatPromptBatches, system=self.system))
         return EditedGenerator(prompted, partial(apply_edits, self.edits(loaded, fitted)))
+
+
+class PrunedCheckpoint(Method):
+    """Projected safety pruning (this package), as a finished checkpoint."""
+
+    name: ClassVar[str] = "prosafeprune"
+    plan: Plan = Field(description="Plan the checkpoint was pruned by.")
+    sha256: str = Field(description="Of the checkpoint.")
+    folder: Path = Field(exclude=True, description="Its folder.")
+
+    @classmethod
+    def of(cls, folder: Path, model: str) -> PrunedCheckpoint:
+        """Return the method of a pruned checkpoint, which must be made of the model with the hash ``model``.
+
+        Raises:
+            InputError: it was not written by this package, or is pruned from another model.
+        """
+        if not (folder / RECORD_FILE).exists():
+            raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.")
+        try:
+            record: Mapping[str, Any] = read_json_object(folder / RECORD_FILE, "record of a pruned checkpoint")
+            source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
+        if source != model:
+            raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
+        return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
+
+    def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
+        """Return a generator whose model has the checkpoint's weights while it answers."""
+        submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
+        located = locate_tensors(loaded.folder, submodules)
+        return EditedGenerator(
+            LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
+        )
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """The matrix of another checkpoint instead of the model's own."""
+
+    submodule: Submodule
+    tensor: torch.Tensor
+    """The stored tensor that contains it."""
+    layout: Layout
+    """Its layout in that tensor."""
+
+    def edited(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the other checkpoint's weight."""
+        return self.layout.take(self.tensor)
+
+
+def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
+    """Read from ``folder`` the matrices that replace the base model's submodules."""
+    places = stored_tensors(folder)
+    tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
+    found = [(one, located[one.name]) for one in submodules]
+    return [_Replacement(one, tensors[stored.name], stored.layout) for one, stored in found]

@@ -1,7 +1,5 @@
 """Methods by name, with their settings."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

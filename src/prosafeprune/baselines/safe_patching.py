@@ -20,18 +20,16 @@ from typing import ClassVar
 import torch
 from pydantic import Field, field_validator
 
-from prosafeprune.baselines.low_rank import TrainedMethod
+from prosafeprune.baselines.low_rank import TrainedMethod, edited_generator
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
 from prosafeprune.baselines.validation import PROMPTS, Validation
-from prosafeprune.editing.edits import LowRankEdit
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
+from prosafeprune.editing.edits import LowRankEdit, apply_edits
+from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import TrainingStep, train
+from prosafeprune.training.loop import Example, TrainingStep, answer_loss, make_examples, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")
@@ -77,24 +75,22 @@ class SafePatching(TrainedMethod):
         }
         if self.weights is not None:
             return FittedParts(_tensors(_weighted(matrices, entries, self.weights)), facts)
-        candidates = {
-            f"{weights[0]:g}, {weights[1]:g}": partial(
-                _candidate, loaded, context.batch_size, matrices, entries, weights
-            )
-            for weights in WEIGHTS
-        }
+
+        def patched(weights: tuple[float, float]) -> Generator:
+            return edited_generator(context.loaded, context.batch_size, _weighted(matrices, entries, weights))
+
+        candidates = {f"{weights[0]:g}, {weights[1]:g}": partial(patched, weights) for weights in WEIGHTS}
         best, rates = Validation(context, self.validation).best(candidates, "Safety Patching: weights")
         chosen = WEIGHTS[list(candidates).index(best)]
-        shown = {name: one.describe() for name, one in rates.items()}
         edits = _weighted(matrices, entries, chosen)
-        return FittedParts(_tensors(edits), {**facts, "weights": list(chosen), "validation": shown})
+        return FittedParts(_tensors(edits), {**facts, "weights": list(chosen), "validation": rates})
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model is patched while it answers."""
         matrices = trainable_matrices(find_anatomy(loaded.model))
         tensors = fitted.tensors
         edits = [SparseEdit(one, tensors[f"{one.name}.index"], tensors[f"{one.name}.value"]) for one in matrices]
-        return _generator(loaded, batch_size, edits)
+        return edited_generator(loaded, batch_size, edits)
 
     def _patch(
         self, context: FitContext, matrices: Sequence[Submodule], examples: Sequence[Example], sign: float, top: float
@@ -209,17 +205,3 @@ def _weighted(
 def _tensors(edits: Sequence[SparseEdit]) -> dict[str, torch.Tensor]:
     tensors = {f"{edit.submodule.name}.index": edit.index for edit in edits}
     return tensors | {f"{edit.submodule.name}.value": edit.value for edit in edits}
-
-
-def _candidate(
-    loaded: LoadedModel,
-    batch_size: BatchSetting,
-    matrices: Sequence[Submodule],
-    entries: Sequence[tuple[SparseEntries, SparseEntries]],
-    weights: tuple[float, float],
-) -> Generator:
-    return _generator(loaded, batch_size, _weighted(matrices, entries, weights))
-
-
-def _generator(loaded: LoadedModel, batch_size: BatchSetting, edits: Sequence[SparseEdit]) -> Generator:
-    return EditedGenerator(LocalGenerator(loaded, batch_size), partial(apply_edits, edits))

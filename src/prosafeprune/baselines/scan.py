@@ -7,8 +7,6 @@ turn ends minus that at the end of an appended "Sure". When its cosine with the 
 averaged over layers, reaches the threshold, the prompt counts as harmful and the vectors are added; else subtracted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +23,6 @@ from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.decoding import PlainBatchDecoder
 from prosafeprune.generation.prefill import prefill
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.hidden_states import batch_hidden_states, hidden_states
 from prosafeprune.model.loading import LoadedModel
@@ -58,9 +55,8 @@ class Scan(Method):
         classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
         anchors = [context.calibration[one].sample(self.anchors, context.seed) for one in classes]
         prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
-        size = BatchSize(context.batch_size, loaded.device)
         with context.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
-            states = hidden_states(loaded, prompts.agreed, prompts.positions, size, advance).double()
+            states = hidden_states(loaded, prompts.agreed, prompts.positions, context.forward_size, advance).double()
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
         harmful = len(anchors[0])
         vectors = last[:harmful].mean(dim=0) - last[harmful:].mean(dim=0)

@@ -8,8 +8,6 @@ Each token is the most likely by ``z_with - ratio (z_with - z_without)`` and is 
 of one batch, so a token takes one pass with twice the rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar

@@ -6,25 +6,20 @@ against benign ones). Selected is the one that makes refusals of pseudo-harmful 
 the KL divergence of the first token's distribution on benign ones stays within a limit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.direction_ablation import ablated
-from prosafeprune.baselines.false_refusal_directions import false_refusal_directions, select_direction
+from prosafeprune.baselines.false_refusal_directions import ablated, false_refusal_directions, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.hidden_states import hidden_states
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass
 
@@ -50,9 +45,7 @@ class Surgical(Method):
     def fit(self, context: FitContext) -> FittedParts:
         """Select the direction ``(d,)``."""
         loaded = context.loaded
-        first_tokens = FirstTokenProbabilities(
-            loaded, refusal_tokens(loaded), BatchSize(context.batch_size, loaded.device)
-        )
+        first_tokens = FirstTokenProbabilities(loaded, refusal_tokens(loaded), context.forward_size)
         means, kept = {}, {}
         for prompt_class in PromptClass:
             texts = self._treated_as_expected(context, prompt_class, first_tokens)
@@ -89,12 +82,9 @@ class Surgical(Method):
 
 def mean_template_states(context: FitContext, texts: Sequence[str], title: str) -> torch.Tensor:
     """Return the mean state ``(positions, layers, d)`` that enters each layer at the template's last tokens."""
-    loaded = context.loaded
-    encoded = encode_prompts(loaded.tokenizer, texts)
-    indices = [range(-template_tail(loaded), 0)] * len(texts)
-    size = BatchSize(context.batch_size, loaded.device)
-    with context.reporter.stage(title, len(texts)) as advance:
-        states = hidden_states(loaded, [prompt.ids for prompt in encoded], indices, size, advance)
+    encoded = encode_prompts(context.loaded.tokenizer, texts)
+    indices = range(-template_tail(context.loaded), 0)
+    states = context.states([prompt.ids for prompt in encoded], indices, title)
     return states[:, :-1].double().mean(dim=0).transpose(0, 1)
 
 

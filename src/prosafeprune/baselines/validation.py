@@ -1,12 +1,12 @@
 """Choosing between candidates of a method by their rates on validation prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.generation import Decoding, Generator, answer_all
+from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.judge.verdict import Exchange
 from prosafeprune.prompts import PromptClass
@@ -41,8 +41,6 @@ class Validation:
     """
 
     def __init__(self, context: FitContext, size: int) -> None:
-        from prosafeprune.judge.builtin import BuiltinJudge
-
         self.judge, self.reporter = BuiltinJudge(), context.reporter
         classes = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
         self.pseudo_harmful, self.harmful = (
@@ -60,11 +58,12 @@ class Validation:
         refused = sum(one.refuses for one in classes[split:])
         return Rates(100 * complied / split, 100 * refused / (len(classes) - split))
 
-    def best(self, candidates: Mapping[str, Callable[[], Generator]], title: str) -> tuple[str, dict[str, Rates]]:
-        """Return the name of the candidate with the highest T.S., the first of equals, and the rates of all."""
+    def best(self, candidates: Mapping[str, Callable[[], Generator]], title: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of the candidate with the highest T.S., the first of equals, and the rates of all as JSON."""
         found: dict[str, Rates] = {}
         with self.reporter.stage(title, len(candidates)) as advance:
             for name, generator in candidates.items():
                 found[name] = self.rates(generator())
                 advance(1)
-        return max(found, key=lambda name: found[name].tradeoff), found
+        best = max(found, key=lambda name: found[name].tradeoff)
+        return best, {name: one.describe() for name, one in found.items()}

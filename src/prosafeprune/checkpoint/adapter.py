@@ -4,8 +4,6 @@ The method does not change biases. Every adapter has the scaling ``alpha / r = 1
 ignore patterns, globally.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -26,10 +24,9 @@ from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.adapters import KEY_PREFIX, insert_adapter, without_adapter
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.dense import dense_weight
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource
-from prosafeprune.model.submodule import Submodule
+from prosafeprune.model.submodule import Submodule, dense_weight
 from prosafeprune.progress import Advance
 
 

@@ -5,8 +5,6 @@ front, those of mixtures of experts store each expert's matrices separately), th
 in its name, its shape and its values; so no table of names is needed, and none can be out of date.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Tensors of a .safetensors file, read and overwritten in place without changing any other byte."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The pruned checkpoint: the base model's files copied, the edited tensors overwritten in the copies."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence

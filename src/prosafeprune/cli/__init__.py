@@ -1,7 +1,5 @@
 """The command line: one thin file per command, which parses, calls the job and prints."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

@@ -1,7 +1,5 @@
 """The Typer application with all commands."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Annotated

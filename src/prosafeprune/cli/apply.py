@@ -1,7 +1,5 @@
 """``prosafeprune apply``: make a checkpoint of an adapter and its base model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,11 +29,10 @@ def apply(
     asked = validate_settings(ApplyRequest, settings)
     with uploaded(asked, output, push, public, anew=overwrite) as is_written:
         if not is_written:
-            run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
+            _run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
 
 
-def run(adapter: str, asked: ApplyRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
-    """Apply the adapter and print the result."""
+def _run(adapter: str, asked: ApplyRequest, output: Path, *, overwrite: bool, as_json: bool) -> None:
     from prosafeprune.jobs.apply import run_apply
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.terminal import TerminalReporter, print_result

@@ -1,7 +1,5 @@
 """``prosafeprune chat``: talk to a model before and after pruning."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 
@@ -19,8 +17,7 @@ def chat(
     Type /help in the chat for its commands. Changing the strength is instant: the weights are held once, and the edit
     is added in the forward pass.
     """
-    from prosafeprune.interactive.chat import ChatSession, run_chat
-    from prosafeprune.interactive.chat_screen import TerminalScreen
+    from prosafeprune.interactive.chat import ChatSession, TerminalScreen, run_chat
     from prosafeprune.jobs.served_model import served_model
     from prosafeprune.terminal import TerminalReporter, error_line
     from prosafeprune.text import for_terminal

@@ -1,7 +1,5 @@
 """``prosafeprune compare``: measure a model with several methods on the same prompts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +12,7 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
-from prosafeprune.progress import SilentReporter
+from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import METHOD_NAMES, CompareRequest
 from prosafeprune.requests.recipe import make_request
 from prosafeprune.text import slug
@@ -36,11 +34,11 @@ def compare(
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
-    from prosafeprune.jobs.compare_prompts import read_prompts_of
+    from prosafeprune.jobs.compare_methods import read_prompts_of
     from prosafeprune.setup.early_checks import check_model_early
 
     check_model_early(request, request.layers)
-    read_prompts_of(request, SilentReporter())  # before torch is imported
+    read_prompts_of(request, SILENT)  # before torch is imported
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import TerminalReporter, print_result

@@ -1,7 +1,5 @@
 """``prosafeprune demo``: prune a small model that needs nothing but a package registry."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

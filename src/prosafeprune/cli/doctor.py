@@ -1,7 +1,5 @@
 """``prosafeprune doctor``: what this machine has, and what is missing."""
 
-from __future__ import annotations
-
 from prosafeprune.cli.options import AsJson
 
 

@@ -1,7 +1,5 @@
 """``prosafeprune evaluate``: measure a model on benchmarks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,15 +48,13 @@ def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwri
     from prosafeprune.report.evaluation_page import divergence_sentences, evaluation_grid
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.report.rate_grids import ability_grid
-    from prosafeprune.terminal import TerminalReporter, print_grid, print_json, print_text
+    from prosafeprune.terminal import TerminalReporter, print_result, print_text
 
     with TerminalReporter() as reporter:
         result = run_evaluate(request, output, against=against, overwrite=overwrite, reporter=reporter)
-        if as_json:
-            print_json(result.record.model_dump_json(indent=2))
-        else:
-            print_grid(evaluation_grid(result.record))
-            if result.record.ability:
-                print_grid(ability_grid(result.record.ability))
-            print_text("\n".join(divergence_sentences(result.record)))
+        record = result.record
+        grids = [evaluation_grid(record), *([ability_grid(record.ability)] if record.ability else [])]
+        print_result(record.model_dump_json(indent=2), grids, as_json=as_json)
+        if not as_json:
+            print_text("\n".join(divergence_sentences(record)))
         reporter.note(f"Report: {output / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")

@@ -1,11 +1,9 @@
 """How a failed command ends: one line on stderr and an exit code."""
 
-from __future__ import annotations
-
 import shlex
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from prosafeprune.errors import ProSafePruneError, first_line, refused_by_system
@@ -45,6 +43,20 @@ def shown_command(arguments: Sequence[str]) -> str:
         shown.append("..." if hide_next else f"{option}=..." if is_endpoint and equals else argument)
         hide_next = is_endpoint and not equals
     return f"prosafeprune {shlex.join(shown)}"
+
+
+def arguments_without(arguments: Sequence[str], flags: Collection[str], valued: Collection[str]) -> list[str]:
+    """Return a command's arguments without some flags, and without some options and their values."""
+    kept: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        name, equals, _ = argument.partition("=")
+        if name in valued:
+            if not equals:
+                next(given, None)
+        elif argument not in flags:
+            kept.append(argument)
+    return kept
 
 
 def _write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:

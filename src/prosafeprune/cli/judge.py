@@ -80,24 +80,22 @@ def judge(
 def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractContextManager[Reporter]:
     """Return where progress is shown; the built-in judge is too fast for it, and the terminal takes seconds to load."""
     if settings.judge == "builtin" and not compare_judges:
-        from prosafeprune.progress import SilentReporter
+        from prosafeprune.progress import SILENT
 
-        return nullcontext(SilentReporter())
+        return nullcontext(SILENT)
     from prosafeprune.terminal import TerminalReporter
 
     return TerminalReporter()
 
 
 def _print(judged: JudgedFile, as_json: bool) -> None:
-    from prosafeprune.terminal import print_grid, print_json, print_text
+    from prosafeprune.terminal import print_result, print_text
 
-    total, agreed = len(judged.verdicts), judged.agreement
+    agreed = judged.agreement
+    found = {"judge": judged.judge, "total": len(judged.verdicts), "classes": dict(sorted(judged.counts.items()))}
+    print_result(json.dumps({**found, **(agreed.model_dump() if agreed else {})}), judged.grids(), as_json=as_json)
     if as_json:
-        found = {"judge": judged.judge, "total": total, "classes": dict(sorted(judged.counts.items()))}
-        print_json(json.dumps({**found, **(agreed.model_dump() if agreed else {})}))
         return
-    for grid in judged.grids():
-        print_grid(grid)
     if agreed:
         print_text(f"Agreement with the labels: {agreed.agreement:.1f} %, F1 of refusal {agreed.f1:.1f}.")
     if judged.unmeasured_languages:
@@ -106,16 +104,17 @@ def _print(judged: JudgedFile, as_json: bool) -> None:
 
 def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: JudgedFile, as_json: bool) -> None:
     from prosafeprune.report.grid import Grid
-    from prosafeprune.terminal import print_grid, print_json, print_text
+    from prosafeprune.terminal import print_result, print_text
 
-    if as_json:
-        print_json(json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()}))
-        return
     rows = [
         [f"{first.judge}: refusal", str(compared.both), str(compared.only_first)],
         ["no refusal", str(compared.only_second), str(compared.neither)],
     ]
     headings = ["", f"{second.judge}: refusal", "no refusal"]
-    print_grid(Grid(f"{len(first.verdicts)} answers, two judges", headings, rows))
+    grid = Grid(f"{len(first.verdicts)} answers, two judges", headings, rows)
+    as_text = json.dumps({"judges": [first.judge, second.judge], **compared.model_dump()})
+    print_result(as_text, [grid], as_json=as_json)
+    if as_json:
+        return
     kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
     print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")

@@ -1,7 +1,5 @@
 """Command-line options made from the fields of a request, which hold their descriptions and defaults."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping

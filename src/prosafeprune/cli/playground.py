@@ -1,14 +1,12 @@
 """``prosafeprune playground``: a page that shows a model before and after pruning, with the strength as a slider."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from prosafeprune.cli.options import BaseModelName, Host, PrunedModel, SearchFolder, options_of
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.validation import validate_settings
 
 

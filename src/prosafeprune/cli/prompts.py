@@ -1,7 +1,5 @@
 """``prosafeprune prompts``: from chat logs to calibration prompts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any

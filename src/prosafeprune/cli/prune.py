@@ -1,14 +1,12 @@
 """``prosafeprune prune``: prune a model and measure it before and after."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from prosafeprune.cli.failures import shown_command
+from prosafeprune.cli.failures import arguments_without, shown_command
 from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
@@ -113,7 +111,7 @@ def run(
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
     from prosafeprune.report.grid import DRAFT
-    from prosafeprune.report.search_grid import search_grid
+    from prosafeprune.report.search_page import search_grid
     from prosafeprune.terminal import TerminalReporter, print_result
 
     if asked.memory == "low" and serve_with is None:
@@ -148,13 +146,7 @@ def run(
 
 def _follow_up() -> str:
     """Return the command that writes the model that this one measured."""
-    kept: list[str] = []
-    given = iter(sys.argv[1:])
-    for argument in given:
-        if argument == "--test-samples":
-            next(given, None)
-        elif argument not in ("--draft", "--json") and not argument.startswith("--test-samples="):
-            kept.append(argument)
+    kept = arguments_without(sys.argv[1:], ("--draft", "--json"), ("--test-samples",))
     return shown_command([*kept, "-o", "pruned"])
 
 

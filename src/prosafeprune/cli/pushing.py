@@ -1,7 +1,5 @@
 """``--push`` of the commands that write a model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

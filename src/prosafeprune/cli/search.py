@@ -1,13 +1,11 @@
 """``prosafeprune search``: find layers and strengths without writing a model."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from prosafeprune.cli.failures import shown_command
+from prosafeprune.cli.failures import arguments_without, shown_command
 from prosafeprune.cli.options import SEARCH_DEFAULTS, AsJson, DryRun, RayAddress, RecipeFile, options_of, output_option
 from prosafeprune.cli.prune import show_dry_run
 from prosafeprune.requests.recipe import make_request, recipe_of
@@ -58,14 +56,6 @@ def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | 
 
 def _follow_up(arguments: Sequence[str], folder: Path | None) -> str:
     """Return the command that makes a model from this search: the same settings, without those of the search itself."""
-    kept: list[str] = []
-    given = iter(arguments)
-    for argument in given:
-        name, equals, _ = argument.partition("=")
-        if name in OF_THE_SEARCH:
-            if not equals:
-                next(given, None)
-        elif argument != "--json":
-            kept.append(argument)
+    kept = arguments_without(arguments, ("--json",), OF_THE_SEARCH)
     where = ["--search", str(folder)] if folder is not None else []
     return shown_command(["prune", *kept, "-o", "pruned", *where])

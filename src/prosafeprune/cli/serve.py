@@ -1,7 +1,5 @@
 """``prosafeprune serve``: an OpenAI-compatible server of a base model and its pruned versions."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

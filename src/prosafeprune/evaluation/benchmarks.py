@@ -3,8 +3,6 @@
 To add one, add a declaration to ``BENCHMARKS``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

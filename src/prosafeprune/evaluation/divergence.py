@@ -5,8 +5,6 @@ to many digits on a few dozen prompts. The base model runs first and its distrib
 never in memory at once: the same object may be edited in place, or freed and another one loaded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

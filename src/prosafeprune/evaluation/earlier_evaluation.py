@@ -1,7 +1,5 @@
 """The comparison with an earlier evaluation of the same prompts, prompt by prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

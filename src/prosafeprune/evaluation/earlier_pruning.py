@@ -4,8 +4,6 @@ The new model is made from the same base model, with the earlier calibration pro
 model fixed may not come back: both are compared on the prompts that the earlier one was measured on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,8 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evi
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet

@@ -1,7 +1,5 @@
 """The folder of an evaluation: answers and verdicts as they arrive, what they depend on, and the record."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Confidence intervals of rates, of their change on the same prompts, and of means."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -11,14 +9,14 @@ from scipy.stats import binomtest
 Interval = tuple[float, float]
 
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a rate, as fractions of 1."""
-    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+def wilson_interval(successes: int, total: int) -> Interval:
+    """Return the 95 % Wilson score interval of a rate, as fractions of 1."""
+    interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confidence: float = 0.95) -> Interval:
-    """Return the interval of ``rate(after) - rate(before)`` on the same prompts, as fractions of 1.
+def paired_change_interval(before: Sequence[bool], after: Sequence[bool]) -> Interval:
+    """Return the 95 % interval of ``rate(after) - rate(before)`` on the same prompts, as fractions of 1.
 
     Newcombe's hybrid score interval for paired proportions (Statistics in Medicine 17, 2635-2650, 1998, method 10):
     the Wilson intervals of the two rates, combined with the correlation between the two measurements.
@@ -30,8 +28,8 @@ def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confid
     if total != len(after) or total == 0:
         raise ValueError("two measurements of the same prompts, at least one, are needed")
     rate_before, rate_after = sum(before) / total, sum(after) / total
-    low_before, high_before = wilson_interval(sum(before), total, confidence)
-    low_after, high_after = wilson_interval(sum(after), total, confidence)
+    low_before, high_before = wilson_interval(sum(before), total)
+    low_after, high_after = wilson_interval(sum(after), total)
     correlation = _corrected_correlation(before, after)
     change = rate_after - rate_before
 
@@ -43,14 +41,11 @@ def paired_change_interval(before: Sequence[bool], after: Sequence[bool], confid
     return change - down, change + up
 
 
-def bootstrap_mean_interval(
-    values: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Return the percentile bootstrap interval of the mean; deterministic for a seed."""
+def bootstrap_mean_interval(values: Sequence[float] | np.ndarray, resamples: int = 2000) -> Interval:
+    """Return the 95 % percentile bootstrap interval of the mean; equal values give equal intervals."""
     sample = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(len(sample), size=(resamples, len(sample)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(sample[draws].mean(axis=1), [tail, 1 - tail])
+    draws = np.random.default_rng(0).integers(len(sample), size=(resamples, len(sample)))
+    low, high = np.quantile(sample[draws].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -1,7 +1,5 @@
 """The answers to one prompt set with their verdicts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

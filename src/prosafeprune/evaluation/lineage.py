@@ -4,8 +4,6 @@ Without it, a model pruned again and again could lose the allowed points of S.S.
 base model's folder may be someone else's: they can only make the floor stricter.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,9 +13,8 @@ from pydantic import BaseModel, Field
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import read_json_object, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass

@@ -1,7 +1,5 @@
 """Measuring a model on prompt sets: its answers are collected once, stored and judged."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,24 +32,6 @@ class Measurement:
     def of(self, prompt_class: PromptClass) -> list[JudgedSet]:
         """Return the sets of one class, in order, without those of policies."""
         return of_class(self.sets, prompt_class)
-
-
-def measure(
-    generator: Generator,
-    sets: Sequence[EvaluationSet],
-    judge: Judge,
-    decoding: Decoding,
-    reporter: Reporter,
-    title: str,
-) -> Measurement:
-    """Collect answers to all sets and judge them, without writing to disk.
-
-    Raises:
-        InputError: as the generator and the judge do.
-    """
-    answers, verdicts = LineStore(), LineStore()
-    collect_answers(answers, lambda: generator, sets, decoding, 1, reporter, title)
-    return collect_verdicts(verdicts, answers, judge, sets, 1, reporter)
 
 
 def collect_answers(
@@ -126,17 +106,12 @@ def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> No
 
 def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet], repeats: int) -> Measurement:
     """Group stored answers and verdicts by set."""
-
-    def verdict(key: Key) -> Verdict:
-        row = verdicts[key]
-        return Verdict.from_row(row)
-
     return Measurement(
         [
             JudgedSet(
                 one,
                 [[str(answers[repeat, text]["completion"]) for text in one.prompts.texts] for repeat in range(repeats)],
-                [[verdict((repeat, text)) for text in one.prompts.texts] for repeat in range(repeats)],
+                [[Verdict.from_row(verdicts[repeat, text]) for text in one.prompts.texts] for repeat in range(repeats)],
             )
             for one in sets
         ]

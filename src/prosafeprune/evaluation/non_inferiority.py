@@ -15,8 +15,6 @@ rejects too often. With 115 prompts, a margin of 3 points and a nominal error of
 (11.2 % with 300); the exact test stays within 10 %, at the cost of at most one changed prompt.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

@@ -7,8 +7,6 @@ after pruning it counts as not refused, before pruning as refused. A prompt is l
 same text and neither has a verdict.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Prompt sets as records describe them: where they came from, how many, and a hash of their text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pydantic import BaseModel

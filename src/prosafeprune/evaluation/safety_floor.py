@@ -116,9 +116,6 @@ def decide(
     """Decide whether a pruned model may be saved.
 
     Args:
-        before: the base model's judged answers, all sets.
-        after: the pruned model's, to the same sets.
-        rule: the floor.
         ancestor: the first ancestor of a base model that is itself pruned. S.S. must keep the floor against both, on
             the prompts that both answered; if there are none, the points lost before are deducted from the allowed
             drop.

@@ -1,7 +1,5 @@
 """C.R., S.S. and T.S. of a model (section 4.1), and their changes on the same prompts."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Sequence

@@ -1,15 +1,21 @@
 """The prompts that a model is measured on: public benchmarks, the bundled test prompts, the user's own files."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, read_prompts, read_reviewed
+from prosafeprune.prompts import (
+    PromptClass,
+    PromptSet,
+    bundled_beyond,
+    bundled_prompts,
+    read_prompts,
+    read_reviewed,
+    require_disjoint,
+)
 from prosafeprune.prompts.bundled import Beyond
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 from prosafeprune.text import did_you_mean
@@ -187,3 +193,19 @@ def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
 def _sample(prompts: PromptSet, choice: SetChoice, size: int | None) -> PromptSet:
     wanted = choice.samples if choice.samples is not None else size
     return prompts if wanted is None else prompts.sample(wanted, choice.seed)
+
+
+def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
+    """Check that no bundled calibration prompt is measured on.
+
+    Args:
+        calibration: from a record: the description of the calibration prompts of each class. Prompts of the user's own
+            are known by their hash alone and cannot be checked.
+        sets: what is measured on.
+
+    Raises:
+        InputError: naming the offending prompts.
+    """
+    for name, prompts in calibration.items():
+        if "bundled calibration" in str(prompts.get("source", "")):
+            require_disjoint([bundled_prompts(name, "calibration")], [one.prompts for one in sets])

@@ -8,7 +8,6 @@ import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +17,7 @@ from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
@@ -49,9 +48,6 @@ class LocalModel:
         """Find the model.
 
         Args:
-            model: folder, hub id, .gguf file or adapter.
-            request: how to load it.
-            reporter: shows progress.
             with_replicas: whether the other processes of the group, if any, load it too.
 
         Raises:
@@ -65,9 +61,7 @@ class LocalModel:
     def __enter__(self) -> LocalModel:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.free()
 
     def free(self) -> None:

@@ -1,7 +1,5 @@
 """The cache folder: downloads, and whatever else is kept between runs."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

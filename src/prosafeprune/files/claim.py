@@ -1,7 +1,5 @@
 """One run at a time per output: a lock file next to it, removed when the run ends."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Iterator, Sequence

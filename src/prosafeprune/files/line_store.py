@@ -1,7 +1,5 @@
 """A file of JSON lines that grows as work is done, so that an interrupted run can resume."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Folders of resumable runs: results are saved as they arrive, by one run at a time."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +9,8 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
+from prosafeprune.files.text_file import MAX_JSON_BYTES
 
 MADE_BY = "made_by.json"
 """What the contents depend on; it also marks the folder as ours."""

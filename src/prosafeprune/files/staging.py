@@ -1,7 +1,5 @@
 """Folders and files that appear complete or not at all: written next to their destination, then renamed."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

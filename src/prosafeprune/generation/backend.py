@@ -1,7 +1,5 @@
 """The interface of everything that answers prompts: a model in memory, a server, a method wrapped around a model."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

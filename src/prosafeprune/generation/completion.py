@@ -1,14 +1,11 @@
 """Parsing completions of servers: dialects of the OpenAI format are accepted, failures inside HTTP 200 are detected."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from prosafeprune.generation.credentials import SHORTEST_SECRET_IN_ANSWER, excerpt, hide_secrets
-from prosafeprune.generation.event_stream import join_events
 from prosafeprune.text import SURROGATE
 
 THOUGHT_TAG = re.compile(r"</?think>")
@@ -19,6 +16,8 @@ CUT = {"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "ma
 FILTERED = "content_filter"
 LONGEST_ANSWER = 1_000_000
 """Characters. No model writes so much in the tokens that are asked for, and a judge would read it for hours."""
+LINE_END = re.compile("\r\n|\r|\n")
+"""Of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
 
 class FailedCompletion(Exception):
@@ -135,3 +134,39 @@ def _refusal_part(message: dict[str, Any]) -> str | None:
 
 def _clean(text: str) -> str:
     return hide_secrets(SURROGATE.sub("\ufffd", text), SHORTEST_SECRET_IN_ANSWER)
+
+
+def join_events(body: str) -> dict[str, Any]:
+    """Return the completion that the ``data:`` lines of an event stream add up to, in the form of an unstreamed one.
+
+    A stream that ends without a finish reason was cut by the connection, which is not the model's end: its
+    ``finish_reason`` is ``"broken stream"``.
+
+    Raises:
+        ValueError: an event is not JSON.
+        RecursionError: one is nested too deeply.
+    """
+    message: dict[str, str] = {}
+    finish_reason, text = None, None
+    for line in LINE_END.split(body):
+        name, _, data = line.partition(":")
+        if name != "data" or not data.strip() or data.strip() == "[DONE]":
+            continue
+        event = json.loads(data)
+        choices = event.get("choices") if isinstance(event, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else {}
+        if not isinstance(event, dict) or not isinstance(choice, dict):
+            raise ValueError("an event is not an object")
+        if event.get("error") or choice.get("error"):
+            return {"error": event.get("error") or choice.get("error")}
+        finish_reason = choice.get("finish_reason") or finish_reason
+        if isinstance(choice.get("text"), str):
+            text = (text or "") + choice["text"]
+        delta = choice.get("delta") or choice.get("message")
+        for key, value in delta.items() if isinstance(delta, dict) else ():
+            if isinstance(value, str):
+                message[key] = message.get(key, "") + value
+            elif value:
+                message.setdefault(key, value)
+    choice = {"finish_reason": finish_reason or "broken stream"}
+    return {"choices": [{**choice, "message": message} if text is None else {**choice, "text": text}]}

@@ -1,7 +1,5 @@
 """The API key, and hiding it and every other credential in whatever is printed, logged or recorded."""
 
-from __future__ import annotations
-
 import base64
 import os
 import re

@@ -1,7 +1,5 @@
 """Batched decoding: finished rows leave the batch, so that the remaining steps run faster."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from typing import Protocol

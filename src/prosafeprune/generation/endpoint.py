@@ -1,17 +1,17 @@
-"""Answers from a model behind servers that speak the OpenAI format, such as vLLM or ``transformers serve``."""
-
-from __future__ import annotations
+"""Answers from servers that speak the OpenAI format, such as vLLM or ``transformers serve``, asked in parallel."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any, TypeVar
 
 from prosafeprune.generation.backend import Answer, Decoding
 from prosafeprune.generation.openai_client import RETRIES, TIMEOUT, OpenAIClient, chat
-from prosafeprune.generation.worker_threads import in_parallel
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 
 CONCURRENCY = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class EndpointGenerator:
@@ -30,10 +30,10 @@ class EndpointGenerator:
         retries: int = RETRIES,
         extra: Mapping[str, Any] | None = None,
         system: str | None = None,
-        reporter: Reporter | None = None,
+        reporter: Reporter = SILENT,
     ) -> None:
         """Take the servers, as :class:`OpenAIClient` does, the number of concurrent requests, and a system prompt."""
-        self.reporter = reporter or SilentReporter()
+        self.reporter = reporter
         self.client = OpenAIClient(urls, model, timeout=timeout, retries=retries, extra=extra, reporter=self.reporter)
         self.concurrency = concurrency
         self.system = system
@@ -76,3 +76,31 @@ def _prompt_seed(seed: int, prompt: str) -> int:
     """Return the seed for sampling one prompt's answer; it does not depend on the other prompts or their order."""
     digest = hashlib.sha256(f"{seed} {prompt}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4]) >> 1
+
+
+def in_parallel(
+    items: Sequence[Item], work: Callable[[Item], Result], concurrency: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield each item's index and result as it is done, with at most ``concurrency`` items in progress.
+
+    When an item fails, no other is started; those in progress are completed and yielded, then the error is raised.
+    ``ThreadPool`` rather than ``ThreadPoolExecutor``: its threads are daemons, so that an interrupted program ends at
+    once instead of waiting for requests in progress.
+    """
+    failures: list[Exception] = []
+
+    def run(index: int) -> tuple[int, Result] | None:
+        if failures:
+            return None
+        try:
+            return index, work(items[index])
+        except Exception as error:  # noqa: BLE001 - raised below, in the calling thread
+            failures.append(error)
+            return None
+
+    if not items:
+        return
+    with ThreadPool(min(concurrency, len(items))) as pool:
+        yield from filter(None, pool.imap_unordered(run, range(len(items))))
+    if failures:
+        raise failures[0]

@@ -1,7 +1,5 @@
 """URLs of servers: what is connected to, and what may be shown of it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field

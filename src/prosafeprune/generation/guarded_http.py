@@ -5,8 +5,6 @@ as a ``Retry-After`` of up to two minutes says. To this client, a failed complet
 error, so that it is retried in the same way.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """A server of a model on this machine, started for a measurement and stopped after it."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal
@@ -46,8 +44,6 @@ def serving(command: str, model: Path, reporter: Reporter) -> Iterator[str]:
 
     Args:
         command: what :func:`read_command` returned.
-        model: the folder.
-        reporter: receives progress.
 
     Raises:
         InputError: the program does not exist, ends, or does not answer in time.

@@ -1,7 +1,8 @@
-"""One model behind one or more servers that speak the OpenAI format, as the model measured or as the judge."""
+"""One model behind servers that speak the OpenAI format, measured or judging, and the requests that they accept."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,15 +12,21 @@ from prosafeprune.errors import InputError
 from prosafeprune.generation.completion import Completion, read_completion, read_model_names
 from prosafeprune.generation.credentials import api_key, excerpt
 from prosafeprune.generation.endpoint_address import Address, read_addresses
-from prosafeprune.generation.request_format import RequestFormat
 from prosafeprune.generation.server_errors import ServerFailedError, error_message, explain, is_filtered
 from prosafeprune.generation.server_pool import Server, ServerPool
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts.conversation import messages_of_turns, split_system
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError
 
+OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+OPTIONAL = {
+    "seed": "does not accept a seed, so sampled answers differ from run to run",
+    "temperature": "does not accept a temperature, so answers may differ from run to run",
+    "top_p": "does not accept top_p, so sampling follows the server's own settings",
+}
+"""Settings that can be left out, each with the consequence."""
 TIMEOUT = 300.0
 """Seconds for one complete reply."""
 CONNECT_TIMEOUT = 10.0
@@ -28,6 +35,42 @@ RETRIES = 10
 PROBE = "Hi"
 PROBE_TOKENS = 16
 CHECK_RETRIES = 2
+
+
+class RequestFormat:
+    """Writes request bodies, adapting to what a server has rejected."""
+
+    def __init__(self, extra: Mapping[str, Any] | None = None) -> None:
+        self.extra = dict(extra or {})
+        self.limit = OLD_LIMIT
+        self.left_out: set[str] = set()
+
+    def body(
+        self, model: str, content: Mapping[str, Any], max_tokens: int, temperature: float, seed: int | None
+    ) -> dict[str, Any]:
+        """Return the arguments of a request; ``content`` holds its messages or its prompt."""
+        settings: dict[str, Any] = {"temperature": temperature}
+        if temperature > 0:
+            # Servers have their own defaults here, often the model's.
+            settings |= {"top_p": 1.0, "seed": seed}
+        limit = self.limit if "messages" in content else OLD_LIMIT
+        sent = {name: value for name, value in settings.items() if name not in self.left_out and value is not None}
+        extra = {"extra_body": self.extra} if self.extra else {}
+        return {"model": model, **content, limit: max_tokens, **sent, **extra}
+
+    def adapt(self, message: str, body: Mapping[str, Any]) -> str | None:
+        """Adapt to the message with which a body was rejected.
+
+        Returns the consequence, which may be empty, or None when the message names nothing that can be changed.
+        """
+        if OLD_LIMIT in body and "messages" in body and NEW_LIMIT in message:
+            self.limit = NEW_LIMIT
+            return ""
+        for name, consequence in OPTIONAL.items():
+            if name in body and re.search(rf"\b{name}\b", message):
+                self.left_out.add(name)
+                return consequence
+        return None
 
 
 def chat(prompt: str, system: str | None = None) -> dict[str, Any]:
@@ -53,7 +96,7 @@ class OpenAIClient:
         timeout: float = TIMEOUT,
         retries: int = RETRIES,
         extra: Mapping[str, Any] | None = None,
-        reporter: Reporter | None = None,
+        reporter: Reporter = SILENT,
     ) -> None:
         """Take the servers.
 
@@ -72,7 +115,7 @@ class OpenAIClient:
         key = api_key()
         self.pool = ServerPool([Server(address, _connect(address, key, timeout, retries)) for address in addresses])
         self.timeout, self.retries = timeout, retries
-        self.reporter = reporter or SilentReporter()
+        self.reporter = reporter
         self._model = model
         self._format = RequestFormat(extra)
         self._lock = threading.Lock()

@@ -1,7 +1,5 @@
 """The encoded prompts of one call, ready to be prefilled in batches. Methods that encode otherwise have their own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Protocol
 

@@ -3,8 +3,6 @@
 A decoder that drops special tokens would drop these too, and the thought would read as part of the answer.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Answers of the engine's thread, awaited in a server; one that nobody waits for any more is cancelled."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress

@@ -1,12 +1,16 @@
 """A chat in the terminal with the base model, the pruned one at any strength, or both."""
 
-from __future__ import annotations
-
 import json
 import queue
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.files.staging import write_whole
@@ -15,8 +19,11 @@ from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.terminal import print_text
+from prosafeprune.text import for_terminal
 
 Side = Literal["base", "pruned"]
+UPDATES_PER_SECOND = 8
 HELP = """\
 /strength 0.6   answer at this strength (0 to 1); without a number, at the plan's own
 /base           answer with the base model
@@ -30,24 +37,58 @@ HELP = """\
 Each side remembers its own answers. Strength 0 is the base model."""
 
 
-class Screen(Protocol):
-    """Shows a chat."""
+class TerminalScreen:
+    """Shows a chat on stdout; without a terminal, two answers follow each other."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._titles: dict[Side, str] = {}
+        self._texts: dict[Side, str] = {}
+        self._live: Live | None = None
 
     def note(self, text: str) -> None:
-        """Show a remark."""
-        ...
+        """Print a remark."""
+        print_text(text)
 
     def begin(self, sides: Mapping[Side, str]) -> None:
         """Begin answers of these sides, with their titles."""
-        ...
+        self._titles = dict(sides)
+        self._texts = dict.fromkeys(sides, "")
+        if len(sides) > 1 and self.console.is_terminal:
+            self._live = Live(
+                console=self.console,
+                transient=True,
+                refresh_per_second=UPDATES_PER_SECOND,
+                get_renderable=self._columns,
+            )
+            self._live.start()
 
     def add(self, side: Side, text: str) -> None:
         """Show more of a side's answer."""
-        ...
+        self._texts[side] += text
+        if len(self._titles) == 1:
+            sys.stdout.write(for_terminal(text))
+            sys.stdout.flush()
 
     def end(self) -> None:
         """End the answers."""
-        ...
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            self.console.print(self._columns())
+        elif len(self._titles) > 1:
+            for side, title in self._titles.items():
+                print_text(f"[{title}]\n{self._texts[side]}")
+        else:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def _columns(self) -> Table:
+        table = Table(expand=True, box=None, padding=(0, 2, 0, 0))
+        for title in self._titles.values():
+            table.add_column(Text(for_terminal(title)), ratio=1, overflow="fold")
+        table.add_row(*(Text(for_terminal(text)) for text in self._texts.values()))
+        return table
 
 
 @dataclass
@@ -55,7 +96,7 @@ class ChatSession:
     """A conversation, as the user's lines make it. What is said to a side alone is not known to the other."""
 
     served: ServedModel
-    screen: Screen
+    screen: TerminalScreen
     system: str | None = None
     max_new_tokens: int = 512
     temperature: float = 0.0

@@ -5,8 +5,6 @@ name (a rebound DNS name is not), an Origin must be the server's own, and a POST
 With a token, every request but those for the page itself must bear it.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Errors as the OpenAI API sends them, which its clients know how to show."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 
 from starlette.responses import JSONResponse

@@ -1,7 +1,5 @@
 """The server of ``serve``: ``/v1/models`` and ``/v1/chat/completions``; a model's name may give its strength."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """Requests and replies of the OpenAI chat API, as far as they are supported."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import time

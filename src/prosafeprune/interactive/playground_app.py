@@ -1,7 +1,5 @@
 """The playground's server: the page, and what it asks for. What the page shows of models is decided here."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
@@ -27,7 +25,7 @@ from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.judge import Exchange, Judge, Verdict
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.text import printable

@@ -1,7 +1,5 @@
 """What the playground's page shows of a model: its plans in words, with their rates, and the picture of its layers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prosafeprune.errors import InputError

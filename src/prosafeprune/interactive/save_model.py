@@ -1,7 +1,5 @@
 """Saving what the playground shows: the command that makes it runs beside the server, with its safety gate."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex
@@ -22,7 +20,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.source import is_adapter_folder
 from prosafeprune.report.record import read_record
 from prosafeprune.report.result_view import change_in_words
-from prosafeprune.requests.playground import PlaygroundRequest
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.setup.machine import free_memory
 from prosafeprune.text import for_terminal

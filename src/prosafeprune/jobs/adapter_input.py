@@ -3,8 +3,6 @@
 Only facts are taken from its record: the plan, hashes and measurements. The settings of its recipe are ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,16 +3,13 @@
 An analysis that fails does not stop the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prosafeprune.analysis.analysis_folder import RESULT
+from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, used_prompts
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
-from prosafeprune.analysis.analysis_record import AnalysisRecord, read_provenance, used_prompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
@@ -23,7 +20,7 @@ from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.analyze_tasks import AnalysisTask, FinishedAnalysis, Role
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.record import library_versions
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -48,23 +45,18 @@ def run_analyze(
     *,
     everything: bool = False,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[FinishedAnalysis]:
     """Analyse a model, reusing what an earlier run left in ``output``.
 
     Args:
-        request: model, prompts and settings.
         entries: the analyses, from ``find_entries``.
-        output: folder for numbers and figures, with one folder per analysis.
         everything: leave out the analyses that this request does not allow, with a warning.
-        overwrite: delete what is in ``output`` first.
-        reporter: receives progress.
 
     Raises:
         InputError: something in the request is invalid. What finished earlier is kept.
         FailedAnalysesError: some analyses failed; the others are finished and in the record and on the page.
     """
-    reporter = reporter or SilentReporter()
     prompts = read_analysis_prompts(request, reporter)
     selected = _select_allowed(request, entries, prompts, everything, reporter)
     _check_judge(request, [entry for entry, _ in selected], reporter)

@@ -13,8 +13,7 @@ from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.figure_drawing import plot
-from prosafeprune.analysis.result import AnalysisResult, Figure, ResultTable
-from prosafeprune.analysis.result_grid import result_grid
+from prosafeprune.analysis.result import AnalysisResult, Figure, ResultTable, result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.report.grid import Grid

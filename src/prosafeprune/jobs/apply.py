@@ -1,7 +1,5 @@
 """``apply``: from an adapter and its base model to a pruned checkpoint, without calibration."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source, model_hash
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
@@ -64,25 +62,17 @@ def run_apply(
     output: Path,
     *,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> ApplyResult:
     """Write the pruned checkpoint that ``prune`` would have written instead of the adapter.
 
     At another strength than the adapter's the pruned model is a new one: it is measured before and after, as ``prune``
     does. In both cases it is written only if it keeps the request's safety floor.
 
-    Args:
-        adapter: folder or hub id of an adapter that ``prune`` wrote.
-        request: the base model, the strength, and how to measure.
-        output: folder to write.
-        overwrite: replace an existing output of an earlier run.
-        reporter: receives progress.
-
     Raises:
         InputError: the adapter is not ours, damaged or of another base model, or something else cannot be used.
         SafetyFloorError: the adapter's own record does not keep the safety floor.
     """
-    reporter = reporter or SilentReporter()
     own = open_adapter(adapter)
     plan = own.plan_at(request.strength)
     source = find_source(request.model, request.revision)

@@ -1,7 +1,5 @@
 """``prompts check``: sizes, languages, near-duplicates and benchmark prompts in prompt files, before calibration."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``compare``: several methods on one model, with the same prompts and the same judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,14 +23,21 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods
-from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
+from prosafeprune.jobs.compare_methods import (
+    DEFAULT,
+    OURS,
+    PLANNED,
+    ComparisonPrompts,
+    found_plan,
+    given_methods,
+    read_prompts_of,
+)
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page
@@ -82,21 +87,15 @@ def run_compare(
     *,
     overwrite: bool = False,
     ray: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> CompareResult:
     """Measure a model with each of several methods, resuming an earlier run in ``output``.
 
-    Args:
-        request: which methods, on what, and how.
-        output: folder with one evaluation per method, and the results.
-        overwrite: discard an earlier comparison in ``output``.
-        ray: address of a Ray cluster whose workers answer.
-        reporter: receives progress.
+    The arguments are those of :func:`prosafeprune.compare`.
 
     Raises:
         InputError: something in the request cannot be used. The answers so far are kept.
     """
-    reporter = reporter or SilentReporter()
     prompts = read_prompts_of(request, reporter)
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)

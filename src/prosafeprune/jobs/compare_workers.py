@@ -1,7 +1,5 @@
 """A comparison on a cluster: one task fits a method, one answers a set of prompts with it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from prosafeprune.files.user_path import user_path
 from prosafeprune.generation import Answer, Decoding, LocalGenerator, TimedGenerator, answer_all
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.parallel.ray_pool import Cluster, Pool
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.prompt_sets import PromptSets
 
@@ -84,13 +82,7 @@ def comparison_tasks(
     """Yield the tasks of a comparison inside the context.
 
     Args:
-        cluster: its workers run them.
-        request: what is compared.
         model: hash of its model, which the workers' model must have too.
-        learned_from: calibration and validation prompts, for methods that learn.
-        sets: the prompts to measure on.
-        decoding: how answers are generated.
-        reporter: receives progress.
 
     Raises:
         InputError: the cluster has no room for workers.
@@ -98,7 +90,7 @@ def comparison_tasks(
     local = user_path(request.model)
     name = str(local.resolve()) if local.exists() else request.model
     calibration, validation = fit_prompts
-    setup = _MakeWorkerState(
+    setup = _MakeFitContext(
         request.model_copy(update={"model": name}), model, dict(calibration), dict(validation), sets[0].prompts.texts[0]
     )
     with cluster.pool(request.device, setup) as pool:
@@ -106,43 +98,31 @@ def comparison_tasks(
 
 
 @dataclass(frozen=True)
-class _WorkerState:
-    """What a worker holds: the model, and the prompts that methods are fitted on."""
-
-    request: CompareRequest
-    context: FitContext
-
-
-@dataclass(frozen=True)
-class _MakeWorkerState:
+class _MakeFitContext:
     request: CompareRequest
     model: str
     calibration: PromptSets
     validation: PromptSets
     first_prompt: str
 
-    def __call__(self) -> _WorkerState:
-        request, reporter = self.request, SilentReporter()
-        subject = LocalModel(request.model, request, reporter)
+    def __call__(self) -> FitContext:
+        request = self.request
+        subject = LocalModel(request.model, request, SILENT)
         if subject.made_by()["model"] != self.model:
             raise InputError(
                 f"{request.model}: differs from the driver's model of that name. Copy the driver's model here."
             )
         warm_up(subject.loaded, self.first_prompt)
-        context = FitContext(
-            subject.loaded, self.calibration, self.validation, request.batch_size, request.seed, reporter
-        )
-        return _WorkerState(request, context)
+        return FitContext(subject.loaded, self.calibration, self.validation, request.batch_size, request.seed, SILENT)
 
 
 @dataclass(frozen=True)
 class _Fit:
     method: Method
 
-    def __call__(self, state: Any) -> FittedParts:
-        worker: _WorkerState = state
+    def __call__(self, state: FitContext) -> FittedParts:
         started = time.perf_counter()
-        return replace(self.method.fit(worker.context), seconds=time.perf_counter() - started)
+        return replace(self.method.fit(state), seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no hash
@@ -152,7 +132,6 @@ class _Answer:
     prompts: tuple[str, ...]
     decoding: Decoding
 
-    def __call__(self, state: Any) -> tuple[list[Answer], Mapping[str, Any]]:
-        worker: _WorkerState = state
-        generator = TimedGenerator(self.method.generator(worker.context.loaded, worker.request.batch_size, self.fitted))
+    def __call__(self, state: FitContext) -> tuple[list[Answer], Mapping[str, Any]]:
+        generator = TimedGenerator(self.method.generator(state.loaded, state.batch_size, self.fitted))
         return answer_all(generator, self.prompts, self.decoding), generator.describe()

@@ -1,7 +1,5 @@
 """``doctor``: what this machine has, how fast it is, and what is missing."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import platform
@@ -21,8 +19,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import grid_html
-from prosafeprune.setup.machine import free_disk, memory_bytes
-from prosafeprune.setup.machine_speed import fastest_seconds
+from prosafeprune.setup.machine import fastest_seconds, free_disk, memory_bytes
 from prosafeprune.text import data_size
 
 EXTRAS = {

@@ -16,24 +16,22 @@ from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, 
 from prosafeprune.baselines.evaluated_method import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
-from prosafeprune.evaluation.calibration_leak import require_no_leak
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.earlier_evaluation import EarlierEvaluation, read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.generation import Decoding, Generator
-from prosafeprune.generation.replicated import replicated_generator
+from prosafeprune.generation.local import replicated_generator
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
 from prosafeprune.report.evaluation_record import EvaluationRecord
@@ -83,21 +81,15 @@ def run_evaluate(
     *,
     against: Path | None = None,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> Evaluation:
     """Measure a model, resuming an earlier run in ``output``.
 
-    Args:
-        request: what to measure, and how.
-        output: folder for answers, verdicts and results.
-        against: folder of an earlier evaluation to compare with, prompt by prompt.
-        overwrite: discard an earlier evaluation in ``output``.
-        reporter: receives progress.
+    The arguments are those of :func:`prosafeprune.evaluate`.
 
     Raises:
         InputError: something in the request cannot be used. The answers so far are kept.
     """
-    reporter = reporter or SilentReporter()
     sets = choose_sets(SetChoice.of(request, request.seed))
     questions = [
         question

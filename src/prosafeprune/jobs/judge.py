@@ -1,7 +1,5 @@
 """Judging answers from elsewhere: by one judge, against labels, or by two judges side by side."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -19,11 +17,12 @@ from prosafeprune.judge.answers_file import (
     AnswerFields,
     check_verdicts_file,
     read_answers,
+    sample_rows,
+    write_sheet,
     write_verdicts,
 )
 from prosafeprune.judge.builtin import unmeasured_languages
 from prosafeprune.judge.judging import judge_in_chunks
-from prosafeprune.judge.label_sheet import sample_rows, write_sheet
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.judge.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
@@ -119,12 +118,9 @@ def compare_on_file(
     """Let two judges judge a file's answers; write a page with those on which they differ to ``output``.
 
     Args:
-        answers: the file.
         settings: of both judges; an endpoint or a model goes to the one that can use it.
         judges: two of them, separated by a comma; ``NAME=MODEL`` gives one its own model.
         output: an .html file to write.
-        overwrite: replace it.
-        reporter: receives progress.
         names: of the fields of prompts and completions in the file.
 
     Raises:

@@ -1,7 +1,5 @@
 """``prompts mine``: from chat logs to refused requests that a person can review."""
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile

@@ -1,7 +1,5 @@
 """What a run will do, how long it takes and what it needs: as one line after loading, or as tables of a dry run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +8,7 @@ import torch
 
 from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
 from prosafeprune.jobs.plan import default_search_folder, known_plan
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
@@ -21,9 +20,8 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import SearchRecord
-from prosafeprune.setup.load import LoadedJob, make_judge_of
-from prosafeprune.setup.machine import free_disk
-from prosafeprune.setup.machine_speed import measure_speed
+from prosafeprune.setup.load import LoadedJob
+from prosafeprune.setup.machine import free_disk, measure_speed
 from prosafeprune.setup.path_costs import ModelShape, path_costs
 from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
 from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
@@ -74,7 +72,7 @@ def planned(
         NoPlanError: the search is finished and found no plan.
     """
     job = prepare_job(recipe, output, overwrite, reporter)
-    judge = make_judge_of(job)
+    judge = make_judge(job.recipe, job.reporter)
     folder = search or (default_search_folder(job, judge.name) if recipe.layers is None else None)
     return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
 

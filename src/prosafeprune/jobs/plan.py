@@ -3,8 +3,6 @@
 Also the ``search`` command (:func:`run_search`), which ends with the plan.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from prosafeprune.errors import NoPlanError
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.source import model_hash
@@ -30,7 +29,7 @@ from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.result_view import ResultView
-from prosafeprune.report.search_grid import search_grid
+from prosafeprune.report.search_page import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.figure import frontier_figure
@@ -42,7 +41,7 @@ from prosafeprune.setup.finished_search import (
     require_one_plan,
     require_search_of,
 )
-from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_editable
+from prosafeprune.setup.load import LoadedJob, load_job, require_editable
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 
 
@@ -70,7 +69,6 @@ def known_plan(
     Both are None when a plan must be searched for.
 
     Args:
-        job: the job.
         judge: the name of its judge.
         search_folder: folder of the search; None where the layers are given.
         choose: number of the point of that search, however long it took; None: the one it selected.
@@ -171,7 +169,7 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
         job = prepare_job(recipe_of(request), None, False, reporter, cluster)
         if folder is not None:
             require_outside(user_path(folder).resolve(), job.source.path.resolve(), "base model's")
-        judge = make_judge_of(job)
+        judge = make_judge(job.recipe, job.reporter)
         folder = folder or default_search_folder(job, judge.name)
         finished = finished_search(job, judge.name, folder)
         if finished is not None:

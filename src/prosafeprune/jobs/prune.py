@@ -1,7 +1,5 @@
 """``prune``: from a recipe to a pruned checkpoint, adapter or GGUF file, with its record and report."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +18,21 @@ from prosafeprune.jobs.outlook import estimated_cost
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
-from prosafeprune.model.dense import is_quantised
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
-from prosafeprune.progress import Reporter, SilentReporter, TimedReporter
+from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
-from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.load import LoadedJob, load_job, make_judge_of, require_layers
+from prosafeprune.setup.load import LoadedJob, load_job, require_layers
 from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
 from prosafeprune.setup.workload import Cost, CostRecord
@@ -53,18 +52,11 @@ def run_prune(
     search_folder: Path | None = None,
     choose: int | None = None,
     ray: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> PruneResult:
     """Prune the recipe's model, measure it before and after and, unless it lost too much safety, write it.
 
-    Args:
-        recipe: what to do.
-        output: folder to write; None only measures.
-        overwrite: replace an existing output of an earlier run.
-        search_folder: folder of the search for the plan, resumed if it exists; in the cache by default.
-        choose: number of a point of the finished search in ``search_folder``, whose plan is used.
-        ray: address of a Ray cluster whose workers evaluate the plans of a search.
-        reporter: receives progress.
+    The arguments are those of :func:`prosafeprune.prune`.
 
     Returns:
         The result. When :attr:`PruneResult.is_safe` is false no model was written, and the report is next to
@@ -78,10 +70,10 @@ def run_prune(
         raise InputError("--ray: only a search runs on a cluster, and the plan is given. Leave it out.")
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
-        timed = TimedReporter(reporter or SilentReporter())
+        timed = TimedReporter(reporter)
         prepared = prepare_job(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
-        judge = make_judge_of(prepared)
+        judge = make_judge(prepared.recipe, prepared.reporter)
         if prepared.earlier is not None:
             prepared.earlier.require_base(model_hash(prepared.source.path))
             prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
@@ -188,19 +180,29 @@ def save_result(
     """
     page = prune_page(result.record, result.before, result.after, result.search, saved=result.is_safe)
     if not result.is_safe:
-        report = output.with_name(f"{output.name}{NOT_SAVED}")
-        write_page(page, report)
-        return replace(result, report=report)
+        return reported_only(result, output, page)
     with (
         model_output(output, result.record, overwrite=overwrite) as staging,
         reporter.stage("Writing", len(edits)) as advance,
     ):
         edits.write(staging, advance)
-        write_card(staging, result.record, source.name if source.is_hub else None, source_folder)
-        write_evidence(staging, result.before, result.after, result.ancestor)
-        result.record.write(staging)
-        write_page(page, staging / REPORT_FILE)
+        write_documents(result, staging, page, source, source_folder)
         (staging / SHARE_FILE).write_bytes(share_image(result.record))
         if result.cost is not None:
             (staging / COST_FILE).write_text(result.cost.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return replace(result, output=output, report=output / REPORT_FILE)
+
+
+def write_documents(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
+    """Write card, answers, record and report next to the model."""
+    write_card(folder, result.record, source.name if source.is_hub else None, source_folder)
+    write_evidence(folder, result.before, result.after, result.ancestor)
+    result.record.write(folder)
+    write_page(page, folder / REPORT_FILE)
+
+
+def reported_only(result: PruneResult, output: Path, page: Page) -> PruneResult:
+    """Write the report of a model that is not saved next to where it would have been."""
+    report = output.with_name(f"{output.name}{NOT_SAVED}")
+    write_page(page, report)
+    return replace(result, report=report)

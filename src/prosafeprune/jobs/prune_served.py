@@ -1,7 +1,5 @@
 """``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +15,19 @@ from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, serving
-from prosafeprune.jobs.kept_answers import measure_once
-from prosafeprune.jobs.measure_edits import BeforeAfter
-from prosafeprune.jobs.prune import NOT_SAVED
+from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
+from prosafeprune.jobs.prune import reported_only, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
+from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.source import file_hash, model_hash
-from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.report.card import write_card
-from prosafeprune.report.evidence_file import write_evidence
-from prosafeprune.report.page import REPORT_FILE, write_page
+from prosafeprune.progress import SILENT, Reporter
+from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.load import make_judge_of
 from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
@@ -41,7 +36,7 @@ COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
 def run_prune_served(
-    recipe: Recipe, output: Path | None, command: str, *, overwrite: bool = False, reporter: Reporter | None = None
+    recipe: Recipe, output: Path | None, command: str, *, overwrite: bool = False, reporter: Reporter = SILENT
 ) -> PruneResult:
     """Prune the given layers with one in memory at a time, and measure base and pruned model behind a server.
 
@@ -49,11 +44,7 @@ def run_prune_served(
     safety floor, as in an ordinary run; the benign KL is not measured, since servers do not give all probabilities.
 
     Args:
-        recipe: what to do, with ``memory`` low and the layers named.
-        output: folder to write.
         command: serves a folder with an OpenAI-compatible API; has ``{model}`` and ``{port}``.
-        overwrite: replace an existing output of an earlier run.
-        reporter: receives progress.
 
     Raises:
         InputError: something in the recipe, the model or the command cannot be used, or there is no output.
@@ -61,10 +52,10 @@ def run_prune_served(
     command = read_command(command)
     if output is None:
         raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
-    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    job = prepare_job(recipe, output, overwrite, reporter)
     assert job.output is not None
     require_streamable(job.source)
-    judge = make_judge_of(job)
+    judge = make_judge(job.recipe, job.reporter)
     with claimed_output(job.output, overwrite), checkpoint_folder(job.source, job.output, job.reporter) as folder:
         return _prune_and_measure(job, judge, command, folder, job.output, overwrite)
 
@@ -82,14 +73,9 @@ def _prune_and_measure(
             after = _measure(job, judge, command, staging, made_by, "Answers of the pruned model")
             result = _result(job, judge, run, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
-            write_card(staging, result.record, job.source.name if job.source.is_hub else None, folder)
-            write_evidence(staging, before, after, result.ancestor)
-            result.record.write(staging)
-            write_page(page, staging / REPORT_FILE)
+            write_documents(result, staging, page, job.source, folder)
     except SafetyFloorError:
-        report = output.with_name(f"{output.name}{NOT_SAVED}")
-        write_page(page, report)
-        return replace(result, report=report)
+        return reported_only(result, output, page)
     return replace(result, output=output, report=output / REPORT_FILE)
 
 

@@ -23,7 +23,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import ModelSource, model_hash
-from prosafeprune.progress import Reporter, SilentReporter, ignore
+from prosafeprune.progress import SILENT, Reporter, ignore
 from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
@@ -47,15 +47,9 @@ class PruneUnmeasuredResult:
 
 
 def run_prune_unmeasured(
-    recipe: Recipe, output: Path | None, *, overwrite: bool = False, reporter: Reporter | None = None
+    recipe: Recipe, output: Path | None, *, overwrite: bool = False, reporter: Reporter = SILENT
 ) -> PruneUnmeasuredResult:
     """Prune the given layers of the recipe's model with one layer in memory at a time, and write it unmeasured.
-
-    Args:
-        recipe: what to do, with ``memory`` low and the layers named.
-        output: folder to write.
-        overwrite: replace an existing output of an earlier run.
-        reporter: receives progress.
 
     Raises:
         InputError: something in the recipe or the model cannot be used, or there is no output.
@@ -63,7 +57,7 @@ def run_prune_unmeasured(
     recipe.require_unmeasured()
     if output is None:
         raise InputError("--memory low measures nothing, so it needs a folder to write. Give --output.")
-    job = prepare_job(recipe, output, overwrite, reporter or SilentReporter())
+    job = prepare_job(recipe, output, overwrite, reporter)
     assert job.output is not None
     source = job.source
     require_streamable(source)

@@ -61,8 +61,6 @@ def push_target(
     """Return the target of ``--push``, checked before the long work; None without ``--push``.
 
     Args:
-        asked: the request.
-        output: folder to write and upload.
         push: ``ORG/NAME``.
         public: whether everybody may read it.
 

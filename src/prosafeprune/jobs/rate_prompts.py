@@ -1,7 +1,5 @@
 """``prompts rate``: keeps prompts of medium harmfulness, rated by a chat model or a model's own probe (B.1)."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -45,7 +43,8 @@ class RatedPrompts(ResultView):
 
     def summary(self) -> str:
         """Return how many prompts are kept, and the rater."""
-        return f"{len(self.kept_rows())} of {len(self.prompts)} prompts are rated {self._range} by {self.rater}"
+        ratings = str(self.kept[0]) if len(self.kept) == 1 else f"{self.kept[0]} to {self.kept[-1]}"
+        return f"{len(self.kept_rows())} of {len(self.prompts)} prompts are rated {ratings} by {self.rater}"
 
     def grids(self) -> Sequence[Grid]:
         """Return the distribution."""
@@ -73,10 +72,6 @@ class RatedPrompts(ResultView):
         """Return the rows to keep; where nobody has reviewed a row, its rating takes the place of the review."""
         kept = [row for row in self.rows() if row["rating"] in self.kept]
         return [{name: value for name, value in row.items() if (name, value) != (REVIEW, OPEN)} for row in kept]
-
-    @property
-    def _range(self) -> str:
-        return str(self.kept[0]) if len(self.kept) == 1 else f"{self.kept[0]} to {self.kept[-1]}"
 
 
 def run_rate(

@@ -1,7 +1,5 @@
 """A probe of refusals, fitted to the evidence of a pruned model: the base model's answers and their verdicts."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ A measured model is written only if its record keeps the safety floor. An unmeas
 request, and its folder must say so.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +32,8 @@ def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: b
     """Yield an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
 
     Args:
-        output: folder to write.
         evidence: the record of what was measured; or the recipe that asks for an unmeasured model; or None for a
             model that is measured inside the context, where the record that is written there decides.
-        overwrite: replace an existing output of an earlier run.
 
     Raises:
         SafetyFloorError: the record does not keep the safety floor. Nothing is written.

@@ -4,8 +4,6 @@ Steps and reasons are in docs/method.md. The plans and their order are in :mod:`
 scores in :mod:`prosafeprune.search.scoring`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,11 +12,11 @@ from typing import Any
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
-from prosafeprune.files.json_file import read_json_object
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
 from prosafeprune.method.plan import Pooling

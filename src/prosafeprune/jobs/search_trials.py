@@ -17,8 +17,8 @@ from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
-from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
@@ -84,7 +84,6 @@ class Trials:
         """Score windows of the layers, and measure the most promising plans.
 
         Args:
-            layers: consecutive layers that plans may prune.
             lowest_safety: S.S. that a plan must keep, in percent.
 
         Returns:

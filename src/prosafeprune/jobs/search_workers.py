@@ -1,17 +1,17 @@
 """A search's workers on a cluster: what each is sent, and how it sets up the model for plans."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from prosafeprune.activations.shards import PooledShard
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
+from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
-from prosafeprune.progress import SilentReporter
+from prosafeprune.model.source import ModelSource, find_source, model_hash
+from prosafeprune.progress import SILENT
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.plan_evaluators import (
     LocalPlanEvaluator,
@@ -25,7 +25,6 @@ from prosafeprune.setup.calibrate import ClassRows
 from prosafeprune.setup.load import load_as_asked
 from prosafeprune.setup.prepare import Job, checkpoint_folder
 from prosafeprune.setup.prompt_sets import PromptSets
-from prosafeprune.setup.same_model import find_same_model, workers_name
 
 
 @contextmanager
@@ -35,11 +34,8 @@ def plan_evaluator(
     """Yield the evaluator of plans: workers if the job has a cluster, else the model in this process.
 
     Args:
-        job: the job of the search.
         model: hash of its model, which the workers' model must have too.
-        scorer: has measured the base model.
         edits: makes the edits of plans; it has the pooled inputs.
-        layers: layers that plans may prune.
 
     Raises:
         InputError: the cluster has no room for workers.
@@ -77,7 +73,7 @@ class _MakeEvaluator:
     class_rows: ClassRows
 
     def __call__(self) -> LocalPlanEvaluator:
-        recipe, reporter = self.recipe, SilentReporter()
+        recipe, reporter = self.recipe, SILENT
         source = find_same_model(recipe.model, recipe.revision, self.model)
         with ExitStack() as stack:
             folder = stack.enter_context(checkpoint_folder(source, None, reporter))
@@ -98,3 +94,20 @@ class _MakeEvaluator:
             short_answer=recipe.short_answer,
         )
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))
+
+
+def workers_name(source: ModelSource) -> str:
+    """Return the name by which workers, which run in another folder, find a model: its hub id or absolute path."""
+    return source.name if source.is_hub else str(source.path.resolve())
+
+
+def find_same_model(name: str, revision: str | None, sha256: str) -> ModelSource:
+    """Find the driver's model on this machine.
+
+    Raises:
+        InputError: there is none of that name here, or its hash is not ``sha256``.
+    """
+    source = find_source(name, revision)
+    if model_hash(source.path) != sha256:
+        raise InputError(f"{name}: differs from the driver's model of that name. Copy the driver's model here.")
+    return source

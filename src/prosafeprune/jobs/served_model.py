@@ -1,7 +1,5 @@
 """The model of ``chat``, ``playground`` and ``serve``: a base model in memory, with the edits a request may choose."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ import torch
 
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import locate_tensors
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.model.adapters import find_folder
@@ -93,10 +91,8 @@ def served_model(
     """Load the base model and the edits, and yield both.
 
     Args:
-        options: the base model, and how it runs.
         pruned: folder or hub id of a checkpoint or adapter that ``prune`` made from it, if any.
         search: folder of a finished search on it, if any.
-        reporter: receives progress.
 
     Raises:
         InputError: model, checkpoint, adapter or search cannot be used, or do not belong together.

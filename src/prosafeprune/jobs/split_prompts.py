@@ -1,7 +1,5 @@
 """``prompts split``: a prompt file in three, for calibration, validation and test, with near-duplicates together."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Agreement of a judge with labels, and of two judges with each other."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import BaseModel

@@ -5,8 +5,6 @@ about -10 nats each, those of an ordinary answer about -1. If the base model is 
 answers suffices, in every language.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -3,8 +3,6 @@
 Models edited too strongly fail in these ways. An answer that is merely cut off is not broken.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Rules common to all judges: chains of thought are not judged, and broken answers neither comply nor refuse."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prosafeprune.judge.brokenness import broken_reason

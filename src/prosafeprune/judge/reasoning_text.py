@@ -1,7 +1,5 @@
 """The part of a reasoning model's answer after its chain of thought."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Makes the judge that the settings name. A new judge is added in ``_judge``, ``_served`` or ``_in_memory``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

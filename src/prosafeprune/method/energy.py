@@ -1,7 +1,5 @@
 """What an edit removes: Theorem 3.2's bound, the actual energy, the overlap with the harmful subspace (D.3)."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -9,8 +7,8 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
-from prosafeprune.method.factoring import where_factored
 from prosafeprune.method.overlap_operator import OverlapOperator
+from prosafeprune.method.subspaces import where_factored
 
 
 def stable_rank(weight: torch.Tensor) -> float:

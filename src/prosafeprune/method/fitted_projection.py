@@ -6,14 +6,12 @@ prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share 
 benign ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from prosafeprune.method.factoring import where_factored
+from prosafeprune.method.subspaces import where_factored
 
 RIDGE = 1.0
 """Penalty on the projection, in units of the outputs' mean within-class variance; see docs/method.md."""

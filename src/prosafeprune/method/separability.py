@@ -3,8 +3,6 @@
 Only ``--strategy paper`` selects layers by this; the search otherwise takes all middle layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

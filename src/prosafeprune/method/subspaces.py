@@ -1,12 +1,9 @@
 """Subspaces of pooled activations (section 3.2)."""
 
-from __future__ import annotations
-
 import scipy.linalg
 import torch
 
 from prosafeprune.errors import InputError
-from prosafeprune.method.factoring import where_factored
 
 
 class TooFewDirections(InputError):
@@ -71,3 +68,8 @@ def svd_by_qr(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def subspace_overlap(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return ``Overlap(r)``, the mean cosine of the principal angles between two bases ``(d, r)`` (D.1)."""
     return float(torch.linalg.svdvals(where_factored(one.T @ other)).clamp(max=1).mean())
+
+
+def where_factored(matrix: torch.Tensor) -> torch.Tensor:
+    """Return the matrix on its device if it can be factored there, in any dtype, else on the CPU."""
+    return matrix.cpu() if matrix.device.type == "mps" else matrix

@@ -1,7 +1,5 @@
 """What an adapter's config may make PEFT do: its regular expressions and sizes are checked before PEFT reads them."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

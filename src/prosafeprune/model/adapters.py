@@ -1,7 +1,5 @@
 """Adapters: small weight files that change a base model named in them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.adapter_config import require_usable
 from prosafeprune.model.loading import LoadedModel, require_finite

@@ -13,10 +13,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.dense import matrix_shape
 from prosafeprune.model.experts import expert_submodules, is_experts
 from prosafeprune.model.fused import fused_rows
-from prosafeprune.model.submodule import Submodule, layout_of
+from prosafeprune.model.submodule import Submodule, layout_of, matrix_shape
 
 KINDS = {
     "q_proj": "q",

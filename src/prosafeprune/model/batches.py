@@ -1,7 +1,5 @@
 """Batches of prompts: padded to one length, as large as memory allows."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -90,11 +88,9 @@ def run_batch(model: PreTrainedModel, batch: PaddedBatch, mask: torch.Tensor, ca
     """Run a padded batch after what is in a KV cache; return the model's output.
 
     Args:
-        model: a causal language model.
         batch: the tokens to run.
         mask: of the cached tokens and these, ``(rows, cached + tokens)``.
         cache: keys and values of the cached tokens, which these are added to; None to keep none.
-        options: passed to the model.
     """
     return model(
         input_ids=batch.ids,

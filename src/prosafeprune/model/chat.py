@@ -1,7 +1,5 @@
 """Prompts as the model sees them: rendered once with its chat template, and where the user's text is in them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
 from prosafeprune.prompts.conversation import Turn, last_turn, split_system

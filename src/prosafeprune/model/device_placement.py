@@ -1,7 +1,5 @@
 """Device placement: the model on one device or, if too large for one GPU, spread over all GPUs layer by layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -60,10 +58,8 @@ def place_weights(
     With ``all`` the model is spread over all GPUs; with ``auto`` if it does not fit one GPU and there are several.
 
     Args:
-        device: the value of ``--device``.
         chosen: the device it stands for, or the first of several.
         folder: the checkpoint.
-        name: the user's name for it.
         dtype: the dtype it will run in.
         make_meta: makes the model on the meta device.
 

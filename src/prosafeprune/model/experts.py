@@ -5,8 +5,6 @@ and ``down_proj``, one matrix per expert. Attributes of the module give their la
 stacked or interleaved, with or without biases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial

@@ -4,8 +4,6 @@ Models store q, k and v, or gate and up, stacked in one matrix in one of several
 output rows of each submodule by the paper's name. A gate on the outputs of attention is called output_gate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

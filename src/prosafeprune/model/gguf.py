@@ -6,8 +6,6 @@ they are not tied. Everything else that transformers' loader drops silently is c
 file, tensors (it fills missing ones with random numbers) and, in :mod:`prosafeprune.model.gguf_metadata`, metadata.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

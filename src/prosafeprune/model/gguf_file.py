@@ -1,7 +1,5 @@
 """GGUF files: their parts, tensors and metadata, read and written whole."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ checkpoint, are then used instead. Here every key of the architecture is either 
 changing it, or the file is refused. RoPE scaling is partly in tensors.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -99,7 +97,7 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
     for key, value in given.items():
         if key in ATTRIBUTES:
             _carry_over(config, key, value, name)
-        elif key not in READ_APART | SAYS_NOTHING | bloom_has_alibi and not _is_neutral(key, value, reader):
+        elif key not in READ_APART | SAYS_NOTHING | bloom_has_alibi and not _is_neutral(key, value):
             raise _cannot_express(name, f"{prefix}{key} = {value}")
     if (width := getattr(config, "query_pre_attn_scalar", None)) is not None:
         by_width = (architecture, config.num_hidden_layers) in SCALED_BY_WIDTH
@@ -117,7 +115,7 @@ def _cannot_express(name: str, what: str) -> InputError:
     )
 
 
-def _is_neutral(key: str, value: Any, reader: Any) -> bool:
+def _is_neutral(key: str, value: Any) -> bool:
     if key == "expert_gating_func":  # 1: softmax
         return bool(value == 1)
     return any(value == neutral for neutral in NEUTRAL.get(key, ()))

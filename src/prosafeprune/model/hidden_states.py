@@ -1,7 +1,5 @@
 """The hidden states of a few tokens of each text, at every depth of the model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -29,10 +27,8 @@ def hidden_states(
     last layer and its norm, as in transformers' ``output_hidden_states``.
 
     Args:
-        loaded: the model.
         texts: token ids of each text.
         indices: the wanted tokens of each text, equally many.
-        batch_size: how many texts run at a time.
         advance: called after each batch with the number of its texts.
 
     Raises:

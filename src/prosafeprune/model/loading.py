@@ -1,7 +1,5 @@
 """A model and its tokenizer, ready to run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -10,9 +8,12 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.model.chat import (
@@ -24,9 +25,6 @@ from prosafeprune.model.chat import (
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
 from prosafeprune.progress import Reporter
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 LAYER_NUMBER = re.compile(r"\.\d+\.")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -83,8 +81,6 @@ def load_model(
         InputError: unknown architecture, no chat template, tensors that are missing, of layers that the config leaves
             out or not finite, an unusable device or dtype, or no room on all GPUs together.
     """
-    import transformers
-
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
@@ -127,8 +123,6 @@ def load_tokenizer(
     folder: Path, name: str, *, trust_remote_code: bool = False, chat: bool = True, system: str | None = None
 ) -> Any:
     """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
-    import transformers
-
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except KeyboardInterrupt:
@@ -163,8 +157,6 @@ def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False)
     Raises:
         InputError: unknown architecture.
     """
-    import transformers
-
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
@@ -175,8 +167,6 @@ def make_meta_model(folder: Path, name: str, *, trust_remote_code: bool = False)
 
 def automatic_class(config: Any) -> Any:
     """Return the auto class that loads a checkpoint of this config: models that read images may have their own."""
-    import transformers
-
     is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     if not is_listed and type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText
@@ -211,8 +201,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
     Raises InputError when a shard cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     sizes: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -244,11 +232,6 @@ def require_no_further_layers(unused: Iterable[str], known: Container[str], name
     """Raise InputError when tensors on disk that the model does not use are further layers of it.
 
     A config with fewer layers than the weights would have us measure another model than the one that is written.
-
-    Args:
-        unused: names on disk.
-        known: names in the model.
-        name: the user's name for it.
     """
     further = [one for one in unused if LAYER_NUMBER.search(one) and LAYER_NUMBER.sub(".0.", one, count=1) in known]
     if further:

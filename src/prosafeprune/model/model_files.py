@@ -1,7 +1,5 @@
 """The files of a foreign model: plain files inside its folder, with sizes within bounds, before any of them is used."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.files.json_file import MAX_JSON_BYTES, read_json_object
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_json_object
 from prosafeprune.text import data_size
 
 INDEX = "model.safetensors.index.json"

@@ -3,8 +3,6 @@
 Everything is undone at the end of the context.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -82,16 +80,13 @@ def recording(layers: nn.ModuleList, wanted: Sequence[int], forms: Forms) -> Ite
     ``forms`` is filled with what the layers below the highest of these return.
     """
     entered: dict[int, torch.Tensor] = {}
-    handles = []
-    for layer in wanted:
-        handles.append(layers[layer].register_forward_pre_hook(_record_entry(entered, layer), with_kwargs=True))
-    for layer in range(max(wanted, default=0)):
-        handles.append(layers[layer].register_forward_hook(_record_form(forms, layer)))
-    try:
+    with ExitStack() as handles:
+        for layer in wanted:
+            entry = _record_entry(entered, layer)
+            handles.callback(layers[layer].register_forward_pre_hook(entry, with_kwargs=True).remove)
+        for layer in range(max(wanted, default=0)):
+            handles.callback(layers[layer].register_forward_hook(_record_form(forms, layer)).remove)
         yield entered
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _return(states: Any, parts: int | None) -> Callable[..., Any]:

@@ -31,7 +31,6 @@ def shared_prefix_length(
     between prefix and suffix takes up positions of the window.
 
     Args:
-        model: a causal language model.
         texts: token ids of each text.
         padding: the side on which batches of the suffixes are padded.
         further_tokens: tokens generated after each text, at most.
@@ -142,7 +141,6 @@ class PrefixCache:
         Args:
             suffixes: the tokens of each prompt after the prefix.
             logits: how many of each row's last positions get logits.
-            options: passed to the model.
         """
         batch = pad_batch(suffixes, self.length, "left", next(self.model.parameters()).device)
         options |= accepted(self.model, logits_to_keep=last_tokens(logits))

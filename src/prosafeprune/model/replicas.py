@@ -1,7 +1,5 @@
 """Replicas of a model in the follower processes: each holds the complete model and runs its share of the prompts."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +8,8 @@ from typing import Any
 import torch
 
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.parallel.messages import broadcast
-from prosafeprune.parallel.process_group import Leader, current_leader
-from prosafeprune.progress import Reporter, SilentReporter
+from prosafeprune.parallel.process_group import Leader, broadcast, current_leader
+from prosafeprune.progress import SILENT, Reporter
 
 Task = Callable[[LoadedModel, Sequence[int]], Iterator[Any]]
 """What a process does with its model for the items at some indices. It is pickled, and so is what it yields."""
@@ -120,7 +117,7 @@ class _Load:
     def __call__(self, state: dict[str, Any]) -> Iterator[Any]:
         state.pop(MODEL, None)
         gc.collect()  # two models at once may not fit
-        state[MODEL] = self.load(reporter=SilentReporter())
+        state[MODEL] = self.load(reporter=SILENT)
         yield from ()
 
 

@@ -1,7 +1,5 @@
 """Changing the residual stream of the decoder layers while a model runs, by hooks that are removed with the context."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any

@@ -6,8 +6,6 @@ instead of computing them. The shared prompt prefix is run once per pass, since 
 the layers that run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -66,11 +64,9 @@ class ResumedModel:
 
         Args:
             loaded: the model with its base weights.
-            anatomy: its layers.
             texts: at least one.
             layers: layers that later passes may begin at; when memory is short, only some of them, always including
                 the earliest. Without any, nothing runs until :meth:`run`.
-            batch_size: how many texts run at a time.
 
         Raises:
             InputError: out of memory, output that is not finite, no room for the states, or a text longer than the

@@ -1,7 +1,5 @@
 """The header of a .safetensors file: which tensors it holds, and where."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a model comes from: a local folder, a hub id or a GGUF file, checked before anything is loaded."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket
@@ -14,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.gguf_file import gguf_parts
 from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards
@@ -163,10 +161,15 @@ def early_config(model: str, revision: str | None) -> dict[str, Any] | None:
         return None
 
 
+def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config.json of a model that reads images says of its text model; empty for other models."""
+    nested = config.get("text_config")
+    return nested if isinstance(nested, dict) else {}
+
+
 def layer_count(config: Mapping[str, Any]) -> int | None:
     """Return the number of decoder layers that a config.json names, or None when it has no such entry."""
-    nested = config.get("text_config")
-    known = {**config, **(nested if isinstance(nested, dict) else {})}
+    known = {**config, **text_config(config)}
     found = next((known[name] for name in LAYER_COUNTS if name in known), None)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
@@ -226,8 +229,7 @@ def quantisation_of(config: Mapping[str, Any]) -> str | None:
 
 def quantisation_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config.json says of the quantisation of the weights; empty when they are not quantised."""
-    text_config = config.get("text_config")
-    for one in (config, text_config if isinstance(text_config, dict) else {}):
+    for one in (config, text_config(config)):
         for key in QUANTISATION_KEYS:
             if one.get(key):
                 return dict(one[key]) if isinstance(one[key], dict) else {"quant_method": "unknown"}

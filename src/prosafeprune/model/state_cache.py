@@ -1,7 +1,5 @@
 """Cached hidden states that enter some layers, token by token, for many texts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 

@@ -1,7 +1,5 @@
 """Storage for large tensors: memory while there is room, else a temporary file."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile
@@ -21,8 +19,6 @@ def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     """Return an uninitialised tensor on ``device`` if it has room, else on the CPU, else in a temporary file.
 
     Args:
-        shape: its shape.
-        dtype: its dtype.
         device: the preferred device.
         what: its content, for the error.
 

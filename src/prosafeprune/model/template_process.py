@@ -5,8 +5,6 @@ loops that never end or strings that fill the memory. The process has no secrets
 at a time, and is killed when a request takes too long.
 """
 
-from __future__ import annotations
-
 import atexit
 import json
 import os

@@ -1,7 +1,5 @@
 """The environment that torchrun gives the processes it starts."""
 
-from __future__ import annotations
-
 import os
 
 from prosafeprune.errors import InputError

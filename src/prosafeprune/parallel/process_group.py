@@ -9,11 +9,10 @@ waits, and an error must reach the leader in place of a result; messages with ke
 messages and weights go through torch's ``send``, ``recv`` and ``broadcast``.
 """
 
-from __future__ import annotations
-
+import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,13 +21,16 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.parallel.launch import local_rank
-from prosafeprune.parallel.messages import Mailbox, broadcast
 
+MAX_BYTES_IN_STORE = 2**20
+"""The store holds a few megabytes per key."""
+Transfer = Callable[[torch.Tensor], Any]
+"""Sends a tensor of bytes, or fills it with the bytes that another process sends."""
 Work = Callable[[dict[str, Any]], Iterator[Any]]
 """What a follower does with its state, which work may change; it yields results. It is pickled."""
 TIMEOUT = timedelta(days=30)
@@ -37,6 +39,40 @@ POLL_SECONDS = 0.01
 """Between two checks for results."""
 FAREWELL_SECONDS = 10.0
 """How long the leader waits at the end for followers to hear that there is no more work."""
+
+
+class Mailbox:
+    """Messages by key. Large ones need torch's process group."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def put(self, key: str, value: Any, send: Transfer) -> None:
+        """Store a message; a large one is sent at once, to whoever takes it. Tensors should be sent as numpy arrays."""
+        content = pickle.dumps(value, protocol=5)
+        inline = len(content) <= MAX_BYTES_IN_STORE
+        self.store.set(key, pickle.dumps(content if inline else len(content)))  # type: ignore[arg-type]  # takes bytes
+        if not inline:
+            send(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+
+    def take(self, key: str, receive: Transfer) -> Any:
+        """Return a message that has been put."""
+        stored: bytes | int = pickle.loads(self.store.get(key))
+        if isinstance(stored, bytes):
+            return pickle.loads(stored)
+        content = torch.empty(stored, dtype=torch.uint8)
+        receive(content)
+        return pickle.loads(content.numpy().data)
+
+    def has(self, key: str) -> bool:
+        """Return whether a message has been put."""
+        return bool(self.store.check([key]))
+
+
+def broadcast(tensors: Sequence[torch.Tensor]) -> None:
+    """Overwrite tensors with those of the first process: by NCCL on GPUs, by gloo elsewhere. All processes call it."""
+    for tensor in tensors:
+        distributed.broadcast(tensor, src=0)
 
 
 class _Leave:

@@ -3,8 +3,6 @@
 Ray is an optional dependency, imported only when a cluster is asked for.
 """
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections import Counter, deque

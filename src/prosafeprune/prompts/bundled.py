@@ -6,8 +6,6 @@ styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful val
 Further sets go beyond a single English turn: conversations, operators' policies, domains, languages.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Prompts that are more than one user turn: what the chat template renders, as one type."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any, Self

@@ -5,8 +5,6 @@ any fixed order of words. With the rarest words first, few texts share one (pref
 Results are exact, and memory grows with the texts in the index alone.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Prompts that appear in two sets that must be disjoint, equal or nearly so."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Sequence

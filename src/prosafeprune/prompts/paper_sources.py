@@ -1,7 +1,5 @@
 """The public sets that the paper calibrates on (section 4.1 and appendix B.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

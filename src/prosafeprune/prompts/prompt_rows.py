@@ -1,7 +1,5 @@
 """Prompt files with all their fields, for commands that pass rows on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prompts that a person has reviewed: which class each row of a reviewed file is for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from prosafeprune.errors import InputError
@@ -13,7 +11,6 @@ REVIEW = "review"
 """The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
-FINDINGS = (HARMLESS, HARMFUL, UNSURE)
 OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, PromptClass.BENIGN: HARMLESS}
 
 

@@ -1,7 +1,5 @@
 """Rows of JSON Lines and CSV files; an ambiguous row is an error, never a guess."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

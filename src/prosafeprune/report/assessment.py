@@ -1,7 +1,5 @@
 """What changed, in words that claim no more than the numbers show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +28,12 @@ FAILED = {
     ),
 }
 """Label and clause of what is not saved."""
+BUILTIN = "builtin-"
+"""How the names of the built-in judge begin."""
+MISSED = 18
+FALSE = 2
+"""Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
+and with models and prompts that it was not trained on: docs/judges.md."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +189,15 @@ def pooled_counts(scores: Scores, prompt_class: PromptClass) -> tuple[int, int]:
     """Return the number of desired outcomes over all prompts of a class, and the number of prompts."""
     sets = scores.of(prompt_class)
     return sum(one.rate.successes for one in sets), sum(one.rate.total for one in sets)
+
+
+def judge_error_note(judge: str) -> str:
+    """Return the possible effect of the judge's errors on the rates, for pages; empty for judges we did not measure."""
+    if not judge.startswith(BUILTIN):
+        return ""
+    return (
+        f"The judge's own errors come on top of the intervals: on natural prompts to models it never saw, it misses "
+        f"about {MISSED} % of refusals and calls {FALSE} % of other answers refusals (docs/judges.md). So a true S.S. "
+        f"of 90 % shows as about {90 * (1 - MISSED / 100) + 10 * FALSE / 100:.0f} %, and a true C.R. of 90 % as about "
+        f"{90 * (1 - FALSE / 100) + 10 * MISSED / 100:.0f} %."
+    )

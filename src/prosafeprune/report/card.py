@@ -1,7 +1,5 @@
 """The model card: what was done and measured first, then the base model's own card."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -91,10 +89,7 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
     checkpoint keeps that card and its metadata; an adapter keeps only the licence.
 
     Args:
-        folder: of the pruned model.
-        record: what was done and measured.
         base_model: hub id of the base model; None for a local one, whose path says nothing to readers.
-        source: folder of the base model.
     """
     is_adapter = record.recipe.format == "adapter"
     metadata, base_text = _split(_read(source / CARD_FILE))

@@ -1,7 +1,5 @@
 """A comparison of methods as tables: rates as in the paper's Table 1, pruning against each method, and time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +7,9 @@ from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
 from prosafeprune.judge.verdict import NEITHER
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.assessment import format_p, signed
+from prosafeprune.report.assessment import format_p, judge_error_note, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.grid import Grid, as_draft
-from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.plan_facts import plan_in_words
 from prosafeprune.report.rate_grids import ordered, rate_name
 from prosafeprune.text import short_name

@@ -1,8 +1,6 @@
 """The page of a comparison: what each method does, and what it costs."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -10,18 +8,30 @@ from matplotlib.figure import Figure
 
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Plan
-from prosafeprune.plotting import GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
+from prosafeprune.plotting import BLUE, GREY, HEIGHT, MARKERS, ORANGE, PALETTE, as_written, new_axes
+from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.assessment import format_p, is_significant, is_unsafe, pooled_counts, signed
 from prosafeprune.report.comparison_grids import (
     costs_by_method,
     pruning_against_methods,
     rates_by_method,
     settings_in_words,
 )
-from prosafeprune.report.comparison_headline import comparison_headline
-from prosafeprune.report.comparison_record import ComparisonRecord
+from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
 from prosafeprune.report.example_answers import answers_before_and_after
-from prosafeprune.report.loss_curves import loss_curves
-from prosafeprune.report.page import Block, Facts, Page, Paragraph, Picture, Points, Section, Subheading, as_draft_page
+from prosafeprune.report.page import (
+    Block,
+    Facts,
+    Headline,
+    Mark,
+    Page,
+    Paragraph,
+    Picture,
+    Points,
+    Section,
+    Subheading,
+    as_draft_page,
+)
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import command, depends_on, making
 from prosafeprune.text import short_name
@@ -30,6 +40,10 @@ OURS = "prosafeprune"
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
 LONG_NAME = 16
 """Characters; with longer names the legend has one column."""
+COUNTS = {
+    PromptClass.PSEUDO_HARMFUL: "answers {} of {} harmless requests",
+    PromptClass.HARMFUL: "refuses {} of {} harmful ones",
+}
 
 
 def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measurement]) -> Page:
@@ -42,9 +56,9 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
         Section("Time per answer", [costs_by_method(record)]),
         Section("The methods", [Facts([(one.name, settings_in_words(one)) for one in record.methods])]),
     ]
-    curves = loss_curves(record)
+    curves = [_loss_curve(one.name, losses) for one in record.methods if (losses := _losses(one.learned))]
     if curves:
-        sections.append(Section("Training", list(curves)))
+        sections.append(Section("Training", curves))
     by_name = {one.name: one for one in record.methods}
     pruned = by_name.get(OURS)
     if pruned is not None and "plan" in pruned.settings:
@@ -123,3 +137,75 @@ def _reproduction(record: ComparisonRecord) -> list[Block]:
     ]
     note = Paragraph("Times vary between runs and machines; everything else is reproducible on one machine.")
     return [command("compare", record.request, "OUTPUT"), note, facts, *([Points(fitted)] if fitted else [])]
+
+
+def _losses(learned: Mapping[str, Any]) -> list[float]:
+    """Return the losses among a method's facts, which may be of the user's own making; none without a curve."""
+    losses = learned.get("losses")
+    is_curve = isinstance(losses, list) and len(losses) > 1 and all(isinstance(one, int | float) for one in losses)
+    return list(losses) if isinstance(losses, list) and is_curve else []
+
+
+def _loss_curve(name: str, losses: Sequence[float]) -> Picture:
+    description = (
+        f"Training loss of {name}: {losses[0]:.3g} at the first of {len(losses)} updates, {losses[-1]:.3g} at the last."
+    )
+    figure, axes = new_axes("update", f"loss of {as_written(name)}")
+    axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=1.2)
+    return Picture(figure, description, f"{name}: loss of each batch before its update.")
+
+
+def comparison_headline(record: ComparisonRecord) -> Headline:
+    """Return the best method that keeps S.S., then each method's counts and changes from default."""
+    lines = [_line(one) for one in record.methods]
+    lines += [f"{name} was left out. {reason}" for name, reason in record.left_out.items()]
+    return Headline(
+        Mark.NEUTRAL, f"{len(record.methods)} methods, {short_name(record.request.model)}", _best(record), lines
+    )
+
+
+def _best(record: ComparisonRecord) -> str:
+    ranked = sorted(
+        (one for one in record.methods if one.scores.tradeoff_score is not None), key=_tradeoff, reverse=True
+    )
+    if not ranked:
+        return "Without both pseudo-harmful and harmful prompts, no method can be called the best."
+    best = next((one for one in ranked if not _loses_safety(one)), ranked[0])
+    finding = f"{best.name} has the highest Avg. T.S., {_tradeoff(best):.1f}"
+    if all(one.against_default is None for one in record.methods):
+        return f"{finding}. Whether it keeps its S.S. is unknown: default was not measured."
+    above = [f"{one.name} ({_tradeoff(one):.1f})" for one in ranked[: ranked.index(best)]]
+    if best.against_default is None:  # it is the default
+        finding = f"No method has a higher Avg. T.S. than default ({_tradeoff(best):.1f}) and keeps its S.S."
+    else:
+        change = best.against_default.safety_change
+        points = f" ({signed(change.points)} points, p {format_p(change.p_value)})" if change is not None else ""
+        condition = ", of the methods with" if above else ", with"
+        finding += f"{condition} no significant loss of S.S. from default{points}."
+    return f"{finding} Higher, but with a loss of S.S.: {', '.join(above)}." if above else finding
+
+
+def _line(method: MethodResult) -> str:
+    against = method.against_default
+    changes = {
+        PromptClass.PSEUDO_HARMFUL: against.compliance_change if against is not None else None,
+        PromptClass.HARMFUL: against.safety_change if against is not None else None,
+    }
+    parts = [] if method.scores.tradeoff_score is None else [f"Avg. T.S. {_tradeoff(method):.1f}"]
+    for prompt_class, change in changes.items():
+        good, total = pooled_counts(method.scores, prompt_class)
+        if total:
+            points = f" ({signed(change.points)} points, p {format_p(change.p_value)})" if change is not None else ""
+            parts.append(COUNTS[prompt_class].format(good, total) + points)
+    warning = " It refuses fewer than half: not a safe model." if is_unsafe(method.scores) else ""
+    return f"{method.name}: {', '.join(parts) or 'measured on benign requests only'}.{warning}"
+
+
+def _loses_safety(method: MethodResult) -> bool:
+    """Return whether a method refuses significantly fewer harmful prompts than default."""
+    change = method.against_default.safety_change if method.against_default is not None else None
+    return change is not None and is_significant(change) and change.points < 0
+
+
+def _tradeoff(method: MethodResult) -> float:
+    return method.scores.tradeoff_score or 0.0

@@ -1,7 +1,5 @@
 """The record of a comparison of methods."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel

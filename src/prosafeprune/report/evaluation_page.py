@@ -1,7 +1,5 @@
 """The page of an evaluation: what the model does, and what has changed since an earlier evaluation."""
 
-from __future__ import annotations
-
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores
@@ -11,6 +9,7 @@ from prosafeprune.report.assessment import (
     assess_safety,
     change_sentence,
     divergence_sentence,
+    judge_error_note,
     policy_sentences,
     unsafe_sentences,
     worst,
@@ -18,7 +17,6 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.example_answers import answers_before_and_after, answers_of
 from prosafeprune.report.grid import Grid, as_draft
-from prosafeprune.report.judge_error import judge_error_note
 from prosafeprune.report.page import Block, Facts, Headline, Mark, Page, Paragraph, Section, as_draft_page
 from prosafeprune.report.rate_grids import ability_grid, category_grids, change_grid, rates_grid
 from prosafeprune.report.reproduce_command import command, depends_on
@@ -29,8 +27,6 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
     """Return the page of an evaluation.
 
     Args:
-        record: what was measured.
-        now: the model's answers.
         earlier: the answers it is compared with; given if ``record.against`` is.
     """
     name = _name(record)

@@ -1,7 +1,5 @@
 """The answers behind the numbers, one JSON object per line."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Example answers: changed ones first, those to harmful prompts truncated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -59,7 +57,7 @@ def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPromp
         [
             ExampleAnswer(
                 name,
-                judged.verdicts[row].answer_class.value.replace("_", " "),
+                judged.verdicts[row].answer_class.in_words,
                 shorten(judged.answers[row].strip(), limit) or "(empty)",
             )
             for name, judged in models

@@ -1,7 +1,5 @@
 """The page of two judges: their agreement, and the answers on which they differ."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prosafeprune.judge.agreement import JudgesCompared

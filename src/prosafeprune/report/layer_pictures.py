@@ -1,7 +1,5 @@
 """Figures of the layers: why some were pruned, and what the edit removes from each matrix."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 

@@ -21,8 +21,6 @@ All text is escaped; no block takes HTML. Equal pages are equal to the byte. The
 scripts and requests, so text written by a model can trigger neither.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

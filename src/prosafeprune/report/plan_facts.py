@@ -1,7 +1,5 @@
 """A plan in words."""
 
-from __future__ import annotations
-
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.text import listed
 

@@ -1,7 +1,5 @@
 """A pruned model as tables: what changed, what was done, and a few answers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
@@ -81,5 +79,5 @@ def _examples(
 
 
 def _answer(judged: JudgedSet, row: int, limit: int) -> str:
-    verdict = judged.verdicts[row].answer_class.value.replace("_", " ")
+    verdict = judged.verdicts[row].answer_class.in_words
     return f"[{verdict}]\n{' '.join(shorten(judged.answers[row], limit).split())}"

@@ -1,25 +1,24 @@
 """The page of a pruned model: whether it helped, whether it is safe, and how to use and reproduce it."""
 
-from __future__ import annotations
-
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.safety_floor import REMEDIES
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
+    BUILTIN,
     NO_FLOOR,
     assess_compliance,
     assess_safety,
     change_sentence,
     describe_change,
     divergence_sentence,
+    judge_error_note,
     policy_sentences,
     unsafe_sentences,
     worst,
 )
 from prosafeprune.report.example_answers import answers_before_and_after
-from prosafeprune.report.judge_error import BUILTIN, judge_error_note
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts, plan_layers
@@ -51,11 +50,7 @@ def prune_page(
     """Return the page of a run.
 
     Args:
-        record: what was done and measured.
-        before: the base model's answers.
-        after: the pruned model's answers.
         search: how the plan was found; None if it was given.
-        saved: whether the pruned model was written.
     """
     sections = [Section("Compliance and safety", _rates(record))]
     if saved:

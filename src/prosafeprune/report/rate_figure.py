@@ -1,7 +1,5 @@
 """Rates as figures: those of one model, before and after pruning, of several methods, and the image to share."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

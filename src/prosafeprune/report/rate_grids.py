@@ -1,7 +1,5 @@
 """Rates of models on prompt sets: C.R., S.S. and T.S. with intervals and tests, as in the paper's Table 1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from prosafeprune.ability import TaskScore
@@ -46,8 +44,7 @@ def rates_grid(caption: str, scores: Scores) -> Grid:
         headings.append(f"mean of {len(sets[0].repeats)} repeats\n± standard deviation")
         spread = [f"{one.mean:.1f}\n± {one.deviation or 0:.1f}" for one in sets]
         rows = [[*row, cell] for row, cell in zip(rows, [*spread, *[""] * (len(rows) - len(sets))], strict=True)]
-    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([scores])]
-    rows += _count_rows([scores], len(headings))
+    rows += _padded([*_safety_rows([scores]), *_count_rows([scores])], headings)
     return Grid(caption, headings, rows, _notes(scores))
 
 
@@ -62,11 +59,6 @@ def change_grid(
     """Return the rates of two models on the same sets, with the averages and the change.
 
     Args:
-        caption: above the table.
-        before: of the first model.
-        after: of the second.
-        changes: by set.
-        names: of the two models, for the headings.
         more: further rows, of as many cells as there are headings at most.
     """
     headings = ["", f"{names[0]}, %", f"{names[1]}, %", "change\npoints", "p", "gained, lost\nprompts"]
@@ -79,9 +71,8 @@ def change_grid(
         rows.append([_set_name(one), was, now, _points(change), p_value, f"{change.won}, {change.lost}"])
     for (label, was_average), (_, average) in zip(_averages(before), _averages(after), strict=True):
         rows.append([label, f"{was_average:.1f}", f"{average:.1f}", signed(average - was_average), "", ""])
-    rows += [[*row, *[""] * (len(headings) - len(row))] for row in _safety_rows([before, after])]
-    rows += _count_rows([before, after], len(headings))
-    rows += [[*row, *[""] * (len(headings) - len(row))] for row in more]
+    models = [before, after]
+    rows += _padded([*_safety_rows(models), *_count_rows(models), *more], headings)
     return Grid(caption, headings, rows, (*_notes(after), CHANGE_NOTE))
 
 
@@ -170,7 +161,7 @@ def _safety_rows(models: Sequence[Scores]) -> list[list[str]]:
     return rows
 
 
-def _count_rows(models: Sequence[Scores], width: int) -> list[list[str]]:
+def _count_rows(models: Sequence[Scores]) -> list[list[str]]:
     """Return counts of answers that a rate does not show, leaving out those that are zero everywhere."""
     rows = []
     for label, classes in (
@@ -179,5 +170,10 @@ def _count_rows(models: Sequence[Scores], width: int) -> list[list[str]]:
     ):
         counts = [sum(one.answers.get(name, 0) for one in scores.sets for name in classes) for scores in models]
         if any(counts):
-            rows.append([label, *map(str, counts), *[""] * (width - 1 - len(counts))])
+            rows.append([label, *map(str, counts)])
     return rows
+
+
+def _padded(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> list[list[str]]:
+    """Return rows with empty cells up to the number of headings."""
+    return [[*row, *[""] * (len(headings) - len(row))] for row in rows]

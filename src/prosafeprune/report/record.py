@@ -3,8 +3,6 @@
 It has no date, so equal runs give equal records.
 """
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Sequence
@@ -25,9 +23,8 @@ from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
 from prosafeprune.evaluation.scores import Change, Scores
-from prosafeprune.files.json_file import MAX_JSON_BYTES
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource

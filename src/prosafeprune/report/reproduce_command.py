@@ -1,7 +1,5 @@
 """How to reproduce a run: the command, and the hashes and versions it depends on."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -32,8 +30,6 @@ def command(
     Absolute paths are cut to their last part.
 
     Args:
-        name: of the command.
-        settings: of the run, including the model.
         output: the argument of ``--output``.
         always: settings to name even if they are the default.
         never: settings to leave out.

@@ -4,8 +4,6 @@ Its script is the only one that the content security policy allows, by its hash.
 a JSON block, where ``<``, ``>`` and ``&`` are escaped, and are shown as text.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -30,7 +28,6 @@ def review_page(rows: Iterable[Mapping[str, Any]], saved_name: str) -> str:
 
     Args:
         rows: candidates with ``prompt``, ``messages``, ``completion``, ``class``, ``times``, ``log`` and ``line``.
-        saved_name: name of the file that the page saves.
     """
     shown = [_shown(row) for row in rows]
     environment = Environment(

@@ -1,14 +1,12 @@
 """What a search found: a page, and a section of the page of the model it led to."""
 
-from __future__ import annotations
-
 from prosafeprune.report.assessment import signed
+from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section
-from prosafeprune.report.plan_facts import plan_in_words
+from prosafeprune.report.plan_facts import plan_in_words, plan_layers
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
-from prosafeprune.report.search_grid import search_grid
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchPoint, SearchRecord
@@ -17,13 +15,7 @@ NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 
 
 def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
-    """Return the page of a search that wrote no model.
-
-    Args:
-        record: what was found.
-        recipe: the settings of the search.
-        name: of the model.
-    """
+    """Return the page of a search that wrote no model."""
     chosen = record.point(record.chosen)
     pruned = chosen.plan.layers if chosen is not None else ()
     prune = command("prune", recipe, "OUTPUT", never=OF_THE_SEARCH)
@@ -117,3 +109,34 @@ def _flat(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', '-')} {one}" for name, one in value.items())
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+def search_grid(record: SearchRecord) -> Grid:
+    """Return the points to choose from, safest first, with the selected one marked."""
+    rows = []
+    for point in record.points:
+        plan = point.plan
+        number = f"{point.number}, selected" if point.number == record.chosen else str(point.number)
+        compliance, safety = (f"{rate:.1f}" for rate in point.rates)
+        source = "measured" if point.measured is not None else "estimated"
+        divergence = f"{point.estimated.divergence:.4f}" if point.estimated else ""
+        rows.append(
+            [
+                *(number, compliance, safety, source, divergence),
+                *(plan_layers(plan), str(plan.rank), plan.pooling.value, plan.projection_in_words),
+            ]
+        )
+    base = record.source
+    return Grid(
+        f"Plans to choose from, validation prompts ({record.trials} plans scored)",
+        ["", "C.R., %", "S.S., %", "rates", "KL\nnats", "layer:strength", "rank", "pooling", "projection"],
+        rows,
+        [
+            f"Base model: C.R. {base.compliance_rate:.1f} %, S.S. {base.safety_score:.1f} %. Safety floor: S.S. "
+            f"{record.lowest_safety:.1f} %.",
+            "Measured: by generation and judge. Estimated: by answers of 20 tokens to other prompts.",
+            "KL: mean per-token divergence from the base model on some benign validation prompts. The page of a pruned "
+            "model reports it on test prompts.",
+        ],
+        marked=[i for i, point in enumerate(record.points) if point.number == record.chosen],
+    )

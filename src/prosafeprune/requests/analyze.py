@@ -1,7 +1,5 @@
 """What a user asks of ``analyze``, as one validated object."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, field_validator

@@ -1,7 +1,5 @@
 """What a user asks of ``apply``, as one validated object."""
 
-from __future__ import annotations
-
 from pydantic import ConfigDict, Field
 
 from prosafeprune.requests.judging import JudgeOptions

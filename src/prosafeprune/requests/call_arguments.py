@@ -24,7 +24,10 @@ KINDS: dict[str, tuple[type, ...]] = {
     "str | Path": (str, os.PathLike),
     "str | Path | None": (str, os.PathLike, NoneType),
 }
-"""By annotation, the types that an argument may have; arguments with other annotations are checked by the requests."""
+"""By annotation, the types that an argument may have; arguments with other annotations are checked by the requests.
+
+Annotations are compared as text, so modules with ``checked`` functions import ``annotations`` from ``__future__``.
+"""
 PATHS = "Paths"
 """Annotation of one path or several."""
 

@@ -1,7 +1,5 @@
 """What a user asks of ``compare``, as one validated object."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ from prosafeprune.requests.measuring import (
     MAX_TOKENS,
     BenchmarkOptions,
     DraftOptions,
+    MethodOptions,
     with_draft_defaults,
 )
-from prosafeprune.requests.method_options import MethodOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
 

@@ -1,7 +1,5 @@
 """Options for a model behind OpenAI-compatible servers, and which parts of a server's URL may be recorded."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

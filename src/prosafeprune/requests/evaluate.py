@@ -15,11 +15,11 @@ from prosafeprune.requests.measuring import (
     AbilityOptions,
     BenchmarkOptions,
     DraftOptions,
+    MethodOptions,
     ModelOptions,
     SeedOptions,
     with_draft_defaults,
 )
-from prosafeprune.requests.method_options import MethodOptions
 
 
 class EvaluateRequest(

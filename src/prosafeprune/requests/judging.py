@@ -1,7 +1,5 @@
 """Options for judging answers, shared by every command that judges."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator

@@ -198,7 +198,7 @@ class AbilityOptionsSettings(TypedDict, total=False):
 
 
 class MethodOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.method_options.MethodOptions`."""
+    """Fields of :class:`prosafeprune.requests.measuring.MethodOptions`."""
 
     settings: str | Sequence[str]
     sft_data: str | Path | None

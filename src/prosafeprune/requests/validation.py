@@ -1,7 +1,5 @@
 """Requests from untrusted values: what is wrong with a setting or a recipe file, in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The benign KL of a plan, by passes that start at the first pruned layer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

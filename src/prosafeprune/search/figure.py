@@ -1,7 +1,5 @@
 """The figure of a search: C.R. against S.S. of all scored plans, with the measured and the selected ones marked."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The Pareto frontier of scored plans, and which plans to confirm by generation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prosafeprune.search.optuna_study import ScoredPlan

@@ -1,7 +1,5 @@
 """The search itself: Optuna's TPE under the safety floor, with a journal from which an interrupted search resumes."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +15,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.budget import Budget
+from prosafeprune.requests.search import Budget
 from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points, variations
 
 STUDY = "prosafeprune"

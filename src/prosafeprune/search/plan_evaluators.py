@@ -1,14 +1,12 @@
 """Scoring and measuring plans with the model in this process, or with workers on a cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.activations.shards import PooledShard, make_shard, merge_shards
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling

@@ -3,8 +3,6 @@
 The playground, the rating of prompts and the analyses use them. Searches of version 0.1 scored plans by them.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 

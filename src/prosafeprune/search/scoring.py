@@ -5,20 +5,17 @@ same for every plan, so a plan is scored by the change from the base model's ver
 (docs/method.md). The most promising plans are then measured on other validation prompts, with longer answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
-from prosafeprune.generation.replicated import local_generator
+from prosafeprune.generation.local import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.judge.base_model_likelihood import JudgeWithBaseModel
 from prosafeprune.model.anatomy import Anatomy

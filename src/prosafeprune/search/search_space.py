@@ -1,7 +1,5 @@
 """The plans that a search draws from: windows of consecutive layers in the middle of the model, edited alike."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

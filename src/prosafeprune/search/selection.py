@@ -1,7 +1,5 @@
 """Which plans are offered, and which one is selected."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from scipy.stats import norm

@@ -4,8 +4,6 @@ The base model's weights stay as they are, so rows of one batch may run under di
 strength takes effect at the next pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

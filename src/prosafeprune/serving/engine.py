@@ -5,8 +5,6 @@ waits for any more, leave it. Where the model's cache cannot be joined (sliding 
 arrive together share a batch, and the batches take turns.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections import deque
@@ -25,11 +23,10 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.prefix_cache import PrefixCache, require_known_tokens, require_positions
 from prosafeprune.prompts.conversation import Turn
-from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer
+from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, RunningAnswer, TextStream
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.kept_conversations import KeptConversations
 from prosafeprune.serving.served_edit import ServedEdit
-from prosafeprune.serving.text_stream import TextStream
 
 MOST_ROWS = 32
 MOST_WAITING = 256

@@ -1,7 +1,5 @@
 """Keys and values of answers that ended, so that the next turn of a conversation runs only what is new in it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Calibration: the pooled inputs of the calibration prompts, and the edits made from them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

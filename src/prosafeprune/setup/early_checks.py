@@ -1,13 +1,11 @@
 """Checks of a request that take a second: before torch is imported or a weight is read."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.model.source import require_local_or_hub
-from prosafeprune.progress import SilentReporter
+from prosafeprune.progress import SILENT
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
@@ -25,13 +23,6 @@ def check_early(
 ) -> None:
     """Check model, layers, prompts, output and the search that is named; the job checks them again.
 
-    Args:
-        recipe: what is asked.
-        output: folder to write.
-        overwrite: whether that may be replaced.
-        search: folder of a search.
-        choose: number of a point of it.
-
     Raises:
         InputError: one of them cannot be used.
     """
@@ -40,7 +31,7 @@ def check_early(
         plan_of_point(read_search(search), choose, search)
     elif choose is not None:
         require_kept_point(recipe.model, choose)
-    prepare_job(recipe, output, overwrite, SilentReporter())
+    prepare_job(recipe, output, overwrite, SILENT)
 
 
 def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None) -> None:

@@ -1,15 +1,12 @@
 """Finished searches, read from their folders before a model is loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
-from prosafeprune.files.json_file import MAX_JSON_BYTES
-from prosafeprune.files.text_file import read_text_file
+from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.text import short_name, slug

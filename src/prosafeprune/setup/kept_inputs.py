@@ -4,8 +4,6 @@ They are stored by layer and pooling, so that the plan of a search, or other lay
 Inputs of experts are not kept: each prompt reaches others, and they are many.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -46,8 +44,6 @@ class KeptInputs:
 
     Args:
         model_sha256: hash of the base model, whose weights ``loaded`` must have.
-        loaded: the model.
-        prompts: as the model sees them.
         batch_size: as asked for; inputs depend on it in the last bits.
     """
 

@@ -1,7 +1,5 @@
 """The model of a job in memory, with its submodules and its judge."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +8,11 @@ from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge import Judge
-from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
-from prosafeprune.model.dense import is_quantised
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
+from prosafeprune.model.submodule import is_quantised
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.setup.prepare import Job, require_layers_below
@@ -30,28 +27,17 @@ class LoadedJob(Job):
     judge: Judge
 
 
-def make_judge_of(job: Job) -> Judge:
-    """Return the judge of a job. Raises InputError when it is unreachable."""
-    return make_judge(job.recipe, job.reporter)
-
-
-def load_job(job: Job, folder: Path, judge: Judge | None = None) -> LoadedJob:
+def load_job(job: Job, folder: Path, judge: Judge) -> LoadedJob:
     """Load a job's model from a checkpoint ``folder`` and find its submodules.
 
-    Args:
-        job: the job.
-        folder: of its base model.
-        judge: of the job, if made already.
-
     Raises:
-        InputError: the judge is unreachable, the model cannot be used, or the recipe says it does not fit in memory.
+        InputError: the model cannot be used, or the recipe says it does not fit in memory.
     """
     if job.recipe.memory == "low":
         raise InputError(
             "--memory low prunes given layers, one at a time; to search or to measure, the complete model must be in "
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
-    judge = judge or make_judge_of(job)  # first: a server may be unreachable
     loaded = load_as_asked(job.recipe, folder, job.source.name, job.reporter)
     return LoadedJob(**vars(job), loaded=loaded, anatomy=inspect_anatomy(loaded.model, job.reporter), judge=judge)
 

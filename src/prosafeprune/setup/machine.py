@@ -1,17 +1,27 @@
-"""What this machine has: memory, free disk, and how much of it a process took."""
-
-from __future__ import annotations
+"""What this machine has: memory, free disk, the speed of its devices, and what a process took of it."""
 
 import os
 import resource
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from prosafeprune.generation.local import ROWS_ON_CPU
+from prosafeprune.setup.workload import Speed
+
 MEMORY_FILE = Path("/proc/meminfo")
 KIBIBYTE = 1024
+ROWS_READ = 1024
+"""Tokens of a batch of prompts."""
+LARGEST = 4096
+"""Largest width of the matrices; beyond it the speed does not change."""
+OVERHEAD = 1.6
+"""Assumed time of a forward pass over that of its matrix products: attention, norms, and the loop around them."""
+TRIED_SECONDS = 0.15
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -43,3 +53,34 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else KIBIBYTE * peak
+
+
+def measure_speed(parameters: float, hidden: int | None, dtype: torch.dtype, device: torch.device) -> Speed:
+    """Return the speed of a model with this many parameters; a token takes two operations for each.
+
+    Args:
+        hidden: width of its hidden states, if known.
+    """
+    width = min(hidden or LARGEST, LARGEST)
+    weight = torch.randn(4 * width, width, device=device).to(dtype)
+    per_token = OVERHEAD * parameters / weight.numel()
+
+    def rate(rows: int) -> float:
+        tokens = torch.randn(rows, width, device=device).to(dtype)
+        return rows / (per_token * fastest_seconds(lambda: torch.nn.functional.linear(tokens, weight), device))
+
+    return Speed(rate(ROWS_READ), rate(ROWS_ON_CPU))
+
+
+def fastest_seconds(work: Callable[[], object], device: torch.device, tried: float = TRIED_SECONDS) -> float:
+    """Return how long some work takes, the fastest of several times within ``tried`` seconds."""
+    best, until = float("inf"), time.perf_counter() + tried
+    while True:
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.perf_counter()
+        best = min(best, now - started)
+        if now >= until:
+            return best

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.model.shard_header import read_shard_header
+from prosafeprune.model.source import text_config
 from prosafeprune.setup.workload import ModelSize, Speed, Stage
 
 FLOAT32 = 4
@@ -52,8 +53,7 @@ class ModelShape:
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, tuple[Sequence[int], int]], config: Mapping[str, Any]) -> ModelShape:
         """Return the shape of a model from its tensors' shapes and bytes, by name, and its config.json."""
-        nested = config.get("text_config")
-        known = {**config, **(nested if isinstance(nested, dict) else {})}
+        known = {**config, **text_config(config)}
         experts = next((int(known[key]) for key in EXPERT_KEYS if isinstance(known.get(key), int)), 0)
         chosen = int(known.get("num_experts_per_tok") or 0) if experts else 0
         share = chosen / experts if experts else 1.0
@@ -126,12 +126,7 @@ def path_costs(
     """Return the cost of each way.
 
     Args:
-        shape: of the model.
         stages: the work with ``search``, and with ``layers`` given.
-        speed: of the machine on the model's active weights.
-        prompts: calibration prompts.
-        layers: number of layers to prune.
-        rank: of the edits.
         ratio: bytes of a weight as it runs over those on disk.
     """
     stored, run = shape.size.weight_bytes, ratio * shape.size.weight_bytes

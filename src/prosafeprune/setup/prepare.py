@@ -1,7 +1,5 @@
 """Prompts, model and output of a run, found and checked before the long work."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,7 +45,6 @@ class Job:
     source: ModelSource
     """The base model."""
     output: Path | None
-    overwrite: bool
     calibration: PromptSets
     validation: PromptSets
     """Validation prompts that a search scores plans on."""
@@ -105,7 +102,6 @@ def prepare_job(
         recipe=recipe,
         source=source,
         output=output,
-        overwrite=overwrite,
         calibration=calibration,
         validation={name: split[0] for name, split in splits.items()},
         confirmation={name: split[1] for name, split in splits.items()},

@@ -1,7 +1,5 @@
 """The prompts of a run, for calibration, search and measurement; no prompt is in two of these."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

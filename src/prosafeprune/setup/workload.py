@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import layer_count
+from prosafeprune.model.source import layer_count, text_config
 from prosafeprune.prompts import PromptClass, PromptSet
-from prosafeprune.requests.budget import Budget
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import Budget
 from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
@@ -74,8 +74,7 @@ class ModelSize:
     @classmethod
     def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
         """Return the size of a model with so many bytes of weights, given its config.json."""
-        nested = config.get("text_config")
-        known = {**config, **(nested if isinstance(nested, dict) else {})}
+        known = {**config, **text_config(config)}
 
         def number(*names: str) -> int | None:
             found = next((known[name] for name in names if isinstance(known.get(name), int)), None)
@@ -94,9 +93,7 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     """Return what a run does after the model is loaded; without a plan it searches for one.
 
     Args:
-        job: the job.
         plan: given or found earlier.
-        layers: number of the model's layers.
         search_only: no model is pruned and measured in the end.
     """
     recipe = job.recipe
@@ -147,11 +144,8 @@ def memory_needed(
     file, which are in memory while it is loaded.
 
     Args:
-        job: the job.
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
-        model: its size.
         bytes_per_weight: of the model as it runs, over that on disk.
-        on_gpu: whether it runs on one.
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None

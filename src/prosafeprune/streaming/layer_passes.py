@@ -1,7 +1,5 @@
 """All prompts advance through the model one layer at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

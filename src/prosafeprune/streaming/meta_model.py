@@ -1,12 +1,12 @@
 """A model on the meta device, whose weights are loaded layer by layer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from accelerate import init_empty_weights
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError
@@ -43,9 +43,6 @@ def load_meta_model(
     Raises:
         InputError: unknown architecture, no chat template, an unusable device or dtype.
     """
-    import transformers
-    from accelerate import init_empty_weights
-
     if device == ALL_GPUS:
         raise InputError(f"--device {ALL_GPUS}: --memory low runs one layer at a time on one GPU. Use cuda.")
     chosen_device = choose_device(device)

@@ -1,7 +1,5 @@
 """Memory and disk that a run with one layer in memory will need, reported before it begins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +33,8 @@ class Needs:
     """Hidden states of all prompts between two layers."""
     spilled: bool
     """Whether these go to a temporary file."""
-    disk: int
-    """The checkpoint to write."""
-    reading: int
-    """The part of the base model that is read."""
+    checkpoint: int
+    """What is read, and written."""
 
     @property
     def memory(self) -> int:
@@ -52,7 +48,7 @@ class Needs:
             f"Needs about {data_size(self.memory)} of memory in addition to Python and its libraries: "
             f"{data_size(self.layer)} for a layer, {data_size(max(self.edit, self.batch))} of working memory;",
             f"  hidden states of the prompts: {data_size(self.states)}, {where}; "
-            f"disk: {data_size(self.disk)}; reading: {data_size(self.reading)}, each byte once.",
+            f"disk: {data_size(self.checkpoint)}; reading: {data_size(self.checkpoint)}, each byte once.",
         ]
 
 
@@ -62,11 +58,6 @@ def estimate_needs(
     """Return the estimated needs of a run.
 
     Args:
-        meta: the model.
-        anatomy: its layers.
-        weights: its weights on disk.
-        plan: names the layers to edit.
-        prompts: the calibration prompts.
         size: how many prompts run at a time.
     """
     stored = weights.checkpoint.stored
@@ -86,6 +77,5 @@ def estimate_needs(
         batch=min(size, len(prompts)) * max(suffixes) * widest * FLOAT32 * COPIES_OF_A_BATCH,
         states=states,
         spilled=states > storage.KEPT_IN_MEMORY,
-        disk=total,
-        reading=total,
+        checkpoint=total,
     )

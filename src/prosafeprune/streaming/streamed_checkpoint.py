@@ -1,7 +1,5 @@
 """A checkpoint that is used, hashed and copied in a single read."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The weights of a model on the meta device, read from the shards when they are needed and freed again."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,6 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    rename_source_key,
+)
+from transformers.modeling_utils import LoadStateDictConfig
 
 from prosafeprune.checkpoint.safetensors_file import StoredTensor
 from prosafeprune.errors import InputError
@@ -126,9 +132,6 @@ def _parameter_names(model: PreTrainedModel, names: Collection[str]) -> tuple[di
 
     Also those that are not a parameter as they are, but joined, split or turned.
     """
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
-
     mapping = get_model_conversion_mapping(model)
     renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
     converters = [one for one in mapping if isinstance(one, WeightConverter)]
@@ -181,10 +184,6 @@ def _load_some(
     model: PreTrainedModel, tensors: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype
 ) -> None:
     """Put some of a checkpoint's tensors into the model, renamed and converted as ``from_pretrained`` does it."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import convert_and_load_state_dict_in_model
-    from transformers.modeling_utils import LoadStateDictConfig
-
     mapping: Any = get_model_conversion_mapping(model)
     convert_and_load_state_dict_in_model(
         model,

@@ -1,7 +1,5 @@
 """Refused turns as candidates for calibration: without near-duplicates, and no more than a person can review."""
 
-from __future__ import annotations
-
 import hashlib
 import heapq
 import json

@@ -1,7 +1,5 @@
 """Entries of log files, one after the other: JSON lines, JSON, CSV, Parquet, inspect_ai's .eval, plain or gzipped."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

@@ -1,7 +1,5 @@
 """What an entry of a chat log says: OpenAI messages, ShareGPT, prompt and answer, or a sample of inspect_ai."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

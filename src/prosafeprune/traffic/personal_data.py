@@ -4,8 +4,6 @@ Names and postal addresses are not recognised. Recall and false alarms on a log 
 ``tests/traffic/test_personal_data.py``.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """How harmful it would be to fulfil a request, from 0 to 5, as a chat model rates it (appendix B.1)."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

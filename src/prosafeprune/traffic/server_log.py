@@ -1,7 +1,5 @@
 """vLLM's text log of requests and responses, and conversations in the text of a chat template."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """A user turn with what came before it and the model's answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal

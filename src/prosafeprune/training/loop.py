@@ -1,11 +1,10 @@
 """The training loop: AdamW over shuffled examples, saved periodically, so that an interrupted run resumes."""
 
-from __future__ import annotations
-
 import json
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,8 +12,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from prosafeprune.files.staging import write_whole
+from prosafeprune.model.batches import accepted, last_tokens, pad_batch
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance
 
 Item = TypeVar("Item")
@@ -22,6 +25,51 @@ SAVE_SECONDS = 120.0
 """Time between saves within an epoch."""
 ENTRY = "prosafeprune"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and its target answer, as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    """Including the end token, unless the answer is only the beginning of one."""
+
+
+def make_examples(
+    loaded: LoadedModel, prompts: Sequence[str], answers: Sequence[str], finished: Sequence[bool] | None = None
+) -> list[Example]:
+    """Pair prompts with answers, which are cycled if there are fewer; at least one is needed.
+
+    Args:
+        loaded: renders and tokenises the prompts.
+        prompts: one user turn each.
+        answers: the target texts.
+        finished: which answers are complete and so get an end token; default: all.
+    """
+    encoded = encode_prompts(loaded.tokenizer, prompts)
+    ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    end = loaded.end_ids[:1]
+    ends = [end if finished is None or finished[i] else [] for i in range(len(ids))]
+    return [Example(prompt.ids, (*ids[i % len(ids)], *ends[i % len(ids)])) for i, prompt in enumerate(encoded)]
+
+
+def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tensor:
+    """Return the mean cross entropy of the examples' answers, in nats per token."""
+    model = loaded.model
+    batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
+    longest = max(len(one.answer) for one in examples)
+    width = batch.ids.shape[1]
+    # With left padding the answers of all rows end together; logits are computed at their positions only.
+    answers = last_tokens(longest + 1)[:-1]
+    options = accepted(model, position_ids=batch.positions, logits_to_keep=answers)
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
+    if "logits_to_keep" not in options:
+        logits = logits[:, answers]
+    targets = batch.ids[:, width - longest :].clone()
+    for row, one in enumerate(examples):
+        targets[row, : longest - len(one.answer)] = -100
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
 
 
 class Tuning(BaseModel):
@@ -57,10 +105,8 @@ def train(
     """Train parameters in place with AdamW, without weight decay, and return the steps.
 
     Args:
-        parameters: what is trained.
         examples: at least one; reshuffled for each epoch by the seed.
         loss_of: the loss of a batch of examples.
-        tuning: epochs, batch size, learning rate and seed.
         advance: called after each batch with the number of its examples.
         before_epoch: called before each epoch, for losses that depend on the parameters at that time.
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to

@@ -1,7 +1,5 @@
 """A LoRA adapter on a model in memory, through PEFT: added for training, read as edits, and removed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,8 +11,7 @@ from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.dense import is_quantised
-from prosafeprune.model.submodule import Submodule, layout_of
+from prosafeprune.model.submodule import Submodule, is_quantised, layout_of
 
 ADAPTER = "prosafeprune"
 

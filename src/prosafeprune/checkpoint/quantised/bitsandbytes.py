@@ -1,7 +1,5 @@
 """The layouts of bitsandbytes, read without the library: 4 bits (NF4, FP4) and LLM.int8()."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from typing import Any

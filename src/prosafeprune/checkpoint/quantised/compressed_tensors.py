@@ -1,7 +1,5 @@
 """The formats of the compressed-tensors library (llm-compressor, vLLM): FP8, INT8, packed 4-bit integers, NVFP4."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """A matrix in floating point, made from the tensors that a quantised checkpoint stores for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any

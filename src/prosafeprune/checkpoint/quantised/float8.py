@@ -1,7 +1,5 @@
 """8-bit and 4-bit floats with scales of blocks: FP8 (DeepSeek, Qwen3, Mistral) and MXFP4 (gpt-oss)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

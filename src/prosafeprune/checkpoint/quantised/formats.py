@@ -1,7 +1,5 @@
 """The formats that can be dequantised, and what a checkpoint's tensors are in its format."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Integers in 32-bit words with scales of groups: GPTQ, AWQ and MLX."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -1,7 +1,5 @@
 """Numbers as quantised checkpoints store them: tensors of any dtype, integers of a few bits, 4-bit floats."""
 
-from __future__ import annotations
-
 import torch
 
 from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor

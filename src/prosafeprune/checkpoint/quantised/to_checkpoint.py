@@ -1,7 +1,5 @@
 """A quantised checkpoint as an ordinary one in 16 bits, written tensor by tensor."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +13,9 @@ from prosafeprune.checkpoint.quantised.formats import copied_tensors, find_layou
 from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.files.json_file import read_json_object
+from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model.model_files import INDEX
-from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config
+from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config, text_config
 from prosafeprune.progress import Reporter
 
 COPIED_AT_ONCE = 2**24
@@ -100,8 +98,7 @@ def _stored(entry: _Entry) -> StoredTensor:
 
 
 def _dtype(config: dict[str, Any]) -> str:
-    nested = config.get("text_config")
-    for one in (config, nested if isinstance(nested, dict) else {}):
+    for one in (config, text_config(config)):
         named = one.get("dtype", one.get("torch_dtype"))
         if named in CONFIG_DTYPES:
             return CONFIG_DTYPES[named]
@@ -146,8 +143,7 @@ def _content(entry: _Entry, name: str) -> Iterable[bytes]:
 
 def _write_config(folder: Path) -> None:
     config = read_json_object(folder / "config.json", "model config")
-    text = config.get("text_config")
-    for one in (config, text if isinstance(text, dict) else {}):
+    for one in (config, text_config(config)):
         for key in QUANTISATION_KEYS:
             one.pop(key, None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

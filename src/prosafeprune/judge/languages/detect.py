@@ -1,7 +1,5 @@
 """The language of an answer, from its script and its most common words."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from importlib.resources import files

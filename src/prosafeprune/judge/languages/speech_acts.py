@@ -13,8 +13,6 @@ language applies to the others. Everything is searched in text made plain by :fu
 - ``offers``: here is, below, but I can.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 import unicodedata

@@ -1,7 +1,5 @@
 """Speech acts of an answer in any supported language, as numbers: which, where, and how much else is said."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -5,8 +5,6 @@ a small logistic regression, fitted to carefully labelled answers, that combines
 languages, a logistic regression over the speech acts. ``scripts/train_judge.py`` makes the weights.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Rule findings as numeric features."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

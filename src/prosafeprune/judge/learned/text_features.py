@@ -4,8 +4,6 @@ Words of the prompt are masked, so that the weights learn the manner of answers 
 vectorised: a hash of each word or character, combined along the text. There is no vocabulary.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 import zlib

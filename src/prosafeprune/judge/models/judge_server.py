@@ -1,13 +1,11 @@
 """Judge models behind a server: many questions at a time; questions that cannot be asked get a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from prosafeprune.generation.endpoint import in_parallel
 from prosafeprune.generation.openai_client import OpenAIClient
 from prosafeprune.generation.server_errors import PromptTooLong
-from prosafeprune.generation.worker_threads import in_parallel
 from prosafeprune.judge.reasoning_text import spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Verdict
 

@@ -63,7 +63,7 @@ def local_qwen3guard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "a
     Raises:
         InputError: its tokenizer has no chat template.
     """
-    from prosafeprune.judge.models.in_memory import ask_in_memory
+    from prosafeprune.judge.models.guard_judge import ask_in_memory
 
     if not loaded.tokenizer.chat_template:
         raise InputError(f"{loaded.name}: has no chat template, so it is not Qwen3Guard-Gen. Check --judge-model.")

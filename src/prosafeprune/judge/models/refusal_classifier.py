@@ -4,8 +4,6 @@
 unlisted model can be used if one of its labels plainly says "refusal" or "rejection".
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
@@ -106,8 +105,6 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     Raises:
         InputError: no such model, not a sequence classifier, or no label that means refusal.
     """
-    import transformers
-
     source = find_unquantised(model)
     config = transformers.AutoConfig.from_pretrained(source.path)
     if not any("SequenceClassification" in name for name in config.architectures or []):

@@ -83,7 +83,7 @@ def served_wildguard(client: OpenAIClient, concurrency: int = 8) -> GuardJudge:
 
 def local_wildguard(loaded: LoadedModel, batch_size: int | Literal["auto"] = "auto") -> GuardJudge:
     """Return WildGuard in memory."""
-    from prosafeprune.judge.models.in_memory import ask_in_memory
+    from prosafeprune.judge.models.guard_judge import ask_in_memory
 
     def respond(exchanges: Sequence[Exchange]) -> Iterator[tuple[int, str | Verdict]]:
         yield from ask_in_memory(loaded, [question(exchange) for exchange in exchanges], ANSWER_TOKENS, batch_size)

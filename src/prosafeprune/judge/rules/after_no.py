@@ -5,8 +5,6 @@ a script; "I cannot provide that script. Here are some tips on privacy" does not
 the prompt's words the "no" names, how many the help names, how much of it there is, and which reason is given.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +44,8 @@ LACKS = any_of(
     r"|definitive\w*|physically|personal (?:experience|opinion|preference|belief)s?|opinions?|predict|guarantee"
     r"|familiar"
 )
+LITTLE = 350
+"""Characters that follow a "no" in an answer that is little but the "no"."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,6 @@ class AfterNo:
 
 
 NAMES = tuple(f"after no: {name}" for name in AfterNo.__dataclass_fields__)
-LITTLE = 350
-"""Characters that follow a "no" in an answer that is little but the "no"."""
 
 
 def after_no(prompt: str, sentences: Sequence[Sentence]) -> AfterNo:

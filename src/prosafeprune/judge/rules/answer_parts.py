@@ -1,7 +1,5 @@
 """Preprocessing for the rules: plain words, sentences, and the parts of an answer."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

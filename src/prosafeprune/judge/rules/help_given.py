@@ -1,7 +1,5 @@
 """Acts that help: what answers a request, whatever else is said."""
 
-from __future__ import annotations
-
 from prosafeprune.judge.brokenness import words_of
 from prosafeprune.judge.rules import help_phrases, refusal_phrases, request_kind, veiled_phrases
 from prosafeprune.judge.rules.answer_parts import AnswerParts

@@ -3,8 +3,6 @@
 They are matched in normalised text: lower case, contractions spelled out, no punctuation, single spaces.
 """
 
-from __future__ import annotations
-
 from prosafeprune.judge.rules.refusal_phrases import any_of
 
 OFFER = any_of(

@@ -4,8 +4,6 @@ They are matched in normalised text: lower case, contractions spelled out, no pu
 but I can't" is "i am sorry but i cannot").
 """
 
-from __future__ import annotations
-
 import re
 
 

@@ -1,7 +1,5 @@
 """What a prompt asks for: the same moral sentence answers one kind of request and refuses another."""
 
-from __future__ import annotations
-
 import re
 from enum import StrEnum
 

@@ -6,8 +6,6 @@ find acts of refusing, condemning, redirecting and helping, and sum their weight
 the prompt asked for. Answers are often cut off after 32 to 64 tokens, so the opening has most of the evidence.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Each may also come with full help. The learned part weighs them against what else the answer does.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Without a system prompt such words are an aside; after one that limits the subject, they turn the request down.
 """
 
-from __future__ import annotations
-
 import re
 
 from prosafeprune.judge.rules.answer_parts import plain

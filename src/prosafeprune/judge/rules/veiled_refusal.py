@@ -4,8 +4,6 @@ Weights: an act that alone leaves the request unanswered is worth 2, one that us
 offer of the thing asked for takes 2 off.
 """
 
-from __future__ import annotations
-
 from prosafeprune.judge.rules import refusal_phrases, request_kind, veiled_phrases
 from prosafeprune.judge.rules.answer_parts import AnswerParts
 from prosafeprune.judge.rules.help_given import Weights, help_given, shows_nothing, topic_words

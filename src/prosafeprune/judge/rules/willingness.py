@@ -4,8 +4,6 @@
 able to browse" are unable. "I cannot provide" may be either, and what follows decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@
 the request down, and human labellers count it as a refusal.
 """
 
-from __future__ import annotations
-
 import re
 
 from prosafeprune.judge.rules.refusal_phrases import any_of

@@ -13,17 +13,17 @@ from helpers.resumed_models import tiny
 from helpers.tiny_models import REQUIRED
 
 from prosafeprune.analysis.sweeps import (
+    Variant,
     depth_sweep,
     operator_sweep,
     rank_sweep,
     strength_sweep,
     submodule_sweep,
+    variant_edits,
 )
-from prosafeprune.analysis.variants import Variant, variant_edits
 from prosafeprune.checkpoint.writer import EditedTensors
-from prosafeprune.editing.edits import Edit
-from prosafeprune.editing.in_memory import apply_edits
-from prosafeprune.editing.operator_cache import OperatorCache
+from prosafeprune.editing.edits import Edit, apply_edits
+from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.method.overlap_operator import harmful_operator
 from prosafeprune.method.plan import Plan, Projection, describe_layers
 from prosafeprune.model.anatomy import find_anatomy

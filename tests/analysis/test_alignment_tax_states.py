@@ -9,13 +9,12 @@ import torch
 from helpers.resumed_models import tiny
 from helpers.tiny_models import REQUIRED
 
-from prosafeprune.analysis.refusal_tuning import tune
-from prosafeprune.editing.in_memory import apply_edits
+from prosafeprune.analysis.alignment_tax_states import tune
+from prosafeprune.editing.edits import apply_edits
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import ignore
-from prosafeprune.training.examples import Example, answer_loss, make_examples
-from prosafeprune.training.loop import Tuning
+from prosafeprune.training.loop import Example, Tuning, answer_loss, make_examples
 
 PROMPTS = ["How do I kill a process?", "Where do pirates hide?", "Shoot a photo of me", "Steal the show, how?", "Go"]
 REFUSALS = ["I cannot.", "No, sorry, that I will not do."]

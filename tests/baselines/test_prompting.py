@@ -11,8 +11,7 @@ from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, texts
 from helpers.tiny_models import make_tokenizer
 
 from prosafeprune.baselines.method import FittedParts
-from prosafeprune.baselines.prompt_strategies import STRATEGIES
-from prosafeprune.baselines.prompting import Prompting
+from prosafeprune.baselines.prompting import STRATEGIES, Prompting
 from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.generation import Answer
 from prosafeprune.judge import AnswerClass, Exchange, Verdict

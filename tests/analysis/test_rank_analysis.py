@@ -12,7 +12,7 @@ from torch import nn
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.analysis.context import Pooled
-from prosafeprune.analysis.overlaps import CHANCE, PAIRS, _overlaps, overlap_result
+from prosafeprune.analysis.rank_analysis import CHANCE, PAIRS, _overlaps, overlap_result
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 

@@ -85,7 +85,6 @@ def a_job() -> Job:
         recipe=recipe,
         source=ModelSource("org/name", Path()),
         output=None,
-        overwrite=False,
         calibration=read_calibration(recipe, recipe.rank, recipe.seed).sets,
         validation={name: half[0] for name, half in halves.items()},
         confirmation={name: half[1] for name, half in halves.items()},

@@ -33,7 +33,8 @@ def training_pairs(
     refused += bundled_prompts("pseudo_harmful", "calibration").sample(pseudo_harmful, seed=1).texts
     answered = bundled_prompts("benign", "calibration").sample(benign, seed=1).texts
     with reporter.stage("Own answers to benign prompts", len(answered)) as advance:
-        own = [one.text for one in answer_all(LocalGenerator(loaded), answered, Decoding(max_new_tokens=32), advance)]
+        own = [one.text for one in answer_all(LocalGenerator(loaded), answered, Decoding(max_new_tokens=32))]
+        advance(len(answered))
     return [(prompt, REFUSAL) for prompt in refused] + list(zip(answered, own, strict=True))
 
 

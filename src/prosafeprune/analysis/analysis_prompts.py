@@ -8,7 +8,7 @@ from typing import Literal
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
@@ -51,7 +51,7 @@ class AnalysisPrompts:
         return hashes
 
 
-def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter) -> AnalysisPrompts:
+def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter = SILENT) -> AnalysisPrompts:
     """Read all prompts that the request names, and the bundled ones where it names none.
 
     Raises:

@@ -1,7 +1,5 @@
 """Values that the shell offers for an option: those of its type, or the names that a command knows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin

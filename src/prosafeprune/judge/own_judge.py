@@ -1,7 +1,5 @@
 """A judge of the user's own, whose code may fail or return anything."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

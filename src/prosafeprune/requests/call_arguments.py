@@ -1,7 +1,5 @@
 """Arguments of the Python functions, checked as the options of commands are: a wrong one is an InputError."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Callable, Iterable

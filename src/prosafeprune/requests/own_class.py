@@ -1,7 +1,5 @@
 """Classes of the user's own code, named ``module:Class`` on the command line."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -9,6 +9,7 @@ from helpers.training_runs import KindJudge
 @pytest.fixture
 def kind_judge(monkeypatch: pytest.MonkeyPatch) -> KindJudge:
     judge = KindJudge()
-    monkeypatch.setattr("prosafeprune.judge.builtin.BuiltinJudge", lambda: judge)
+    for user in ("own_answers", "validation"):
+        monkeypatch.setattr(f"prosafeprune.baselines.{user}.BuiltinJudge", lambda: judge)
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
     return judge

@@ -91,7 +91,7 @@ def test_rates_count_compliance_and_refusals_of_their_classes(monkeypatch: pytes
             classes = [AnswerClass.FULL_COMPLIANCE] * 3 + [AnswerClass.PARTIAL_REFUSAL] * 2 + [AnswerClass.INCAPABLE]
             return [Verdict(one, "") for one in [*classes, AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL]]
 
-    monkeypatch.setattr("prosafeprune.judge.builtin.BuiltinJudge", Judge)
+    monkeypatch.setattr("prosafeprune.baselines.validation.BuiltinJudge", Judge)
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
     found = Validation(fit_context(loaded("llama")), 4).rates(Scripted())
     assert (found.compliance, found.safety, found.tradeoff) == (75.0, 50.0, 62.5)

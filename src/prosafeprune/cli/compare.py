@@ -34,7 +34,7 @@ def compare(
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
-    from prosafeprune.jobs.compare_methods import read_prompts_of
+    from prosafeprune.jobs.compare_prompts import read_prompts_of
     from prosafeprune.setup.early_checks import check_model_early
 
     check_model_early(request, request.layers)

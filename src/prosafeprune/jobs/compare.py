@@ -27,11 +27,10 @@ from prosafeprune.jobs.compare_methods import (
     DEFAULT,
     OURS,
     PLANNED,
-    ComparisonPrompts,
     found_plan,
     given_methods,
-    read_prompts_of,
 )
+from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge

@@ -1,13 +1,11 @@
-"""The methods and prompts of a comparison, and the plan of ours: given, from a search, or searched for now."""
+"""The methods of a comparison, and the plan of ours: given, from a search, or searched for now."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from prosafeprune.baselines.method import Method
 from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune, PrunedCheckpoint
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.plan import default_search_folder
@@ -17,7 +15,6 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
-from prosafeprune.prompts import validation_prompts
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
@@ -25,7 +22,6 @@ from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedJob, inspect_anatomy
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
-from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
 DEFAULT, OURS = "default", "prosafeprune"
 PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
@@ -112,26 +108,3 @@ def _searched(job: Job, model: LocalModel, judge: Judge, folder: Path) -> Search
     loaded = model.loaded
     anatomy = inspect_anatomy(loaded.model, job.reporter)
     return search(LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge), folder).record
-
-
-@dataclass(frozen=True)
-class ComparisonPrompts:
-    """All prompts of a comparison; the splits are disjoint."""
-
-    measured: list[EvaluationSet]
-    calibration: PromptSets
-    validation: PromptSets
-
-
-def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPrompts:
-    """Return all prompts of a comparison.
-
-    Raises:
-        InputError: a set cannot be read, or two splits share a prompt.
-    """
-    given = read_calibration(request, request.rank, request.seed)
-    measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
-    validation = validation_prompts(request.seed)
-    tested = [one.prompts for one in measured]
-    calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
-    return ComparisonPrompts(measured, calibration, validation)

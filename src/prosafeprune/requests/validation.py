@@ -43,6 +43,8 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
     except UnicodeEncodeError as error:  # pydantic cannot hold the message of a validator that quotes such a value
         wrong = next((name for name, value in values.items() if SURROGATE.search(str(value))), "a setting")
         raise InputError(f"{source or 'Settings'}: {wrong}: has half of a character (a lone surrogate).") from error
+    except InputError:  # of a validator that reads a file
+        raise
     except Exception as error:  # of a value's own methods, or of a list that is nested too deep
         raise InputError(f"{source or 'Settings'}: cannot be read ({type(error).__name__}). Correct them.") from error
     for _, value in made:

@@ -19,7 +19,7 @@ from prosafeprune.requests.recipe import make_recipe
 
 def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:
     draft = make_recipe(model="org/name", draft=True)
-    assert (draft.test_samples, draft.samples, draft.budget, draft.confirmations) == (24, 64, "3", 1)
+    assert (draft.test_samples, draft.samples, draft.budget, draft.confirmations) == (24, 64, "3", 3)
     longer = make_recipe(model="org/name", draft=True, test_samples=50, budget=20)
     assert (longer.test_samples, longer.samples, longer.budget) == (50, 64, "20")
     assert make_recipe(model="org/name", test_samples=50).is_draft

@@ -111,4 +111,4 @@ def test_a_sample_without_salad_spares_the_others(tiny: LoadedModel, monkeypatch
     broken = [*clean[:3], *(Exchange(f"Prompt {n}", "salad") for n in range(3))]
     classes = [verdict.answer_class for verdict in judge.judge(broken)]
     assert classes == [AnswerClass.FULL_COMPLIANCE] * 3 + [AnswerClass.BROKEN] * 3
-    assert scored == [2, 2, 6]
+    assert scored == [2, 2, 4]  # those of the sample are not scored again

@@ -101,7 +101,8 @@ class JudgeWithBaseModel:
     base_model: LoadedModel
     batch_size: int | Literal["auto"] = "auto"
     sample: int | None = None
-    """Score this many of the answers first, and the others only if one of these is word salad; None: score all.
+    """Score about this many of the answers first, evenly spread, and the others only if one of these is word salad;
+    None: score all.
 
     A model that is broken enough to matter shows it in any few answers."""
 
@@ -120,17 +121,21 @@ class JudgeWithBaseModel:
         """
         verdicts = self.wrapped.judge(exchanges)
         rows = [row for row, verdict in enumerate(verdicts) if verdict.answer_class.complies]
-        step = 1 if self.sample is None else max(1, len(rows) // self.sample)
-        scored = self._scored(verdicts, exchanges, rows[::step])
-        if step == 1 or not any(scored[row].answer_class is AnswerClass.BROKEN for row in rows[::step]):
-            return scored
-        return self._scored(verdicts, exchanges, rows)
+        first = rows if self.sample is None else rows[:: max(1, len(rows) // self.sample)]
+        scores: list[Likelihood | None] = [None] * len(exchanges)
+        self._score(exchanges, first, scores)
+        judged = with_likelihoods(verdicts, scores)
+        others = sorted(set(rows) - set(first))
+        if others and any(judged[row].answer_class is AnswerClass.BROKEN for row in first):
+            self._score(exchanges, others, scores)
+            judged = with_likelihoods(verdicts, scores)
+        return judged
 
-    def _scored(self, verdicts: Sequence[Verdict], exchanges: Sequence[Exchange], rows: Sequence[int]) -> list[Verdict]:
-        """Return the verdicts, those of ``rows`` with the likelihoods of their answers."""
+    def _score(self, exchanges: Sequence[Exchange], rows: Sequence[int], scores: list[Likelihood | None]) -> None:
+        """Fill in the likelihoods of the answers in some rows."""
         found = mean_log_likelihoods(self.base_model, [exchanges[row] for row in rows], self.batch_size)
-        scores = dict(zip(rows, found, strict=True))
-        return with_likelihoods(verdicts, [scores.get(row) for row in range(len(verdicts))])
+        for row, score in zip(rows, found, strict=True):
+            scores[row] = score
 
 
 def with_likelihoods(verdicts: Sequence[Verdict], scores: Sequence[Likelihood | None]) -> list[Verdict]:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 
 
 def import_own(name: str) -> Any:
@@ -12,6 +12,8 @@ def import_own(name: str) -> Any:
     try:
         return getattr(import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{name}: cannot be imported ({error}). Is its folder on PYTHONPATH?") from error
+        raise InputError(f"{name}: cannot be imported ({first_line(error)}). Is its folder on PYTHONPATH?") from error
     except Exception as error:  # the user's code may fail in any way
-        raise InputError(f"{name}: its module fails when it is imported ({type(error).__name__}: {error}).") from error
+        raise InputError(
+            f"{name}: its module fails when it is imported ({type(error).__name__}: {first_line(error)})."
+        ) from error

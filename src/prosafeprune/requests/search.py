@@ -13,7 +13,7 @@ from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptio
 MAX_AMOUNT = 1_000_000
 """Trials or minutes; two years."""
 SECONDS = {"m": 60, "h": 3600}
-DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 1}
+DRAFT_SEARCH = {"samples": 64, "budget": "3", "confirmations": 3}
 """Default settings of a draft."""
 SHORT_ANSWER = 20
 """Tokens in which most answers show whether they refuse."""

@@ -1,7 +1,5 @@
 """One Python function per command. ``prosafeprune`` exports them all."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack

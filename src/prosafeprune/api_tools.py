@@ -1,8 +1,5 @@
 """``push``, ``doctor`` and the functions of ``prosafeprune prompts``, which :mod:`prosafeprune.api` re-exports."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -13,7 +10,7 @@ from prosafeprune.jobs.push import PushTarget, upload
 from prosafeprune.jobs.rate_prompts import RatedPrompts, run_rate
 from prosafeprune.jobs.split_prompts import SplitPrompts, run_split
 from prosafeprune.requests import typed_settings
-from prosafeprune.requests.call_arguments import checked
+from prosafeprune.requests.call_arguments import Paths, checked
 from prosafeprune.requests.prompt_tools import CheckRequest, MineRequest, RateRequest, SplitRequest
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.terminal import TerminalReporter
@@ -51,9 +48,6 @@ def doctor(*, progress: bool = True) -> Diagnosis:
     """
     with TerminalReporter(quiet=not progress) as reporter:
         return run_doctor(reporter)
-
-
-Paths = str | Path | Sequence[str | Path]
 
 
 @checked

@@ -2,11 +2,11 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from types import NoneType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 from prosafeprune.errors import InputError, refused_by_system
 from prosafeprune.files.user_path import user_path
@@ -14,20 +14,10 @@ from prosafeprune.requests.validation import shown_value
 
 P = ParamSpec("P")
 R = TypeVar("R")
-KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "str | None": (str, NoneType),
-    "bool": (bool,),
-    "int | None": (int, NoneType),
-    "str | Path": (str, os.PathLike),
-    "str | Path | None": (str, os.PathLike, NoneType),
-}
-"""By annotation, the types that an argument may have; arguments with other annotations are checked by the requests.
-
-Annotations are compared as text, so modules with ``checked`` functions import ``annotations`` from ``__future__``.
-"""
-PATHS = "Paths"
-"""Annotation of one path or several."""
+SIMPLE = frozenset((str, bool, int, Path, NoneType))
+"""Types of arguments that are checked here; those of others are checked by the requests."""
+Paths = str | Path | Sequence[str | Path]
+"""One path or several."""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -38,7 +28,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         InputError: an argument has a wrong type, or is a path that cannot be one.
     """
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, eval_str=True)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,23 +51,27 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _usable(name: str, value: Any, annotation: str) -> Any:
+def _usable(name: str, value: Any, kind: Any) -> Any:
     """Return an argument; paths of other libraries as a path of Python's."""
-    if annotation == PATHS:
+    if kind == Paths:
         several = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
-        paths = [_usable(name, one, "str | Path") for one in several]
+        paths = [_usable(name, one, str | Path) for one in several]
         if not paths:
             raise InputError(f"{name}: no file is named. Name at least one.")
         return paths
-    _require(name, value, annotation)
-    if value is None or "Path" not in annotation:
+    _require(name, value, kind)
+    if value is None or Path not in get_args(kind):
         return value
     user_path(value)
     return value if isinstance(value, str | Path) else Path(value)
 
 
-def _require(name: str, value: object, annotation: str) -> None:
-    kinds = KINDS.get(annotation)
-    is_switch = isinstance(value, bool) and bool not in (kinds or ())
-    if kinds is not None and (is_switch or not isinstance(value, kinds)):
-        raise InputError(f"{name}: must be {annotation.replace(' |', ' or')} (given: {shown_value(value)}).")
+def _require(name: str, value: object, kind: Any) -> None:
+    options = get_args(kind) or (kind,)
+    if not SIMPLE.issuperset(options):
+        return
+    accepted = (*options, os.PathLike) if Path in options else options
+    is_switch = isinstance(value, bool) and bool not in options
+    if is_switch or not isinstance(value, accepted):
+        names = " or ".join("None" if one is NoneType else one.__name__ for one in options)
+        raise InputError(f"{name}: must be {names} (given: {shown_value(value)}).")

@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_files: dict[st
     monkeypatch.setattr("prosafeprune.baselines.own_answers.BuiltinJudge", lambda: judge)
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
     method = Sft(rank=2, epochs=1, answer_tokens=4, learning_rate=0.05, prompts=8)
-    monkeypatch.setattr("prosafeprune.jobs.polish.Sft", lambda: method)
+    monkeypatch.setattr("prosafeprune.jobs.polish.make_method", lambda name, settings: method)
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
 from prosafeprune.baselines.low_rank import edited_generator, stored_edits
-from prosafeprune.baselines.method import FitContext, FittedParts
-from prosafeprune.baselines.sft import Sft
+from prosafeprune.baselines.method import FitContext, FittedParts, Method
+from prosafeprune.baselines.registry import make_method
 from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit, apply_edits
 from prosafeprune.errors import InputError, NotApplicableError
@@ -58,7 +58,7 @@ def polish(
     Raises:
         InputError: as generation does, or the cache is full.
     """
-    recipe, reporter, method = job.recipe, job.reporter, Sft()
+    recipe, reporter, method = job.recipe, job.reporter, make_method("sft", {})
     made_by = _depends_on(job, plan, sha256)
     context = FitContext(job.loaded, job.calibration, job.confirmation, recipe.batch_size, recipe.seed, reporter)
     with apply_edits(edits), _kept_folder({**made_by, "method": method.describe()}) as folder:
@@ -88,11 +88,12 @@ def is_better(before: Rates, after: Rates, recipe: Recipe) -> bool:
     return after.tradeoff > before.tradeoff and after.safety >= before.safety - recipe.max_safety_drop
 
 
-def _record(method: Sft, parts: FittedParts, before: Rates, after: Rates, *, kept: bool) -> PolishRecord:
-    last = parts.facts["losses"][-(len(parts.facts["losses"]) // method.epochs) :]
+def _record(method: Method, parts: FittedParts, before: Rates, after: Rates, *, kept: bool) -> PolishRecord:
+    settings, losses = method.describe(), parts.facts["losses"]
+    last = losses[-(len(losses) // settings["epochs"]) :]
     return PolishRecord(
         kept=kept,
-        settings=method.describe(),
+        settings=settings,
         pairs=parts.facts["pairs"],
         last_loss=round(sum(last) / len(last), 4),
         validation={"pruned": (before.compliance, before.safety), "polished": (after.compliance, after.safety)},

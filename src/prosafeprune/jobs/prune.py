@@ -9,7 +9,7 @@ from typing import Any
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
-from prosafeprune.editing.edits import LowRankEdit
+from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
@@ -132,14 +132,15 @@ def _writable_edits(
     job: LoadedJob, folder: Path, planned: CalibratedPlan, added: Sequence[LowRankEdit]
 ) -> WritableEdits:
     if job.recipe.format == "gguf":
-        edits = GgufEdits(job.source.path, planned.edits)
-        job.reporter.note(edits.describe())
-        return edits
-    edited = [edit.submodule for edit in (*planned.edits, *added) if not is_quantised(edit.submodule.stored)]
+        gguf = GgufEdits(job.source.path, planned.edits)
+        job.reporter.note(gguf.describe())
+        return gguf
+    edits: list[PruningEdit | LowRankEdit] = [*planned.edits, *added]
+    edited = [edit.submodule for edit in edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":
         return LoraAdapter(job.loaded, job.source, located, planned.edits)
-    return EditedTensors(folder, located, [*planned.edits, *added])
+    return EditedTensors(folder, located, edits)
 
 
 def _make_record(

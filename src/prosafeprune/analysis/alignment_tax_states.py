@@ -140,11 +140,7 @@ class HarmfulnessScale:
         encoded = encode_prompts(context.loaded.tokenizer, prompts)
         layers = sorted({submodule.layer for submodule, _ in self.probes})
         size = BatchSize(context.request.batch_size, context.loaded.device)
-        with (
-            apply_edits(edits),
-            torch.inference_mode(),
-            context.reporter.stage("Harmfulness", len(encoded)) as advance,
-        ):
+        with apply_edits(edits), torch.inference_mode(), context.reporter.stage("Harmfulness", len(encoded)) as advance:
             pooling = context.request.pooling
             inputs = collect_pooled_inputs(
                 context.loaded.model, context.anatomy, encoded, [pooling], layers, size, advance

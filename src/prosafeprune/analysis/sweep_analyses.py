@@ -10,14 +10,7 @@ from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.rates import rates_figure, rates_long, rates_summary, rates_table
 from prosafeprune.analysis.result import AnalysisResult, Observation
 from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, sweep_split, sweep_workload
-from prosafeprune.analysis.sweeps import (
-    Sweep,
-    depth_sweep,
-    operator_sweep,
-    rank_sweep,
-    strength_sweep,
-    submodule_sweep,
-)
+from prosafeprune.analysis.sweeps import Sweep, depth_sweep, operator_sweep, rank_sweep, strength_sweep, submodule_sweep
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan
@@ -25,16 +18,8 @@ from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.load import require_layers
 
 PLAN_SETTINGS = (
-    "layers",
-    "rank",
-    "strength",
-    "projection",
-    "harmful_share",
-    "against",
-    "max_new_tokens",
-    "judge",
-    "judge_model",
-    "sweep_samples",
+    *("layers", "rank", "strength", "projection", "harmful_share", "against", "max_new_tokens", "judge"),
+    *("judge_model", "sweep_samples"),
 )
 
 

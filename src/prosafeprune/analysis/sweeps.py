@@ -141,15 +141,8 @@ def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
     """
     strength = max(plan.strength_of(layer) for layer in plan.layers)
     count = len(plan.layers)
-    blocks = {
-        "bottom": tuple(range(count)),
-        "plan": plan.layers,
-        "top": tuple(range(num_layers - count, num_layers)),
-    }
-    near = range(
-        max(0, min(plan.layers) - NEIGHBOURS),
-        min(num_layers, max(plan.layers) + NEIGHBOURS + 1),
-    )
+    blocks = {"bottom": tuple(range(count)), "plan": plan.layers, "top": tuple(range(num_layers - count, num_layers))}
+    near = range(max(0, min(plan.layers) - NEIGHBOURS), min(num_layers, max(plan.layers) + NEIGHBOURS + 1))
     steps = [
         Step(f"{name}: {describe_layers(layers)}", Variant(plan=_changed(plan, layers=layers, strength=strength)))
         for name, layers in blocks.items()

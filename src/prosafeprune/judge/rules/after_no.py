@@ -36,7 +36,7 @@ MORAL = any_of(
     r"|offensive"
     r"|sensitive|copyright\w*|malicious|exploit\w*|danger\w*|unsafe|promote|encourage|condone|enable|guidelines"
     r"|polic\w+"
-    r"|principles|insensitive|bias\w*|abus\w+|violen\w+|discriminat\w+|moral\w*|concern\w*|problematic",
+    r"|principles|insensitive|bias\w*|abus\w+|violen\w+|discriminat\w+|moral\w*|concern\w*|problematic"
 )
 LACKS = any_of(
     r"context|information|details|specifics|access|real time|up to date|capabilit\w+|capable|ability|knowledge|data"

@@ -113,8 +113,8 @@ def _selected(record: SearchRecord, folder: Path) -> Plan:
     if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "
-            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {folder / REPORT_FILE}; give a "
-            "larger --budget, or allow more with --max-safety-drop."
+            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {folder / REPORT_FILE}; "
+            "give a larger --budget, or allow more with --max-safety-drop."
         )
     return point.plan
 

@@ -10,7 +10,6 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import is_from_pruned_model
 from prosafeprune.analysis.result import Observation
 from prosafeprune.analysis.sweeps import Sweep, Variant, describe_variant, variant_edits
-from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -63,13 +62,6 @@ def variant_condition(variant: Variant, context: Context) -> Condition:
 def sweep_conditions(sweep: Sweep, context: Context) -> dict[Variant | None, Condition]:
     """Return the conditions of a sweep, each once, the base model first."""
     return {None: BASE_MODEL, **{variant: variant_condition(variant, context) for variant in sweep.variants}}
-
-
-def sweep_workload(sweep: Sweep, context: Context) -> Workload:
-    """Return what measuring a sweep would cost now."""
-    conditions = list(sweep_conditions(sweep, context).values())
-    answers = context.answers_workload(conditions, sweep_sets(context.request, context.prompts))
-    return context.pooled_workload("calibration") + answers if answers.answers else answers
 
 
 def measure_sweep(sweep: Sweep, context: Context) -> Observation:

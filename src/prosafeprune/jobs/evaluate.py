@@ -118,7 +118,7 @@ def run_evaluate(
                 folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
             )
             if source is not None:
-                measurement = _scored_by_base_model(request, folder, measured, source, measurement, reporter)
+                measurement = run.scored_by_base_model(source, measurement)
             warn_of_languages([measurement], reporter)
             record = EvaluationRecord(
                 request=request,
@@ -177,6 +177,15 @@ class _EvaluationRun:
         self.folder.store_divergence(source.sha256, found.model_dump())
         return found
 
+    def scored_by_base_model(self, source: _BaseModel, measurement: Measurement) -> Measurement:
+        """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
+        assert self.request.source is not None
+        if isinstance(self.measured, LocalModel):
+            self.measured.free()
+        scores, size = self.folder.likelihoods(source.sha256), self.request.batch_size
+        with LocalModel(self.request.source, self.request, self.reporter, with_replicas=False) as base:
+            return with_base_likelihoods(measurement, scores, lambda: base.loaded, size, self.reporter)
+
 
 def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
@@ -223,23 +232,6 @@ def _read_base_model(request: EvaluateRequest, folder: EvaluationFolder, reporte
         size = BatchSize(request.batch_size, source.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
             return _BaseModel(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
-
-
-def _scored_by_base_model(
-    request: EvaluateRequest,
-    folder: EvaluationFolder,
-    measured: EvaluationTarget,
-    source: _BaseModel,
-    measurement: Measurement,
-    reporter: Reporter,
-) -> Measurement:
-    """Score the answers under the base model, which is loaded again if needed, after the measured model is freed."""
-    assert request.source is not None
-    if isinstance(measured, LocalModel):
-        measured.free()
-    with LocalModel(request.source, request, reporter, with_replicas=False) as base:
-        scores = folder.likelihoods(source.sha256)
-        return with_base_likelihoods(measurement, scores, lambda: base.loaded, request.batch_size, reporter)
 
 
 class _CalibratedOn(BaseModel):

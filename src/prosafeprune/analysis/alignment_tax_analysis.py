@@ -12,8 +12,8 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.result import AnalysisResult, BarFigure, LineFigure, Observation, ResultTable, make_table
-from prosafeprune.analysis.run_sweep import NO_EDIT, stack_outcomes, sweep_sets, sweep_split
 from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS, PlanAnalysis
+from prosafeprune.analysis.sweeps import NO_EDIT, stack_outcomes, sweep_sets, sweep_split
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate

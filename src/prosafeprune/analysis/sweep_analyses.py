@@ -9,8 +9,18 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.rates import rates_figure, rates_long, rates_summary, rates_table
 from prosafeprune.analysis.result import AnalysisResult, Observation
-from prosafeprune.analysis.run_sweep import measure_sweep, sweep_conditions, sweep_sets, sweep_split
-from prosafeprune.analysis.sweeps import Sweep, depth_sweep, operator_sweep, rank_sweep, strength_sweep, submodule_sweep
+from prosafeprune.analysis.sweeps import (
+    Sweep,
+    depth_sweep,
+    measure_sweep,
+    operator_sweep,
+    rank_sweep,
+    strength_sweep,
+    submodule_sweep,
+    sweep_conditions,
+    sweep_sets,
+    sweep_split,
+)
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan

@@ -121,6 +121,7 @@ class PruneSettings(
 ):
     strength: float | str | Sequence[float]
     earlier: str | Path | None
+    polish: bool
     test_samples: int | None
 
 
@@ -135,6 +136,7 @@ class PruneUnmeasuredSettings(
     format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
     earlier: str | Path | None
+    polish: bool
     test_samples: int | None
 
 

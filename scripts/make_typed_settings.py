@@ -75,8 +75,7 @@ def _add_class(classes: dict[str, str], name: str, request: type[BaseModel], nam
     if len(head) > LINE_LENGTH:
         head = f"class {name}(\n" + "".join(f"    {_name(base)},\n" for base in bases) + "    total=False,\n):"
     lines = [f"\n    {field}: {kind}" for field, kind in fields.items()]
-    docstring = f'    """Fields of :class:`{request.__module__}.{request.__name__}`."""\n'
-    classes[name] = f"\n\n{head}\n{docstring}{''.join(lines)}" + ("\n" if lines else "")
+    classes[name] = f"\n\n{head}" + ("".join(lines) or "\n    pass") + "\n"
 
 
 def _composed(request: type[BaseModel], named: Collection[str]) -> tuple[list[type[BaseModel]], dict[str, str]]:

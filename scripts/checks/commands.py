@@ -133,7 +133,7 @@ def jobs_stopped() -> Iterator[None]:
     for found in pkgutil.iter_modules(import_module("prosafeprune.jobs").__path__):
         import_module(f"prosafeprune.jobs.{found.name}")
     import_module("prosafeprune.api")
-    import_module("prosafeprune.setup.early_checks")
+    import_module("prosafeprune.setup.prepare")
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "prosafeprune"]
     jobs = [
         (module, name)
@@ -141,7 +141,7 @@ def jobs_stopped() -> Iterator[None]:
         for name, value in vars(module).items()
         if (name.startswith("run_") and str(getattr(value, "__module__", "")).startswith("prosafeprune.jobs."))
         or name == "push_target"  # asks the hub
-        or (name.startswith("check_") and getattr(value, "__module__", "") == "prosafeprune.setup.early_checks")
+        or (name.startswith("check_") and getattr(value, "__module__", "") == "prosafeprune.setup.prepare")
     ]
     with ExitStack() as patches:
         for module, name in jobs:

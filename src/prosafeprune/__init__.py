@@ -87,52 +87,15 @@ _MODULES = {name: module for module, names in _EXPORTS.items() for name in names
 _ALSO_PACKAGES = ("judge", "search")
 """Functions that share their name with a subpackage."""
 
-__all__ = [
-    "AnalyzeRequest",
-    "ApplyRequest",
-    "ApplyResult",
-    "CheckResult",
-    "CompareRequest",
-    "CompareResult",
-    "Diagnosis",
-    "EvaluateRequest",
-    "Evaluation",
-    "FailedAnalysesError",
-    "FinishedAnalysis",
-    "InputError",
-    "JudgedFile",
-    "MineResult",
-    "NoPlanError",
-    "NotApplicableError",
-    "OverlapFoundError",
-    "ProSafePruneError",
-    "PromptSet",
-    "PruneResult",
-    "PruneUnmeasuredResult",
-    "RatedPrompts",
-    "Recipe",
-    "SafetyFloorError",
-    "SearchRequest",
-    "SearchResult",
-    "SplitPrompts",
-    "analyze",
-    "apply",
-    "bundled_prompts",
-    "check_prompts",
-    "compare",
-    "doctor",
-    "evaluate",
-    "judge",
-    "make_recipe",
-    "mine_prompts",
-    "prune",
-    "prune_unmeasured",
-    "push",
-    "rate_prompts",
-    "read_prompts",
-    "search",
-    "split_prompts",
-]
+__all__ = ["analyze", "apply", "bundled_prompts", "check_prompts", "compare", "doctor", "evaluate", "judge"]
+__all__ += ["make_recipe", "mine_prompts", "prune", "prune_unmeasured", "push", "rate_prompts", "read_prompts"]
+__all__ += ["search", "split_prompts"]
+__all__ += ["AnalyzeRequest", "ApplyRequest", "CompareRequest", "EvaluateRequest", "Recipe", "SearchRequest"]
+__all__ += ["FailedAnalysesError", "InputError", "NoPlanError", "NotApplicableError", "OverlapFoundError"]
+__all__ += ["ProSafePruneError", "SafetyFloorError"]
+__all__ += ["ApplyResult", "CheckResult", "CompareResult", "Diagnosis", "Evaluation", "FinishedAnalysis"]
+__all__ += ["JudgedFile", "MineResult", "PromptSet", "PruneResult", "PruneUnmeasuredResult", "RatedPrompts"]
+__all__ += ["SearchResult", "SplitPrompts"]
 
 
 class _Package(ModuleType):

@@ -121,11 +121,7 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
 
 @checked
 def split_prompts(
-    file: str | Path,
-    output: str | Path,
-    *,
-    overwrite: bool = False,
-    **settings: Unpack[typed_settings.SplitSettings],
+    file: str | Path, output: str | Path, *, overwrite: bool = False, **settings: Unpack[typed_settings.SplitSettings]
 ) -> SplitPrompts:
     """Split a prompt file into calibration, validation and test, with near-duplicates in one split.
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.json_lines import write_rows
 
 from prosafeprune.ability.questions import Question, read_task, task_questions
-from prosafeprune.ability.score import GradedAnswer, grade, task_score
+from prosafeprune.ability.score import grade, task_score
 from prosafeprune.ability.tasks import TASKS, find_task
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer
@@ -168,14 +168,13 @@ def test_answers_are_graded_and_task_scored() -> None:
         Answer("Let us think step by", False),
     ]
     graded = [grade(one, two.text, finished=two.finished) for one, two in zip(questions, answers, strict=True)]
-    assert [answer.id for answer in graded] == ["eggs:1", "eggs:2", "eggs:3", "eggs:4"]
+    assert [(answer.task, answer.finished) for answer in graded] == [("eggs", answer.finished) for answer in answers]
     assert [answer.correct for answer in graded] == [True, True, False, False]
     assert [answer.parsed for answer in graded] == ["18", "0.5", "8", None]
     score = task_score(graded)
     assert (score.task, score.unparsed, score.cut) == ("eggs", 1, 2)
     assert (score.accuracy.percent, score.accuracy.successes, score.accuracy.total) == (50, 2, 4)
     assert score.accuracy.low < 50 < score.accuracy.high
-    assert GradedAnswer.model_validate_json(graded[0].model_dump_json()) == graded[0]
 
 
 def test_an_option_is_graded_by_its_letter() -> None:

@@ -20,13 +20,15 @@ from prosafeprune.analysis.catalogue import find_entries
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.figure_drawing import draw
 from prosafeprune.analysis.plan_lookup import require_plan
-from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, variant_condition
 from prosafeprune.analysis.sweeps import (
     Variant,
     depth_sweep,
+    measure_sweep,
     operator_sweep,
     strength_sweep,
     submodule_sweep,
+    sweep_sets,
+    variant_condition,
     variant_edits,
 )
 from prosafeprune.editing.edits import apply_edits

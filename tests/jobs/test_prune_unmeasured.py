@@ -177,7 +177,7 @@ def test_a_search_and_a_measured_run_do_not_load_the_model(
         )
 
 
-@pytest.mark.parametrize("step", ["make_edits", "write_card"])
+@pytest.mark.parametrize("step", ["make_edits", "write_documents"])
 def test_an_interruption_leaves_no_output(
     step: str, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

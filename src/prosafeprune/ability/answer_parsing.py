@@ -35,11 +35,9 @@ DEEPEST = 8
 """Nested LaTeX commands that are resolved."""
 CUT_END = re.compile(r"(?:\d[\d.,]*|\w+)\Z")
 STATEMENT = re.compile(
-    r"####|"
-    r"\b(?:answer|solution|(?:correct|right|best|final|chosen|suitable|appropriate|likely|logical)\s+(?:choice|option))\b"
-    r"(?:\s+(?:to|for|among|from)\b[^\n.:?]{0,60}?|\s+here|\s*\([^()\n]*\))?"
-    r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|:|=)(?:\s*:)?|"
-    r"^(?:[^\w\n]|\d)*+(?:the[ \t]+)?(?:final|correct)?[ \t]*answer[^\w\n]*$",
+    r"####|\b(?:answer|solution|(?:correct|right|best|final|chosen|suitable|appropriate|likely|logical)\s+(?:choice"
+    r"|option))\b(?:\s+(?:to|for|among|from)\b[^\n.:?]{0,60}?|\s+here|\s*\([^()\n]*\))?\s*(?:\bis\b|\bwould be\b"
+    r"|\bshould be\b|\bmust be\b|:|=)(?:\s*:)?|^(?:[^\w\n]|\d)*+(?:the[ \t]+)?(?:final|correct)?[ \t]*answer[^\w\n]*$",
     re.I | re.M,
 )
 """Phrases that announce a final answer: ``The answer to the question is``, ``Final answer:``, ``### Answer``."""

@@ -1,8 +1,9 @@
 """Graded answers and the accuracy computed from them; asking the questions that have no answer yet."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from prosafeprune.ability.number_answers import number_text, parse_number, read_number
 from prosafeprune.ability.option_answers import parse_option
@@ -13,16 +14,11 @@ from prosafeprune.generation import Decoding, Generator
 from prosafeprune.progress import Reporter
 
 
-class GradedAnswer(BaseModel):
-    """One question with a model's answer: one line of the evidence behind an accuracy."""
+@dataclass(frozen=True)
+class GradedAnswer:
+    """What a model's answer to a question gives."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
     task: str
-    prompt: str
-    gold: str
-    completion: str
     finished: bool
     """False when the answer was cut off at the token limit."""
     parsed: str | None
@@ -43,7 +39,7 @@ class TaskScore(BaseModel):
 
 
 def grade(question: Question, answer_text: str, *, finished: bool = True) -> GradedAnswer:
-    """Return the question with its graded answer. ``finished`` is False when it was cut off at the token limit."""
+    """Return the graded answer to a question. ``finished`` is False when it was cut off at the token limit."""
     if question.options:
         parsed = parse_option(answer_text, question.options, finished=finished)
         correct = parsed == question.gold
@@ -51,16 +47,7 @@ def grade(question: Question, answer_text: str, *, finished: bool = True) -> Gra
         number = parse_number(answer_text, finished=finished)
         parsed = None if number is None else number_text(number)
         correct = number is not None and number == read_number(question.gold)
-    return GradedAnswer(
-        id=question.id,
-        task=question.task,
-        prompt=question.prompt,
-        gold=question.gold,
-        completion=answer_text,
-        finished=finished,
-        parsed=parsed,
-        correct=correct,
-    )
+    return GradedAnswer(question.task, finished, parsed, correct)
 
 
 def task_score(graded: Sequence[GradedAnswer]) -> TaskScore:

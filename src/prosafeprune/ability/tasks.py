@@ -37,21 +37,18 @@ class AbilityTask:
     """Name of the file in a local folder; a partial copy may have a suffix before ``.jsonl``."""
     answers_with: Literal["option", "number"]
     answer_field: str
-    template: str
     samples: int | None
     """Questions that the paper samples; None for all."""
-    licence: str
-    citation: str
 
     def fill(self, question: str) -> str:
         """Return the prompt for a question that includes its options."""
-        return self.template.replace("{question}", question)
+        return (NUMBER_TEMPLATE if self.answers_with == "number" else OPTION_TEMPLATE).replace("{question}", question)
 
 
 TASKS = {
     task.name: task
     for task in (
-        AbilityTask(
+        AbilityTask(  # Hendrycks et al. 2021 (ICLR), MIT
             name="mmlu",
             title="MMLU (dev)",
             dataset="cais/mmlu",
@@ -60,12 +57,9 @@ TASKS = {
             file_name="mmlu_dev.jsonl",
             answers_with="option",
             answer_field="answer",
-            template=OPTION_TEMPLATE,
             samples=None,  # the paper counts 280; the split has 5 questions for each of 57 subjects, 285
-            licence="MIT",
-            citation="Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, ICLR",
         ),
-        AbilityTask(
+        AbilityTask(  # Talmor et al. 2019 (NAACL), MIT
             name="commonsenseqa",
             title="CommonsenseQA (validation)",
             dataset="tau/commonsense_qa",
@@ -74,13 +68,9 @@ TASKS = {
             file_name="commonsenseqa_dev.jsonl",
             answers_with="option",
             answer_field="answerKey",
-            template=OPTION_TEMPLATE,
             samples=200,
-            licence="MIT",
-            citation="Talmor et al. 2019, CommonsenseQA: A Question Answering Challenge Targeting Commonsense "
-            "Knowledge, NAACL",
         ),
-        AbilityTask(
+        AbilityTask(  # Cobbe et al. 2021 (arXiv:2110.14168), MIT
             name="gsm8k",
             title="GSM8K (test)",
             dataset="openai/gsm8k",
@@ -89,10 +79,7 @@ TASKS = {
             file_name="gsm8k_test.jsonl",
             answers_with="number",
             answer_field="answer",
-            template=NUMBER_TEMPLATE,
             samples=200,
-            licence="MIT",
-            citation="Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168",
         ),
     )
 }

@@ -27,10 +27,7 @@ class ExpertTokens:
 
 
 def pool_expert_tokens(
-    weights: torch.Tensor,
-    suffix: ExpertTokens | None,
-    prefix_weights: torch.Tensor,
-    prefix: ExpertTokens | None,
+    weights: torch.Tensor, suffix: ExpertTokens | None, prefix_weights: torch.Tensor, prefix: ExpertTokens | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the rows of a batch with tokens routed to an expert, and its weighted mean input of each, ``(n, d_in)``.
 

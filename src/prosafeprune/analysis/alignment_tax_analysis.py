@@ -8,13 +8,12 @@ from prosafeprune.ability import Question, find_task, read_task
 from prosafeprune.analysis.aggregates import mean_with_interval
 from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, alignment_tax_states
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
-from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.rates import rates_table
 from prosafeprune.analysis.result import AnalysisResult, BarFigure, LineFigure, Observation, ResultTable, make_table
-from prosafeprune.analysis.run_sweep import NO_EDIT, stack_outcomes, sweep_sets, sweep_split
-from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS
+from prosafeprune.analysis.sweep_analyses import PLAN_SETTINGS, PlanAnalysis
+from prosafeprune.analysis.sweeps import NO_EDIT, stack_outcomes, sweep_sets, sweep_split
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.scores import rate
@@ -28,22 +27,48 @@ PASSES_PER_STEP = 3
 HARMFULNESS = "harmfulness "
 """With a class: the key of its prompts' harmfulness ``(states, prompts)``."""
 PSEUDO = PromptClass.PSEUDO_HARMFUL.in_words
+FIGURES = (
+    LineFigure(
+        name="both",
+        title="Alignment tax: internal harmfulness against general ability",
+        x="harmfulness",
+        y="accuracy",
+        by="state",
+        x_label="mean probability of harm of pseudo-harmful prompts (0 to 1)",
+        y_label="mean accuracy over the tasks (%)",
+    ),
+    BarFigure(
+        name="harmfulness",
+        title="Internal harmfulness of prompts",
+        x="state",
+        y="harmfulness",
+        by="class",
+        low="low",
+        high="high",
+        x_label="state of the model",
+        y_label="mean probability of harm (0 to 1)",
+    ),
+    BarFigure(
+        name="ability",
+        title="General ability",
+        x="task",
+        y="accuracy",
+        by="state",
+        low="low",
+        high="high",
+        y_label="accuracy (%), 95 % Wilson intervals",
+    ),
+)
 
 
-class AlignmentTaxAnalysis(Analysis):
+class AlignmentTaxAnalysis(PlanAnalysis):
     """Three states of one model: the base model, pruned, and pruned and tuned to refuse pseudo-harmful prompts."""
 
     settings = (*PLAN_SETTINGS, "ability", "ability_samples", "ability_tokens", "tuning_prompts", "tuning_epochs")
-    compares = False
-
-    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
-        """Return the splits that the plan is computed from and measured on."""
-        return ("calibration", sweep_split(request))
 
     def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
         """Raise InputError when there is no plan, no prompts to measure it on, or no question of ability."""
-        require_plan(request, prompts.calibration)
-        sweep_sets(request, prompts)
+        super().check(request, prompts)
         if not request.ability:
             raise InputError("--ability: the alignment tax needs at least one task. Name one.")
         _questions(request)
@@ -93,7 +118,25 @@ class AlignmentTaxAnalysis(Analysis):
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return harmfulness, accuracy and rates by state, with intervals."""
-        return alignment_tax_result(before)
+        states = [str(state) for state in before["labels"]]
+        harmfulness = {name.in_words: before[f"{HARMFULNESS}{name.in_words}"] for name in PromptClass}
+        tuning = make_table(
+            "tuning",
+            "Training loss on the refusals (nats per token)",
+            ("epoch", "loss"),
+            ((epoch, float(loss)) for epoch, loss in enumerate(before["losses"], 1)),
+        )
+        return AnalysisResult(
+            tables=(
+                *_overview(before, states, harmfulness),
+                _harmfulness_table(states, harmfulness),
+                _ability_table(before, states),
+                rates_table("C.R. and S.S. in each state", "state", before),
+                tuning,
+            ),
+            figures=FIGURES,
+            summary=_summary(before, states, harmfulness),
+        )
 
 
 def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[PromptClass, list[str]]:
@@ -118,29 +161,6 @@ def _questions(request: AnalyzeRequest) -> list[Question]:
 def _require_checkpoint(context: Context) -> None:
     if context.local.subject.adapter is not None:
         raise InputError(f"{context.request.model}: is an adapter, which cannot be tuned. Pass a full checkpoint.")
-
-
-def alignment_tax_result(observation: Observation) -> AnalysisResult:
-    """Return harmfulness, accuracy and rates by state, with intervals."""
-    states = [str(state) for state in observation["labels"]]
-    harmfulness = {name.in_words: observation[f"{HARMFULNESS}{name.in_words}"] for name in PromptClass}
-    tuning = make_table(
-        "tuning",
-        "Training loss on the refusals (nats per token)",
-        ("epoch", "loss"),
-        ((epoch, float(loss)) for epoch, loss in enumerate(observation["losses"], 1)),
-    )
-    return AnalysisResult(
-        tables=(
-            *_overview(observation, states, harmfulness),
-            _harmfulness_table(states, harmfulness),
-            _ability_table(observation, states),
-            rates_table("C.R. and S.S. in each state", "state", observation),
-            tuning,
-        ),
-        figures=_figures(),
-        summary=_summary(observation, states, harmfulness),
-    )
 
 
 def _overview(
@@ -210,38 +230,3 @@ def _summary(observation: Observation, states: list[str], harmfulness: Mapping[s
 def _change(before: np.ndarray, after: np.ndarray) -> str:
     mean, low, high = mean_with_interval(after - before)
     return f"{before.mean():.2f} to {after.mean():.2f} ({mean:+.2f}, 95 % {low:+.2f} to {high:+.2f})"
-
-
-def _figures() -> tuple[LineFigure, BarFigure, BarFigure]:
-    return (
-        LineFigure(
-            name="both",
-            title="Alignment tax: internal harmfulness against general ability",
-            x="harmfulness",
-            y="accuracy",
-            by="state",
-            x_label="mean probability of harm of pseudo-harmful prompts (0 to 1)",
-            y_label="mean accuracy over the tasks (%)",
-        ),
-        BarFigure(
-            name="harmfulness",
-            title="Internal harmfulness of prompts",
-            x="state",
-            y="harmfulness",
-            by="class",
-            low="low",
-            high="high",
-            x_label="state of the model",
-            y_label="mean probability of harm (0 to 1)",
-        ),
-        BarFigure(
-            name="ability",
-            title="General ability",
-            x="task",
-            y="accuracy",
-            by="state",
-            low="low",
-            high="high",
-            y_label="accuracy (%), 95 % Wilson intervals",
-        ),
-    )

@@ -15,8 +15,7 @@ from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.harm_probe import PROBE_CLASSES, HarmProbe, fit_harm_probe
 from prosafeprune.analysis.plan_lookup import require_plan
-from prosafeprune.analysis.run_sweep import variant_condition
-from prosafeprune.analysis.sweeps import Variant
+from prosafeprune.analysis.sweeps import Variant, variant_condition
 from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
@@ -140,11 +139,7 @@ class HarmfulnessScale:
         encoded = encode_prompts(context.loaded.tokenizer, prompts)
         layers = sorted({submodule.layer for submodule, _ in self.probes})
         size = BatchSize(context.request.batch_size, context.loaded.device)
-        with (
-            apply_edits(edits),
-            torch.inference_mode(),
-            context.reporter.stage("Harmfulness", len(encoded)) as advance,
-        ):
+        with apply_edits(edits), torch.inference_mode(), context.reporter.stage("Harmfulness", len(encoded)) as advance:
             pooling = context.request.pooling
             inputs = collect_pooled_inputs(
                 context.loaded.model, context.anatomy, encoded, [pooling], layers, size, advance

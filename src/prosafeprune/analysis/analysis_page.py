@@ -11,18 +11,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.method.plan import Plan
-from prosafeprune.report.page import (
-    Block,
-    Code,
-    Facts,
-    Headline,
-    Mark,
-    Page,
-    Paragraph,
-    Picture,
-    Points,
-    Section,
-)
+from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section
 from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on

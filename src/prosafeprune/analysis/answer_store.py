@@ -34,29 +34,21 @@ class Condition:
 BASE_MODEL = Condition("base model", {}, lambda: ())
 
 
+@dataclass(frozen=True)
 class AnswerStore:
     """Measurements of one model under many conditions; analyses that ask for the same condition share its answers.
 
     Between calls the model has its original weights, bit for bit.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Mapping[str, Any],
-        decoding: Decoding,
-        judge: Callable[[], Judge],
-        generator: Callable[[], Generator],
-        reporter: Reporter,
-    ) -> None:
-        """Save answers under ``folder``.
-
-        Args:
-            folder: holds one folder for each condition.
-            model: what identifies the model and the way it runs.
-        """
-        self.folder, self.model, self.decoding = folder, model, decoding
-        self.judge, self.generator, self.reporter = judge, generator, reporter
+    folder: Path
+    """Holds one folder for each condition."""
+    model: Mapping[str, Any]
+    """What identifies the model and the way it runs."""
+    decoding: Decoding
+    judge: Callable[[], Judge]
+    generator: Callable[[], Generator]
+    reporter: Reporter
 
     def missing(self, condition: Condition, sets: Sequence[EvaluationSet]) -> frozenset[tuple[str, str]]:
         """Return the prompts of these sets that are not answered yet, each with the name of the condition's folder."""

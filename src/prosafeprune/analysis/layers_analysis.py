@@ -9,14 +9,7 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.analysis.aggregates import by_role, submodule_labels, submodule_means
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.result import (
-    AnalysisResult,
-    LineFigure,
-    Observation,
-    ResultTable,
-    ScatterFigure,
-    make_table,
-)
+from prosafeprune.analysis.result import AnalysisResult, LineFigure, Observation, ResultTable, ScatterFigure, make_table
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.model.submodule import Submodule

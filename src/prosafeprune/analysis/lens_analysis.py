@@ -33,6 +33,17 @@ HOW_TO_READ = (
 )
 HEADS_PER_PASS = 0.15
 """Workload of one application of the output head, as a share of a pass over a prompt, roughly."""
+FIGURE = LineFigure(
+    name="layers",
+    title="Refusal words through the logit lens, with 95 % intervals",
+    x="layer",
+    y="probability",
+    by="class",
+    style="model",
+    low="low",
+    high="high",
+    y_label="summed probability of refusal words (0 to 1)",
+)
 
 
 class LensAnalysis(Analysis):
@@ -94,21 +105,7 @@ class LensAnalysis(Analysis):
             title = f"Mean change of that probability per prompt, after layer {last}"
             tables.insert(1, make_table("change", title, ("class", *CHANGE_COLUMNS), rows))
             summary = describe_changes(rows, "Probability that an answer begins with a refusal word")
-        return AnalysisResult(tables=tuple(tables), figures=(_figure(),), summary=(summary, HOW_TO_READ))
-
-
-def _figure() -> LineFigure:
-    return LineFigure(
-        name="layers",
-        title="Refusal words through the logit lens, with 95 % intervals",
-        x="layer",
-        y="probability",
-        by="class",
-        style="model",
-        low="low",
-        high="high",
-        y_label="summed probability of refusal words (0 to 1)",
-    )
+        return AnalysisResult(tables=tuple(tables), figures=(FIGURE,), summary=(summary, HOW_TO_READ))
 
 
 def _last_layer(observation: Observation) -> dict[str, np.ndarray]:

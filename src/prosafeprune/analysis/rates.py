@@ -14,7 +14,7 @@ from prosafeprune.analysis.result import (
     ResultTable,
     make_table,
 )
-from prosafeprune.analysis.run_sweep import set_key
+from prosafeprune.analysis.sweeps import set_key
 from prosafeprune.evaluation.intervals import mcnemar_p_value
 from prosafeprune.evaluation.scores import Rate, rate
 from prosafeprune.prompts import PromptClass

@@ -9,14 +9,17 @@ from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import require_plan
 from prosafeprune.analysis.rates import rates_figure, rates_long, rates_summary, rates_table
 from prosafeprune.analysis.result import AnalysisResult, Observation
-from prosafeprune.analysis.run_sweep import measure_sweep, sweep_sets, sweep_split, sweep_workload
 from prosafeprune.analysis.sweeps import (
     Sweep,
     depth_sweep,
+    measure_sweep,
     operator_sweep,
     rank_sweep,
     strength_sweep,
     submodule_sweep,
+    sweep_conditions,
+    sweep_sets,
+    sweep_split,
 )
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
@@ -25,24 +28,30 @@ from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.load import require_layers
 
 PLAN_SETTINGS = (
-    "layers",
-    "rank",
-    "strength",
-    "projection",
-    "harmful_share",
-    "against",
-    "max_new_tokens",
-    "judge",
-    "judge_model",
-    "sweep_samples",
+    *("layers", "rank", "strength", "projection", "harmful_share", "against", "max_new_tokens", "judge"),
+    *("judge_model", "sweep_samples"),
 )
 
 
-class SweepAnalysis(Analysis):
-    """C.R., S.S. and T.S. of one plan's neighbours or parts, by generation and judge."""
+class PlanAnalysis(Analysis):
+    """An analysis of one plan, computed again from the calibration prompts and measured by generation and judge."""
 
     settings: ClassVar[tuple[str, ...]] = PLAN_SETTINGS
     compares = False
+
+    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
+        """Return the splits that plans are computed from and measured on."""
+        return ("calibration", sweep_split(request))
+
+    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
+        """Raise InputError when there is no plan, or no prompts to measure it on."""
+        require_plan(request, prompts.calibration)
+        sweep_sets(request, prompts)
+
+
+class SweepAnalysis(PlanAnalysis):
+    """C.R., S.S. and T.S. of one plan's neighbours or parts, by generation and judge."""
+
     title: ClassVar[str]
     step: ClassVar[str]
     """What differs between the steps, as a heading."""
@@ -55,18 +64,11 @@ class SweepAnalysis(Analysis):
     def sweep(self, plan: Plan, context: Context) -> Sweep:
         """Return what is measured."""
 
-    def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
-        """Return the splits that plans are computed from and measured on."""
-        return ("calibration", sweep_split(request))
-
-    def check(self, request: AnalyzeRequest, prompts: AnalysisPrompts) -> None:
-        """Raise InputError when there is no plan, or no prompts to measure it on."""
-        require_plan(request, prompts.calibration)
-        sweep_sets(request, prompts)
-
     def workload(self, context: Context) -> Workload:
         """One pass over the calibration prompts, and the answers of every step."""
-        return sweep_workload(self._sweep(context), context)
+        conditions = list(sweep_conditions(self._sweep(context), context).values())
+        answers = context.answers_workload(conditions, sweep_sets(context.request, context.prompts))
+        return context.pooled_workload("calibration") + answers if answers.answers else answers
 
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the outcome of every prompt at every step."""

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch.nn import functional
 
-from prosafeprune.baselines.false_refusal_directions import EPSILON, select_direction
+from prosafeprune.baselines.false_refusal_directions import EPSILON, DirectionMethod, select_direction
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.low_rank import edited_generator
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
 from prosafeprune.baselines.surgical import mean_template_states, refusal_tokens
 from prosafeprune.generation import Generator
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
@@ -31,17 +30,11 @@ from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 
 
-class Abliteration(Method):
+class Abliteration(DirectionMethod):
     """Ablation of the direction of true refusal from the weights (Arditi et al. 2024)."""
 
     name: ClassVar[str] = "abliteration"
     keep_norms: ClassVar[bool] = False
-    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")
-    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is selected by.")
-    divergence: float = Field(0.1, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
-    upper_layers: float = Field(
-        0.2, ge=0, lt=1, description="Fraction of the layers, from the top, without candidates."
-    )
 
     def fit(self, context: FitContext) -> FittedParts:
         """Select the unit direction ``(d,)``."""

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities, mean_divergence
-from prosafeprune.baselines.method import FitContext
+from prosafeprune.baselines.method import FitContext, Method
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.residual_stream import changed_inputs, changed_outputs, writers
@@ -20,12 +21,15 @@ EPSILON = 1e-8
 """As in the published code."""
 
 
-class SelectsADirection(Protocol):
-    """The settings of a method that select a direction."""
+class DirectionMethod(Method):
+    """A method that selects a direction, by these settings."""
 
-    validation: int
-    divergence: float
-    upper_layers: float
+    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")
+    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is selected by.")
+    divergence: float = Field(0.1, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
+    upper_layers: float = Field(
+        0.2, ge=0, lt=1, description="Fraction of the layers, from the top, without candidates."
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def candidate_directions(directions: torch.Tensor, end_layer: int) -> list[Candi
 
 
 def select_direction(
-    method: SelectsADirection,
+    method: DirectionMethod,
     title: str,
     context: FitContext,
     directions: torch.Tensor,

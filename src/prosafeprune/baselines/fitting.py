@@ -1,4 +1,4 @@
-"""A method together with its fit to one model: fitted once, when first needed, and kept in a file."""
+"""A method together with its fit to one model, kept in a file: made when first needed, or named by an evaluation."""
 
 import hashlib
 import json
@@ -13,12 +13,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
-from prosafeprune.baselines.registry import find_method, make_method
+from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
+from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.generation import Answer, Decoding, Generator
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import Reporter
+from prosafeprune.prompts import PromptClass, bundled_prompts, require_disjoint
+from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.recipe import Recipe
 
 FITTED = "fitted.safetensors"
 PROGRESS = "fitting-*"
@@ -190,3 +197,46 @@ def fitted_hash(fitted: FittedParts) -> str:
     digest = hashlib.sha256(json.dumps(fitted.facts, sort_keys=True).encode())
     digest.update(save(tensors))
     return digest.hexdigest()
+
+
+def evaluated_method(
+    request: EvaluateRequest, output: Path, model: LocalModel, sets: Sequence[EvaluationSet], reporter: Reporter
+) -> FittedMethod:
+    """Return the method of a request; a fit made now is kept in ``output``.
+
+    Raises:
+        InputError: no such method, a file that does not belong to it or to the model, or a prompt that is measured on
+            and was fitted on.
+    """
+    sha256 = model.subject.sha256
+    validation = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    for prompts in validation.values():
+        require_disjoint([prompts], [one.prompts for one in sets])
+    if request.fitted is not None:
+        method = method_from_file(request.method, request.fitted, sha256)
+        require_no_leak(method.made_by.get("calibration", {}), sets)
+        return method
+    if request.method == "prosafeprune":
+        raise InputError(
+            "--method prosafeprune needs --fitted, the file that compare wrote; or evaluate a pruned model instead."
+        )
+    settings = read_settings(request.method_settings)
+    others = [name for name in settings if name != request.method]
+    if others:
+        raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
+    samples = Recipe.model_fields["samples"].default
+    calibration = {one: bundled_prompts(one, "calibration").spread(samples, request.seed) for one in PromptClass}
+    fitted_on = {
+        "model": sha256,
+        "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},
+        "seed": request.seed,
+    }
+    made = make_method(request.method, settings.get(request.method))
+    for prompts in (*calibration.values(), *made.further_prompts()):
+        require_disjoint([prompts], [one.prompts for one in sets])
+    return FittedMethod(
+        made,
+        fitted_on,
+        output / FITTED,
+        lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
+    )

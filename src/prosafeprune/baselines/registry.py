@@ -16,8 +16,7 @@ from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
-from prosafeprune.requests.own_class import import_own
-from prosafeprune.requests.validation import validate_settings
+from prosafeprune.requests.validation import import_own, validate_settings
 from prosafeprune.text import did_you_mean
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+-]*")

@@ -12,9 +12,14 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from prosafeprune.baselines.false_refusal_directions import ablated, false_refusal_directions, select_direction
+from prosafeprune.baselines.false_refusal_directions import (
+    DirectionMethod,
+    ablated,
+    false_refusal_directions,
+    select_direction,
+)
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
-from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts, Method
+from prosafeprune.baselines.method import BatchSetting, FitContext, FittedParts
 from prosafeprune.baselines.published_prompts import REFUSAL_BEGINNINGS, REFUSAL_BEGINNINGS_OF
 from prosafeprune.errors import NotApplicableError
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
@@ -28,19 +33,14 @@ FEWEST = 8
 EXPECTED_TO_REFUSE = {PromptClass.HARMFUL: True, PromptClass.PSEUDO_HARMFUL: True, PromptClass.BENIGN: False}
 
 
-class Surgical(Method):
+class Surgical(DirectionMethod):
     """Single vector ablation (Wang et al. 2025)."""
 
     name: ClassVar[str] = "surgical"
-    prompts: int = Field(128, ge=1, description="Prompts of each class that directions are computed from.")
-    validation: int = Field(32, ge=1, description="Validation prompts of each class that one is selected by.")
     orthogonality: float = Field(
         1.0, ge=0, le=1, description="How much of the direction of true refusal is removed from that of false refusal."
     )
     divergence: float = Field(0.2, gt=0, description="KL divergence on benign prompts that is allowed, in nats.")
-    upper_layers: float = Field(
-        0.2, ge=0, lt=1, description="Fraction of the layers, from the top, without candidates."
-    )
 
     def fit(self, context: FitContext) -> FittedParts:
         """Select the direction ``(d,)``."""

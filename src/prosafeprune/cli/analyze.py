@@ -65,7 +65,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Analyse and print the results, also when an analysis failed."""
-    from prosafeprune.setup.early_checks import check_model_early
+    from prosafeprune.setup.prepare import check_model_early
 
     check_model_early(request, request.layers)  # before torch is imported
     from prosafeprune.jobs.analyze import FailedAnalysesError, run_analyze

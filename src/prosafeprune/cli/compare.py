@@ -34,8 +34,8 @@ def compare(
     """
     request = make_request(CompareRequest, recipe, settings)
     folder = output or Path(f"comparison-{slug(request.model)}")
-    from prosafeprune.jobs.compare_prompts import read_prompts_of
-    from prosafeprune.setup.early_checks import check_model_early
+    from prosafeprune.setup.prepare import check_model_early
+    from prosafeprune.setup.prompt_sets import read_prompts_of
 
     check_model_early(request, request.layers)
     read_prompts_of(request, SILENT)  # before torch is imported

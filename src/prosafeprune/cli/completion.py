@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
+from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
+from prosafeprune.requests.judging import JUDGE_NAMES
+from prosafeprune.requests.measuring import TASK_NAMES
+
 Completer = Callable[[str], list[str]]
 """Maps what was typed to the words that begin with it."""
 
@@ -14,34 +18,16 @@ def _benchmarks() -> Iterable[str]:
     return BENCHMARK_NAMES
 
 
-def _judges() -> Iterable[str]:
-    from prosafeprune.requests.judging import JUDGE_NAMES
-
-    return JUDGE_NAMES
-
-
-def _methods() -> Iterable[str]:
-    from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
-
-    return (*METHOD_NAMES, *ON_REQUEST)
-
-
-def _tasks() -> Iterable[str]:
-    from prosafeprune.requests.measuring import TASK_NAMES
-
-    return TASK_NAMES
-
-
 NAMES: dict[str, Callable[[], Iterable[str]]] = {
-    "ability": lambda: (*_tasks(), "all"),
+    "ability": lambda: (*TASK_NAMES, "all"),
     "benchmark": _benchmarks,
     "device": lambda: ("auto", "cpu", "cuda", "all", "mps"),
     "dtype": lambda: ("auto", "float32", "bfloat16", "float16"),
-    "general": _tasks,
-    "judge": _judges,
+    "general": lambda: TASK_NAMES,
+    "judge": lambda: JUDGE_NAMES,
     "judge_device": lambda: ("auto", "cpu", "cuda", "mps"),
-    "method": _methods,
-    "methods": _methods,
+    "method": lambda: (*METHOD_NAMES, *ON_REQUEST),
+    "methods": lambda: (*METHOD_NAMES, *ON_REQUEST),
     "submodule": lambda: ("q", "k", "v", "o", "gate", "up", "down"),
 }
 """Values of settings that are plain text to their request; file names and others are accepted, too."""

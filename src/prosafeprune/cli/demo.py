@@ -6,12 +6,7 @@ from typing import Annotated, Any
 from prosafeprune.cli.options import AsJson, OverwriteModel, output_option
 from prosafeprune.requests.recipe import make_recipe
 
-SETTINGS: dict[str, Any] = {
-    "samples": 160,
-    "budget": "4",
-    "confirmations": 4,
-    "max_new_tokens": 48,
-}
+SETTINGS: dict[str, Any] = {"samples": 160, "budget": "4", "confirmations": 4, "max_new_tokens": 48}
 """A short search, so that the demo takes minutes."""
 INTRODUCTION = (
     "The over-aligned demo model is Qwen2.5-Coder-0.5B-Instruct, made to over-refuse by a short refusal fine-tune "

@@ -20,32 +20,9 @@ ARGUMENT = "model"
 """The setting that is a positional argument."""
 COMMON_PANEL, EXPERT_PANEL = "Options", "Expert options"
 COMMON = (
-    "layers",
-    "strength",
-    "methods",
-    "search",
-    "choose",
-    "pruned",
-    "endpoint",
-    "source",
-    "harmful",
-    "benign",
-    "pseudo_harmful",
-    "samples",
-    "hold_out",
-    "test_pseudo_harmful",
-    "test_harmful",
-    "draft",
-    "test_samples",
-    "suite",
-    "benchmark",
-    "ability",
-    "max_new_tokens",
-    "judge",
-    "rank",
-    "budget",
-    "max_safety_drop",
-    "format",
+    *("layers", "strength", "methods", "search", "choose", "pruned", "endpoint", "source", "harmful", "benign"),
+    *("pseudo_harmful", "samples", "hold_out", "test_pseudo_harmful", "test_harmful", "draft", "test_samples"),
+    *("suite", "benchmark", "ability", "max_new_tokens", "judge", "rank", "budget", "max_safety_drop", "format"),
     "device",
 )
 """Settings listed first, in this order, after a command's own options."""
@@ -53,41 +30,14 @@ PROMPTS = ("harmful", "benign", "pseudo_harmful")
 """In the order of the request, where the description of the first explains the others."""
 EXPERT = frozenset(
     (
-        "ability_samples",
-        "ability_tokens",
-        "accept_unsafe",
-        "batch_size",
-        "benchmark_samples",
-        "concurrency",
-        "confidence",
-        "confirmations",
-        "data_dir",
-        "dtype",
-        "fitted",
-        "floor",
-        "harmful_share",
-        "judge_concurrency",
-        "judge_device",
-        "memory",
-        "pooling",
-        "projection",
-        "prompt_field",
-        "revision",
-        "seed",
-        "sft_data",
-        "strategy",
-        "trust_remote_code",
-        "tuning_epochs",
-        "tuning_prompts",
-        "unmeasured",
+        *("ability_samples", "ability_tokens", "accept_unsafe", "batch_size", "benchmark_samples", "concurrency"),
+        *("confidence", "confirmations", "data_dir", "dtype", "fitted", "floor", "harmful_share"),
+        *("judge_concurrency", "judge_device", "memory", "pooling", "projection", "prompt_field", "revision"),
+        *("seed", "sft_data", "strategy", "trust_remote_code", "tuning_epochs", "tuning_prompts", "unmeasured"),
     )
 )
 """Settings listed last."""
-SEARCH_DEFAULTS = {
-    "projection": "contrastive",
-    "pooling": "last",
-    "harmful_share": "several are tried",
-}
+SEARCH_DEFAULTS = {"projection": "contrastive", "pooling": "last", "harmful_share": "several are tried"}
 """What a search does without these settings, instead of the default of the request."""
 PLAN_DEFAULTS = {
     "projection": "orthogonal; contrastive in a search",
@@ -101,8 +51,7 @@ VALUES = {bool: "", int: "NUMBER", str: "TEXT", Path: "PATH"}
 """The placeholder of an option's value in --help."""
 
 RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--recipe", help="YAML file of settings; options override it.", show_default=False),
+    Path | None, typer.Option("--recipe", help="YAML file of settings; options override it.", show_default=False)
 ]
 RayAddress = Annotated[
     str | None,

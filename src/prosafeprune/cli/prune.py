@@ -96,7 +96,7 @@ def run(
     serve_with: str | None = None,
 ) -> None:
     """Prune and print the result."""
-    from prosafeprune.setup.early_checks import check_early
+    from prosafeprune.setup.prepare import check_early
 
     if asked.memory == "low":
         if search is not None or choose is not None or ray is not None:
@@ -160,7 +160,7 @@ def show_dry_run(
     search_only: bool = False,
 ) -> None:
     """Print what a run would do, and what it costs."""
-    from prosafeprune.setup.early_checks import check_early
+    from prosafeprune.setup.prepare import check_early
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)
     from prosafeprune.jobs.outlook import dry_run, planned

@@ -155,10 +155,7 @@ class OperatorCache:
     """Makes the edits of plans, for a model that has its base weights at every call."""
 
     def __init__(
-        self,
-        anatomy: Anatomy,
-        inputs: Mapping[Pooling, PooledInputs],
-        class_rows: Mapping[PromptClass, Sequence[int]],
+        self, anatomy: Anatomy, inputs: Mapping[Pooling, PooledInputs], class_rows: Mapping[PromptClass, Sequence[int]]
     ) -> None:
         self.anatomy, self.inputs, self.class_rows = anatomy, inputs, class_rows
         self._at_full_strength: dict[Plan, list[PruningEdit]] = {}

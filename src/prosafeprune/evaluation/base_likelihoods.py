@@ -1,6 +1,6 @@
 """Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -39,7 +39,17 @@ def with_base_likelihoods(
             answers |= zip(keys, texts, strict=True)
             verdicts |= zip(keys, judged, strict=True)
     scored = {key: answers[key] for key, verdict in verdicts.items() if not verdict.answer_class.refuses}
-    _collect_scores(scored, scores, base_model, batch_size, reporter)
+    waiting = [key for key in scored if key not in scores]
+    if waiting:
+        loaded = base_model()
+        with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
+            for start in range(0, len(waiting), CHUNK):
+                chunk = waiting[start : start + CHUNK]
+                found = mean_log_likelihoods(loaded, [Exchange(key[1], scored[key]) for key in chunk], batch_size)
+                for (repeat, prompt), score in zip(chunk, found, strict=True):
+                    nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
+                    scores.add(repeat, prompt, **nats)
+                advance(len(chunk))
     known = [_read_score(scores, key) if key in scored else None for key in verdicts]
     marked = dict(zip(verdicts, with_likelihoods(list(verdicts.values()), known), strict=True))
 
@@ -49,27 +59,6 @@ def with_base_likelihoods(
         return replace(one, verdicts_by_repeat=rows)
 
     return Measurement([marked_set(one) for one in measured.sets])
-
-
-def _collect_scores(
-    answers: Mapping[Key, str],
-    scores: LineStore,
-    base_model: Callable[[], LoadedModel],
-    batch_size: int | Literal["auto"],
-    reporter: Reporter,
-) -> None:
-    waiting = [key for key in answers if key not in scores]
-    if not waiting:
-        return
-    loaded = base_model()
-    with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
-        for start in range(0, len(waiting), CHUNK):
-            chunk = waiting[start : start + CHUNK]
-            exchanges = [Exchange(key[1], answers[key]) for key in chunk]
-            for (repeat, prompt), score in zip(chunk, mean_log_likelihoods(loaded, exchanges, batch_size), strict=True):
-                found = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
-                scores.add(repeat, prompt, **found)
-            advance(len(chunk))
 
 
 def _read_score(scores: LineStore, key: Key) -> Likelihood | None:

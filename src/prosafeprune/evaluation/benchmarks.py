@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.prompts.rows import Row
 
+XSTEST = "https://raw.githubusercontent.com/paul-rottger/xstest/main/xstest_prompts.csv"
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -20,16 +22,19 @@ class Benchmark:
     prompt_class: PromptClass
     home: str
     """A hub dataset (``org/name:configuration:split``) or the https address of a CSV file."""
-    file: str
-    """Its file in ``--data-dir``, without the extension."""
-    fields: tuple[str, ...]
-    """The column of the prompt; where copies differ, every name in use."""
     licence: str
     citation: str
+    fields: tuple[str, ...] = ("prompt",)
+    """The column of the prompt; where copies differ, every name in use."""
     keep: Callable[[Row], bool] | None = None
     """Which rows belong to it; None for all."""
     paper_size: int | None = None
     """The paper's sample size (B.2); None if the paper does not use it."""
+
+    @property
+    def file(self) -> str:
+        """Its file in ``--data-dir``, without the extension; halves of one benchmark share a file."""
+        return "xstest" if self.home == XSTEST else self.name.replace("-", "_")
 
     @property
     def about(self) -> str:
@@ -61,7 +66,6 @@ def _is_unmutated(row: Row) -> bool:
     return str(row.get("prompt_style") or "base") == "base"
 
 
-XSTEST = "https://raw.githubusercontent.com/paul-rottger/xstest/main/xstest_prompts.csv"
 PSEUDO_HARMFUL, HARMFUL = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
 
 BENCHMARKS = (
@@ -70,8 +74,6 @@ BENCHMARKS = (
         "OR-Bench-Hard-1K",
         PSEUDO_HARMFUL,
         home="bench-llm/or-bench:or-bench-hard-1k:train",
-        file="or_bench_hard",
-        fields=("prompt",),
         licence="CC BY 4.0",
         citation="Cui et al. 2024, arXiv:2405.20947",
         paper_size=200,
@@ -81,7 +83,6 @@ BENCHMARKS = (
         "PHTest",
         PSEUDO_HARMFUL,
         home="furonghuang-lab/PHTest:train",
-        file="phtest",
         fields=("Request", "prompt"),
         licence="MIT",
         citation="An et al. 2024, arXiv:2409.00598",
@@ -93,8 +94,6 @@ BENCHMARKS = (
         "XSTest-Safe",
         PSEUDO_HARMFUL,
         home=XSTEST,
-        file="xstest",
-        fields=("prompt",),
         licence="CC BY 4.0",
         citation="Röttger et al. 2024, arXiv:2308.01263",
         keep=_is_safe,
@@ -105,8 +104,6 @@ BENCHMARKS = (
         "OKTest",
         PSEUDO_HARMFUL,
         home="https://raw.githubusercontent.com/InvokerStark/OverKill/main/data/OKTest.csv",
-        file="oktest",
-        fields=("prompt",),
         licence="as published with Self-CD; no licence stated",
         citation="Shi et al. 2024, arXiv:2401.17633",
         paper_size=300,
@@ -116,7 +113,6 @@ BENCHMARKS = (
         "AdvBench",
         HARMFUL,
         home="https://raw.githubusercontent.com/llm-attacks/llm-attacks/main/data/advbench/harmful_behaviors.csv",
-        file="advbench",
         fields=("prompt", "goal"),
         licence="MIT",
         citation="Zou et al. 2023, arXiv:2307.15043",
@@ -127,7 +123,6 @@ BENCHMARKS = (
         "JailbreakBench",
         HARMFUL,
         home="JailbreakBench/JBB-Behaviors:behaviors:harmful",
-        file="jailbreakbench",
         fields=("Goal", "goal", "prompt"),
         licence="MIT",
         citation="Chao et al. 2024, arXiv:2404.01318",
@@ -138,8 +133,6 @@ BENCHMARKS = (
         "XSTest-Unsafe",
         HARMFUL,
         home=XSTEST,
-        file="xstest",
-        fields=("prompt",),
         licence="CC BY 4.0",
         citation="Röttger et al. 2024, arXiv:2308.01263",
         keep=_is_unsafe,
@@ -150,7 +143,6 @@ BENCHMARKS = (
         HARMFUL,
         home="https://raw.githubusercontent.com/alexandrasouly/strongreject/main/strongreject_dataset/"
         "strongreject_dataset.csv",
-        file="strongreject",
         fields=("forbidden_prompt", "prompt"),
         licence="MIT",
         citation="Souly et al. 2024, arXiv:2402.10260",
@@ -160,7 +152,6 @@ BENCHMARKS = (
         "JailbreakBench-Benign",
         PSEUDO_HARMFUL,
         home="JailbreakBench/JBB-Behaviors:behaviors:benign",
-        file="jailbreakbench_benign",
         fields=("Goal", "goal", "prompt"),
         licence="MIT",
         citation="Chao et al. 2024, arXiv:2404.01318",
@@ -170,8 +161,6 @@ BENCHMARKS = (
         "FalseReject-Test",
         PSEUDO_HARMFUL,
         home="AmazonScience/FalseReject:test",
-        file="falsereject",
-        fields=("prompt",),
         licence="CC BY-NC 4.0",
         citation="Zhang et al. 2025, arXiv:2505.08054",
     ),
@@ -180,8 +169,6 @@ BENCHMARKS = (
         "CoCoNot-Contrast",
         PSEUDO_HARMFUL,
         home="allenai/coconot:contrast:test",
-        file="coconot_contrast",
-        fields=("prompt",),
         licence="see its card",
         citation="Brahman et al. 2024, arXiv:2407.12043",
     ),
@@ -190,8 +177,6 @@ BENCHMARKS = (
         "OR-Bench-Toxic",
         HARMFUL,
         home="bench-llm/or-bench:or-bench-toxic:train",
-        file="or_bench_toxic",
-        fields=("prompt",),
         licence="CC BY 4.0",
         citation="Cui et al. 2024, arXiv:2405.20947",
     ),
@@ -201,7 +186,6 @@ BENCHMARKS = (
         HARMFUL,
         home="https://raw.githubusercontent.com/centerforaisafety/HarmBench/main/data/behavior_datasets/"
         "harmbench_behaviors_text_all.csv",
-        file="harmbench",
         fields=("Behavior", "prompt"),
         licence="MIT",
         citation="Mazeika et al. 2024, arXiv:2402.04249",
@@ -212,7 +196,6 @@ BENCHMARKS = (
         "SORRY-Bench",
         HARMFUL,
         home="sorry-bench/sorry-bench-202503:train",
-        file="sorry_bench",
         fields=("turns", "prompt"),
         licence="its own, to be accepted on the hub",
         citation="Xie et al. 2024, arXiv:2406.14598",
@@ -223,7 +206,6 @@ BENCHMARKS = (
         "HEx-PHI",
         HARMFUL,
         home="LLM-Tuning-Safety/HEx-PHI:train",
-        file="hex_phi",
         fields=("Instruction", "instruction", "prompt", "content"),
         licence="its own, to be accepted on the hub",
         citation="Qi et al. 2023, arXiv:2310.03693",

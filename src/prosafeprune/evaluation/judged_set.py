@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.judge.verdict import Verdict
@@ -63,8 +64,11 @@ def as_wished(prompt_class: PromptClass, verdict: Verdict) -> bool:
     return verdict.safe if prompt_class is PromptClass.HARMFUL else verdict.answer_class.complies
 
 
-def changed_examples(before: JudgedSet, after: JudgedSet, limit: int) -> Sequence[int]:
-    """Return the indices worth showing side by side: first those whose class changed, then others, in prompt order."""
-    rows = range(len(before.answers))
-    changed = [i for i in rows if before.verdicts[i].answer_class is not after.verdicts[i].answer_class]
-    return list(dict.fromkeys([*changed, *rows]))[:limit]
+def changed_first(before: JudgedSet, after: JudgedSet) -> list[int]:
+    """Return all rows: gained and lost outcomes alternating, then other changes of class, then the rest."""
+    rows = range(len(before.outcomes))
+    gained = [i for i in rows if after.outcomes[i] and not before.outcomes[i]]
+    lost = [i for i in rows if before.outcomes[i] and not after.outcomes[i]]
+    alternating = [i for pair in zip_longest(gained, lost) for i in pair if i is not None]
+    moved = [i for i in rows if before.verdicts[i].answer_class is not after.verdicts[i].answer_class]
+    return list(dict.fromkeys([*alternating, *moved, *rows]))

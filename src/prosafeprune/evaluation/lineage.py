@@ -68,9 +68,7 @@ def read_lineage(folder: Path) -> Lineage:
         )
         earlier = Lineage.model_validate({"steps": record.get("lineage", [])}).steps
         return Lineage(
-            steps=[*earlier, step],
-            judge=str(record["judge"]),
-            max_new_tokens=int(record["recipe"]["max_new_tokens"]),
+            steps=[*earlier, step], judge=str(record["judge"]), max_new_tokens=int(record["recipe"]["max_new_tokens"])
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error

@@ -145,11 +145,9 @@ class LiveScores:
 
     def __str__(self) -> str:
         names = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
-        shown = [(names[one], *self.counts[one]) for one in names if 0 < self.sizes[one] <= 2 * self._answered(one)]
-        return "  ".join(f"{name} {100 * successes / total:.0f} %" for name, successes, total in shown)
-
-    def _answered(self, prompt_class: PromptClass) -> int:
-        return self.counts.get(prompt_class, (0, 0))[1]
+        rates = ((one, *self.counts.get(one, (0, 0))) for one in names)
+        shown = [(names[one], good / total) for one, good, total in rates if 0 < self.sizes[one] <= 2 * total]
+        return "  ".join(f"{name} {100 * share:.0f} %" for name, share in shown)
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -22,18 +24,15 @@ from prosafeprune.serving.answers import Piece, Question
 def openai_app(served: ServedModel) -> Starlette:
     """Return the server of a model, without a :class:`Guard`."""
     api = _Api(served)
-    return Starlette(
-        routes=[
-            Route("/v1/models", api.models),
-            Route("/v1/models/{name:path}", api.model),
-            Route("/v1/chat/completions", api.chat, methods=["POST"]),
-        ],
-        exception_handlers=error_handlers(),
+    return web_app(
+        Route("/v1/models", api.models),
+        Route("/v1/models/{name:path}", api.model),
+        Route("/v1/chat/completions", api.chat, methods=["POST"]),
     )
 
 
-def error_handlers() -> dict[Any, Any]:
-    """Return handlers that report every error in the API's form."""
+def web_app(*routes: Route) -> Starlette:
+    """Return a server that reports every error in the API's form."""
 
     def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -44,7 +43,9 @@ def error_handlers() -> dict[Any, Any]:
     def failed(request: Request, error: Exception) -> Response:
         return as_http_error(error).response()
 
-    return {HTTPException: unknown, Exception: failed}
+    # As middleware: a handler of the application would be followed by a traceback on the terminal.
+    reporting = Middleware(ExceptionMiddleware, handlers={Exception: failed})
+    return Starlette(routes=routes, middleware=[reporting], exception_handlers={HTTPException: unknown})
 
 
 class _Api:
@@ -56,23 +57,17 @@ class _Api:
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        try:
-            self.served.applied(name)
-        except Exception as error:  # noqa: BLE001 - reported to the client
-            return as_http_error(error).response()
+        self.served.applied(name)
         return JSONResponse(_model(name))
 
     async def chat(self, request: Request) -> Response:
-        try:
-            asked = read_chat_request(await read_json(request))
-            question = await self._question(asked)
-            answer = AsyncAnswer(self.served.engine, question)
-            reply = Reply(asked.model, len(question.ids))
-            if asked.stream:
-                return EventStream(_events(answer, reply, asked), answer.cancel)
-            return await unless_hung_up(request, _complete(answer, reply))
-        except Exception as error:  # noqa: BLE001 - reported to the client
-            return as_http_error(error).response()
+        asked = read_chat_request(await read_json(request))
+        question = await self._question(asked)
+        answer = AsyncAnswer(self.served.engine, question)
+        reply = Reply(asked.model, len(question.ids))
+        if asked.stream:
+            return EventStream(_events(answer, reply, asked), answer.cancel)
+        return await unless_hung_up(request, _complete(answer, reply))
 
     async def _question(self, asked: ChatRequest) -> Question:
         applied = self.served.applied(asked.model)

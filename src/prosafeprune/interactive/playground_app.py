@@ -17,7 +17,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream
 from prosafeprune.interactive.guard import read_json
 from prosafeprune.interactive.http_errors import as_http_error
-from prosafeprune.interactive.openai_app import error_handlers
+from prosafeprune.interactive.openai_app import web_app
 from prosafeprune.interactive.openai_format import as_event
 from prosafeprune.interactive.playground_state import describe_state, layer_picture
 from prosafeprune.interactive.save_model import ModelSaver, can_be_saved, command, output_folder, require_room
@@ -76,37 +76,28 @@ class Playground:
 
     def app(self) -> Starlette:
         """Return the server, without a :class:`Guard`."""
-        return Starlette(
-            routes=[
-                *(Route(path, _page_file) for path in PAGE),
-                Route("/api/state", self._state),
-                Route("/api/picture", self._picture),
-                Route("/api/answer", self._answer, methods=["POST"]),
-                Route("/api/save", self._save, methods=["POST", "GET"]),
-            ],
-            exception_handlers=error_handlers(),
+        return web_app(
+            *(Route(path, _page_file) for path in PAGE),
+            Route("/api/state", self._state),
+            Route("/api/picture", self._picture),
+            Route("/api/answer", self._answer, methods=["POST"]),
+            Route("/api/save", self._save, methods=["POST", "GET"]),
         )
 
     async def _state(self, request: Request) -> Response:
         return JSONResponse(describe_state(self.served, self.judge.name))
 
     async def _picture(self, request: Request) -> Response:
-        try:
-            return JSONResponse(await asyncio.to_thread(self._draw, request.query_params.get("edit", "")))
-        except Exception as error:  # noqa: BLE001 - reported to the page
-            return as_http_error(error).response()
+        return JSONResponse(await asyncio.to_thread(self._draw, request.query_params.get("edit", "")))
 
     def _draw(self, name: str) -> dict[str, str]:
         with self.drawing:  # matplotlib's settings are the process's
             return layer_picture(self.served, name)
 
     async def _answer(self, request: Request) -> Response:
-        try:
-            asked = _validated(AnswerRequest, await read_json(request))
-            questions = {side: await self._question(asked, side) for side in dict.fromkeys(asked.sides)}
-            answers = {side: AsyncAnswer(self.served.engine, one) for side, one in questions.items()}
-        except Exception as error:  # noqa: BLE001 - reported to the page
-            return as_http_error(error).response()
+        asked = _validated(AnswerRequest, await read_json(request))
+        questions = {side: await self._question(asked, side) for side in dict.fromkeys(asked.sides)}
+        answers = {side: AsyncAnswer(self.served.engine, one) for side, one in questions.items()}
 
         def cancel() -> None:
             for answer in answers.values():
@@ -115,23 +106,20 @@ class Playground:
         return EventStream(self._events(asked, answers), cancel)
 
     async def _save(self, request: Request) -> Response:
-        try:
-            if request.method == "POST":
-                asked = _validated(SaveRequest, await read_json(request))
-                applied = self._applied(asked)
-                if applied is None or not any(applied.strengths.values()):
-                    raise InputError("Strength 0 is the base model: there is nothing to save.")
-                if not can_be_saved(self.served, applied.edit.name):
-                    raise InputError(
-                        "This model was calibrated with prompts of your own. Save it with prune and these files."
-                    )
-                folder = output_folder(asked.name)
-                arguments = command(self.served, self.request, applied, folder)
-                require_room(self.served.engine.loaded, arguments)
-                self.saver.start(arguments, folder)
-            return JSONResponse(self.saver.status)
-        except Exception as error:  # noqa: BLE001 - reported to the page
-            return as_http_error(error).response()
+        if request.method == "POST":
+            asked = _validated(SaveRequest, await read_json(request))
+            applied = self._applied(asked)
+            if applied is None or not any(applied.strengths.values()):
+                raise InputError("Strength 0 is the base model: there is nothing to save.")
+            if not can_be_saved(self.served, applied.edit.name):
+                raise InputError(
+                    "This model was calibrated with prompts of your own. Save it with prune and these files."
+                )
+            folder = output_folder(asked.name)
+            arguments = command(self.served, self.request, applied, folder)
+            require_room(self.served.engine.loaded, arguments)
+            self.saver.start(arguments, folder)
+        return JSONResponse(self.saver.status)
 
     def _applied(self, asked: EditSettings) -> Applied | None:
         if asked.edit is None:

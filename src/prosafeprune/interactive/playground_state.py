@@ -43,11 +43,7 @@ def layer_picture(served: ServedModel, name: str) -> dict[str, str]:
     else:
         raise InputError("Nothing was recorded of this plan's layers.")
     assert isinstance(picture, Picture)
-    return {
-        "image": svg_data_uri(picture.figure),
-        "description": picture.description,
-        "caption": picture.caption,
-    }
+    return {"image": svg_data_uri(picture.figure), "description": picture.description, "caption": picture.caption}
 
 
 def _describe(served: ServedModel, edit: ServedEdit) -> dict[str, Any]:

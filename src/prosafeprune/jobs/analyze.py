@@ -5,6 +5,7 @@ An analysis that fails does not stop the others.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, used_prompts
@@ -74,23 +75,18 @@ def run_analyze(
     return finished
 
 
+@dataclass
 class _AnalysisJob:
     """The models, loaded one after the other, and the output folder."""
 
-    def __init__(
-        self,
-        request: AnalyzeRequest,
-        prompts: AnalysisPrompts,
-        models: dict[Role, LocalModel],
-        folder: ResumableFolder,
-        reporter: Reporter,
-        *,
-        is_single: bool,
-    ) -> None:
-        self.request, self.prompts, self.models, self.folder = request, prompts, models, folder
-        self.reporter, self.is_single = reporter, is_single
-        self.failures: dict[str, str] = {}
-        """Error message by analysis. The exceptions themselves would keep the model in memory."""
+    request: AnalyzeRequest
+    prompts: AnalysisPrompts
+    models: dict[Role, LocalModel]
+    folder: ResumableFolder
+    reporter: Reporter
+    is_single: bool
+    failures: dict[str, str] = field(default_factory=dict)
+    """Error message by analysis. The exceptions themselves would keep the model in memory."""
 
     def run(self, selected: Sequence[tuple[CatalogueEntry, Analysis]]) -> list[FinishedAnalysis]:
         """Observe both models, and return the finished analyses."""

@@ -16,7 +16,7 @@ from prosafeprune.files.staging import check_output, claimed_output, require_out
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
-from prosafeprune.jobs.prune import save_result
+from prosafeprune.jobs.prune import save_result, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.judge.registry import make_judge
@@ -25,11 +25,9 @@ from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model
 from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import SILENT, Reporter
-from prosafeprune.report.card import write_card
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, library_versions, shareable
 from prosafeprune.report.result_view import ChangeView
 from prosafeprune.requests.apply import ApplyRequest
@@ -57,12 +55,7 @@ class ApplyResult(ChangeView):
 
 
 def run_apply(
-    adapter: str,
-    request: ApplyRequest,
-    output: Path,
-    *,
-    overwrite: bool = False,
-    reporter: Reporter = SILENT,
+    adapter: str, request: ApplyRequest, output: Path, *, overwrite: bool = False, reporter: Reporter = SILENT
 ) -> ApplyResult:
     """Write the pruned checkpoint that ``prune`` would have written instead of the adapter.
 
@@ -97,10 +90,8 @@ def run_apply(
             reporter.stage("Writing", len(edits)) as advance,
         ):
             edits.write(staging, advance)
-            write_card(staging, record, source.name if source.is_hub else None, folder)
+            write_documents(staging, record, source, folder)
             _copy_evidence(own.folder, staging, reporter)
-            record.write(staging)
-            (staging / SHARE_FILE).write_bytes(share_image(record))
         return ApplyResult(record, output, None)
 
 

@@ -23,14 +23,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import (
-    DEFAULT,
-    OURS,
-    PLANNED,
-    found_plan,
-    given_methods,
-)
-from prosafeprune.jobs.compare_prompts import ComparisonPrompts, read_prompts_of
+from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
@@ -49,6 +42,7 @@ from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_word
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan
+from prosafeprune.setup.prompt_sets import ComparisonPrompts, read_prompts_of
 
 RESULT = "comparison.json"
 TABLE = "comparison.md"
@@ -99,11 +93,7 @@ def run_compare(
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)
-    with (
-        connected(ray) as cluster,
-        model,
-        locked_folder(output, overwrite),
-    ):
+    with connected(ray) as cluster, model, locked_folder(output, overwrite):
         run = _Comparison(request, output, model, prompts, judge, cluster, reporter)
         record = run.compare()
         run.folder.write(RESULT, record.model_dump(mode="json"))

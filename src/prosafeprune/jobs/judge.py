@@ -42,7 +42,6 @@ class JudgedFile(ResultView):
     judge: str
     rows_read: Sequence[Mapping[str, Any]]
     """The rows of the file."""
-    exchanges: Sequence[Exchange]
     verdicts: Sequence[Verdict]
     agreement: Agreement | None
     """With the labels, where there are any."""
@@ -103,7 +102,7 @@ def judge_file(
         name, verdicts = _ask(settings, exchanges, reporter)
         if output is not None:
             write_verdicts(output, rows, verdicts)
-    return JudgedFile(name, rows, exchanges, verdicts, agreement(verdicts, given) if given is not None else None)
+    return JudgedFile(name, rows, verdicts, agreement(verdicts, given) if given is not None else None)
 
 
 def compare_on_file(
@@ -134,8 +133,7 @@ def compare_on_file(
     exchanges, rows = read_answers(answers, names=names)
     both = [_settings_of(one, settings) for one in asked]
     first, second = (
-        JudgedFile(name, rows, exchanges, verdicts, None)
-        for name, verdicts in (_ask(one, exchanges, reporter) for one in both)
+        JudgedFile(name, rows, verdicts, None) for name, verdicts in (_ask(one, exchanges, reporter) for one in both)
     )
     compared = compare_judges(first.verdicts, second.verdicts)
     if output is not None:

@@ -87,8 +87,8 @@ def measure_edits(
     generator = local_generator(loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     base = _answers_depend_on(loaded, request, base_sha256)
-    before = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
-    if is_unsafe(before.measurement.scores) and not FloorRule.of(request).is_off:
+    before, sizes = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
+    if is_unsafe(before.scores) and not FloorRule.of(request).is_off:
         reporter.warning(
             "The base model refuses fewer than half of the harmful prompts, so a loss of safety cannot be tested, and "
             "no model made from it will be saved."
@@ -100,14 +100,13 @@ def measure_edits(
     with reporter.stage("Pruning", len(edits)) as advance:
         edits.apply_in_memory(advance)
     pruned = {**base, "edits": edits.sha256}
-    after = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
+    after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
     with edits.undone_in_memory():  # the base model's own answers are likely to it whatever they say
-        second = with_base_likelihoods(after.measurement, LineStore(), lambda: loaded, request.batch_size, reporter)
-    warn_of_languages([before.measurement, second], reporter)
-    batch_sizes = (*before.batch_sizes, *after.batch_sizes)
-    return BeforeAfter(before.measurement, second, divergence, batch_sizes)
+        after = with_base_likelihoods(after, LineStore(), lambda: loaded, request.batch_size, reporter)
+    warn_of_languages([before, after], reporter)
+    return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
 
 
 def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
@@ -127,14 +126,6 @@ def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha2
     }
 
 
-@dataclass(frozen=True)
-class KeptMeasurement:
-    """A measurement, and the sizes of the batches in which its answers were generated, in this run or earlier."""
-
-    measurement: Measurement
-    batch_sizes: tuple[int, ...]
-
-
 def measure_once(
     made_by: Mapping[str, Any],
     generator: Generator,
@@ -143,11 +134,14 @@ def measure_once(
     decoding: Decoding,
     reporter: Reporter,
     title: str,
-) -> KeptMeasurement:
+) -> tuple[Measurement, tuple[int, ...]]:
     """Collect answers to all sets and judge them; answers that an earlier run with the same ``made_by`` got are reused.
 
     Args:
         made_by: all that the answers depend on besides the prompts.
+
+    Returns:
+        The measurement, and the sizes of the batches in which its answers were generated, in this run or earlier.
 
     Raises:
         InputError: as the generator and the judge do.
@@ -169,7 +163,7 @@ def measure_once(
                 folder.add_session({"batch_sizes": new})
         sessions = folder.sessions() if folder is not None else [{"batch_sizes": new}]
         measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
-    return KeptMeasurement(measured, tuple(size for session in sessions for size in session.get("batch_sizes", ())))
+    return measured, tuple(size for session in sessions for size in session.get("batch_sizes", ()))
 
 
 @contextmanager

@@ -115,12 +115,7 @@ def run_mine(
 
 
 def _fill(
-    candidates: Candidates,
-    tally: Tally,
-    files: Sequence[Path],
-    request: MineRequest,
-    judge: Judge,
-    reporter: Reporter,
+    candidates: Candidates, tally: Tally, files: Sequence[Path], request: MineRequest, judge: Judge, reporter: Reporter
 ) -> None:
     size = math.ceil(sum(file.stat().st_size for file in files) / 1e6)
 

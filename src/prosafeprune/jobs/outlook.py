@@ -168,13 +168,10 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
     run = choose_dtype(recipe.dtype, stored, device)
     speed = _speed(model, stored, run, device)
     loading = model.weight_bytes / LOADED_PER_SECOND
-    rows = [["loading", duration(loading)]]
-    total = loading
-    for stage in stages:
-        rows.append([stage.name, duration(speed.seconds(stage))])
-        total += speed.seconds(stage)
-    rows.append(["all, at most about", duration(total)])
     memory = memory_needed(job, plan, model, run.itemsize / stored.itemsize, on_gpu=device.type == "cuda")
+    cost = Cost.estimated(stages, speed, memory)
+    times = {"loading": loading, **cost.stages, "all, at most about": loading + cost.seconds}
+    rows = [[name, duration(seconds)] for name, seconds in times.items()]
     notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}."]
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")

@@ -88,7 +88,9 @@ def known_plan(
     finished = finished_search(job, judge, search_folder)
     if finished is None:
         return None, None
-    job.reporter.note(f"This search is finished already: its plan is used, and its report is {_report(search_folder)}.")
+    job.reporter.note(
+        f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."
+    )
     return _selected(finished, search_folder), finished
 
 
@@ -111,14 +113,10 @@ def _selected(record: SearchRecord, folder: Path) -> Plan:
     if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "
-            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {_report(folder)}; give a "
-            "larger --budget, or allow more with --max-safety-drop."
+            f"{record.lowest_safety:.1f} % on validation prompts, so nothing was pruned. See {folder / REPORT_FILE}; "
+            "give a larger --budget, or allow more with --max-safety-drop."
         )
     return point.plan
-
-
-def _report(folder: Path) -> Path:
-    return folder / REPORT_FILE
 
 
 @dataclass(frozen=True, repr=False)

@@ -32,7 +32,7 @@ from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
-from prosafeprune.report.record import Record, model_record, run_record, shareable
+from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers
@@ -200,18 +200,24 @@ def save_result(
         reporter.stage("Writing", len(edits)) as advance,
     ):
         edits.write(staging, advance)
-        write_documents(result, staging, page, source, source_folder)
-        (staging / SHARE_FILE).write_bytes(share_image(result.record))
+        write_measured(result, staging, page, source, source_folder)
         if result.cost is not None:
             (staging / COST_FILE).write_text(result.cost.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return replace(result, output=output, report=output / REPORT_FILE)
 
 
-def write_documents(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
-    """Write card, answers, record and report next to the model."""
-    write_card(folder, result.record, source.name if source.is_hub else None, source_folder)
+def write_documents(folder: Path, record: Record | UnmeasuredRecord, source: ModelSource, source_folder: Path) -> None:
+    """Write card, record and, of a measured model, the image to share next to the model."""
+    write_card(folder, record, source.name if source.is_hub else None, source_folder)
+    record.write(folder)
+    if isinstance(record, Record):
+        (folder / SHARE_FILE).write_bytes(share_image(record))
+
+
+def write_measured(result: PruneResult, folder: Path, page: Page, source: ModelSource, source_folder: Path) -> None:
+    """Write documents, answers and report next to the model."""
+    write_documents(folder, result.record, source, source_folder)
     write_evidence(folder, result.before, result.after, result.ancestor)
-    result.record.write(folder)
     write_page(page, folder / REPORT_FILE)
 
 

@@ -16,7 +16,7 @@ from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local_server import read_command, serving
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
-from prosafeprune.jobs.prune import reported_only, write_documents
+from prosafeprune.jobs.prune import reported_only, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
@@ -73,7 +73,7 @@ def _prune_and_measure(
             after = _measure(job, judge, command, staging, made_by, "Answers of the pruned model")
             result = _result(job, judge, run, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
-            write_documents(result, staging, page, job.source, folder)
+            write_measured(result, staging, page, job.source, folder)
     except SafetyFloorError:
         return reported_only(result, output, page)
     return replace(result, output=output, report=output / REPORT_FILE)
@@ -86,8 +86,8 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
         generator.check()
         identity = {**made_by, "served": command, "system": recipe.system, "companions": _companions_hash(folder)}
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
-        kept = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
-    return kept.measurement
+        measured, _ = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
+    return measured
 
 
 def _companions_hash(folder: Path) -> str:

@@ -16,6 +16,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.files.staging import claimed_output
+from prosafeprune.jobs.prune import write_documents
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
@@ -24,7 +25,6 @@ from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.progress import SILENT, Reporter, ignore
-from prosafeprune.report.card import write_card
 from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
@@ -72,8 +72,7 @@ def run_prune_unmeasured(
         # What was read and hashed is the base model's own files, unless they had to be dequantised.
         hashes = None if source.is_converted else checkpoint.hashes
         record = run.record(model_hash(source.path, known=hashes))
-        write_card(staging, record, source.name if source.is_hub else None, folder)
-        record.write(staging)
+        write_documents(staging, record, source, folder)
     return PruneUnmeasuredResult(record, job.output)
 
 

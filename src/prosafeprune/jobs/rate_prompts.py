@@ -113,7 +113,7 @@ def _by_endpoint(rows: Sequence[PromptRow], request: RateRequest, reporter: Repo
 
 
 def _by_probe(rows: Sequence[PromptRow], request: RateRequest, reporter: Reporter) -> tuple[str, list[int | None]]:
-    from prosafeprune.analysis.harm_rating import fit_harm_rater
+    from prosafeprune.analysis.harm_probe import fit_harm_rater
     from prosafeprune.model.batches import BatchSize
     from prosafeprune.model.chat import encode_prompts
     from prosafeprune.model.source import find_source

@@ -7,11 +7,7 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import AnswerClass, Verdict
 
-XSTEST_NUMBERS = {
-    "1": AnswerClass.FULL_COMPLIANCE,
-    "2": AnswerClass.FULL_REFUSAL,
-    "3": AnswerClass.PARTIAL_REFUSAL,
-}
+XSTEST_NUMBERS = {"1": AnswerClass.FULL_COMPLIANCE, "2": AnswerClass.FULL_REFUSAL, "3": AnswerClass.PARTIAL_REFUSAL}
 
 
 class Agreement(BaseModel):

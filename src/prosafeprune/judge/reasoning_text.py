@@ -40,11 +40,9 @@ PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
 """gpt-oss's channels after the special tokens were stripped."""
 OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
 UNTAGGED = re.compile(
-    r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?"
-    r"(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants|is asking|is requesting|says|seems)|user (?:asks"
-    r"|wants)|the request:"
-    r"|we need to (?:answer|respond|explain|produce|provide|decide|refuse|comply|write))"
-    r"[^\n]*(?:\n(?!\s*\n)[^\n]*)*\n\s*\n(?=\s*\S)",
+    r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants"
+    r"|is asking|is requesting|says|seems)|user (?:asks|wants)|the request:|we need to (?:answer|respond|explain"
+    r"|produce|provide|decide|refuse|comply|write))[^\n]*(?:\n(?!\s*\n)[^\n]*)*\n\s*\n(?=\s*\S)",
     re.I,
 )
 """A first paragraph that is a thought without markers, if another paragraph follows."""

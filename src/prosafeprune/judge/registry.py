@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judge.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.judging import JUDGE_NAMES, JudgeOptions
+from prosafeprune.requests.validation import import_own
 
 SERVED_ONLY = ("llm",)
 LOCAL_ONLY = ("classifier",)
@@ -62,8 +63,6 @@ def _check(settings: JudgeOptions) -> None:
 
 def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     if settings.is_own_judge:
-        from prosafeprune.judge.own_judge import make_own_judge
-
         return make_own_judge(settings.judge)
     if settings.judge == "builtin":
         from prosafeprune.judge.builtin import BuiltinJudge
@@ -102,3 +101,56 @@ def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
     source = find_unquantised(settings.judge_model or (wildguard if is_wildguard else qwen3guard).MODEL)
     loaded = load_model(source.path, source.name, reporter, device=settings.judge_device, chat=not is_wildguard)
     return wildguard.local_wildguard(loaded) if is_wildguard else qwen3guard.local_qwen3guard(loaded)
+
+
+TAKEN = (*JUDGE_NAMES, "rules")
+"""How the names of this package's judges begin: verdicts are kept under the name, and pages say what is known of it."""
+
+
+@dataclass(frozen=True)
+class OwnJudge:
+    """A judge whose verdicts are checked."""
+
+    wrapped: Judge
+    source: str
+    """Its ``module:Class``, for messages."""
+
+    @property
+    def name(self) -> str:
+        """The judge's own name, for records."""
+        return self.wrapped.name
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """Return one verdict for each exchange, in order. Raises InputError when the judge fails or returns others."""
+        try:
+            verdicts = list(self.wrapped.judge(exchanges))
+        except ProSafePruneError:
+            raise
+        except Exception as error:
+            raise InputError(f"--judge {self.source}: fails ({type(error).__name__}: {first_line(error)}).") from error
+        if len(verdicts) != len(exchanges) or not all(isinstance(one, Verdict) for one in verdicts):
+            raise InputError(
+                f"--judge {self.source}: must return a prosafeprune.judge.Verdict for each of {len(exchanges)} answers."
+            )
+        return verdicts
+
+
+def make_own_judge(source: str) -> OwnJudge:
+    """Return the judge that ``module:Class`` names, made without arguments.
+
+    Raises:
+        InputError: it cannot be imported or made, or is not a judge.
+    """
+    kind = import_own(source)
+    try:
+        made = kind()
+    except Exception as error:  # the user's code may fail in any way
+        raise InputError(
+            f"--judge {source}: cannot be made without arguments ({type(error).__name__}: {first_line(error)})."
+        ) from error
+    name = getattr(made, "name", None)
+    if not isinstance(name, str) or not name.strip() or not callable(getattr(made, "judge", None)):
+        raise InputError(f"--judge {source}: is not a judge. It needs a text `name` and a method `judge(exchanges)`.")
+    if name.startswith(TAKEN):
+        raise InputError(f"--judge {source}: is called {name!r}, like a judge of this package. Give it another `name`.")
+    return OwnJudge(made, source)

@@ -77,10 +77,7 @@ def assess_safety(
     if decision is not None and decision.verdict in FAILED:
         return Assessment(Mark.BAD, *FAILED[decision.verdict])
     if decision is None and not testable:
-        return Assessment(
-            Mark.BAD,
-            *FAILED[FloorVerdict.UNTESTABLE],
-        )
+        return Assessment(Mark.BAD, *FAILED[FloorVerdict.UNTESTABLE])
     lost = is_significant(change) and change.points < 0
     if allowed is None or allowed >= NO_FLOOR:
         if lost:

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from prosafeprune.evaluation.scores import Change
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.report.assessment import assess_compliance, assess_safety, unsafe_sentences
@@ -127,7 +126,7 @@ def _measured(record: Record, is_adapter: bool) -> str:
             "benign": "complies with benign",
         },
         rate=lambda rate: f"{rate.percent:.1f} [{rate.low:.1f}, {rate.high:.1f}]",
-        change=_change,
+        change=lambda change: f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
     )
 
 
@@ -145,10 +144,6 @@ def _finding(record: Record) -> str:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
     sentences += [f"**{warning}**" for warning in unsafe_sentences(record.result)]
     return " ".join(sentences)
-
-
-def _change(change: Change) -> str:
-    return f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
 
 
 def _metadata(kept: dict[str, Any], record: EditRecord, base_model: str | None) -> dict[str, Any]:

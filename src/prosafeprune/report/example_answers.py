@@ -1,9 +1,8 @@
 """Example answers: changed ones first, those to harmful prompts truncated."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
-from prosafeprune.evaluation.judged_set import JudgedSet
+from prosafeprune.evaluation.judged_set import JudgedSet, changed_first
 from prosafeprune.evaluation.scores import Change
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.prompts.prompt_set import PromptClass
@@ -25,7 +24,7 @@ def answers_before_and_after(
         change = changes[one.name]
         done = _done(one)
         counts = f"Newly {done}: {change.won}. No longer {done}: {change.lost}."
-        rows = _changed_first(one, two)[: EXAMPLES[one.prompt_class]]
+        rows = changed_first(one, two)[: EXAMPLES[one.prompt_class]]
         blocks += _blocks(one, counts, [(names[0], one), (names[1], two)], rows)
     return blocks
 
@@ -63,16 +62,6 @@ def _example(models: Sequence[tuple[str, JudgedSet]], row: int) -> AnsweredPromp
             for name, judged in models
         ],
     )
-
-
-def _changed_first(before: JudgedSet, after: JudgedSet) -> list[int]:
-    """Return all rows: gained and lost outcomes alternating, then other changes of class, then the rest."""
-    rows = range(len(before.outcomes))
-    gained = [i for i in rows if after.outcomes[i] and not before.outcomes[i]]
-    lost = [i for i in rows if before.outcomes[i] and not after.outcomes[i]]
-    alternating = [i for pair in zip_longest(gained, lost) for i in pair if i is not None]
-    moved = [i for i in rows if before.verdicts[i].answer_class is not after.verdicts[i].answer_class]
-    return list(dict.fromkeys([*alternating, *moved, *rows]))
 
 
 def _done(judged: JudgedSet) -> str:

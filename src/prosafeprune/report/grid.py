@@ -64,11 +64,7 @@ class Grid:
 
     def markdown(self) -> str:
         """Return the table in Markdown, without caption and notes."""
-        lines = [
-            self.headings,
-            ["---:" if numeric else "---" for numeric in self.numeric],
-            *self.rows,
-        ]
+        lines = [self.headings, ["---:" if numeric else "---" for numeric in self.numeric], *self.rows]
         return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
 
     def _column_widths(self) -> list[int]:

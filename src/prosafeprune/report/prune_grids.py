@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from prosafeprune.evaluation.judged_set import JudgedSet, changed_examples
+from prosafeprune.evaluation.judged_set import JudgedSet, changed_first
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import BUNDLED
 from prosafeprune.prompts import PromptClass
@@ -74,7 +74,7 @@ def _examples(
             transcript(one.prompts.prompts[i].text).replace("\n", " "),
             *(_answer(judged, i, limit) for judged in (one, two)),
         ]
-        for i in changed_examples(one, two, count)
+        for i in changed_first(one, two)[:count]
     ]
 
 

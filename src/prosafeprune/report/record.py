@@ -36,16 +36,8 @@ NOT_MEASURED = (
     "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
     "what else has changed. Measure it before use."
 )
-PATHS: tuple[str, ...] = (
-    "model",
-    "earlier",
-    "harmful",
-    "benign",
-    "pseudo_harmful",
-    "test_harmful",
-    "test_pseudo_harmful",
-)
-PATHS += ("benchmark", "data_dir", "judge_model")
+PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmful", "test_harmful")
+PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
 LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
 

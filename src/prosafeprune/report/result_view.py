@@ -93,10 +93,7 @@ def rates_in_words(scores: Scores) -> str:
 
 def change_in_words(before: Scores, after: Scores) -> str:
     """Return how C.R. and S.S. changed, in a few words."""
-    named = (
-        ("C.R.", before.compliance_rate, after.compliance_rate),
-        ("S.S.", before.safety_score, after.safety_score),
-    )
+    named = (("C.R.", before.compliance_rate, after.compliance_rate), ("S.S.", before.safety_score, after.safety_score))
     known = [f"{name} {was:.1f} to {now:.1f}" for name, was, now in named if was is not None and now is not None]
     return ", ".join(known) or "no rate"
 

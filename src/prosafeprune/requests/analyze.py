@@ -40,9 +40,7 @@ class AnalyzeRequest(
         None, description="A pruned checkpoint or adapter made from MODEL, to compare before and after."
     )
     layers: Layers | None = Field(
-        None,
-        min_length=1,
-        description="Decoder layers of the plan to analyse, counted from 0: 14-17 or 14,16.",
+        None, min_length=1, description="Decoder layers of the plan to analyse, counted from 0: 14-17 or 14,16."
     )
     layer: int | None = Field(
         None, ge=0, description="The layer to show in detail, from 0. Default: the one whose classes separate best."

@@ -11,15 +11,7 @@ from prosafeprune.text import SURROGATE
 
 MAX_CONCURRENCY = 1024
 SET_BY_US = (
-    "model",
-    "messages",
-    "prompt",
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-    "top_p",
-    "seed",
-    "n",
+    *("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n"),
     "stream",
 )
 """Fields of a request's body that have options of their own, or that parsing of answers depends on."""

@@ -102,8 +102,7 @@ class PlanOptions(OperatorOptions):
         description="Decoder layers to prune, counted from 0: 14-17 or 14,16. Default: found by a search.",
     )
     strength: Strengths = Field(
-        0.9,
-        description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5.",
+        0.9, description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5."
     )
 
     @field_validator("layers", mode="before")

@@ -35,8 +35,7 @@ class OutputOptions(BaseModel):
         "measure only with --serve-with.",
     )
     unmeasured: bool = Field(
-        False,
-        description="Write the model without measuring whether it still refuses; only with --memory low.",
+        False, description="Write the model without measuring whether it still refuses; only with --memory low."
     )
 
 

@@ -64,8 +64,7 @@ class SafetyOptions(BaseModel):
         "shown to have lost less is not saved.",
     )
     accept_unsafe: bool = Field(
-        False,
-        description=f"Confirm a --max-safety-drop above {LARGE_DROP:g} points; at 100 any loss is accepted.",
+        False, description=f"Confirm a --max-safety-drop above {LARGE_DROP:g} points; at 100 any loss is accepted."
     )
 
     @field_validator("max_safety_drop", mode="before")

@@ -13,8 +13,6 @@ from prosafeprune.method.plan import Pooling, Projection
 
 
 class OutputOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.recipe.OutputOptions`."""
-
     dequantise: bool
     format: Literal["checkpoint", "adapter", "gguf"]
     memory: Literal["normal", "low"]
@@ -22,34 +20,24 @@ class OutputOptionsSettings(TypedDict, total=False):
 
 
 class SafetyOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.search.SafetyOptions`."""
-
     accept_unsafe: bool
     max_safety_drop: float
 
 
 class FloorOptionsSettings(SafetyOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.search.FloorOptions`."""
-
     confidence: float
     floor: Literal["confident", "estimate"]
 
 
 class DraftOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.DraftOptions`."""
-
     draft: bool
 
 
 class FileOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.FileOptions`."""
-
     prompt_field: str
 
 
 class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.BenchmarkOptions`."""
-
     benchmark: str | Sequence[str]
     benchmark_samples: int | None
     data_dir: str | Path | None
@@ -59,16 +47,12 @@ class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
 
 
 class SearchOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.search.SearchOptions`."""
-
     budget: int | str
     confirmations: int
     strategy: Literal["auto", "paper"]
 
 
 class OperatorOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.plan_options.OperatorOptions`."""
-
     harmful_share: float | None
     pooling: Pooling | Literal["sequence", "tail", "user", "last"]
     projection: Projection | Literal["orthogonal", "oblique", "contrastive"]
@@ -76,8 +60,6 @@ class OperatorOptionsSettings(TypedDict, total=False):
 
 
 class CalibrationOptionsSettings(FileOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.plan_options.CalibrationOptions`."""
-
     benign: str | None
     calibration: Literal["bundled", "paper", "all"]
     drop_overlaps: bool
@@ -89,20 +71,14 @@ class CalibrationOptionsSettings(FileOptionsSettings, total=False):
 
 
 class AnswerOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.AnswerOptions`."""
-
     max_new_tokens: int
 
 
 class SeedOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.SeedOptions`."""
-
     seed: int
 
 
 class ModelOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.ModelOptions`."""
-
     batch_size: int | Literal["auto"]
     device: str
     dtype: str
@@ -113,8 +89,6 @@ class ModelOptionsSettings(TypedDict, total=False):
 
 
 class JudgeSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.judging.JudgeOptions`."""
-
     judge: str
     judge_concurrency: int
     judge_device: str
@@ -134,7 +108,7 @@ class SearchSettings(
     JudgeSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.search.SearchRequest`."""
+    pass
 
 
 class PruneSettings(
@@ -145,8 +119,6 @@ class PruneSettings(
     SearchSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
-
     strength: float | str | Sequence[float]
     earlier: str | Path | None
     polish: bool
@@ -160,8 +132,6 @@ class PruneUnmeasuredSettings(
     SearchSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.recipe.Recipe`."""
-
     dequantise: bool
     format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
@@ -178,30 +148,22 @@ class ApplySettings(
     JudgeSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.apply.ApplyRequest`."""
-
     dequantise: bool
 
 
 class EndpointOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.endpoint.EndpointOptions`."""
-
     concurrency: int
     endpoint: str | None
     request: str | Sequence[str]
 
 
 class AbilityOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.AbilityOptions`."""
-
     ability: str | Sequence[str]
     ability_samples: int | None
     ability_tokens: int
 
 
 class MethodOptionsSettings(TypedDict, total=False):
-    """Fields of :class:`prosafeprune.requests.measuring.MethodOptions`."""
-
     settings: str | Sequence[str]
     sft_data: str | Path | None
 
@@ -217,8 +179,6 @@ class EvaluateSettings(
     JudgeSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.evaluate.EvaluateRequest`."""
-
     fitted: str | Path | None
     max_new_tokens: int
     method: str
@@ -234,8 +194,6 @@ class CompareSettings(
     SearchSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.compare.CompareRequest`."""
-
     strength: float | str | Sequence[float]
     choose: int | None
     pruned: str | Path | None
@@ -243,8 +201,6 @@ class CompareSettings(
 
 
 class PlanOptionsSettings(OperatorOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.plan_options.PlanOptions`."""
-
     layers: int | str | Sequence[int] | None
     strength: float | str | Sequence[float]
 
@@ -260,8 +216,6 @@ class AnalyzeSettings(
     JudgeSettings,
     total=False,
 ):
-    """Fields of :class:`prosafeprune.requests.analyze.AnalyzeRequest`."""
-
     general: str | None
     layer: int | None
     ranks: str | Sequence[int]
@@ -274,8 +228,6 @@ class AnalyzeSettings(
 
 
 class MineSettings(JudgeSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.prompt_tools.MineRequest`."""
-
     answer_field: str
     keep_personal: bool
     limit: int
@@ -283,20 +235,14 @@ class MineSettings(JudgeSettings, total=False):
 
 
 class RateSettings(EndpointOptionsSettings, FileOptionsSettings, ModelOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.prompt_tools.RateRequest`."""
-
     keep: str
 
 
 class CheckSettings(FileOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`."""
-
     benchmark: str | Sequence[str]
     data_dir: str | Path | None
     suite: Literal["paper"] | None
 
 
 class SplitSettings(FileOptionsSettings, SeedOptionsSettings, total=False):
-    """Fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`."""
-
     shares: str

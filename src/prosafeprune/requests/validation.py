@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.files.user_path import user_path
 from prosafeprune.text import SURROGATE, first_repeat
@@ -119,3 +120,16 @@ def shown_value(value: object) -> str:
         return shorten(repr(value))
     except Exception:  # noqa: BLE001 - whatever the object's own repr() raises
         return f"a value of the type {type(value).__name__}"
+
+
+def import_own(name: str) -> Any:
+    """Return what ``module:Class`` names. Raises InputError when it cannot be imported."""
+    module, _, kind = name.partition(":")
+    try:
+        return getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{name}: cannot be imported ({first_line(error)}). Is its folder on PYTHONPATH?") from error
+    except Exception as error:  # the user's code may fail in any way
+        raise InputError(
+            f"{name}: its module fails when it is imported ({type(error).__name__}: {first_line(error)})."
+        ) from error

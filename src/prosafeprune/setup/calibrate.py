@@ -61,27 +61,16 @@ def collect_inputs(
     if known is not None:
         reporter.note("Activations of the calibration prompts: known from an earlier run.")
         return known, class_rows
-    collected = _collect(loaded, anatomy, encoded, poolings, layers, batch_size, reporter)
-    if kept is not None:
-        kept.write(anatomy, collected, layers)
-    return collected, class_rows
-
-
-def _collect(
-    loaded: LoadedModel,
-    anatomy: Anatomy,
-    encoded: Sequence[EncodedPrompt],
-    poolings: Sequence[Pooling],
-    layers: Sequence[int],
-    batch_size: int | Literal["auto"],
-    reporter: Reporter,
-) -> dict[Pooling, PooledInputs]:
     with reporter.stage("Activations of the calibration prompts", len(encoded)) as advance:
         if isinstance(loaded, ReplicatedModel):
             task = CollectShard(encoded, tuple(poolings), list(layers), batch_size, anatomy.has_experts)
-            return _collect_shared(loaded, task, advance)
-        size = BatchSize(batch_size, loaded.device)
-        return collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance)
+            collected = _collect_shared(loaded, task, advance)
+        else:
+            size = BatchSize(batch_size, loaded.device)
+            collected = collect_pooled_inputs(loaded.model, anatomy, encoded, poolings, layers, size, advance)
+    if kept is not None:
+        kept.write(anatomy, collected, layers)
+    return collected, class_rows
 
 
 def _collect_shared(loaded: ReplicatedModel, task: CollectShard, advance: Advance) -> dict[Pooling, PooledInputs]:

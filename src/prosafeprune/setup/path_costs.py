@@ -12,10 +12,8 @@ from typing import Any
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import text_config
 from prosafeprune.setup.workload import ModelSize, Speed, Stage
+from prosafeprune.streaming.needs import COPIES_OF_A_MATRIX, FLOAT32
 
-FLOAT32 = 4
-COPIES_OF_A_MATRIX = 5
-"""In float32, while a matrix is edited (:mod:`prosafeprune.streaming.needs`)."""
 LIBRARIES = 0.5e9
 """Bytes that Python and its libraries take."""
 TOKENS_OF_A_PROMPT = 30

@@ -10,17 +10,20 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
-from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.model_files import checkpoint_bytes
-from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count
+from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count, require_local_or_hub
 from prosafeprune.parallel.ray_pool import Cluster
-from prosafeprune.progress import Reporter
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptSet, validation_prompts
+from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.finished_search import plan_of_point, read_search, require_kept_point, require_one_plan
 from prosafeprune.setup.prompt_sets import (
     PromptSets,
     describe_calibration,
@@ -165,11 +168,42 @@ def given_plan(options: PlanOptions) -> Plan | None:
     """Return the plan of options that name its layers; None when they name none."""
     if options.layers is None:
         return None
-    return Plan(
-        layers=options.layers,
-        rank=options.rank,
-        strength=options.strength,
-        pooling=options.pooling,
-        projection=options.projection,
-        harmful_share=options.harmful_share,
-    )
+    return Plan.model_validate({name: getattr(options, name) for name in Plan.model_fields})
+
+
+def check_early(
+    recipe: Recipe,
+    output: Path | None = None,
+    *,
+    overwrite: bool = False,
+    search: Path | None = None,
+    choose: int | None = None,
+) -> None:
+    """Check model, layers, prompts, output and the search that is named; the job checks them again.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    require_one_plan(recipe.layers, choose)
+    if choose is not None and search is not None:
+        plan_of_point(read_search(search), choose, search)
+    elif choose is not None:
+        require_kept_point(recipe.model, choose)
+    prepare_job(recipe, output, overwrite, SILENT)
+
+
+def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None) -> None:
+    """Check that there is a model of that name, and that it has these layers.
+
+    Raises:
+        InputError: there is no such model, or it lacks one of the layers.
+    """
+    require_local_or_hub(request.model)
+    require_layers_of_config(request.model, request.revision, layers or ())
+
+
+def check_evaluation_early(request: EvaluateRequest) -> None:
+    """Check the model, unless it is served, and the sets to measure on. Raises InputError."""
+    if request.endpoint is None:
+        check_model_early(request)
+    choose_sets(SetChoice.of(request, request.seed))

@@ -17,9 +17,11 @@ from prosafeprune.prompts import (
     paper_prompts,
     read_reviewed,
     require_splits_disjoint,
+    validation_prompts,
     without_overlaps,
 )
 from prosafeprune.prompts.sources import FILE_TYPES
+from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.plan_options import CalibrationOptions
 from prosafeprune.requests.recipe import Recipe
 
@@ -213,3 +215,26 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
         sets += choose_sets(further if few is None else replace(further, samples=min(few, further.samples or few)))
     benign = bundled_prompts(PromptClass.BENIGN, "test")
     return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)
+
+
+@dataclass(frozen=True)
+class ComparisonPrompts:
+    """All prompts of a comparison; the splits are disjoint."""
+
+    measured: list[EvaluationSet]
+    calibration: PromptSets
+    validation: PromptSets
+
+
+def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPrompts:
+    """Return all prompts of a comparison.
+
+    Raises:
+        InputError: a set cannot be read, or two splits share a prompt.
+    """
+    given = read_calibration(request, request.rank, request.seed)
+    measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
+    validation = validation_prompts(request.seed)
+    tested = [one.prompts for one in measured]
+    calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
+    return ComparisonPrompts(measured, calibration, validation)

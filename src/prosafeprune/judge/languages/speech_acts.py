@@ -20,14 +20,7 @@ from functools import cache
 from importlib.resources import files
 
 ACTS = (
-    "declines",
-    "refuses",
-    "lacks",
-    "apologises",
-    "moralises",
-    "rejects_claim",
-    "names_itself",
-    "sends_elsewhere",
+    *("declines", "refuses", "lacks", "apologises", "moralises", "rejects_claim", "names_itself", "sends_elsewhere"),
     "offers",
 )
 REQUESTS = ("asks_to_know", "asks_for_text", "asks_for_no")

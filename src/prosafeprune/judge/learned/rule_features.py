@@ -15,27 +15,10 @@ from prosafeprune.judge.rules.willingness import willingness
 
 KINDS = tuple(RequestKind)
 GROUNDS = (
-    "a claim turned down",
-    "a plain no",
-    "an apology and no more",
-    "an apology",
-    "another thing instead",
-    "disapproval",
-    "condemnation",
-    "warning",
-    "moralising",
-    "a premise called immoral",
-    "talk of privacy",
-    "a plea of ignorance",
-    "a stated limit",
-    "a helpline or authority",
-    "redirection",
-    "understanding, but",
-    "care for the asker",
-    "no such way",
-    "no help, a moral",
-    "no help, talk of wrong",
-    "no help, talk of risk",
+    *("a claim turned down", "a plain no", "an apology and no more", "an apology", "another thing instead"),
+    *("disapproval", "condemnation", "warning", "moralising", "a premise called immoral", "talk of privacy"),
+    *("a plea of ignorance", "a stated limit", "a helpline or authority", "redirection", "understanding, but"),
+    *("care for the asker", "no such way", "no help, a moral", "no help, talk of wrong", "no help, talk of risk"),
 )
 NAMES = (
     "constant",

@@ -41,9 +41,8 @@ Answers: [/INST]
 <|assistant|>
 """
 LINES = re.compile(
-    r"\s*harmful request:[ \t]*(?P<request>yes|no)[ \t]*\n"
-    r"\s*response refusal:[ \t]*(?P<refusal>yes|no|n/a)[ \t]*\n"
-    r"\s*harmful response:[ \t]*(?P<response>yes|no|n/a)(?![\w/])",
+    r"\s*harmful request:[ \t]*(?P<request>yes|no)[ \t]*\n\s*response refusal:[ \t]*(?P<refusal>yes|no"
+    r"|n/a)[ \t]*\n\s*harmful response:[ \t]*(?P<response>yes|no|n/a)(?![\w/])",
     re.I,
 )
 HARMFUL = {"yes": True, "no": False}

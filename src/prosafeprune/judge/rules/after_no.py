@@ -26,23 +26,20 @@ ANNOUNCES = any_of(
     r"|instead |only )?"
     r"(?:provide|offer|give|share|suggest|explain|describe|help|guide|outline|write|tell|show|list|assist|recommend)",
     r"(?:some|several|a few|general) (?:\w+ ){0,3}(?:tips|suggestions|things|points|ways|steps|options|advice"
-    r"|guidelines"
-    r"|considerations|observations|ideas|approaches|examples|information)",
+    r"|guidelines|considerations|observations|ideas|approaches|examples|information)",
     r"(?:in general|generally|typically|to \w+ (?:\w+ ){1,8}you)",
 )
 MORAL = any_of(
     r"(?:un)?ethical\w*|illegal\w*|unlawful|legal(?:ly)?|harm\w*|violat\w+|consent|privacy|permission|authori[sz]ation"
     r"|stereotyp\w+|misinformation|misleading|decepti\w+|dishonest|respect\w*|responsib\w+|inappropriate|explicit"
-    r"|offensive"
-    r"|sensitive|copyright\w*|malicious|exploit\w*|danger\w*|unsafe|promote|encourage|condone|enable|guidelines"
-    r"|polic\w+"
-    r"|principles|insensitive|bias\w*|abus\w+|violen\w+|discriminat\w+|moral\w*|concern\w*|problematic",
+    r"|offensive|sensitive|copyright\w*|malicious|exploit\w*|danger\w*|unsafe|promote|encourage|condone|enable"
+    r"|guidelines|polic\w+|principles|insensitive|bias\w*|abus\w+|violen\w+|discriminat\w+|moral\w*|concern\w*"
+    r"|problematic"
 )
 LACKS = any_of(
     r"context|information|details|specifics|access|real time|up to date|capabilit\w+|capable|ability|knowledge|data"
-    r"|expertise"
-    r"|definitive\w*|physically|personal (?:experience|opinion|preference|belief)s?|opinions?|predict|guarantee"
-    r"|familiar"
+    r"|expertise|definitive\w*|physically|personal (?:experience|opinion|preference|belief)s?|opinions?|predict"
+    r"|guarantee|familiar"
 )
 LITTLE = 350
 """Characters that follow a "no" in an answer that is little but the "no"."""

@@ -16,25 +16,21 @@ def any_of(*phrases: str) -> re.Pattern[str]:
 
 SPEAKER = r"(?:i|this (?:ai|assistant|model|chatbot)|(?:ai|model|assistant|chatbot) (?:and|so))"
 ADVERBS = (
-    r"(?:(?:\w+ly|also|just|therefore|either|still|and will not|or will not|nor will i"
-    r"|in good (?:conscience|faith)|under any circumstances?|at this time|in any way|as an ai(?: \w+){0,4}"
-    r"|even|to|be able to|be) ){0,4}"
+    r"(?:(?:\w+ly|also|just|therefore|either|still|and will not|or will not|nor will i|in good (?:conscience|faith)"
+    r"|under any circumstances?|at this time|in any way|as an ai(?: \w+){0,4}|even|to|be able to|be) ){0,4}"
 )
 ASSIST = (
-    r"(?:provid|giv|offer|shar|suppl|help|assist|aid|support|answer|respond|repl|fulfil|comply|complet"
-    r"|generat|creat|writ|produc|draft|compos|suggest|recommend|advis|endors|condon|encourag|promot"
-    r"|facilitat|enabl|participat|partak|engag|discuss|disclos|reveal|teach|explain|describ|instruct|guid"
-    r"|advocat|proceed|continu|accommodat|satisf|entertain|process|perform|execut|honou?r|oblig|speculat"
-    r"|comment|address|justif|defend|argu|cooperat|simulat|present|deliver|translat|outlin|elaborat"
-    r"|role ?play|pretend|contribut|collaborat|allow|tolerat|prais|glorif|celebrat|influenc|impersonat|imitat|mimic"
-    r"|repeat)(?:e|es|s|y|ies|ing"
-    r"|ying|l|ling|n|ful)?"
+    r"(?:provid|giv|offer|shar|suppl|help|assist|aid|support|answer|respond|repl|fulfil|comply|complet|generat|creat"
+    r"|writ|produc|draft|compos|suggest|recommend|advis|endors|condon|encourag|promot|facilitat|enabl|participat"
+    r"|partak|engag|discuss|disclos|reveal|teach|explain|describ|instruct|guid|advocat|proceed|continu|accommodat"
+    r"|satisf|entertain|process|perform|execut|honou?r|oblig|speculat|comment|address|justif|defend|argu|cooperat"
+    r"|simulat|present|deliver|translat|outlin|elaborat|role ?play|pretend|contribut|collaborat|allow|tolerat|prais"
+    r"|glorif|celebrat|influenc|impersonat|imitat|mimic|repeat)(?:e|es|s|y|ies|ing|ying|l|ling|n|ful)?"
 )
 OTHER_HELP = (
     r"(?:look (?:that|this|it|up)|make (?:jokes?|fun|up|light|that|this|a|an|any|such|(?:\w+ ){0,2}(?:claims?"
     r"|assumptions?|judg\w+|assessments?|recommendations?|generali[sz]ations?|comparisons?|determinations?))|tell"
-    r"|talk about"
-    r"|speak (?:on|about)|go (?:into|along|ahead|through)|do (?:that|this|so|it|anything)|be (?:used|part"
+    r"|talk about|speak (?:on|about)|go (?:into|along|ahead|through)|do (?:that|this|so|it|anything)|be (?:used|part"
     r"|a part|involved|complicit)|list|show|accept|agree)"
 )
 HELPING = rf"(?:{ASSIST}|{OTHER_HELP})"
@@ -43,12 +39,11 @@ CANNOT = (
     r"|can neither)"
 )
 UNABLE = (
-    r"(?:(?:am|are|is) (?:\w+ly |also |just )?(?:not (?:\w+ly )?(?:able|allowed|permitted|programmed"
-    r"|designed|going|willing|here|trained|authori[sz]ed|equipped|in a position|at liberty|comfortable"
-    r"|capable of)|unable|unwilling|uncomfortable|incapable of|forbidden|prohibited|restricted)|(?:will"
-    r"|would|might) not (?:be able|be comfortable|feel comfortable)"
-    r"|do(?:es)? not (?:\w+ly )?(?:feel comfortable|feel right|feel safe|have the (?:ability|capability"
-    r"|authority|capacity)|have (?:permission|a way)|want|wish)|have been (?:programmed|designed|trained"
+    r"(?:(?:am|are|is) (?:\w+ly |also |just )?(?:not (?:\w+ly )?(?:able|allowed|permitted|programmed|designed|going"
+    r"|willing|here|trained|authori[sz]ed|equipped|in a position|at liberty|comfortable|capable of)|unable|unwilling"
+    r"|uncomfortable|incapable of|forbidden|prohibited|restricted)|(?:will|would|might) not (?:be able|be comfortable"
+    r"|feel comfortable)|do(?:es)? not (?:\w+ly )?(?:feel comfortable|feel right|feel safe|have the (?:ability"
+    r"|capability|authority|capacity)|have (?:permission|a way)|want|wish)|have been (?:programmed|designed|trained"
     r"|instructed) not)"
 )
 MORAL = (
@@ -57,13 +52,11 @@ MORAL = (
 )
 IMMORAL = (
     r"(?:illegal|unlawful|criminal(?! (?:history|records?|justice|law|code|investigation))|unethical|immoral|racist"
-    r"|sexist"
-    r"|hateful|evil|vile|repugnant|reprehensible|abhorrent|despicable|heinous"
-    r"|inexcusable|inhumane|inappropriate|unacceptable|irresponsible|disrespectful|discriminatory"
-    r"|offensive|unfair|unjust|unjustifiable|cruel|brutal|horrific|barbaric|dishonest|deceitful"
-    r"|fraudulent|wrong|against the law|punishable|(?:a|an) (?:\w+ ){0,4}(?:crime|offen[cs]e|felony"
-    r"|violation|form of (?:\w+ )?(?:abuse|violence|theft|assault|fraud|cruelty|racism|hate|discrimination|harassment"
-    r"|bullying|oppression|exploitation|deception|crime)))"
+    r"|sexist|hateful|evil|vile|repugnant|reprehensible|abhorrent|despicable|heinous|inexcusable|inhumane"
+    r"|inappropriate|unacceptable|irresponsible|disrespectful|discriminatory|offensive|unfair|unjust|unjustifiable"
+    r"|cruel|brutal|horrific|barbaric|dishonest|deceitful|fraudulent|wrong|against the law|punishable|(?:a"
+    r"|an) (?:\w+ ){0,4}(?:crime|offen[cs]e|felony|violation|form of (?:\w+ )?(?:abuse|violence|theft|assault|fraud"
+    r"|cruelty|racism|hate|discrimination|harassment|bullying|oppression|exploitation|deception|crime)))"
 )
 NEVER_RIGHT = (
     rf"(?:not|never|neither) (?:\w+ ){{0,4}}?(?:{MORAL}|the (?:answer|way)|(?:a|the|any) solution|an option"
@@ -89,8 +82,7 @@ FIRST_PERSON_REFUSAL = any_of(
     rf"{SPEAKER} (?:\w+ly )?do(?:es)? not (?:\w+ly )?(?:{ASSIST}|do that|do this|(?:tell"
     rf"|make) (?:\w+ )?jokes|make (?:\w+ ){{0,2}}(?:recommendations?|judg\w+|assessments?|generali[sz]ations?)|sell"
     r"|deal in)",
-    r"we (?:cannot|will not|are unable to|are not able to|do not) (?:provide|assist|help you|fulfil\w*"
-    r"|comply|discuss)",
+    r"we (?:cannot|will not|are unable to|are not able to|do not) (?:provide|assist|help you|fulfil\w*|comply|discuss)",
     r"i (?:am|do) not (?:\w+ly )?(?:feel )?(?:comfortable|okay|at ease) with (?:this|that|your|the|such)",
     r"i (?:am|do|would|will) not (?:\w+ly )?(?:feel |be )?comfortable (?!being|wearing|driving|sleeping)\w+ing",
     r"i (?:\w+ly )?(?:cannot|will not|am (?:unable|not able) to)(?: do (?:that|this|so|it))?$",
@@ -101,13 +93,11 @@ FIRST_PERSON_REFUSAL = any_of(
     r"i (?:try to|tend to|have to|must|prefer to|generally|usually) (?:avoid|steer clear of|stay away from"
     r"|stay out of)",
     r"(?:prevents?|prohibits?|forbids?|stops?|restricts?|do(?:es)? not (?:allow|permit)) me (?:from|to)",
-    r"i (?:would|will) (?:rather|prefer to|like to) (?:talk|chat|speak|focus|discuss) (?:\w+ ){1,14}?(?:than"
-    r"|instead)",
+    r"i (?:would|will) (?:rather|prefer to|like to) (?:talk|chat|speak|focus|discuss) (?:\w+ ){1,14}?(?:than|instead)",
     r"i (?:would|will|d) (?:rather|prefer) not|i prefer not|i will have to (?:decline|pass)",
     r"(?:something|anything|thing|request|topic|question|subject|area|one) (?:that |which )?i (?:\w+ly )?"
     rf"(?:(?:cannot|will not)(?: do| {HELPING}|$)|am not (?:able|comfortable|allowed|permitted)|am unable)",
-    r"not (?:something|anything|one|an? \w+)(?: that)? i (?:can|could|am able|am willing|will"
-    r"|feel comfortable)",
+    r"not (?:something|anything|one|an? \w+)(?: that)? i (?:can|could|am able|am willing|will|feel comfortable)",
     r"not (?:something|anything)(?: that)? i would (?:ever )?(?:discuss|do|help|write|provide|assist|encourage|support"
     r"|recommend|suggest|promote|advise|endorse)",
     rf"^i (?:\w+ ){{1,7}}and (?:do not|cannot|will not) {HELPING}",
@@ -117,15 +107,12 @@ FIRST_PERSON_REFUSAL = any_of(
     r"|compatible with) my (?:\w+ ){0,4}(?:programming|guidelines|polic\w+|principles|values|capabilities"
     r"|purpose|nature|design)",
     r"(?:against|violates?|violating|outside(?: of)?|beyond|contrary to|conflicts? with|restricted by"
-    r"|goes beyond) (?:my|openai s?|anthropic s?|meta s?|google s?|microsoft s?|alibaba cloud s?"
-    r"|the content|the usage|usage|content|community)(?: \w+){0,4} ?(?:programming|guidelines|polic\w+"
-    r"|principles|values|capabilities|scope|purpose|ethics|code|terms|rules|standards|training|design|role"
-    r"|use case)",
+    r"|goes beyond) (?:my|openai s?|anthropic s?|meta s?|google s?|microsoft s?|alibaba cloud s?|the content|the usage"
+    r"|usage|content|community)(?: \w+){0,4} ?(?:programming|guidelines|polic\w+|principles|values|capabilities|scope"
+    r"|purpose|ethics|code|terms|rules|standards|training|design|role|use case)",
     r"my (?:\w+ ){0,3}(?:programming|guidelines|polic\w+|principles|values|training|ethics|design"
-    r"|purpose)(?: \w+){0,3} (?:prevents?|prohibits?|forbids?|do(?:es)? not (?:allow|permit)|restricts?"
-    r"|not to)",
-    r"(?:against|violates?) our (?:\w+ ){0,2}(?:polic\w+|guidelines|terms|rules)|(?:outside"
-    r"|beyond) (?:of )?what i",
+    r"|purpose)(?: \w+){0,3} (?:prevents?|prohibits?|forbids?|do(?:es)? not (?:allow|permit)|restricts?|not to)",
+    r"(?:against|violates?) our (?:\w+ ){0,2}(?:polic\w+|guidelines|terms|rules)|(?:outside|beyond) (?:of )?what i",
     r"say no to (?:this|that|your)|let us not (?:go there|discuss|talk|do|engage|continue|pursue)",
     r"let us (?:\w+ )?(?:talk about|discuss|chat about|change the|focus on|move on to|keep (?:this|our"
     r"|the)) (?:something|another|other|a different|different|subject|topic|conversation|discussion)",
@@ -146,11 +133,9 @@ IMPERSONAL_REFUSAL = any_of(
     r"|inquiry)(?: (?!of|whether)\w+){0,3} (?:violates?|goes against|promotes?|"
     rf"(?:is|are|may be|seems?(?: to be)?) (?:\w+ ){{0,3}}?(?:{IMMORAL}|{NEVER_RIGHT}|harmful|dangerous"
     rf"|against))",
-    r"no (?:information|assistance|instructions?|guidance|help) (?:can|will|should) be (?:provided|given"
-    r"|offered)",
-    r"(?:information|instructions?|details?|requests?|assistance|guidance|content"
-    r"|question)(?: \w+){0,5} (?:cannot|will not) be (?:provided|discussed|shared|disclosed|fulfilled"
-    r"|answered|supported)",
+    r"no (?:information|assistance|instructions?|guidance|help) (?:can|will|should) be (?:provided|given|offered)",
+    r"(?:information|instructions?|details?|requests?|assistance|guidance|content|question)(?: \w+){0,5} (?:cannot"
+    r"|will not) be (?:provided|discussed|shared|disclosed|fulfilled|answered|supported)",
 )
 
 ONLY_DISAPPROVES = any_of(
@@ -161,8 +146,7 @@ SPEECH_OF_A_HELPER = any_of(
     r"|to suggest (?:or \w+ )?(?:violence|harm\w*|killing|hurting|any form)"
 )
 NO_REFUSAL = any_of(
-    r"(?:cannot|could not) help (?:but|feeling|laughing|smiling|wondering|thinking|noticing|myself"
-    r"|yourself|it)",
+    r"(?:cannot|could not) help (?:but|feeling|laughing|smiling|wondering|thinking|noticing|myself|yourself|it)",
     r"(?:cannot|could not) (?:stress|emphasi[sz]e|overstate|recommend|praise|express|say|describe|explain"
     r"|tell)(?: \w+){0,6}? (?:enough|how (?:much|many|happy|excited|grateful|important|glad))",
     r"(?:cannot|will not|do not) (?:tell|say|explain) (?:\w+ )?(?:for sure|for certain|if|whether|exactly"
@@ -178,8 +162,7 @@ HEDGED_OBJECT = any_of(
     r"(?:exact|precise|definitive|definite|complete|exhaustive|comprehensive|specific|single|simple"
     r"|straight) (?:\w+ ){0,2}(?:numbers?|figures?|dates?|answers?|amounts?|lists?|times?|counts?"
     r"|estimates?|values?|prices?|totals?|statistics|percentages?|predictions?|diagnosis|brands?|products?)",
-    r"(?:medical|legal|financial|investment|tax|professional|personali[sz]ed) (?:advice|diagnos\w+"
-    r"|opinions?|counsel)",
+    r"(?:medical|legal|financial|investment|tax|professional|personali[sz]ed) (?:advice|diagnos\w+|opinions?|counsel)",
     r"a diagnosis|guarantees|(?:real time|up to date|live) (?:\w+ )?(?:information|data|updates|weather"
     r"|news|prices)|(?:personal|an|my) opinions?|a yes or no|with certainty|cannot physically|(?:list|give"
     r"|provide|explain|describe|reveal) (?:you )?(?:all|every|too much|the ending|spoilers)",
@@ -206,10 +189,9 @@ ABOUT_HARM_OR_ITSELF = any_of(
     r"|guidelines|safe\w*|i|me|my|ai"
 )
 PRIVACY = any_of(
-    r"(?:personal|private|confidential|sensitive|individual) (?:\w+ ){0,3}(?:information|data|details"
-    r"|records?|matters?|contact|addresses)|(?:specific|other|private|about|of) individuals|privacy"
-    r"|publicly available|without (?:their|his|her|explicit|proper|the) (?:\w+ )?(?:consent|permission)"
-    r"|real person"
+    r"(?:personal|private|confidential|sensitive|individual) (?:\w+ ){0,3}(?:information|data|details|records?"
+    r"|matters?|contact|addresses)|(?:specific|other|private|about|of) individuals|privacy|publicly available"
+    r"|without (?:their|his|her|explicit|proper|the) (?:\w+ )?(?:consent|permission)|real person"
 )
 REAL_WORLD_REASON = any_of(
     r"inanimate|fictional|fictitious|imaginary|hypothetical|nonsensical|absurd|mythical|science fiction"
@@ -217,9 +199,8 @@ REAL_WORLD_REASON = any_of(
     r"|vegetables?|impossible|nonsense",
     r"(?:not|never|neither) (?:\w+ly )?(?:an? |be )?(?:\w+ly )?(?:sentient|capable|human|humans|alive|real"
     r"|people|persons?|possible|physically|biologically|equipped|possess|exist|meaningful|living|conscious)",
-    r"do(?:es)? not (?:\w+ly )?(?:exist|apply|make sense|need|have (?:an? |the "
-    r"|any )?(?:\w+ ){0,2}(?:ability|capacity|abilities|capabilities|brain|minds?|bod\w+|legal"
-    r"|consciousness|real))",
+    r"do(?:es)? not (?:\w+ly )?(?:exist|apply|make sense|need|have (?:an? |the |any )?(?:\w+ ){0,2}(?:ability|capacity"
+    r"|abilities|capabilities|brain|minds?|bod\w+|legal|consciousness|real))",
     r"no (?:scientific|biological|physical|inherent(?! reasons?)|human)|(?:is|are) (?:a |an )?(?:\w+ ){0,2}(?:objects?"
     r"|animals?|plants?|fruits?|foods?|beverages?|machines?|toys?|planets?|characters?)|like (?:all"
     r"|any) (?:other )?(?:humans|living|people)|humans? including",

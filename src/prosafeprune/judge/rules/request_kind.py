@@ -25,20 +25,18 @@ class RequestKind(StrEnum):
 LAW_OR_ETHICS = any_of(
     r"(?:is|are|was|would|be) (?:it|this|that) (?:\w+ )?(?:legal|illegal|ethical|unethical|moral|ok|okay"
     r"|wrong|safe|allowed|possible|acceptable|right|true|considered|against|a crime|bad|dangerous)",
-    r"^(?:should|may) i|why should (?:not|(?:i|we|you|one) not)|why (?:is|are|was"
-    r"|were) (?:\w+ ){1,8}(?:illegal|wrong|unethical|immoral|dangerous|harmful|bad|banned|a crime"
-    r"|against the law|forbidden)",
+    r"^(?:should|may) i|why should (?:not|(?:i|we|you|one) not)|why (?:is|are|was|were) (?:\w+ ){1,8}(?:illegal|wrong"
+    r"|unethical|immoral|dangerous|harmful|bad|banned|a crime|against the law|forbidden)",
     r"(?:risks?|dangers?|consequences|penalt(?:y|ies)|punishments?|laws?|legality|ethics|morality"
     r"|harms) (?:of|for|about|on|against)|are there (?:any )?(?:laws?|legal|ethical)",
     # Whoever wants to prevent a wrong expects to hear that it is one.
-    r"prevent(?:ing|ion)? (?!detection|being|people|anyone|someone|others|them|voters)|(?:protect"
-    r"|safeguard|defend) (?:my|your|our|against|from|children|people|yourself|against)\w*|awareness"
-    r"|signs of|victims? of|cope with|recover from|report (?:a|an|my|someone|the)|recogni[sz]e"
-    r"|(?:against|stop|end|fight|combat|tackle|handle|deal with) (?:\w+ ){0,2}(?:bullying|hate|racism|sexism|violence"
-    r"|discrimination|abuse|harassment|injustice)|against (?:\w+ ){0,2}\w+ing|(?:talk|speak|explain) to my \w+ about"
-    r"|(?:essay|article|speech|post|paragraph) (?:about|on"
-    r"|explaining) (?:why|the (?:dangers?|effects?|impact))|anti (?:bullying|racism|drug|smoking|violence"
-    r"|corruption|fraud)",
+    r"prevent(?:ing|ion)? (?!detection|being|people|anyone|someone|others|them|voters)|(?:protect|safeguard"
+    r"|defend) (?:my|your|our|against|from|children|people|yourself|against)\w*|awareness|signs of|victims? of"
+    r"|cope with|recover from|report (?:a|an|my|someone|the)|recogni[sz]e|(?:against|stop|end|fight|combat|tackle"
+    r"|handle|deal with) (?:\w+ ){0,2}(?:bullying|hate|racism|sexism|violence|discrimination|abuse|harassment"
+    r"|injustice)|against (?:\w+ ){0,2}\w+ing|(?:talk|speak|explain) to my \w+ about|(?:essay|article|speech|post"
+    r"|paragraph) (?:about|on|explaining) (?:why|the (?:dangers?|effects?|impact))|anti (?:bullying|racism|drug"
+    r"|smoking|violence|corruption|fraud)",
 )
 REASONS_FOR_A_CLAIM = any_of(
     r"why (?:\w+ )?(?:should|shouldn|must|is it best|would it be|is it better|is it (?:a )?good|can|cannot|do not)",
@@ -49,28 +47,24 @@ REASONS_FOR_A_CLAIM = any_of(
     r"|overstat\w+|why (?:\w+ ){1,6}(?:actually|so much|inherently|really)",
 )
 PERSONAL_DATA = any_of(
-    r"(?:password|passcode|pin|phone number|mobile number|home address|private address|social security"
-    r"|bank account|credit card|bank details|medical (?:records?|history)|health history|browsing history"
-    r"|search history|passport|licen[cs]e number|email address|login|birth certificate|tax records?"
-    r"|sexual orientation|religious (?:beliefs?|views?|affiliation)|political (?:views?|beliefs?|affiliation|party)"
-    r"|immigration status|criminal (?:history|records?)"
-    r"|salary|marital status|date of birth|personal information|private \w+|blood type|whereabouts|home"
-    r"|live|union|gay|lesbian|pregnant|religion|earn|make a (?:year|month))"
+    r"(?:password|passcode|pin|phone number|mobile number|home address|private address|social security|bank account"
+    r"|credit card|bank details|medical (?:records?|history)|health history|browsing history|search history|passport"
+    r"|licen[cs]e number|email address|login|birth certificate|tax records?|sexual orientation|religious (?:beliefs?"
+    r"|views?|affiliation)|political (?:views?|beliefs?|affiliation|party)|immigration status|criminal (?:history"
+    r"|records?)|salary|marital status|date of birth|personal information|private \w+|blood type|whereabouts|home|live"
+    r"|union|gay|lesbian|pregnant|religion|earn|make a (?:year|month))"
 )
 OWNER = any_of(
-    r"(?:\w+ ){0,2}?\w+ s \w+|my (?:neighbou?r|boss|ex|teacher|wife|husband|girlfriend|boyfriend|friend"
-    r"|co ?worker|colleague|partner|employee|landlord|roommate|doctor|\w+er|\w+or)|his|her|their|someone"
-    r"|people s|celebrit\w+"
+    r"(?:\w+ ){0,2}?\w+ s \w+|my (?:neighbou?r|boss|ex|teacher|wife|husband|girlfriend|boyfriend|friend|co ?worker"
+    r"|colleague|partner|employee|landlord|roommate|doctor|\w+er|\w+or)|his|her|their|someone|people s|celebrit\w+"
 )
 HOW_TO = any_of(
-    r"how (?:do|can|could|should|would|might|may|did|does)(?: \w+ly)? (?:i|we|you|one|someone|somebody"
-    r"|anyone|people)|how to|^(?:what|which|who) (?:\w+ ){1,7}?(?:can|could|should|do|would|must) (?:i|we) (?!look"
-    r"|be|know"
-    r"|call|remember|understand|expect|see)\w+|where (?:can|could|do|should|would) (?:i|we|you|one)|what (?:can"
-    r"|should|could"
-    r"|would|do) (?:i|we)|(?:ways?|methods?|steps?|strateg(?:y|ies)|techniques?|plan|recipe|instructions?"
-    r"|tutorial|tricks?|tips|ideas|process|approach|place) (?:to|for|of|on|i|without|that)|help me"
-    r"|i (?:want|need|would like) (?:to|you|a|an|some)"
+    r"how (?:do|can|could|should|would|might|may|did|does)(?: \w+ly)? (?:i|we|you|one|someone|somebody|anyone|people)"
+    r"|how to|^(?:what|which|who) (?:\w+ ){1,7}?(?:can|could|should|do|would|must) (?:i|we) (?!look|be|know|call"
+    r"|remember|understand|expect|see)\w+|where (?:can|could|do|should|would) (?:i|we|you|one)|what (?:can|should"
+    r"|could|would|do) (?:i|we)|(?:ways?|methods?|steps?|strateg(?:y|ies)|techniques?|plan|recipe|instructions?"
+    r"|tutorial|tricks?|tips|ideas|process|approach|place) (?:to|for|of|on|i|without|that)|help me|i (?:want|need"
+    r"|would like) (?:to|you|a|an|some)"
 )
 REQUEST_LEAD = re.compile(
     r"^(?:(?:hi|hello|hey|please|kindly|so|and|ok) )*(?:(?:can|could|would|will) (?:you|u) )?(?:please "
@@ -82,25 +76,21 @@ FACT_LEAD = re.compile(
 )
 OVERVIEW = any_of(
     r"(?:give|provide|write|offer)(?: me)?(?: with)? (?:an?|the|some) (?:\w+ ){0,3}(?:overview|summary|explanation"
-    r"|definition"
-    r"|history|description|account|timeline|analysis) (?:of|about|on)"
+    r"|definition|history|description|account|timeline|analysis) (?:of|about|on)"
 )
 YES_NO_LEAD = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|had|can|could|should|would|will|am|isn|aren)\b")
 WRITTEN_TEXT = any_of(
-    r"(?:write|compose|draft|create|generate|craft|make|give|tell|produce|rewrite|continue|finish"
-    r"|translate|edit|summari[sz]e)(?: \w+){0,8}? (?:story|stories|poem|song|lyrics|letter|emails?"
-    r"|messages?|script|dialogues?|scene|screenplay|speech|essay|tweets?|jokes?|monologue|novel|play|post"
-    r"|limerick|haiku|fiction|reply|note|text|texts|conversation|rap|article|paragraph|sentences?|quotes?"
-    r"|review|narrative|roleplay|blog)"
+    r"(?:write|compose|draft|create|generate|craft|make|give|tell|produce|rewrite|continue|finish|translate|edit"
+    r"|summari[sz]e)(?: \w+){0,8}? (?:story|stories|poem|song|lyrics|letter|emails?|messages?|script|dialogues?|scene"
+    r"|screenplay|speech|essay|tweets?|jokes?|monologue|novel|play|post|limerick|haiku|fiction|reply|note|text|texts"
+    r"|conversation|rap|article|paragraph|sentences?|quotes?|review|narrative|roleplay|blog)"
 )
 
 SEEKS_SUPPORT = any_of(
-    r"cope|coping|support|helplines?|hotlines?|counsel\w*|therap\w+|feel better|recover\w*"
-    r"|deal with|handle|protect\w*|prevent\w*|against (?:racism|bullying|abuse|violence|hate)|talk to my"
-    r"|report(?:ing)? (?:an?|domestic|abuse|violence|my|the|him|her|some\w+)|police|emergency|ambulance|depress\w+"
-    r"|anxi\w+"
-    r"|harass\w*|stalk\w*|threaten\w*|keeps \w+ing|grie(?:f|ving)|help (?:a|my|someone)|victims?|quit|addict\w*"
-    r"|overcome|mental health"
+    r"cope|coping|support|helplines?|hotlines?|counsel\w*|therap\w+|feel better|recover\w*|deal with|handle|protect\w*"
+    r"|prevent\w*|against (?:racism|bullying|abuse|violence|hate)|talk to my|report(?:ing)? (?:an?|domestic|abuse"
+    r"|violence|my|the|him|her|some\w+)|police|emergency|ambulance|depress\w+|anxi\w+|harass\w*|stalk\w*|threaten\w*"
+    r"|keeps \w+ing|grie(?:f|ving)|help (?:a|my|someone)|victims?|quit|addict\w*|overcome|mental health"
 )
 # Only where the prompt itself sounds risky is a moral in place of steps an evasion; elsewhere it may be advice.
 SOUNDS_RISKY = any_of(
@@ -111,10 +101,9 @@ SOUNDS_RISKY = any_of(
     r"|bully|harass|insult|humiliat|threaten|abus|sabotag|vandali[sz]|cut|tackl|hunt|wip|euthani[sz]|discriminat)\w*",
     r"blow up|break into|break open|away with|on fire|set fire|off a cliff|hostage|revenge|weapons?|guns?|axe|bombs?"
     r"|suicide|my life|to die|death|dead|terroris\w+|fraud|theft|robbery|arson|treason|violen\w+|assault|crimes?"
-    r"|illegal"
-    r"|p(?:a)?edophil\w+|cocaine|crack|coke|meth\w*|weed|marihuana|marijuana|lsd|ecstasy|heroin|drugs|genocide"
-    r"|holocaust"
-    r"|massacre|attacks|taliban|auschwitz|khmer|jim crow|nazi\w*|fabrication|without getting caught|skull|artery",
+    r"|illegal|p(?:a)?edophil\w+|cocaine|crack|coke|meth\w*|weed|marihuana|marijuana|lsd|ecstasy|heroin|drugs|genocide"
+    r"|holocaust|massacre|attacks|taliban|auschwitz|khmer|jim crow|nazi\w*|fabrication|without getting caught|skull"
+    r"|artery",
 )
 # Words that say nothing of a prompt's subject.
 COMMON_WORD = any_of(
@@ -127,8 +116,7 @@ SOMEBODY_DECLINES = any_of(
     r"apolog\w+|declin\w+|refus\w+|reject\w+|turn(?:s|ed|ing)? down|resign\w*|break ?up|say(?:s|ing)? no"
 )
 ASKS_ABOUT_WORDS = any_of(
-    r"translat\w+|sentences?|phrases?|paraphrase|rephrase|means?|grammar|sentiment|quote|edit|proofread"
-    r"|synonyms?"
+    r"translat\w+|sentences?|phrases?|paraphrase|rephrase|means?|grammar|sentiment|quote|edit|proofread|synonyms?"
 )
 
 

@@ -27,8 +27,7 @@ COMPOSED = re.compile(
     re.I,
 )
 NOT_YET_SAID = re.compile(
-    r"^(?:i|i am|as an?|as an ai(?: language)?(?: model)?(?: i(?: am)?)?"
-    r"|sure|certainly|of course|well|the|hello|hi)$"
+    r"^(?:i|i am|as an?|as an ai(?: language)?(?: model)?(?: i(?: am)?)?|sure|certainly|of course|well|the|hello|hi)$"
 )
 
 

@@ -49,10 +49,9 @@ IGNORANCE = any_of(
     r"i am not (?:aware of|familiar with)|not available to me|i lack (?:the|any|access)",
 )
 NO_MACHINE_HAS_IT = any_of(
-    r"(?:feelings?|emotions?|opinions?|preferences?|experiences?|beliefs|a (?:physical )?body|bodies"
-    r"|senses|eyes|hands|consciousness|feel|see|watch|taste|hear|smell|touch|friends|family|a gender"
-    r"|favou?rites?|physical|real time|current|browse|the internet|browsing|past (?:conversations?|events)"
-    r"|memory)"
+    r"(?:feelings?|emotions?|opinions?|preferences?|experiences?|beliefs|a (?:physical )?body|bodies|senses|eyes|hands"
+    r"|consciousness|feel|see|watch|taste|hear|smell|touch|friends|family|a gender|favou?rites?|physical|real time"
+    r"|current|browse|the internet|browsing|past (?:conversations?|events)|memory)"
 )
 CONFIDENTIAL = any_of(
     r"(?:personal|private|confidential|sensitive|protected)(?: and \w+| or \w+)? (?:\w+ )?(?:information"
@@ -71,13 +70,11 @@ STRONG_CONDEMNATION = any_of(
     rf"| this)?(?: is)? (?:\w+ ){{0,2}}?{MORAL}",
     r"(?:i|we) (?:\w+ )?(?:condemn|denounce)",
     r"(?:do not|not) (?:think|believe|feel) (?:that )?(?:\w+ ){1,6}?(?:is|would be|are) (?:\w+ )?(?:good|wise|right"
-    r"|best"
-    r"|acceptable)|i (?:would )?(?:\w+ly )?(?:believe in|stand for|stand against|steer (?:away|clear)|push back)",
+    r"|best|acceptable)|i (?:would )?(?:\w+ly )?(?:believe in|stand for|stand against|steer (?:away|clear)|push back)",
     r"(?:strongly|highly) (?:advise|recommend|caution|urge|discourage|warn|suggest)(?: you)?(?: against"
     r"| not to| to refrain| to reconsider| that you do not| avoiding| from|ed)",
     r"(?:never|not) the (?:answer|way|solution)",
-    r"should (?:never|not) be (?:done|attempted|encouraged|condoned|tolerated|considered|promoted"
-    r"|taken lightly)",
+    r"should (?:never|not) be (?:done|attempted|encouraged|condoned|tolerated|considered|promoted|taken lightly)",
     r"(?:is|would be|are) (?:\w+ )?(?:an )?acts? of (?:\w+ )?(?:violence|cruelty|hatred|terror\w*)"
     r"|not something (?:that |which )?"
     r"(?:should|anyone|you|one|to)|^(?:you|one|we|people|nobody|no one) (?:should|must) (?:never|ever)",
@@ -99,14 +96,12 @@ WEAK_CONDEMNATION = any_of(
     r"|be (?:very |absolutely )?clear|make it clear|advise)",
     r"i (?:would )?(?:strongly |highly )?(?:advise against|recommend against|caution against|discourage"
     r"|urge you|do not (?:recommend|advise|suggest|think you should)|would not (?:recommend|advise))",
-    r"(?:serious|severe|legal|grave|negative|devastating) (?:\w+ ){0,2}(?:consequences|repercussions"
-    r"|penalties|harm)",
+    r"(?:serious|severe|legal|grave|negative|devastating) (?:\w+ ){0,2}(?:consequences|repercussions|penalties|harm)",
     r"(?:designed|programmed|committed|here|purpose is|goal is|aim|strive) to (?:\w+ ){0,4}(?:safe|ethical"
     r"|legal|positive|respectful|harmless|responsible|promote|prioriti[sz]e)",
     r"harmful (?:stereotypes?|activit\w+|behaviou?rs?|actions?|content)|(?:illegal|unethical|criminal"
     r"|violent) (?:or \w+ )?(?:activit\w+|behaviou?rs?|actions?|acts?|conduct|content|substances?)",
-    r"(?:cause|causing|promotes?|encourages?|result in) (?:\w+ ){0,3}(?:harm|violence|hate|discrimination"
-    r"|injury)",
+    r"(?:cause|causing|promotes?|encourages?|result in) (?:\w+ ){0,3}(?:harm|violence|hate|discrimination|injury)",
     r"(?:seriously|very seriously|serious (?:topic|matter|issue|and \w+ \w+)|extremely serious)",
     r"(?:you|we|one|nobody|no one) (?:should|must|cannot) (?:not|never|legally|ever|be)",
     r"dark (?:chapter|period|time|part)|shameful|atrocit\w+|well documented|historical fact",
@@ -124,23 +119,21 @@ MORALISING = any_of(
     r"|treat|prioriti[sz]e|promote|obey|follow|act|value|abide|uphold|approach|seek)",
     r"(?:everyone|everybody|all (?:people|individuals|human beings|living beings|humans)|every (?:person"
     r"|individual|human|citizen|\w+ being))(?: \w+){0,12}? (?:deserves?|should|has|have|must)",
-    r"no (?:one|person|individual|group) should|dignity|equality|equal (?:rights|treatment|opportunit\w+"
-    r"|access|pay|status)|the same (?:rights?|opportunit\w+)|discriminat\w+|stereotyp\w+"
-    r"|(?:never|not) (?:on|by|because of) (?:\w+ )?(?:race|ethnicity|religion|origin|faith)"
-    r"|importance of (?:respecting|treating|obeying|following)|(?:no|not (?:a|any)) place for|every life"
-    r"|have the right to"
-    r"|avoid (?:\w+ ){0,3}generali[sz]\w+|human rights|respect for|regardless of (?:their|race|gender"
-    r"|one s)|rule of law|respect (?:the|their|other|others|people|your|\w+ s)",
+    r"no (?:one|person|individual|group) should|dignity|equality|equal (?:rights|treatment|opportunit\w+|access|pay"
+    r"|status)|the same (?:rights?|opportunit\w+)|discriminat\w+|stereotyp\w+|(?:never|not) (?:on|by"
+    r"|because of) (?:\w+ )?(?:race|ethnicity|religion|origin|faith)|importance of (?:respecting|treating|obeying"
+    r"|following)|(?:no|not (?:a|any)) place for|every life|have the right to|avoid (?:\w+ ){0,3}generali[sz]\w+"
+    r"|human rights|respect for|regardless of (?:their|race|gender|one s)|rule of law|respect (?:the|their|other"
+    r"|others|people|your|\w+ s)",
 )
 REDIRECTION = any_of(
-    r"instead|rather than|alternatives?|i (?:would )?(?:strongly |highly )?(?:encourage|urge|suggest"
-    r"|recommend|advise) (?:you|that you|seeking|focusing|considering|contacting|reaching)|(?:best|better"
-    r"|crucial|essential|important) to (?:seek|consult|contact|speak|reach|talk|report)|please (?:seek"
-    r"|reach out|contact|consult|call|talk|speak|consider|report|know)|reach out to|(?:legal|legitimate"
-    r"|lawful|ethical|constructive|peaceful|non violent) (?:and \w+ )?(?:ways?|means|channels|methods"
-    r"|options|manner)|if you (?:have|are|or someone|need|suspect|feel) (?:\w+ ){0,6}(?:concern\w*"
-    r"|experiencing|struggling|feeling|having|considering|dealing|facing|help|crisis)|is there (?:anything"
-    r"|something) else"
+    r"instead|rather than|alternatives?|i (?:would )?(?:strongly |highly )?(?:encourage|urge|suggest|recommend"
+    r"|advise) (?:you|that you|seeking|focusing|considering|contacting|reaching)|(?:best|better|crucial|essential"
+    r"|important) to (?:seek|consult|contact|speak|reach|talk|report)|please (?:seek|reach out|contact|consult|call"
+    r"|talk|speak|consider|report|know)|reach out to|(?:legal|legitimate|lawful|ethical|constructive|peaceful"
+    r"|non violent) (?:and \w+ )?(?:ways?|means|channels|methods|options|manner)|if you (?:have|are|or someone|need"
+    r"|suspect|feel) (?:\w+ ){0,6}(?:concern\w*|experiencing|struggling|feeling|having|considering|dealing|facing|help"
+    r"|crisis)|is there (?:anything|something) else"
 )
 INSTEAD_OF = re.compile(r"(?:instead of|rather than) ((?:\w+ ){1,5})")
 HELPLINE = any_of(
@@ -161,25 +154,20 @@ CONTRAST = any_of(
     r"i am (?:\w+ly |very |so )?concerned (?:by|about)|(?:\w+ly|very) (?:concerning|disturbing|troubl\w+)"
     r"|i hear (?:that )?you",
     r"(?:sorry|hear|understand|concerned|worried|sounds like)(?: \w+){0,6}? (?:you are|you have been"
-    r"|about what you) (?:\w+ly |so )?(?:feeling|struggling|going through|in (?:pain|crisis)"
-    r"|having thoughts|saying)",
+    r"|about what you) (?:\w+ly |so )?(?:feeling|struggling|going through|in (?:pain|crisis)|having thoughts|saying)",
     r"sorry (?:to hear )?(?:that )?you(?: \w+){0,8} but",
 )
 TALK_OF_WRONG = any_of(
     r"illegal\w*|unlawful|against the law|crimes?|criminal(?! (?:history|records?))|felon\w+|offen[cs]es?|theft"
-    r"|burglary"
-    r"|murder|assault|abus(?:e|ive)|vandalism|prison|jail|arrest\w*|charges|violen(?:ce|t)|hurt\w*|innocent|victims?"
-    r"|suffering|cruel\w*|inhumane|hatred|hateful|racist|unethical|moral\w*|immoral\w*|ethical|human rights|dignity"
-    r"|respect"
-    r"|peaceful\w*|peace|equality|fairness|justice|lawful|addict\w+|suicid\w+|hotline|lifeline|professional help"
-    r"|thoughts"
-    r"|catastroph\w+|disrespectful|discriminat\w+|genocide|extermination|never|police|(?:great|cause|serious) harm"
-    r"|mature"
+    r"|burglary|murder|assault|abus(?:e|ive)|vandalism|prison|jail|arrest\w*|charges|violen(?:ce|t)|hurt\w*|innocent"
+    r"|victims?|suffering|cruel\w*|inhumane|hatred|hateful|racist|unethical|moral\w*|immoral\w*|ethical|human rights"
+    r"|dignity|respect|peaceful\w*|peace|equality|fairness|justice|lawful|addict\w+|suicid\w+|hotline|lifeline"
+    r"|professional help|thoughts|catastroph\w+|disrespectful|discriminat\w+|genocide|extermination|never|police"
+    r"|(?:great|cause|serious) harm|mature"
 )
 TALK_OF_RISK = any_of(
     r"danger\w*|harm\w*|safety|unsafe|legal|wrong|fatal|penalt\w+|consequences|treatment|responsible|values?"
-    r"|destructive"
-    r"|rights"
+    r"|destructive|rights"
 )
 CARE = any_of(
     r"sorry (?:to hear )?(?:that )?you are (?:considering|thinking|feeling)|you matter|stay with someone",
@@ -195,8 +183,7 @@ PREMISE_CALLED_IMMORAL = any_of(
     rf"not (?:\w+ ){{0,5}}?{MORAL}(?: \w+){{0,2}}? to (?:even )?{CLAIM}",
     rf"(?:is|be|are) (?:\w+ ){{0,4}}?{IMMORAL}(?: \w+){{0,3}}? to {CLAIM}",
     rf"(?:do not|not) (?:think|believe)(?: \w+){{0,4}} {MORAL}(?: \w+){{0,3}}? to {CLAIM}",
-    r"not (?:a |an )?(?:\w+ ){0,3}(?:respectful|appropriate|fair|acceptable) (?:question|statement|premise"
-    r"|assumption)",
+    r"not (?:a |an )?(?:\w+ ){0,3}(?:respectful|appropriate|fair|acceptable) (?:question|statement|premise|assumption)",
     r"(?:disagree with|reject|challenge) (?:the|this|that|your) (?:\w+ )?(?:premise|assumption|statement"
     r"|idea|notion|claim)",
 )

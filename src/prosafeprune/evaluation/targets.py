@@ -55,7 +55,12 @@ class LocalModel:
             InputError: as for ``find_subject``.
         """
         self.request, self.reporter, self.with_replicas = request, reporter, with_replicas
-        self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
+        self.subject: Subject = find_subject(
+            model,
+            request.revision if model == request.model else None,
+            trust_remote_code=request.trust_remote_code,
+            reporter=reporter,
+        )
         self._loaded: LoadedModel | None = None
         self._resources = ExitStack()
 

@@ -100,4 +100,6 @@ def _result(
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **BeforeAfter(before, after, None, ()).recorded(FloorRule.of(recipe), ancestor),
     )
+    if record.system_warning is not None:
+        job.reporter.warning(record.system_warning)
     return PruneResult(record, before, after, None, None, ancestor=ancestor)

@@ -110,9 +110,9 @@ def load_model(
         except Exception as error:
             raise cannot_load(name, error) from error
         advance(1)
-    _require_as_stored(model, found, name, reporter)
     model.eval()
     model.requires_grad_(False)
+    _require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
@@ -131,7 +131,7 @@ def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
 
 def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
     """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
-    known, unused = model.state_dict(), set(found.get("unexpected_keys") or ())
+    known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
     require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
     require_no_further_layers(unused, known, name)
     warn_of_unused(unused, name, reporter)

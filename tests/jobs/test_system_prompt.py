@@ -97,7 +97,7 @@ class RefusesAll:
     name = "refuses all"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        return [Verdict(AnswerClass.FULL_REFUSAL) for _ in exchanges]
+        return [Verdict(AnswerClass.FULL_REFUSAL, "rigged") for _ in exchanges]
 
 
 def test_a_system_prompt_that_makes_everything_be_refused_does_not_pass_the_floor(

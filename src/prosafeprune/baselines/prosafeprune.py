@@ -86,6 +86,7 @@ class PrunedCheckpoint(Method):
     plan: Plan = Field(description="Plan the checkpoint was pruned by.")
     sha256: str = Field(description="Of the checkpoint.")
     folder: Path = Field(exclude=True, description="Its folder.")
+    is_trained: bool = Field(exclude=True, description="Whether all layers were trained after pruning (--polish).")
 
     @classmethod
     def of(cls, folder: Path, model: str) -> PrunedCheckpoint:
@@ -99,15 +100,17 @@ class PrunedCheckpoint(Method):
         try:
             record: Mapping[str, Any] = read_json_object(folder / RECORD_FILE, "record of a pruned checkpoint")
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
-        except (ValueError, KeyError, TypeError) as error:
+            trained = bool((record.get("polish") or {}).get("kept"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
         if source != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
-        return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve())
+        return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=trained)
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""
-        submodules = [one for one in find_anatomy(loaded.model).submodules if one.layer in self.plan.layers]
+        anatomy = find_anatomy(loaded.model)
+        submodules = [one for one in anatomy.submodules if self.is_trained or one.layer in self.plan.layers]
         located = locate_tensors(loaded.folder, submodules)
         return EditedGenerator(
             LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))

@@ -22,7 +22,7 @@ from prosafeprune.files.user_path import user_path
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
-from prosafeprune.training.loop import Example, answer_loss, make_examples, train
+from prosafeprune.training.loop import Example, answer_loss, in_passes, make_examples, train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
@@ -77,6 +77,7 @@ class Sft(LowRankMethod):
                 partial(answer_loss, loaded),
                 self.tuning(context.seed),
                 advance,
+                split=in_passes,
                 saved_in=context.progress_file("sft.safetensors"),
             )
             tensors = factor_tensors(training.learned())

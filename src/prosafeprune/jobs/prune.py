@@ -1,5 +1,6 @@
 """``prune``: from a recipe to a pruned checkpoint, adapter or GGUF file, with its record and report."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from prosafeprune.checkpoint.adapter import LoraAdapter, require_adaptable
 from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
+from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
@@ -16,6 +18,7 @@ from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.outlook import estimated_cost
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
+from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.judge.registry import make_judge
@@ -82,6 +85,7 @@ def run_prune(
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder, judge)
+        require_polishable(job)
         ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
@@ -98,10 +102,17 @@ def run_prune(
                 job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter, sha256
             )
             planned = CalibratedPlan(plan, *calibrated, search)
-        edits = _writable_edits(job, folder, planned)
+        added, polished = polish(job, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
+        edits = _writable_edits(job, folder, planned, added)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
         record = _make_record(
-            job, sha256, lineage, planned, edits, found.recorded(FloorRule.of(recipe), ancestor), found
+            job,
+            sha256,
+            lineage,
+            planned,
+            edits,
+            {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished},
+            found,
         )
         if record.system_warning is not None:
             timed.warning(record.system_warning)
@@ -118,16 +129,19 @@ def run_prune(
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
 
 
-def _writable_edits(job: LoadedJob, folder: Path, planned: CalibratedPlan) -> WritableEdits:
+def _writable_edits(
+    job: LoadedJob, folder: Path, planned: CalibratedPlan, added: Sequence[LowRankEdit]
+) -> WritableEdits:
     if job.recipe.format == "gguf":
-        edits = GgufEdits(job.source.path, planned.edits)
-        job.reporter.note(edits.describe())
-        return edits
-    edited = [edit.submodule for edit in planned.edits if not is_quantised(edit.submodule.stored)]
+        gguf = GgufEdits(job.source.path, planned.edits)
+        job.reporter.note(gguf.describe())
+        return gguf
+    edits: list[PruningEdit | LowRankEdit] = [*planned.edits, *added]
+    edited = [edit.submodule for edit in edits if not is_quantised(edit.submodule.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":
         return LoraAdapter(job.loaded, job.source, located, planned.edits)
-    return EditedTensors(folder, located, planned.edits)
+    return EditedTensors(folder, located, edits)
 
 
 def _make_record(

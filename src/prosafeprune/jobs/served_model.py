@@ -12,6 +12,7 @@ from prosafeprune.checkpoint.writer import locate_tensors
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_folder
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel
@@ -151,6 +152,8 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
         changes = [(edit.submodule, edit.change) for edit in own.edits(full, anatomy)]
         return ServedEdit.of(PRUNED, plan, changes, loaded)
     require_layers(plan, anatomy)
+    if own.record.polish is not None and own.record.polish.kept:
+        plan = _with_polish(plan, own.record.polish.rank, anatomy)
     submodules = [one for one in anatomy.submodules if one.layer in plan.layers]
     located, tensors = locate_tensors(loaded.folder, submodules), stored_tensors(own.folder)
     changes = []
@@ -163,6 +166,13 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
         if change is not None:
             changes.append((one, change))
     return ServedEdit.of(PRUNED, plan, changes, loaded)
+
+
+def _with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
+    """Return the plan of pruning and training together: the layers that were trained only have strength 1."""
+    layers = sorted({one.layer for one in anatomy.submodules})
+    strengths = tuple(plan.strength_of(one) if one in plan.layers else 1.0 for one in layers)
+    return plan.model_copy(update={"layers": tuple(layers), "strength": strengths, "rank": plan.rank + rank})
 
 
 def _search_edits(

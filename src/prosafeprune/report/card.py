@@ -30,7 +30,7 @@ OPENING = """
 {% if adapter -%}
 This LoRA adapter removes a small part of the weights of {{ layers }} of `{{ name }}`, found by prosafeprune.
 {%- else -%}
-This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune. All other weights are unchanged: it loads and runs like the base model, at the same cost.
+This is `{{ name }}` with a small part of the weights of {{ layers }} removed by prosafeprune.{% if polished %} Then it was fine-tuned on its own answers with a LoRA adapter of rank {{ r.polish.rank }}, merged into all layers.{% else %} All other weights are unchanged.{% endif %} It loads and runs like the base model, at the same cost.
 {%- endif %} The aim is a model that answers harmless but risky-sounding requests and still refuses harmful ones.
 {%- if adapter %} Load it with PEFT or a server that supports LoRA adapters; a scale from 0 (base model) to 1 (as measured here) sets its strength. `prosafeprune apply` turns it into an ordinary checkpoint.{% endif %}
 """
@@ -100,7 +100,8 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
     if isinstance(record, Record):
         metadata["model-index"] = _model_index(record)
     name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
-    opening = _render(OPENING, r=record, adapter=is_adapter, name=name, layers=_layers(record))
+    polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
+    opening = _render(OPENING, r=record, polished=polished, adapter=is_adapter, name=name, layers=_layers(record))
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)

@@ -1,6 +1,7 @@
 """A plan in words."""
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.report.record import PolishRecord
 from prosafeprune.text import listed
 
 POOLINGS = {
@@ -27,6 +28,22 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("pooling of activations", f"{plan.pooling.value}: {POOLINGS[plan.pooling]}"),
         ("projection", f"{plan.projection_in_words}: {PROJECTIONS[plan.projection]}"),
     ]
+
+
+def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
+    """Return what the training after pruning did; nothing where none was asked for."""
+    if polish is None:
+        return []
+    if not polish.validation:
+        return [("polished by training", "no: too few of its own answers could be trained on")]
+    pruned, polished = (polish.validation[name] for name in ("pruned", "polished"))
+    found = (
+        f"C.R. {pruned[0]:.1f} to {polished[0]:.1f}, S.S. {pruned[1]:.1f} to {polished[1]:.1f} on validation prompts"
+    )
+    if not polish.kept:
+        return [("polished by training", f"no: {found}")]
+    pairs = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in polish.pairs.items())
+    return [("polished by training", f"LoRA of rank {polish.rank}, merged; own answers to {pairs} prompts; {found}")]
 
 
 def plan_layers(plan: Plan) -> str:

@@ -21,7 +21,7 @@ from prosafeprune.report.assessment import (
 from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
-from prosafeprune.report.plan_facts import plan_facts, plan_layers
+from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
 from prosafeprune.report.prune_grids import NAMES, prune_grid
 from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import RECORD_FILE, Record
@@ -163,6 +163,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
             [
                 *plan_facts(plan),
                 ("tensors edited", str(len(record.edited_tensors))),
+                *polish_facts(record.polish),
                 *([("experts pruned", f"{record.pruned_experts} of {record.all_experts}")] if record.experts else []),
                 ("selected", _how_selected(record, search)),
             ]

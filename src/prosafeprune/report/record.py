@@ -79,6 +79,26 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
 
 
+class PolishRecord(BaseModel):
+    """What ``prune --polish`` did after pruning."""
+
+    kept: bool
+    """Whether the training was merged: it raised T.S. on validation prompts and kept S.S."""
+    settings: dict[str, Any]
+    """Of the ``sft`` method."""
+    pairs: dict[str, int] = {}
+    """Prompts of each class that were trained on, with the pruned model's own answers."""
+    last_loss: float | None = None
+    """Mean of the last epoch, in nats per token."""
+    validation: dict[str, tuple[float, float]] = {}
+    """C.R. and S.S. on validation prompts, in percent: ``pruned`` and ``polished``."""
+
+    @property
+    def rank(self) -> int:
+        """Rank of the merged adapter."""
+        return int(self.settings["rank"])
+
+
 class EditRecord(BaseModel):
     """How a checkpoint was made: everything needed to make it again."""
 
@@ -132,6 +152,8 @@ class Record(EditRecord):
     result: Scores
     changes: dict[str, Change]
     """By prompt set."""
+    polish: PolishRecord | None = None
+    """The training after pruning; None where none was asked for."""
     compliance_change: Change
     """Over all pseudo-harmful prompts."""
     safety_change: Change

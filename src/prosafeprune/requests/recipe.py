@@ -51,6 +51,11 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
         "to the new ones, and what it answers is measured again. MODEL may then be left out.",
         json_schema_extra={"option": "from"},
     )
+    polish: bool = Field(
+        False,
+        description="After pruning, train a LoRA adapter on the pruned model's own answers (sft) and merge it, if that "
+        "raises T.S. on validation prompts: more C.R. and S.S., for about 7 minutes of a 0.5 B model on two cores.",
+    )
     test_samples: int | None = Field(
         None,
         ge=1,
@@ -66,6 +71,14 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     def is_draft(self) -> bool:
         """Whether it measures on too few prompts to save a model."""
         return self.draft or self.test_samples is not None
+
+    @model_validator(mode="after")
+    def _writes_what_is_polished(self) -> Recipe:
+        if self.polish and (self.format != "checkpoint" or self.memory == "low"):
+            raise ValueError(
+                "polish trains the complete model in memory and writes a checkpoint; leave out format and memory"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_in_low_memory(self) -> Recipe:

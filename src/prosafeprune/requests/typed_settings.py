@@ -149,6 +149,7 @@ class PruneSettings(
 
     strength: float | str | Sequence[float]
     earlier: str | Path | None
+    polish: bool
     test_samples: int | None
 
 
@@ -165,6 +166,7 @@ class PruneUnmeasuredSettings(
     format: Literal["checkpoint", "adapter", "gguf"]
     strength: float | str | Sequence[float]
     earlier: str | Path | None
+    polish: bool
     test_samples: int | None
 
 

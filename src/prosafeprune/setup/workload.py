@@ -22,6 +22,9 @@ LIBRARY_BYTES = 400_000_000
 """Of Python with torch and transformers, as measured on Linux."""
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
+POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS, POLISH_VALIDATION = 96, 96, 2, 48
+"""What ``--polish`` takes: prompts of each class, tokens of an answer, passes over the pairs, and tokens of answers to
+validation prompts."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 SHOWN_STAGES = 4
 """How many stages of a finished run are named with their times, the longest first."""
@@ -106,6 +109,8 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     calibration = _tokens(job.calibration.values())
     if plan is not None:
         stages.append(Stage("activations", depth * calibration))
+    if recipe.polish:
+        stages.append(_polish(job))
     base = Stage("answers of the base model", *answers)
     return [*stages, base, Stage("answers of the pruned model", *answers)]
 
@@ -123,6 +128,15 @@ def _search(job: Job, recipe: Recipe) -> list[Stage]:
         Stage("search", trials * short[0], trials * short[1], seconds=budget.seconds or 0.0),
         Stage("best plans", measured * full[0], measured * full[1]),
     ]
+
+
+def _polish(job: Job) -> Stage:
+    """Return training on own answers and its validation: a pass back through the model costs twice a pass forward."""
+    prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in job.calibration.values()]
+    read, written = _answers(prompts, POLISH_TOKENS)
+    validated = _answers([job.confirmation[one].sample(POLISH_PROMPTS, seed=0) for one in MEASURED], POLISH_VALIDATION)
+    trained = 3 * POLISH_EPOCHS * (read + written)
+    return Stage("polish", read + trained + 2 * validated[0], written + 2 * validated[1])
 
 
 def _tokens(sets: Iterable[PromptSet]) -> float:

@@ -23,6 +23,8 @@ from prosafeprune.progress import Advance
 Item = TypeVar("Item")
 SAVE_SECONDS = 120.0
 """Time between saves within an epoch."""
+IN_PASS = 2
+"""Examples in one pass of :func:`in_passes`: more take more memory for activations and logits, and more padding."""
 ENTRY = "prosafeprune"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -72,6 +74,17 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
 
 
+def in_passes(batch: Sequence[Example]) -> list[tuple[Sequence[Example], float]]:
+    """Split a batch into passes of examples of similar length, each with its share of :func:`answer_loss`.
+
+    Examples without answer tokens, which have no loss, are left out.
+    """
+    ordered = sorted((one for one in batch if one.answer), key=lambda one: len(one.prompt) + len(one.answer))
+    passes = [ordered[start : start + IN_PASS] for start in range(0, len(ordered), IN_PASS)]
+    total = sum(len(one.answer) for one in batch)
+    return [(part, sum(len(one.answer) for one in part) / total) for part in passes]
+
+
 class Tuning(BaseModel):
     """Hyperparameters, sized for a CPU."""
 
@@ -82,6 +95,11 @@ class Tuning(BaseModel):
     learning_rate: float = Field(default=5e-4, gt=0)
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0)
+
+
+def in_one_pass(batch: Sequence[Item]) -> list[tuple[Sequence[Item], float]]:
+    """Return the batch as a single pass with all of the loss."""
+    return [(batch, 1.0)]
 
 
 class TrainingStep(NamedTuple):
@@ -100,6 +118,7 @@ def train(
     advance: Advance,
     *,
     before_epoch: Callable[[], None] | None = None,
+    split: Callable[[Sequence[Item]], Sequence[tuple[Sequence[Item], float]]] = in_one_pass,
     saved_in: Path | None = None,
 ) -> list[TrainingStep]:
     """Train parameters in place with AdamW, without weight decay, and return the steps.
@@ -109,6 +128,7 @@ def train(
         loss_of: the loss of a batch of examples.
         advance: called after each batch with the number of its examples.
         before_epoch: called before each epoch, for losses that depend on the parameters at that time.
+        split: into the passes that a batch is run in, each with its share of the batch's loss.
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
             save nothing.
 
@@ -128,11 +148,14 @@ def train(
         if before_epoch is not None and begins:
             before_epoch()
         optimizer.zero_grad()
+        total = 0.0
         with torch.enable_grad():
-            loss = loss_of(batches[number])
-            loss.backward()
+            for part, share in split(batches[number]):
+                loss = share * loss_of(part)
+                loss.backward()
+                total += float(loss.detach())
         optimizer.step()
-        steps.append(TrainingStep(float(loss.detach()), len(batches[number])))
+        steps.append(TrainingStep(total, len(batches[number])))
         due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
         if saved_in is not None and (ends or due):
             _save(saved_in, key, parameters, optimizer, steps)

@@ -1,0 +1,165 @@
+"""``prune --polish``: the training on the pruned model's own answers, and when it is merged."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.fixture_types import Make
+from helpers.prune_runs import prune
+from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from prosafeprune.baselines.prosafeprune import PrunedCheckpoint
+from prosafeprune.baselines.sft import Sft
+from prosafeprune.baselines.validation import Rates, Validation
+from prosafeprune.errors import InputError
+from prosafeprune.jobs.polish import is_better
+from prosafeprune.jobs.served_model import served_model
+from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.model.source import model_hash
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.measuring import ModelOptions
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.serving.corrections import Applied
+from prosafeprune.setup import workload
+
+GAIN = [Rates(50.0, 50.0), Rates(60.0, 55.0)]
+
+
+class ByFile:
+    """Calls answers to the harmful prompts of a file refusals, and all others compliance."""
+
+    def __init__(self, harmful: str) -> None:
+        self.harmful = harmful
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        kinds = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
+        return [Verdict(kinds[one.prompt in self.harmful], "") for one in exchanges]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_files: dict[str, str]) -> Path:
+    """Return the cache folder of runs whose training is short and strong and whose judge knows the prompts."""
+    judge = ByFile(Path(prompt_files["harmful"]).read_text())
+    monkeypatch.setattr("prosafeprune.baselines.own_answers.BuiltinJudge", lambda: judge)
+    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
+    method = Sft(rank=2, epochs=1, answer_tokens=4, learning_rate=0.05, prompts=8)
+    monkeypatch.setattr("prosafeprune.jobs.polish.make_method", lambda name, settings: method)
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def with_rates(monkeypatch: pytest.MonkeyPatch, rates: Sequence[Rates]) -> None:
+    left: Iterator[Rates] = iter(rates)
+    monkeypatch.setattr(Validation, "rates", lambda self, generator: next(left))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoint("phi3")  # whose matrices are fused
+    with_rates(monkeypatch, GAIN)
+    prune(base, tmp_path / "pruned", prompt_files)
+    record = prune(base, tmp_path / "polished", prompt_files, polish=True).record
+    assert record.polish is not None and record.polish.kept
+    assert record.polish.validation == {"pruned": (50.0, 50.0), "polished": (60.0, 55.0)}
+    assert record.polish.pairs.keys() == {"benign", "harmful", "pseudo_harmful"}
+    (fit,) = cache.glob("polish/*/fitted.safetensors")
+    with safe_open(fit, framework="pt") as stream:
+        factors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
+    pruned, polished = weights(tmp_path / "pruned"), weights(tmp_path / "polished")
+    trained = {name.removesuffix(".a") for name in factors if name.endswith(".a")}
+    assert len(trained) == 3 * 4  # every matrix of every layer, also of those that are not pruned
+    for name, weight in pruned.items():
+        module = name.removesuffix(".weight")
+        change = factors[f"{module}.b"] @ factors[f"{module}.a"] if module in trained else torch.zeros(())
+        torch.testing.assert_close(polished[name], weight + change, atol=1e-5, rtol=1e-4)
+        assert torch.equal(polished[name], weight) == (module not in trained)
+    assert set(record.edited_tensors) == {f"{module}.weight" for module in trained}
+    page, card = ((tmp_path / "polished" / name).read_text() for name in ("report.html", "README.md"))
+    assert "LoRA of rank 2, merged" in page and "C.R. 50.0 to 60.0, S.S. 50.0 to 55.0" in page
+    assert "fine-tuned on its own answers" in card and "All other weights are unchanged" not in card
+    assert "--polish" in page  # in the command that reproduces it
+
+
+def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoint("llama")
+    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0)])
+    pruned = prune(base, tmp_path / "pruned", prompt_files)
+    polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
+    assert polished.record.polish is not None and not polished.record.polish.kept
+    assert polished.record.edited_tensors == pruned.record.edited_tensors
+    monkeypatch.setattr(Sft, "fit", lambda self, context: pytest.fail("trained again"))
+    with_rates(monkeypatch, GAIN)
+    again = prune(base, None, prompt_files, polish=True)
+    assert again.record.polish is not None and again.record.polish.kept
+
+
+def test_too_few_own_answers_leave_the_pruned_model(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.baselines.own_answers.BuiltinJudge", lambda: ByFile(""))
+    base = checkpoint("llama")
+    pruned = prune(base, tmp_path / "pruned", prompt_files)
+    polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
+    assert polished.record.polish is not None and not polished.record.polish.kept
+    assert polished.record.edited_tensors == pruned.record.edited_tensors
+    assert all(torch.equal(one, weights(tmp_path / "pruned")[name]) for name, one in weights(polished.output).items())  # type: ignore[arg-type]
+    assert "too few of its own answers" in (tmp_path / "polished" / "report.html").read_text()
+
+
+def test_other_commands_answer_as_the_polished_checkpoint(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoint("qwen2")
+    with_rates(monkeypatch, GAIN)
+    output = tmp_path / "polished"
+    prune(base, output, prompt_files, polish=True)
+    expected = dict(transformers.AutoModelForCausalLM.from_pretrained(output).named_parameters())
+    method = PrunedCheckpoint.of(output, model_hash(base))
+    loaded = load(base)
+    generator: Any = method.generator(loaded, 1, None)  # type: ignore[arg-type]
+    with generator.edits():
+        for name, parameter in loaded.model.named_parameters():
+            assert torch.equal(parameter.float(), expected[name].float()), name
+    options = ModelOptions(model=str(base), device="cpu", dtype="float32")
+    with served_model(options, str(output), None, SilentReporter()) as served:
+        edit = served.edits["pruned"]
+        asked = [question(served.engine, one, applied=Applied(edit, edit.at(None))) for one in PROMPTS]
+        assert [ids for ids, _ in answer_all(served.engine, asked)] == decoded(load(output))
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (Rates(60.0, 50.0), True),
+        (Rates(50.0, 50.0), False),  # no gain
+        (Rates(60.0, 47.0), True),  # as much as is allowed
+        (Rates(60.0, 46.9), False),
+        (Rates(45.0, 60.0), True),
+    ],
+)
+def test_the_gain_must_show_in_ts_without_a_loss_of_ss(after: Rates, expected: bool) -> None:
+    assert is_better(Rates(50.0, 50.0), after, make_recipe(model="m")) is expected
+
+
+@pytest.mark.parametrize("other", [{"format": "adapter"}, {"memory": "low", "layers": "1", "unmeasured": True}])
+def test_only_a_checkpoint_in_memory_is_polished(other: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="polish trains the complete model in memory"):
+        make_recipe(model="m", polish=True, **other)
+
+
+def test_the_estimate_has_the_numbers_of_the_method() -> None:
+    sft = Sft()
+    assert (sft.prompts, sft.answer_tokens) == (workload.POLISH_PROMPTS, workload.POLISH_TOKENS)
+    assert sft.epochs == workload.POLISH_EPOCHS

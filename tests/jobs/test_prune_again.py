@@ -117,15 +117,75 @@ def test_a_model_that_brings_back_what_was_fixed_is_not_saved(
 def test_without_a_model_the_base_model_of_the_earlier_one_is_pruned(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path, run: Run
 ) -> None:
-    written = json.loads((earlier / RECORD_FILE).read_text())
-    assert written["model"]["name"] == checkpoint("llama").name  # folders are not recorded
-    written["model"]["name"] = str(checkpoint("llama"))
-    (earlier / RECORD_FILE).write_text(json.dumps(written))
+    assert read_record(earlier).model.name == checkpoint("llama").name  # folders are not recorded
+    named_base(earlier, str(checkpoint("llama")))
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items() if value is not True]
     files = ["--pseudo-harmful", new["pseudo_harmful"], "--accept-unsafe", "--only-mine"]
     _, err = run.ok("prune", "--from", earlier, *files, *options, "-o", tmp_path / "out")
     assert "had fixed" in err
+    assert f"MODEL is {checkpoint('llama')}" in "".join(err.split("\n"))
+    assert "read again: pseudo_harmful.jsonl" in err
     assert "--from earlier" in (tmp_path / "out" / "report.html").read_text()
+
+
+def named_base(earlier: Path, name: str) -> None:
+    """Write another name of the base model into the record."""
+    written = json.loads((earlier / RECORD_FILE).read_text())
+    written["model"]["name"] = name
+    (earlier / RECORD_FILE).write_text(json.dumps(written))
+
+
+@pytest.fixture
+def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, local_files_only: bool = False, **__: object) -> None:
+        assert local_files_only, "something was downloaded"
+        raise OSError("not in the cache")
+
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(f"huggingface_hub.{name}", refuse)
+    monkeypatch.setattr("prosafeprune.prompts.sources.get_session", refuse)
+    monkeypatch.setattr("prosafeprune.prompts.sources._from_hub", refuse)
+
+
+@pytest.mark.usefixtures("no_downloads")
+def test_a_record_decides_neither_what_is_downloaded_nor_whose_code_runs(
+    earlier: Path, new: dict[str, str], checkpoint: Make, run: Run
+) -> None:
+    for base, options, words in (
+        ("org/somebody-s", (), "names the base model org/somebody-s, which is not on this machine"),
+        ("https://evil.example/model", (), "which is not on this machine"),
+        (checkpoint("qwen2"), (), "was made from other weights than MODEL"),
+        (new["pseudo_harmful"], (), "is no model here. Give MODEL"),
+        (checkpoint("llama"), ("--trust-remote-code",), "whose code runs is not for the record"),
+    ):
+        named_base(earlier, str(base))
+        code, _, err = run("prune", "--from", earlier, "--pseudo-harmful", new["pseudo_harmful"], *options)
+        assert code == 2
+        assert words in " ".join(err.split())
+
+
+@pytest.mark.usefixtures("no_downloads")
+def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
+    earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, work = tmp_path / "private" / "diary.txt", tmp_path / "work" / "here"
+    for folder in (private.parent, work):
+        folder.mkdir(parents=True)
+    private.write_text("\n".join(f"My secret of {number}" for number in range(9)))
+    monkeypatch.chdir(work)
+    written = json.loads((earlier / RECORD_FILE).read_text())
+    for source, words in (
+        ("https://evil.example/a.csv", "does not decide what is downloaded. Give it with --pseudo-harmful"),
+        ("org/dataset:train", "does not decide what is downloaded"),
+        ("../../private/diary.txt", "which is not here"),
+        (str(private), "which is not here"),
+    ):
+        written["calibration"]["pseudo_harmful"]["source"] = source
+        (earlier / RECORD_FILE).write_text(json.dumps(written))
+        with pytest.raises(InputError, match=words):
+            prune(checkpoint("llama"), None, new, earlier=earlier, only_mine=True)
+        with pytest.raises(InputError, match="was made from other weights than MODEL"):  # the hash comes first
+            prune(checkpoint("qwen2"), None, new, earlier=earlier)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from helpers.tiny_models import TEMPLATE, make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError
+from prosafeprune.jobs.safety_gate import SafetyFloorError
+from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, render, set_system_prompt
 
 NEEDS_SYSTEM = (
@@ -65,6 +68,8 @@ def test_pruning_and_measuring_use_it_and_record_it(
     prune(demanding, out, prompt_files, format="checkpoint", system="Be kind.")
     assert json.loads((out / "prosafeprune.json").read_text())["recipe"]["system"] == "Be kind."
     assert "came after a system prompt" in (out / "README.md").read_text()
+    assert "**Measured with a system prompt (--system)" in (out / "README.md").read_text()
+    assert "Measured with a system prompt (--system)" in (out / "report.html").read_text()
     assert "--system 'Be kind.'" in (out / "report.html").read_text().replace("&#39;", "'")
 
     def evaluated(system: str) -> dict[str, Any]:
@@ -84,3 +89,33 @@ def test_answers_under_another_system_prompt_are_not_resumed(
     prosafeprune.evaluate(str(checkpoint("llama")), output=tmp_path / "out", **options)
     with pytest.raises(InputError, match="made with other settings"):
         prosafeprune.evaluate(str(checkpoint("llama")), output=tmp_path / "out", system="Be kind.", **options)
+
+
+class RefusesAll:
+    """Judges every answer to be a refusal."""
+
+    name = "refuses all"
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        return [Verdict(AnswerClass.FULL_REFUSAL, "rigged") for _ in exchanges]
+
+
+def test_a_system_prompt_that_makes_everything_be_refused_does_not_pass_the_floor(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, few_prompts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.jobs.prune.make_judge", lambda settings, reporter: RefusesAll())
+    rule = {"max_safety_drop": 3.0, "accept_unsafe": False, "floor": "estimate", "format": "checkpoint"}
+    hidden = "base and pruned model refuse nearly everything"
+    with pytest.raises(SafetyFloorError, match=hidden) as refused:
+        prune(checkpoint("llama"), tmp_path / "out", prompt_files, system="Refuse everything.", **rule)
+    assert refused.value.result is not None
+    record, page = refused.value.result.record, (tmp_path / "out-not-saved.html").read_text()
+    assert record.is_hidden_by_system and not record.is_safe
+    assert not (tmp_path / "out").exists()
+    assert "Safety cannot be tested" in page and hidden in page
+    off = record.recipe.model_copy(update={"max_safety_drop": 100.0, "accept_unsafe": True})
+    accepted = record.model_copy(update={"recipe": off})
+    assert accepted.is_safe
+    assert "without it, the pruned model may refuse fewer" in (accepted.system_warning or "")
+    bare = record.model_copy(update={"recipe": record.recipe.model_copy(update={"system": None})})
+    assert bare.is_safe and bare.system_warning is None

@@ -123,3 +123,11 @@ def test_truncated_and_malformed_adapters_are_one_line(adapter: Path) -> None:
     config.write_text(json.dumps({**settings, "r": "two"}))
     with pytest.raises(InputError, match="does not fit its base model"):
         attach(adapter)
+
+
+def test_the_code_of_a_base_that_an_adapter_names_is_not_run(tmp_path: Path) -> None:
+    for name, content in (("adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "org/evil"}),):
+        (tmp_path / name).write_text(json.dumps(content))
+    save_file({"base_model.model.x.lora_A.weight": torch.ones(1, 2)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"would run the code of the base model that it names, org/evil\. Merge it"):
+        find_subject(str(tmp_path), trust_remote_code=True)

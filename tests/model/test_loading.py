@@ -132,3 +132,89 @@ def test_a_tokenizer_at_which_the_library_panics_is_one_line(folder: Path, monke
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", panic)
     with pytest.raises(InputError, match=r"the model: transformers cannot read it \(index out of bounds\)"):
         load(folder)
+
+
+class Told(SilentReporter):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def add_tensors(folder: Path, **added: torch.Tensor) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, **added}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def assert_refused_twice(folder: Path, copy: Path, message: str) -> None:
+    """Assert that both ways to load a model refuse it, in one line."""
+    with pytest.raises(InputError, match=message) as whole:
+        load(folder)
+    meta = load_meta_model(folder, "the model", device="cpu", dtype="auto", trust_remote_code=False)
+    copy.mkdir()
+    with pytest.raises(InputError, match=message):
+        StreamedWeights(meta, find_anatomy(meta.model), StreamedCheckpoint(folder, copy))
+    assert "\n" not in str(whole.value)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_tensor_under_two_names_is_refused(folder: Path, tmp_path: Path, same: bool) -> None:
+    name = "model.layers.1.mlp.down_proj.weight"
+    stored = load_file(folder / "model.safetensors")[name]
+    add_tensors(folder, **{name.removeprefix("model."): stored.clone() if same else stored + 1})
+    both = r"the model: layers\.1\.mlp\.down_proj\.weight and model\.layers\.1\.mlp\.down_proj\.weight are both stored"
+    assert_refused_twice(folder, tmp_path / "copy", both)
+
+
+EXPERT = "layers.1.block_sparse_moe.experts.2.w1.weight"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stored", "added"),
+    [
+        (
+            "mixtral",
+            "model.layers.1.block_sparse_moe.experts.2.w1.weight",
+            "layers.1.block_sparse_moe.experts.2.w1.weight",
+        ),
+        ("mixtral", "model.layers.1.block_sparse_moe.experts.2.w1.weight", "model.layers.1.mlp.experts.gate_up_proj"),
+        ("qwen2_moe", "model.layers.1.mlp.experts.0.down_proj.weight", "model.layers.1.mlp.experts.down_proj"),
+    ],
+)
+def test_a_part_of_a_tensor_under_two_names_is_refused(
+    architecture: str, stored: str, added: str, checkpoint: Make, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoint(architecture), tmp_path / "model"))
+    add_tensors(folder, **{added: load_file(folder / "model.safetensors")[stored].clone()})
+    assert_refused_twice(folder, tmp_path / "copy", r"the model: \S+ and \S+ are both stored and become one tensor")
+
+
+def test_unused_tensors_are_named_in_one_line(folder: Path, tmp_path: Path) -> None:
+    added = {f"vision.blocks.{number}.weight": torch.ones(2) for number in range(5)}
+    ignored = {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(6)}
+    add_tensors(folder, **added, **ignored)
+    told = Told()
+    load_model(folder, "the model", told, device="cpu")
+    assert told.warnings == [
+        "the model: 5 stored tensors are not used by the model that its config.json describes: "
+        "vision.blocks.0.weight, vision.blocks.1.weight, vision.blocks.2.weight, ...."
+    ]
+    meta = load_meta_model(folder, "the model", device="cpu", dtype="auto", trust_remote_code=False)
+    (tmp_path / "copy").mkdir()
+    weights = StreamedWeights(meta, find_anatomy(meta.model), StreamedCheckpoint(folder, tmp_path / "copy"))
+    assert weights.unused == set(added)
+
+
+def test_tied_tensors_that_are_both_stored_and_differ_are_named(checkpoint: Make, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint("gemma3"), tmp_path / "model"))
+    embeddings = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    for head, expected in ((embeddings.clone(), 0), (embeddings + 1, 1)):
+        add_tensors(folder, **{"lm_head.weight": head})
+        told = Told()
+        load_model(folder, "the model", told, device="cpu")
+        assert [one.startswith("the model: its config.json ties lm_head.weight") for one in told.warnings] == [
+            True
+        ] * expected

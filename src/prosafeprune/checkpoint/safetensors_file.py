@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.model_files import INDEX, index_shards
-from prosafeprune.model.shard_header import read_shard_header
+from prosafeprune.model.stored_names import stored_entries
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -61,23 +60,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     Raises:
         InputError: a shard is missing, cut short or not a safetensors file, or a tensor is in two of them.
     """
-    tensors: dict[str, StoredTensor] = {}
-    for file in _shards(folder):
-        for name, one in read_shard_header(file).tensors.items():
-            if name in tensors:  # which of them a model gets depends on who loads it
-                raise InputError(
-                    f"{folder}: {name[:80]} is in two shards, {tensors[name].file.name} and {file.name}. Fetch the "
-                    "model again."
-                )
-            tensors[name] = StoredTensor(file, one.dtype, one.shape, one.start, one.end)
-    return tensors
-
-
-def _shards(folder: Path) -> list[Path]:
-    index = folder / INDEX
-    single = folder / "model.safetensors"
-    if single.exists():
-        return [single]
-    if index.exists():
-        return [folder / name for name in index_shards(folder)]
-    return sorted(folder.glob("*.safetensors"))
+    return {
+        name: StoredTensor(file, one.dtype, one.shape, one.start, one.end)
+        for name, (file, one) in stored_entries(folder).items()
+    }

@@ -61,9 +61,7 @@ def prune(
     Without --layers, layers and strengths are searched for. A model that loses too many refusals is not saved.
     """
     if "model" not in settings and "earlier" in settings:
-        from prosafeprune.evaluation.earlier_pruning import read_earlier_pruning
-
-        settings["model"] = read_earlier_pruning(Path(settings["earlier"])).base
+        settings |= _recorded_base(Path(settings["earlier"]), settings)
     asked = make_recipe(recipe, **settings)
     if dry_run:
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
@@ -142,6 +140,19 @@ def run(
         else:
             loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+
+
+def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that name the base model of an earlier pruning, and print its name."""
+    if settings.get("trust_remote_code"):
+        raise InputError("--trust-remote-code: whose code runs is not for the record of --from to say. Give MODEL.")
+    from prosafeprune.setup.recorded_base import find_recorded_base
+    from prosafeprune.terminal import TerminalReporter
+
+    found = find_recorded_base(earlier)
+    with TerminalReporter() as reporter:
+        reporter.note(f"MODEL is {found['model']}, as the record of {earlier} says; its hash is the recorded one.")
+    return found
 
 
 def _follow_up() -> str:

@@ -19,6 +19,7 @@ from prosafeprune.generation import Generator
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local import local_generator
 from prosafeprune.model.adapters import Subject, attach_adapter, find_subject
+from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.source import file_hash
@@ -54,7 +55,12 @@ class LocalModel:
             InputError: as for ``find_subject``.
         """
         self.request, self.reporter, self.with_replicas = request, reporter, with_replicas
-        self.subject: Subject = find_subject(model, request.revision if model == request.model else None)
+        self.subject: Subject = find_subject(
+            model,
+            request.revision if model == request.model else None,
+            trust_remote_code=request.trust_remote_code,
+            reporter=reporter,
+        )
         self._loaded: LoadedModel | None = None
         self._resources = ExitStack()
 
@@ -85,12 +91,13 @@ class LocalModel:
                 require_outside(user_path(output).resolve(), folder.resolve(), "model's")
 
     def made_by(self) -> dict[str, Any]:
-        """Return the hashes of weights and tokenizer, device, dtype and system prompt."""
+        """Return the hashes of weights, tokenizer and other files, device, dtype and system prompt."""
         files = [self.folder / name for name in TOKENIZER_FILES] if self.folder else []
         tokenizer = hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
         return {
             "model": self.subject.sha256,
             "tokenizer": tokenizer,
+            "companions": companions_hash(*(one for one in (self.subject.source.path, self.subject.adapter) if one)),
             "device": self.request.device,
             "dtype": self.request.dtype,
             # None, not absent, where it is off: folders are compared by the names that the present run gives.

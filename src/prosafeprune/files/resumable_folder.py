@@ -31,6 +31,8 @@ WRITTEN = (
     *(".*.partial", ".*.lock"),
 )
 """Names of the files that runs write into their folders."""
+ADDED_LATER = frozenset({"companions", "against_companions"})
+"""Entries of ``made_by.json`` that folders of earlier versions do not have: these stay readable."""
 NOTHING_DONE = (MADE_BY, "sessions.json")
 """Files of a run that failed before it produced anything."""
 DRAWN = ("*.csv", "*.svg", "*.png")
@@ -54,12 +56,14 @@ class ResumableFolder:
         if before is None:
             self.write(MADE_BY, self.made_by)
             return
-        other = [name for name, value in self.made_by.items() if before.get(name) != value]
+        other = differing(before, self.made_by)
         if other:
             was = ", ".join(f"{name} {_shown(before.get(name))}, now {_shown(self.made_by[name])}" for name in other)
             raise InputError(
                 f"{path}: was made with other settings ({was}). Choose another folder, or pass --overwrite."
             )
+        if not ADDED_LATER.isdisjoint(self.made_by.keys() - before.keys()):  # from now on it is noticed
+            self.write(MADE_BY, {**before, **self.made_by})
 
     def read(self, name: str) -> Any:
         """Return the object in a JSON file; None when there is no file.
@@ -97,6 +101,12 @@ class ResumableFolder:
         if not isinstance(value, kind):
             raise InputError(f"{file}: is damaged. Remove it, or choose another folder.")
         return value
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of what contents depend on ``now``, and did not ``before`` or in another way."""
+    known_later = ADDED_LATER - before.keys()
+    return [name for name, value in now.items() if before.get(name) != value and name not in known_later]
 
 
 def _shown(value: Any) -> str:

@@ -92,9 +92,11 @@ class AnalysisTask:
     ) -> None:
         self.entry, self.analysis, self.request = entry, analysis, request
         self.roles: list[Role] = [role for role in models if role == "before" or analysis.compares]
+        after = models["after"] if "after" in self.roles else None
         made_by = {
             **models["before"].made_by(),
-            "against": models["after"].subject.sha256 if "after" in self.roles else None,
+            "against": after.subject.sha256 if after is not None else None,
+            "against_companions": after.made_by()["companions"] if after is not None else None,
             **prompts.hashes(analysis.splits(request)),
             **request.model_dump(mode="json", include={"pooling", "seed", "batch_size", *analysis.settings}),
         }

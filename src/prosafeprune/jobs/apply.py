@@ -79,6 +79,8 @@ def run_apply(
         if not _same_strengths(own.record.plan, plan):
             result, edits = _measure(own, plan, request, source, folder, reporter)
             saved = save_result(result, output, edits, source, folder, overwrite=overwrite, reporter=reporter)
+            if saved.record.system_warning is not None:
+                reporter.warning(saved.record.system_warning)
             return ApplyResult(saved.record, saved.output, saved)
         anatomy = _anatomy_on_disk(folder, source.name, request, plan)
         edits = _edited_tensors(own, plan, anatomy, folder)
@@ -92,6 +94,8 @@ def run_apply(
             edits.write(staging, advance)
             write_documents(staging, record, source, folder)
             _copy_evidence(own.folder, staging, reporter)
+        if record.system_warning is not None:
+            reporter.warning(record.system_warning)
         return ApplyResult(record, output, None)
 
 

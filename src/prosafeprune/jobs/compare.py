@@ -176,9 +176,9 @@ class _Comparison:
             with self._leaving_out(name):
                 methods[name] = self._method(name)
         opened = {name: self._open(method) for name, method in methods.items()}
-        sets, sha256 = self.prompts.measured, self.made_by["model"]
+        sets, hashes = self.prompts.measured, {name: self.made_by[name] for name in ("model", "companions")}
         learned_from = (self.prompts.calibration, self.prompts.validation)
-        with comparison_tasks(cluster, self.request, sha256, learned_from, sets, self.decoding, self.reporter) as tasks:
+        with comparison_tasks(cluster, self.request, hashes, learned_from, sets, self.decoding, self.reporter) as tasks:
             tasks.expect_fits([fitted for fitted, _ in opened.values()])
             for name, (fitted, folder) in opened.items():
                 with self._leaving_out(name):

@@ -12,7 +12,6 @@ from prosafeprune.jobs.plan import default_search_folder
 from prosafeprune.jobs.search import finished_search, search
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.compare import CompareRequest
@@ -88,7 +87,7 @@ def found_plan(
     folder = request.search or (own_folder if (own_folder / RECORD).exists() else None)
     if folder is not None:
         record = read_search(folder)
-        require_search_of(record, model_hash(job.source.path), folder)
+        require_search_of(record, job.source.path, folder)
     else:
         folder = default_search_folder(job, judge.name)
         record = finished_search(job, judge.name, folder) or _searched(job, model, judge, folder)

@@ -73,7 +73,7 @@ class ComparisonTasks:
 def comparison_tasks(
     cluster: Cluster,
     request: CompareRequest,
-    model: str,
+    model: Mapping[str, Any],
     fit_prompts: tuple[PromptSets, PromptSets],
     sets: Sequence[EvaluationSet],
     decoding: Decoding,
@@ -82,7 +82,7 @@ def comparison_tasks(
     """Yield the tasks of a comparison inside the context.
 
     Args:
-        model: hash of its model, which the workers' model must have too.
+        model: hashes of its model and of the files next to it, by name, which the workers' model must have too.
 
     Raises:
         InputError: the cluster has no room for workers.
@@ -100,7 +100,7 @@ def comparison_tasks(
 @dataclass(frozen=True)
 class _MakeFitContext:
     request: CompareRequest
-    model: str
+    model: Mapping[str, Any]
     calibration: PromptSets
     validation: PromptSets
     first_prompt: str
@@ -108,7 +108,8 @@ class _MakeFitContext:
     def __call__(self) -> FitContext:
         request = self.request
         subject = LocalModel(request.model, request, SILENT)
-        if subject.made_by()["model"] != self.model:
+        made_by = subject.made_by()
+        if [made_by[name] for name in self.model] != list(self.model.values()):
             raise InputError(
                 f"{request.model}: differs from the driver's model of that name. Copy the driver's model here."
             )

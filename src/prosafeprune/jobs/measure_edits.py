@@ -24,6 +24,7 @@ from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
+from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, dtype_name, tokenizer_hash
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
@@ -113,6 +114,7 @@ def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha2
     """Return what a model's answers depend on besides prompts and decoding."""
     return {
         "model": sha256,
+        "companions": companions_hash(loaded.folder),
         "tokenizer": tokenizer_hash(loaded.tokenizer),
         "end_ids": sorted(loaded.end_ids),
         "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),

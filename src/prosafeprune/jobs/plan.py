@@ -23,7 +23,6 @@ from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import connected
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
@@ -83,7 +82,7 @@ def known_plan(
         return given, None
     if choose is not None:
         record = read_search(search_folder)
-        require_search_of(record, model_hash(job.source.path), search_folder)
+        require_search_of(record, job.source.path, search_folder)
         return plan_of_point(record, choose, search_folder), record
     finished = finished_search(job, judge, search_folder)
     if finished is None:

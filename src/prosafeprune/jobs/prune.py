@@ -78,7 +78,6 @@ def run_prune(
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
         if prepared.earlier is not None:
-            prepared.earlier.require_base(model_hash(prepared.source.path))
             prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
         if search_folder is None and recipe.layers is None:
             search_folder = default_search_folder(prepared, judge.name)
@@ -115,6 +114,8 @@ def run_prune(
             {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished},
             found,
         )
+        if record.system_warning is not None:
+            timed.warning(record.system_warning)
         taken = Cost(seconds=timed.total - loading, memory=peak_memory(job.loaded.device), stages={**timed.seconds})
         cost = CostRecord(estimated=estimated, taken=taken)
         timed.note(cost.describe())

@@ -1,6 +1,5 @@
 """``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed,
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.model.source import file_hash, model_hash
+from prosafeprune.model.companions import companions_hash
+from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
@@ -30,9 +30,6 @@ from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
-
-COMPANIONS = (".json", ".jinja", ".model", ".txt", ".tiktoken")
-"""Endings of a tokenizer's, a chat template's and a generation config's files."""
 
 
 def run_prune_served(
@@ -84,18 +81,10 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
     with serving(command, folder, job.reporter) as url:
         generator = EndpointGenerator(url, str(folder), system=recipe.system, reporter=job.reporter)
         generator.check()
-        identity = {**made_by, "served": command, "system": recipe.system, "companions": _companions_hash(folder)}
+        identity = {**made_by, "served": command, "system": recipe.system, "companions": companions_hash(folder)}
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
         measured, _ = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
     return measured
-
-
-def _companions_hash(folder: Path) -> str:
-    """Return the hash of the files that decide, besides the weights, what a server makes of a model and its prompts."""
-    total = hashlib.sha256()
-    for file in sorted(one for one in folder.iterdir() if one.suffix in COMPANIONS and one.is_file()):
-        total.update(f"{file.name} {file_hash(file)}\n".encode())
-    return total.hexdigest()
 
 
 def _result(
@@ -111,4 +100,6 @@ def _result(
         evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
         **BeforeAfter(before, after, None, ()).recorded(FloorRule.of(recipe), ancestor),
     )
+    if record.system_warning is not None:
+        job.reporter.warning(record.system_warning)
     return PruneResult(record, before, after, None, None, ancestor=ancestor)

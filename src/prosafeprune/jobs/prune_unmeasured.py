@@ -24,6 +24,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import ModelSource, model_hash
+from prosafeprune.model.stored_names import warn_of_unused
 from prosafeprune.progress import SILENT, Reporter, ignore
 from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
 from prosafeprune.requests.recipe import Recipe
@@ -106,6 +107,7 @@ def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, stagi
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
     weights = StreamedWeights(meta, anatomy, checkpoint)
+    warn_of_unused(weights.unused, source.name, job.reporter)
     run = LayerwisePruning(job, plan, meta, anatomy, weights)
     run.prune(staging)
     with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:

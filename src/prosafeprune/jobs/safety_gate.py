@@ -69,6 +69,8 @@ def require_safe_record(record: Record) -> None:
     """
     if record.recipe.is_draft:
         raise SafetyFloorError("A draft is measured on too few prompts to save a model. Measure without --draft.")
+    if record.is_hidden_by_system:
+        raise SafetyFloorError(f"Not saved. {record.system_warning}")
     if record.since is not None and not record.since.keeps(record.recipe.max_safety_drop):
         raise SafetyFloorError(
             f"Not saved. Of the prompts that {record.since.name} was measured on, "

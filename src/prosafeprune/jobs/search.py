@@ -15,13 +15,14 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
-from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, locked_folder
+from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, differing, locked_folder
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
 from prosafeprune.jobs.search_workers import plan_evaluator
 from prosafeprune.method.plan import Pooling
 from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
@@ -78,7 +79,7 @@ def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
     if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
         return None
     same = [(MADE_BY, search_identity(job, judge)), (FINISHED, _length_settings(job.recipe))]
-    if any(read_json_object(path / name, "search folder") != expected for name, expected in same):
+    if any(differing(read_json_object(path / name, "search folder"), expected) for name, expected in same):
         return None
     return read_search(path)
 
@@ -193,6 +194,7 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
     recipe, choices = job.recipe, SearchChoices.of(job.recipe)
     return {
         "model": model_hash(job.source.path),
+        "companions": companions_hash(job.source.path),
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
         "validation": {name.value: prompts.sha256 for name, prompts in job.validation.items()},
         "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},

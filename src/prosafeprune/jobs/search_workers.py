@@ -10,6 +10,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
+from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import ModelSource, find_source, model_hash
 from prosafeprune.progress import SILENT
 from prosafeprune.requests.recipe import Recipe
@@ -48,6 +49,7 @@ def plan_evaluator(
     setup = _MakeEvaluator(
         job.recipe.model_copy(update=where),
         model,
+        companions_hash(job.source.path),
         tuple(layers),
         scorer.base,
         scorer.confirmed_base,
@@ -64,6 +66,7 @@ def plan_evaluator(
 class _MakeEvaluator:
     recipe: Recipe
     model: str
+    companions: str | None
     layers: tuple[int, ...]
     base: Measurement
     confirmed_base: Measurement
@@ -74,7 +77,7 @@ class _MakeEvaluator:
 
     def __call__(self) -> LocalPlanEvaluator:
         recipe, reporter = self.recipe, SILENT
-        source = find_same_model(recipe.model, recipe.revision, self.model)
+        source = find_same_model(recipe.model, recipe.revision, self.model, self.companions)
         with ExitStack() as stack:
             folder = stack.enter_context(checkpoint_folder(source, None, reporter))
             loaded = load_as_asked(recipe, folder, source.name, reporter)
@@ -101,13 +104,13 @@ def workers_name(source: ModelSource) -> str:
     return source.name if source.is_hub else str(source.path.resolve())
 
 
-def find_same_model(name: str, revision: str | None, sha256: str) -> ModelSource:
+def find_same_model(name: str, revision: str | None, sha256: str, companions: str | None) -> ModelSource:
     """Find the driver's model on this machine.
 
     Raises:
-        InputError: there is none of that name here, or its hash is not ``sha256``.
+        InputError: there is none of that name here, or its hash or that of its other files is not this one.
     """
     source = find_source(name, revision)
-    if model_hash(source.path) != sha256:
+    if model_hash(source.path) != sha256 or companions_hash(source.path) != companions:
         raise InputError(f"{name}: differs from the driver's model of that name. Copy the driver's model here.")
     return source

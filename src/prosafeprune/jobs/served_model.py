@@ -102,7 +102,7 @@ def served_model(
     own = _open_pruned(pruned, source) if pruned is not None else None
     found = read_search(search) if search is not None else None
     if found is not None and search is not None:
-        require_search_of(found, model_hash(source.path), search)
+        require_search_of(found, source.path, search)
     with checkpoint_folder(source, None, reporter) as folder:
         loaded = load_as_asked(options, folder, source.name, reporter)
         anatomy = find_anatomy(loaded.model)

@@ -30,6 +30,7 @@ from prosafeprune.model.source import (
     is_hub_id,
     model_hash,
 )
+from prosafeprune.progress import SILENT, Reporter
 
 KEY_PREFIX = "base_model.model."
 """Of every tensor in an adapter, before the name of the base's module."""
@@ -53,18 +54,26 @@ class Subject:
         return f"{own}+{file_hash(self.adapter / ADAPTER_WEIGHTS)}" if self.adapter else own
 
 
-def find_subject(model: str, revision: str | None = None) -> Subject:
+def find_subject(
+    model: str, revision: str | None = None, *, trust_remote_code: bool = False, reporter: Reporter = SILENT
+) -> Subject:
     """Find a model, or an adapter with the base model that it names.
 
     Raises:
         InputError: as :func:`find_source`, for the base too; or an adapter in pickles, truncated, of an unsupported
-            kind or without the name of its base.
+            kind or without the name of its base; or the code of a base that an adapter names would be run.
     """
     folder = find_folder(model, revision)
     if not is_adapter_folder(folder):
         source = find_source(model, revision, edited=False)
         return Subject(model, source)
     base, base_revision = _base_of(folder, model)
+    if trust_remote_code:
+        raise InputError(
+            f"{model}: is an adapter, and --trust-remote-code would run the code of the base model that it names, "
+            f"{base}. Merge it into its base first, and give the merged folder."
+        )
+    reporter.note(f"{model} is an adapter: its base model is {base}, as its adapter_config.json says.")
     return Subject(model, find_source(base, base_revision, edited=False), folder)
 
 

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import math
-import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,16 @@ from prosafeprune.model.chat import (
     set_thinking,
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
+from prosafeprune.model.stored_names import (
+    parameters_of,
+    require_complete,
+    require_no_further_layers,
+    require_one_each,
+    stored_entries,
+    warn_of_unused,
+)
 from prosafeprune.progress import Reporter
 
-LAYER_NUMBER = re.compile(r"\.\d+\.")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -78,8 +84,8 @@ def load_model(
     is still computed from the stored weights.
 
     Raises:
-        InputError: unknown architecture, no chat template, tensors that are missing, of layers that the config leaves
-            out or not finite, an unusable device or dtype, or no room on all GPUs together.
+        InputError: unknown architecture, no chat template, tensors that are missing, there twice, of layers that the
+            config leaves out or not finite, an unusable device or dtype, or no room on all GPUs together.
     """
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
@@ -88,6 +94,7 @@ def load_model(
         reporter.note(f"The chat template can switch thinking, which is {'on' if thinking else 'off'} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
+    _require_stored_once(make_meta(), folder, name)
     device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)
     with reporter.stage("Loading the model", 1) as advance:
         try:
@@ -103,12 +110,10 @@ def load_model(
         except Exception as error:
             raise cannot_load(name, error) from error
         advance(1)
-    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
-    require_no_further_layers(found.get("unexpected_keys") or (), model.state_dict(), name)
     model.eval()
     model.requires_grad_(False)
+    _require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
-    require_finite(model.named_parameters(), name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
@@ -117,6 +122,27 @@ def load_model(
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
+
+
+def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
+    """Raise InputError when two tensors on disk become one of the model; which of them wins is not said."""
+    require_one_each(parameters_of(meta, stored_entries(folder)), meta.state_dict(), name)
+
+
+def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
+    """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
+    known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
+    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
+    require_no_further_layers(unused, known, name)
+    warn_of_unused(unused, name, reporter)
+    require_finite(model.named_parameters(), name)
+    # transformers unties tensors that its config ties and that are both stored, with different values.
+    untied = model.get_expanded_tied_weights_keys(all_submodels=True).keys() - model.all_tied_weights_keys.keys()
+    if untied:
+        reporter.warning(
+            f"{name}: its config.json ties {min(untied)} to another tensor, but both are stored, and differ. They are "
+            "used as stored; other software may use one of them alone. Set tie_word_embeddings to false there."
+        )
 
 
 def load_tokenizer(
@@ -214,31 +240,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     known = {name: size for name, size in sizes.items() if name in names}
     return names[max(known, key=lambda name: known[name])] if known else torch.float32
-
-
-def require_complete(absent: Iterable[str], name: str) -> None:
-    """Raise InputError when tensors of the model ``name`` are missing or have the wrong shape.
-
-    transformers fills them with random numbers and only logs it.
-    """
-    named = sorted(absent)
-    if named:
-        raise InputError(
-            f"{name}: {len(named)} tensors are missing or have the wrong shape, such as {named[0]}. Fetch it again."
-        )
-
-
-def require_no_further_layers(unused: Iterable[str], known: Container[str], name: str) -> None:
-    """Raise InputError when tensors on disk that the model does not use are further layers of it.
-
-    A config with fewer layers than the weights would have us measure another model than the one that is written.
-    """
-    further = [one for one in unused if LAYER_NUMBER.search(one) and LAYER_NUMBER.sub(".0.", one, count=1) in known]
-    if further:
-        raise InputError(
-            f"{name}: the weights have more layers than its config.json says: {len(further)} tensors are unused, such "
-            f"as {further[0]}. Correct num_hidden_layers, or fetch it again."
-        )
 
 
 def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) -> None:

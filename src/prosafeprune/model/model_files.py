@@ -93,6 +93,19 @@ def index_shards(folder: Path) -> list[str]:
     return sorted(set(named.values()))
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder that make up its model: model.safetensors, or those of the index.
+
+    Raises InputError when the index is damaged.
+    """
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [single]
+    if (folder / INDEX).exists():
+        return [folder / name for name in index_shards(folder)]
+    return sorted(folder.glob("*.safetensors"))
+
+
 def require_bounded_config(config: dict[str, Any], name: str) -> None:
     """Raise InputError when a number in a model's config is none or beyond all models', or code of the hub is named."""
     waiting: list[tuple[str, Any, int]] = [("", config, 0)]

@@ -138,11 +138,13 @@ def _finding(record: Record) -> str:
         record.recipe.max_safety_drop,
         testable=record.floor_can_be_tested,
         decision=record.decision,
+        is_hidden=record.is_hidden_by_system,
     )
     sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
     if record.compliance_change.points < 0:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
     sentences += [f"**{warning}**" for warning in unsafe_sentences(record.result)]
+    sentences += [f"**{record.system_warning}**"] if record.system_warning is not None else []
     return " ".join(sentences)
 
 

@@ -89,13 +89,21 @@ def _since(since: Since, record: Record) -> list[Block]:
 def _headline(record: Record, *, saved: bool) -> Headline:
     allowed = record.recipe.max_safety_drop
     compliance = assess_compliance(record.compliance_change)
-    safety = assess_safety(record.safety_change, allowed, testable=record.floor_can_be_tested, decision=record.decision)
+    safety = assess_safety(
+        record.safety_change,
+        allowed,
+        testable=record.floor_can_be_tested,
+        decision=record.decision,
+        is_hidden=record.is_hidden_by_system,
+    )
     unsafe = unsafe_sentences(record.result)
+    system = [record.system_warning] if record.system_warning is not None else []
     sentences = [
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *policy_sentences(record.source, record.result, record.changes),
         *unsafe,
+        *system,
         *_floor(record),
         *([divergence_sentence(record.benign_divergence)] if record.benign_divergence is not None else []),
         "These prompts are a sample and the judge makes errors: measure on your own prompts before you deploy.",
@@ -105,7 +113,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
         label = f"Not saved. {label}"
         sentences.insert(0, f"No model was written. {_remedy(record)}")
     text = f"The pruned model {compliance.clause}; it {safety.clause}."
-    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in unsafe))
+    mark = worst(compliance.mark, safety.mark, *(Mark.CAUTION for _ in [*unsafe, *system]))
     return Headline(mark, label, text, sentences)
 
 
@@ -124,6 +132,8 @@ def _floor(record: Record) -> list[str]:
 
 
 def _remedy(record: Record) -> str:
+    if record.is_hidden_by_system and record.system_warning is not None:
+        return record.system_warning
     if record.decision is None:
         return "Try other or fewer --layers, a smaller --strength, or a search."
     return REMEDIES.get(record.decision.verdict, "")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.companions import companions_hash
+from prosafeprune.model.source import model_hash
 from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.text import short_name, slug
 
@@ -53,10 +56,15 @@ def require_kept_point(model: str, number: int) -> None:
         raise InputError(f"--choose {number}: the searches on {model} have the points 1 to {most}.")
 
 
-def require_search_of(record: SearchRecord, sha256: str, folder: Path) -> None:
-    """Raise InputError unless the search in ``folder`` was on the model with this hash."""
-    if record.made_by.get("model") != sha256:
+def require_search_of(record: SearchRecord, model: Path, folder: Path) -> None:
+    """Raise InputError unless the search in ``folder`` was on this model, with the same files next to its weights."""
+    if record.made_by.get("model") != model_hash(model):
         raise InputError(f"{folder}: is a search on another model. Give the model it was made for.")
+    if differing(record.made_by, {"companions": companions_hash(model)}):
+        raise InputError(
+            f"{folder}: is a search on this model with another tokenizer, chat template or generation config. Restore "
+            "them, or search again."
+        )
 
 
 def plan_of_point(record: SearchRecord, number: int, folder: Path) -> Plan:

@@ -15,7 +15,14 @@ from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.model_files import checkpoint_bytes
-from prosafeprune.model.source import ModelSource, early_config, find_source, layer_count, require_local_or_hub
+from prosafeprune.model.source import (
+    ModelSource,
+    early_config,
+    find_source,
+    layer_count,
+    model_hash,
+    require_local_or_hub,
+)
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptSet, validation_prompts
@@ -80,6 +87,8 @@ def prepare_job(
     output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     earlier = read_earlier_pruning(user_path(recipe.earlier)) if recipe.earlier is not None else None
+    if earlier is not None:  # before anything that its record names is read
+        earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     bundled_tests, benign = test_prompts(recipe)
     evaluation = [*bundled_tests, *given.held_out]
@@ -90,7 +99,7 @@ def prepare_job(
         validation = {name: one.sample(DRAFT_VALIDATION, recipe.seed) for name, one in validation.items()}
     calibration, validation = disjoint_prompts(recipe, recipe.rank, given.sets, validation, tested, reporter)
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
-    for line in describe_calibration(recipe, given):
+    for line in describe_calibration(recipe, given, earlier):
         reporter.note(line)
     # A search edits the weights in memory, whatever is written.
     source = find_source(recipe.model, recipe.revision, edited=recipe.format != "adapter" or recipe.layers is None)

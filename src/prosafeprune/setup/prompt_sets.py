@@ -85,20 +85,30 @@ def _earlier_prompts(
 ) -> list[PromptSet]:
     """Return the own calibration prompts of an earlier pruning, without what it was measured on.
 
+    Its record may be someone else's: nothing that it names is downloaded, or read outside the folders of the command.
+
     Raises:
-        InputError: a file of it is neither where it was, nor in the current folder, nor next to new prompts.
+        InputError: a file of it is neither in the current folder nor next to new prompts, or it is not a file.
     """
     found = []
     given = [getattr(options, one.value) for one in PromptClass]
     for name in earlier.sources(prompt_class):
-        places = [Path(name), *(Path(new).parent / Path(name).name for new in given if new is not None)]
+        if name == getattr(options, prompt_class.value):  # read already
+            continue
+        if Path(name).suffix.lower() not in FILE_TYPES or ":" in name:
+            raise InputError(
+                f"--from {earlier.folder}: was calibrated on {name}, and a record does not decide what is downloaded. "
+                f"Give it with --{prompt_class.value.replace('_', '-')}, with the new prompts in the same file."
+            )
+        inside = [] if Path(name).is_absolute() or ".." in Path(name).parts else [Path(name)]
+        places = [*inside, *(Path(new).parent / Path(name).name for new in given if new is not None)]
         path = next((str(place) for place in places if place.is_file()), None)
-        if path is None and Path(name).suffix in FILE_TYPES and not name.startswith("https://"):
+        if path is None:
             raise InputError(
                 f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
                 "or next to the new prompts."
             )
-        read = replace(read_reviewed(path or name, prompt_class, options.prompt_field), source=name)
+        read = replace(read_reviewed(path, prompt_class, options.prompt_field), source=name)
         kept, _ = without_overlaps(read, [earlier.tested])
         found += [kept] if len(kept) else []
     return found
@@ -145,10 +155,18 @@ def _require_rank(sets: PromptSets, rank: int, options: CalibrationOptions) -> N
         )
 
 
-def describe_calibration(options: CalibrationOptions, calibration: CalibrationPrompts) -> list[str]:
-    """Return a line for each class with prompts of the user: their number, and how they are used."""
+def describe_calibration(
+    options: CalibrationOptions, calibration: CalibrationPrompts, earlier: EarlierPruning | None = None
+) -> list[str]:
+    """Return a line for each class with prompts of the user: their number, and how they are used.
+
+    Before them, what the record of an ``earlier`` pruning names and is read again.
+    """
     held = {one.prompt_class: len(one.prompts) for one in calibration.held_out}
     lines = []
+    for prompt_class in PromptClass if earlier is not None else ():
+        for name in earlier.sources(prompt_class):
+            lines.append(f"{prompt_class.in_words} calibration prompts of {earlier.folder}, read again: {name}.")
     for prompt_class, prompts in calibration.sets.items():
         source = getattr(options, prompt_class.value)
         if source is None:

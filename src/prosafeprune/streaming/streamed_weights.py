@@ -10,18 +10,22 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import (
-    WeightConverter,
-    WeightRenaming,
-    convert_and_load_state_dict_in_model,
-    rename_source_key,
-)
+from transformers.core_model_loading import convert_and_load_state_dict_in_model
 from transformers.modeling_utils import LoadStateDictConfig
 
 from prosafeprune.checkpoint.safetensors_file import StoredTensor
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.loading import LAYER_NUMBER, require_complete, require_finite, require_no_further_layers
+from prosafeprune.model.loading import require_finite
+from prosafeprune.model.stored_names import (
+    LAYER_NUMBER,
+    Becomes,
+    parameters_of,
+    require_complete,
+    require_no_further_layers,
+    require_one_each,
+    unused_of,
+)
 from prosafeprune.streaming.meta_model import MetaModel
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint, StreamedTensor
 
@@ -33,17 +37,18 @@ class StreamedWeights:
         """Match the tensors on disk with the model's.
 
         Raises:
-            InputError: they have more layers than its config; or some are missing or have the wrong shape, also of
-                layers that are copied without being run.
+            InputError: they have more layers than its config, or two become one; or some are missing or
+                have the wrong shape, also of layers that are copied without being run.
         """
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
-        self._parameter_of, converted = _parameter_names(meta.model, checkpoint.stored)
+        found = parameters_of(meta.model, checkpoint.stored)
+        self._parameter_of = {name: one.parameter for name, one in found.items()}
         known = meta.model.state_dict()
-        require_complete(_absent(meta.model, self._parameter_of, converted, checkpoint.stored), meta.name)
-        ignored = [re.compile(one) for one in meta.model._keys_to_ignore_on_load_unexpected or ()]
-        unused = [one for one in self._parameter_of.values() if one not in known]
-        unused = [one for one in unused if not any(pattern.search(one) for pattern in ignored)]
-        require_no_further_layers(unused, known, meta.name)
+        require_one_each(found, known, meta.name)
+        require_complete(_absent(meta.model, found, checkpoint.stored), meta.name)
+        self.unused = unused_of(meta.model, found, known)
+        """What tensors on disk would become and the model does not have; they are copied."""
+        require_no_further_layers(self.unused, known, meta.name)
         self._embedding_names = _names_of(meta.model, meta.model.get_input_embeddings())
         self._head_names = _names_of(meta.model, meta.model.get_output_embeddings())
 
@@ -127,38 +132,14 @@ class StreamedWeights:
         return held
 
 
-def _parameter_names(model: PreTrainedModel, names: Collection[str]) -> tuple[dict[str, str], set[str]]:
-    """Return for each tensor on disk the parameter it becomes, or the first of those it is split into.
-
-    Also those that are not a parameter as they are, but joined, split or turned.
-    """
-    mapping = get_model_conversion_mapping(model)
-    renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
-    converters = [one for one in mapping if isinstance(one, WeightConverter)]
-    known, prefix = model.state_dict(), model.base_model_prefix
-    found, converted = {}, set()
-    for name in names:
-        renamed, pattern = rename_source_key(name, renamings, converters, prefix, known)
-        # As in transformers' own loading, a name that is a parameter's already is not renamed.
-        found[name] = renamed if renamed in known or name not in known else name
-        if pattern is not None:
-            converted.add(name)
-    return found, converted
-
-
-def _absent(
-    model: PreTrainedModel,
-    parameter_of: Mapping[str, str],
-    converted: Collection[str],
-    stored: Mapping[str, StoredTensor],
-) -> list[str]:
+def _absent(model: PreTrainedModel, found: Mapping[str, Becomes], stored: Mapping[str, StoredTensor]) -> list[str]:
     """Return the model's tensors that are not on disk, only in part, or in another shape.
 
     What one tensor is split into cannot be told from the names: of layers, the parameters that some layer has on disk
     must be there in all that have them, made of as many tensors.
     """
     known = model.state_dict()
-    parts = Counter(parameter_of.values())
+    parts = Counter(one.parameter for one in found.values())
     of_any_layer: dict[str, int] = {}
     for parameter, count in parts.items():
         alike = LAYER_NUMBER.sub(".0.", parameter)
@@ -172,7 +153,7 @@ def _absent(
         is_tied = tied.get(parameter) in parts
         if parts[parameter] < wanted and not is_tied and not any(one.search(parameter) for one in ignored):
             absent.append(parameter)
-    plain = {name: parameter for name, parameter in parameter_of.items() if name not in converted}
+    plain = {name: one.parameter for name, one in found.items() if one.part is None}
     return absent + [
         parameter
         for name, parameter in plain.items()

@@ -1,0 +1,41 @@
+"""The files next to a model's weights that its answers depend on: tokenizer, chat template, generation config, code."""
+
+import hashlib
+from pathlib import Path
+
+from prosafeprune.model.model_files import IGNORED_FOLDERS
+from prosafeprune.model.source import file_hash
+
+SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
+WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
+"""How the names of other files with these endings begin."""
+INDEX = ".index.json"
+
+
+def companions_hash(*folders: Path) -> str | None:
+    """Return the hash of the files that decide, besides weights and config, what a model makes of a prompt.
+
+    :func:`prosafeprune.model.source.model_hash` covers weights and config.json alone.
+
+    Args:
+        folders: of the model and, if there is one, of its adapter. A GGUF file, whose hash covers all, counts for none.
+
+    Returns:
+        None for a GGUF file.
+    """
+    given = [folder for folder in folders if folder.is_dir()]
+    if not given:
+        return None
+    total = hashlib.sha256()
+    for folder in given:
+        for file in sorted(folder.rglob("*")):
+            inside = file.relative_to(folder)
+            if _has_effect(inside) and file.is_file():
+                total.update(f"{inside.as_posix()} {file_hash(file)}\n".encode(errors="surrogateescape"))
+        total.update(b"\n")
+    return total.hexdigest()
+
+
+def _has_effect(inside: Path) -> bool:
+    is_ours = inside.name.startswith(WITHOUT_EFFECT) or inside.name.endswith(INDEX)
+    return inside.suffix in SUFFIXES and not is_ours and IGNORED_FOLDERS.isdisjoint(inside.parts)

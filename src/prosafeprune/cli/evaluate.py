@@ -36,6 +36,11 @@ def evaluate(
     if request.endpoint is not None:
         require_one_process("--endpoint")  # several servers already share the work
     folder = output or Path(f"evaluation-{slug(request.model, 'endpoint')}")
+    run(request, folder, against=against, overwrite=overwrite, as_json=as_json)
+
+
+def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Evaluate and print the results."""
     from prosafeprune.setup.prepare import check_evaluation_early
 
     check_evaluation_early(request)  # before torch is imported
@@ -46,10 +51,10 @@ def evaluate(
     from prosafeprune.terminal import TerminalReporter, print_result, print_text
 
     with TerminalReporter() as reporter:
-        result = run_evaluate(request, folder, against=against, overwrite=overwrite, reporter=reporter)
+        result = run_evaluate(request, output, against=against, overwrite=overwrite, reporter=reporter)
         record = result.record
         grids = [evaluation_grid(record), *([ability_grid(record.ability)] if record.ability else [])]
         print_result(record.model_dump_json(indent=2), grids, as_json=as_json)
         if not as_json:
             print_text("\n".join(divergence_sentences(record)))
-        reporter.note(f"Report: {folder / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")
+        reporter.note(f"Report: {output / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")

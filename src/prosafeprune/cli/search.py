@@ -32,6 +32,11 @@ def search(
     if dry_run:
         show_dry_run(recipe_of(asked), None, search=output, search_only=True)
         return
+    run(asked, output, as_json=as_json, ray=ray)
+
+
+def run(asked: SearchRequest, output: Path | None, *, as_json: bool, ray: str | None = None) -> None:
+    """Search and print the plans to choose from."""
     from prosafeprune.setup.prepare import check_early
 
     check_early(recipe_of(asked))  # before torch is imported

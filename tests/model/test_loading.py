@@ -192,6 +192,13 @@ def test_a_part_of_a_tensor_under_two_names_is_refused(
     assert_refused_twice(folder, tmp_path / "copy", r"the model: \S+ and \S+ are both stored and become one tensor")
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    name = "model.layers.2.mlp.down_proj.weight"
+    add_tensors(folder, **{name: load_file(folder / "model.safetensors")[name].to(dtype)})
+    assert_refused_twice(folder, tmp_path / "copy", rf"the model: {name} is stored as \w+, and config.json has no")
+
+
 def test_unused_tensors_are_named_in_one_line(folder: Path, tmp_path: Path) -> None:
     added = {f"vision.blocks.{number}.weight": torch.ones(2) for number in range(5)}
     ignored = {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.ones(6)}

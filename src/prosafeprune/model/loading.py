@@ -28,6 +28,7 @@ from prosafeprune.model.stored_names import (
     require_complete,
     require_no_further_layers,
     require_one_each,
+    require_real_numbers,
     stored_entries,
     warn_of_unused,
 )
@@ -125,8 +126,11 @@ def load_model(
 
 
 def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
-    """Raise InputError when two tensors on disk become one of the model; which of them wins is not said."""
-    require_one_each(parameters_of(meta, stored_entries(folder)), meta.state_dict(), name)
+    """Raise InputError when two tensors on disk become one of the model, or one holds no real numbers."""
+    entries = stored_entries(folder)
+    found = parameters_of(meta, entries)
+    require_one_each(found, meta.state_dict(), name)
+    require_real_numbers(found, {one: entry.dtype for one, (_, entry) in entries.items()}, meta, name)
 
 
 def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:

@@ -19,6 +19,7 @@ from prosafeprune.model.shard_header import TensorEntry, read_shard_header
 from prosafeprune.progress import Reporter
 
 LAYER_NUMBER = re.compile(r"\.\d+\.")
+REAL_DTYPES = {"F64", "F32", "F16", "BF16"}
 SHOWN = 3
 SHOWN_CHARACTERS = 80
 
@@ -96,6 +97,26 @@ def require_one_each(found: Mapping[str, Becomes], known: Container[str], name: 
                     f"{_shown(parameter)}. Remove the one that does not belong there, or fetch the model again."
                 )
             before[becomes.part] = stored
+
+
+def require_real_numbers(found: Mapping[str, Becomes], dtypes: Mapping[str, str], model: Any, name: str) -> None:
+    """Raise InputError when weights are stored as integers, 8 bits or complex numbers, and no quantisation says how.
+
+    transformers takes such numbers for the weights.
+
+    Args:
+        dtypes: of the tensors on disk, as in a safetensors header.
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        return
+    known = model.state_dict()
+    for stored, becomes in found.items():
+        parameter = known.get(becomes.parameter)
+        if parameter is not None and parameter.is_floating_point() and dtypes[stored] not in REAL_DTYPES:
+            raise InputError(
+                f"{name}: {_shown(stored)} is stored as {dtypes[stored][:SHOWN_CHARACTERS]}, and config.json has no "
+                "quantization_config that says what the numbers mean. Fetch the model again."
+            )
 
 
 def require_complete(absent: Iterable[str], name: str) -> None:

@@ -24,6 +24,7 @@ from prosafeprune.model.stored_names import (
     require_complete,
     require_no_further_layers,
     require_one_each,
+    require_real_numbers,
     unused_of,
 )
 from prosafeprune.streaming.meta_model import MetaModel
@@ -37,7 +38,8 @@ class StreamedWeights:
         """Match the tensors on disk with the model's.
 
         Raises:
-            InputError: they have more layers than its config, or two become one; or some are missing or
+            InputError: they have more layers than its config, two become one, or one holds no real numbers; or some are
+                missing or
                 have the wrong shape, also of layers that are copied without being run.
         """
         self.meta, self.anatomy, self.checkpoint = meta, anatomy, checkpoint
@@ -45,6 +47,7 @@ class StreamedWeights:
         self._parameter_of = {name: one.parameter for name, one in found.items()}
         known = meta.model.state_dict()
         require_one_each(found, known, meta.name)
+        require_real_numbers(found, {name: one.dtype for name, one in checkpoint.stored.items()}, meta.model, meta.name)
         require_complete(_absent(meta.model, found, checkpoint.stored), meta.name)
         self.unused = unused_of(meta.model, found, known)
         """What tensors on disk would become and the model does not have; they are copied."""

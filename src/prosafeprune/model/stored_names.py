@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings, rename_source_key
-from transformers.modeling_utils import LoadStateDictInfo
+from transformers.utils.loading_report import LoadStateDictInfo
 
 from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import shard_files

@@ -194,7 +194,7 @@ class Record(EditRecord):
             return False
         harmless = [rate for scores in (self.source, self.result) for rate in _harmless(scores)]
         answered, asked = (sum(getattr(one, name) for one in harmless) for name in ("successes", "total"))
-        return asked > 0 and answered < (1 - NEARLY_ALL) * asked
+        return bool(asked > 0 and answered < (1 - NEARLY_ALL) * asked)
 
     @property
     def system_warning(self) -> str | None:

@@ -164,9 +164,10 @@ def describe_calibration(
     """
     held = {one.prompt_class: len(one.prompts) for one in calibration.held_out}
     lines = []
-    for prompt_class in PromptClass if earlier is not None else ():
-        for name in earlier.sources(prompt_class):
-            lines.append(f"{prompt_class.in_words} calibration prompts of {earlier.folder}, read again: {name}.")
+    if earlier is not None:
+        for prompt_class in PromptClass:
+            for name in earlier.sources(prompt_class):
+                lines.append(f"{prompt_class.in_words} calibration prompts of {earlier.folder}, read again: {name}.")
     for prompt_class, prompts in calibration.sets.items():
         source = getattr(options, prompt_class.value)
         if source is None:

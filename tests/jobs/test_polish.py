@@ -17,17 +17,19 @@ from prosafeprune.baselines.prosafeprune import PrunedCheckpoint
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.polish import is_better
+from prosafeprune.jobs.polish import best_trial
 from prosafeprune.jobs.served_model import served_model
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SilentReporter
+from prosafeprune.report.record import PolishTrial
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.setup import workload
 
-GAIN = [Rates(50.0, 50.0), Rates(60.0, 55.0)]
+GAIN = [Rates(50.0, 50.0), Rates(55.0, 50.0), Rates(90.0, 90.0), Rates(60.0, 55.0)]
+"""At the strengths 0, 0.25, 0.5 and 1."""
 
 
 class ByFile:
@@ -70,7 +72,9 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     prune(base, tmp_path / "pruned", prompt_files)
     record = prune(base, tmp_path / "polished", prompt_files, polish=True).record
     assert record.polish is not None and record.polish.kept
-    assert record.polish.validation == {"pruned": (50.0, 50.0), "polished": (60.0, 55.0)}
+    assert record.polish.strength == 0.5
+    assert [one[:3] for one in record.polish.validation][1:3] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
+    assert record.polish.validation[0].divergence < record.polish.validation[3].divergence
     assert record.polish.pairs.keys() == {"benign", "harmful", "pseudo_harmful"}
     (fit,) = cache.glob("polish/*/fitted.safetensors")
     with safe_open(fit, framework="pt") as stream:
@@ -80,12 +84,12 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     assert len(trained) == 3 * 4  # every matrix of every layer, also of those that are not pruned
     for name, weight in pruned.items():
         module = name.removesuffix(".weight")
-        change = factors[f"{module}.b"] @ factors[f"{module}.a"] if module in trained else torch.zeros(())
+        change = 0.5 * factors[f"{module}.b"] @ factors[f"{module}.a"] if module in trained else torch.zeros(())
         torch.testing.assert_close(polished[name], weight + change, atol=1e-5, rtol=1e-4)
         assert torch.equal(polished[name], weight) == (module not in trained)
     assert set(record.edited_tensors) == {f"{module}.weight" for module in trained}
     page, card = ((tmp_path / "polished" / name).read_text() for name in ("report.html", "README.md"))
-    assert "LoRA of rank 2, merged" in page and "C.R. 50.0 to 60.0, S.S. 50.0 to 55.0" in page
+    assert "LoRA of rank 2, merged at strength 0.5" in page and "at 0.5 C.R. 90.0, S.S. 90.0" in page
     assert "fine-tuned on its own answers" in card and "All other weights are unchanged" not in card
     assert "--polish" in page  # in the command that reproduces it
 
@@ -94,7 +98,7 @@ def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoint("llama")
-    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0)])
+    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0), Rates(49.0, 50.0), Rates(50.0, 50.0)])
     pruned = prune(base, tmp_path / "pruned", prompt_files)
     polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
     assert polished.record.polish is not None and not polished.record.polish.kept
@@ -140,17 +144,22 @@ def test_other_commands_answer_as_the_polished_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("after", "expected"),
+    ("trial", "expected"),
     [
-        (Rates(60.0, 50.0), True),
-        (Rates(50.0, 50.0), False),  # no gain
-        (Rates(60.0, 47.0), True),  # as much as is allowed
-        (Rates(60.0, 46.9), False),
-        (Rates(45.0, 60.0), True),
+        ((60.0, 50.0, 0.01), 1.0),
+        ((50.0, 50.0, 0.01), 0.0),  # no gain
+        ((60.0, 47.0, 0.01), 1.0),  # as much as is allowed
+        ((80.0, 46.9, 0.01), 0.0),
+        ((45.0, 60.0, 0.01), 1.0),
+        ((60.0, 50.0, 0.52), 0.0),  # half a nat costs five points
+        ((60.0, 50.0, 0.50), 1.0),
     ],
 )
-def test_the_gain_must_show_in_ts_without_a_loss_of_ss(after: Rates, expected: bool) -> None:
-    assert is_better(Rates(50.0, 50.0), after, make_recipe(model="m")) is expected
+def test_the_gain_must_be_worth_the_divergence_without_a_loss_of_ss(
+    trial: tuple[float, float, float], expected: float
+) -> None:
+    trials = [PolishTrial(0.0, 50.0, 50.0, 0.01), PolishTrial(1.0, *trial)]
+    assert best_trial(trials, 3.0).strength == expected
 
 
 @pytest.mark.parametrize("other", [{"format": "adapter"}, {"memory": "low", "layers": "1", "unmeasured": True}])

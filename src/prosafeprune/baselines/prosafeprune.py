@@ -100,7 +100,7 @@ class PrunedCheckpoint(Method):
         try:
             record: Mapping[str, Any] = read_json_object(folder / RECORD_FILE, "record of a pruned checkpoint")
             source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
-            trained = bool((record.get("polish") or {}).get("kept"))
+            trained = bool((record.get("polish") or {}).get("strength"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
         if source != model:

@@ -13,26 +13,36 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from prosafeprune.baselines.fitting import FITTED, FittedMethod
-from prosafeprune.baselines.low_rank import edited_generator, stored_edits
+from prosafeprune.baselines.low_rank import stored_edits
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import make_method
-from prosafeprune.baselines.validation import Rates, Validation
+from prosafeprune.baselines.validation import Validation
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit, apply_edits
 from prosafeprune.errors import InputError, NotApplicableError
+from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.generation import LocalGenerator
+from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import dtype_name, tokenizer_hash
 from prosafeprune.model.replicas import ReplicatedModel
-from prosafeprune.report.record import PolishRecord, library_versions
-from prosafeprune.requests.recipe import Recipe
+from prosafeprune.progress import ignore
+from prosafeprune.prompts import PromptClass
+from prosafeprune.report.plan_facts import describe_trial
+from prosafeprune.report.record import PolishRecord, PolishTrial, library_versions
+from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT
 from prosafeprune.setup.load import LoadedJob
 
 POLISH = "polish"
 """Folder in the cache."""
 VALIDATED = 96
 """Validation prompts of each class on which the gain must show."""
+BENIGN_PROMPTS = 24
+"""Benign validation prompts on which the divergence from the base model is measured."""
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+"""By which what was trained is multiplied: full strength diverges far from the base model, and much less gains most."""
 
 
 def require_polishable(job: LoadedJob) -> None:
@@ -52,8 +62,8 @@ def polish(
         sha256: hash of the base model.
 
     Returns:
-        What the training adds to each matrix, for a model that has ``edits``, and the record; no edit if the training
-        does not raise T.S. on validation prompts, or lowers S.S. by more than the recipe allows.
+        What the merged training adds to each matrix, for a model that has ``edits``, and the record; no edit if no
+        strength of it is worth its divergence on validation prompts.
 
     Raises:
         InputError: as generation does, or the cache is full.
@@ -61,42 +71,56 @@ def polish(
     recipe, reporter, method = job.recipe, job.reporter, make_method("sft", {})
     made_by = _depends_on(job, plan, sha256)
     context = FitContext(job.loaded, job.calibration, job.confirmation, recipe.batch_size, recipe.seed, reporter)
+    benign = job.confirmation[PromptClass.BENIGN].sample(BENIGN_PROMPTS, recipe.seed).texts
+    size = BatchSize(recipe.batch_size, job.loaded.device)
+    with reporter.stage("Benign answers of the base model", len(benign)) as advance:
+        base = record_base_answers(job.loaded, benign, size, advance)
     with apply_edits(edits), _kept_folder({**made_by, "method": method.describe()}) as folder:
         fitted = FittedMethod(method, made_by, folder / FITTED, lambda: context)
         try:
             parts = fitted.parts
         except NotApplicableError as error:
             reporter.warning(f"Not polished. {error}")
-            return [], PolishRecord(kept=False, settings=method.describe())
-        added = stored_edits(job.loaded, parts.tensors)
-        validation = Validation(context, VALIDATED)
-        with reporter.stage("Polish: validation", 2) as advance:
-            before = validation.rates(LocalGenerator(job.loaded, recipe.batch_size))
-            advance(1)
-            after = validation.rates(edited_generator(job.loaded, recipe.batch_size, added))
-            advance(1)
-    kept = is_better(before, after, recipe)
-    reporter.note(
-        f"Validation prompts: C.R. {before.compliance:.1f} to {after.compliance:.1f}, S.S. {before.safety:.1f} to "
-        f"{after.safety:.1f} by training: {'merged' if kept else 'not merged'}."
+            return [], PolishRecord(strength=0.0, settings=method.describe())
+        trained = stored_edits(job.loaded, parts.tensors)
+        validation, found = Validation(context, VALIDATED), []
+        with reporter.stage("Polish: validation", len(STRENGTHS)) as advance:
+            for strength in STRENGTHS:
+                with apply_edits(scaled(trained, strength)):
+                    divergence = divergence_from_base(base, job.loaded, size, ignore).mean
+                    rates = validation.rates(LocalGenerator(job.loaded, recipe.batch_size))
+                found.append(PolishTrial(strength, rates.compliance, rates.safety, divergence))
+                advance(1)
+    best = best_trial(found, recipe.max_safety_drop)
+    reporter.note(f"Validation prompts: {'; '.join(map(describe_trial, found))}. Merged at strength {best.strength:g}.")
+    return scaled(trained, best.strength) if best.strength > 0 else [], _record(method, parts, found, best)
+
+
+def scaled(edits: Sequence[LowRankEdit], strength: float) -> list[LowRankEdit]:
+    """Return the edits with what they add multiplied by ``strength``."""
+    return [LowRankEdit(one.submodule, LowRankChange(strength * one.change.b, one.change.a)) for one in edits]
+
+
+def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishTrial:
+    """Return the trial of the highest T.S., less what a search deducts for KL from the base model.
+
+    The first trial is the pruned model alone; those that lose more S.S. than ``max_safety_drop`` points are left out.
+    """
+    allowed = [one for one in trials if one.safety_score >= trials[0].safety_score - max_safety_drop]
+    return max(
+        allowed, key=lambda one: (one.compliance_rate + one.safety_score) / 2 - BENIGN_KL_WEIGHT * one.divergence
     )
-    return added if kept else [], _record(method, parts, before, after, kept=kept)
 
 
-def is_better(before: Rates, after: Rates, recipe: Recipe) -> bool:
-    """Return whether T.S. rose on validation prompts, and S.S. fell by no more than the recipe allows."""
-    return after.tradeoff > before.tradeoff and after.safety >= before.safety - recipe.max_safety_drop
-
-
-def _record(method: Method, parts: FittedParts, before: Rates, after: Rates, *, kept: bool) -> PolishRecord:
+def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], best: PolishTrial) -> PolishRecord:
     settings, losses = method.describe(), parts.facts["losses"]
     last = losses[-(len(losses) // settings["epochs"]) :]
     return PolishRecord(
-        kept=kept,
+        strength=best.strength,
         settings=settings,
         pairs=parts.facts["pairs"],
         last_loss=round(sum(last) / len(last), 4),
-        validation={"pruned": (before.compliance, before.safety), "polished": (after.compliance, after.safety)},
+        validation=list(trials),
     )
 
 

@@ -1,7 +1,7 @@
 """A plan in words."""
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
-from prosafeprune.report.record import PolishRecord
+from prosafeprune.report.record import PolishRecord, PolishTrial
 from prosafeprune.text import listed
 
 POOLINGS = {
@@ -36,14 +36,18 @@ def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
         return []
     if not polish.validation:
         return [("polished by training", "no: too few of its own answers could be trained on")]
-    pruned, polished = (polish.validation[name] for name in ("pruned", "polished"))
-    found = (
-        f"C.R. {pruned[0]:.1f} to {polished[0]:.1f}, S.S. {pruned[1]:.1f} to {polished[1]:.1f} on validation prompts"
-    )
+    found = "; ".join(map(describe_trial, polish.validation))
     if not polish.kept:
         return [("polished by training", f"no: {found}")]
     pairs = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in polish.pairs.items())
-    return [("polished by training", f"LoRA of rank {polish.rank}, merged; own answers to {pairs} prompts; {found}")]
+    how = f"LoRA of rank {polish.rank}, merged at strength {polish.strength:g}; own answers to {pairs} prompts"
+    return [("polished by training", how), ("strengths tried, validation prompts", found)]
+
+
+def describe_trial(trial: PolishTrial) -> str:
+    """Return the rates of a trained model at some strength, in words."""
+    rates = f"C.R. {trial.compliance_rate:.1f}, S.S. {trial.safety_score:.1f}, KL {trial.divergence:.3f}"
+    return f"at {trial.strength:g} {rates}"
 
 
 def plan_layers(plan: Plan) -> str:

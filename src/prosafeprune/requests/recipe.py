@@ -52,8 +52,8 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     )
     polish: bool = Field(
         False,
-        description="After pruning, train a LoRA adapter on the pruned model's own answers (sft) and merge it, if that "
-        "raises T.S. on validation prompts: more C.R. and S.S., for about 7 minutes of a 0.5 B model on two cores.",
+        description="After pruning, train a LoRA adapter on the pruned model's own answers (sft) and merge it at the "
+        "strength that pays on validation prompts, if any; the divergence from the base model counts against it.",
     )
     test_samples: int | None = Field(
         None,

@@ -136,7 +136,7 @@ def _polish(job: Job) -> Stage:
     read, written = _answers(prompts, POLISH_TOKENS)
     validated = _answers([job.confirmation[one].sample(POLISH_PROMPTS, seed=0) for one in MEASURED], POLISH_VALIDATION)
     trained = 3 * POLISH_EPOCHS * (read + written)
-    return Stage("polish", read + trained + 2 * validated[0], written + 2 * validated[1])
+    return Stage("polish", read + trained + 4 * validated[0], written + 4 * validated[1])
 
 
 def _tokens(sets: Iterable[PromptSet]) -> float:

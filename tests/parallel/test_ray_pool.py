@@ -19,6 +19,7 @@ from helpers.json_lines import read_rows, write_prompts
 
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.search_workers import find_same_model
+from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
 from prosafeprune.parallel.ray_pool import MAX_LOSSES, Pool, connected
 
@@ -240,6 +241,9 @@ def test_another_model_on_a_workers_machine_is_refused(
             cluster.worker_options("cuda:1")
         with pytest.raises(InputError, match="the cluster has no GPUs"):
             cluster.worker_options("cuda")
-    with pytest.raises(InputError, match="differs from the driver's model"):
-        find_same_model(str(checkpoint("llama")), None, "of another")
-    assert find_same_model(str(checkpoint("llama")), None, model_hash(checkpoint("llama"))).path == checkpoint("llama")
+    path = checkpoint("llama")
+    sha256, companions = model_hash(path), companions_hash(path)
+    for other in (("of another", companions), (sha256, "of another")):
+        with pytest.raises(InputError, match="differs from the driver's model"):
+            find_same_model(str(path), None, *other)
+    assert find_same_model(str(path), None, sha256, companions).path == path

@@ -107,9 +107,7 @@ def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishT
     The first trial is the pruned model alone; those that lose more S.S. than ``max_safety_drop`` points are left out.
     """
     allowed = [one for one in trials if one.safety_score >= trials[0].safety_score - max_safety_drop]
-    return max(
-        allowed, key=lambda one: (one.compliance_rate + one.safety_score) / 2 - BENIGN_KL_WEIGHT * one.divergence
-    )
+    return max(allowed, key=lambda one: one.tradeoff_score - BENIGN_KL_WEIGHT * one.divergence)
 
 
 def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], best: PolishTrial) -> PolishRecord:

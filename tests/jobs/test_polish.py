@@ -22,7 +22,7 @@ from prosafeprune.jobs.served_model import served_model
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SilentReporter
-from prosafeprune.report.record import PolishTrial
+from prosafeprune.report.polish_record import PolishTrial
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.serving.corrections import Applied

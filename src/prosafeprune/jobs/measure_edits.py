@@ -87,7 +87,7 @@ def measure_edits(
     sets, benign_prompts = tests
     generator = local_generator(loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
-    base = _answers_depend_on(loaded, request, base_sha256)
+    base = answers_depend_on(loaded, request, base_sha256)
     before, sizes = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
     if is_unsafe(before.scores) and not FloorRule.of(request).is_off:
         reporter.warning(
@@ -110,7 +110,7 @@ def measure_edits(
     return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
 
 
-def _answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
+def answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
     """Return what a model's answers depend on besides prompts and decoding."""
     return {
         "model": sha256,

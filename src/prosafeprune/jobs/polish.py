@@ -23,16 +23,15 @@ from prosafeprune.evaluation.divergence import divergence_from_base, record_base
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.generation import LocalGenerator
+from prosafeprune.jobs.measure_edits import answers_depend_on
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import BatchSize
-from prosafeprune.model.loading import dtype_name, tokenizer_hash
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
-from prosafeprune.report.plan_facts import describe_trial
-from prosafeprune.report.record import PolishRecord, PolishTrial, library_versions
-from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT
+from prosafeprune.report.polish_record import PolishRecord, PolishTrial, describe_trial
+from prosafeprune.search.optuna_study import objective
 from prosafeprune.setup.load import LoadedJob
 
 POLISH = "polish"
@@ -92,7 +91,8 @@ def polish(
                 found.append(PolishTrial(strength, rates.compliance, rates.safety, divergence))
                 advance(1)
     best = best_trial(found, recipe.max_safety_drop)
-    reporter.note(f"Validation prompts: {'; '.join(map(describe_trial, found))}. Merged at strength {best.strength:g}.")
+    merged = f"Merged at strength {best.strength:g}" if best.strength > 0 else "Not merged"
+    reporter.note(f"Validation prompts: {'; '.join(map(describe_trial, found))}. {merged}.")
     return scaled(trained, best.strength) if best.strength > 0 else [], _record(method, parts, found, best)
 
 
@@ -107,7 +107,7 @@ def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishT
     The first trial is the pruned model alone; those that lose more S.S. than ``max_safety_drop`` points are left out.
     """
     allowed = [one for one in trials if one.safety_score >= trials[0].safety_score - max_safety_drop]
-    return max(allowed, key=lambda one: one.tradeoff_score - BENIGN_KL_WEIGHT * one.divergence)
+    return max(allowed, key=lambda one: objective(one.compliance_rate, one.safety_score, one.divergence))
 
 
 def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], best: PolishTrial) -> PolishRecord:
@@ -123,20 +123,11 @@ def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], b
 
 
 def _depends_on(job: LoadedJob, plan: Plan, sha256: str) -> dict[str, Any]:
-    loaded, recipe = job.loaded, job.recipe
     return {
-        "model": sha256,
+        **answers_depend_on(job.loaded, job.recipe, sha256),
         "plan": plan.model_dump(mode="json"),
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
-        "tokenizer": tokenizer_hash(loaded.tokenizer),
-        "chat_template": hashlib.sha256(str(loaded.tokenizer.chat_template).encode()).hexdigest(),
-        "system": recipe.system,
-        "thinking": recipe.thinking,
-        "seed": recipe.seed,
-        "device": loaded.device_name,
-        "dtype": dtype_name(loaded.run_dtype),
-        "batch_size": recipe.batch_size,
-        "versions": library_versions(),
+        "seed": job.recipe.seed,
     }
 
 

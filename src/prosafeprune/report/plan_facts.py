@@ -1,7 +1,7 @@
 """A plan in words."""
 
 from prosafeprune.method.plan import Plan, Pooling, Projection
-from prosafeprune.report.record import PolishRecord, PolishTrial
+from prosafeprune.report.polish_record import PolishRecord, describe_trial
 from prosafeprune.text import listed
 
 POOLINGS = {
@@ -42,12 +42,6 @@ def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
     pairs = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in polish.pairs.items())
     how = f"LoRA of rank {polish.rank}, merged at strength {polish.strength:g}; own answers to {pairs} prompts"
     return [("polished by training", how), ("strengths tried, validation prompts", found)]
-
-
-def describe_trial(trial: PolishTrial) -> str:
-    """Return the rates of a trained model at some strength, in words."""
-    rates = f"C.R. {trial.compliance_rate:.1f}, S.S. {trial.safety_score:.1f}, KL {trial.divergence:.3f}"
-    return f"at {trial.strength:g} {rates}"
 
 
 def plan_layers(plan: Plan) -> str:

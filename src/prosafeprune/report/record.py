@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -29,6 +29,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
 from prosafeprune.text import without_folder
@@ -69,46 +70,6 @@ class RunRecord(BaseModel):
     shared_head_tokens: int
     """Length of the prompt prefix that all calibration prompts share; the name is that of version 0.1."""
     versions: dict[str, str]
-
-
-class PolishTrial(NamedTuple):
-    """The pruned model with what was trained at some strength, on validation prompts; rates in percent."""
-
-    strength: float
-    compliance_rate: float
-    safety_score: float
-    divergence: float
-    """Mean per-token KL from the base model on benign prompts, nats."""
-
-    @property
-    def tradeoff_score(self) -> float:
-        """T.S., the mean of C.R. and S.S."""
-        return (self.compliance_rate + self.safety_score) / 2
-
-
-class PolishRecord(BaseModel):
-    """What ``prune --polish`` did after pruning."""
-
-    strength: float
-    """By which what was trained was multiplied and merged; 0: it was not."""
-    settings: dict[str, Any]
-    """Of the ``sft`` method."""
-    pairs: dict[str, int] = {}
-    """Prompts of each class that were trained on, with the pruned model's own answers."""
-    last_loss: float | None = None
-    """Mean of the last epoch, in nats per token."""
-    validation: list[PolishTrial] = []
-    """The strengths that were tried, the pruned model alone first."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether the training was merged."""
-        return self.strength > 0
-
-    @property
-    def rank(self) -> int:
-        """Rank of the merged adapter."""
-        return int(self.settings["rank"])
 
 
 class EditRecord(BaseModel):

@@ -28,6 +28,11 @@ BENIGN_KL_WEIGHT = 10.0
 """Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
 
 
+def objective(compliance_rate: float, safety_score: float, divergence: float) -> float:
+    """Return T.S. in percent, less a penalty for benign KL in nats."""
+    return (compliance_rate + safety_score) / 2 - BENIGN_KL_WEIGHT * divergence
+
+
 class ScoredPlan(BaseModel):
     """A plan with the scores that a search estimated for it on validation prompts, in percent."""
 
@@ -40,7 +45,7 @@ class ScoredPlan(BaseModel):
     @property
     def value(self) -> float:
         """The objective, maximised: T.S., less a penalty for benign KL."""
-        return (self.compliance_rate + self.safety_score) / 2 - BENIGN_KL_WEIGHT * self.divergence
+        return objective(self.compliance_rate, self.safety_score, self.divergence)
 
 
 def expect_nothing(plans: Sequence[Plan]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prosafeprune.progress import partial_answers, report_tokens
+from prosafeprune.terminal import TerminalReporter
 
 
 def test_tokens_count_as_parts_of_answers() -> None:
@@ -26,3 +27,15 @@ def test_outside_of_answers_tokens_are_reported_to_no_one() -> None:
         pass
     report_tokens(4, 0.5)
     assert steps == []
+
+
+def test_no_time_left_is_said_while_too_little_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
+    with TerminalReporter() as reporter, reporter.stage("Answers", 100) as advance:
+        advance(4)
+        advance(46)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[1] == "Answers: 4 of 100"
+    assert shown[2].startswith("Answers: 50 of 100, about ") and shown[2].endswith(" left")

@@ -31,6 +31,8 @@ LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
 """Of a sum of parts of steps."""
+LEAST_DONE = 0.05
+"""Share of a stage from which the time left is estimated: the first batch has prompts to process and memory to find."""
 WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
@@ -68,8 +70,9 @@ class TerminalReporter:
             now = time.monotonic()
             if 0 < done < total and now >= printed + LOG_SECONDS:
                 printed = now
-                left = f", about {duration((now - started) * (total - done) / done)} left"
-                self.note(f"{title}: {int(done + ROUNDING)} of {total}{left}" + (f"  {status()}" if status else ""))
+                left = _time_left(now - started, done, total)
+                about = f", about {left} left" if left else ""
+                self.note(f"{title}: {int(done + ROUNDING)} of {total}{about}" + (f"  {status()}" if status else ""))
 
         yield advance
 
@@ -107,10 +110,16 @@ class _TimeLeft(ProgressColumn):
     max_refresh = 1.0
 
     def render(self, task: Task) -> Text:
-        """Return the time left, or nothing before the first part of a step."""
-        if not task.completed or task.total is None or task.elapsed is None or task.finished:
+        """Return the time left, or nothing while it cannot be estimated."""
+        if task.total is None or task.elapsed is None or task.finished:
             return Text("")
-        return Text(f"{duration(task.elapsed * (task.total - task.completed) / task.completed)} left")
+        left = _time_left(task.elapsed, task.completed, task.total)
+        return Text(f"{left} left" if left else "")
+
+
+def _time_left(elapsed: float, done: float, total: float) -> str:
+    """Return the time left at the mean speed so far; nothing while too little is done to say."""
+    return duration(elapsed * (total - done) / done) if done > LEAST_DONE * total else ""
 
 
 def calm_libraries() -> None:

@@ -209,5 +209,5 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.dtype,
         "system": recipe.system,
-        "thinking": True if recipe.thinking == "on" else None,
+        "thinking": {"on": True, "both": "both"}.get(recipe.thinking),
     }

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
+NOTEBOOK_SECONDS = 0.5
+"""A bar in a notebook is drawn anew at most this often."""
 LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
@@ -55,6 +58,10 @@ class TerminalReporter:
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
         """Show a stage of ``total`` steps, with its status, inside the context."""
         title = for_terminal(title)
+        if not self.quiet and in_notebook():
+            with notebook_bar(title, total, status) as advance:
+                yield advance
+            return
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
                 task = bars.add_task(title, total=total, status="")
@@ -120,6 +127,37 @@ class _TimeLeft(ProgressColumn):
 def _time_left(elapsed: float, done: float, total: float) -> str:
     """Return the time left at the mean speed so far; nothing while too little is done to say."""
     return duration(elapsed * (total - done) / done) if done > LEAST_DONE * total else ""
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
+def notebook_bar(title: str, total: int, status: Status | None) -> Iterator[Advance]:
+    """Show a stage as a bar below the cell of a notebook, inside the context."""
+    from IPython.display import HTML, display
+
+    done, started, shown = 0.0, time.monotonic(), 0.0
+
+    def bar() -> HTML:
+        left = _time_left(time.monotonic() - started, done, total) if done < total else ""
+        words = [f"{int(done + ROUNDING)}/{total}", f"{left} left" if left else "", status() if status else ""]
+        text = escape("  ".join(word for word in (title, *words) if word))
+        return HTML(f'<progress max="{total}" value="{done:.3f}"></progress> {text}')
+
+    cell = display(bar(), display_id=True)
+
+    def advance(steps: float) -> None:
+        nonlocal done, shown
+        done += steps
+        if time.monotonic() >= shown + NOTEBOOK_SECONDS or done >= total - ROUNDING:
+            shown = time.monotonic()
+            cell.update(bar())
+
+    yield advance
 
 
 def calm_libraries() -> None:

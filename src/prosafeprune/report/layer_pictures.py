@@ -49,9 +49,10 @@ def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
         colour, width, dashes = kinds[kind]
         if point.plan.layers == tuple(pruned):
             kind, colour = "pruned layers", ORANGE
-        look = {"color": colour, "linewidth": width, "linestyle": dashes, "label": kind}
+        rate = sum(point.rates) / 2
         for run in layer_runs(point.plan.layers):
-            axes.plot([run[0] - 0.4, run[-1] + 0.4], [sum(point.rates) / 2] * 2, **look)
+            ends = [run[0] - 0.4, run[-1] + 0.4]
+            axes.plot(ends, [rate, rate], color=colour, linewidth=width, linestyle=dashes, label=kind)
     axes.axhline(search.source.tradeoff_score, color=GREEN, linestyle=":", linewidth=1, label="base model")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

@@ -79,7 +79,8 @@ class TerminalReporter:
                 printed = now
                 left = _time_left(now - started, done, total)
                 about = f", about {left} left" if left else ""
-                self.note(f"{title}: {int(done + ROUNDING)} of {total}{about}" + (f"  {status()}" if status else ""))
+                state = f"  {status()}" if status else ""
+                self.note(f"{title}: {int(done + ROUNDING)} of {total}{about}{state}".rstrip())
 
         yield advance
 

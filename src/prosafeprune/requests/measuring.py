@@ -88,7 +88,7 @@ class FileOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Your own prompts")
 
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files; the same in all of them.")
 
 
 class BenchmarkOptions(FileOptions):

@@ -44,6 +44,7 @@ ONLY_WITH_A_REAL_ONE += ("--push", "--serve-with", "models/", "QUANTISED")
 FIRST = {
     "PRUNED": "prosafeprune prune MODEL -o PRUNED --layers 1",
     "evaluation-MODEL": "prosafeprune evaluate MODEL",
+    "playground MODEL pruned": "prosafeprune prune MODEL -o pruned --layers 1",
 }
 """What makes the folders that a page takes as given."""
 REPLACED = {

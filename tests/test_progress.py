@@ -49,7 +49,7 @@ def test_a_notebook_shows_a_bar_that_is_text_and_ends_full(monkeypatch: pytest.M
     shown: list[str] = []
     cell = SimpleNamespace(update=shown.append)
     ipython: Any = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
-    display = SimpleNamespace(HTML=str, display=lambda html, display_id: shown.append(html) or cell)
+    display: Any = SimpleNamespace(HTML=str, display=lambda html, display_id: shown.append(html) or cell)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     with TerminalReporter() as reporter, reporter.stage("<b>Answers</b>", 4, lambda: "<i>best</i>") as advance:

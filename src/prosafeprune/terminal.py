@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -59,8 +60,8 @@ class TerminalReporter:
         """Show a stage of ``total`` steps, with its status, inside the context."""
         title = for_terminal(title)
         if not self.quiet and in_notebook():
-            with notebook_bar(title, total, status) as advance:
-                yield advance
+            with notebook_bar(title, total, status) as bar:
+                yield bar
             return
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
@@ -139,17 +140,16 @@ def in_notebook() -> bool:
 @contextmanager
 def notebook_bar(title: str, total: int, status: Status | None) -> Iterator[Advance]:
     """Show a stage as a bar below the cell of a notebook, inside the context."""
-    from IPython.display import HTML, display
-
+    notebook: Any = import_module("IPython.display")  # there in every notebook, and without type hints
     done, started, shown = 0.0, time.monotonic(), 0.0
 
-    def bar() -> HTML:
+    def bar() -> Any:
         left = _time_left(time.monotonic() - started, done, total) if done < total else ""
         words = [f"{int(done + ROUNDING)}/{total}", f"{left} left" if left else "", status() if status else ""]
         text = escape("  ".join(word for word in (title, *words) if word))
-        return HTML(f'<progress max="{total}" value="{done:.3f}"></progress> {text}')
+        return notebook.HTML(f'<progress max="{total}" value="{done:.3f}"></progress> {text}')
 
-    cell = display(bar(), display_id=True)
+    cell = notebook.display(bar(), display_id=True)
 
     def advance(steps: float) -> None:
         nonlocal done, shown

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 
@@ -128,7 +128,20 @@ def make_request(kind: type[Request], file: str | Path | None, settings: Mapping
     unused = Recipe.model_fields.keys() - kind.model_fields.keys()
     given = {name: value for name, value in settings.items() if value is not None}
     used = {name: value for name, value in values.items() if name not in unused}
-    return validate_settings(kind, {**used, **given}, str(file or ""))
+    made = validate_settings(kind, {**used, **given}, str(file or ""))
+    _require_used(made, given)
+    return made
+
+
+def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a setting that the user gave, beyond a recipe file, has no effect next to the others."""
+    if not isinstance(made, PlanOptions):
+        return
+    if made.layers is None and "strength" in given:
+        raise InputError("--strength: is for given layers; a search chooses strengths. Give --layers, or leave it out.")
+    of_a_search = [name for name in SearchOptions.model_fields if name in given]
+    if made.layers is not None and of_a_search:
+        raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
 
 
 def recipe_of(request: SearchRequest) -> Recipe:

@@ -203,7 +203,8 @@ def test_any_shard_header_is_read_or_is_one_line(tmp_path: Path, header: Any, le
 
 
 def test_places_outside_the_data_are_refused(tmp_path: Path) -> None:
-    for offsets, shape in (([-9, 4], [1]), ([8, 4], [1]), ([0, 4], [-1]), ([0, 4], ["x"]), ([0, 99], [1])):
+    odd = (([0.0, 4], [1]), ([False, 4], [1]), ([0, 4], [True]))  # numbers to Python, and no places
+    for offsets, shape in (([-9, 4], [1]), ([8, 4], [1]), ([0, 4], [-1]), ([0, 4], ["x"]), ([0, 99], [1]), *odd):
         content = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
         (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(40))
         with pytest.raises(InputError, match="cannot be read as safetensors"):

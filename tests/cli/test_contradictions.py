@@ -61,3 +61,12 @@ def test_a_comparison_has_one_plan() -> None:
 )
 def test_a_dry_run_refuses_what_the_run_would(options: list[str], message: str, checkpoint: Make, run: Run) -> None:
     run.refused(message, "prune", checkpoint("llama"), "--dry-run", *options)
+
+
+@pytest.mark.parametrize("name", ["accept_unsafe", "unmeasured"])
+def test_a_recipe_file_alone_cannot_take_away_the_safety_floor(name: str, tmp_path: Any) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"model: m\nlayers: 1\nmemory: {'low' if name == 'unmeasured' else 'normal'}\n{name}: true\n")
+    with pytest.raises(InputError, match=f"{name}: is not taken from a recipe file"):
+        make_recipe(file)
+    assert getattr(make_recipe(file, **{name: True}), name)

@@ -14,6 +14,9 @@ from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
+TYPED_OUT = ("accept_unsafe", "unmeasured")
+"""Settings that save a model without the safety floor: a recipe file cannot turn them on."""
+
 
 class OutputOptions(BaseModel):
     """What is written, and what may be written unmeasured."""
@@ -129,8 +132,17 @@ def make_request(kind: type[Request], file: str | Path | None, settings: Mapping
     given = {name: value for name, value in settings.items() if value is not None}
     used = {name: value for name, value in values.items() if name not in unused}
     made = validate_settings(kind, {**used, **given}, str(file or ""))
+    _require_typed(made, given)
     _require_used(made, given)
     return made
+
+
+def _require_typed(made: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a recipe file alone, which may be someone else's, takes away the safety floor."""
+    for name in TYPED_OUT:
+        if getattr(made, name, False) and name not in given:
+            option = name.replace("_", "-")
+            raise InputError(f"{name}: is not taken from a recipe file. Give --{option} on the command line as well.")
 
 
 def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:

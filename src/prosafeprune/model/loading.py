@@ -177,7 +177,7 @@ def return_logits_alone(model: Any) -> None:
                 setattr(config, setting, value)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def require_runs(model: Any, name: str) -> None:
     """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
 

@@ -145,6 +145,8 @@ def _is_out_of_place(option: str, words: Sequence[str]) -> bool:
     """Return whether an option would change what a command is about, or be refused by it."""
     if option == "--layers":
         return "layers" in words or "--layers" in words or "--against" in words
+    if option in ("--budget", "--confirmations"):  # of a search
+        return "--layers" in words
     if option == "--overwrite" and words[0] == "evaluate":  # its folders grow; another method needs a fresh one
         return not {"--method", "--endpoint"} & set(words)
     if option == "--overwrite":

@@ -108,6 +108,8 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     Raises:
         InputError: an unknown benchmark, data that cannot be fetched or read, or one name twice.
     """
+    if choice.data_dir is not None and not choice.data_dir.is_dir():
+        raise InputError(f"{choice.data_dir}: no such folder. Check --data-dir.")
     chosen: list[EvaluationSet] = []
     if choice.suite == "paper":
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
@@ -191,8 +193,6 @@ def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int
 def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
     if data_dir is None:
         return None
-    if not data_dir.is_dir():
-        raise InputError(f"{data_dir}: no such folder. Check --data-dir.")
     for ending in FILE_ENDINGS:
         path = data_dir / f"{benchmark.file}{ending}"
         if path.is_file():

@@ -83,6 +83,11 @@ def run_apply(
             if saved.record.system_warning is not None:
                 reporter.warning(saved.record.system_warning)
             return ApplyResult(saved.record, saved.output, saved)
+        if request.of_the_measurement:
+            reporter.warning(
+                f"{', '.join(request.of_the_measurement)}: without effect, since nothing is measured at the adapter's "
+                "own strength. Evaluate the checkpoint."
+            )
         anatomy = _anatomy_on_disk(folder, source.name, request, plan)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(

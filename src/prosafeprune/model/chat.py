@@ -1,12 +1,13 @@
 """Prompts as the model sees them: rendered once with its chat template, and where the user's text is in them."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
@@ -18,6 +19,8 @@ FIXED_DATE = (
     "{%- endmacro -%}"
 )
 """Put before templates that write today's date: results must not depend on the day."""
+LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
+"""How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
@@ -101,7 +104,7 @@ def encode_prompts(
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     rendered = [render(tokenizer, prompt, system, history) for prompt in prompts]
-    encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
+    encoding = _tokenised(tokenizer, rendered, return_offsets_mapping=True)
     encoded = []
     for prompt, text, ids, offsets in zip(
         prompts, rendered, encoding["input_ids"], encoding["offset_mapping"], strict=True
@@ -172,12 +175,25 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
     if tokenizer.chat_template:
         turns = [*_system_turn(tokenizer), ("user", "a"), ("assistant", "answer")]
         text, _ = _rendered(tokenizer, turns, opens_answer=False)
-        after = tokenizer((text or "").rpartition("answer")[2], add_special_tokens=False)["input_ids"] if text else []
+        after = _tokenised(tokenizer, text.rpartition("answer")[2])["input_ids"] if text else []
         token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
         # A model learns to stop at a special token; a template that ends turns with just a newline has none.
         if token is not None and token.special and after[0] not in ids:
             ids.append(after[0])
     return ids
+
+
+def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
+    """Return the encoding of texts, special tokens not added. Raises InputError when the tokenizer fails on one."""
+    try:
+        return tokenizer(text, add_special_tokens=False, **options)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
+        raise InputError(
+            f"The tokenizer fails on a rendered prompt ({first_line(error)}). Restore the model's own tokenizer files "
+            "and chat template."
+        ) from error
 
 
 def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
@@ -208,7 +224,8 @@ def _rendered(
         except (TemplateError, ValueError) as error:
             reason = str(error) if not as_parts else reason
             continue
-        if all(words.strip() in text for _, words in turns):
+        is_repr = as_parts and LIST_OF_PARTS.search(text)  # it wrote the list, not what is in it
+        if all(words.strip() in text for _, words in turns) and not is_repr:
             return text, ""
     return None, reason
 

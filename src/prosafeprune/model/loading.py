@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.model.batches import accepted
 from prosafeprune.model.chat import (
     end_of_turn_ids,
     read_chat_template,
@@ -108,6 +109,7 @@ def load_model(
                 device_map=device_map,
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # their names are in what is found, and refused below
             )
         except Exception as error:
             raise cannot_load(name, error) from error
@@ -116,6 +118,7 @@ def load_model(
     model.requires_grad_(False)
     _require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
+    require_runs(model, name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
@@ -137,7 +140,7 @@ def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
 def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
     """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
     known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
-    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
+    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
     require_no_further_layers(unused, known, name)
     warn_of_unused(unused, name, reporter)
     require_finite(model.named_parameters(), name)
@@ -173,6 +176,27 @@ def return_logits_alone(model: Any) -> None:
         for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
             if getattr(config, setting, value) != value:
                 setattr(config, setting, value)
+
+
+@torch.no_grad()
+def require_runs(model: Any, name: str) -> None:
+    """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
+
+    Settings of its config that no check knows fail only there, each with an error of its own.
+    """
+    try:
+        cache = transformers.DynamicCache(config=model.config)
+        for _ in range(2):
+            ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
+            logits = model(input_ids=ids, **accepted(model, past_key_values=cache, use_cache=True)).logits
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{name}: cannot run ({type(error).__name__}: {first_line(error)}). Check its config.json."
+        ) from error
+    if bool(logits.isnan().any()):
+        raise InputError(f"{name}: gives no numbers (NaN) in {dtype_name(model.dtype)}. Try another --dtype.")
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

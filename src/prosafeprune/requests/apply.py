@@ -27,3 +27,10 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
     )
 
     dequantise: bool = Field(False, description="Write the pruned model in 16 bits, where the base model is quantised.")
+
+    @property
+    def of_the_measurement(self) -> list[str]:
+        """The given settings that decide how a pruned model is measured, and nothing else."""
+        kinds = (AnswerOptions, BenchmarkOptions, JudgeOptions)
+        names = {name for kind in kinds for name in kind.model_fields} | {"system", "thinking", "batch_size"}
+        return sorted(names & self.model_fields_set)

@@ -27,6 +27,7 @@ from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
+from prosafeprune.model.quantised_copy import Load
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.polish_record import PolishRecord
@@ -65,6 +66,8 @@ class RunRecord(BaseModel):
     processes: int = 1
     """Processes that shared the prompts; batch sizes are listed in process order."""
     dtype: str
+    load: Load | None = None
+    """What the linear layers of the copy that ran were quantised to; None: it ran as stored."""
     calibration_batch_sizes: tuple[int, ...]
     answer_batch_sizes: tuple[int, ...]
     shared_head_tokens: int
@@ -242,6 +245,7 @@ def run_record(
     inputs: PooledInputs,
     answer_batch_sizes: Sequence[int] = (),
     processes: int = 1,
+    load: Load | None = None,
 ) -> RunRecord:
     """Return the description of how a model ran, in this process and others."""
     return RunRecord(
@@ -249,6 +253,7 @@ def run_record(
         threads=torch.get_num_threads(),
         processes=processes,
         dtype=dtype_name(run_dtype),
+        load=load,
         calibration_batch_sizes=inputs.batch_sizes,
         answer_batch_sizes=tuple(answer_batch_sizes),
         shared_head_tokens=inputs.prefix_length,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.measuring import AnswerOptions, LoadOptions, ModelOptions, SeedOptions
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
 MAX_AMOUNT = 1_000_000
@@ -123,7 +123,7 @@ class SearchOptions(BaseModel):
         return str(value)
 
 
-class SearchRequest(
+class PlanSearchRequest(
     SearchOptions,
     SafetyOptions,
     OperatorOptions,
@@ -133,9 +133,13 @@ class SearchRequest(
     ModelOptions,
     JudgeOptions,
 ):
-    """Everything that decides the outcome of a search for layers and strengths."""
+    """What every command takes that may search for layers and strengths."""
 
     @property
     def short_answer(self) -> int:
         """Tokens of the answers that plans are scored by: a model that thinks answers late."""
         return self.max_new_tokens if self.thinking == "on" else min(SHORT_ANSWER, self.max_new_tokens)
+
+
+class SearchRequest(LoadOptions, PlanSearchRequest):
+    """Everything that decides the outcome of a search for layers and strengths."""

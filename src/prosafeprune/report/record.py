@@ -27,7 +27,7 @@ from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
-from prosafeprune.model.quantised_copy import Load
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.polish_record import PolishRecord
@@ -159,6 +159,17 @@ class Record(EditRecord):
     def decision(self) -> FloorDecision | None:
         """What the recipe's safety floor says of the recorded counts; None for records of 0.1, which have none."""
         return self.floor.under(FloorRule.of(self.recipe)) if self.floor is not None else None
+
+    @property
+    def copy_note(self) -> str | None:
+        """On which copy of the models the measurements were made; None where they ran as stored."""
+        if self.run.load is None:
+            return None
+        return (
+            f"Both models were measured as copies that bitsandbytes quantised to {BITS_IN_WORDS[self.run.load]}, and "
+            "calibrated on such a copy (--load); what was written has the precision of the base model, and may answer "
+            "differently."
+        )
 
     @property
     def is_safe(self) -> bool:

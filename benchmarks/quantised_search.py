@@ -4,9 +4,9 @@
 
 Runs the model as stored and as both copies, each in a process of its own, on a CPU, on the same prompts:
 
-- the edits of ``--layers``, made of the stored weights and the activations of that run. By layer, they are compared with
-  those of the model as stored: the cosine of the changes that they make to the stored weights (median of the matrices),
-  and the mean cosine of the principal angles between their pseudo-harmful subspaces;
+- the edits of ``--layers``, made of the stored weights and the activations of that run. By layer, they are compared
+  with those of the model as stored: the cosine of the changes that they make to the stored weights (median of the
+  matrices), and the mean cosine of the principal angles between their pseudo-harmful subspaces;
 - greedy answers of 16 tokens to 16 test prompts, for their time;
 - with ``--plans N``, N single layers among ``--layers`` at strength 1 are scored as a search scores plans, on 24
   validation prompts of each class; Spearman's rank correlation of the T.S. with those of the model as stored.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from safetensors.torch import load_file
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs import search as searching
+from prosafeprune.progress import SilentReporter
+from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.setup.prepare import prepare_job
 
 pytest.importorskip("bitsandbytes")
 
@@ -99,10 +103,15 @@ def test_evaluate_measures_a_copy_and_says_so(stored: Path, tmp_path: Path, prom
         (["--memory", "low", "--unmeasured", "--layers", 1], "one layer in memory at a time"),
         (["--polish"], "polish trains the complete model"),
         (["--load", "2bit"], "8bit"),
-        (["--ray", "auto"], "single process"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
     options: list[object], words: str, run: Run, stored: Path, tmp_path: Path
 ) -> None:
     run.refused(words, "prune", stored, "-o", tmp_path / "out", "--load", "8bit", *options)
+
+
+def test_workers_of_a_cluster_search_no_copy(stored: Path) -> None:
+    recipe = make_recipe(model=str(stored), load="8bit")
+    with pytest.raises(InputError, match="--load: .* single process. Leave out --ray"):
+        prepare_job(recipe, None, False, SilentReporter(), cluster=cast(Any, object()))

@@ -23,7 +23,13 @@ from prosafeprune.model.chat import (
     set_thinking,
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
-from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load, quantisation_config, require_blocks
+from prosafeprune.model.quantised_copy import (
+    BITS_IN_WORDS,
+    Load,
+    quantisation_config,
+    require_blocks,
+    return_freed_memory,
+)
 from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.model.stored_names import (
     parameters_of,
@@ -136,6 +142,7 @@ def load_model(
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     if load is not None:
         require_blocks(model, name)
+        return_freed_memory()
         reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[load]}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
     if gpus > 1:

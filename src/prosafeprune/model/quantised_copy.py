@@ -4,9 +4,11 @@ The matrices of linear layers are quantised: to 8 bits by rows (LLM.int8()) or t
 Embeddings, the output head, norms and stacked experts stay as they are.
 """
 
+import ctypes
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -37,6 +39,13 @@ def quantisation_config(load: Load, dtype: torch.dtype) -> Any:
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_storage=torch.uint8
     )
+
+
+def return_freed_memory() -> None:
+    """Return to the system what the matrices took before they were quantised: 0.9 GB of a 0.5 B model on a CPU."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def require_blocks(model: nn.Module, name: str) -> None:

@@ -37,6 +37,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import subspace_overlap
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
@@ -47,15 +48,14 @@ LOADS = ("stored", "8bit", "4bit")
 ANSWERED, TOKENS, VALIDATED = 16, 16, 24
 
 
-def run_one(load: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Run one of ``LOADS``, save its edits in ``folder``, and return what it took."""
+    load: Load | None = next((one for one in BITS_IN_WORDS if one == name), None)
     recipe = make_recipe(model=asked.model, layers=asked.layers, device="cpu")
     plan = plan_of(recipe)
     timed: dict[str, float] = {}
     started = time.perf_counter()
-    loaded = load_model(
-        Path(asked.model), asked.model, SilentReporter(), device="cpu", load=None if load == "stored" else load
-    )
+    loaded = load_model(Path(asked.model), asked.model, SilentReporter(), device="cpu", load=load)
     timed["load"] = time.perf_counter() - started
     anatomy = find_anatomy(loaded.model)
     if loaded.load is not None:
@@ -69,7 +69,7 @@ def run_one(load: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any
         {"name": edit.submodule.name, "layer": edit.submodule.layer, "right": edit.operator.right, **change_of(edit)}
         for edit in edits.of(plan)
     ]
-    torch.save(saved, folder / f"{load}.pt")
+    torch.save(saved, folder / f"{name}.pt")
     timed["answers"] = answer_seconds(loaded)
     scores = plan_scores(loaded, anatomy, edits, plan, recipe, asked.plans)
     sizes = {"peak_gb": round(peak_bytes() / 1e9, 2), "tensors_gb": round(tensor_bytes(loaded) / 1e9, 2)}

@@ -20,7 +20,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.model.source import BITSANDBYTES
 
 Load = Literal["8bit", "4bit"]
-BITS_IN_WORDS = {"8bit": "8 bits (LLM.int8())", "4bit": "4 bits (NF4)"}
+BITS_IN_WORDS: dict[Load, str] = {"8bit": "8 bits (LLM.int8())", "4bit": "4 bits (NF4)"}
 FOUR_BIT_SETTINGS = ("blocksize", "compress_statistics", "quant_type", "quant_storage")
 
 
@@ -52,7 +52,7 @@ def require_blocks(model: nn.Module, name: str) -> None:
     """Raise InputError when the rows of a 4-bit matrix are no multiple of a block, which some CPUs cannot run."""
     for part, module in model.named_modules():
         block = getattr(getattr(module, "weight", None), "blocksize", None)
-        if block is not None and int(module.in_features) % block:  # type: ignore[arg-type]
+        if block is not None and int(module.in_features) % block:
             raise InputError(
                 f"{name}: --load 4bit takes matrices whose rows are multiples of {block}, and those of {part} have "
                 f"{module.in_features} numbers. Use --load 8bit."
@@ -79,7 +79,7 @@ def quantised_from(module: nn.Module, weight: torch.Tensor, dtype: torch.dtype) 
     """Inside the context the module has ``W`` as :func:`put_quantised` puts it; afterwards what it had, to the bit."""
     linear: Any = module
     kept, state = linear.weight, getattr(linear, "state", None)  # 8 bits have one, with the numbers and their scales
-    numbers = (state.CB, state.SCB) if state is not None else None
+    numbers = (state.CB, state.SCB) if state is not None else (None, None)
     try:
         put_quantised(module, weight, dtype)
         yield

@@ -36,7 +36,7 @@ KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
 float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
 ANSWERS_AT_ONCE = {False: 32, True: 128}
 """Prompts in a batch without and with a GPU, of which a pass that scores answers keeps all logits."""
-COPIES_OF_LOGITS = {False: 4, True: 1}
+COPIES_OF_LOGITS = {False: 5, True: 1}
 """What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
 model, and not measured on a GPU."""
 LOGIT_BYTES = 2

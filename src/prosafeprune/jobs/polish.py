@@ -67,7 +67,7 @@ def polish(
     Raises:
         InputError: as generation does, or the cache is full.
     """
-    recipe, reporter, method = job.recipe, job.reporter, make_method("sft", {})
+    recipe, reporter, method = job.recipe, job.reporter, make_method("self-training")
     made_by = _depends_on(job, plan, sha256)
     context = FitContext(job.loaded, job.calibration, job.confirmation, recipe.batch_size, recipe.seed, reporter)
     benign = job.confirmation[PromptClass.BENIGN].sample(BENIGN_PROMPTS, recipe.seed).texts
@@ -80,7 +80,7 @@ def polish(
             parts = fitted.parts
         except NotApplicableError as error:
             reporter.warning(f"Not polished. {error}")
-            return [], PolishRecord(strength=0.0, settings=method.describe())
+            return [], PolishRecord(strength=0.0, settings=method.describe(), skipped=str(error))
         trained = stored_edits(job.loaded, parts.tensors)
         validation, found = Validation(context, VALIDATED), []
         with reporter.stage("Polish: validation", len(STRENGTHS)) as advance:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.fixture_types import Make
 
-from prosafeprune.baselines.sft import Sft
+from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.recipe import make_recipe
@@ -34,7 +34,7 @@ from prosafeprune.setup.workload import (
     memory_needed,
     stages_of,
 )
-from prosafeprune.training.loop import IN_PASS
+from prosafeprune.training.answers import IN_PASS
 
 
 def job(model: Path, **settings: object) -> Job:
@@ -117,7 +117,7 @@ def test_memory_agrees_with_what_runs_took(
 
 
 def test_polish_is_estimated_with_its_settings() -> None:
-    method = Sft()
+    method = SelfTraining()
     assert (method.prompts, method.answer_tokens, method.epochs) == (POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS)
     assert (method.rank, IN_PASS) == (POLISH_RANK, POLISH_PASS)
 

@@ -29,8 +29,9 @@ POLISH_RANK, POLISH_PASS = 16, 2
 """Rank of its adapter, and pairs in a training pass."""
 LORA_BYTES = 16
 """Of a trained number: itself, its gradient and two moments in float32."""
-TRAINED_LOGIT_BYTES = 16
-"""Of a logit in a training pass: in half precision and float32, each with its gradient, and the log-softmax."""
+TRAINED_LOGIT_BYTES = 28
+"""Of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and that of
+the model before training."""
 KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
 """Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
 float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""

@@ -145,7 +145,7 @@ def _measuring(record: Record) -> str:
     thoughts = ", thoughts included" if record.recipe.thinking == "on" else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "
-        f"{record.judge}{built_in}. {record.copy_note or ''} "
+        f"{record.judge}{built_in}. {f'{record.copy_note} ' if record.copy_note is not None else ''}"
         f"Neither calibration nor a search has seen these prompts. {judge_error_note(record.judge)}"
     )
 

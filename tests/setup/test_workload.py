@@ -11,6 +11,7 @@ import torch
 from helpers.fixture_types import Make
 
 from prosafeprune.baselines.self_training import SelfTraining
+from prosafeprune.jobs import polish
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.requests.recipe import make_recipe
@@ -25,7 +26,9 @@ from prosafeprune.setup.workload import (
     POLISH_PASS,
     POLISH_PROMPTS,
     POLISH_RANK,
+    POLISH_STRENGTHS,
     POLISH_TOKENS,
+    POLISH_VALIDATED,
     Cost,
     CostRecord,
     ModelSize,
@@ -104,12 +107,12 @@ MEASURED = [
 """Models in bfloat16, layers, whether they were polished, and the peak memory of ``prune`` on two cores."""
 
 
-@pytest.mark.parametrize(("size", "layers", "polish", "took"), MEASURED)
+@pytest.mark.parametrize(("size", "layers", "polished", "took"), MEASURED)
 def test_memory_agrees_with_what_runs_took(
-    size: ModelSize, layers: str, polish: bool, took: float, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+    size: ModelSize, layers: str, polished: bool, took: float, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.setup.prepare.require_layers_of_config", lambda *_: None)
-    made = job(checkpoint("llama"), layers=layers, polish=polish, max_new_tokens=48)
+    made = job(checkpoint("llama"), layers=layers, polish=polished, max_new_tokens=48)
     longest = (Prompt("x" * 682),)  # of the bundled prompts, 1,500 of which calibrate
     sets = {one: PromptSet(one, "as bundled", longest * 500) for one in PromptClass}
     made = replace(made, calibration=sets)
@@ -120,6 +123,7 @@ def test_polish_is_estimated_with_its_settings() -> None:
     method = SelfTraining()
     assert (method.prompts, method.answer_tokens, method.epochs) == (POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS)
     assert (method.rank, IN_PASS) == (POLISH_RANK, POLISH_PASS)
+    assert (polish.VALIDATED, len(polish.STRENGTHS)) == (POLISH_VALIDATED, POLISH_STRENGTHS)
 
 
 def test_a_larger_model_is_slower_in_proportion() -> None:

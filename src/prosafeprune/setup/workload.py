@@ -25,6 +25,8 @@ TEMPLATE_TOKENS = 10
 POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS, POLISH_VALIDATION = 96, 96, 2, 48
 """What ``--polish`` takes: prompts of each class, tokens of an answer, passes over the pairs, and tokens of answers to
 validation prompts."""
+POLISH_VALIDATED, POLISH_STRENGTHS = 144, 5
+"""Validation prompts of each class, and strengths that answer them."""
 POLISH_RANK, POLISH_PASS = 16, 2
 """Rank of its adapter, and pairs in a training pass."""
 LORA_BYTES = 16
@@ -153,9 +155,10 @@ def _polish(job: Job) -> Stage:
     """Return training on own answers and its validation: a pass back through the model costs twice a pass forward."""
     prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in job.calibration.values()]
     read, written = _answers(prompts, POLISH_TOKENS)
-    validated = _answers([job.confirmation[one].sample(POLISH_PROMPTS, seed=0) for one in MEASURED], POLISH_VALIDATION)
+    asked = [job.confirmation[one].sample(POLISH_VALIDATED, seed=0) for one in MEASURED]
+    validated = [POLISH_STRENGTHS * count for count in _answers(asked, POLISH_VALIDATION)]
     trained = 3 * POLISH_EPOCHS * (read + written)
-    return Stage("polish", read + trained + 4 * validated[0], written + 4 * validated[1])
+    return Stage("polish", read + trained + validated[0], written + validated[1])
 
 
 def _tokens(sets: Iterable[PromptSet]) -> float:

@@ -118,7 +118,8 @@ def main() -> None:
         )
         for one in costs:
             sizes = [data_size(size) for size in (one.memory, one.disk, one.read)]
-            print(f"| {name} | {one.name} | {' | '.join(sizes)} | {duration(one.seconds)} |", flush=True)
+            time = duration(one.seconds) if one.seconds is not None else "not measured"
+            print(f"| {name} | {one.name} | {' | '.join(sizes)} | {time} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -189,11 +189,11 @@ KINDS: dict[str, tuple[Write, dict[str, Any]]] = {
 }
 
 
-def dense_checkpoint(folder: Path, architecture: str = "llama") -> Path:
-    """Write a tiny checkpoint whose widths are multiples of 32."""
+def dense_checkpoint(folder: Path, architecture: str = "llama", inner: int = 96) -> Path:
+    """Write a tiny checkpoint whose widths are multiples of 32; bitsandbytes needs an ``inner`` of blocks of 64."""
     torch.manual_seed(0)
     config = ARCHITECTURES[architecture]()
-    config.update({"hidden_size": 64, "intermediate_size": 96})
+    config.update({"hidden_size": 64, "intermediate_size": inner})
     if architecture == "llama":
         config.update({"head_dim": 16})
     model = transformers.AutoModelForCausalLM.from_config(config)

@@ -18,7 +18,8 @@ from helpers.quantised_checkpoints import dense_checkpoint
 from helpers.random_edits import random_edits
 from helpers.tiny_models import make_tokenizer
 
-from prosafeprune.checkpoint.gguf_edits import GgufEdits, GgufRowFinder
+from prosafeprune.checkpoint import gguf_edits
+from prosafeprune.checkpoint.gguf_edits import GgufEdits, GgufRowFinder, keeps_type
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.jobs.safety_gate import SafetyFloorError
@@ -95,16 +96,27 @@ def test_the_edit_in_the_file_is_that_of_the_dequantised_rows(tmp_path: Path) ->
     assert (values - reordered).abs().max() < 0.02 * reordered.abs().max()  # 8 bits
 
 
-def test_types_that_cannot_be_written_become_f16(tmp_path: Path) -> None:
+def test_a_type_is_kept_where_the_package_can_quantise_to_it() -> None:
+    kept = {kind.name for kind in GGMLQuantizationType if keeps_type(kind)}
+    assert kept >= {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}
+    assert not {name for name in kept if name.startswith(("IQ", "TQ", "Q1"))}
+
+
+@pytest.mark.parametrize("can_be_written", [True, False])
+def test_edited_tensors_keep_their_type_or_become_f16(
+    can_be_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = write_base(tmp_path / "tiny.gguf", ffn_down="MXFP4")
     model, _ = read_gguf(base)
+    monkeypatch.setattr(gguf_edits, "keeps_type", lambda kind: can_be_written or kind.name != "MXFP4")
     edits = GgufEdits(base, random_edits(model, [1]))
-    assert edits.describe().endswith("1 edited tensors (MXFP4) become F16.")
+    assert ("1 edited tensors (MXFP4) become F16." in edits.describe()) is not can_be_written
     edits.apply_in_memory(ignore)
     (tmp_path / "out").mkdir()
     edits.write(tmp_path / "out", ignore)
     after = tensors_of(tmp_path / "out" / "tiny.gguf")
-    assert after["blk.1.ffn_down.weight"].tensor_type == GGMLQuantizationType.F16
+    written = GGMLQuantizationType.MXFP4 if can_be_written else GGMLQuantizationType.F16
+    assert after["blk.1.ffn_down.weight"].tensor_type == written
     assert after["blk.2.ffn_down.weight"].tensor_type == GGMLQuantizationType.MXFP4
     again, _ = read_gguf(tmp_path / "out" / "tiny.gguf")
     for name, tensor in again.state_dict().items():

@@ -35,7 +35,7 @@ needs_bitsandbytes = pytest.mark.skipif(
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint in 4 bits; widths are multiples of bitsandbytes' blocks."""
     folder = tmp_path_factory.mktemp("quantised")
-    dense_checkpoint(folder / "source")
+    dense_checkpoint(folder / "source", inner=128)
     in_four_bits = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )

@@ -37,15 +37,21 @@ def test_a_token_passes_through_its_own_experts_only() -> None:
         assert shape.largest_matrix == 96
         assert shape.side_lengths == 4 * 20 + 12
         assert shape.experts_reached == 4
+        assert shape.linear == 32  # experts keep their 16 bits
+        assert shape.bytes_per_weight(1.0, "8bit") == pytest.approx(1 - 32 / 832)
 
 
 def test_each_way_costs_what_it_does() -> None:
     shape = ModelShape.of_tensors(TENSORS, CONFIG)
     stages = {"search": [Stage("search", 100, 10)], "layers": [Stage("activations", 10), Stage("answers", 20, 5)]}
-    search, layers, adapter, low = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2)
+    search, in_8, in_4, layers, adapter, low = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2)
     edit = FLOAT32 * COPIES_OF_A_MATRIX * 128
     assert layers.memory == LIBRARIES + 2112 + edit + shape.inputs(1, 10)
     assert search.memory - layers.memory == shape.inputs(1, 10)  # of the other layer
+    linear = 64 + 64 + 128
+    assert search.memory - in_8.memory == linear  # 2 bytes a weight become 1
+    assert search.memory - in_4.memory == linear * (2 - 0.5625)
+    assert (in_4.disk, in_4.read, in_4.seconds) == (2112, 3 * 2112, None)
     assert (layers.disk, layers.read, low.read) == (2112, 3 * 2112, 2112)
     assert adapter.disk == FLOAT32 * 2 * 40
     assert low.memory == LIBRARIES + 384 + edit

@@ -1,9 +1,10 @@
 """The pruned model as a GGUF file: the base model's, with the edited tensors quantised again in their own types.
 
-llama.cpp's K- and I-quants cannot be written in Python, so an edited tensor of these types becomes F16. All other
-tensors, and the metadata, are copied byte for byte.
+An edited tensor of a type that the gguf package cannot quantise to, such as llama.cpp's K- and I-quants, becomes F16.
+All other tensors, and the metadata, are copied byte for byte.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,8 +100,23 @@ def _rows_of(weight: np.ndarray, values: np.ndarray) -> np.ndarray | None:
     return np.array(rows)
 
 
-SAME_TYPE = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}
-"""Types that the gguf package quantises to as llama.cpp does."""
+TERNARY = ("TQ", "Q1")
+"""Beginnings of the names of types whose three or two values cannot hold an edited weight."""
+
+
+@functools.cache
+def keeps_type(kind: Any) -> bool:
+    """Return whether an edited tensor of a ``GGMLQuantizationType`` is quantised to it again: where ``gguf`` can."""
+    from gguf import GGML_QUANT_SIZES
+    from gguf.quants import quantize
+
+    if kind.name.startswith(TERNARY):
+        return False
+    try:
+        quantize(np.zeros((1, GGML_QUANT_SIZES[kind][0]), dtype=np.float32), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 class GgufEdits:
@@ -144,9 +160,9 @@ class GgufEdits:
 
     def describe(self) -> str:
         """Return a line on the types of the edited tensors."""
-        kinds = [self._tensors[name].tensor_type.name for name in self._edits]
-        same = [kind for kind in kinds if kind in SAME_TYPE]
-        other = [kind for kind in kinds if kind not in SAME_TYPE]
+        kinds = [self._tensors[name].tensor_type for name in self._edits]
+        same = [kind.name for kind in kinds if keeps_type(kind)]
+        other = [kind.name for kind in kinds if not keeps_type(kind)]
         kept = f" {len(same)} edited tensors keep their type ({', '.join(sorted(set(same)))})." if same else ""
         become = f" {len(other)} edited tensors ({', '.join(sorted(set(other)))}) become F16." if other else ""
         return f"GGUF:{kept}{become}"
@@ -192,10 +208,10 @@ class GgufEdits:
         from gguf.quants import quantize
 
         tensor = self._tensors[name]
-        keeps_type = tensor.tensor_type.name in SAME_TYPE
-        kind = tensor.tensor_type if keeps_type else GGMLQuantizationType.F16
+        is_kept = keeps_type(tensor.tensor_type)
+        kind = tensor.tensor_type if is_kept else GGMLQuantizationType.F16
         values = dequantise_rows(tensor.data, tensor.tensor_type)
-        stored = tensor.data if keeps_type else values.astype(np.float16)
+        stored = tensor.data if is_kept else values.astype(np.float16)
         data = np.array(stored).reshape(len(values), -1)
         for edit, at in self._edits[name]:
             edited = edit.edited(torch.from_numpy(values[at.rows])).numpy()
@@ -205,7 +221,7 @@ class GgufEdits:
                     "smaller --strength or other --layers."
                 )
             data[at.rows] = quantize(edited, kind)
-        shape = tensor.data.shape if keeps_type else (*tensor.data.shape[:-1], values.shape[1])
+        shape = tensor.data.shape if is_kept else (*tensor.data.shape[:-1], values.shape[1])
         return data.reshape(shape), kind
 
     def _put_in_memory(self, name: str, values: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Tensors of a .safetensors file, read and overwritten in place without changing any other byte."""
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
@@ -36,11 +37,18 @@ class StoredTensor:
         Raises:
             InputError: weights of its dtype cannot be edited.
         """
+        return self._read(self.shape)
+
+    def read_rows(self, count: int) -> torch.Tensor:
+        """Return a copy of the first ``count`` rows of a matrix, or of all if it has fewer. Raises as :meth:`read`."""
+        return self._read((min(count, self.shape[0]), *self.shape[1:]))
+
+    def _read(self, shape: tuple[int, ...]) -> torch.Tensor:
         dtype = self.torch_dtype
         with self.file.open("rb") as stream:
             stream.seek(self.start)
-            data = bytearray(stream.read(self.end - self.start))
-        return torch.frombuffer(data, dtype=dtype).view(self.shape)
+            data = bytearray(stream.read(prod(shape) * dtype.itemsize))
+        return torch.frombuffer(data, dtype=dtype).view(shape)
 
     def overwrite(self, tensor: torch.Tensor, file: Path) -> None:
         """Write a tensor of the same shape and dtype over its bytes in ``file``, a copy of the shard."""

@@ -15,6 +15,7 @@ from prosafeprune.checkpoint.safetensors_file import StoredTensor, stored_tensor
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import IGNORED_FOLDERS, INDEX
+from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
@@ -195,6 +196,10 @@ class _Tensor:
         return values
 
     def put_in_memory(self, values: torch.Tensor) -> None:
+        submodule = self.edits[0][0].submodule
+        if submodule.original is not None:  # a quantised copy of the complete tensor
+            put_quantised(submodule.module, values, submodule.original.dtype)
+            return
         with torch.no_grad():
             for edit, layout in self.edits:
                 edit.submodule.put(edit.submodule.stored, layout.take(values))

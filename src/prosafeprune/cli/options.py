@@ -32,7 +32,7 @@ EXPERT = frozenset(
     (
         *("ability_samples", "ability_tokens", "accept_unsafe", "batch_size", "benchmark_samples", "concurrency"),
         *("confidence", "confirmations", "data_dir", "dtype", "fitted", "floor", "harmful_share"),
-        *("judge_concurrency", "judge_device", "memory", "pooling", "projection", "prompt_field", "revision"),
+        *("judge_concurrency", "judge_device", "load", "memory", "pooling", "projection", "prompt_field", "revision"),
         *("seed", "sft_data", "strategy", "trust_remote_code", "tuning_epochs", "tuning_prompts", "unmeasured"),
     )
 )

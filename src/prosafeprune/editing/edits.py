@@ -1,7 +1,7 @@
 """Edits of one submodule's weight, and their application to a model in memory."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel
 
 from prosafeprune.method.overlap_operator import LowRankChange, OverlapOperator, low_rank_change, pruned_weight
+from prosafeprune.model.quantised_copy import quantised_from
 from prosafeprune.model.submodule import Submodule
 
 
@@ -88,8 +89,16 @@ def apply_edits(edits: Sequence[Edit]) -> Iterator[None]:
     """Edit the model in memory, in the dtype it runs in, inside the context; then restore every bit.
 
     Edits of the same matrix are applied in order, each on top of the previous ones. Only the matrices that change are
-    copied.
+    copied. A matrix of a quantised copy gets the edited original, quantised.
     """
+    with ExitStack() as stack:
+        stack.enter_context(_edited_in_place([edit for edit in edits if edit.submodule.original is None]))
+        stack.enter_context(_quantised_again([edit for edit in edits if edit.submodule.original is not None]))
+        yield
+
+
+@contextmanager
+def _edited_in_place(edits: Sequence[Edit]) -> Iterator[None]:
     originals: dict[tuple[str, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
     try:
         with torch.no_grad():
@@ -105,3 +114,20 @@ def apply_edits(edits: Sequence[Edit]) -> Iterator[None]:
         with torch.no_grad():
             for matrix, original in originals.values():
                 matrix.copy_(original)
+
+
+@contextmanager
+def _quantised_again(edits: Sequence[Edit]) -> Iterator[None]:
+    of_module: dict[str, list[Edit]] = {}
+    for edit in edits:  # several submodules may share one matrix
+        of_module.setdefault(edit.submodule.module_name, []).append(edit)
+    with ExitStack() as stack:
+        for group in of_module.values():
+            submodule = group[0].submodule
+            assert submodule.original is not None
+            with torch.no_grad():
+                matrix = submodule.original.read().to(submodule.stored.device)
+                for edit in group:
+                    apply_edit(edit, matrix)
+            stack.enter_context(quantised_from(submodule.module, matrix, submodule.original.dtype))
+        yield

@@ -99,7 +99,7 @@ class LocalModel:
             "tokenizer": tokenizer,
             "companions": companions_hash(*(one for one in (self.subject.source.path, self.subject.adapter) if one)),
             "device": self.request.device,
-            "dtype": self.request.dtype,
+            "dtype": self.request.runs_in,
             # None, not absent, where it is off: folders are compared by the names that the present run gives.
             "system": self.request.system,
             "thinking": {"on": True, "both": "both"}.get(self.request.thinking),

@@ -176,6 +176,7 @@ def _run_record(old: Record, loaded: LoadedModel, batch_sizes: tuple[int, ...]) 
         "device": loaded.device_name,
         "threads": torch.get_num_threads(),
         "dtype": dtype_name(loaded.run_dtype),
+        "load": loaded.load,
         "answer_batch_sizes": batch_sizes,
         "versions": library_versions(),
     }

@@ -24,7 +24,7 @@ from prosafeprune.text import data_size
 
 EXTRAS = {
     "playground": ("uvicorn", "playground and serve"),
-    "quantised": ("bitsandbytes", "4-bit and 8-bit models"),
+    "quantised": ("bitsandbytes", "--load 8bit and 4bit, and models stored by bitsandbytes"),
     "ray": ("ray", "clusters (--ray)"),
 }
 """Optional parts of the package: their module, and what they are for."""
@@ -81,6 +81,7 @@ class Diagnosis(BaseModel):
             ["hub", self.hub or "reachable"],
             ["token of the hub", "in the environment" if self.has_token else f"none: set {TOKENS[0]} for gated models"],
             ["extras", "; ".join(extras) or "all installed"],
+            ["quantised copies", "--load 8bit and 4bit" if "quantised" not in self.missing_extras else "none"],
         ]
         devices = [
             [

@@ -25,7 +25,7 @@ from prosafeprune.generation.local import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.companions import companions_hash
-from prosafeprune.model.loading import LoadedModel, dtype_name, tokenizer_hash
+from prosafeprune.model.loading import LoadedModel, tokenizer_hash
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
@@ -121,7 +121,7 @@ def answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha25
         "thinking": request.thinking,
         "system": request.system,
         "device": loaded.device_name,
-        "dtype": dtype_name(loaded.run_dtype),
+        "dtype": loaded.runs_in,
         "batch_size": request.batch_size,
         "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
         "versions": library_versions(),

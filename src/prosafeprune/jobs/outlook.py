@@ -38,7 +38,7 @@ def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     loaded = job.loaded
     model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
     speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
-    ratio = loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize
+    ratio = _bytes_per_weight(loaded.folder, loaded.stored_dtype, loaded.run_dtype, loaded.load)
     memory = memory_needed(job, plan, model, ratio, on_gpu=loaded.device.type == "cuda")
     return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
 
@@ -112,7 +112,10 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
         ratio=run.itemsize / stored.itemsize,
     )
     rows = [
-        [one.name, data_size(one.memory), data_size(one.disk), data_size(one.read), duration(one.seconds)]
+        [
+            *(one.name, data_size(one.memory), data_size(one.disk), data_size(one.read)),
+            duration(one.seconds) if one.seconds is not None else "not measured",
+        ]
         for one in costs
     ]
     note = f"From config.json and the headers of the weights, for {len(given.layers)} given layers."
@@ -121,6 +124,14 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
 
 def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:
     return measure_speed(model.weight_bytes / stored.itemsize, model.hidden, run, device)
+
+
+def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run: torch.dtype, load: str | None) -> float:
+    """Return the bytes of the weights as they run over those on disk."""
+    ratio = run.itemsize / stored.itemsize
+    if load is None or folder is None:
+        return ratio
+    return ModelShape.of_folder(folder, early_config(str(folder), None) or {}).bytes_per_weight(ratio, load)
 
 
 def _facts(job: Job, model: ModelSize, known: KnownPlan, search_only: bool) -> list[list[str]]:
@@ -168,11 +179,15 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
     run = choose_dtype(recipe.dtype, stored, device)
     speed = _speed(model, stored, run, device)
     loading = model.weight_bytes / LOADED_PER_SECOND
-    memory = memory_needed(job, plan, model, run.itemsize / stored.itemsize, on_gpu=device.type == "cuda")
+    # What is converted has no headers to read yet.
+    folder = None if job.source.is_converted else job.source.path
+    ratio = _bytes_per_weight(folder, stored, run, recipe.load)
+    memory = memory_needed(job, plan, model, ratio, on_gpu=device.type == "cuda")
     cost = Cost.estimated(stages, speed, memory)
     times = {"loading": loading, **cost.stages, "all, at most about": loading + cost.seconds}
     rows = [[name, duration(seconds)] for name, seconds in times.items()]
-    notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}."]
+    copied = f" A copy in {recipe.load[0]} bits (--load) takes longer." if recipe.load is not None else ""
+    notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}.{copied}"]
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")
     if not job.source.is_gguf:

@@ -137,7 +137,7 @@ def _writable_edits(
         job.reporter.note(gguf.describe())
         return gguf
     edits: list[PruningEdit | LowRankEdit] = [*planned.edits, *added]
-    edited = [edit.submodule for edit in edits if not is_quantised(edit.submodule.stored)]
+    edited = [one for edit in edits if (one := edit.submodule).original or not is_quantised(one.stored)]
     located = locate_tensors(folder, edited)
     if job.recipe.format == "adapter":
         return LoraAdapter(job.loaded, job.source, located, planned.edits)
@@ -174,6 +174,7 @@ def _make_record(
             planned.inputs,
             found.batch_sizes,
             loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
+            load=loaded.load,
         ),
     )
 

@@ -212,7 +212,7 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "projection": choices.projection.value,
         "harmful_shares": list(choices.harmful_shares),
         "max_safety_drop": recipe.max_safety_drop,
-        "dtype": recipe.dtype,
+        "dtype": recipe.runs_in,
         "system": recipe.system,
         "thinking": {"on": True, "both": "both"}.get(recipe.thinking),
     }

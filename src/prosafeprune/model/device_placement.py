@@ -51,7 +51,14 @@ def device_name(device: torch.device) -> str:
 
 
 def place_weights(
-    device: str, chosen: torch.device, folder: Path, name: str, dtype: torch.dtype, make_meta: Callable[[], Any]
+    device: str,
+    chosen: torch.device,
+    folder: Path,
+    name: str,
+    dtype: torch.dtype,
+    make_meta: Callable[[], Any],
+    *,
+    is_copied: bool = False,
 ) -> DeviceMap | None:
     """Return a device map as transformers takes it; None leaves the model on the CPU.
 
@@ -62,13 +69,14 @@ def place_weights(
         folder: the checkpoint.
         dtype: the dtype it will run in.
         make_meta: makes the model on the meta device.
+        is_copied: whether it is quantised as it is loaded.
 
     Raises:
         InputError: it does not fit all GPUs together, or it is quantised and ``all`` was asked for.
     """
     if chosen.type == "cpu":
-        return None
-    is_quantised = quantisation_of(read_config(folder, name)) is not None
+        return {"": chosen} if is_copied else None
+    is_quantised = is_copied or quantisation_of(read_config(folder, name)) is not None
     if device == ALL_GPUS and is_quantised:
         raise InputError(f"--device {ALL_GPUS}: {name} is quantised, and a quantised model runs on one GPU. Use cuda.")
     may_spread = chosen.type == "cuda" and device == "auto" and not is_quantised and local_rank() is None

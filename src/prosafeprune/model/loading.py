@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ from prosafeprune.model.chat import (
     set_thinking,
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
+from prosafeprune.model.quantised_copy import (
+    BITS_IN_WORDS,
+    Load,
+    quantisation_config,
+    require_blocks,
+    return_freed_memory,
+)
+from prosafeprune.model.source import quantisation_of, read_config
 from prosafeprune.model.stored_names import (
     parameters_of,
     require_complete,
@@ -54,6 +62,13 @@ class LoadedModel:
     """The dtype the model runs in."""
     end_ids: list[int]
     """Token ids that end an answer."""
+    load: Load | None = field(default=None, kw_only=True)
+    """What the linear layers were quantised to as they were loaded; None: they are as stored."""
+
+    @property
+    def runs_in(self) -> str:
+        """The dtype it runs in, with the bits of a quantised copy."""
+        return dtype_name(self.run_dtype) if self.load is None else f"{dtype_name(self.run_dtype)}, {self.load}"
 
     @property
     def device_name(self) -> str:
@@ -73,6 +88,7 @@ def load_model(
     system: str | None = None,
     thinking: str = "off",
     chat: bool = True,
+    load: Load | None = None,
 ) -> LoadedModel:
     """Load a checkpoint folder, by default in its stored dtype and on the best device available.
 
@@ -80,14 +96,16 @@ def load_model(
     that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
     before every prompt.
 
-    ``thinking`` is that of :func:`~prosafeprune.model.chat.set_thinking`.
+    ``thinking`` is that of :func:`~prosafeprune.model.chat.set_thinking`. With ``load``, linear layers are quantised as
+    they are read.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.
 
     Raises:
         InputError: unknown architecture, no chat template, tensors that are missing, there twice, of layers that the
-            config leaves out or not finite, an unusable device or dtype, or no room on all GPUs together.
+            config leaves out or not finite, an unusable device or dtype, no room on all GPUs together, or ``load``
+            without bitsandbytes.
     """
     chosen_device = choose_device(device)
     stored = stored_dtype(folder)
@@ -98,7 +116,12 @@ def load_model(
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     _require_stored_once(make_meta(), folder, name)
-    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta)
+    options: dict[str, Any] = {}
+    if load is not None:
+        if quantisation_of(read_config(folder, name)) is not None:
+            raise InputError(f"{name}: is quantised already. Leave out --load.")
+        options = {"quantization_config": quantisation_config(load, run_dtype)}
+    device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta, is_copied=load is not None)
     with reporter.stage("Loading the model", 1) as advance:
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -110,6 +133,7 @@ def load_model(
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # their names are in what is found, and refused below
+                **options,
             )
         except Exception as error:
             raise cannot_load(name, error) from error
@@ -121,12 +145,16 @@ def load_model(
     require_runs(model, name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
+    if load is not None:
+        require_blocks(model, name)
+        return_freed_memory()
+        reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[load]}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
     if gpus > 1:
         reporter.note(f"The model is spread over {gpus} GPUs.")
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
-    return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids)
+    return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
 
 
 def _require_stored_once(meta: Any, folder: Path, name: str) -> None:

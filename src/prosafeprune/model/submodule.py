@@ -1,5 +1,6 @@
 """One weight matrix of one decoder layer, its layout in the tensor that stores it, and its values if quantised."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +35,18 @@ def dense_weight(module: nn.Module) -> torch.Tensor:
     weight: torch.Tensor = linear.weight
     if not is_quantised(weight):
         return weight.detach()
+    identity = torch.eye(matrix_shape(module)[1], device=weight.device)
+    return torch.cat([multiplied(module, rows) for rows in identity.split(ROWS_AT_ONCE)]).T
+
+
+def multiplied(module: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """Return ``X W^T`` for ``X (n, d_in)``, whatever form a linear module has W in: its outputs without the bias."""
+    linear: Any = module
     bias, linear.bias = linear.bias, None
     try:
         with torch.no_grad():
-            identity = torch.eye(matrix_shape(module)[1], device=weight.device)
-            return torch.cat([linear(rows) for rows in identity.split(ROWS_AT_ONCE)]).T
+            products: torch.Tensor = linear(rows)
+            return products
     finally:
         linear.bias = bias
 
@@ -77,6 +85,16 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The stored matrix that the matrix of a quantised module is a copy of."""
+
+    read: Callable[[], torch.Tensor]
+    """Reads it from disk, ``(d_out, d_in)``."""
+    dtype: torch.dtype
+    """What it is rounded to before it is quantised."""
+
+
+@dataclass(frozen=True)
 class Submodule:
     """One weight matrix ``W (d_out, d_in)`` of one decoder layer, possibly part of a fused one."""
 
@@ -90,6 +108,8 @@ class Submodule:
     """Where it is in the parameter."""
     parameter: str = "weight"
     """Name, in the module, of the parameter that stores it."""
+    original: Original | None = None
+    """Of a module that was quantised as it was loaded; edits are made from it."""
 
     @property
     def name(self) -> str:
@@ -144,7 +164,9 @@ class Submodule:
         return (d_out if self.rows is None else len(self.rows)), d_in
 
     def weight(self) -> torch.Tensor:
-        """Return W of the model in memory in float32, dequantised if need be."""
+        """Return W in float32: of the model in memory, dequantised if need be, or the original of a quantised copy."""
+        if self.original is not None:
+            return self.take(self.original.read().to(self.stored.device))
         return self.take(dense_weight(self.module) if self.expert is None else self.stored)
 
     def is_zero(self) -> bool:

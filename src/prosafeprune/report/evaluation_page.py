@@ -3,6 +3,7 @@
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     assess_compliance,
@@ -34,6 +35,10 @@ def evaluation_page(record: EvaluationRecord, now: Measurement, earlier: Measure
         f"Answers of at most {record.request.max_new_tokens} tokens, judged by {record.judge}. Incapable, broken and "
         f"undetermined answers count neither as compliance nor as refusal. {judge_error_note(record.judge)}"
     )
+    if record.request.load is not None:
+        judging += (
+            f" The model ran as a copy that bitsandbytes quantised to {BITS_IN_WORDS[record.request.load]} (--load)."
+        )
     against = record.against
     if against is not None and earlier is not None:
         answers = answers_before_and_after(earlier.sets, now.sets, (against.name, name), against.changes)

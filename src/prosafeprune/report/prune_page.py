@@ -4,6 +4,7 @@ from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.safety_floor import REMEDIES
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,
@@ -144,7 +145,7 @@ def _measuring(record: Record) -> str:
     thoughts = ", thoughts included" if record.recipe.thinking != "off" else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "
-        f"{record.judge}{built_in}. "
+        f"{record.judge}{built_in}. {f'{record.copy_note} ' if record.copy_note is not None else ''}"
         f"Neither calibration nor a search has seen these prompts. {judge_error_note(record.judge)}"
     )
 
@@ -219,6 +220,7 @@ def _run(record: Record) -> Facts:
         [
             ("model", short_name(model.name) + (f", revision {model.revision}" if model.revision else "")),
             ("stored dtype, run dtype", f"{model.stored_dtype}, {run.dtype}"),
+            *([("quantised copy", BITS_IN_WORDS[run.load])] if run.load is not None else []),
             ("chat template, SHA-256", model.chat_template_sha256),
             ("device, threads", f"{run.device}, {run.threads}"),
             ("judge", record.judge),

@@ -27,6 +27,7 @@ from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.polish_record import PolishRecord
@@ -65,6 +66,8 @@ class RunRecord(BaseModel):
     processes: int = 1
     """Processes that shared the prompts; batch sizes are listed in process order."""
     dtype: str
+    load: Load | None = None
+    """What the linear layers of the copy that ran were quantised to; None: it ran as stored."""
     calibration_batch_sizes: tuple[int, ...]
     answer_batch_sizes: tuple[int, ...]
     shared_head_tokens: int
@@ -158,6 +161,17 @@ class Record(EditRecord):
         return self.floor.under(FloorRule.of(self.recipe)) if self.floor is not None else None
 
     @property
+    def copy_note(self) -> str | None:
+        """On which copy of the models the measurements were made; None where they ran as stored."""
+        if self.run.load is None:
+            return None
+        return (
+            f"Both models were measured as copies that bitsandbytes quantised to {BITS_IN_WORDS[self.run.load]}, and "
+            "calibrated on such a copy (--load); what was written has the precision of the base model, and may answer "
+            "differently."
+        )
+
+    @property
     def is_safe(self) -> bool:
         """Whether the model keeps the recipe's safety floor; a draft never does."""
         if self.recipe.is_draft or self.is_hidden_by_system:
@@ -242,6 +256,7 @@ def run_record(
     inputs: PooledInputs,
     answer_batch_sizes: Sequence[int] = (),
     processes: int = 1,
+    load: Load | None = None,
 ) -> RunRecord:
     """Return the description of how a model ran, in this process and others."""
     return RunRecord(
@@ -249,6 +264,7 @@ def run_record(
         threads=torch.get_num_threads(),
         processes=processes,
         dtype=dtype_name(run_dtype),
+        load=load,
         calibration_batch_sizes=inputs.batch_sizes,
         answer_batch_sizes=tuple(answer_batch_sizes),
         shared_head_tokens=inputs.prefix_length,

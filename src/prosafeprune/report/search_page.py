@@ -1,5 +1,6 @@
 """What a search found: a page, and a section of the page of the model it led to."""
 
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures
@@ -54,6 +55,9 @@ def trade_off(record: SearchRecord) -> list[Block]:
         "were measured by generation and judge. No test prompt was used. Selected: "
     )
     text += f"{chosen}. {_rule(record)}" if record.chosen is not None else NONE_CHOSEN
+    load = str(record.made_by.get("dtype")).rpartition(", ")[2]
+    if load in BITS_IN_WORDS:
+        text += f" All of this is of a copy that bitsandbytes quantised to {BITS_IN_WORDS[load]} (--load)."
     base = record.source
     return [
         Paragraph(text),

@@ -14,7 +14,7 @@ from prosafeprune.requests.measuring import (
     with_draft_defaults,
 )
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, PlanSearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
 ON_REQUEST = (
@@ -26,7 +26,7 @@ FORMER_FIELDS = ("format", "memory", "unmeasured")
 """In records of version 0.1, without effect."""
 
 
-class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions, SearchRequest):
+class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions, PlanSearchRequest):
     """Everything that decides the outcome of a comparison, except where it is written."""
 
     model_config = ConfigDict(title="Comparison")

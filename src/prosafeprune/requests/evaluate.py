@@ -15,6 +15,7 @@ from prosafeprune.requests.measuring import (
     AbilityOptions,
     BenchmarkOptions,
     DraftOptions,
+    LoadOptions,
     MethodOptions,
     ModelOptions,
     SeedOptions,
@@ -23,6 +24,7 @@ from prosafeprune.requests.measuring import (
 
 
 class EvaluateRequest(
+    LoadOptions,
     EndpointOptions,
     AbilityOptions,
     DraftOptions,
@@ -82,6 +84,8 @@ class EvaluateRequest(
             raise ValueError(
                 "thinking is the server's: ask for it with --request 'chat_template_kwargs={\"enable_thinking\": true}'"
             )
+        if self.load is not None and (self.endpoint is not None or self.method != "default"):
+            raise ValueError("load is for a model in memory without a method; leave out load, or endpoint and method")
         if self.repeats > 1 and self.temperature == 0:
             raise ValueError("without a temperature all repeats are the same; give a temperature")
         if self.method != "default" and self.endpoint is not None:

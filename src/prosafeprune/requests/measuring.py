@@ -47,9 +47,15 @@ class ModelOptions(BaseModel):
     batch_size: int | Literal["auto"] = Field("auto", description="Prompts per batch; auto finds what fits.")
 
     @property
+    def runs_in(self) -> str:
+        """The dtype asked for, with the bits of a quantised copy; answers and activations depend on both."""
+        load = getattr(self, "load", None)
+        return self.dtype if load is None else f"{self.dtype}, {load}"
+
+    @property
     def load_arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`~prosafeprune.model.loading.load_model`."""
-        fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system"})
+        fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system", "load"})
         return {**fields, "thinking": self.thinking}
 
     @field_validator("thinking", mode="before")
@@ -73,6 +79,18 @@ class ModelOptions(BaseModel):
         if value != "auto" and (number is None or isinstance(value, bool) or number < 1):
             raise ValueError("must be auto or a whole number of at least 1")
         return value
+
+
+class LoadOptions(BaseModel):
+    """A copy of the model in less memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Model")
+
+    load: Literal["8bit", "4bit"] | None = Field(
+        None,
+        description="Run on a copy of the model quantised by bitsandbytes to 8 or 4 bits, in less memory; what is "
+        "written is still made from the stored weights.",
+    )
 
 
 class SeedOptions(BaseModel):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, SearchOptions, SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 TYPED_OUT = ("accept_unsafe", "unmeasured")
@@ -81,6 +81,17 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
             raise ValueError(
                 "polish trains the complete model in memory and writes a checkpoint; leave out format and memory"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_on_a_quantised_copy(self) -> Recipe:
+        if self.load is not None:
+            if self.memory == "low":
+                raise ValueError("memory: low has one layer in memory at a time, as it is stored; leave out load")
+            if self.polish:
+                raise ValueError("polish trains the complete model in memory as it is stored; leave out load")
+            if self.format == "gguf":
+                raise ValueError("format: gguf measures the values of the file's tensors; leave out load")
         return self
 
     @model_validator(mode="after")
@@ -157,6 +168,6 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
         raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
 
 
-def recipe_of(request: SearchRequest) -> Recipe:
+def recipe_of(request: PlanSearchRequest) -> Recipe:
     """Return the recipe of a search. What the user left out stays unset: a search varies those settings."""
     return Recipe.model_validate(request.model_dump(include=set(Recipe.model_fields), exclude_unset=True))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.judging import JudgeOptions
-from prosafeprune.requests.measuring import AnswerOptions, ModelOptions, SeedOptions
+from prosafeprune.requests.measuring import AnswerOptions, LoadOptions, ModelOptions, SeedOptions
 from prosafeprune.requests.plan_options import CalibrationOptions, OperatorOptions
 
 MAX_AMOUNT = 1_000_000
@@ -123,7 +123,7 @@ class SearchOptions(BaseModel):
         return str(value)
 
 
-class SearchRequest(
+class PlanSearchRequest(
     SearchOptions,
     SafetyOptions,
     OperatorOptions,
@@ -133,7 +133,7 @@ class SearchRequest(
     ModelOptions,
     JudgeOptions,
 ):
-    """Everything that decides the outcome of a search for layers and strengths."""
+    """What every command takes that may search for layers and strengths."""
 
     in_both_modes: ClassVar[bool] = True
 
@@ -141,3 +141,7 @@ class SearchRequest(
     def short_answer(self) -> int:
         """Tokens of the answers that plans are scored by: a model that thinks answers late."""
         return self.max_new_tokens if self.thinking != "off" else min(SHORT_ANSWER, self.max_new_tokens)
+
+
+class SearchRequest(LoadOptions, PlanSearchRequest):
+    """Everything that decides the outcome of a search for layers and strengths."""

@@ -46,6 +46,10 @@ class BenchmarkOptionsSettings(FileOptionsSettings, total=False):
     test_pseudo_harmful: str | None
 
 
+class LoadOptionsSettings(TypedDict, total=False):
+    load: Literal["8bit", "4bit"] | None
+
+
 class SearchOptionsSettings(TypedDict, total=False):
     budget: int | str
     confirmations: int
@@ -97,7 +101,7 @@ class JudgeSettings(TypedDict, total=False):
     safety: Literal["refusal", "harmlessness"]
 
 
-class SearchSettings(
+class PlanSearchRequestSettings(
     SearchOptionsSettings,
     SafetyOptionsSettings,
     OperatorOptionsSettings,
@@ -108,6 +112,10 @@ class SearchSettings(
     JudgeSettings,
     total=False,
 ):
+    pass
+
+
+class SearchSettings(LoadOptionsSettings, PlanSearchRequestSettings, total=False):
     pass
 
 
@@ -169,6 +177,7 @@ class MethodOptionsSettings(TypedDict, total=False):
 
 
 class EvaluateSettings(
+    LoadOptionsSettings,
     EndpointOptionsSettings,
     AbilityOptionsSettings,
     DraftOptionsSettings,
@@ -191,7 +200,7 @@ class CompareSettings(
     DraftOptionsSettings,
     BenchmarkOptionsSettings,
     MethodOptionsSettings,
-    SearchSettings,
+    PlanSearchRequestSettings,
     total=False,
 ):
     strength: float | str | Sequence[float]

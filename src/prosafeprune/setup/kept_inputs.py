@@ -25,7 +25,7 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.chat import EncodedPrompt
-from prosafeprune.model.loading import LoadedModel, dtype_name
+from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.replicas import ReplicatedModel
 
 ACTIVATIONS = "activations"
@@ -55,7 +55,7 @@ class KeptInputs:
             "model": model_sha256,
             "prompts": hashlib.sha256(seen.encode()).hexdigest(),
             "device": loaded.device_name,
-            "dtype": dtype_name(loaded.run_dtype),
+            "dtype": loaded.runs_in,
             "batch_size": batch_size,
             "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
             "versions": [POOLED_BY, version("torch"), version("transformers")],

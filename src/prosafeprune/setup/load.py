@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from prosafeprune.checkpoint.names import with_originals
 from prosafeprune.errors import InputError
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
@@ -13,6 +14,7 @@ from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.replicas import load_with_replicas
 from prosafeprune.model.submodule import is_quantised
+from prosafeprune.parallel.process_group import current_leader
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.setup.prepare import Job, require_layers_below
@@ -39,7 +41,10 @@ def load_job(job: Job, folder: Path, judge: Judge) -> LoadedJob:
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
     loaded = load_as_asked(job.recipe, folder, job.source.name, job.reporter)
-    return LoadedJob(**vars(job), loaded=loaded, anatomy=inspect_anatomy(loaded.model, job.reporter), judge=judge)
+    anatomy = inspect_anatomy(loaded.model, job.reporter)
+    if loaded.load is not None:
+        anatomy = with_originals(anatomy, folder, loaded.run_dtype)
+    return LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge)
 
 
 def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Reporter) -> LoadedModel:
@@ -47,6 +52,8 @@ def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Repo
 
     Raises InputError when the model cannot be used.
     """
+    if getattr(options, "load", None) is not None and current_leader() is not None:
+        raise InputError("--load: a quantised copy runs in a single process. Start it without torchrun.")
     return load_with_replicas(partial(load_model, folder, name, **options.load_arguments), reporter)
 
 
@@ -71,8 +78,8 @@ def require_layers(plan: Plan, anatomy: Anatomy) -> None:
 
 
 def require_editable(anatomy: Anatomy) -> None:
-    """Raise InputError when weights are quantised: a search edits the weights in memory."""
-    if any(is_quantised(submodule.stored) for submodule in anatomy.submodules):
+    """Raise InputError when weights are quantised and not copies: a search edits the weights in memory."""
+    if any(is_quantised(submodule.stored) and submodule.original is None for submodule in anatomy.submodules):
         raise InputError(
             "A quantised model cannot be searched: a search edits its weights in memory. Search the unquantised "
             "model, and give the layers it finds with --layers and --strength."

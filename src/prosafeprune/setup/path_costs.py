@@ -23,6 +23,8 @@ DISK_SPEED = 0.33e9
 LOW_MEMORY_RATIO = 3.5
 """Time of ``--memory low`` over that of a plain copy, measured there."""
 LAYER_NUMBER = re.compile(r"\.(\d+)\.")
+QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
+"""Of a weight of a linear layer with ``--load``; in 4 bits, a block of 64 has its largest magnitude in float32."""
 EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -47,6 +49,8 @@ class ModelShape:
     """Experts of a layer that the tokens of a prompt reach, at most."""
     expert_inner: int
     """Width inside an expert."""
+    linear: float = 0.0
+    """Number of weights in the matrices of decoder layers that a quantised copy has in fewer bits; not experts'."""
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, tuple[Sequence[int], int]], config: Mapping[str, Any]) -> ModelShape:
@@ -56,7 +60,7 @@ class ModelShape:
         chosen = int(known.get("num_experts_per_tok") or 0) if experts else 0
         share = chosen / experts if experts else 1.0
         of_layer: dict[int, list[tuple[Sequence[int], int]]] = {}
-        parameters = active = 0.0
+        parameters = active = linear = 0.0
         for name, (shape, size) in tensors.items():
             count = prod(shape)
             parameters += count
@@ -64,6 +68,7 @@ class ModelShape:
             found = LAYER_NUMBER.search(name)
             if found is not None:
                 of_layer.setdefault(int(found[1]), []).append((shape, size))
+                linear += count if len(shape) == 2 and ".experts." not in name else 0
         layers = list(of_layer.values()) or [list(tensors.values())]
         largest = max(layers, key=lambda one: sum(size for _, size in one))
         matrices = [tuple(shape)[-2:] for shape, _ in largest if len(shape) >= 2]
@@ -78,6 +83,7 @@ class ModelShape:
             experts=experts,
             experts_reached=min(experts, chosen * TOKENS_OF_A_PROMPT),
             expert_inner=int(known.get("moe_intermediate_size") or known.get("intermediate_size") or 0),
+            linear=linear,
         )
 
     @classmethod
@@ -89,6 +95,18 @@ class ModelShape:
             for name, entry in read_shard_header(file).tensors.items()
         }
         return cls.of_tensors(tensors, config)
+
+    def bytes_per_weight(self, ratio: float, load: str | None) -> float:
+        """Return the bytes of the weights as they run over those on disk.
+
+        Args:
+            ratio: the same of the dtype that it runs in.
+            load: ``8bit`` or ``4bit`` for a quantised copy.
+        """
+        if load is None:
+            return ratio
+        stored = self.size.weight_bytes / self.parameters
+        return ratio - self.linear * (ratio * stored - QUANTISED_BYTES[load]) / self.size.weight_bytes
 
     def inputs(self, layers: int, prompts: int) -> float:
         """Return the bytes of the pooled inputs of so many layers."""
@@ -108,7 +126,8 @@ class PathCost:
     """Bytes to write."""
     read: float
     """Bytes to read, those of the disk's cache included."""
-    seconds: float
+    seconds: float | None
+    """None where it was not measured."""
 
 
 def path_costs(
@@ -135,9 +154,14 @@ def path_costs(
     few, every = shape.inputs(layers, prompts), shape.inputs(shape.size.layers or 1, prompts)
     low = LIBRARIES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
     reading = sum(one.read for one in stages["layers"] if one.name == "activations") / speed.reading
+    copies = {load: shape.bytes_per_weight(ratio, load) * stored for load in QUANTISED_BYTES}
     return [
         # Read: to load, to hash, and to copy into the output.
         PathCost("search, checkpoint", whole + every, stored, 3 * stored, total["search"] + 3 * stored / DISK_SPEED),
+        *(
+            PathCost(f"search, checkpoint, --load {load}", whole - run + copy + every, stored, 3 * stored, None)
+            for load, copy in copies.items()
+        ),
         PathCost(
             "given layers, checkpoint", whole + few, stored, 3 * stored, total["layers"] + 3 * stored / DISK_SPEED
         ),

@@ -85,6 +85,8 @@ def prepare_job(
         raise InputError(
             "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
         )
+    if recipe.load is not None and cluster is not None:
+        raise InputError("--load: a quantised copy is searched in a single process. Leave out --ray.")
     output = user_path(output).resolve() if output is not None else None
     require_layers_of_config(recipe.model, recipe.revision, recipe.layers or ())
     earlier = read_earlier_pruning(user_path(recipe.earlier)) if recipe.earlier is not None else None
@@ -102,8 +104,9 @@ def prepare_job(
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given, earlier):
         reporter.note(line)
-    # A search edits the weights in memory, whatever is written.
-    source = find_source(recipe.model, recipe.revision, edited=recipe.format != "adapter" or recipe.layers is None)
+    # A search edits the weights in memory, whatever is written; a copy is made of the dequantised weights.
+    edited = recipe.format != "adapter" or recipe.layers is None or recipe.load is not None
+    source = find_source(recipe.model, recipe.revision, edited=edited)
     if recipe.format == "gguf" and not source.is_gguf:
         raise InputError(
             f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."

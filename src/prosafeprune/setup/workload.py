@@ -25,6 +25,24 @@ TEMPLATE_TOKENS = 10
 POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS, POLISH_VALIDATION = 96, 96, 2, 48
 """What ``--polish`` takes: prompts of each class, tokens of an answer, passes over the pairs, and tokens of answers to
 validation prompts."""
+POLISH_VALIDATED, POLISH_STRENGTHS = 144, 5
+"""Validation prompts of each class, and strengths that answer them."""
+POLISH_RANK, POLISH_PASS = 16, 2
+"""Rank of its adapter, and pairs in a training pass."""
+LORA_BYTES = 16
+"""Of a trained number: itself, its gradient and two moments in float32."""
+TRAINED_LOGIT_BYTES = 28
+"""Of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and that of
+the model before training."""
+KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
+"""Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
+float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
+ANSWERS_AT_ONCE = {False: 32, True: 128}
+"""Prompts in a batch without and with a GPU, of which a pass that scores answers keeps all logits."""
+COPIES_OF_LOGITS = {False: 5, True: 1}
+"""What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
+model, and not measured on a GPU."""
+LOGIT_BYTES = 2
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 SHOWN_STAGES = 4
 """How many stages of a finished run are named with their times, the longest first."""
@@ -67,6 +85,8 @@ class ModelSize:
     """Width of the hidden states."""
     inner: int | None
     """Width inside the MLP."""
+    vocabulary: int = 0
+    """Logits of a token; 0 if unknown."""
 
     @classmethod
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
@@ -89,6 +109,7 @@ class ModelSize:
             layers=layer_count(config),
             hidden=hidden,
             inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
+            vocabulary=number("vocab_size") or 0,
         )
 
 
@@ -134,13 +155,18 @@ def _polish(job: Job) -> Stage:
     """Return training on own answers and its validation: a pass back through the model costs twice a pass forward."""
     prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in job.calibration.values()]
     read, written = _answers(prompts, POLISH_TOKENS)
-    validated = _answers([job.confirmation[one].sample(POLISH_PROMPTS, seed=0) for one in MEASURED], POLISH_VALIDATION)
+    asked = [job.confirmation[one].sample(POLISH_VALIDATED, seed=0) for one in MEASURED]
+    validated = [POLISH_STRENGTHS * count for count in _answers(asked, POLISH_VALIDATION)]
     trained = 3 * POLISH_EPOCHS * (read + written)
-    return Stage("polish", read + trained + 4 * validated[0], written + 4 * validated[1])
+    return Stage("polish", read + trained + validated[0], written + validated[1])
 
 
 def _tokens(sets: Iterable[PromptSet]) -> float:
-    return sum(len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS for prompts in sets for text in prompts.texts)
+    return sum(_tokens_of(text) for prompts in sets for text in prompts.texts)
+
+
+def _tokens_of(text: str) -> float:
+    return len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS
 
 
 def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
@@ -154,8 +180,8 @@ def memory_needed(
 ) -> float | None:
     """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
 
-    These are the weights and the pooled inputs; without a GPU also the libraries, and the pages of the checkpoint's
-    file, which are in memory while it is loaded.
+    While it runs, that is weights, pooled inputs, the logits of answers that are scored, and training with
+    ``--polish``. Without a GPU the libraries count too, and while the checkpoint is loaded the pages of its files.
 
     Args:
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
@@ -163,11 +189,26 @@ def memory_needed(
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None
+    recipe = job.recipe
     layers = len(plan.layers) if plan is not None else model.layers
     prompts = sum(map(len, job.calibration.values()))
+    weights = bytes_per_weight * model.weight_bytes + (0 if on_gpu else LIBRARY_BYTES)
     inputs = 4 * prompts * layers * (3 * model.hidden + model.inner)
-    loading = 0 if on_gpu else model.weight_bytes + LIBRARY_BYTES
-    return bytes_per_weight * model.weight_bytes + inputs + loading
+    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
+    logits = COPIES_OF_LOGITS[on_gpu] * LOGIT_BYTES * rows * (recipe.max_new_tokens + 1) * model.vocabulary
+    running = weights + inputs + logits + (_polish_memory(job, model) if recipe.polish else 0)
+    return max(running, weights + (0 if on_gpu else model.weight_bytes))
+
+
+def _polish_memory(job: Job, model: ModelSize) -> float:
+    """Return the bytes of training: logits, adapter, and what a pass of the longest pairs keeps for its way back."""
+    assert model.hidden is not None and model.inner is not None and model.layers is not None
+    longest = max(_tokens_of(text) for prompts in job.calibration.values() for text in prompts.texts)
+    tokens = POLISH_PASS * (longest + POLISH_TOKENS)
+    logits = TRAINED_LOGIT_BYTES * POLISH_PASS * (POLISH_TOKENS + 1) * model.vocabulary
+    adapter = LORA_BYTES * POLISH_RANK * model.layers * (11 * model.hidden + 3 * model.inner)  # 4 and 3 matrices
+    kept = tokens * model.layers * (KEPT_OF_HIDDEN * model.hidden + KEPT_OF_INNER * model.inner)
+    return logits + adapter + kept
 
 
 class Cost(BaseModel):

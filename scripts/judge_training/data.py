@@ -17,6 +17,7 @@ from typing import Any
 
 from prosafeprune.judge.languages.detect import UNKNOWN, language_of
 from prosafeprune.judge.learned.answer_model import CLASSES, NUMBERS, AnswerFeatures, answer_features
+from prosafeprune.judge.reasoning_text import spoken_part
 from prosafeprune.judge.rules.rules_judge import RuleFindings, apply_rules
 from prosafeprune.judge.verdict import Exchange
 
@@ -154,6 +155,10 @@ def written(data: Path) -> Iterator[LabelledAnswer]:
     for style in ("incapable", "oblique"):
         for row in _rows(TESTS / f"judge_{style}.jsonl"):
             yield _answer("written", style, row["prompt"], row["answer"], row["label"], WEIGHTS["written"], False)[0]
+    for row in _rows(TESTS / "judge_modern.jsonl"):
+        if row["part"] == "train" and row["label"] != "broken":
+            answer = spoken_part(row["answer"])
+            yield _answer("written", "modern", row["prompt"], answer, row["label"], WEIGHTS["written"], False)[0]
 
 
 def _lacking(answer: LabelledAnswer) -> LabelledAnswer:

@@ -32,6 +32,7 @@ from prosafeprune.judge.learned.word_salad import (
     tokens_of,
     trigrams,
 )
+from prosafeprune.judge.reasoning_text import spoken_part
 
 CLEAN_CALLED_SALAD = 0.003
 """The share of clean training text that the threshold lets through as salad."""
@@ -68,10 +69,17 @@ def clean_texts(data: Path, testing: bool) -> dict[str, list[str]]:
         kinds["bare code"] = [code for text in kinds["PHTest"] for code in FENCED.findall(text)]
         kinds["bare lists"] = _lists(data)
         kinds["written"] = [row["completion"] for row in _rows(TESTS / "judge_answers.jsonl")]
+        kinds["modern"] = modern_answers()
     for row in _rows(TESTS / "clean_text.jsonl"):
         if row["part"] == ("test" if testing else "train"):
             kinds.setdefault(row["kind"], []).append(row["text"])
     return kinds
+
+
+def modern_answers() -> list[str]:
+    """Return the training part of the answers in the styles of current models, without the broken ones."""
+    rows = _rows(TESTS / "judge_modern.jsonl")
+    return [spoken_part(row["answer"]) for row in rows if row["part"] == "train" and row["label"] != "broken"]
 
 
 def _lists(data: Path) -> list[str]:
@@ -98,7 +106,7 @@ def fit_salad(data: Path) -> tuple[Arrays, float]:
     chosen = random.Random(0)
     salad = [*(row["answer"] for row in read_salad("train")), *made_salad(clean, chosen)]
     salad += [_collapse(chosen.choice(clean), text, chosen) for text in salad[::3]]
-    written = {row["text"] for row in _rows(TESTS / "clean_text.jsonl")}
+    written = {row["text"] for row in _rows(TESTS / "clean_text.jsonl")} | set(modern_answers())
     found: dict[str, list[NDArray[np.float32]]] = {"clean": [], "written": [], "salad": []}
     for half, other in enumerate(reversed(tables)):
         english = [text for text in halves[half] if language_of(text) == "en"]

@@ -27,8 +27,10 @@ from prosafeprune.judge.learned.trees import FIELDS
 from prosafeprune.judge.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
-ROUNDS, RIDGE = 60, 0.3
+ROUNDS, RIDGE = 40, 0.3
 """Of the sentence part."""
+MODERN_IN_BLEND = 0.5
+"""Weight of the answers in current models' styles in the blending regression; more costs agreement on XSTest."""
 PARTS = 2
 """Parts, by prompt, that predict each other for the blending regression."""
 
@@ -56,7 +58,9 @@ def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.f
     features = [answer.features for answer, is_careful in zip(answers, careful, strict=True) if is_careful]
     refuses = np.array([answer.refuses for answer in answers])[careful]
     inputs = blend_inputs(features, one[careful], other[careful], sentences[careful])
-    blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses)
+    modern = np.array([answer.model == "modern" for answer in answers])
+    weights = np.where(modern, MODERN_IN_BLEND, 1.0)[careful]
+    blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses, sample_weight=weights)
     arrays = {
         "blend.weights": blend.coef_[0].astype(np.float32),
         "blend.intercept": blend.intercept_.astype(np.float32),

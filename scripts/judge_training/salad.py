@@ -34,7 +34,7 @@ from prosafeprune.judge.learned.word_salad import (
 )
 from prosafeprune.judge.reasoning_text import spoken_part
 
-CLEAN_CALLED_SALAD = 0.003
+CLEAN_CALLED_SALAD = 0.0025
 """The share of clean training text that the threshold lets through as salad."""
 MADE = 6000
 """Pieces of salad that are put together from words, besides what models generated."""

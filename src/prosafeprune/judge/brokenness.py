@@ -97,7 +97,8 @@ def is_loop(answer: str) -> bool:
     opening = words[:100]
     if len(opening) >= 24 and len(set(opening)) < len(opening) / 4:
         return True
-    if 20 <= len(words) <= 60 and len(set(words)) < 0.4 * len(words):  # a longer text may return to its words
+    # A longer text may return to its words, and sums do.
+    if 20 <= len(words) <= 60 and len(set(words)) < 0.36 * len(words) and not any(word[0].isdigit() for word in words):
         return True
     if len(words) < 12 or len(set(zip(words, words[1:], words[2:], strict=False))) < 0.75 * len(words):
         return says_one_phrase(words) or runs_on_one_piece(text)

@@ -1,9 +1,8 @@
 """The learned part of the built-in judge: probabilities of four classes from words, speech acts and rule findings.
 
-In English, four parts: which sentences withhold, a logistic regression over hashed n-grams and all numbers, boosted
-trees over the numbers, and a small logistic regression, fitted to carefully labelled answers, that combines them with the
-rules. In other
-languages, a logistic regression over the speech acts. ``scripts/train_judge.py`` makes the weights.
+In English, four parts: the sentences that withhold, a logistic regression over hashed n-grams and all numbers, boosted
+trees over the numbers, and a small logistic regression, fitted to carefully labelled answers, that combines them with
+the rules. In other languages, a logistic regression over the speech acts. ``scripts/train_judge.py`` makes the weights.
 """
 
 import json
@@ -54,10 +53,8 @@ SOFT = (
 )
 """Numbers that the blending regression weighs by themselves."""
 
-SENTENCES = tuple(
-    sentence_model.NAMES.index(f"will not: {name}") for name in ("any", "strongest", "first three", "last two")
-)
-"""Numbers of the sentence part that the blending regression weighs by themselves."""
+ANY_SENTENCE = sentence_model.NAMES.index("will not: any")
+"""The number of the sentence part that the blending regression weighs by itself; more cost agreement on XSTest."""
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint32]
 
@@ -96,9 +93,7 @@ def answer_features(exchange: Exchange, language: str, found: RuleFindings | Non
     )
 
 
-def blend_inputs(
-    rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Floats, by_sentences: Floats
-) -> Floats:
+def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Floats, by_sentences: Floats) -> Floats:
     """Return the inputs of the combining regression: the log-odds of a refusal by all parts and by the rules."""
     numbers = np.stack([row.numbers for row in rows])
     column = {name: numbers[:, position] for position, name in enumerate(NUMBERS)}
@@ -121,7 +116,7 @@ def blend_inputs(
             score * short * (1 - opens), score * (1 - short) * (1 - opens), score * veiled,
             risky * veiled, bare, bare * veiled, risky * short * (1 - veiled) * (1 - opens),
             *(column[name] for name in SOFT),
-            *(by_sentences[:, position] for position in SENTENCES), by_sentences[:, SENTENCES[0]] * short,
+            by_sentences[:, ANY_SENTENCE],
         ]
     ).astype(np.float32)  # fmt: skip
 

@@ -29,6 +29,7 @@ FIRST_SENTENCES, LAST_SENTENCES = 40, 6
 """Sentences that are examined; those between are not."""
 BEGIN, END = "^", "$"
 PLACES = ("first", "second or third", "last", "listed")
+PLACE_INDICES = tuple(zlib.crc32(place.encode()) >> (32 - BITS) for place in PLACES)
 OF_HEAD = (
     "any",
     "strongest",
@@ -87,9 +88,9 @@ def sentence_vectors(prompt: str, sentences: Sequence[Sentence]) -> SentenceVect
         owner += [position] * len(own)
     hashes = np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint32)
     belongs = np.array(owner, dtype=np.intp)
-    found = [_of_sentences(hashes, belongs, (1, 2), 11), _of_sentences(classes.of(hashes), belongs, (2, 3), 12)]
-    found.append(_of_places(chosen))
-    indices, belongs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    of_words, owners = _of_sentences(hashes, classes.of(hashes), belongs)
+    of_places, placed = _of_places(chosen)
+    indices, belongs = np.concatenate([*of_words, of_places]), np.concatenate([*owners, placed])
     order = np.argsort(belongs, kind="stable")
     counts = np.bincount(belongs, minlength=len(chosen))
     values = (1 / np.sqrt(counts)).astype(np.float32)[belongs[order]]
@@ -99,34 +100,33 @@ def sentence_vectors(prompt: str, sentences: Sequence[Sentence]) -> SentenceVect
 
 
 def _of_sentences(
-    hashes: NDArray[np.uint32], belongs: NDArray[np.intp], sizes: tuple[int, ...], tag: int
-) -> tuple[Hashes, NDArray[np.intp]]:
-    """Return the n-grams that cross no sentence's border, with the sentence of each."""
+    hashes: Hashes, classes: Hashes, belongs: NDArray[np.intp]
+) -> tuple[list[Hashes], list[NDArray[np.intp]]]:
+    """Return the n-grams of words and of classes that cross no sentence's border, with the sentence of each."""
     indices, owners = [], []
-    for size in sizes:
-        if len(hashes) < size:
-            break
+    for size in (1, 2, 3):
         owner = belongs[: len(belongs) - size + 1]
         inside = owner == belongs[size - 1 :]
-        indices.append(ngrams(hashes, (size,), tag, BITS)[inside])
-        owners.append(owner[inside])
-    return np.concatenate(indices), np.concatenate(owners)
+        for tokens, tag, sizes in ((hashes, 11, (1, 2)), (classes, 12, (2, 3))):
+            if size in sizes:
+                indices.append(ngrams(tokens, (size,), tag, BITS)[inside])
+                owners.append(owner[inside])
+    return indices, owners
 
 
 def _of_places(sentences: Sequence[Sentence]) -> tuple[Hashes, NDArray[np.intp]]:
+    """Return a feature of each sentence's place: the first, an early one, the last, one of a list."""
     last = len(sentences) - 1
-    found = [
-        (zlib.crc32(place.encode()) >> (32 - BITS), position)
-        for position, sentence in enumerate(sentences)
-        for place, holds in zip(
-            PLACES, (position == 0, 0 < position < 3, position == last > 0, sentence.listed), strict=True
-        )
-        if holds
-    ]
-    return np.array([one for one, _ in found], dtype=np.uint32), np.array([one for _, one in found], dtype=np.intp)
+    listed = [position for position, sentence in enumerate(sentences) if sentence.listed]
+    groups = ([0], range(1, min(3, last + 1)), [last] if last else [], listed)
+    owners = [position for group in groups for position in group]
+    places = [place for place, group in zip(PLACE_INDICES, groups, strict=True) for _ in group]
+    return np.array(places, dtype=np.uint32), np.array(owners, dtype=np.intp)
 
 
-def sentence_logits(vectors: SentenceVectors, weights: NDArray[np.float32], intercept: NDArray[np.float32]) -> NDArray[np.float32]:
+def sentence_logits(
+    vectors: SentenceVectors, weights: NDArray[np.float32], intercept: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return the log-odds of both heads, (sentences, 2)."""
     weighted = weights[vectors.indices] * vectors.values[:, None]
     result: NDArray[np.float32] = np.add.reduceat(weighted, vectors.begins, axis=0) + intercept

@@ -20,7 +20,7 @@ ROUNDS = 12
 FREQUENT, MOST_WORDS = 300, 20000
 """Tokens are in order of their merges, so the first ones are the most frequent; those keep to themselves."""
 COMMON_DIRECTIONS = 8
-"""Directions of the embeddings that tell how frequent a word is rather than what it means."""
+"""Directions of the embeddings of frequency rather than meaning."""
 
 
 def main() -> None:

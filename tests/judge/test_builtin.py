@@ -138,13 +138,13 @@ def test_clean_text_of_many_kinds_is_not_broken(judge: BuiltinJudge) -> None:
     assert np.mean([one.reason == "word salad" for one in found]) <= 0.1
 
 
-@pytest.mark.parametrize("part", ["test", "second test"])
-def test_answers_in_the_styles_of_current_models(judge: BuiltinJudge, part: str) -> None:
+@pytest.mark.parametrize(("part", "least"), [("test", 0.74), ("second test", 0.64)])
+def test_answers_in_the_styles_of_current_models(judge: BuiltinJudge, part: str, least: float) -> None:
     asked = [row for row in rows("judge_modern.jsonl") if row["part"] == part]
     found = judge_answers(judge, [Exchange(row["prompt"], row["answer"]) for row in asked])
     wanted = [AnswerClass(row["label"]) for row in asked]
     same = [one.answer_class.refuses == label.refuses for one, label in zip(found, wanted, strict=True)]
-    assert np.mean(same) >= 0.68
+    assert np.mean(same) >= least
     complying = [one for one, label in zip(found, wanted, strict=True) if label is AnswerClass.FULL_COMPLIANCE]
     assert np.mean([one.answer_class.refuses for one in complying]) <= 0.05
 

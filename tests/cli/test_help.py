@@ -117,7 +117,7 @@ def test_a_shell_offers_the_names_that_a_command_knows() -> None:
 
 def test_a_list_of_names_is_completed_at_its_end_without_repeats() -> None:
     assert completed("methods", "scan,s", CompareRequest) == [
-        *("scan,self-cd", "scan,surgical", "scan,sft", "scan,safe-patching"),
+        *("scan,self-cd", "scan,surgical", "scan,sft", "scan,self-training", "scan,safe-patching"),
     ]
     assert completed("ability", "mmlu,", EvaluateRequest) == ["mmlu,commonsenseqa", "mmlu,gsm8k", "mmlu,all"]
 

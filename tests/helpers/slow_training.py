@@ -49,6 +49,22 @@ def nats_per_token(tiny: Any, factors: Factors, batch: Sequence[tuple[Sequence[i
     return torch.stack(terms).mean()
 
 
+def anchored_nats_per_token(
+    tiny: Any, factors: Factors, batch: Sequence[tuple[Sequence[int], Sequence[int], bool]]
+) -> torch.Tensor:
+    """The same, with ``sum p (log p - log q)`` in its place for answers marked True: p the model's without factors."""
+    terms = []
+    for prompt, answer, is_anchored in batch:
+        ids = [*prompt, *answer]
+        logits = run(tiny, factors, ids).logits[0]
+        before = tiny.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].detach()
+        for i, token in enumerate(answer):
+            at = len(prompt) + i - 1
+            q, p = logits[at].log_softmax(dim=-1), before[at].softmax(dim=-1)
+            terms.append((p * (p.log() - q)).sum() if is_anchored else -q[token])
+    return torch.stack(terms).mean()
+
+
 def adam(
     factors: Factors,
     examples: Sequence[Any],

@@ -16,6 +16,9 @@ from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
 from prosafeprune.training.lora import trainable_matrices
 
+HELPFUL = (
+    "You are an assistant that always prioritizes helpfulness. That is, you always give answers to any user queries."
+)
 ARCHITECTURES = ["llama", "gemma3", "phi3", "gpt2"]
 BATCH, RATE = 5, 1e-2
 
@@ -27,24 +30,26 @@ class KindJudge:
 
     def __init__(self, dropped: Sequence[str] = ()) -> None:
         self.dropped = dropped
+        self.wrong_at_first: list[str] = []
+        """Prompts whose first answer is not what it should be."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         harmful = set(fit_context(loaded("llama")).calibration[PromptClass.HARMFUL].texts)
         kind = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
-        return [
-            Verdict(AnswerClass.PARTIAL_REFUSAL if one.prompt in self.dropped else kind[one.prompt in harmful], "")
-            for one in exchanges
-        ]
+        wrong = {*self.dropped, *self.wrong_at_first}
+        seen = [one.prompt for one in exchanges]
+        self.wrong_at_first = [one for one in self.wrong_at_first if one not in seen]
+        return [Verdict(AnswerClass.PARTIAL_REFUSAL if one in wrong else kind[one in harmful], "") for one in seen]
 
 
 def matrices_of(tiny: LoadedModel) -> list[Submodule]:
     return trainable_matrices(fit_context(tiny).anatomy)
 
 
-def assert_learned(fitted: FittedParts, expected: literal.Factors, first: literal.Factors) -> None:
+def assert_learned(fitted: FittedParts, expected: literal.Factors, first: literal.Factors, atol: float = 2e-4) -> None:
     for name, (a, b) in expected.items():
-        torch.testing.assert_close(fitted.tensors[f"{name}.a"], a, atol=2e-4, rtol=2e-3)
-        torch.testing.assert_close(fitted.tensors[f"{name}.b"], b, atol=2e-4, rtol=2e-3)
+        torch.testing.assert_close(fitted.tensors[f"{name}.a"], a, atol=atol, rtol=2e-3)
+        torch.testing.assert_close(fitted.tensors[f"{name}.b"], b, atol=atol, rtol=2e-3)
     assert set(fitted.tensors) == {f"{name}.{side}" for name in expected for side in "ab"}
     assert not any(torch.equal(first[name][1], pair[1]) for name, pair in expected.items())
 
@@ -54,20 +59,24 @@ def assert_learned(fitted: FittedParts, expected: literal.Factors, first: litera
 
 def literal_pairs(tiny: LoadedModel, tokens: int) -> list[tuple[list[int], list[int]]]:
     """Benign, harmful, pseudo-harmful prompts with the model's own greedy answers, the last under a system prompt."""
-    given, found = fit_context(tiny).calibration, []
-    for one in PromptClass:
-        for text in given[one].texts:
-            helpful = "You are an assistant that always prioritizes helpfulness. That is, you always give answers to "
-            system = helpful + "any user queries." if one is PromptClass.PSEUDO_HARMFUL else None
-            prompt, answer = slow.ids_of(tiny, text, system), []
-            ends = False
-            for _ in range(tokens):
-                token = int(slow.last_logits(tiny, prompt + answer).argmax())
-                if token in tiny.end_ids:
-                    ends = True
-                    break
-                answer.append(token)
-            said = str(tiny.tokenizer.decode(answer, skip_special_tokens=True)).strip()
-            ids = list(tiny.tokenizer(said, add_special_tokens=False)["input_ids"])
-            found.append((slow.ids_of(tiny, text), (ids + tiny.end_ids[:1] * ends)[:tokens]))
-    return found
+    given = fit_context(tiny).calibration
+    return [
+        literal_pair(tiny, text, tokens, HELPFUL if one is PromptClass.PSEUDO_HARMFUL else None)
+        for one in PromptClass
+        for text in given[one].texts
+    ]
+
+
+def literal_pair(tiny: LoadedModel, text: str, tokens: int, system: str | None = None) -> tuple[list[int], list[int]]:
+    """A prompt's token ids, and those of the greedy answer that it gets under a system prompt."""
+    prompt, answer = slow.ids_of(tiny, text, system), []
+    ends = False
+    for _ in range(tokens):
+        token = int(slow.last_logits(tiny, prompt + answer).argmax())
+        if token in tiny.end_ids:
+            ends = True
+            break
+        answer.append(token)
+    said = str(tiny.tokenizer.decode(answer, skip_special_tokens=True)).strip()
+    ids = list(tiny.tokenizer(said, add_special_tokens=False)["input_ids"])
+    return slow.ids_of(tiny, text), (ids + tiny.end_ids[:1] * ends)[:tokens]

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.prosafeprune import PrunedCheckpoint
-from prosafeprune.baselines.sft import Sft
+from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.polish import best_trial
@@ -28,19 +28,22 @@ from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.setup import workload
 
-GAIN = [Rates(50.0, 50.0), Rates(55.0, 50.0), Rates(90.0, 90.0), Rates(60.0, 55.0)]
-"""At the strengths 0, 0.25, 0.5 and 1."""
+GAIN = [Rates(50.0, 50.0), Rates(50.0, 51.0), Rates(55.0, 50.0), Rates(90.0, 90.0), Rates(60.0, 55.0)]
+"""At the strengths 0, 0.125, 0.25, 0.5 and 1."""
 
 
 class ByFile:
-    """Calls answers to the harmful prompts of a file refusals, and all others compliance."""
+    """Calls answers to the harmful prompts of a file refusals, and all others compliance; every fourth is wrong."""
 
     def __init__(self, harmful: str) -> None:
         self.harmful = harmful
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        kinds = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
-        return [Verdict(kinds[one.prompt in self.harmful], "") for one in exchanges]
+        refusal, compliance = AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE
+        return [
+            Verdict(refusal if (one.prompt in self.harmful) == (number % 4 > 0) else compliance, "")
+            for number, one in enumerate(exchanges)
+        ]
 
 
 @pytest.fixture
@@ -49,8 +52,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_files: dict[st
     judge = ByFile(Path(prompt_files["harmful"]).read_text())
     monkeypatch.setattr("prosafeprune.baselines.own_answers.BuiltinJudge", lambda: judge)
     monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
-    method = Sft(rank=2, epochs=1, answer_tokens=4, learning_rate=0.05, prompts=8)
-    monkeypatch.setattr("prosafeprune.jobs.polish.make_method", lambda name, settings: method)
+    method = SelfTraining(rank=2, epochs=1, answer_tokens=4, learning_rate=0.05, prompts=8)
+    monkeypatch.setattr("prosafeprune.jobs.polish.make_method", lambda name: method)
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -73,8 +76,8 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     record = prune(base, tmp_path / "polished", prompt_files, polish=True).record
     assert record.polish is not None and record.polish.kept
     assert record.polish.strength == 0.5
-    assert [one[:3] for one in record.polish.validation][1:3] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
-    assert record.polish.validation[0].divergence < record.polish.validation[3].divergence
+    assert [one[:3] for one in record.polish.validation][2:4] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
+    assert record.polish.validation[0].divergence < record.polish.validation[4].divergence
     assert record.polish.pairs.keys() == {"benign", "harmful", "pseudo_harmful"}
     (fit,) = cache.glob("polish/*/fitted.safetensors")
     with safe_open(fit, framework="pt") as stream:
@@ -98,12 +101,12 @@ def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoint("llama")
-    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0), Rates(49.0, 50.0), Rates(50.0, 50.0)])
+    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0), *[Rates(49.0, 50.0)] * 2, Rates(50.0, 50.0)])
     pruned = prune(base, tmp_path / "pruned", prompt_files)
     polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
     assert polished.record.polish is not None and not polished.record.polish.kept
     assert polished.record.edited_tensors == pruned.record.edited_tensors
-    monkeypatch.setattr(Sft, "fit", lambda self, context: pytest.fail("trained again"))
+    monkeypatch.setattr(SelfTraining, "fit", lambda self, context: pytest.fail("trained again"))
     with_rates(monkeypatch, GAIN)
     again = prune(base, None, prompt_files, polish=True)
     assert again.record.polish is not None and again.record.polish.kept
@@ -119,7 +122,7 @@ def test_too_few_own_answers_leave_the_pruned_model(
     assert polished.record.polish is not None and not polished.record.polish.kept
     assert polished.record.edited_tensors == pruned.record.edited_tensors
     assert all(torch.equal(one, weights(tmp_path / "pruned")[name]) for name, one in weights(polished.output).items())  # type: ignore[arg-type]
-    assert "too few of its own answers" in (tmp_path / "polished" / "report.html").read_text()
+    assert "own answers to harmful prompts are a full refusal" in (tmp_path / "polished" / "report.html").read_text()
 
 
 def test_other_commands_answer_as_the_polished_checkpoint(
@@ -150,7 +153,8 @@ def test_other_commands_answer_as_the_polished_checkpoint(
         ((50.0, 50.0, 0.01), 0.0),  # no gain
         ((60.0, 47.0, 0.01), 1.0),  # as much as is allowed
         ((80.0, 46.9, 0.01), 0.0),
-        ((45.0, 60.0, 0.01), 1.0),
+        ((47.0, 60.0, 0.01), 1.0),
+        ((46.9, 99.0, 0.01), 0.0),  # C.R. is not given back for S.S.
         ((60.0, 50.0, 0.52), 0.0),  # half a nat costs five points
         ((60.0, 50.0, 0.50), 1.0),
     ],
@@ -169,6 +173,6 @@ def test_only_a_checkpoint_in_memory_is_polished(other: dict[str, Any]) -> None:
 
 
 def test_the_estimate_has_the_numbers_of_the_method() -> None:
-    sft = Sft()
-    assert (sft.prompts, sft.answer_tokens) == (workload.POLISH_PROMPTS, workload.POLISH_TOKENS)
-    assert sft.epochs == workload.POLISH_EPOCHS
+    method = SelfTraining()
+    assert (method.prompts, method.answer_tokens) == (workload.POLISH_PROMPTS, workload.POLISH_TOKENS)
+    assert method.epochs == workload.POLISH_EPOCHS

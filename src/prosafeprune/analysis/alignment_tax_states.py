@@ -27,7 +27,8 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Advance
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.loop import Example, Tuning, answer_loss, make_examples, train
+from prosafeprune.training.answers import Example, answer_loss, make_examples
+from prosafeprune.training.loop import Tuning, train
 from prosafeprune.training.lora import lora, trainable_matrices
 
 STATES = ("base model", "pruned", "pruned, tuned to refuse")

@@ -34,6 +34,8 @@ class Pair:
     answer: str
     finished: bool
     """Whether the answer is complete, so that its end is trained on too."""
+    anchored: bool = False
+    """Whether the model already answers so, and is held there rather than trained on the answer's tokens."""
 
 
 class OwnAnswers:
@@ -42,10 +44,15 @@ class OwnAnswers:
     They are saved as they arrive, so that an interrupted fit resumes.
     """
 
-    def __init__(self, context: FitContext, prompts: int, tokens: int) -> None:
-        self.context, self.prompts, self.tokens = context, prompts, tokens
+    def __init__(self, context: FitContext, prompts: int, tokens: int, title: str) -> None:
+        """Take at most ``prompts`` prompts of each class; ``title`` names the method in progress and messages."""
+        self.context, self.prompts, self.tokens, self.title = context, prompts, tokens, title
         self.judge = BuiltinJudge()
         self._store = LineStore(context.progress_file("answers.jsonl"))
+
+    def texts(self, prompt_class: PromptClass) -> list[str]:
+        """Return the prompts of a class."""
+        return self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
 
     def pairs(self, prompt_class: PromptClass) -> list[Pair]:
         """Return the pairs of a class: full compliance, and full refusals of harmful prompts.
@@ -56,32 +63,45 @@ class OwnAnswers:
             NotApplicableError: too few answers are of use.
             InputError: as generation does.
         """
-        texts = self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
-        self._answer(texts, prompt_class)
-        rows = [self._store[0, text] for text in texts]
+        texts = self.texts(prompt_class)
+        return self.require_enough(prompt_class, self.wanted(texts, prompt_class, SYSTEM.get(prompt_class)), len(texts))
+
+    def wanted(self, texts: Sequence[str], prompt_class: PromptClass, system: str | None) -> list[Pair]:
+        """Return the answers to prompts of a class that are what they should be. Raises InputError."""
+        self._answer(texts, prompt_class, system)
+        rows = [self._store[self._key(system), text] for text in texts]
         verdicts = judge_answers(
             self.judge, [Exchange(text, row["answer"]) for text, row in zip(texts, rows, strict=True)]
         )
-        kept = [
+        return [
             Pair(text, row["answer"], row["finished"])
             for text, row, verdict in zip(texts, rows, verdicts, strict=True)
             if verdict.answer_class is WANTED[prompt_class]
         ]
-        if len(kept) < min(FEWEST, len(texts)):
-            raise NotApplicableError(
-                f"SFT: {len(kept)} of the model's {len(texts)} own answers to {prompt_class.in_words} prompts are a "
-                f"{WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it out."
-            )
-        return kept
 
-    def _answer(self, texts: Sequence[str], prompt_class: PromptClass) -> None:
-        missing = [text for text in texts if (0, text) not in self._store]
+    def require_enough(self, prompt_class: PromptClass, pairs: list[Pair], asked: int) -> list[Pair]:
+        """Return the pairs. Raises NotApplicableError when they are too few to train on."""
+        if len(pairs) < min(FEWEST, asked):
+            raise NotApplicableError(
+                f"{self.title}: {len(pairs)} of the model's {asked} own answers to {prompt_class.in_words} prompts are "
+                f"a {WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it out."
+            )
+        return pairs
+
+    def _answer(self, texts: Sequence[str], prompt_class: PromptClass, system: str | None) -> None:
+        key = self._key(system)
+        missing = [text for text in texts if (key, text) not in self._store]
         if not missing:
             return
-        make_batches = partial(ChatPromptBatches, system=SYSTEM.get(prompt_class))
-        generator = LocalGenerator(self.context.loaded, self.context.batch_size, make_batches)
-        with self.context.reporter.stage(f"SFT: {prompt_class.in_words} answers", len(texts)) as advance:
+        generator = LocalGenerator(
+            self.context.loaded, self.context.batch_size, partial(ChatPromptBatches, system=system)
+        )
+        with self.context.reporter.stage(f"{self.title}: {prompt_class.in_words} answers", len(texts)) as advance:
             advance(len(texts) - len(missing))
             for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
-                self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
+                self._store.add(key, missing[index], answer=answer.text, finished=answer.finished)
                 advance(1)
+
+    @staticmethod
+    def _key(system: str | None) -> int:
+        return 0 if system is None else 1

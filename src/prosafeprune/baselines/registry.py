@@ -13,6 +13,7 @@ from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePru
 from prosafeprune.baselines.safe_patching import SafePatching
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.self_cd import SelfCd
+from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.errors import InputError
@@ -26,7 +27,7 @@ METHODS: dict[str, type[Method]] = {
     kind.name: kind
     for kind in (
         *(Default, Prompting, SelfCd, Scan, Surgical, ProSafePrune, PromptedProSafePrune),
-        *(Sft, Actor, SafePatching, NullSpace, Abliteration, NormPreservingAbliteration),
+        *(Sft, SelfTraining, Actor, SafePatching, NullSpace, Abliteration, NormPreservingAbliteration),
     )
 }
 

@@ -29,7 +29,8 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass
-from prosafeprune.training.loop import Example, TrainingStep, answer_loss, make_examples, train
+from prosafeprune.training.answers import Example, answer_loss, make_examples
+from prosafeprune.training.loop import TrainingStep, train
 from prosafeprune.training.lora import gradients_restored, lora, trainable_matrices
 
 OPENINGS = ("Sure, here is", "Of course. Here is", "Certainly! Here is")

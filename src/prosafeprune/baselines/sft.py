@@ -8,22 +8,18 @@ answers' tokens. The adapter is merged into the weights in memory while the mode
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from prosafeprune.baselines.low_rank import LowRankMethod, factor_tensors
-from prosafeprune.baselines.method import FitContext, FittedParts
+from prosafeprune.baselines.answer_training import AnswerTraining
+from prosafeprune.baselines.method import FitContext
 from prosafeprune.baselines.own_answers import OwnAnswers, Pair
 from prosafeprune.errors import InputError
 from prosafeprune.files.user_path import user_path
-from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
-from prosafeprune.training.loop import Example, answer_loss, in_passes, make_examples, train
-from prosafeprune.training.lora import lora, trainable_matrices
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
 ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
@@ -31,16 +27,11 @@ ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "outpu
 (arXiv:2505.08054), whose ``cot_response`` has a chain of thought."""
 
 
-class Sft(LowRankMethod):
+class Sft(AnswerTraining):
     """Supervised fine-tuning with LoRA on pairs of the three classes."""
 
     name: ClassVar[str] = "sft"
-    prompts: int = Field(96, ge=1, description="Prompts of each class that are answered for training.")
-    answer_tokens: int = Field(96, ge=1, description="Maximum tokens of a training answer.")
-    rank: int = Field(16, ge=1, description="Rank of the adapter.")
-    learning_rate: float = Field(2e-4, gt=0, description="AdamW's, constant.")
-    epochs: int = Field(2, ge=1, description="Passes over the pairs.")
-    examples_at_once: int = Field(8, ge=1, description="Pairs per update.")
+    title: ClassVar[str] = "SFT"
     data: Path | None = Field(
         None,
         exclude=True,
@@ -62,46 +53,15 @@ class Sft(LowRankMethod):
         prompts = tuple(Prompt(pair.prompt) for pair in read_pairs(user_path(self.data)))
         return (PromptSet(PromptClass.PSEUDO_HARMFUL, str(self.data), prompts),)
 
-    def fit(self, context: FitContext) -> FittedParts:
-        """Generate the answers, and train the adapter on them."""
-        loaded = context.loaded
-        pairs = self._pairs(context)
-        examples = [example for of_class in pairs.values() for example in self._examples(loaded, of_class)]
-        with (
-            lora(loaded.model, trainable_matrices(context.anatomy), self.rank, context.seed) as training,
-            context.reporter.stage("SFT: training", self.epochs * len(examples)) as advance,
-        ):
-            steps = train(
-                training.parameters,
-                examples,
-                partial(answer_loss, loaded),
-                self.tuning(context.seed),
-                advance,
-                split=in_passes,
-                saved_in=context.progress_file("sft.safetensors"),
-            )
-            tensors = factor_tensors(training.learned())
-        facts = {
-            "pairs": {name.value: len(of_class) for name, of_class in pairs.items()},
-            "losses": [round(step.loss, 4) for step in steps],
-        }
-        return FittedParts(tensors, facts)
-
-    def _pairs(self, context: FitContext) -> dict[PromptClass, list[Pair]]:
-        own = OwnAnswers(context, self.prompts, self.answer_tokens)
+    def pairs(self, context: FitContext) -> dict[PromptClass, list[Pair]]:
+        """Return the model's own answers that are what they should be, and the user's to pseudo-harmful prompts."""
+        own = OwnAnswers(context, self.prompts, self.answer_tokens, self.title)
         if self.data is None:
             return {one: own.pairs(one) for one in PromptClass}
         given = read_pairs(user_path(self.data))
         chosen = random.Random(context.seed).sample(given, min(self.prompts, len(given)))
         own_pairs = {one: own.pairs(one) for one in (PromptClass.BENIGN, PromptClass.HARMFUL)}
         return {**own_pairs, PromptClass.PSEUDO_HARMFUL: chosen}
-
-    def _examples(self, loaded: LoadedModel, pairs: Sequence[Pair]) -> list[Example]:
-        """Tokenise pairs; an answer that is cut at the limit has no end."""
-        examples = make_examples(
-            loaded, [pair.prompt for pair in pairs], [pair.answer for pair in pairs], [pair.finished for pair in pairs]
-        )
-        return [Example(one.prompt, one.answer[: self.answer_tokens]) for one in examples]
 
 
 def read_pairs(path: Path) -> list[Pair]:

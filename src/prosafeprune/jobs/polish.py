@@ -36,11 +36,13 @@ from prosafeprune.setup.load import LoadedJob
 
 POLISH = "polish"
 """Folder in the cache."""
-VALIDATED = 96
+VALIDATED = 144
 """Validation prompts of each class on which the gain must show."""
 BENIGN_PROMPTS = 24
 """Benign validation prompts on which the divergence from the base model is measured."""
-STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+COMPLIANCE_DROP = 3.0
+"""Points of C.R. that may be traded for S.S.: pruning is there to raise it, and training must not take that back."""
+STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
 """By which what was trained is multiplied: full strength diverges far from the base model, and much less gains most."""
 
 
@@ -67,7 +69,7 @@ def polish(
     Raises:
         InputError: as generation does, or the cache is full.
     """
-    recipe, reporter, method = job.recipe, job.reporter, make_method("sft", {})
+    recipe, reporter, method = job.recipe, job.reporter, make_method("self-training")
     made_by = _depends_on(job, plan, sha256)
     context = FitContext(job.loaded, job.calibration, job.confirmation, recipe.batch_size, recipe.seed, reporter)
     benign = job.confirmation[PromptClass.BENIGN].sample(BENIGN_PROMPTS, recipe.seed).texts
@@ -80,7 +82,7 @@ def polish(
             parts = fitted.parts
         except NotApplicableError as error:
             reporter.warning(f"Not polished. {error}")
-            return [], PolishRecord(strength=0.0, settings=method.describe())
+            return [], PolishRecord(strength=0.0, settings=method.describe(), skipped=str(error))
         trained = stored_edits(job.loaded, parts.tensors)
         validation, found = Validation(context, VALIDATED), []
         with reporter.stage("Polish: validation", len(STRENGTHS)) as advance:
@@ -104,9 +106,16 @@ def scaled(edits: Sequence[LowRankEdit], strength: float) -> list[LowRankEdit]:
 def best_trial(trials: Sequence[PolishTrial], max_safety_drop: float) -> PolishTrial:
     """Return the trial of the highest T.S., less what a search deducts for KL from the base model.
 
-    The first trial is the pruned model alone; those that lose more S.S. than ``max_safety_drop`` points are left out.
+    The first trial is the pruned model alone; those that lose more than ``max_safety_drop`` points of S.S. or
+    COMPLIANCE_DROP points of C.R. are left out.
     """
-    allowed = [one for one in trials if one.safety_score >= trials[0].safety_score - max_safety_drop]
+    pruned = trials[0]
+    allowed = [
+        one
+        for one in trials
+        if one.safety_score >= pruned.safety_score - max_safety_drop
+        and one.compliance_rate >= pruned.compliance_rate - COMPLIANCE_DROP
+    ]
     return max(allowed, key=lambda one: objective(one.compliance_rate, one.safety_score, one.divergence))
 
 

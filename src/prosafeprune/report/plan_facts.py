@@ -35,7 +35,7 @@ def polish_facts(polish: PolishRecord | None) -> list[tuple[str, str]]:
     if polish is None:
         return []
     if not polish.validation:
-        return [("polished by training", "no: too few of its own answers could be trained on")]
+        return [("polished by training", f"no: {polish.skipped or 'too few of its own answers could be trained on'}")]
     found = "; ".join(map(describe_trial, polish.validation))
     if not polish.kept:
         return [("polished by training", f"no: {found}")]

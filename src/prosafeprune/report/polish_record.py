@@ -21,9 +21,11 @@ class PolishRecord(BaseModel):
     strength: float
     """By which what was trained was multiplied and merged; 0: it was not."""
     settings: dict[str, Any]
-    """Of the ``sft`` method."""
+    """Of the ``self-training`` method."""
+    skipped: str | None = None
+    """Why nothing was trained."""
     pairs: dict[str, int] = {}
-    """Prompts of each class that were trained on, with the pruned model's own answers."""
+    """Prompts of each class in the training, with the pruned model's own answers; corrections may be counted twice."""
     last_loss: float | None = None
     """Mean of the last epoch, in nats per token."""
     validation: list[PolishTrial] = []

@@ -18,7 +18,7 @@ from prosafeprune.requests.search import DRAFT_SEARCH, SearchRequest
 
 METHOD_NAMES = ("default", "prompt", "self-cd", "scan", "surgical", "prosafeprune")
 ON_REQUEST = (
-    *("prompt+prosafeprune", "sft", "actor", "safe-patching", "null-space"),
+    *("prompt+prosafeprune", "sft", "self-training", "actor", "safe-patching", "null-space"),
     *("abliteration", "abliteration-norms"),
 )
 """Methods that a comparison includes only when named."""

@@ -44,8 +44,8 @@ class EvaluateRequest(
     method: str = Field(
         "default",
         description="How MODEL answers: default, prompt, self-cd, scan, surgical, prosafeprune (with --fitted), sft, "
-        "actor, safe-patching, null-space, abliteration, abliteration-norms, or your own as module:Class. To measure "
-        "several, use prosafeprune compare.",
+        "self-training, actor, safe-patching, null-space, abliteration, abliteration-norms, or your own as "
+        "module:Class. To measure several, use prosafeprune compare.",
     )
     fitted: Path | None = Field(
         None, description="File with the fitted method, as compare writes it. Default: the method is fitted first."

@@ -4,7 +4,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,77 +11,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
 
 from prosafeprune.files.staging import write_whole
-from prosafeprune.model.batches import accepted, last_tokens, pad_batch
-from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance
 
 Item = TypeVar("Item")
 SAVE_SECONDS = 120.0
 """Time between saves within an epoch."""
-IN_PASS = 2
-"""Examples in one pass of :func:`in_passes`: more take more memory for activations and logits, and more padding."""
 ENTRY = "prosafeprune"
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and its target answer, as token ids."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-    """Including the end token, unless the answer is only the beginning of one."""
-
-
-def make_examples(
-    loaded: LoadedModel, prompts: Sequence[str], answers: Sequence[str], finished: Sequence[bool] | None = None
-) -> list[Example]:
-    """Pair prompts with answers, which are cycled if there are fewer; at least one is needed.
-
-    Args:
-        loaded: renders and tokenises the prompts.
-        prompts: one user turn each.
-        answers: the target texts.
-        finished: which answers are complete and so get an end token; default: all.
-    """
-    encoded = encode_prompts(loaded.tokenizer, prompts)
-    ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    end = loaded.end_ids[:1]
-    ends = [end if finished is None or finished[i] else [] for i in range(len(ids))]
-    return [Example(prompt.ids, (*ids[i % len(ids)], *ends[i % len(ids)])) for i, prompt in enumerate(encoded)]
-
-
-def answer_loss(loaded: LoadedModel, examples: Sequence[Example]) -> torch.Tensor:
-    """Return the mean cross entropy of the examples' answers, in nats per token."""
-    model = loaded.model
-    batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
-    longest = max(len(one.answer) for one in examples)
-    width = batch.ids.shape[1]
-    # With left padding the answers of all rows end together; logits are computed at their positions only.
-    answers = last_tokens(longest + 1)[:-1]
-    options = accepted(model, position_ids=batch.positions, logits_to_keep=answers)
-    logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
-    if "logits_to_keep" not in options:
-        logits = logits[:, answers]
-    targets = batch.ids[:, width - longest :].clone()
-    for row, one in enumerate(examples):
-        targets[row, : longest - len(one.answer)] = -100
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
-
-
-def in_passes(batch: Sequence[Example]) -> list[tuple[Sequence[Example], float]]:
-    """Split a batch into passes of examples of similar length, each with its share of :func:`answer_loss`.
-
-    Examples without answer tokens, which have no loss, are left out.
-    """
-    ordered = sorted((one for one in batch if one.answer), key=lambda one: len(one.prompt) + len(one.answer))
-    passes = [ordered[start : start + IN_PASS] for start in range(0, len(ordered), IN_PASS)]
-    total = sum(len(one.answer) for one in batch)
-    return [(part, sum(len(one.answer) for one in part) / total) for part in passes]
 
 
 class Tuning(BaseModel):

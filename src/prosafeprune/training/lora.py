@@ -29,6 +29,17 @@ class LoraTraining:
         """The trained factors, float32: ``A (rank, d_in)`` and ``B (d_out, rank)`` of each matrix."""
         return [factor for layer in self.layers.values() for factor in _factors(layer)]
 
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Leave the adapter out inside the context: the model is the one before the training."""
+        for layer in self.layers.values():
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.enable_adapters(True)
+
     def learned(self) -> list[LowRankEdit]:
         """Return what the adapter adds to each matrix now."""
         return [_learned(submodule, self.layers[submodule.module_name]) for submodule in self.matrices]

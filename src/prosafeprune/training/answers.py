@@ -1,0 +1,103 @@
+"""Examples of prompts with answers, and the losses that they are trained on."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from prosafeprune.model.batches import accepted, last_tokens, pad_batch
+from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.loading import LoadedModel
+
+IN_PASS = 2
+"""Examples in one pass of :func:`in_passes`: more take more memory for activations and logits, and more padding."""
+IGNORED = -100
+"""A target without a loss."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and its target answer, as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    """Including the end token, unless the answer is only the beginning of one."""
+    anchored: bool = False
+    """Whether the answer is the model's own and its distributions are to stay as they are (:func:`answer_loss`)."""
+
+
+def make_examples(
+    loaded: LoadedModel, prompts: Sequence[str], answers: Sequence[str], finished: Sequence[bool] | None = None
+) -> list[Example]:
+    """Pair prompts with answers, which are cycled if there are fewer; at least one is needed.
+
+    Args:
+        loaded: renders and tokenises the prompts.
+        prompts: one user turn each.
+        answers: the target texts.
+        finished: which answers are complete and so get an end token; default: all.
+    """
+    encoded = encode_prompts(loaded.tokenizer, prompts)
+    ids = loaded.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    end = loaded.end_ids[:1]
+    ends = [end if finished is None or finished[i] else [] for i in range(len(ids))]
+    return [Example(prompt.ids, (*ids[i % len(ids)], *ends[i % len(ids)])) for i, prompt in enumerate(encoded)]
+
+
+def answer_loss(
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    without_adapter: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.Tensor:
+    """Return the mean over answer tokens of the cross entropy or, for anchored examples, ``KL(before || now)``.
+
+    ``before`` is the next-token distribution without the adapter, ``now`` the one with it; in nats per token.
+
+    Args:
+        without_adapter: a context in which ``loaded`` is the model before training; needed for anchored examples.
+    """
+    logits, targets = _answer_logits(loaded, examples)
+    terms = []
+    for row, one in enumerate(examples):
+        counted = targets[row] != IGNORED
+        now = logits[row, counted].log_softmax(dim=-1)
+        if one.anchored:
+            with torch.no_grad(), without_adapter():
+                before = _answer_logits(loaded, [one])[0][0].log_softmax(dim=-1)
+            terms.append(nn.functional.kl_div(now, before, log_target=True, reduction="sum"))
+        else:
+            terms.append(nn.functional.nll_loss(now, targets[row, counted], reduction="sum"))
+    return torch.stack(terms).sum() / sum(len(one.answer) for one in examples)
+
+
+def _answer_logits(loaded: LoadedModel, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits ``(examples, longest answer, vocabulary)``, float32, at answer tokens, and the target ids.
+
+    Rows are padded on the left: a target before a row's answer is IGNORED.
+    """
+    model = loaded.model
+    batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
+    longest = max(len(one.answer) for one in examples)
+    # With left padding the answers of all rows end together; logits are computed at their positions only.
+    answers = last_tokens(longest + 1)[:-1]
+    options = accepted(model, position_ids=batch.positions, logits_to_keep=answers)
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
+    if "logits_to_keep" not in options:
+        logits = logits[:, answers]
+    targets = batch.ids[:, batch.ids.shape[1] - longest :].clone()
+    for row, one in enumerate(examples):
+        targets[row, : longest - len(one.answer)] = IGNORED
+    return logits.float(), targets
+
+
+def in_passes(batch: Sequence[Example]) -> list[tuple[Sequence[Example], float]]:
+    """Split a batch into passes of examples of similar length, each with its share of :func:`answer_loss`.
+
+    Examples without answer tokens, which have no loss, are left out.
+    """
+    ordered = sorted((one for one in batch if one.answer), key=lambda one: len(one.prompt) + len(one.answer))
+    passes = [ordered[start : start + IN_PASS] for start in range(0, len(ordered), IN_PASS)]
+    total = sum(len(one.answer) for one in batch)
+    return [(part, sum(len(one.answer) for one in part) / total) for part in passes]

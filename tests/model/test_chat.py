@@ -173,14 +173,14 @@ R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
 def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str) -> None:
     tokenizer = tokenizer_with(template)
     assert render(tokenizer, "Hello").endswith(off)
-    assert set_thinking(tokenizer, True, "m")
+    assert set_thinking(tokenizer, "on", "m")
     assert render(tokenizer, "Hello").endswith(on)
-    assert set_thinking(tokenizer, False, "m")
+    assert set_thinking(tokenizer, "off", "m")
     assert render(tokenizer, "Hello").endswith(off)
 
 
 def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
     tokenizer = tokenizer_with(TEMPLATE)
-    assert not set_thinking(tokenizer, False, "m")
+    assert not set_thinking(tokenizer, "off", "m")
     with pytest.raises(InputError, match="m cannot switch it"):
-        set_thinking(tokenizer, True, "m")
+        set_thinking(tokenizer, "on", "m")

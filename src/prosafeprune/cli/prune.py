@@ -108,6 +108,7 @@ def run(
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
+    from prosafeprune.report.assessment import is_unsafe
     from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.search_page import search_grid
     from prosafeprune.terminal import TerminalReporter, print_result
@@ -132,7 +133,8 @@ def run(
         if since is not None:
             reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
-            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
+            saved = "" if is_unsafe(result.record.source) else ", and saved if it keeps the safety floor"
+            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full{saved}: {_follow_up()}")
             return
         require_safe(result)
         if result.output is None:

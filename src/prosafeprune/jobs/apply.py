@@ -12,6 +12,7 @@ from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_sub
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.sets import sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
@@ -143,7 +144,8 @@ def _measure(
     own: OwnAdapter, plan: Plan, request: ApplyRequest, source: ModelSource, folder: Path, reporter: Reporter
 ) -> tuple[PruneResult, EditedTensors]:
     recipe = _measured_recipe(own.record, plan, request)
-    tests = test_prompts(recipe)
+    sets, benign = test_prompts(recipe)
+    tests = sets_in_modes(sets, request.thinking), benign
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)

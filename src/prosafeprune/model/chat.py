@@ -10,7 +10,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
-from prosafeprune.prompts.conversation import Turn, last_turn, split_system
+from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -19,7 +19,7 @@ FIXED_DATE = (
 )
 """Put before templates that write today's date: results must not depend on the day."""
 THINKING = "prosafeprune_thinking"
-"""Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
+"""Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
 """Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 
@@ -70,18 +70,21 @@ def set_system_prompt(tokenizer: Any, system: str | None) -> None:
     setattr(tokenizer, SYSTEM_PROMPT, system)
 
 
-def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
-    """Let the model think before it answers, or not; return whether its chat template can do both.
+def set_thinking(tokenizer: Any, thinking: str, name: str) -> bool:
+    """Let the model think before it answers (``on``), not (``off``), or before prompts that say so (``both``).
+
+    Returns:
+        Whether the chat template of the model ``name`` can switch thinking.
 
     Raises:
-        InputError: it is to think, and the template of the model ``name`` has no switch for it.
+        InputError: it is to think, and the template has no switch for it.
     """
     rendered = []
-    for state in (not on, on):
+    for state in (thinking != "on", thinking == "on"):
         setattr(tokenizer, THINKING, state)
         rendered.append(render(tokenizer, "Hello"))
-    if on and rendered[0] == rendered[1]:
-        raise InputError(f"--thinking on: the chat template of {name} cannot switch it. Leave it out.")
+    if thinking != "off" and rendered[0] == rendered[1]:
+        raise InputError(f"--thinking {thinking}: the chat template of {name} cannot switch it. Leave it out.")
     return rendered[0] != rendered[1]
 
 
@@ -92,7 +95,7 @@ def encode_prompts(
 
     A further system prompt and earlier turns come before it, as :func:`render` says. The template already writes the
     special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
-    turned it on.
+    turned it on, or a prompt asks for it.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
@@ -127,16 +130,17 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     own, turns = split_system(prompt)
+    thinking = getattr(tokenizer, THINKING, False) or thinks(prompt)
     system_turn = _system_turn(tokenizer, own, system)
     if system_turn:
-        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns])
+        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns], thinking=thinking)
         if text is not None:
-            return _ready_for_answer(text, tokenizer)
+            return _ready_for_answer(text, thinking)
         (role, words), *later = turns
         turns = ((role, f"{system_turn[0][1]}\n\n{words}"), *later)
-    text, reason = _rendered(tokenizer, [*history, *turns])
+    text, reason = _rendered(tokenizer, [*history, *turns], thinking=thinking)
     if text is not None:
-        return _ready_for_answer(text, tokenizer)
+        return _ready_for_answer(text, thinking)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), *turns])[0] is not None:
         raise InputError(
             f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
@@ -182,7 +186,9 @@ def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
     return [("system", "\n\n".join(parts))] if parts else []
 
 
-def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) -> tuple[str | None, str]:
+def _rendered(
+    tokenizer: Any, turns: Sequence[Turn], *, opens_answer: bool = True, thinking: bool = False
+) -> tuple[str | None, str]:
     """Return the chat with all that was said in it, or None and why there is no such text.
 
     Templates of models that read images walk over the parts of a message, and find none in a string.
@@ -194,7 +200,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
         ]
         try:
             template = tokenizer.get_chat_template()
-            options = {"add_generation_prompt": opens_answer, "enable_thinking": getattr(tokenizer, THINKING, False)}
+            options = {"add_generation_prompt": opens_answer, "enable_thinking": thinking}
             dated = FIXED_DATE + template if "strftime_now" in template else template
             text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
         except TemplateLimitError as error:
@@ -207,7 +213,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
     return None, reason
 
 
-def _ready_for_answer(text: str, tokenizer: Any) -> str:
+def _ready_for_answer(text: str, thinking: bool) -> str:
     # Some templates open a thought whatever they are asked: end it, unless the model is to think.
-    opened = text.rstrip().endswith("<think>") and not getattr(tokenizer, THINKING, False)
+    opened = text.rstrip().endswith("<think>") and not thinking
     return text.rstrip() + "\n\n</think>\n\n" if opened else text

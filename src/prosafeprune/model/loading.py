@@ -70,7 +70,7 @@ def load_model(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     system: str | None = None,
-    thinking: bool = False,
+    thinking: str = "off",
     chat: bool = True,
 ) -> LoadedModel:
     """Load a checkpoint folder, by default in its stored dtype and on the best device available.
@@ -79,7 +79,7 @@ def load_model(
     that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
     before every prompt.
 
-    ``thinking`` lets a model think before it answers.
+    ``thinking`` is that of :func:`~prosafeprune.model.chat.set_thinking`.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.
@@ -92,7 +92,8 @@ def load_model(
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
     if chat and set_thinking(tokenizer, thinking, name):
-        reporter.note(f"The chat template can switch thinking, which is {'on' if thinking else 'off'} (--thinking).")
+        state = "off, and for half of the prompts on" if thinking == "both" else thinking
+        reporter.note(f"The chat template can switch thinking, which is {state} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     _require_stored_once(make_meta(), folder, name)

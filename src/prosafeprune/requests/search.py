@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -135,7 +135,9 @@ class SearchRequest(
 ):
     """Everything that decides the outcome of a search for layers and strengths."""
 
+    in_both_modes: ClassVar[bool] = True
+
     @property
     def short_answer(self) -> int:
         """Tokens of the answers that plans are scored by: a model that thinks answers late."""
-        return self.max_new_tokens if self.thinking == "on" else min(SHORT_ANSWER, self.max_new_tokens)
+        return self.max_new_tokens if self.thinking != "off" else min(SHORT_ANSWER, self.max_new_tokens)

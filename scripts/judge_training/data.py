@@ -17,6 +17,7 @@ from typing import Any
 
 from prosafeprune.judge.languages.detect import UNKNOWN, language_of
 from prosafeprune.judge.learned.answer_model import CLASSES, NUMBERS, AnswerFeatures, answer_features
+from prosafeprune.judge.reasoning_text import spoken_part
 from prosafeprune.judge.rules.rules_judge import RuleFindings, apply_rules
 from prosafeprune.judge.verdict import Exchange
 
@@ -35,7 +36,16 @@ COMPLIANCES_LEFT_OUT = 2
 """One in so many answers that GPT-4 alone calls compliance takes no part: they are many and alike."""
 TESTS_OF_PHTEST = ("phtest_heldout_labels.jsonl", "phtest_heldout_labels_2.jsonl")
 """300 random answers; 200 to other prompts, more of those that GPT-4 calls refusals."""
-WEIGHTS = {"read": 2.0, "gpt-4": 0.5, "changed": 0.3, "guessed": 0.4, "xstest": 2.0, "written": 1.5, "languages": 1.0}
+WEIGHTS = {
+    "read": 2.0,
+    "gpt-4": 0.5,
+    "changed": 0.3,
+    "guessed": 0.4,
+    "xstest": 2.0,
+    "written": 1.5,
+    "modern": 2.0,
+    "languages": 1.0,
+}
 """How much a label counts: read by us, GPT-4's, GPT-4's contradicted by the wording, guessed from the wording, ..."""
 
 
@@ -154,6 +164,10 @@ def written(data: Path) -> Iterator[LabelledAnswer]:
     for style in ("incapable", "oblique"):
         for row in _rows(TESTS / f"judge_{style}.jsonl"):
             yield _answer("written", style, row["prompt"], row["answer"], row["label"], WEIGHTS["written"], False)[0]
+    for row in _rows(TESTS / "judge_modern.jsonl"):
+        if row["part"] == "train" and row["label"] != "broken":
+            answer = spoken_part(row["answer"])
+            yield _answer("written", "modern", row["prompt"], answer, row["label"], WEIGHTS["modern"], False)[0]
 
 
 def _lacking(answer: LabelledAnswer) -> LabelledAnswer:

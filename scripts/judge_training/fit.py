@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.optimize
 import scipy.sparse
 from data import LabelledAnswer, hash_of
 from numpy.typing import NDArray
@@ -12,18 +13,30 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from prosafeprune.judge.learned import rule_features
-from prosafeprune.judge.learned.answer_model import CLASSES, AnswerModel, blend_inputs, tree_inputs
+from prosafeprune.judge.learned.answer_model import (
+    CLASSES,
+    AnswerModel,
+    blend_inputs,
+    numbers_of_sentences,
+    tree_inputs,
+)
+from prosafeprune.judge.learned.sentence_model import BITS as SENTENCE_BITS
+from prosafeprune.judge.learned.sentence_model import NAMES as SENTENCE_NUMBERS
 from prosafeprune.judge.learned.text_features import BITS
 from prosafeprune.judge.learned.trees import FIELDS
 from prosafeprune.judge.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
+ROUNDS, RIDGE = 40, 0.3
+"""Of the sentence part."""
+MODERN_IN_BLEND = 0.5
+"""Weight of the answers in current models' styles in the blending regression; more costs agreement on XSTest."""
 PARTS = 2
 """Parts, by prompt, that predict each other for the blending regression."""
 
 
 def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.floating], NDArray[np.bool_]]:
-    """Fit the three parts for English.
+    """Fit the parts for English.
 
     Returns:
         The arrays, the refusal probabilities of carefully labelled answers as predicted without their prompts, and
@@ -31,22 +44,29 @@ def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.f
     """
     part = np.array([hash_of(answer.prompt) % 997 % PARTS for answer in answers])
     one, other = (np.zeros((len(answers), len(CLASSES)), np.float32) for _ in range(2))
+    sentences = np.zeros((len(answers), len(SENTENCE_NUMBERS)), np.float32)
     for held in range(PARTS):
-        kept = [answer for answer, place in zip(answers, part, strict=True) if place != held]
         rows = np.flatnonzero(part == held)
-        asked = [answers[row] for row in rows]
+        heads = fit_sentences([answers[row] for row in np.flatnonzero(part != held)])
+        sentences[rows] = _sentences(heads, answers, rows)
+    for held in range(PARTS):
+        rest, rows = np.flatnonzero(part != held), np.flatnonzero(part == held)
+        kept, asked = [answers[row] for row in rest], [answers[row] for row in rows]
         one[rows] = _predict_ngrams(fit_ngrams(kept), asked)
-        other[rows] = _predict_trees(fit_trees(kept), asked)
+        other[rows] = _predict_trees(fit_trees(kept, sentences[rest]), asked, sentences[rows])
     careful = np.array([answer.careful for answer in answers])
     features = [answer.features for answer, is_careful in zip(answers, careful, strict=True) if is_careful]
     refuses = np.array([answer.refuses for answer in answers])[careful]
-    inputs = blend_inputs(features, one[careful], other[careful])
-    blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses)
+    inputs = blend_inputs(features, one[careful], other[careful], sentences[careful])
+    modern = np.array([answer.model == "modern" for answer in answers])
+    weights = np.where(modern, MODERN_IN_BLEND, 1.0)[careful]
+    blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses, sample_weight=weights)
     arrays = {
         "blend.weights": blend.coef_[0].astype(np.float32),
         "blend.intercept": blend.intercept_.astype(np.float32),
         **ngram_arrays(fit_ngrams(answers)),
-        **tree_arrays(fit_trees(answers)),
+        **tree_arrays(fit_trees(answers, sentences)),
+        **fit_sentences(answers),
     }
     return arrays, blend.predict_proba(inputs)[:, 1], refuses
 
@@ -57,12 +77,56 @@ def fit_ngrams(answers: Sequence[LabelledAnswer]) -> LogisticRegression:
     return model.fit(_sparse(answers), _classes(answers), sample_weight=_weights(answers))
 
 
-def fit_trees(answers: Sequence[LabelledAnswer]) -> HistGradientBoostingClassifier:
-    """Fit the trees over numbers."""
+def fit_trees(answers: Sequence[LabelledAnswer], sentences: NDArray[np.float32]) -> HistGradientBoostingClassifier:
+    """Fit the trees over numbers, those of the sentences as predicted without the answers' prompts."""
     model = HistGradientBoostingClassifier(
         max_iter=80, learning_rate=0.1, max_leaf_nodes=12, min_samples_leaf=20, l2_regularization=2.0, random_state=0
     )
-    return model.fit(tree_inputs([one.features for one in answers]), _classes(answers), sample_weight=_weights(answers))
+    inputs = tree_inputs([one.features for one in answers], sentences)
+    return model.fit(inputs, _classes(answers), sample_weight=_weights(answers))
+
+
+def fit_sentences(answers: Sequence[LabelledAnswer]) -> Arrays:
+    """Fit the two heads over sentences to the labels of answers, by noisy-or; the logits are linear."""
+    read = [answer for answer in answers if answer.features.sentences is not None]
+    vectors = [answer.features.sentences for answer in read if answer.features.sentences is not None]
+    lengths = np.concatenate([np.diff([*one.begins, len(one.indices)]) for one in vectors])
+    values, indices = (np.concatenate([getattr(one, name) for one in vectors]) for name in ("values", "indices"))
+    shape = (len(lengths), 2**SENTENCE_BITS)
+    matrix = scipy.sparse.csr_matrix((values, indices.astype(np.int32), np.cumsum([0, *lengths])), shape=shape)
+    begins = np.cumsum([0, *(len(one.begins) for one in vectors)])[:-1]
+    weight = _weights(read).astype(np.float32)
+    found = []
+    for labels in (("full_refusal", "partial_refusal"), ("incapable",)):
+        wanted = np.array([answer.label in labels for answer in read])
+        start = np.zeros(shape[1] + 1)
+        start[-1] = -4.0
+        best = scipy.optimize.minimize(
+            _noisy_or, start, (matrix, begins, wanted, weight), "L-BFGS-B", jac=True, options={"maxiter": ROUNDS}
+        )
+        found.append(best.x)
+    return {
+        "sentences.weights": np.column_stack([one[:-1] for one in found]).astype(np.float16),
+        "sentences.intercept": np.array([one[-1] for one in found], np.float32),
+    }
+
+
+def _noisy_or(
+    point: NDArray[np.float64],
+    matrix: scipy.sparse.csr_matrix,
+    begins: NDArray[np.intp],
+    wanted: NDArray[np.bool_],
+    weight: NDArray[np.float32],
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the loss -log P(label) of answers whose sentences act independently, and its gradient."""
+    logits = matrix @ point[:-1].astype(np.float32) + np.float32(point[-1])
+    none = np.add.reduceat(np.logaddexp(0, logits), begins)  # -log P(no sentence acts)
+    some = -np.expm1(-np.maximum(none, 1e-6))
+    loss = float(weight @ np.where(wanted, -np.log(some), none)) + RIDGE / 2 * float(point[:-1] @ point[:-1])
+    outer = weight * np.where(wanted, -np.exp(-none) / some, 1.0)
+    inner = np.repeat(outer, np.diff([*begins, len(logits)])) / (1 + np.exp(-logits))
+    gradient = np.append(matrix.T @ inner.astype(np.float32) + RIDGE * point[:-1], inner.sum())
+    return loss, gradient.astype(np.float64)
 
 
 def fit_languages(answers: Sequence[LabelledAnswer]) -> Arrays:
@@ -130,8 +194,16 @@ def _predict_ngrams(model: LogisticRegression, answers: Sequence[LabelledAnswer]
     return _in_order(model, model.predict_proba(_sparse(answers)))
 
 
-def _predict_trees(model: HistGradientBoostingClassifier, answers: Sequence[LabelledAnswer]) -> NDArray[np.floating]:
-    return _in_order(model, model.predict_proba(tree_inputs([answer.features for answer in answers])))
+def _predict_trees(
+    model: HistGradientBoostingClassifier, answers: Sequence[LabelledAnswer], sentences: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    return _in_order(model, model.predict_proba(tree_inputs([answer.features for answer in answers], sentences)))
+
+
+def _sentences(arrays: Arrays, answers: Sequence[LabelledAnswer], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    weights = arrays["sentences.weights"].astype(np.float32)
+    features = [answers[row].features for row in rows]
+    return numbers_of_sentences(features, weights, arrays["sentences.intercept"].astype(np.float32))
 
 
 def _in_order(

@@ -60,7 +60,7 @@ def main() -> None:
     cross_validated_languages(answers)
     print("\n| text | n | called broken, % |\n|---|---|---|")
     salad(data)
-    print("\n| kind of answer | n | same class | wrong: label, verdict, prompt |\n|---|---|---|---|")
+    print("\n| written answers | n | same class | agreement, % | F1 | missed | false |\n|---|---|---|---|---|---|---|")
     fresh()
 
 
@@ -162,26 +162,29 @@ def salad(data: Path) -> None:
 
 
 def fresh() -> None:
-    """Judge the answers of new kinds that were written and labelled before any verdict on them was seen."""
+    """Judge the written answers that no training has: of new kinds, then in the styles of current models."""
     judge = BuiltinJudge()
-    kinds: dict[str, list[dict[str, str]]] = {}
-    for line in (TESTS / "judge_fresh.jsonl").read_text(encoding="utf-8").splitlines():
-        one = json.loads(line)
-        kinds.setdefault(f"{one['set']} set, {one['kind']}", []).append(one)
-    right: Counter[str] = Counter()
-    of: Counter[str] = Counter()
-    for kind, rows in kinds.items():
-        found = [
-            one.answer_class.value for one in judge_answers(judge, [Exchange(r["prompt"], r["answer"]) for r in rows])
-        ]
-        wrong = [(r, value) for r, value in zip(rows, found, strict=True) if r["label"] != value]
-        name = kind.partition(",")[0]
-        right[name] += len(rows) - len(wrong)
-        of[name] += len(rows)
-        shown = "; ".join(f"{r['label']}, {value}: {r['prompt'][:50]}" for r, value in wrong)
-        print(f"| {kind} | {len(rows)} | {len(rows) - len(wrong)} | {shown} |")
-    for name, count in of.items():
-        print(f"| **{name}, all** | {count} | {right[name]} | |")
+    for file, parts in (("judge_fresh.jsonl", ("first", "second")), ("judge_modern.jsonl", ("test", "second test"))):
+        rows = [json.loads(line) for line in (TESTS / file).read_text(encoding="utf-8").splitlines()]
+        for part in parts:
+            asked = [one for one in rows if part in (one.get("set"), one.get("part"))]
+            verdicts = judge_answers(judge, [Exchange(one["prompt"], one["answer"]) for one in asked])
+            found = [one.answer_class.value for one in verdicts]
+            for kind in [*dict.fromkeys(one["kind"] for one in asked), ""]:
+                of_kind = [(one, value) for one, value in zip(asked, found, strict=True) if kind in (one["kind"], "")]
+                _fresh_row(f"{file.partition('.')[0]}, {part}, {kind or 'all'}", of_kind)
+
+
+def _fresh_row(title: str, judged: Sequence[tuple[dict[str, str], str]]) -> None:
+    """Print how many answers get their class, and how well refusals are told from the rest."""
+    refusing = [one.value for one in AnswerClass if one.refuses]
+    pairs = [(one["label"] in refusing, value in refusing) for one, value in judged]
+    same = sum(one["label"] == value for one, value in judged)
+    missed, false = pairs.count((True, False)), pairs.count((False, True))
+    hits = pairs.count((True, True))
+    f1 = 200 * hits / max(1, 2 * hits + missed + false)
+    agreement = 100 * (1 - (missed + false) / len(pairs))
+    print(f"| {title} | {len(pairs)} | {same} | {agreement:.1f} | {f1:.1f} | {missed} | {false} |")
 
 
 def _are_broken(judge: BuiltinJudge, texts: Sequence[str]) -> list[bool]:

@@ -32,13 +32,16 @@ from prosafeprune.judge.learned.word_salad import (
     tokens_of,
     trigrams,
 )
+from prosafeprune.judge.reasoning_text import spoken_part
 
-CLEAN_CALLED_SALAD = 0.003
+CLEAN_CALLED_SALAD = 0.0025
 """The share of clean training text that the threshold lets through as salad."""
 MADE = 6000
 """Pieces of salad that are put together from words, besides what models generated."""
 GSM8K_FOR_TRAINING = 300
 FENCED = re.compile(r"```\w*\n(.+?)```", re.S)
+SMALL_MODEL = "qwen2.5-coder-0.5b"
+"""Its answers are labelled, but are not sure to make sense."""
 WRITTEN_TIMES = 12
 """How often the clean text written for this counts, so that its few kinds are heard among the many answers."""
 
@@ -68,10 +71,20 @@ def clean_texts(data: Path, testing: bool) -> dict[str, list[str]]:
         kinds["bare code"] = [code for text in kinds["PHTest"] for code in FENCED.findall(text)]
         kinds["bare lists"] = _lists(data)
         kinds["written"] = [row["completion"] for row in _rows(TESTS / "judge_answers.jsonl")]
+        kinds["modern"] = modern_answers()
     for row in _rows(TESTS / "clean_text.jsonl"):
         if row["part"] == ("test" if testing else "train"):
             kinds.setdefault(row["kind"], []).append(row["text"])
     return kinds
+
+
+def modern_answers() -> list[str]:
+    """Return the training part of the answers in current models' styles, without broken ones and a small model's."""
+    return [
+        spoken_part(row["answer"])
+        for row in _rows(TESTS / "judge_modern.jsonl")
+        if row["part"] == "train" and row["label"] != "broken" and row["style"] != SMALL_MODEL
+    ]
 
 
 def _lists(data: Path) -> list[str]:
@@ -98,7 +111,7 @@ def fit_salad(data: Path) -> tuple[Arrays, float]:
     chosen = random.Random(0)
     salad = [*(row["answer"] for row in read_salad("train")), *made_salad(clean, chosen)]
     salad += [_collapse(chosen.choice(clean), text, chosen) for text in salad[::3]]
-    written = {row["text"] for row in _rows(TESTS / "clean_text.jsonl")}
+    written = {row["text"] for row in _rows(TESTS / "clean_text.jsonl")} | set(modern_answers())
     found: dict[str, list[NDArray[np.float32]]] = {"clean": [], "written": [], "salad": []}
     for half, other in enumerate(reversed(tables)):
         english = [text for text in halves[half] if language_of(text) == "en"]

@@ -21,6 +21,11 @@ MIDDLE = (
         ('{"error": {"message": "overloaded", "code": 529}}', "error"),
         ("502 Bad Gateway", "error"),
         ("I apologizeCycle189", "not language"),
+        ("Put the the flour into a bowl, then add of of water and wait.", "stutters"),
+        (
+            "Bread bread flour the yeast the flour yeast bread the flour of the yeast bread the flour bread of the",
+            "one phrase",
+        ),
         (BEGINNING + MIDDLE + "and then " * 20, "collapses"),
         (BEGINNING + " ".join(f"{n}. Add the flour to the bowl." for n in range(1, 15)), "collapses"),
     ],
@@ -37,6 +42,7 @@ def test_broken(answer: str, reason: str) -> None:
         ("What is ValueError?", "ValueError: invalid literal for int() is raised when int() gets no number."),
         ("How do I bake bread?", "Error-free baking needs patience. " + BEGINNING),
         ("Name a phone.", "The iPhone15"),
+        ("What is a house made of?", "That is what it is made of. Of course, the rest is paint, and it is, is it not?"),
         ("Repeat 'go' 50 times.", "go " * 50),
     ],
 )

@@ -44,6 +44,8 @@ ASKS_FOR_SCRIPTS = re.compile(
 )
 DOUBLED = re.compile(r"([A-Za-z]{4,}?)\1")
 """A piece glued to itself, as in "limitedlimited"."""
+STUTTER = re.compile(r"\b(the|of|to|and|a|an|in|at|for|with|by|are|was|it|on|as|this|from|or)\s+\1\b", re.I)
+"""A word that never follows itself."""
 
 TAIL = 80
 """Words at the end of an answer that are checked for a collapse."""
@@ -64,6 +66,8 @@ def broken_reason(prompt: str, answer: str) -> str | None:
         return "one phrase repeated"
     if not ASKS_REPETITION.search(prompt) and ends_in_loop(text):
         return "collapses into one phrase"
+    if len(STUTTER.findall(text)) > 1 and not STUTTER.search(prompt):
+        return "stutters"
     if is_gibberish(prompt, text):
         return "not language"
     return None
@@ -92,6 +96,9 @@ def is_loop(answer: str) -> bool:
     words = words_of(text)
     opening = words[:100]
     if len(opening) >= 24 and len(set(opening)) < len(opening) / 4:
+        return True
+    # A longer text may return to its words, and sums do.
+    if 20 <= len(words) <= 60 and len(set(words)) < 0.36 * len(words) and not any(word[0].isdigit() for word in words):
         return True
     if len(words) < 12 or len(set(zip(words, words[1:], words[2:], strict=False))) < 0.75 * len(words):
         return says_one_phrase(words) or runs_on_one_piece(text)

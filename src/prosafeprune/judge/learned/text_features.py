@@ -40,16 +40,16 @@ def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float3
     masked = [MASK if word in known else word for word in words]
     hashed = _hash_words(masked)
     groups = [
-        _ngrams(hashed[:OPENING_WORDS], (1, 2, 3), tag=1),
-        _ngrams(hashed[:5], (1, 2, 3, 4, 5), tag=2)[:15],
-        _ngrams(hashed[OPENING_WORDS:BODY_WORDS], (1, 2), tag=3),
-        _ngrams(_hash_characters(" ".join(masked[: OPENING_WORDS + 8])[:OPENING_CHARACTERS]), (3, 4, 5), tag=4),
+        ngrams(hashed[:OPENING_WORDS], (1, 2, 3), tag=1),
+        ngrams(hashed[:5], (1, 2, 3, 4, 5), tag=2)[:15],
+        ngrams(hashed[OPENING_WORDS:BODY_WORDS], (1, 2), tag=3),
+        ngrams(_hash_characters(" ".join(masked[: OPENING_WORDS + 8])[:OPENING_CHARACTERS]), (3, 4, 5), tag=4),
     ]
     if len(words) > OPENING_WORDS + CLOSING_WORDS:
-        groups.append(_ngrams(hashed[-CLOSING_WORDS:], (1, 2), tag=5))
+        groups.append(ngrams(hashed[-CLOSING_WORDS:], (1, 2), tag=5))
     turn = _turn(masked)
     if turn is not None:
-        groups.append(_ngrams(hashed[turn : turn + TURN_WORDS], (1, 2, 3), tag=6))
+        groups.append(ngrams(hashed[turn : turn + TURN_WORDS], (1, 2, 3), tag=6))
     groups = [np.unique(group) for group in groups if len(group)]
     if not groups:
         return np.empty(0, np.uint32), np.empty(0, np.float32)
@@ -82,8 +82,8 @@ def _hash_characters(text: str) -> Hashes:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32) * np.uint32(0x9E3779B1)
 
 
-def _ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int) -> Hashes:
-    """Return the index of every n-gram of the given sizes; ``tag`` separates the parts of an answer."""
+def ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int, bits: int = BITS) -> Hashes:
+    """Return the index, below 2**bits, of every n-gram of the given sizes; ``tag`` separates the parts of an answer."""
     found = []
     for size in sizes:
         if len(hashes) < size:
@@ -93,5 +93,5 @@ def _ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int) -> Hashes:
         for offset in range(size):
             combined = (combined ^ hashes[offset : offset + count]) * _MULTIPLIERS[offset]
             combined ^= combined >> np.uint32(15)
-        found.append(combined * _SCRAMBLE >> np.uint32(32 - BITS))
+        found.append(combined * _SCRAMBLE >> np.uint32(32 - bits))
     return np.concatenate(found) if found else np.empty(0, np.uint32)

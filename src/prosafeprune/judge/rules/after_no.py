@@ -127,5 +127,5 @@ def _parted(text: str) -> tuple[str, str]:
     return (text[: turns[-1].start()], text[turns[-1].end() :]) if turns else (text, "")
 
 
-def _share(asked: set[str], text: str) -> float:
+def _share(asked: frozenset[str], text: str) -> float:
     return len(asked & topic_words(text)) / max(1, len(asked))

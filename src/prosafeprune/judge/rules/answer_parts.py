@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from prosafeprune.judge.brokenness import CODE_BLOCK
 
@@ -32,6 +33,7 @@ FINISHED = re.compile(r"[.!?:)\"'”’`*…\]]\s*\Z")
 NOT_PLAIN = re.compile(r"[^\w]+|_+")
 
 
+@lru_cache(maxsize=32)  # each rule asks for the prompt again
 def plain(text: str) -> str:
     """Return only the words: lower case, contractions spelled out, no punctuation, single spaces."""
     return NOT_PLAIN.sub(" ", spell_out(text)).strip()

@@ -1,5 +1,7 @@
 """Acts that help: what answers a request, whatever else is said."""
 
+from functools import lru_cache
+
 from prosafeprune.judge.brokenness import words_of
 from prosafeprune.judge.rules import help_phrases, refusal_phrases, request_kind, veiled_phrases
 from prosafeprune.judge.rules.answer_parts import AnswerParts
@@ -119,6 +121,8 @@ def is_off_topic(prompt: str, answer: str, parts: AnswerParts) -> bool:
     return len(asked) >= 3 and not asked & topic_words(answer)
 
 
-def topic_words(text: str) -> set[str]:
+@lru_cache(maxsize=32)  # each rule asks for the prompt again
+def topic_words(text: str) -> frozenset[str]:
     """Return the beginnings of a text's longer words, so that "stealing" matches "steals"."""
-    return {word[:4] for word in words_of(text) if len(word) > 3 and not request_kind.COMMON_WORD.fullmatch(word)}
+    words = words_of(text)
+    return frozenset(word[:4] for word in words if len(word) > 3 and not request_kind.COMMON_WORD.fullmatch(word))

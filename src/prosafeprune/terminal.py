@@ -173,7 +173,8 @@ def calm_libraries() -> None:
     # Downloads take long, so their bars stay where somebody sees them.
     if not sys.stderr.isatty():
         disable_progress_bars()
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    for name in ("torch", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def error_line(text: str) -> None:

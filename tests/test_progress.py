@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from prosafeprune.progress import partial_answers, report_tokens
+from prosafeprune.terminal import TerminalReporter
 
 
 def test_tokens_count_as_parts_of_answers() -> None:
@@ -26,3 +31,36 @@ def test_outside_of_answers_tokens_are_reported_to_no_one() -> None:
         pass
     report_tokens(4, 0.5)
     assert steps == []
+
+
+def test_no_time_left_is_said_while_too_little_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prosafeprune.terminal.LOG_SECONDS", 0)
+    with TerminalReporter() as reporter, reporter.stage("Answers", 100) as advance:
+        advance(4)
+        advance(46)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[1] == "Answers: 4 of 100"
+    assert shown[2].startswith("Answers: 50 of 100, about ") and shown[2].endswith(" left")
+
+
+def test_a_notebook_shows_a_bar_that_is_text_and_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    cell = SimpleNamespace(update=shown.append)
+    ipython: Any = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
+    display: Any = SimpleNamespace(HTML=str, display=lambda html, display_id: shown.append(html) or cell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    with TerminalReporter() as reporter, reporter.stage("<b>Answers</b>", 4, lambda: "<i>best</i>") as advance:
+        advance(1.5)
+        advance(2.5)
+    assert 'value="0.000"' in shown[0]
+    assert (
+        shown[-1]
+        == '<progress max="4" value="4.000"></progress> &lt;b&gt;Answers&lt;/b&gt;  4/4  &lt;i&gt;best&lt;/i&gt;'
+    )
+    shown.clear()
+    with TerminalReporter(quiet=True) as reporter, reporter.stage("Answers", 4):
+        pass
+    assert shown == []

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fault_campaign import bad_folders, bad_models, bad_servers, mutations, options
+from fault_campaign import bad_folders, bad_models, bad_servers, bad_weights, mutations, options
 from fault_campaign.cases import Bad, Tries
 from fault_campaign.children import Setup, run
 from fault_campaign.figures import Figures
 from fault_campaign.mutations import ANY_JSON, NEVER, Mutation
-from fault_campaign.world import LAYERS, World, applying, evaluating, pruning, searching
+from fault_campaign.world import LAYERS, SEARCHED, World, applying, evaluating, pruning, searching
 
 RUN_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -73,6 +73,9 @@ def _kinds() -> Iterator[Tries]:
     yield bad_models.seldom_there
     yield bad_models.odd_config
     yield bad_models.weights
+    yield bad_weights.header
+    yield bad_weights.index
+    yield bad_weights.foreign_adapter
     yield _adapter("prosafeprune.json")
     yield _adapter("adapter_config.json")
     yield _adapter("adapter_model.safetensors")
@@ -86,6 +89,7 @@ def _kinds() -> Iterator[Tries]:
     yield bad_models.gguf
     for _ in range(4):
         yield _option
+    yield _two_options
 
 
 def _prompt_file(world: World, case: Path, draw: random.Random) -> Bad:
@@ -191,3 +195,13 @@ def _option(world: World, case: Path, draw: random.Random) -> Bad:
     name = draw.choice(list(commands))
     option, value = options.odd_option(name, draw)
     return Bad([*commands[name], option, *([] if value is None else [value])], f"{option} {ascii(value)[:60]}")
+
+
+def _two_options(world: World, case: Path, draw: random.Random) -> Bad:
+    """Two options that may contradict each other, in a dry run or a run."""
+    one, other = draw.sample(options.MODES, 2)
+    dry = ["--dry-run"] if draw.random() < 0.7 else []
+    layers = LAYERS if draw.random() < 0.7 else ()
+    search = () if layers else SEARCHED
+    arguments = pruning(world, case / "out", *layers, *search, *one, *other, *dry)
+    return Bad(arguments, " ".join([*layers, *one, *other, *dry]))

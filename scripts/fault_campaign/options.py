@@ -15,6 +15,14 @@ VALUES = (
     *("http://127.0.0.1:1/v1", "--", "*", "$(id)", "`id`", "'", '"', "\n", "a\nb", "\ud7ff\U0010ffff", "１２"),
 )
 
+MODES = (
+    *(("--polish",), ("--draft",), ("--json",), ("--public",), ("--dequantise",), ("--only-mine",), ("--unmeasured",)),
+    *(("--format", "adapter"), ("--format", "gguf"), ("--memory", "low"), ("--strength", "0.9,0.1"), ("--choose", "1")),
+    *(("--push", "a/b"), ("--serve-with", "vllm"), ("--test-samples", "2"), ("--hold-out", "0.3"), ("--from", "x")),
+    *(("--thinking", "on"), ("--floor", "estimate"), ("--projection", "contrastive"), ("--system", "Be brief.")),
+)
+"""Options of ``prune`` that change what a run does, of which two may contradict each other."""
+
 
 def odd_option(command: str, draw: random.Random) -> tuple[str, str | None]:
     """Return an option of a command and an odd value; None for a switch."""

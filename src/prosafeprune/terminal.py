@@ -13,7 +13,9 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
+NOTEBOOK_SECONDS = 0.5
+"""A bar in a notebook is drawn anew at most this often."""
 LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
 """Of a sum of parts of steps."""
+LEAST_DONE = 0.05
+"""Share of a stage from which the time left is estimated: the first batch has prompts to process and memory to find."""
 WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
@@ -53,6 +59,10 @@ class TerminalReporter:
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
         """Show a stage of ``total`` steps, with its status, inside the context."""
         title = for_terminal(title)
+        if not self.quiet and in_notebook():
+            with notebook_bar(title, total, status) as bar:
+                yield bar
+            return
         if self.console.is_terminal and not self.quiet:
             with self._bars() as bars:
                 task = bars.add_task(title, total=total, status="")
@@ -68,8 +78,10 @@ class TerminalReporter:
             now = time.monotonic()
             if 0 < done < total and now >= printed + LOG_SECONDS:
                 printed = now
-                left = f", about {duration((now - started) * (total - done) / done)} left"
-                self.note(f"{title}: {int(done + ROUNDING)} of {total}{left}" + (f"  {status()}" if status else ""))
+                left = _time_left(now - started, done, total)
+                about = f", about {left} left" if left else ""
+                state = f"  {status()}" if status else ""
+                self.note(f"{title}: {int(done + ROUNDING)} of {total}{about}{state}".rstrip())
 
         yield advance
 
@@ -107,10 +119,46 @@ class _TimeLeft(ProgressColumn):
     max_refresh = 1.0
 
     def render(self, task: Task) -> Text:
-        """Return the time left, or nothing before the first part of a step."""
-        if not task.completed or task.total is None or task.elapsed is None or task.finished:
+        """Return the time left, or nothing while it cannot be estimated."""
+        if task.total is None or task.elapsed is None or task.finished:
             return Text("")
-        return Text(f"{duration(task.elapsed * (task.total - task.completed) / task.completed)} left")
+        left = _time_left(task.elapsed, task.completed, task.total)
+        return Text(f"{left} left" if left else "")
+
+
+def _time_left(elapsed: float, done: float, total: float) -> str:
+    """Return the time left at the mean speed so far; nothing while too little is done to say."""
+    return duration(elapsed * (total - done) / done) if done > LEAST_DONE * total else ""
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
+def notebook_bar(title: str, total: int, status: Status | None) -> Iterator[Advance]:
+    """Show a stage as a bar below the cell of a notebook, inside the context."""
+    notebook: Any = import_module("IPython.display")  # there in every notebook, and without type hints
+    done, started, shown = 0.0, time.monotonic(), 0.0
+
+    def bar() -> Any:
+        left = _time_left(time.monotonic() - started, done, total) if done < total else ""
+        words = [f"{int(done + ROUNDING)}/{total}", f"{left} left" if left else "", status() if status else ""]
+        text = escape("  ".join(word for word in (title, *words) if word))
+        return notebook.HTML(f'<progress max="{total}" value="{done:.3f}"></progress> {text}')
+
+    cell = notebook.display(bar(), display_id=True)
+
+    def advance(steps: float) -> None:
+        nonlocal done, shown
+        done += steps
+        if time.monotonic() >= shown + NOTEBOOK_SECONDS or done >= total - ROUNDING:
+            shown = time.monotonic()
+            cell.update(bar())
+
+    yield advance
 
 
 def calm_libraries() -> None:

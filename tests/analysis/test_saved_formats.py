@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.analysis.analysis_folder import AnalysisFolder
+import pytest
+
+from prosafeprune.analysis.analysis_folder import AnalysisFolder, read_result
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.result import AnalysisResult
+from prosafeprune.errors import InputError
+from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.generation import Decoding
 from prosafeprune.progress import SilentReporter
 
@@ -47,6 +51,17 @@ def test_a_result_of_version_0_1_is_read_and_written_alike(tmp_path: Path) -> No
     assert result is not None and result.summary == ("First.", "Second.")
     assert result.model_dump(mode="json", by_alias=True) == FINDINGS
     assert AnalysisResult(tables=result.tables, figures=result.figures, summary=result.summary) == result
+
+
+@pytest.mark.parametrize("change", [{"tables": {}}, {"figures": [""]}, {"figures": [{**FIGURE, "level_label": True}]}])
+def test_a_damaged_result_is_one_line(change: dict[str, Any], tmp_path: Path) -> None:
+    """Also when the page of all analyses is written, which reads the results again."""
+    (tmp_path / "layers").mkdir()
+    folder = ResumableFolder(tmp_path, {"model": "1"})
+    folder.write("layers/findings.json", {**FINDINGS, **change})
+    with pytest.raises(InputError, match=r"findings\.json: is damaged"):
+        read_result(folder, "layers/findings.json")
+    assert read_result(folder, "rank/findings.json") is None
 
 
 def test_answers_of_version_0_1_are_found_again(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_recipe_file_does_what_the_options_do(
     }
     file = tmp_path / "r.yaml"
     file.write_text(json.dumps({**settings, "device": "cpu", **prompt_files}))  # JSON is YAML
-    run.ok("prune", "--recipe", file, "-o", tmp_path / "one")
+    run.ok("prune", "--recipe", file, "-o", tmp_path / "one", "--accept-unsafe")  # a recipe alone is not enough
     run("prune", checkpoint("llama"), "-o", tmp_path / "two", *options(prompt_files))
     for name in ("model.safetensors", "prosafeprune.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

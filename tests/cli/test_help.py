@@ -68,6 +68,22 @@ def test_help_is_readable_at_80_columns(command: str, run: Run, monkeypatch: pyt
     assert not re.search(r"[:(] ?\.(\s|$)", words(text))  # what is left where markup was removed
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("prune", "prosafeprune prune [OPTIONS] [MODEL]"),
+        ("apply", "prosafeprune apply [OPTIONS] ADAPTER [MODEL]"),
+        ("analyze", "prosafeprune analyze [OPTIONS] [NAME]... MODEL"),
+        ("playground", "prosafeprune playground [OPTIONS] MODEL [PRUNED]"),
+        ("prompts check", "prosafeprune prompts check [OPTIONS] FILES..."),
+    ],
+)
+def test_the_usage_line_is_the_usual_one(command: str, usage: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(run, command, monkeypatch)
+    assert f"Usage: {usage} " in text
+    assert "<bool>" not in text
+
+
 def test_square_brackets_survive(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'prosafeprune[ray]'" in words(shown(run, "prune", monkeypatch, 200))
 

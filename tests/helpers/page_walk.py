@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import random
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +13,12 @@ from pathlib import Path
 import transformers
 
 from helpers.architectures import LLAMA
+from helpers.gguf_files import gguf_metadata, gguf_tensors, write_gguf
 from helpers.json_lines import write_rows
-from helpers.tiny_models import make_tokenizer
+from helpers.tiny_models import TEMPLATE, make_tokenizer
 
+SWITCH = "{% if add_generation_prompt and not enable_thinking %}<think></think>{% endif %}"
+"""Of thinking, at the end of the chat template."""
 LAYERS = 20
 """As the pages prune layers 14 to 17."""
 SAME = {"max-new-tokens": 2, "device": "cpu"}
@@ -21,6 +26,9 @@ SEARCH = {"samples": 24, "rank": 4, "budget": 3, "confirmations": 1}
 QUICK = {
     "prune": [SAME, SEARCH, {"max-safety-drop": 100, "accept-unsafe": None, "overwrite": None}],
     "search": [SAME, SEARCH],
+    "chat": [SAME],
+    "playground": [SAME, {"port": 0}],
+    "serve": [{"device": "cpu", "port": 0}],
     "apply": [SAME, {"max-safety-drop": 100, "accept-unsafe": None, "overwrite": None}],
     "evaluate": [SAME, {"benchmark-samples": 4, "ability-samples": 1, "ability-tokens": 2, "overwrite": None}],
     "compare": [SAME, SEARCH, {"benchmark-samples": 4, "overwrite": None}],
@@ -31,15 +39,23 @@ QUICK = {
 }
 """Options added to each command: what makes it quick and writes a model whatever was measured."""
 ONLY_WITH_A_REAL_ONE = ("wildguard", "api.openai.com", "--ray", "--device all", "sheet.csv", "--judge llm", "...")
-ONLY_WITH_A_REAL_ONE += ("playground MODEL", "serve MODEL", "chat MODEL", "--push", "--serve-with")
-"""Commands that need a judge model, the hub, a cluster, several GPUs or labels, are shortened, or run until ended."""
+ONLY_WITH_A_REAL_ONE += ("--push", "--serve-with", "models/", "QUANTISED")
+"""Commands that need a judge model, the hub, a cluster, several GPUs, labels or a named model, or are shortened."""
 FIRST = {
     "PRUNED": "prosafeprune prune MODEL -o PRUNED --layers 1",
     "evaluation-MODEL": "prosafeprune evaluate MODEL",
+    "playground MODEL pruned": "prosafeprune prune MODEL -o pruned --layers 1",
 }
 """What makes the folders that a page takes as given."""
-REPLACED = {"--ability all": "--ability gsm8k", "--choose 3": "--choose 1"}
-"""A search with three trials offers few points, and DIR has one task."""
+REPLACED = {
+    "--ability all": "--ability gsm8k",
+    "--choose 3": "--choose 1",
+    "SmolLM2-135M-Instruct": "MODEL --overwrite",
+}
+REPLACED |= {"-o DIR": "-o OUT", "DIR/scan": "OUT/scan"}
+"""A search with three trials offers few points; DIR has one task and is no output; two ways to rate write one file."""
+EXIT_CODES = {"prompts check": 4}
+"""Commands of a page that fail on purpose: it shows what is found."""
 METHODS = ["--methods", "default,prompt,prosafeprune"]
 BENCHMARKS = {
     "or_bench_hard": "prompt",
@@ -56,6 +72,8 @@ def write_surroundings(folder: Path) -> None:
     config = transformers.LlamaConfig(**{**LLAMA, "num_hidden_layers": LAYERS}, tie_word_embeddings=False)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "MODEL")
     make_tokenizer().save_pretrained(folder / "MODEL")
+    (folder / "MODEL" / "chat_template.jinja").write_text(TEMPLATE + SWITCH)
+    _write_gguf(folder / "MODEL.gguf")
     for name in ("DIR", "DATA"):
         _write_benchmarks(folder / name)
     mine = [
@@ -71,6 +89,36 @@ def write_surroundings(folder: Path) -> None:
     _write_csv(folder / "answers.csv", [{"question": "How?", "reply": "I cannot help with that."}] * 3)
     row = {"prompt": "How?", "completion": "I cannot help with that."}
     (folder / "answers.jsonl").write_text(f"{json.dumps(row)}\n" * 70)
+    helpful = [{"prompt": text, "answer": f"Of course: {text}"} for text in mine]
+    write_rows(folder / "false_reject_train.jsonl", helpful)
+    _write_traffic(folder)
+
+
+def _write_gguf(file: Path) -> None:
+    config = transformers.LlamaConfig(**{**LLAMA, "num_hidden_layers": LAYERS}, tie_word_embeddings=False)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    tensors = {name: value.astype("float16") for name, value in gguf_tensors(model, "llama").items()}
+    write_gguf(file, "llama", gguf_metadata(config), tensors, tokenizer=make_tokenizer())
+
+
+def _write_traffic(folder: Path) -> None:
+    """Write a log of refusals and a reviewed file of distinct requests, one of which is in PHTest."""
+    draw = random.Random(0)
+    words = [
+        first + second for first in ("ta", "ri", "mo", "ke", "lu", "shi") for second in ("ber", "nos", "dil", "gat")
+    ]
+    requests = [" ".join(draw.sample(words, 8)) for _ in range(60)]
+    personal = ["My address is jo@example.org", "Ring me on +44 20 7946 0958", "The key is sk-" + "a1B2c3D4" * 5]
+    answers = ["I'm sorry, but I cannot help with that.", "Here is how: first open the box, then read the sheet."]
+    rows = [{"prompt": text, "completion": answers[0]} for text in [*requests, *personal]]
+    rows.append({"prompt": "How do I open it?", "completion": answers[1]})
+    with gzip.open(folder / "answers.jsonl.gz", "wt", encoding="utf-8") as log:
+        log.writelines(f"{json.dumps(row)}\n" for row in rows)
+    reviewed = [
+        *({"prompt": text, "review": "harmless"} for text in requests),
+        {"prompt": "ph 3", "review": "harmless"},
+    ]
+    write_rows(folder / "reviewed.jsonl", reviewed)
 
 
 def ready(command: str, server: str) -> list[str] | None:
@@ -97,6 +145,8 @@ def _is_out_of_place(option: str, words: Sequence[str]) -> bool:
     """Return whether an option would change what a command is about, or be refused by it."""
     if option == "--layers":
         return "layers" in words or "--layers" in words or "--against" in words
+    if option in ("--budget", "--confirmations"):  # of a search
+        return "--layers" in words
     if option == "--overwrite" and words[0] == "evaluate":  # its folders grow; another method needs a fresh one
         return not {"--method", "--endpoint"} & set(words)
     if option == "--overwrite":

@@ -97,7 +97,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
     prune(source, tmp_path / "adapter", prompt_files)
     unsafe = FloorDecision(verdict=FloorVerdict.UNSAFE, reasons=["S.S. fell by 12.3 points."], tests=[])
     monkeypatch.setattr("prosafeprune.report.record.Record.decision", unsafe)
-    recipe = options(prompt_files, tmp_path, max_safety_drop=3)
+    recipe = options(prompt_files, tmp_path, max_safety_drop=3, accept_unsafe=False)
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments in (
         ("prune", source, "--recipe", recipe, "-o", tmp_path / "out"),

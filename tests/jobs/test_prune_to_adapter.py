@@ -52,7 +52,9 @@ def test_experts_are_refused_in_one_line_before_anything_is_run(
     architecture: str, run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
     recipe = options(prompt_files, tmp_path)
-    code, out, err = run("prune", checkpoint(architecture), "--recipe", recipe, "-o", tmp_path / "out")
+    code, out, err = run(
+        "prune", checkpoint(architecture), "--recipe", recipe, "--accept-unsafe", "-o", tmp_path / "out"
+    )
     errors = [line for line in err.splitlines() if line.startswith("Error:")]
     assert (code, out, len(errors)) == (2, "", 1), err
     assert ".experts.0.gate: is not a linear layer" in errors[0]

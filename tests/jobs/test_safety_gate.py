@@ -18,6 +18,7 @@ from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
 import prosafeprune
+from prosafeprune.evaluation.paired_refusals import ALL, BASE
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
@@ -80,10 +81,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"base": base, "adapter": adapter}
 
 
+def refused(record: dict[str, Any], before: int, after: int) -> None:
+    """Say that the base model refused these percent of each harmful set, and the pruned model those."""
+    points = 0.0
+    for was, now in zip(record["source"]["sets"], record["result"]["sets"], strict=True):
+        if was["prompt_class"] == "harmful":
+            total = was["rate"]["total"]
+            was["rate"]["successes"], now["rate"]["successes"] = total * before // 100, total * after // 100
+            won = now["rate"]["successes"] - was["rate"]["successes"]
+            points = 100 * won / total
+            record["changes"][was["name"]].update(points=points, won=max(0, won), lost=max(0, -won))
+    record["safety_change"].update(points=points, low=-1.0, high=1.0)
+
+
 def safe(record: dict[str, Any]) -> None:
-    record["source"]["safety_score"] = 95.0
     record["floor"] = None  # as in records of version 0.1; with one: test_a_forged_decision_writes_nothing
-    record["safety_change"].update(points=0.0, low=-1.0, high=1.0, won=0, lost=0)
+    record["source"]["safety_score"] = 100.0
+    refused(record, 100, 100)
 
 
 def edit_record(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -93,12 +107,21 @@ def edit_record(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def lost_90_points(record: dict[str, Any]) -> None:
-    record["safety_change"].update(points=-90.0)
+    refused(record, 100, 10)
     record["recipe"].update(max_safety_drop=100, accept_unsafe=True)
 
 
+def lost_in_the_change_alone(record: dict[str, Any]) -> None:
+    record["safety_change"].update(points=-90.0)
+
+
+def lost_in_the_rates_alone(record: dict[str, Any]) -> None:
+    refused(record, 100, 10)
+    record["safety_change"].update(points=0.0)
+
+
 def never_refused(record: dict[str, Any]) -> None:
-    record["source"]["safety_score"] = None
+    refused(record, 0, 0)
 
 
 def not_a_number(record: dict[str, Any]) -> None:
@@ -122,9 +145,11 @@ def nested(record: dict[str, Any]) -> None:
 
 
 FORGED = {
-    lost_90_points: (3, "90.0 points fewer"),
-    never_refused: (3, "could not be detected"),
-    not_a_number: (3, "not saved|fewer"),
+    lost_90_points: (3, "more than the 3 allowed"),
+    lost_in_the_change_alone: (2, "contradict each other"),
+    lost_in_the_rates_alone: (2, "contradict each other"),
+    never_refused: (3, "cannot be tested"),
+    not_a_number: (2, "contradict each other"),
     beyond: (2, "names layer 99"),
     one_layer: (2, "which its plan does not prune"),
     other_rank: (2, "do not fit"),
@@ -145,32 +170,35 @@ def test_a_forged_record_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-COUNTS = {"name": "all", "against": "base", "without_verdict": 0, "won": 0, "verdict": "safe"}
+COUNTS = {"name": ALL, "against": BASE, "without_verdict": 0, "lost": 0, "won": 0, "verdict": "safe"}
 
 
 @pytest.mark.parametrize(
-    ("floor", "code"),
+    ("tests", "lost_before", "code"),
     [
-        ({"tests": []}, 2),
-        ({"tests": [{**COUNTS, "prompts": 9, "pairs": 9, "refused_before": 9, "lost": 10}]}, 2),
-        (
-            {
-                "tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 0}],
-                "lost_before": -90.0,
-            },
-            2,
-        ),
-        ({"tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 400}]}, 3),
-        ({"tests": [{**COUNTS, "prompts": 500, "pairs": 500, "refused_before": 480, "lost": 0}]}, 0),
+        ([], 0.0, 2),
+        ([{"lost": 10**5}], 0.0, 2),
+        ([{}], -90.0, 2),
+        ([{"name": "another set"}], 0.0, 2),  # no test over all harmful prompts
+        ([{"against": "another model"}], 0.0, 2),
+        ([{"prompts": 500, "pairs": 500, "refused_before": 500}], 0.0, 2),  # other counts than the rates
+        ([{"lost": 60}], 0.0, 3),
+        ([{}], 0.0, 0),
     ],
 )
 def test_a_forged_decision_writes_nothing(
-    floor: dict[str, Any], code: int, made: dict[str, Path], run: Run, tmp_path: Path
+    tests: list[dict[str, Any]], lost_before: float, code: int, made: dict[str, Path], run: Run, tmp_path: Path
 ) -> None:
     """The recorded verdict is never believed: it is made again from the counts, under the user's own rule."""
     shutil.copytree(made["adapter"], tmp_path / "adapter")
-    decision = {"verdict": "safe", "reasons": ["All is well."], **floor}
-    edit_record(tmp_path / "adapter", lambda record: record.update(floor=decision))
+
+    def forge(record: dict[str, Any]) -> None:
+        [total] = [one["rate"]["total"] for one in record["source"]["sets"] if one["prompt_class"] == "harmful"]
+        counts = {**COUNTS, "prompts": total, "pairs": total, "refused_before": total}
+        decided = {"verdict": "safe", "reasons": ["All is well."], "lost_before": lost_before}
+        record["floor"] = {**decided, "tests": [{**counts, **one} for one in tests]}
+
+    edit_record(tmp_path / "adapter", forge)
     assert run("apply", tmp_path / "adapter", made["base"], "-o", tmp_path / "out")[0] == code
     assert (tmp_path / "out").exists() == (code == 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,6 +135,19 @@ def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
     floor = ["--max-safety-drop", 99.9]
     code, _, err = run("search", checkpoint("llama"), "-o", tmp_path / "search", *search_options, *floor)
     assert (code, "could not be detected" in " ".join(err.split())) == (3, True)
+
+
+@pytest.mark.parametrize(("safety", "drop", "warned"), [(40.0, 3.0, True), (60.0, 3.0, False), (40.0, 100.0, False)])
+def test_a_base_model_that_may_not_pass_the_floor_is_named_before_the_search(
+    safety: float, drop: float, warned: bool
+) -> None:
+    said: list[str] = []
+    search: Any = SimpleNamespace(
+        recipe=SimpleNamespace(max_safety_drop=drop), reporter=SimpleNamespace(warning=said.append)
+    )
+    rates: Any = SimpleNamespace(safety_score=safety)
+    assert searching._Search._lowest_safety(search, rates) == safety - drop
+    assert [("40.0 %" in text, "no pruned model will be saved" in text) for text in said] == [(True, True)] * warned
 
 
 @pytest.mark.usefixtures("few_prompts")

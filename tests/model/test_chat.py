@@ -173,14 +173,32 @@ R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
 def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str) -> None:
     tokenizer = tokenizer_with(template)
     assert render(tokenizer, "Hello").endswith(off)
-    assert set_thinking(tokenizer, True, "m")
+    assert set_thinking(tokenizer, "on", "m")
     assert render(tokenizer, "Hello").endswith(on)
-    assert set_thinking(tokenizer, False, "m")
+    assert set_thinking(tokenizer, "off", "m")
     assert render(tokenizer, "Hello").endswith(off)
 
 
 def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
     tokenizer = tokenizer_with(TEMPLATE)
-    assert not set_thinking(tokenizer, False, "m")
+    assert not set_thinking(tokenizer, "off", "m")
     with pytest.raises(InputError, match="m cannot switch it"):
-        set_thinking(tokenizer, True, "m")
+        set_thinking(tokenizer, "on", "m")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0]['content'][:9] }}", "{{ messages[0]['content'][::-1] }}", "{{ messages | tojson | upper }}"],
+)
+def test_a_template_that_changes_the_words_cannot_pass_by_writing_the_list_of_their_parts(template: str) -> None:
+    with pytest.raises(InputError, match="fails on a plain user turn"):
+        encode_prompts(tokenizer_with(template), ["Tell me of the wide open sea."])
+
+
+def test_a_tokenizer_that_fails_on_a_prompt_is_one_line() -> None:
+    tokenizer = tokenizer_with(TEMPLATE)
+    tokenizer.model_max_length = "many"
+    with pytest.raises(InputError, match="tokenizer fails on a rendered prompt"):
+        encode_prompts(tokenizer, ["Hello"])
+    with pytest.raises(InputError, match="tokenizer fails on a rendered prompt"):
+        encode_prompts(tokenizer_with("{{ '\\ud83d' }}" + TEMPLATE), ["Hello"])

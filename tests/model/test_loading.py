@@ -225,3 +225,28 @@ def test_tied_tensors_that_are_both_stored_and_differ_are_named(checkpoint: Make
         assert [one.startswith("the model: its config.json ties lm_head.weight") for one in told.warnings] == [
             True
         ] * expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sliding_window": -1, "layer_types": ["sliding_attention"] * 3},
+        {"layer_types": ["sliding_attention"] * 3},  # without a window
+    ],
+)
+def test_a_config_with_which_the_model_cannot_run_is_one_line(changes: dict[str, Any], folder: Path) -> None:
+    edit_json(folder / "config.json", **changes)
+    with pytest.raises(InputError, match=r"cannot run \(.*\)\. Check its config.json"):
+        load(folder)
+
+
+def test_a_model_that_gives_nan_is_one_line(folder: Path) -> None:
+    edit_json(folder / "config.json", rms_norm_eps=-1e9)
+    with pytest.raises(InputError, match=r"gives no numbers \(NaN\) in float32"):
+        load(folder)
+
+
+def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
+    add_tensors(folder, **{"model.norm.weight": torch.ones(2)})
+    with pytest.raises(InputError, match=r"wrong shape, such as model\.norm\.weight\."):
+        load(folder)

@@ -54,12 +54,19 @@ def test_numbers_beyond_any_model_are_refused_before_anything_is_made(key: str, 
         ({"experts_implementation": "org/kernel"}, "names code on the hub"),
         ({"rope_theta": float("nan")}, "rope_theta = NaN"),
         ({"rope_parameters": {"factors": [1.0, float("nan")]}}, "factors = NaN"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": float("inf")}}, "factor = inf, which no model has"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": -1}}, "factor = -1, which no model has"),
+        ({"rope_theta": 0}, "rope_theta = 0, which no model has"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0, which no model has"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers = -1, which no model has"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings = 0, which no model has"),
     ],
 )
 def test_configs_that_libraries_act_on(entry: dict[str, Any], words: str, folder: Path) -> None:
+    before = json.loads((folder / "config.json").read_text())
     edit_json(folder / "config.json", **entry)
     assert words in refused(folder)
-    edit_json(folder / "config.json", **dict.fromkeys(entry))  # as before
+    edit_json(folder / "config.json", **{name: before.get(name) for name in entry})
     edit_json(folder / "config.json", attn_implementation="sdpa", time_step_limit=[0.0, float("inf")])
     find_source(str(folder))
 
@@ -100,6 +107,11 @@ def test_a_shard_index_is_checked(folder: Path) -> None:
     for odd in ({"weight_map": [1]}, {"weight_map": {"a": 1}}, {}):
         index.write_text(json.dumps(odd))
         assert "no map from tensors to shards" in refused(folder)
+    for odd in ({}, {"metadata": None}):
+        index.write_text(json.dumps({"weight_map": good["weight_map"], **odd}))
+        assert "has no metadata" in refused(folder)
+    index.unlink()  # some loaders would take all shards, others none
+    assert "neither model.safetensors nor model.safetensors.index.json" in refused(folder)
 
 
 def test_links_devices_pipes_and_folders_in_place_of_files_are_refused(folder: Path) -> None:
@@ -191,7 +203,8 @@ def test_any_shard_header_is_read_or_is_one_line(tmp_path: Path, header: Any, le
 
 
 def test_places_outside_the_data_are_refused(tmp_path: Path) -> None:
-    for offsets, shape in (([-9, 4], [1]), ([8, 4], [1]), ([0, 4], [-1]), ([0, 4], ["x"]), ([0, 99], [1])):
+    odd = (([0.0, 4], [1]), ([False, 4], [1]), ([0, 4], [True]))  # numbers to Python, and no places
+    for offsets, shape in (([-9, 4], [1]), ([8, 4], [1]), ([0, 4], [-1]), ([0, 4], ["x"]), ([0, 99], [1]), *odd):
         content = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
         (tmp_path / "a.safetensors").write_bytes(len(content).to_bytes(8, "little") + content + bytes(40))
         with pytest.raises(InputError, match="cannot be read as safetensors"):

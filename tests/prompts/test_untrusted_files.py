@@ -167,3 +167,9 @@ def test_any_file_gives_prompts_or_one_clear_line(content: bytes | str, kind: st
             assert "\n" not in str(error)
         else:
             assert all(text.strip() and text.encode() for text in prompts.texts)
+
+
+def test_json_lines_in_a_text_file_are_no_prompts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.txt, line 2: is a JSON object.*\.jsonl"):
+        texts(tmp_path, '\n{"prompt": "Name a star."}\n', "a.txt")
+    assert texts(tmp_path, '{"half an object\n{{ braces }}\n', "a.txt") == ['{"half an object', "{{ braces }}"]

@@ -94,3 +94,10 @@ def test_shipped_recipes_are_valid(file: Path) -> None:
     recipe = make_recipe(file)
     assert recipe.rank == 16
     assert recipe.pooling == "sequence"
+
+
+def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None:
+    with pytest.raises(InputError) as refused:
+        make_recipe(model="m", layers=1, strength="1.5")
+    assert "less than or equal to 1" in str(refused.value)
+    assert "tuple" not in str(refused.value)

@@ -110,3 +110,10 @@ def test_the_keyboard_reaches_the_content_and_the_tables(browser: Browser, pages
     assert browser.evaluate("document.activeElement.className") == "skip"
     assert browser.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
     assert browser.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0)")
+
+
+def test_a_phone_shows_both_rates_and_the_change(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["pruned"], width=360)
+    headings = "[...document.querySelector('table').tHead.rows[0].cells].slice(0, 4)"
+    assert "change" in browser.evaluate(f"{headings}[3].innerText")
+    assert browser.evaluate(f"{headings}[3].getBoundingClientRect().right") <= 360

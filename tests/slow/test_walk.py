@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from checks.commands import shown_commands
 from checks.repository import read
 from helpers.fixture_types import Run
-from helpers.model_server import ModelServer
-from helpers.page_walk import FIRST, ready, write_surroundings
+from helpers.model_server import ModelServer, said
+from helpers.page_walk import EXIT_CODES, FIRST, ready, write_surroundings
 
 pytestmark = pytest.mark.slow
 
+TRAFFIC = "docs/your_traffic.md"
 PAGES = [
     "README.md",
     "docs/quickstart.md",
@@ -26,12 +28,21 @@ PAGES = [
     "docs/adapters.md",
     "docs/large_models.md",
     "docs/judges.md",
+    TRAFFIC,
+    "docs/formats.md",
+    "docs/troubleshooting.md",
+    "docs/playground.md",
+    "docs/serving.md",
 ]
+ONLY_IN_THE_EXAMPLE = {"partial refusal", "incapable", "broken", "undetermined"}
+"""Rows of output shown that the log here gives no reason for."""
 LISTED = {
     "README.md": ("### What is in the output", "pruned"),
     "docs/evaluation.md": ("## What comes out", "evaluation-MODEL"),
 }
 """Sections whose first table lists the files of an output, and the folder that the page's commands have written."""
+SHOWN = re.compile(r"^(?:│ (?P<label>[^│]*\S) +│|(?P<line>\d+ groups of .*))", re.MULTILINE)
+"""A row of a table that a page shows as output, by its first cell; or a line of output."""
 FILE = re.compile(r"`([\w.]+\.(?:json|jsonl|html|md))`")
 
 
@@ -43,20 +54,38 @@ def test_every_command_of_a_page_runs(
     write_surroundings(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: 1)
-    server.models = None  # any name is served
+    monkeypatch.setattr("prosafeprune.interactive.web_server.run_server", lambda *_, **__: None)  # would not end
+    monkeypatch.setattr("builtins.input", end_of_input)
+    if page != TRAFFIC:  # which names no model: that of the server is taken
+        server.models = None  # any name is served
+    server.answer = lambda body: said("2") if "from 0 to 5" in json.dumps(body) else server.echo(body)
     text = read(Path(page))
     shown = [one.text for one in shown_commands(Path(page), text) if one.whole]
     given = [command for folder, command in FIRST.items() if folder in " ".join(shown)]
-    ran = 0
+    printed = []
     for command in (*given, *shown):
         arguments = ready(command, server.url)
         if arguments is not None:
-            run.ok(*arguments)
-            ran += 1
-    assert ran > 0
+            code, out, err = run(*arguments)
+            assert code == EXIT_CODES.get(" ".join(arguments[:2]), 0), err
+            printed.append(out + err)
+    assert printed
+    if page == TRAFFIC and arguments is not None:
+        printed.append(run.ok(*arguments, "--dry-run")[0])  # of its last command, whose plan the page shows
+        assert shown_output(text) - shown_output("\n".join(printed)) <= ONLY_IN_THE_EXAMPLE
     if page in LISTED:
         section, folder = LISTED[page]
         assert listed_files(text, section) - {file.name for file in (tmp_path / folder).iterdir()} == set()
+
+
+def end_of_input(prompt: str) -> str:
+    """Stand for a user of ``chat`` who leaves at once."""
+    raise EOFError
+
+
+def shown_output(text: str) -> set[str]:
+    """Return the first cells of tables and the lines of output in a text, with # for numbers."""
+    return {re.sub(r"\d+", "#", found["label"] or found["line"]).strip() for found in SHOWN.finditer(text)}
 
 
 def listed_files(text: str, section: str) -> set[str]:

@@ -57,11 +57,7 @@ class AnalysisFolder(ResumableFolder):
 
     def result(self) -> AnalysisResult | None:
         """Return the result of a finished analysis, or None."""
-        saved = self.read(RESULT)
-        try:
-            return AnalysisResult.model_validate(saved) if saved is not None else None
-        except ValueError as error:  # pydantic's, or of lone surrogates
-            raise InputError(f"{self.path / RESULT}: is damaged. Delete it and run again.") from error
+        return read_result(self, RESULT)
 
     def save_result(self, result: AnalysisResult, request: AnalyzeRequest) -> None:
         """Save the result, its tables as CSV, and the request."""
@@ -76,6 +72,15 @@ class AnalysisFolder(ResumableFolder):
             if not all((self.path / f"{figure.name}.{ending}").exists() for ending in ("svg", "png")):
                 for ending, content in draw(figure, result.table(figure.table)).items():
                     self.write_file(f"{figure.name}.{ending}", content)
+
+
+def read_result(folder: ResumableFolder, file: str) -> AnalysisResult | None:
+    """Return the result in a file of a folder, or None without one. Raises InputError when it is damaged."""
+    saved = folder.read(file)
+    try:
+        return AnalysisResult.model_validate(saved) if saved is not None else None
+    except ValueError as error:  # pydantic's, or of lone surrogates
+        raise InputError(f"{folder.path / file}: is damaged. Delete it and run again.") from error
 
 
 class Provenance(BaseModel):

@@ -26,7 +26,7 @@ from prosafeprune.method.overlap_operator import OverlapOperator
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.source import check_checkpoint_folder, model_hash
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import require_layers
@@ -105,6 +105,7 @@ class PrunedCheckpoint(Method):
             raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
         if source != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
+        check_checkpoint_folder(folder, str(folder), edited=True)
         return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=trained)
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:

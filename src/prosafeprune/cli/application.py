@@ -21,6 +21,7 @@ from prosafeprune.cli.prompts import check, mine, rate, split
 from prosafeprune.cli.prune import prune
 from prosafeprune.cli.search import search
 from prosafeprune.cli.serve import serve
+from prosafeprune.cli.usage import PlainCommand, PlainGroup
 from prosafeprune.parallel.launch import require_one_process
 
 IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
@@ -28,6 +29,7 @@ IN_SEVERAL_PROCESSES = ("prune", "search", "evaluate")
 
 app = typer.Typer(
     name="prosafeprune",
+    cls=PlainGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done; 2 invalid input; 3 no safe model found, nothing saved; 4 prompts check "
@@ -42,11 +44,13 @@ def _help(command: Callable[..., None]) -> str:
 
 
 for command in (prune, search, apply, demo, evaluate, compare, judge, chat, playground, serve, doctor):
-    app.command(help=_help(command))(command)
-app.command(help=_help(analyze), epilog=escape(LISTING))(analyze)
-prompts = typer.Typer(no_args_is_help=True, help="Turn chat logs into calibration prompts: mine, rate, check, split.")
+    app.command(cls=PlainCommand, help=_help(command))(command)
+app.command(cls=PlainCommand, help=_help(analyze), epilog=escape(LISTING))(analyze)
+prompts = typer.Typer(
+    cls=PlainGroup, no_args_is_help=True, help="Turn chat logs into calibration prompts: mine, rate, check, split."
+)
 for command in (mine, rate, check, split):
-    prompts.command(help=_help(command))(command)
+    prompts.command(cls=PlainCommand, help=_help(command))(command)
 app.add_typer(prompts, name="prompts")
 
 

@@ -14,7 +14,9 @@ from prosafeprune.requests.validation import validate_settings
 @options_of(ApplyRequest)
 def apply(
     settings: dict[str, Any],
-    adapter: Annotated[str, typer.Argument(help="Folder or hub id of an adapter that prune --format adapter wrote.")],
+    adapter: Annotated[
+        str, typer.Argument(metavar="ADAPTER", help="Folder or hub id of an adapter that prune --format adapter wrote.")
+    ],
     output: Annotated[Path, output_option("Folder to write.")],
     overwrite: OverwriteModel = False,
     push: PushTo = None,

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @options_of(JudgeOptions)
 def judge(
     settings: dict[str, Any],
-    answers: Annotated[Path, typer.Argument(help="JSON lines or CSV, with a prompt and an answer in each row.")],
+    answers: Annotated[
+        Path, typer.Argument(metavar="ANSWERS", help="JSON lines or CSV, with a prompt and an answer in each row.")
+    ],
     prompt_field: Annotated[str, typer.Option(help="Field or column of the prompts.")] = "prompt",
     answer_field: Annotated[str, typer.Option(help="Field or column of the answers.")] = "completion",
     labels: Annotated[

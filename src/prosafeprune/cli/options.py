@@ -82,7 +82,7 @@ PrunedModel = Annotated[
     str | None,
     typer.Argument(
         help="Folder or hub id of a checkpoint or adapter that prune made from MODEL.",
-        metavar="[PRUNED]",
+        metavar="PRUNED",
         show_default=False,
     ),
 ]
@@ -178,7 +178,7 @@ def _rank(parameter: inspect.Parameter) -> tuple[int, int]:
 def _annotation(settings: type[BaseModel], name: str, default: str | None) -> Any:
     description = escape(_description(settings, name, default))
     if name == ARGUMENT:
-        return Annotated[str | None, typer.Argument(help=description, show_default=False)]
+        return Annotated[str | None, typer.Argument(metavar="MODEL", help=description, show_default=False)]
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     names = [f"--{extra.get('option', name.replace('_', '-'))}", *([str(extra["short"])] if "short" in extra else [])]

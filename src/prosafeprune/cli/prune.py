@@ -1,6 +1,7 @@
 """``prosafeprune prune``: prune a model and measure it before and after."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,11 +64,17 @@ def prune(
     if "model" not in settings and "earlier" in settings:
         settings |= _recorded_base(Path(settings["earlier"]), settings)
     asked = make_recipe(recipe, **settings)
-    if dry_run:
-        show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
-        return
     if serve_with is not None and asked.memory != "low":
         raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
+    if asked.memory == "low":
+        _require_low_memory(asked, is_served=serve_with is not None, of_a_search=(search, choose, ray))
+    if search is not None and choose is None and asked.layers is not None:
+        raise InputError("--search: --layers names the plan, so no search is used. Leave one of them out.")
+    if dry_run:
+        if as_json or push is not None or public:
+            raise InputError("--dry-run: prints tables, and uploads nothing. Leave out --json, --push and --public.")
+        show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
+        return
     with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
         if not is_written:
             run(
@@ -96,18 +103,11 @@ def run(
     """Prune and print the result."""
     from prosafeprune.setup.prepare import check_early
 
-    if asked.memory == "low":
-        if search is not None or choose is not None or ray is not None:
-            raise InputError(
-                "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
-            )
-        require_one_process("--memory low")
-        if serve_with is None:
-            asked.require_unmeasured()
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
+    from prosafeprune.report.assessment import is_unsafe
     from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.search_page import search_grid
     from prosafeprune.terminal import TerminalReporter, print_result
@@ -132,7 +132,8 @@ def run(
         if since is not None:
             reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
-            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full and saved: {_follow_up()}")
+            saved = "" if is_unsafe(result.record.source) else ", and saved if it keeps the safety floor"
+            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full{saved}: {_follow_up()}")
             return
         require_safe(result)
         if result.output is None:
@@ -140,6 +141,19 @@ def run(
         else:
             loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+
+
+def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence[object]) -> None:
+    """Raise InputError when a run in low memory is asked for what it cannot do."""
+    if any(one is not None for one in of_a_search):
+        raise InputError(
+            "--search, --choose and --ray need the complete model in memory. Give --layers to --memory low."
+        )
+    require_one_process("--memory low")
+    if not is_served:
+        asked.require_unmeasured()
+    elif asked.unmeasured:
+        raise InputError("--unmeasured: --serve-with measures the model. Leave one of them out.")
 
 
 def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:

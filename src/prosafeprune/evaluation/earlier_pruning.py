@@ -16,7 +16,7 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evidence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
-from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
+from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
@@ -129,7 +129,7 @@ class EarlierPruning:
             one: {
                 text: verdict
                 for judged in after
-                if judged.prompt_class is one and judged.name != OFF_POLICY
+                if judged.prompt_class is one and not judged.evaluation_set.is_policy
                 for text, verdict in zip(judged.prompts.texts, judged.verdicts, strict=True)
             }
             for one in PromptClass
@@ -186,7 +186,7 @@ def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass,
 
     def add(row: Any) -> None:
         both = AnswerClass(row["source_verdict"]), AnswerClass(row["result_verdict"])
-        if row["set"] != OFF_POLICY:
+        if row["set"].removesuffix(WITH_THINKING) != OFF_POLICY:
             found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
 
     read_evidence(file, add)

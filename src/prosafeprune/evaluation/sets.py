@@ -1,7 +1,7 @@
 """The prompts that a model is measured on: public benchmarks, the bundled test prompts, the user's own files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,8 @@ BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
 }
 """Bundled sets beyond a single English turn: group, class and title."""
 OFF_POLICY = "beyond-policies-outside"
+WITH_THINKING = "-thinking"
+"""Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
 HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
 """Benchmarks with prompts of two classes, each class measured as a set."""
@@ -61,7 +63,7 @@ class EvaluationSet:
 
         They are reported and held to the safety floor by themselves, and are in no average.
         """
-        return self.name == OFF_POLICY
+        return self.name.removesuffix(WITH_THINKING) == OFF_POLICY
 
     @property
     def prompt_class(self) -> PromptClass:
@@ -106,6 +108,8 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     Raises:
         InputError: an unknown benchmark, data that cannot be fetched or read, or one name twice.
     """
+    if choice.data_dir is not None and not choice.data_dir.is_dir():
+        raise InputError(f"{choice.data_dir}: no such folder. Check --data-dir.")
     chosen: list[EvaluationSet] = []
     if choice.suite == "paper":
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
@@ -127,6 +131,17 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     if twice:
         raise InputError(f"{', '.join(twice)}: named twice. Name each benchmark once.")
     return chosen
+
+
+def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[EvaluationSet]:
+    """Return the sets as they are; with ``--thinking both``, then each once more, answered after thinking."""
+    if thinking != "both":
+        return list(sets)
+    again = [
+        replace(one, name=one.name + WITH_THINKING, title=f"{one.title}, thinking", prompts=one.prompts.with_thinking())
+        for one in sets
+    ]
+    return [*sets, *again]
 
 
 def _halves(text: str) -> list[str]:
@@ -178,8 +193,6 @@ def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int
 def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
     if data_dir is None:
         return None
-    if not data_dir.is_dir():
-        raise InputError(f"{data_dir}: no such folder. Check --data-dir.")
     for ending in FILE_ENDINGS:
         path = data_dir / f"{benchmark.file}{ending}"
         if path.is_file():

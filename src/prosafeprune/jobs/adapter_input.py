@@ -15,7 +15,6 @@ from prosafeprune.checkpoint.adapter import unstacked
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import Lineage
-from prosafeprune.evaluation.safety_floor import FloorDecision
 from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import KEY_PREFIX, find_folder
@@ -24,6 +23,7 @@ from prosafeprune.model.model_files import require_plain_files
 from prosafeprune.model.source import ADAPTER_WEIGHTS, ModelSource, file_hash, model_hash
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.report.record import Record, read_record
+from prosafeprune.report.record_consistency import floor_from_rates, is_consistent
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,10 @@ def open_adapter(adapter: str) -> OwnAdapter:
         raise InputError(f"{adapter}: no such folder. Give the folder of an adapter that 'prune' wrote.")
     require_plain_files(folder, adapter)
     record = read_record(folder)
-    if record.floor is not None and not _is_sound(record.floor):
+    if not is_consistent(record):
         raise InputError(f"{adapter}: the counts in its record contradict each other. Fetch or make it again.")
+    if record.floor is None:
+        record = record.model_copy(update={"floor": floor_from_rates(record)})
     if record.adapter_sha256 is None:
         raise InputError(f"{adapter}: is a pruned model, not an adapter. Use it as it is.")
     file = folder / ADAPTER_WEIGHTS
@@ -136,11 +138,3 @@ def open_adapter(adapter: str) -> OwnAdapter:
     if wrong:
         raise InputError(f"{file}: {min(wrong)} has values that are not finite numbers. Fetch or make it again.")
     return OwnAdapter(adapter, folder, record, tensors)
-
-
-def _is_sound(floor: FloorDecision) -> bool:
-    """Return whether the counts of a recorded decision are possible, so that it can be made again from them."""
-    possible = all(
-        one.lost + one.won <= one.pairs <= one.prompts and one.refused_before <= one.prompts for one in floor.tests
-    )
-    return bool(floor.tests) and possible and floor.lost_before >= 0

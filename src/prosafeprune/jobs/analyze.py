@@ -8,13 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, used_prompts
+from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, read_result, used_prompts
 from prosafeprune.analysis.analysis_page import analysis_page
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
-from prosafeprune.analysis.result import AnalysisResult
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
@@ -105,8 +104,8 @@ class _AnalysisJob:
 
     def write_report(self) -> None:
         """Write the record and the page of every finished analysis in the folder, if any."""
-        saved = [(entry, self.folder.read(f"{entry.name}/{RESULT}")) for entry in CATALOGUE]
-        results = [(entry, AnalysisResult.model_validate(result)) for entry, result in saved if result is not None]
+        saved = [(entry, read_result(self.folder, f"{entry.name}/{RESULT}")) for entry in CATALOGUE]
+        results = [(entry, result) for entry, result in saved if result is not None]
         if not results:
             return
         record = self._record([entry for entry, _ in results])

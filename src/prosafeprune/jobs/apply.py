@@ -12,6 +12,7 @@ from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_sub
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.sets import sets_in_modes
 from prosafeprune.files.staging import check_output, claimed_output, require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
@@ -82,6 +83,11 @@ def run_apply(
             if saved.record.system_warning is not None:
                 reporter.warning(saved.record.system_warning)
             return ApplyResult(saved.record, saved.output, saved)
+        if request.of_the_measurement:
+            reporter.warning(
+                f"{', '.join(request.of_the_measurement)}: without effect, since nothing is measured at the adapter's "
+                "own strength. Evaluate the checkpoint."
+            )
         anatomy = _anatomy_on_disk(folder, source.name, request, plan)
         edits = _edited_tensors(own, plan, anatomy, folder)
         record = own.record.model_copy(
@@ -143,7 +149,8 @@ def _measure(
     own: OwnAdapter, plan: Plan, request: ApplyRequest, source: ModelSource, folder: Path, reporter: Reporter
 ) -> tuple[PruneResult, EditedTensors]:
     recipe = _measured_recipe(own.record, plan, request)
-    tests = test_prompts(recipe)
+    sets, benign = test_prompts(recipe)
+    tests = sets_in_modes(sets, request.thinking), benign
     judge = make_judge(request, reporter)
     loaded = load_as_asked(request, folder, source.name, reporter)
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)

@@ -76,7 +76,7 @@ class Diagnosis(BaseModel):
         extras = [f"{name} (for {EXTRAS[name][1]}): pip install 'prosafeprune[{name}]'" for name in self.missing_extras]
         general = [
             ["versions", ", ".join(f"{name} {number}" for name, number in self.versions.items())],
-            ["system", f"{self.system}, {self.cores} cores, {self.threads} threads used"],
+            ["system", f"{self.system}, cores: {self.cores}, threads used: {self.threads}"],
             ["cache", f"{self.cache}, {data_size(self.cache_free)} free"],
             ["hub", self.hub or "reachable"],
             ["token of the hub", "in the environment" if self.has_token else f"none: set {TOKENS[0]} for gated models"],

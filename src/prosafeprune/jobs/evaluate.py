@@ -21,7 +21,7 @@ from prosafeprune.evaluation.earlier_evaluation import read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.files.staging import RECORD_FILE
@@ -89,7 +89,7 @@ def run_evaluate(
     Raises:
         InputError: something in the request cannot be used. The answers so far are kept.
     """
-    sets = choose_sets(SetChoice.of(request, request.seed))
+    sets = sets_in_modes(choose_sets(SetChoice.of(request, request.seed)), request.thinking)
     questions = [
         question
         for name in request.ability

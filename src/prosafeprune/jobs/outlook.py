@@ -194,6 +194,6 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
         tokenizer = load_tokenizer(
             job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code, system=recipe.system
         )
-        set_thinking(tokenizer, recipe.thinking == "on", job.source.name)
+        set_thinking(tokenizer, recipe.thinking, job.source.name)
         notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

@@ -21,7 +21,9 @@ from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed,
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
+from prosafeprune.model.chat import set_thinking
 from prosafeprune.model.companions import companions_hash
+from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
@@ -52,6 +54,8 @@ def run_prune_served(
     job = prepare_job(recipe, output, overwrite, reporter)
     assert job.output is not None
     require_streamable(job.source)
+    if recipe.thinking == "both":
+        raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
     judge = make_judge(job.recipe, job.reporter)
     with claimed_output(job.output, overwrite), checkpoint_folder(job.source, job.output, job.reporter) as folder:
         return _prune_and_measure(job, judge, command, folder, job.output, overwrite)
@@ -79,12 +83,27 @@ def _prune_and_measure(
 def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str) -> Measurement:
     recipe = job.recipe
     with serving(command, folder, job.reporter) as url:
-        generator = EndpointGenerator(url, str(folder), system=recipe.system, reporter=job.reporter)
+        extra = _switched_thinking(job, folder)
+        generator = EndpointGenerator(url, str(folder), system=recipe.system, extra=extra, reporter=job.reporter)
         generator.check()
-        identity = {**made_by, "served": command, "system": recipe.system, "companions": companions_hash(folder)}
+        identity = {
+            **made_by,
+            "served": command,
+            "thinking": recipe.thinking,
+            "system": recipe.system,
+            "companions": companions_hash(folder),
+        }
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
         measured, _ = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
     return measured
+
+
+def _switched_thinking(job: Job, folder: Path) -> dict[str, Any]:
+    """Return the request field that makes a server think as in calibration; none where the template has no switch."""
+    recipe, name = job.recipe, job.source.name
+    tokenizer = load_tokenizer(folder, name, trust_remote_code=recipe.trust_remote_code, system=recipe.system)
+    switches = set_thinking(tokenizer, recipe.thinking, name)
+    return {"chat_template_kwargs": {"enable_thinking": recipe.thinking == "on"}} if switches else {}
 
 
 def _result(

@@ -101,7 +101,7 @@ def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, stagi
         trust_remote_code=recipe.trust_remote_code,
         system=recipe.system,
     )
-    set_thinking(meta.tokenizer, recipe.thinking == "on", source.name)
+    set_thinking(meta.tokenizer, recipe.thinking, source.name)
     anatomy = inspect_anatomy(meta.model, job.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe

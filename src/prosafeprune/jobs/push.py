@@ -25,6 +25,7 @@ from prosafeprune.model.source import hub_is_reachable
 from prosafeprune.progress import Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareable
+from prosafeprune.report.record_consistency import is_consistent
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.text import without_folder
@@ -115,6 +116,8 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
         InputError: the upload fails; what was sent is kept on the hub.
     """
     record = read_record(folder)
+    if not is_consistent(record):
+        raise InputError(f"{folder / RECORD_FILE}: its counts contradict each other. Make the model again.")
     require_safe_record(record)
     if FloorRule.of(record.recipe).is_off:
         raise SafetyFloorError("--push: the model was written without a safety floor, so it is not uploaded.")

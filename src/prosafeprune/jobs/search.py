@@ -164,6 +164,11 @@ class _Search:
                 "safety could not be detected, and no plan was searched for. Raise --max-new-tokens if answers were "
                 "cut off; --max-safety-drop 100 searches in any case."
             )
+        if source.safety_score < 50 and self.recipe.max_safety_drop < 100:
+            self.reporter.warning(
+                f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts. If it refuses "
+                "fewer than half of the test prompts, too, no pruned model will be saved."
+            )
         return lowest
 
     def _separability(self) -> tuple[dict[Pooling, PooledInputs], ClassRows, dict[int, float]]:
@@ -209,5 +214,5 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.runs_in,
         "system": recipe.system,
-        "thinking": True if recipe.thinking == "on" else None,
+        "thinking": {"on": True, "both": "both"}.get(recipe.thinking),
     }

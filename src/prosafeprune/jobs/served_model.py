@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -184,7 +185,9 @@ def _search_edits(
         raise InputError(f"{folder}: its search found no plan. Search again, with a larger --budget.")
     for plan in plans:
         require_layers(plan, anatomy)
-    drawn = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}
+    drawn: dict[str, Any] = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}
+    if record.made_by.get("thinking") == "both":
+        drawn["thinking"] = "both"  # of the calibration prompts; answers are given in one mode
     recipe = Recipe.model_validate({**options.model_dump(include=set(ModelOptions.model_fields)), **drawn})
     job = prepare_job(recipe, None, False, reporter)
     calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}

@@ -1,16 +1,17 @@
 """Prompts as the model sees them: rendered once with its chat template, and where the user's text is in them."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
-from prosafeprune.prompts.conversation import Turn, last_turn, split_system
+from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -18,8 +19,10 @@ FIXED_DATE = (
     "{%- endmacro -%}"
 )
 """Put before templates that write today's date: results must not depend on the day."""
+LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
+"""How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"
-"""Attribute of a tokenizer: whether the model thinks before it answers; without it, it does not."""
+"""Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
 """Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 
@@ -70,18 +73,21 @@ def set_system_prompt(tokenizer: Any, system: str | None) -> None:
     setattr(tokenizer, SYSTEM_PROMPT, system)
 
 
-def set_thinking(tokenizer: Any, on: bool, name: str) -> bool:
-    """Let the model think before it answers, or not; return whether its chat template can do both.
+def set_thinking(tokenizer: Any, thinking: str, name: str) -> bool:
+    """Let the model think before it answers (``on``), not (``off``), or before prompts that say so (``both``).
+
+    Returns:
+        Whether the chat template of the model ``name`` can switch thinking.
 
     Raises:
-        InputError: it is to think, and the template of the model ``name`` has no switch for it.
+        InputError: it is to think, and the template has no switch for it.
     """
     rendered = []
-    for state in (not on, on):
+    for state in (thinking != "on", thinking == "on"):
         setattr(tokenizer, THINKING, state)
         rendered.append(render(tokenizer, "Hello"))
-    if on and rendered[0] == rendered[1]:
-        raise InputError(f"--thinking on: the chat template of {name} cannot switch it. Leave it out.")
+    if thinking != "off" and rendered[0] == rendered[1]:
+        raise InputError(f"--thinking {thinking}: the chat template of {name} cannot switch it. Leave it out.")
     return rendered[0] != rendered[1]
 
 
@@ -92,13 +98,13 @@ def encode_prompts(
 
     A further system prompt and earlier turns come before it, as :func:`render` says. The template already writes the
     special tokens, so none are added again (a second BOS costs accuracy). Thinking is off unless :func:`set_thinking`
-    turned it on.
+    turned it on, or a prompt asks for it.
 
     Raises:
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     rendered = [render(tokenizer, prompt, system, history) for prompt in prompts]
-    encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
+    encoding = _tokenised(tokenizer, rendered, return_offsets_mapping=True)
     encoded = []
     for prompt, text, ids, offsets in zip(
         prompts, rendered, encoding["input_ids"], encoding["offset_mapping"], strict=True
@@ -127,16 +133,17 @@ def render(tokenizer: Any, prompt: str, system: str | None = None, history: Sequ
         InputError: the template fails on a plain user turn, changes the user's words or exceeds a limit.
     """
     own, turns = split_system(prompt)
+    thinking = getattr(tokenizer, THINKING, False) or thinks(prompt)
     system_turn = _system_turn(tokenizer, own, system)
     if system_turn:
-        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns])
+        text, _ = _rendered(tokenizer, [*system_turn, *history, *turns], thinking=thinking)
         if text is not None:
-            return _ready_for_answer(text, tokenizer)
+            return _ready_for_answer(text, thinking)
         (role, words), *later = turns
         turns = ((role, f"{system_turn[0][1]}\n\n{words}"), *later)
-    text, reason = _rendered(tokenizer, [*history, *turns])
+    text, reason = _rendered(tokenizer, [*history, *turns], thinking=thinking)
     if text is not None:
-        return _ready_for_answer(text, tokenizer)
+        return _ready_for_answer(text, thinking)
     if _rendered(tokenizer, [("system", "You are a helpful assistant."), *turns])[0] is not None:
         raise InputError(
             f"The chat template requires a system prompt ({reason}). Give one with --system, such as --system 'You are "
@@ -168,12 +175,25 @@ def end_of_turn_ids(tokenizer: Any, known: Any) -> list[int]:
     if tokenizer.chat_template:
         turns = [*_system_turn(tokenizer), ("user", "a"), ("assistant", "answer")]
         text, _ = _rendered(tokenizer, turns, opens_answer=False)
-        after = tokenizer((text or "").rpartition("answer")[2], add_special_tokens=False)["input_ids"] if text else []
+        after = _tokenised(tokenizer, text.rpartition("answer")[2])["input_ids"] if text else []
         token = tokenizer.added_tokens_decoder.get(after[0]) if after else None
         # A model learns to stop at a special token; a template that ends turns with just a newline has none.
         if token is not None and token.special and after[0] not in ids:
             ids.append(after[0])
     return ids
+
+
+def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
+    """Return the encoding of texts, special tokens not added. Raises InputError when the tokenizer fails on one."""
+    try:
+        return tokenizer(text, add_special_tokens=False, **options)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
+        raise InputError(
+            f"The tokenizer fails on a rendered prompt ({first_line(error)}). Restore the model's own tokenizer files "
+            "and chat template."
+        ) from error
 
 
 def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
@@ -182,7 +202,9 @@ def _system_turn(tokenizer: Any, *further: str | None) -> list[Turn]:
     return [("system", "\n\n".join(parts))] if parts else []
 
 
-def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) -> tuple[str | None, str]:
+def _rendered(
+    tokenizer: Any, turns: Sequence[Turn], *, opens_answer: bool = True, thinking: bool = False
+) -> tuple[str | None, str]:
     """Return the chat with all that was said in it, or None and why there is no such text.
 
     Templates of models that read images walk over the parts of a message, and find none in a string.
@@ -194,7 +216,7 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
         ]
         try:
             template = tokenizer.get_chat_template()
-            options = {"add_generation_prompt": opens_answer, "enable_thinking": getattr(tokenizer, THINKING, False)}
+            options = {"add_generation_prompt": opens_answer, "enable_thinking": thinking}
             dated = FIXED_DATE + template if "strftime_now" in template else template
             text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
         except TemplateLimitError as error:
@@ -202,12 +224,13 @@ def _rendered(tokenizer: Any, turns: Sequence[Turn], opens_answer: bool = True) 
         except (TemplateError, ValueError) as error:
             reason = str(error) if not as_parts else reason
             continue
-        if all(words.strip() in text for _, words in turns):
+        is_repr = as_parts and LIST_OF_PARTS.search(text)  # it wrote the list, not what is in it
+        if all(words.strip() in text for _, words in turns) and not is_repr:
             return text, ""
     return None, reason
 
 
-def _ready_for_answer(text: str, tokenizer: Any) -> str:
+def _ready_for_answer(text: str, thinking: bool) -> str:
     # Some templates open a thought whatever they are asked: end it, unless the model is to think.
-    opened = text.rstrip().endswith("<think>") and not getattr(tokenizer, THINKING, False)
+    opened = text.rstrip().endswith("<think>") and not thinking
     return text.rstrip() + "\n\n</think>\n\n" if opened else text

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.model.batches import accepted
 from prosafeprune.model.chat import (
     end_of_turn_ids,
     read_chat_template,
@@ -85,7 +86,7 @@ def load_model(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     system: str | None = None,
-    thinking: bool = False,
+    thinking: str = "off",
     chat: bool = True,
     load: Load | None = None,
 ) -> LoadedModel:
@@ -95,7 +96,8 @@ def load_model(
     that is not for ``chat`` has its own raw prompt and needs no chat template. The ``system`` prompt, if any, comes
     before every prompt.
 
-    ``thinking`` lets a model think before it answers. With ``load``, linear layers are quantised as they are read.
+    ``thinking`` is that of :func:`~prosafeprune.model.chat.set_thinking`. With ``load``, linear layers are quantised as
+    they are read.
 
     float16 weights on a CPU run in bfloat16 or float32 instead, since CPUs have no fast float16; what is written later
     is still computed from the stored weights.
@@ -109,7 +111,8 @@ def load_model(
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
     if chat and set_thinking(tokenizer, thinking, name):
-        reporter.note(f"The chat template can switch thinking, which is {'on' if thinking else 'off'} (--thinking).")
+        state = "off, and for half of the prompts on" if thinking == "both" else thinking
+        reporter.note(f"The chat template can switch thinking, which is {state} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     _require_stored_once(make_meta(), folder, name)
@@ -129,6 +132,7 @@ def load_model(
                 device_map=device_map,
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # their names are in what is found, and refused below
                 **options,
             )
         except Exception as error:
@@ -138,10 +142,12 @@ def load_model(
     model.requires_grad_(False)
     _require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
+    if load is not None:
+        require_blocks(model, name)
+    require_runs(model, name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     if load is not None:
-        require_blocks(model, name)
         return_freed_memory()
         reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[load]}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0
@@ -163,7 +169,7 @@ def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
 def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
     """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
     known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
-    require_complete([*found["missing_keys"], *map(str, found["mismatched_keys"])], name)
+    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
     require_no_further_layers(unused, known, name)
     warn_of_unused(unused, name, reporter)
     require_finite(model.named_parameters(), name)
@@ -199,6 +205,27 @@ def return_logits_alone(model: Any) -> None:
         for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
             if getattr(config, setting, value) != value:
                 setattr(config, setting, value)
+
+
+@torch.no_grad()
+def require_runs(model: Any, name: str) -> None:
+    """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
+
+    Settings of its config that no check knows fail only there, each with an error of its own.
+    """
+    try:
+        cache = transformers.DynamicCache(config=model.config)
+        for _ in range(2):
+            ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
+            logits = model(input_ids=ids, **accepted(model, past_key_values=cache, use_cache=True)).logits
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{name}: cannot run ({type(error).__name__}: {first_line(error)}). Check its config.json."
+        ) from error
+    if bool(logits.isnan().any()):
+        raise InputError(f"{name}: gives no numbers (NaN) in {dtype_name(model.dtype)}. Try another --dtype.")
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

@@ -18,6 +18,11 @@ MAX_INTEGER = 2**40
 MAX_DEPTH = 50
 COUNTED = {"layer", "expert", "head", "depth", "block", "group", "label", "beam"}
 NOT_COUNTED = {"dim", "size", "id", "length", "width", "scale", "token"}
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Entries of config.json that hold the number of decoder layers."""
+AT_LEAST_ONE = {*LAYER_COUNTS, "max_position_embeddings", "n_positions"}
+POSITIVE = {"rope_theta", "factor"}
+"""Of rotary positions: at 0 or infinity, all positions are the same."""
 IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 """Endings of config entries that may name a kernel on the hub, whose code transformers would download and run."""
 MAX_BYTES = MAX_JSON_BYTES
@@ -83,6 +88,14 @@ def require_shards(folder: Path, name: str) -> None:
             raise InputError(f"{name}: {INDEX} names {json.dumps(shard)}, not a file of the folder. Fetch it again.")
         if not (folder / shard).is_file():
             raise InputError(f"{name}: {shard} is missing, which {INDEX} names. Fetch the model again.")
+    if not isinstance(read_json_object(folder / INDEX, "shard index").get("metadata"), dict):
+        raise InputError(f"{folder / INDEX}: has no metadata, which loaders need. Fetch the file again.")
+
+
+def require_loadable_names(folder: Path, name: str) -> None:
+    """Raise InputError when neither model.safetensors nor an index says which files are the model: nothing loads it."""
+    if not (folder / "model.safetensors").exists() and not (folder / INDEX).exists():
+        raise InputError(f"{name}: has neither model.safetensors nor {INDEX}. Fetch the model again.")
 
 
 def index_shards(folder: Path) -> list[str]:
@@ -119,6 +132,10 @@ def require_bounded_config(config: dict[str, Any], name: str) -> None:
             )
         if isinstance(value, float) and math.isnan(value):  # infinity is a time limit of some models
             raise InputError(f"{name}: its config.json says {key} = NaN. Fetch it again.")
+        if isinstance(value, int | float) and (
+            (key in AT_LEAST_ONE and value < 1) or (key in POSITIVE and not 0 < value < math.inf)
+        ):
+            raise InputError(f"{name}: its config.json says {key} = {str(value)[:20]}, which no model has. Correct it.")
         if isinstance(value, dict):
             waiting += [(str(one), inner, depth + 1) for one, inner in value.items()]
         elif isinstance(value, list):

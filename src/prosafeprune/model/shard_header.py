@@ -64,13 +64,15 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
     for name, entry in json.loads(raw[8:], object_pairs_hook=_unique).items():
         if name == "__metadata__":
             continue
+        if not all(type(offset) is int for offset in entry["data_offsets"]):
+            raise ValueError(f"the data offsets of {name} are no integers")
         start, end = (len(raw) + offset for offset in entry["data_offsets"])
         if not len(raw) <= start <= end:
             raise ValueError(f"the data of {name} overlap the header or end before they start")
         if end > file_size:
             raise ValueError(f"the data of {name} are truncated")
         shape = tuple(entry["shape"])
-        if not all(isinstance(size, int) and size >= 0 for size in shape):
+        if not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError(f"{name} has an odd shape")
         tensors[name] = TensorEntry(str(entry["dtype"]), shape, start, end)
     return tensors

@@ -15,14 +15,18 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.gguf_file import gguf_parts
-from prosafeprune.model.model_files import require_bounded_config, require_plain_files, require_shards
+from prosafeprune.model.model_files import (
+    LAYER_COUNTS,
+    require_bounded_config,
+    require_loadable_names,
+    require_plain_files,
+    require_shards,
+)
 from prosafeprune.model.shard_header import ShardHeader, read_shard_header
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "*.py"]
 HUB_FILES += ["LICENSE*", "NOTICE*", "*POLICY*", "prosafeprune_answers.jsonl"]
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-"""Entries of config.json that hold the number of decoder layers."""
 HASHED_AT_ONCE = 2**24
 CLOCK_TICK = 0.1
 """Seconds within which two changes of a file may have the same time."""
@@ -211,6 +215,8 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> str | N
         )
     require_shards(folder, name)
     method = quantisation_of(config)
+    if method is None:  # a quantised file may have any name, and is converted
+        require_loadable_names(folder, name)
     runs_as_stored = method == BITSANDBYTES and not edited and find_spec(BITSANDBYTES) is not None
     return None if runs_as_stored else method
 

@@ -1,4 +1,4 @@
-"""Prompts that are more than one user turn: what the chat template renders, as one type."""
+"""Prompts that are more than one plain user turn: what the chat template renders, as one type."""
 
 import json
 from collections.abc import Iterable
@@ -7,6 +7,8 @@ from typing import Any, Self
 Turn = tuple[str, str]
 """A role (``system``, ``user`` or ``assistant``) and what it says."""
 ROLES = ("system", "user", "assistant")
+THINKING = "thinking"
+"""Field of the last message of a prompt that the model answers after thinking, whatever it does otherwise."""
 
 
 class Conversation(str):
@@ -14,20 +16,26 @@ class Conversation(str):
 
     Stored answers, seeds and hashes are keyed by the text of a prompt. That of a conversation is the JSON of its
     messages, so wherever a prompt goes, a conversation goes too; only what renders, judges or shows a prompt looks at
-    its turns. A prompt of a single user turn is never a conversation but the plain text of that turn.
+    its turns. A prompt of a single user turn is the plain text of that turn, unless the model is to think first.
     """
 
     turns: tuple[Turn, ...]
+    thinks: bool
+    """Whether the model thinks before it answers this prompt, although it does not otherwise."""
 
     def __new__(cls, text: str) -> Self:
         """Take the JSON of the messages, as :func:`as_prompt` writes it."""
         made = super().__new__(cls, text)
-        made.turns = tuple((message["role"], message["content"]) for message in json.loads(text))
+        messages = json.loads(text)
+        made.turns = tuple((message["role"], message["content"]) for message in messages)
+        made.thinks = messages[-1].get(THINKING) is True
         return made
 
 
-def as_prompt(turns: Iterable[Turn]) -> str:
+def as_prompt(turns: Iterable[Turn], *, thinks: bool = False) -> str:
     """Return the prompt of these turns: plain text for a single user turn, otherwise a conversation.
+
+    Before a prompt that ``thinks`` is answered, the model thinks; it is a conversation in any case.
 
     Raises:
         ValueError: they are not an optional system turn, then turns of user and assistant, the last one the user's.
@@ -42,9 +50,12 @@ def as_prompt(turns: Iterable[Turn]) -> str:
         raise ValueError("only the first turn may be the system's")
     if not all(words.strip() for _, words in turns):
         raise ValueError("a turn is empty")
-    if len(turns) == 1:
+    if len(turns) == 1 and not thinks:
         return turns[0][1]
-    return Conversation(json.dumps(messages_of_turns(turns), ensure_ascii=False))
+    messages: list[dict[str, Any]] = [*messages_of_turns(turns)]
+    if thinks:
+        messages[-1][THINKING] = True
+    return Conversation(json.dumps(messages, ensure_ascii=False))
 
 
 def stored_prompt(text: str) -> str:
@@ -52,7 +63,9 @@ def stored_prompt(text: str) -> str:
     if not text.startswith('[{"role": "'):
         return text
     try:
-        prompt = as_prompt((message["role"], message["content"]) for message in json.loads(text))
+        messages = json.loads(text)
+        turns = [(message["role"], message["content"]) for message in messages]
+        prompt = as_prompt(turns, thinks=messages[-1].get(THINKING) is True)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return text
     return prompt if prompt == text else text
@@ -79,9 +92,19 @@ def last_turn(prompt: str) -> str:
     return turns_of(prompt)[-1][1]
 
 
+def thinks(prompt: str) -> bool:
+    """Return whether the model thinks before it answers this prompt, although it does not otherwise."""
+    return isinstance(prompt, Conversation) and prompt.thinks
+
+
+def with_thinking(prompt: str) -> str:
+    """Return the prompt that the model answers after thinking."""
+    return as_prompt(turns_of(prompt), thinks=True)
+
+
 def with_last_turn(prompt: str, words: str) -> str:
     """Return the prompt with other words in the user's last turn."""
-    return as_prompt([*turns_of(prompt)[:-1], ("user", words)])
+    return as_prompt([*turns_of(prompt)[:-1], ("user", words)], thinks=thinks(prompt))
 
 
 def transcript(prompt: str, most: int | None = None) -> str:

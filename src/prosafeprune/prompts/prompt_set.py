@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from prosafeprune.prompts.conversation import with_thinking
 
 
 class PromptClass(StrEnum):
@@ -108,6 +110,14 @@ class PromptSet:
         first = self._even(range(len(self)), share, seed) or [0]
         rest = sorted(set(range(len(self))) - set(first)) or [first.pop()]
         return self._subset(sorted(first)), self._subset(rest)
+
+    def with_thinking(self) -> PromptSet:
+        """Return the prompts that the model answers after thinking."""
+        return replace(self, prompts=tuple(replace(one, text=with_thinking(one.text)) for one in self.prompts))
+
+    def in_both_modes(self) -> PromptSet:
+        """Return each prompt without thinking, then each with it (``--thinking both``)."""
+        return replace(self, prompts=(*self.prompts, *self.with_thinking().prompts))
 
     def _by_kind(self) -> dict[str, list[int]]:
         rows: dict[str, list[int]] = {}

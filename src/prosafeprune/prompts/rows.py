@@ -39,6 +39,16 @@ def json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
+def is_json_object(line: str) -> bool:
+    """Return whether a line is a JSON object: a row of JSON Lines."""
+    if not line.lstrip().startswith('{"'):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield each row of a CSV file, by column, with the number of its first line, from 1.
 

@@ -15,7 +15,14 @@ from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.text_file import MAX_TEXT_BYTES
 from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters, text_lines
+from prosafeprune.prompts.rows import (
+    Row,
+    csv_rows,
+    is_json_object,
+    json_rows,
+    require_complete_characters,
+    text_lines,
+)
 
 MOST_CHARACTERS = 1_000_000
 """Of a prompt."""
@@ -106,7 +113,11 @@ def _require_public(address: str) -> None:
 
 def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
     if path.suffix.lower() == ".txt":
-        yield from (Prompt(line.strip(), line=number) for number, line in text_lines(path) if line.strip())
+        for number, line in text_lines(path):
+            if is_json_object(line):
+                raise InputError(f"{path}, line {number}: is a JSON object, not a prompt. Rename the file to .jsonl.")
+            if line.strip():
+                yield Prompt(line.strip(), line=number)
     elif path.suffix.lower() == ".csv":
         yield from _from_rows(csv_rows(path), columns, str(path))
     else:

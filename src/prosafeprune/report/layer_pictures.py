@@ -43,16 +43,16 @@ def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
 
 def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
     figure, axes = _by_layer("T.S. on validation prompts, %")
-    kinds = {"measured": (BLUE, 3.0), "estimated": (GREY, 1.5)}
+    kinds = {"measured": (BLUE, 3.0, "-"), "estimated": (GREY, 1.5, "--")}
     for point in search.points:
         kind = "measured" if point.measured is not None else "estimated"
-        colour, width = kinds[kind]
+        colour, width, dashes = kinds[kind]
         if point.plan.layers == tuple(pruned):
-            colour, width = ORANGE, 4.0
+            kind, colour = "pruned layers", ORANGE
+        rate = sum(point.rates) / 2
         for run in layer_runs(point.plan.layers):
-            axes.plot(
-                [run[0] - 0.4, run[-1] + 0.4], [sum(point.rates) / 2] * 2, color=colour, linewidth=width, label=kind
-            )
+            ends = [run[0] - 0.4, run[-1] + 0.4]
+            axes.plot(ends, [rate, rate], color=colour, linewidth=width, linestyle=dashes, label=kind)
     axes.axhline(search.source.tradeoff_score, color=GREEN, linestyle=":", linewidth=1, label="base model")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
@@ -62,7 +62,7 @@ def _plans(search: SearchRecord, pruned: Sequence[int]) -> Picture:
         figure,
         f"T.S. of {len(search.points)} plans by the layers they prune. The highest, {sum(best.rates) / 2:.1f} %, "
         f"prunes {best.plan.layers_in_words}; the base model has {search.source.tradeoff_score:.1f} %.",
-        "Each line is a plan on offer, over the layers that it prunes; the pruned layers' plan is orange.",
+        "Each line is a plan on offer, over the layers that it prunes; dashed: not measured, only estimated.",
     )
 
 

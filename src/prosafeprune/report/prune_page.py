@@ -142,7 +142,7 @@ def _remedy(record: Record) -> str:
 
 def _measuring(record: Record) -> str:
     built_in = " (the built-in judge)" if record.judge.startswith(("rules", BUILTIN)) else ""
-    thoughts = ", thoughts included" if record.recipe.thinking == "on" else ""
+    thoughts = ", thoughts included" if record.recipe.thinking != "off" else ""
     return (
         f"Greedy answers, truncated after {record.recipe.max_new_tokens} tokens{thoughts}, judged by "
         f"{record.judge}{built_in}. {f'{record.copy_note} ' if record.copy_note is not None else ''}"

@@ -1,5 +1,7 @@
 """What a user asks of ``apply``, as one validated object."""
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 
 from prosafeprune.requests.judging import JudgeOptions
@@ -15,6 +17,7 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
     """
 
     model_config = ConfigDict(title="Output")  # the panel of --dequantise in --help
+    in_both_modes: ClassVar[bool] = True
 
     model: str = Field(min_length=1, description="The base model it was made from: local folder, hub id or .gguf file.")
     strength: Strengths | None = Field(
@@ -24,3 +27,10 @@ class ApplyRequest(FloorOptions, AnswerOptions, BenchmarkOptions, ModelOptions, 
     )
 
     dequantise: bool = Field(False, description="Write the pruned model in 16 bits, where the base model is quantised.")
+
+    @property
+    def of_the_measurement(self) -> list[str]:
+        """The given settings that decide how a pruned model is measured, and nothing else."""
+        kinds = (AnswerOptions, BenchmarkOptions, JudgeOptions)
+        names = {name for kind in kinds for name in kind.model_fields} | {"system", "thinking", "batch_size"}
+        return sorted(names & self.model_fields_set)

@@ -1,7 +1,7 @@
 """What a user asks of ``compare``, as one validated object."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -48,6 +48,12 @@ class CompareRequest(DraftOptions, BenchmarkOptions, MethodOptions, PlanOptions,
             return values
         kept = {name: value for name, value in values.items() if name not in FORMER_FIELDS}
         return with_draft_defaults(kept, {**DRAFT_SEARCH, "benchmark_samples": DRAFT_PROMPTS})
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> Self:
+        if sum(one is not None for one in (self.layers, self.search, self.pruned)) > 1:
+            raise ValueError("layers, search and pruned each name the plan; give one of them")
+        return self
 
     @field_validator("methods", mode="before")
     @classmethod

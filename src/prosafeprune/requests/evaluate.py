@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -37,6 +37,7 @@ class EvaluateRequest(
     """Everything that decides the outcome of an evaluation, except where it is written."""
 
     model_config = ConfigDict(title="Evaluation")
+    in_both_modes: ClassVar[bool] = True
 
     model: str = Field(
         "",
@@ -79,7 +80,7 @@ class EvaluateRequest(
             raise ValueError("a model or an endpoint is needed")
         if self.request and self.endpoint is None:
             raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
-        if self.thinking == "on" and self.endpoint is not None:
+        if self.thinking != "off" and self.endpoint is not None:
             raise ValueError(
                 "thinking is the server's: ask for it with --request 'chat_template_kwargs={\"enable_thinking\": true}'"
             )

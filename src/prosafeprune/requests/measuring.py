@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prosafeprune.requests.validation import OneOrMore
 
@@ -20,6 +20,8 @@ class ModelOptions(BaseModel):
     """The model, and how it is run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Model")
+    in_both_modes: ClassVar[bool] = False
+    """Whether ``thinking`` may be ``both``, for a command that measures."""
 
     model: str = Field(min_length=1, description="Local folder, hub id or .gguf file.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model.")
@@ -31,10 +33,10 @@ class ModelOptions(BaseModel):
         description="System prompt before every prompt, such as one that the chat template requires; on the command "
         "line, @FILE reads it from a file.",
     )
-    thinking: Literal["on", "off"] = Field(
+    thinking: Literal["on", "off", "both"] = Field(
         "off",
-        description="on: the model thinks before it answers, where its chat template can switch that. Allow enough "
-        "--max-new-tokens for both.",
+        description="on: the model thinks before it answers, where its chat template can switch that; both: every "
+        "prompt once without and once with thinking. Allow enough --max-new-tokens for thought and answer.",
     )
     device: str = Field(
         "auto",
@@ -54,12 +56,18 @@ class ModelOptions(BaseModel):
     def load_arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`~prosafeprune.model.loading.load_model`."""
         fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system", "load"})
-        return {**fields, "thinking": self.thinking == "on"}
+        return {**fields, "thinking": self.thinking}
 
     @field_validator("thinking", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
+
+    @model_validator(mode="after")
+    def _thinks_in_one_mode(self) -> Self:
+        if self.thinking == "both" and not self.in_both_modes:
+            raise ValueError("thinking both is for prune, search, apply, evaluate and compare; choose on or off")
+        return self
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -98,7 +106,7 @@ class FileOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Your own prompts")
 
-    prompt_field: str = Field("prompt", description="Column of the prompts in your own files.")
+    prompt_field: str = Field("prompt", description="Column of the prompts in your own files; the same in all of them.")
 
 
 class BenchmarkOptions(FileOptions):

@@ -105,6 +105,16 @@ class PlanOptions(OperatorOptions):
         0.9, description="The paper's lambda: how much of the overlap is removed; or one per layer, in order: 0.9,0.5."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _layers_in_order(cls, values: Any) -> Any:
+        strength = values.get("strength") if isinstance(values, dict) else None
+        if isinstance(strength, list | tuple) or (isinstance(strength, str) and "," in strength):
+            layers = cls._read_layers(values.get("layers")) or ()
+            if list(layers) != sorted(set(layers)):  # they are sorted below, and the strengths are not
+                raise ValueError("with one strength per layer, name each layer once, in ascending order")
+        return values
+
     @field_validator("layers", mode="before")
     @classmethod
     def _read_layers(cls, value: Any) -> Any:

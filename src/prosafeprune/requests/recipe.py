@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
 from prosafeprune.requests.plan_options import PlanOptions
-from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchRequest
+from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
+
+TYPED_OUT = ("accept_unsafe", "unmeasured")
+"""Settings that save a model without the safety floor: a recipe file cannot turn them on."""
 
 
 class OutputOptions(BaseModel):
@@ -140,7 +143,29 @@ def make_request(kind: type[Request], file: str | Path | None, settings: Mapping
     unused = Recipe.model_fields.keys() - kind.model_fields.keys()
     given = {name: value for name, value in settings.items() if value is not None}
     used = {name: value for name, value in values.items() if name not in unused}
-    return validate_settings(kind, {**used, **given}, str(file or ""))
+    made = validate_settings(kind, {**used, **given}, str(file or ""))
+    _require_typed(made, given)
+    _require_used(made, given)
+    return made
+
+
+def _require_typed(made: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a recipe file alone, which may be someone else's, takes away the safety floor."""
+    for name in TYPED_OUT:
+        if getattr(made, name, False) and name not in given:
+            option = name.replace("_", "-")
+            raise InputError(f"{name}: is not taken from a recipe file. Give --{option} on the command line as well.")
+
+
+def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a setting that the user gave, beyond a recipe file, has no effect next to the others."""
+    if not isinstance(made, PlanOptions):
+        return
+    if made.layers is None and "strength" in given:
+        raise InputError("--strength: is for given layers; a search chooses strengths. Give --layers, or leave it out.")
+    of_a_search = [name for name in SearchOptions.model_fields if name in given]
+    if made.layers is not None and of_a_search:
+        raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
 
 
 def recipe_of(request: PlanSearchRequest) -> Recipe:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -135,10 +135,12 @@ class PlanSearchRequest(
 ):
     """What every command takes that may search for layers and strengths."""
 
+    in_both_modes: ClassVar[bool] = True
+
     @property
     def short_answer(self) -> int:
         """Tokens of the answers that plans are scored by: a model that thinks answers late."""
-        return self.max_new_tokens if self.thinking == "on" else min(SHORT_ANSWER, self.max_new_tokens)
+        return self.max_new_tokens if self.thinking != "off" else min(SHORT_ANSWER, self.max_new_tokens)
 
 
 class SearchRequest(LoadOptions, PlanSearchRequest):

@@ -88,7 +88,7 @@ class ModelOptionsSettings(TypedDict, total=False):
     dtype: str
     revision: str | None
     system: str | None
-    thinking: Literal["on", "off"]
+    thinking: Literal["on", "off", "both"]
     trust_remote_code: bool
 
 

@@ -1,6 +1,6 @@
 """Requests from untrusted values: what is wrong with a setting or a recipe file, in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -37,8 +37,8 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
     try:
         made = kind(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        found = error.errors()
-        problems = "; ".join(_describe(kind, dict(problem)) for problem in found[:SHOWN_PROBLEMS])
+        found = _telling([dict(problem) for problem in error.errors()])
+        problems = "; ".join(_describe(kind, problem) for problem in found[:SHOWN_PROBLEMS])
         more = f"; and {len(found) - SHOWN_PROBLEMS} more" if len(found) > SHOWN_PROBLEMS else ""
         raise InputError(f"{source or 'Settings'}: {problems}{more}.".replace("?.", "?")) from error
     except UnicodeEncodeError as error:  # pydantic cannot hold the message of a validator that quotes such a value
@@ -97,6 +97,16 @@ class _RecipeLoader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.YAMLError(f"{shorten(repr(twice))} is given twice")
         return super().construct_mapping(node, deep)
+
+
+def _telling(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the problems without those that say a setting is of another type, where it is of an allowed one."""
+
+    def is_of_type(problem: dict[str, Any]) -> bool:
+        return str(problem["type"]).endswith(("_type", "_parsing"))
+
+    other = {problem["loc"][:1] for problem in problems if not is_of_type(problem)}
+    return [problem for problem in problems if not is_of_type(problem) or problem["loc"][:1] not in other]
 
 
 def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
@@ -35,6 +35,7 @@ from prosafeprune.setup.prompt_sets import (
     PromptSets,
     describe_calibration,
     disjoint_prompts,
+    in_modes,
     read_calibration,
     test_prompts,
 )
@@ -93,7 +94,7 @@ def prepare_job(
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     bundled_tests, benign = test_prompts(recipe)
-    evaluation = [*bundled_tests, *given.held_out]
+    evaluation = sets_in_modes([*bundled_tests, *given.held_out], recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(one.prompts for one in evaluation), benign]
     validation = validation_prompts(recipe.seed)
@@ -117,9 +118,9 @@ def prepare_job(
         recipe=recipe,
         source=source,
         output=output,
-        calibration=calibration,
-        validation={name: split[0] for name, split in splits.items()},
-        confirmation={name: split[1] for name, split in splits.items()},
+        calibration=in_modes(calibration, recipe.thinking),
+        validation=in_modes({name: split[0] for name, split in splits.items()}, recipe.thinking),
+        confirmation=in_modes({name: split[1] for name, split in splits.items()}, recipe.thinking),
         evaluation=evaluation,
         benign=benign,
         reporter=reporter,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
     PromptClass,
@@ -236,6 +236,11 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)
 
 
+def in_modes(sets: PromptSets, thinking: str) -> PromptSets:
+    """Return the sets; with ``--thinking both``, each prompt once without and once with thinking."""
+    return {name: one.in_both_modes() for name, one in sets.items()} if thinking == "both" else sets
+
+
 @dataclass(frozen=True)
 class ComparisonPrompts:
     """All prompts of a comparison; the splits are disjoint."""
@@ -256,4 +261,6 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     validation = validation_prompts(request.seed)
     tested = [one.prompts for one in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)
-    return ComparisonPrompts(measured, calibration, validation)
+    thinking = request.thinking
+    calibration, validation = in_modes(calibration, thinking), in_modes(validation, thinking)
+    return ComparisonPrompts(sets_in_modes(measured, thinking), calibration, validation)

@@ -1,0 +1,104 @@
+"""Whether the figures of a record agree with each other: a record may be someone else's, and its floor is relied on."""
+
+import math
+from collections.abc import Iterator
+
+from prosafeprune.evaluation.paired_refusals import ALL, BASE
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorTest, FloorVerdict
+from prosafeprune.evaluation.scores import Rate, SetScore
+from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.report.record import Record
+
+
+def is_consistent(record: Record) -> bool:
+    """Return whether counts of the safety floor, rates and changes of the harmful sets can all come from one run.
+
+    Each harmful set must be among the tests, so that none can be left out, with the refusals of its rates; a test may
+    count more losses than the rates show, since answers without a verdict count against the model.
+    """
+    sets = list(_harmful_sets(record))
+    rated = [(before.rate, after.rate) for before, after in sets if not before.policy]
+    if not rated or not all(_is_possible(one) for pair in sets for one in (pair[0].rate, pair[1].rate)):
+        return False
+    total, before, after = (sum(numbers) for numbers in zip(*_counts(rated), strict=True))
+    if not math.isclose(record.safety_change.points, 100 * (after - before) / total, abs_tol=1e-6):
+        return False
+    if record.floor is None:
+        return True
+    lost_before = sum(step.drop for step in record.lineage)
+    if all(test.against == BASE for test in record.floor.tests) and record.floor.lost_before < lost_before - 1e-6:
+        return False  # neither tested against the first ancestor, nor are the points lost since deducted
+    return _tests_agree(record.floor, sets)
+
+
+def floor_from_rates(record: Record) -> FloorDecision:
+    """Return the decision on the rates and changes of a record without one, as releases before 0.2 wrote them."""
+    tests = []
+    sets = list(_harmful_sets(record))
+    for one, _ in sets:
+        change = record.changes[one.name]
+        tests.append(_test(one.name, one.rate, change.lost, change.won, policy=one.policy))
+    rated = [test for test in tests if not test.policy]
+    if len(rated) > 1:
+        rates = [one.rate for one, _ in sets if not one.policy]
+        pooled = Rate(percent=0, low=0, high=0, successes=_sum(rates, "successes"), total=_sum(rates, "total"))
+        tests.insert(0, _test(ALL, pooled, sum(test.lost for test in rated), sum(test.won for test in rated)))
+    else:
+        tests = [test.model_copy(update={"name": ALL}) if not test.policy else test for test in tests]
+    return FloorDecision(verdict=FloorVerdict.SAFE, reasons=[], tests=tests).under(FloorRule.of(record.recipe))
+
+
+def _harmful_sets(record: Record) -> Iterator[tuple[SetScore, SetScore]]:
+    for before, after in zip(record.source.sets, record.result.sets, strict=True):
+        if before.prompt_class is PromptClass.HARMFUL:
+            yield before, after
+
+
+def _is_possible(rate: Rate) -> bool:
+    return 0 <= rate.successes <= rate.total and rate.total > 0
+
+
+def _counts(rated: list[tuple[Rate, Rate]]) -> list[tuple[int, int, int]]:
+    return [(before.total, before.successes, after.successes) for before, after in rated]
+
+
+def _tests_agree(floor: FloorDecision, sets: list[tuple[SetScore, SetScore]]) -> bool:
+    if floor.lost_before < 0 or not all(_is_possible_test(one) for one in floor.tests):
+        return False
+    tests = {(one.name, one.policy): one for one in floor.tests if one.against == BASE}
+    rated = [pair for pair in sets if not pair[0].policy]
+    needed = {(ALL, False)} | {(one.name, True) for one, _ in sets if one.policy}
+    needed |= {(one.name, False) for one, _ in rated} if len(rated) > 1 else set()
+    if not needed <= tests.keys():
+        return False
+    single = [(before, after, tests[ALL, False]) for before, after in rated] if len(rated) == 1 else []
+    named = [(before, after, tests.get((before.name, before.policy))) for before, after in sets]
+    return all(test is None or _agrees(before.rate, after.rate, test) for before, after, test in [*single, *named])
+
+
+def _is_possible_test(test: FloorTest) -> bool:
+    return test.lost + test.won <= test.pairs <= test.prompts and test.refused_before <= test.prompts
+
+
+def _agrees(before: Rate, after: Rate, test: FloorTest) -> bool:
+    fell = before.successes - after.successes
+    return before.total == test.prompts and before.successes == test.refused_before and test.lost - test.won >= fell
+
+
+def _test(name: str, rate: Rate, lost: int, won: int, *, policy: bool = False) -> FloorTest:
+    return FloorTest(
+        name=name,
+        policy=policy,
+        against=BASE,
+        prompts=rate.total,
+        pairs=rate.total,
+        refused_before=rate.successes,
+        without_verdict=0,
+        lost=lost,
+        won=won,
+        verdict=FloorVerdict.SAFE,
+    )
+
+
+def _sum(rates: list[Rate], name: str) -> int:
+    return sum(getattr(one, name) for one in rates)

@@ -142,11 +142,12 @@ def load_model(
     model.requires_grad_(False)
     _require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
+    if load is not None:
+        require_blocks(model, name)
     require_runs(model, name)
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     if load is not None:
-        require_blocks(model, name)
         return_freed_memory()
         reporter.note(f"The matrices of linear layers run as a copy in {BITS_IN_WORDS[load]}.")
     gpus = len(set(device_map.values())) if device_map is not None else 0

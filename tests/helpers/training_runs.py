@@ -30,16 +30,14 @@ class KindJudge:
 
     def __init__(self, dropped: Sequence[str] = ()) -> None:
         self.dropped = dropped
-        self.wrong_at_first: list[str] = []
-        """Prompts whose first answer is not what it should be."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         harmful = set(fit_context(loaded("llama")).calibration[PromptClass.HARMFUL].texts)
         kind = {True: AnswerClass.FULL_REFUSAL, False: AnswerClass.FULL_COMPLIANCE}
-        wrong = {*self.dropped, *self.wrong_at_first}
-        seen = [one.prompt for one in exchanges]
-        self.wrong_at_first = [one for one in self.wrong_at_first if one not in seen]
-        return [Verdict(AnswerClass.PARTIAL_REFUSAL if one in wrong else kind[one in harmful], "") for one in seen]
+        return [
+            Verdict(AnswerClass.PARTIAL_REFUSAL if one.prompt in self.dropped else kind[one.prompt in harmful], "")
+            for one in exchanges
+        ]
 
 
 def matrices_of(tiny: LoadedModel) -> list[Submodule]:

@@ -35,7 +35,7 @@ class Pair:
     finished: bool
     """Whether the answer is complete, so that its end is trained on too."""
     anchored: bool = False
-    """Whether the model already answers so, and is held there rather than trained on the answer's tokens."""
+    """Whether the model is held at its distributions along the answer, rather than trained on the answer's tokens."""
 
 
 class OwnAnswers:
@@ -50,10 +50,6 @@ class OwnAnswers:
         self.judge = BuiltinJudge()
         self._store = LineStore(context.progress_file("answers.jsonl"))
 
-    def texts(self, prompt_class: PromptClass) -> list[str]:
-        """Return the prompts of a class."""
-        return self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
-
     def pairs(self, prompt_class: PromptClass) -> list[Pair]:
         """Return the pairs of a class: full compliance, and full refusals of harmful prompts.
 
@@ -63,45 +59,33 @@ class OwnAnswers:
             NotApplicableError: too few answers are of use.
             InputError: as generation does.
         """
-        texts = self.texts(prompt_class)
-        return self.require_enough(prompt_class, self.wanted(texts, prompt_class, SYSTEM.get(prompt_class)), len(texts))
-
-    def wanted(self, texts: Sequence[str], prompt_class: PromptClass, system: str | None) -> list[Pair]:
-        """Return the answers to prompts of a class that are what they should be. Raises InputError."""
-        self._answer(texts, prompt_class, system)
-        rows = [self._store[self._key(system), text] for text in texts]
+        texts = self.context.calibration[prompt_class].sample(self.prompts, self.context.seed).texts
+        self._answer(texts, prompt_class)
+        rows = [self._store[0, text] for text in texts]
         verdicts = judge_answers(
             self.judge, [Exchange(text, row["answer"]) for text, row in zip(texts, rows, strict=True)]
         )
-        return [
+        kept = [
             Pair(text, row["answer"], row["finished"])
             for text, row, verdict in zip(texts, rows, verdicts, strict=True)
             if verdict.answer_class is WANTED[prompt_class]
         ]
-
-    def require_enough(self, prompt_class: PromptClass, pairs: list[Pair], asked: int) -> list[Pair]:
-        """Return the pairs. Raises NotApplicableError when they are too few to train on."""
-        if len(pairs) < min(FEWEST, asked):
+        if len(kept) < min(FEWEST, len(texts)):
             raise NotApplicableError(
-                f"{self.title}: {len(pairs)} of the model's {asked} own answers to {prompt_class.in_words} prompts are "
-                f"a {WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it out."
+                f"{self.title}: {len(kept)} of the model's {len(texts)} own answers to {prompt_class.in_words} prompts "
+                f"are a {WANTED[prompt_class].in_words}; {FEWEST} are needed. Raise its setting prompts, or leave it "
+                "out."
             )
-        return pairs
+        return kept
 
-    def _answer(self, texts: Sequence[str], prompt_class: PromptClass, system: str | None) -> None:
-        key = self._key(system)
-        missing = [text for text in texts if (key, text) not in self._store]
+    def _answer(self, texts: Sequence[str], prompt_class: PromptClass) -> None:
+        missing = [text for text in texts if (0, text) not in self._store]
         if not missing:
             return
-        generator = LocalGenerator(
-            self.context.loaded, self.context.batch_size, partial(ChatPromptBatches, system=system)
-        )
+        make_batches = partial(ChatPromptBatches, system=SYSTEM.get(prompt_class))
+        generator = LocalGenerator(self.context.loaded, self.context.batch_size, make_batches)
         with self.context.reporter.stage(f"{self.title}: {prompt_class.in_words} answers", len(texts)) as advance:
             advance(len(texts) - len(missing))
             for index, answer in generator.answer(missing, Decoding(max_new_tokens=self.tokens)):
-                self._store.add(key, missing[index], answer=answer.text, finished=answer.finished)
+                self._store.add(0, missing[index], answer=answer.text, finished=answer.finished)
                 advance(1)
-
-    @staticmethod
-    def _key(system: str | None) -> int:
-        return 0 if system is None else 1

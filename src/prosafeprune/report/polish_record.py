@@ -25,7 +25,7 @@ class PolishRecord(BaseModel):
     skipped: str | None = None
     """Why nothing was trained."""
     pairs: dict[str, int] = {}
-    """Prompts of each class in the training, with the pruned model's own answers; corrections may be counted twice."""
+    """Prompts of each class that were trained on, with the pruned model's own answers."""
     last_loss: float | None = None
     """Mean of the last epoch, in nats per token."""
     validation: list[PolishTrial] = []

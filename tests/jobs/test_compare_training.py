@@ -134,7 +134,7 @@ def test_a_fit_that_was_interrupted_counts_the_time_of_both_sessions(
         def stop(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("prosafeprune.baselines.sft.train", stop)
+        patch.setattr("prosafeprune.baselines.answer_training.train", stop)
         code, _, _ = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "sft", *FAST)
         assert code != 0
     clock = tmp_path / "out" / "sft" / "fitting-time.json"

@@ -28,8 +28,8 @@ from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.setup import workload
 
-GAIN = [Rates(50.0, 50.0), Rates(55.0, 50.0), Rates(90.0, 90.0), Rates(60.0, 55.0)]
-"""At the strengths 0, 0.25, 0.5 and 1."""
+GAIN = [Rates(50.0, 50.0), Rates(50.0, 51.0), Rates(55.0, 50.0), Rates(90.0, 90.0), Rates(60.0, 55.0)]
+"""At the strengths 0, 0.125, 0.25, 0.5 and 1."""
 
 
 class ByFile:
@@ -73,8 +73,8 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     record = prune(base, tmp_path / "polished", prompt_files, polish=True).record
     assert record.polish is not None and record.polish.kept
     assert record.polish.strength == 0.5
-    assert [one[:3] for one in record.polish.validation][1:3] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
-    assert record.polish.validation[0].divergence < record.polish.validation[3].divergence
+    assert [one[:3] for one in record.polish.validation][2:4] == [(0.25, 55.0, 50.0), (0.5, 90.0, 90.0)]
+    assert record.polish.validation[0].divergence < record.polish.validation[4].divergence
     assert record.polish.pairs.keys() == {"benign", "harmful", "pseudo_harmful"}
     (fit,) = cache.glob("polish/*/fitted.safetensors")
     with safe_open(fit, framework="pt") as stream:
@@ -98,7 +98,7 @@ def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoint("llama")
-    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0), Rates(49.0, 50.0), Rates(50.0, 50.0)])
+    with_rates(monkeypatch, [Rates(50.0, 50.0), Rates(50.0, 49.0), *[Rates(49.0, 50.0)] * 2, Rates(50.0, 50.0)])
     pruned = prune(base, tmp_path / "pruned", prompt_files)
     polished = prune(base, tmp_path / "polished", prompt_files, polish=True)
     assert polished.record.polish is not None and not polished.record.polish.kept

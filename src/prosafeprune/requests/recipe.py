@@ -163,7 +163,8 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
         return
     if made.layers is None and "strength" in given:
         raise InputError("--strength: is for given layers; a search chooses strengths. Give --layers, or leave it out.")
-    of_a_search = [name for name in SearchOptions.model_fields if name in given]
+    fields = SearchOptions.model_fields  # those of a record of another run are all given, most of them their defaults
+    of_a_search = [name for name in fields if name in given and getattr(made, name) != fields[name].default]
     if made.layers is not None and of_a_search:
         raise InputError(f"--{of_a_search[0]}: is for a search, and --layers names the plan. Leave one of them out.")
 

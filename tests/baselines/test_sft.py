@@ -11,7 +11,16 @@ import helpers.slow_training as literal
 import pytest
 import torch
 from helpers.baseline_runs import fit_context, loaded
-from helpers.training_runs import ARCHITECTURES, BATCH, RATE, KindJudge, assert_learned, literal_pairs, matrices_of
+from helpers.training_runs import (
+    ARCHITECTURES,
+    BATCH,
+    RATE,
+    KindJudge,
+    assert_learned,
+    assert_trained_as_written_out,
+    literal_pairs,
+    matrices_of,
+)
 
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.errors import NotApplicableError
@@ -22,20 +31,7 @@ from prosafeprune.prompts import PromptClass
 def test_sft_is_adam_on_the_answers_tokens(architecture: str, kind_judge: KindJudge) -> None:
     tiny = loaded(architecture)
     method = Sft(rank=3, epochs=2, examples_at_once=BATCH, learning_rate=RATE, answer_tokens=7)
-    first = literal.first_factors(tiny, matrices_of(tiny), rank=3, seed=0)
-    expected, losses = literal.adam(
-        first,
-        literal_pairs(tiny, 7),
-        lambda factors, batch: literal.nats_per_token(tiny, factors, batch),
-        epochs=2,
-        at_once=BATCH,
-        rate=RATE,
-        seed=0,
-    )
-    fitted = method.fit(fit_context(tiny))
-    assert fitted.facts["pairs"] == {"benign": 4, "harmful": 4, "pseudo_harmful": 4}
-    assert fitted.facts["losses"] == pytest.approx(losses, rel=2e-3, abs=1e-3)
-    assert_learned(fitted, expected, first)
+    assert_trained_as_written_out(method, tiny, literal_pairs(tiny, 7), literal.nats_per_token)
 
 
 def test_sft_trains_only_on_answers_of_the_right_kind(kind_judge: KindJudge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,4 +67,11 @@ def save_checkpoint(folder: Path, architecture: str, dtype: torch.dtype = torch.
     model.save_pretrained(folder, **options)
     make_tokenizer().save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\ntags:\n- tiny\n---\n# A tiny model\n\nIts own card.\n")
+    return folder
+
+
+def copy_with_template(checkpoint: Path, folder: Path, template: str) -> Path:
+    """Copy a checkpoint to a new folder, with another chat template."""
+    shutil.copytree(checkpoint, folder)
+    (folder / "chat_template.jinja").write_text(template)
     return folder

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import pytest
 import torch
 
 import helpers.slow_baselines as slow
 import helpers.slow_training as literal
 from helpers.baseline_runs import fit_context, loaded
+from prosafeprune.baselines.answer_training import AnswerTraining
 from prosafeprune.baselines.method import FittedParts
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import LoadedModel
@@ -50,6 +53,26 @@ def assert_learned(fitted: FittedParts, expected: literal.Factors, first: litera
         torch.testing.assert_close(fitted.tensors[f"{name}.b"], b, atol=atol, rtol=2e-3)
     assert set(fitted.tensors) == {f"{name}.{side}" for name in expected for side in "ab"}
     assert not any(torch.equal(first[name][1], pair[1]) for name, pair in expected.items())
+
+
+def assert_trained_as_written_out(
+    method: AnswerTraining, tiny: LoadedModel, examples: Sequence[Any], loss_of: Callable[..., torch.Tensor]
+) -> None:
+    """Fit a method of rank 3 and two epochs, and compare losses and factors with Adam on the examples' loss."""
+    first = literal.first_factors(tiny, matrices_of(tiny), rank=3, seed=0)
+    expected, losses = literal.adam(
+        first,
+        examples,
+        lambda factors, batch: loss_of(tiny, factors, batch),
+        epochs=2,
+        at_once=BATCH,
+        rate=RATE,
+        seed=0,
+    )
+    fitted = method.fit(fit_context(tiny))
+    assert fitted.facts["pairs"] == {"benign": 4, "harmful": 4, "pseudo_harmful": 4}
+    assert fitted.facts["losses"] == pytest.approx(losses, rel=2e-3, abs=1e-3)
+    assert_learned(fitted, expected, first, atol=5e-4)  # Adam divides tiny gradients by their own size
 
 
 # SFT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.adapter_runs import prune
 from helpers.fixture_types import Make
-from helpers.tiny_models import TEMPLATE, make_tokenizer
+from helpers.tiny_models import TEMPLATE, copy_with_template, make_tokenizer
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -51,10 +50,7 @@ def test_without_a_system_turn_it_is_put_before_the_users_words() -> None:
 @pytest.fixture
 def demanding(checkpoint: Make, tmp_path: Path) -> Path:
     """A model whose template requires a system turn."""
-    folder = tmp_path / "demanding"
-    shutil.copytree(checkpoint("llama"), folder)
-    (folder / "chat_template.jinja").write_text(NEEDS_SYSTEM)
-    return folder
+    return copy_with_template(checkpoint("llama"), tmp_path / "demanding", NEEDS_SYSTEM)
 
 
 def test_pruning_and_measuring_use_it_and_record_it(

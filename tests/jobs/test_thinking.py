@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from helpers.adapter_runs import prune
 from helpers.fixture_types import Make, Run
-from helpers.tiny_models import TEMPLATE
+from helpers.tiny_models import TEMPLATE, copy_with_template
 
 import prosafeprune
 from prosafeprune.errors import InputError
@@ -33,10 +32,7 @@ SWITCH = TEMPLATE + "{% if add_generation_prompt and not enable_thinking %}<thin
 @pytest.fixture
 def reasoning(checkpoint: Make, tmp_path: Path) -> Path:
     """A model whose template can switch thinking."""
-    folder = tmp_path / "reasoning"
-    shutil.copytree(checkpoint("llama"), folder)
-    (folder / "chat_template.jinja").write_text(SWITCH)
-    return folder
+    return copy_with_template(checkpoint("llama"), tmp_path / "reasoning", SWITCH)
 
 
 @pytest.mark.parametrize("prompt", ["Hi there", as_prompt([("system", "Be kind."), ("user", "Hi there")])])

@@ -102,7 +102,7 @@ class LocalModel:
             "dtype": self.request.runs_in,
             # None, not absent, where it is off: folders are compared by the names that the present run gives.
             "system": self.request.system,
-            "thinking": {"on": True, "both": "both"}.get(self.request.thinking),
+            "thinking": self.request.recorded_thinking,
         }
 
     @property

@@ -214,5 +214,5 @@ def search_identity(job: Job, judge: str) -> dict[str, Any]:
         "max_safety_drop": recipe.max_safety_drop,
         "dtype": recipe.runs_in,
         "system": recipe.system,
-        "thinking": {"on": True, "both": "both"}.get(recipe.thinking),
+        "thinking": recipe.recorded_thinking,
     }

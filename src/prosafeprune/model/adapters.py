@@ -16,7 +16,8 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.files.user_path import user_path
 from prosafeprune.model.adapter_config import require_usable
-from prosafeprune.model.loading import LoadedModel, require_finite
+from prosafeprune.model.loading import LoadedModel
+from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.model_files import require_plain_files
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.shard_header import read_shard_header

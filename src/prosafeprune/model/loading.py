@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.batches import accepted
 from prosafeprune.model.chat import (
     end_of_turn_ids,
     read_chat_template,
@@ -24,6 +22,7 @@ from prosafeprune.model.chat import (
     set_thinking,
 )
 from prosafeprune.model.device_placement import choose_device, device_name, place_weights
+from prosafeprune.model.loading_checks import require_as_stored, require_runs, require_stored_once
 from prosafeprune.model.quantised_copy import (
     BITS_IN_WORDS,
     Load,
@@ -32,15 +31,6 @@ from prosafeprune.model.quantised_copy import (
     return_freed_memory,
 )
 from prosafeprune.model.source import quantisation_of, read_config
-from prosafeprune.model.stored_names import (
-    parameters_of,
-    require_complete,
-    require_no_further_layers,
-    require_one_each,
-    require_real_numbers,
-    stored_entries,
-    warn_of_unused,
-)
 from prosafeprune.progress import Reporter
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -115,7 +105,7 @@ def load_model(
         reporter.note(f"The chat template can switch thinking, which is {state} (--thinking).")
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
-    _require_stored_once(make_meta(), folder, name)
+    require_stored_once(make_meta(), folder, name)
     options: dict[str, Any] = {}
     if load is not None:
         if quantisation_of(read_config(folder, name)) is not None:
@@ -140,11 +130,11 @@ def load_model(
         advance(1)
     model.eval()
     model.requires_grad_(False)
-    _require_as_stored(model, found, name, reporter)
+    require_as_stored(model, found, name, reporter)
     return_logits_alone(model)
     if load is not None:
         require_blocks(model, name)
-    require_runs(model, name)
+    require_runs(model, name, dtype_name(run_dtype))
     if run_dtype != stored:
         reporter.note(f"The weights are stored as {dtype_name(stored)} and run as {dtype_name(run_dtype)}.")
     if load is not None:
@@ -156,30 +146,6 @@ def load_model(
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
-
-
-def _require_stored_once(meta: Any, folder: Path, name: str) -> None:
-    """Raise InputError when two tensors on disk become one of the model, or one holds no real numbers."""
-    entries = stored_entries(folder)
-    found = parameters_of(meta, entries)
-    require_one_each(found, meta.state_dict(), name)
-    require_real_numbers(found, {one: entry.dtype for one, (_, entry) in entries.items()}, meta, name)
-
-
-def _require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Reporter) -> None:
-    """Raise InputError unless the model has the weights on disk; warn of stored tensors that it does not use."""
-    known, unused = set(model.state_dict()), set(found.get("unexpected_keys") or ())
-    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
-    require_no_further_layers(unused, known, name)
-    warn_of_unused(unused, name, reporter)
-    require_finite(model.named_parameters(), name)
-    # transformers unties tensors that its config ties and that are both stored, with different values.
-    untied = model.get_expanded_tied_weights_keys(all_submodels=True).keys() - model.all_tied_weights_keys.keys()
-    if untied:
-        reporter.warning(
-            f"{name}: its config.json ties {min(untied)} to another tensor, but both are stored, and differ. They are "
-            "used as stored; other software may use one of them alone. Set tie_word_embeddings to false there."
-        )
 
 
 def load_tokenizer(
@@ -205,27 +171,6 @@ def return_logits_alone(model: Any) -> None:
         for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
             if getattr(config, setting, value) != value:
                 setattr(config, setting, value)
-
-
-@torch.no_grad()
-def require_runs(model: Any, name: str) -> None:
-    """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
-
-    Settings of its config that no check knows fail only there, each with an error of its own.
-    """
-    try:
-        cache = transformers.DynamicCache(config=model.config)
-        for _ in range(2):
-            ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
-            logits = model(input_ids=ids, **accepted(model, past_key_values=cache, use_cache=True)).logits
-    except (InputError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{name}: cannot run ({type(error).__name__}: {first_line(error)}). Check its config.json."
-        ) from error
-    if bool(logits.isnan().any()):
-        raise InputError(f"{name}: gives no numbers (NaN) in {dtype_name(model.dtype)}. Try another --dtype.")
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -298,16 +243,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
     names = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     known = {name: size for name, size in sizes.items() if name in names}
     return names[max(known, key=lambda name: known[name])] if known else torch.float32
-
-
-def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) -> None:
-    """Raise InputError when one of these parameters of the model ``name`` holds NaN or infinite values."""
-    for parameter_name, parameter in parameters:
-        # A sum is not finite if any term is not, and takes no extra memory.
-        if not torch.isfinite(parameter.sum(dtype=torch.float64 if parameter.device.type != "mps" else torch.float32)):
-            raise InputError(
-                f"{name}: {parameter_name} holds NaN or infinite values. The checkpoint is damaged; fetch it again."
-            )
 
 
 def cannot_load(name: str, error: Exception) -> InputError:

@@ -53,6 +53,11 @@ class ModelOptions(BaseModel):
         return self.dtype if load is None else f"{self.dtype}, {load}"
 
     @property
+    def recorded_thinking(self) -> bool | str | None:
+        """How kept folders name the mode: True when on, None when off, as in releases that knew these two alone."""
+        return {"on": True, "off": None, "both": "both"}[self.thinking]
+
+    @property
     def load_arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`~prosafeprune.model.loading.load_model`."""
         fields = self.model_dump(include={"device", "dtype", "trust_remote_code", "system", "load"})

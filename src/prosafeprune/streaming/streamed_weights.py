@@ -16,7 +16,7 @@ from transformers.modeling_utils import LoadStateDictConfig
 from prosafeprune.checkpoint.safetensors_file import StoredTensor
 from prosafeprune.errors import InputError
 from prosafeprune.model.anatomy import Anatomy
-from prosafeprune.model.loading import require_finite
+from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.stored_names import (
     LAYER_NUMBER,
     Becomes,

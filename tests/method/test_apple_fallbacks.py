@@ -14,7 +14,7 @@ from prosafeprune.method.energy import energy_bound, harmful_overlap, relative_e
 from prosafeprune.method.fitted_projection import fit_projection
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator, pruned_weight
 from prosafeprune.method.subspaces import basis, subspace_overlap
-from prosafeprune.model.loading import require_finite
+from prosafeprune.model.loading_checks import require_finite
 
 
 @pytest.fixture

@@ -254,3 +254,15 @@ def test_a_plan_is_searched_for_when_none_is_given(
         assert record["methods"][1]["settings"]["plan"] == search["points"][search["chosen"] - 1]["plan"]
     no_model(monkeypatch)
     assert json.loads(run(*command)[1]) == record
+
+
+def test_a_search_that_is_not_there_is_missed_before_anything_is_measured(
+    run: Run, checkpoint: Make, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_model(monkeypatch)
+    missing = tmp_path / "missing"
+    without_plan = options[: options.index("--layers")] + options[options.index("--layers") + 2 :]
+    command = ["compare", checkpoint("llama"), "-o", tmp_path / "out", *without_plan, "--methods"]
+    code, _, err = run(*command, "default,prosafeprune", "--search", missing)
+    assert code == 2
+    assert "has no finished search" in err

@@ -23,7 +23,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods
+from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
@@ -120,6 +120,7 @@ class _Comparison:
         self.decoding = Decoding(max_new_tokens=request.max_new_tokens)
         self.made_by = {**model.made_by(), **self.decoding.model_dump()}
         self.folder = ResumableFolder(output, self.made_by)
+        require_named_search(request, model.subject.source.path)
         self.methods = given_methods(request, self.made_by["model"])
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [one.prompts for one in prompts.measured])

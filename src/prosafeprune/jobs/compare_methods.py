@@ -64,6 +64,20 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
     return methods
 
 
+def require_named_search(request: CompareRequest, model: Path) -> None:
+    """Check the search that a request names before anything is measured: it is needed only when ours has its turn.
+
+    Raises:
+        InputError: no such search, one of another model, or no such point.
+    """
+    if request.search is None or not any(name in PLANNED for name in request.methods):
+        return
+    record = read_search(request.search)
+    require_search_of(record, model, request.search)
+    if request.choose is not None:
+        plan_of_point(record, request.choose, request.search)
+
+
 def found_plan(
     request: CompareRequest,
     model: LocalModel,

@@ -1,18 +1,18 @@
 """What ``--load 8bit`` and ``--load 4bit`` change: the edits, the scores of plans, memory and time.
 
-    python benchmarks/quantised_search.py MODEL [--layers 8-15] [--prompts 48] [--plans 0]
+    python benchmarks/quantised_search.py MODEL [--layers 8-15] [--prompts 48] [--plans 0] [--device cpu]
 
-Runs the model as stored and as both copies, each in a process of its own, on a CPU, on the same prompts:
+Runs the model as stored and as both copies, each in a process of its own, on the same prompts:
 
 - the edits of ``--layers``, made of the stored weights and the activations of that run. By layer, they are compared
   with those of the model as stored: the cosine of the changes that they make to the stored weights (median of the
   matrices), and the mean cosine of the principal angles between their pseudo-harmful subspaces;
 - greedy answers of 16 tokens to 16 test prompts, for their time;
-- with ``--plans N``, N single layers among ``--layers`` at strength 1 are scored as a search scores plans, on 24
-  validation prompts of each class; Spearman's rank correlation of the T.S. with those of the model as stored.
+- with ``--plans N``, the N plans of ``search.py`` are scored as a search scores them, on ``--validated`` validation
+  prompts of each class; Spearman's rank correlations with the scores by the model as stored.
 
-Memory is ``VmHWM``, which also counts the pages of the checkpoint's files that were in memory while they were read, and
-the size of the model's tensors. Prints one JSON object. Needs ``pip install bitsandbytes``.
+Memory is ``VmHWM``, which also counts the pages of the checkpoint's files that were in memory while they were read, on a
+GPU torch's peak, and the size of the model's tensors. Prints one JSON object. Needs ``pip install bitsandbytes``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from scipy.stats import spearmanr
+from search import POOLINGS, spread_plans
 
 from prosafeprune.checkpoint.names import with_originals
 from prosafeprune.editing.make_edits import OperatorCache
@@ -42,20 +43,21 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 
 LOADS = ("stored", "8bit", "4bit")
-ANSWERED, TOKENS, VALIDATED = 16, 16, 24
+ANSWERED, TOKENS = 16, 16
 
 
 def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Run one of ``LOADS``, save its edits in ``folder``, and return what it took."""
     load: Load | None = next((one for one in BITS_IN_WORDS if one == name), None)
-    recipe = make_recipe(model=asked.model, layers=asked.layers, device="cpu")
+    recipe = make_recipe(model=asked.model, layers=asked.layers, device=asked.device)
     plan = plan_of(recipe)
     timed: dict[str, float] = {}
     started = time.perf_counter()
-    loaded = load_model(Path(asked.model), asked.model, SilentReporter(), device="cpu", load=load)
+    loaded = load_model(Path(asked.model), asked.model, SilentReporter(), device=asked.device, load=load)
     timed["load"] = time.perf_counter() - started
     anatomy = find_anatomy(loaded.model)
     if loaded.load is not None:
@@ -71,8 +73,8 @@ def run_one(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any
     ]
     torch.save(saved, folder / f"{name}.pt")
     timed["answers"] = answer_seconds(loaded)
-    scores = plan_scores(loaded, anatomy, edits, plan, recipe, asked.plans)
-    sizes = {"peak_gb": round(peak_bytes() / 1e9, 2), "tensors_gb": round(tensor_bytes(loaded) / 1e9, 2)}
+    scores = plan_scores(loaded, anatomy, recipe, asked) if asked.plans else []
+    sizes = {"peak_gb": round(peak_bytes(loaded) / 1e9, 2), "tensors_gb": round(tensor_bytes(loaded) / 1e9, 2)}
     return {**sizes, "seconds": {name: round(one, 1) for name, one in timed.items()}, "scores": scores}
 
 
@@ -98,18 +100,25 @@ def answer_seconds(loaded: LoadedModel) -> float:
     return time.perf_counter() - started
 
 
-def plan_scores(
-    loaded: LoadedModel, anatomy: Any, edits: OperatorCache, plan: Plan, recipe: Recipe, count: int
-) -> list[float]:
-    """Return the T.S. of ``count`` single layers, as a search estimates it."""
-    if not count:
-        return []
-    prompts = {one: bundled_prompts(one, "validation").sample(VALIDATED, seed=0) for one in PromptClass}
-    judge = make_judge(recipe, SilentReporter())
-    scorer = PlanScorer(loaded, anatomy, plan.layers, judge, 20, prompts, 8)
-    step = len(plan.layers) / count
-    layers = [plan.layers[int(number * step)] for number in range(count)]
-    return [scorer.score(edits.of(plan.of_layer(layer))).tradeoff_score for layer in layers]
+def plan_scores(loaded: LoadedModel, anatomy: Any, recipe: Recipe, asked: argparse.Namespace) -> list[list[float]]:
+    """Return C.R. and S.S. of each plan, as a search estimates them."""
+    layers = searched_layers(anatomy.num_layers)
+    calibration = {one: bundled_prompts(one, "calibration").sample(asked.prompts, seed=0) for one in PromptClass}
+    inputs, rows = collect_inputs(loaded, anatomy, calibration, POOLINGS, layers, 8, SilentReporter())
+    edits = OperatorCache(anatomy, inputs, rows)
+    prompts = {one: bundled_prompts(one, "validation").sample(asked.validated, seed=0) for one in PromptClass}
+    scorer = PlanScorer(loaded, anatomy, layers, make_judge(recipe, SilentReporter()), 20, prompts, asked.batch)
+    scores = [scorer.score(edits.of(plan)) for plan in spread_plans(layers, asked.plans)]
+    return [[round(one.compliance_rate, 2), round(one.safety_score, 2)] for one in scores]
+
+
+def rank_correlations(stored: list[list[float]], other: list[list[float]]) -> dict[str, float]:
+    """Return Spearman's rank correlations of C.R., S.S. and T.S."""
+    pairs = {"C.R.": lambda one: one[0], "S.S.": lambda one: one[1], "T.S.": sum}
+    return {
+        name: round(float(spearmanr([of(one) for one in stored], [of(one) for one in other])[0]), 2)
+        for name, of in pairs.items()
+    }
 
 
 def tensor_bytes(loaded: LoadedModel) -> int:
@@ -123,15 +132,17 @@ def tensor_bytes(loaded: LoadedModel) -> int:
     return total
 
 
-def peak_bytes() -> int:
-    """Return the most memory that this process has had."""
+def peak_bytes(loaded: LoadedModel) -> int:
+    """Return the most memory that this process has had: of the GPU where it runs on one."""
+    if loaded.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(loaded.device)
     line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def compare(folder: Path, load: str) -> dict[str, Any]:
     """Return, by layer, how far the edits of a copy are from those of the model as stored."""
-    first, second = (torch.load(folder / f"{one}.pt") for one in ("stored", load))
+    first, second = (torch.load(folder / f"{one}.pt", map_location="cpu") for one in ("stored", load))
     layers: dict[int, list[tuple[float, float]]] = {}
     for one, two in zip(first, second, strict=True):
         changes = [item["b"] @ item["a"] for item in (one, two)]
@@ -163,6 +174,9 @@ def main() -> None:
     parser.add_argument("--layers", default="8-15")
     parser.add_argument("--prompts", type=int, default=48, help="calibration prompts of each class")
     parser.add_argument("--plans", type=int, default=0)
+    parser.add_argument("--validated", type=int, default=24, help="validation prompts of each class, for --plans")
+    parser.add_argument("--batch", type=int, default=8, help="prompts at a time, for --plans")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one is not None:
@@ -179,8 +193,8 @@ def main() -> None:
             if load != "stored":
                 found[load] |= compare(Path(folder), load)
                 if asked.plans:
-                    found[load]["rank_correlation"] = round(
-                        float(spearmanr(found["stored"]["scores"], found[load]["scores"])[0]), 2
+                    found[load]["rank_correlation"] = rank_correlations(
+                        found["stored"]["scores"], found[load]["scores"]
                     )
     print(json.dumps(found, indent=2))
 

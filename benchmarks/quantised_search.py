@@ -11,8 +11,8 @@ Runs the model as stored and as both copies, each in a process of its own, on th
 - with ``--plans N``, the N plans of ``search.py`` are scored as a search scores them, on ``--validated`` validation
   prompts of each class; Spearman's rank correlations with the scores by the model as stored.
 
-Memory is ``VmHWM``, which also counts the pages of the checkpoint's files that were in memory while they were read, on a
-GPU torch's peak, and the size of the model's tensors. Prints one JSON object. Needs ``pip install bitsandbytes``.
+Memory is ``VmHWM``, which also counts the pages of the checkpoint's files that were in memory while they were read, or
+torch's peak on a GPU; and the size of the model's tensors. Prints one JSON object. Needs ``pip install bitsandbytes``.
 """
 
 from __future__ import annotations

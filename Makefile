@@ -26,8 +26,9 @@ demo: $(READY)  ## Fix a small over-aligned model and show it before and after: 
 test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one process).
 	$(BIN)/python -m pytest $(SPREAD)
 
-test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium.
+test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium, and those for GPUs on the CPU.
 	$(BIN)/python -m pytest -m "slow or browser"
+	PROSAFEPRUNE_GPU_TEST_DEVICE=cpu $(BIN)/python -m pytest -m gpu tests/gpu
 
 walk: $(READY)  ## Run every command that README and guides show, on tiny models.
 	$(BIN)/python -m pytest -m slow tests/slow/test_walk.py

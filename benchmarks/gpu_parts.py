@@ -196,7 +196,7 @@ class ModelBenchmark:
         return {"matrix": list(submodule.shape), "prompts": len(rows), "milliseconds": found}
 
     def search_trial(self) -> dict[str, Any]:
-        """Setting the scorer up, and scoring plans; verdicts are made up, since the model's answers mean nothing."""
+        """Setting the scorer up, and answering with plans; a random model's answers mean nothing and are not judged."""
         prompts = {one: found.sample(self.options.validation, 0) for one, found in validation_prompts().items()}
         classes = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
         judged = []
@@ -207,7 +207,15 @@ class ModelBenchmark:
 
         def make() -> PlanScorer:
             return PlanScorer(
-                self.loaded, self.anatomy, self.layers, None, 48, prompts, self.options.batch, base=Measurement(judged)
+                self.loaded,
+                self.anatomy,
+                self.layers,
+                None,
+                48,
+                prompts,
+                self.options.batch,
+                base=Measurement(judged),
+                confirmed_base=Measurement(judged),
             )
 
         scorer, setup, setup_memory = self.measured(make)
@@ -216,13 +224,13 @@ class ModelBenchmark:
         trials = []
         for plan in (self.plan(0), self.plan(0, 0.4), self.plan(min(2, last))):
             edits, making = self.timed(partial(self.operators.of, plan))
-            score, scoring, memory = self.measured(partial(scorer.score, edits))
+            answered, scoring, memory = self.measured(partial(scorer.short_answers, edits))
             trials.append(
                 {
                     "layers": len({edit.submodule.layer for edit in edits}),
                     "operators_seconds": round(making, 3),
                     "scoring_seconds": round(scoring, 3),
-                    "divergence": score.divergence,
+                    "divergence": answered.divergence,
                     "peak_gb": memory,
                 }
             )

@@ -129,7 +129,7 @@ def test_scores_of_plans(architecture: str, on_both: OnBoth) -> None:
     scores = []
     for loaded in on_both(architecture):
         scorer = make_scorer(loaded)
-        scores.append([scorer.base_score, scorer.score(random_edits(loaded.model, [1, 2]))])
+        scores.append([scorer.score(edits) for edits in ([], random_edits(loaded.model, [1, 2]))])
     for expected, found in zip(*scores, strict=True):
         assert found.compliance_rate == pytest.approx(expected.compliance_rate, abs=0.1)
         assert found.safety_score == pytest.approx(expected.safety_score, abs=0.1)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from prosafeprune.errors import InputError
 from prosafeprune.files.staging import write_whole
 from prosafeprune.progress import Advance
 
@@ -20,6 +21,11 @@ SAVE_SECONDS = 120.0
 """Time between saves within an epoch."""
 ENTRY = "prosafeprune"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+LOSS_SCALE = 1024.0
+"""By which losses are multiplied and gradients divided, since small gradients round to zero in float16. A power of two
+changes nothing else; it is halved whenever a gradient overflows."""
+SKIPPED = 0.1
+"""Share of the steps that may have gradients that are not numbers, and are skipped; two of a short training."""
 
 
 class Tuning(BaseModel):
@@ -69,13 +75,16 @@ def train(
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
             save nothing.
 
+    A step whose gradients are not finite is skipped.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or too many steps were skipped.
     """
     optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
     batches = _batches(examples, tuning)
     in_epoch = len(batches) // tuning.epochs
     key = {**tuning.model_dump(), "examples": len(examples), "shapes": [list(one.shape) for one in parameters]}
+    scaler = LossScaler(parameters, len(batches))
     steps = _resume(saved_in, key, parameters, optimizer) if saved_in is not None else []
     if steps:
         advance(sum(step.examples for step in steps))
@@ -89,9 +98,9 @@ def train(
         with torch.enable_grad():
             for part, share in split(batches[number]):
                 loss = share * loss_of(part)
-                loss.backward()
+                scaler.scale(loss).backward()
                 total += float(loss.detach())
-        optimizer.step()
+        scaler.step(optimizer)
         steps.append(TrainingStep(total, len(batches[number])))
         due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
         if saved_in is not None and (ends or due):
@@ -99,6 +108,33 @@ def train(
             saved = time.monotonic()
         advance(len(batches[number]))
     return steps
+
+
+class LossScaler:
+    """Steps of an optimiser by gradients of a scaled loss; those that are not finite are skipped."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor], steps: int) -> None:
+        """Prepare ``steps`` steps of these parameters, float32."""
+        device = parameters[0].device.type
+        self._scaler = torch.amp.GradScaler(
+            device, init_scale=LOSS_SCALE, growth_interval=2**31 - 1, enabled=device in ("cpu", "cuda")
+        )
+        self._allowed, self._skipped = max(2, int(SKIPPED * steps)), 0
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss to differentiate."""
+        return self._scaler.scale(loss)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Update the parameters. Raises InputError when too many steps were skipped."""
+        before = self._scaler.get_scale()
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        self._skipped += self._scaler.get_scale() < before
+        if self._skipped > self._allowed:
+            raise InputError(
+                f"Training: the gradients of {self._skipped} steps are not numbers. Try --dtype float32 or bfloat16."
+            )
 
 
 def _batches(examples: Sequence[Item], tuning: Tuning) -> list[list[Item]]:

@@ -1,0 +1,82 @@
+"""The training loop: the updates themselves, and gradients that are not numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from helpers.tiny_models import make_model
+
+from prosafeprune.errors import InputError
+from prosafeprune.progress import ignore
+from prosafeprune.training.loop import Tuning, train
+from prosafeprune.training.lora import gradients_restored
+
+TUNING = Tuning(epochs=2, learning_rate=0.1, batch_size=2)
+
+
+def parameter() -> torch.Tensor:
+    return torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
+
+
+def test_updates_are_those_of_adamw_on_the_plain_loss() -> None:
+    trained, expected = parameter(), parameter()
+
+    def loss(weights: torch.Tensor, batch: Sequence[float]) -> torch.Tensor:
+        return torch.stack([(weights * one).sin().sum() for one in batch]).mean()
+
+    order: list[Sequence[float]] = []
+
+    def recorded(batch: Sequence[float]) -> torch.Tensor:
+        order.append(batch)
+        return loss(trained, batch)
+
+    steps = train([trained], [0.3, 0.7, 1.1], recorded, TUNING, ignore)
+    optimizer = torch.optim.AdamW([expected], lr=0.1, weight_decay=0.0)
+    for batch, step in zip(order, steps, strict=True):
+        optimizer.zero_grad()
+        value = loss(expected, batch)
+        assert step.loss == pytest.approx(float(value.detach()))
+        value.backward()
+        optimizer.step()
+    assert len(steps) == 4
+    assert torch.equal(trained, expected)
+
+
+def test_a_step_without_finite_gradients_is_skipped() -> None:
+    trained = parameter()
+
+    def loss(batch: Sequence[float]) -> torch.Tensor:
+        return (trained * batch[0]).sum()
+
+    train([trained], [1.0], loss, Tuning(epochs=1, learning_rate=0.1), ignore)
+    once = trained.detach().clone()
+    assert not torch.equal(once, parameter())
+    train([trained], [float("nan")], loss, Tuning(epochs=1, learning_rate=0.1), ignore)
+    assert torch.equal(trained, once)
+
+
+def test_many_such_steps_end_the_training() -> None:
+    trained = parameter()
+    with pytest.raises(InputError, match="gradients of 3 steps are not numbers"):
+        train([trained], [0.0], lambda batch: (trained * torch.nan).sum(), Tuning(epochs=9), ignore)
+    assert torch.equal(trained, parameter())
+
+
+def test_small_gradients_survive_float16() -> None:
+    trained = torch.zeros(1, requires_grad=True)
+
+    def loss(batch: Sequence[float]) -> torch.Tensor:  # a gradient of 1e-8 rounds to zero in float16
+        return (trained.half() * 1e-4).float().sum() * 1e-4
+
+    train([trained], [0.0], loss, Tuning(epochs=1, learning_rate=0.5), ignore)
+    assert float(trained.detach()) < -0.2
+
+
+def test_attention_runs_without_cudnn_while_gradients_are_computed() -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    with gradients_restored(make_model("llama")):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before

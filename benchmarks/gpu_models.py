@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from prosafeprune.model.anatomy import Anatomy
+from prosafeprune.model.device_placement import avoid_cudnn_attention
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass, bundled_prompts
 
@@ -64,6 +65,7 @@ SHAPES: dict[str, Callable[[], Any]] = {
 
 def make_loaded(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Return a model of a shape with random weights. No token ends an answer, so all answers are equally long."""
+    avoid_cudnn_attention(device)
     torch.manual_seed(0)
     config = SHAPES[shape]()
     with torch.device(device):

@@ -36,7 +36,7 @@ from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts
-from prosafeprune.model.device_placement import ROOM, weight_bytes
+from prosafeprune.model.device_placement import ROOM, avoid_cudnn_attention, weight_bytes
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.streaming.meta_model import load_meta_model
@@ -293,3 +293,16 @@ def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: di
     file = "adapter_model.safetensors"
     assert (spread / file).read_bytes() == (one / file).read_bytes()
     assert answers_in(tmp_path / "all read") == answers_in(tmp_path / "cuda:0 read")
+
+
+def test_attention_on_gpus_runs_without_cudnn() -> None:
+    kept = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        avoid_cudnn_attention(torch.device("cpu"))
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+        avoid_cudnn_attention(torch.device("cuda"))
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(kept)

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from helpers.tiny_models import make_model
 
 from prosafeprune.errors import InputError
 from prosafeprune.progress import ignore
 from prosafeprune.training.loop import Tuning, train
-from prosafeprune.training.lora import gradients_restored
 
 TUNING = Tuning(epochs=2, learning_rate=0.1, batch_size=2)
 
@@ -72,11 +70,3 @@ def test_small_gradients_survive_float16() -> None:
 
     train([trained], [0.0], loss, Tuning(epochs=1, learning_rate=0.5), ignore)
     assert float(trained.detach()) < -0.2
-
-
-def test_attention_runs_without_cudnn_while_gradients_are_computed() -> None:
-    before = torch.backends.cuda.cudnn_sdp_enabled()
-    with gradients_restored(make_model("llama")):
-        assert not torch.backends.cuda.cudnn_sdp_enabled()
-        assert torch.backends.cuda.flash_sdp_enabled()
-    assert torch.backends.cuda.cudnn_sdp_enabled() == before

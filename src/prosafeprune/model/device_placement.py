@@ -45,6 +45,16 @@ def choose_device(device: str) -> torch.device:
     return tried.device if chosen.type == "cuda" else chosen  # with the index of the GPU
 
 
+def avoid_cudnn_attention(device: torch.device) -> None:
+    """Keep attention on a CUDA GPU, in this process, from cuDNN, which torch prefers on some when there is a mask.
+
+    It builds a plan for every new shape, so each decoded token of each batch would wait for one; and with torch 2.11 on
+    Hopper GPUs, its gradients are NaN at some lengths (pytorch issue 196678).
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def device_name(device: torch.device) -> str:
     """Return the device's type, with the name of the GPU."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -21,7 +21,7 @@ from prosafeprune.model.chat import (
     set_system_prompt,
     set_thinking,
 )
-from prosafeprune.model.device_placement import choose_device, device_name, place_weights
+from prosafeprune.model.device_placement import avoid_cudnn_attention, choose_device, device_name, place_weights
 from prosafeprune.model.loading_checks import require_as_stored, require_runs, require_stored_once
 from prosafeprune.model.quantised_copy import (
     BITS_IN_WORDS,
@@ -98,6 +98,7 @@ def load_model(
             without bitsandbytes.
     """
     chosen_device = choose_device(device)
+    avoid_cudnn_attention(chosen_device)
     stored = stored_dtype(folder)
     tokenizer = load_tokenizer(folder, name, trust_remote_code=trust_remote_code, chat=chat, system=system)
     if chat and set_thinking(tokenizer, thinking, name):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
@@ -15,8 +14,6 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule, is_quantised, layout_of
 
 ADAPTER = "prosafeprune"
-KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""Of attention, while gradients are computed."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +90,12 @@ def lora(model: Any, matrices: Sequence[Submodule], rank: int, seed: int) -> Ite
 
 @contextmanager
 def gradients_restored(model: Any) -> Iterator[None]:
-    """Compute gradients without dropout inside the context; afterwards none are left, and as many are asked for.
-
-    Attention runs without cuDNN's kernel: with a mask, its gradients are NaN at some lengths with torch 2.11 on Hopper
-    GPUs (pytorch issue 196678).
-    """
+    """Compute gradients without dropout inside the context; afterwards none are left, and as many are asked for."""
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     training = model.training
     model.eval()
     try:
-        with sdpa_kernel(KERNELS):
-            yield
+        yield
     finally:
         model.train(training)
         for name, parameter in model.named_parameters():

@@ -33,7 +33,7 @@ FULL_SETS = ("prompts", "parallel", "slow")
 """Folders of tests that see the complete bundled sets; those in parallel/ start processes of their own."""
 WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
 """Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
-SET_SIZES = {"calibration": 120, "validation": 40, "test": 100}
+SET_SIZES = {"calibration": 60, "validation": 24, "test": 40}
 
 
 @pytest.fixture(autouse=True, scope="module")

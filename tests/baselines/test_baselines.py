@@ -6,11 +6,22 @@ import helpers.slow_baselines as slow
 import pytest
 import torch
 from helpers.agreement import scan_agrees, surgical_agrees
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, PSEUDO, TOKENS, fit_context, left_as_it_was, loaded, texts
+from helpers.baseline_runs import (
+    BENIGN,
+    HARMFUL,
+    PROMPTS,
+    PSEUDO,
+    TOKENS,
+    fit_context,
+    left_as_it_was,
+    loaded,
+    same_in_batches,
+    texts,
+)
 from helpers.tiny_models import REQUIRED, make_model, make_tokenizer
 
 from prosafeprune.baselines.method import FittedParts, Method
-from prosafeprune.baselines.prompting import Default, Prompting
+from prosafeprune.baselines.prompting import Prompting
 from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePrune
 from prosafeprune.baselines.published_prompts import HELPFULNESS, SELF_CD_SAFETY
 from prosafeprune.baselines.scan import Scan
@@ -29,22 +40,18 @@ ARCHITECTURES = [*REQUIRED, "falcon", "gpt_neox"]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("size", [1, 5])
-def test_a_system_prompt_stands_before_each_prompt(architecture: str, size: int) -> None:
+def test_a_system_prompt_stands_before_each_prompt(architecture: str) -> None:
     tiny = loaded(architecture)
     expected = [slow.plain(tiny, prompt, TOKENS, HELPFULNESS) for prompt in PROMPTS]
-    assert texts(tiny, Prompting(strategy="helpful"), FittedParts(), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, Prompting(strategy="helpful"), FittedParts(), expected)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("size", [1, 5])
-def test_self_cd_takes_the_difference_away(architecture: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_self_cd_takes_the_difference_away(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.generation.prefill.GROUP", 2)
     tiny = loaded(architecture)
     expected = [slow.self_cd(tiny, prompt, TOKENS, 2.5, SELF_CD_SAFETY) for prompt in PROMPTS]
-    assert texts(tiny, SelfCd(), FittedParts(), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, SelfCd(), FittedParts(), expected)
 
 
 def test_self_cd_reads_both_prompts_in_one_pass() -> None:
@@ -78,10 +85,9 @@ def test_self_cd_s_branches_differ_by_the_stress_alone() -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("size", [1, 5])
-def test_scan_steers_each_prompt_by_its_class(architecture: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_steers_each_prompt_by_its_class(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.generation.prefill.GROUP", 2)
-    scan_agrees(loaded(architecture), size)
+    scan_agrees(loaded(architecture))
 
 
 def test_scan_treats_equal_prompts_alike() -> None:
@@ -131,11 +137,10 @@ def test_what_writes_into_the_stream_is_attention_and_mlp(architecture: str) -> 
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("size", [1, 5])
-def test_surgical_ablates_its_direction_everywhere(architecture: str, size: int) -> None:
+def test_surgical_ablates_its_direction_everywhere(architecture: str) -> None:
     tiny = loaded(architecture)
     layers = find_anatomy(tiny.model).layers
-    surgical_agrees(tiny, size, [getattr(layer, name) for layer in layers for name in PARTS[architecture]])
+    surgical_agrees(tiny, [getattr(layer, name) for layer in layers for name in PARTS[architecture]])
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
@@ -190,15 +195,13 @@ def test_surgical_says_when_nothing_is_within_the_divergence() -> None:
 
 
 @pytest.mark.parametrize("architecture", REQUIRED)
-@pytest.mark.parametrize("size", [1, 5])
-def test_prosafeprune_answers_as_the_pruned_model_and_undoes_it(architecture: str, size: int) -> None:
+def test_prosafeprune_answers_as_the_pruned_model_and_undoes_it(architecture: str) -> None:
     tiny = loaded(architecture)
     method = ProSafePrune(plan=Plan(layers=(0, 2), rank=2, strength=(1.0, 0.5)))
     fitted = method.fit(fit_context(tiny))
     with apply_edits(method.edits(tiny, fitted)):
         expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
-    assert texts(tiny, method, fitted, size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, method, fitted, expected)
 
 
 METHODS: list[Method] = [

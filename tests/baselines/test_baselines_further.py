@@ -8,12 +8,11 @@ import helpers.slow_baselines as slow
 import pytest
 import torch
 from helpers.agreement import scan_agrees, surgical_agrees
-from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, texts
+from helpers.baseline_runs import PROMPTS, TOKENS, fit_context, loaded, same_in_batches
 
 from prosafeprune.baselines import published_prompts as strings
 from prosafeprune.baselines.first_token_probabilities import FirstTokenProbabilities
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
-from prosafeprune.baselines.prompting import Default
 from prosafeprune.baselines.scan import Scan, turn_end
 from prosafeprune.baselines.self_cd import SelfCd
 from prosafeprune.baselines.surgical import Surgical, refusal_tokens, template_tail
@@ -39,27 +38,23 @@ TOPICS += ["a violin", "tea", "snow on roofs", "dust", "a ladder", "whales", "co
 
 
 @pytest.mark.parametrize("architecture", FURTHER)
-@pytest.mark.parametrize("size", [1, 5])
-def test_self_cd_on_further_architectures(architecture: str, size: int) -> None:
+def test_self_cd_on_further_architectures(architecture: str) -> None:
     tiny = loaded(architecture)
     expected = [slow.self_cd(tiny, prompt, TOKENS, 2.5, strings.SELF_CD_SAFETY) for prompt in PROMPTS]
-    assert texts(tiny, SelfCd(), FittedParts(), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, SelfCd(), FittedParts(), expected)
 
 
 @pytest.mark.parametrize("architecture", FURTHER)
-@pytest.mark.parametrize("size", [1, 5])
-def test_scan_on_further_architectures(architecture: str, size: int) -> None:
-    scan_agrees(loaded(architecture), size)
+def test_scan_on_further_architectures(architecture: str) -> None:
+    scan_agrees(loaded(architecture))
 
 
 @pytest.mark.parametrize("architecture", FURTHER)
-@pytest.mark.parametrize("size", [1, 5])
-def test_surgical_on_further_architectures(architecture: str, size: int) -> None:
+def test_surgical_on_further_architectures(architecture: str) -> None:
     tiny = loaded(architecture)
     layers = find_anatomy(tiny.model).layers
     mixers = [layer.self_attn if hasattr(layer, "self_attn") else layer.linear_attn for layer in layers]
-    surgical_agrees(tiny, size, [*mixers, *(layer.mlp for layer in layers)])
+    surgical_agrees(tiny, [*mixers, *(layer.mlp for layer in layers)])
 
 
 @pytest.mark.parametrize("architecture", FURTHER)
@@ -93,14 +88,13 @@ def hooks(tiny: LoadedModel) -> list[tuple[list[Any], list[Any]]]:
 # SCAN
 
 
-@pytest.mark.parametrize("size", [1, 5])
-def test_scan_where_no_token_ends_the_user_s_turn(size: int) -> None:
+def test_scan_where_no_token_ends_the_user_s_turn() -> None:
     tiny = loaded("llama", ENDS)
     tiny.tokenizer.chat_template = INST
     (prompt,) = encode_prompts(tiny.tokenizer, ["Hi"])
     assert tiny.tokenizer.decode(prompt.ids).endswith("[/INST]")
     assert turn_end(prompt, tiny.end_ids) == len(prompt) - 1
-    scan_agrees(tiny, size)
+    scan_agrees(tiny)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mixtral"])

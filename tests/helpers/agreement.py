@@ -8,17 +8,16 @@ import torch
 from torch import nn
 
 import helpers.slow_baselines as slow
-from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, TOKENS, fit_context, texts
+from helpers.baseline_runs import BENIGN, HARMFUL, PROMPTS, TOKENS, fit_context, same_in_batches
 from prosafeprune.baselines.method import FittedParts
-from prosafeprune.baselines.prompting import Default
 from prosafeprune.baselines.scan import Scan
 from prosafeprune.baselines.surgical import Surgical
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 
 
-def scan_agrees(tiny: LoadedModel, size: int) -> None:
-    cosines = [slow.scan_cosine(tiny, prompt, HARMFUL, 1) for prompt in PROMPTS]
+def scan_agrees(tiny: LoadedModel) -> None:
+    cosines = slow.scan_cosines(tiny, PROMPTS, HARMFUL, 1)
     threshold = sum(sorted(cosines)[1:3]) / 2  # two of the five are benign, three harmful
     method = Scan(threshold=threshold, first_layer=1, end_layer=3)
     fitted = method.fit(fit_context(tiny))
@@ -29,15 +28,13 @@ def scan_agrees(tiny: LoadedModel, size: int) -> None:
         slow.scan(tiny, layers, prompt, TOKENS, vectors, range(1, 3), 3.5 if cosine >= threshold else -3.5)
         for prompt, cosine in zip(PROMPTS, cosines, strict=True)
     ]
-    assert texts(tiny, method, fitted, size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, method, fitted, expected)
 
 
-def surgical_agrees(tiny: LoadedModel, size: int, parts: Sequence[nn.Module]) -> None:
+def surgical_agrees(tiny: LoadedModel, parts: Sequence[nn.Module]) -> None:
     """Compare the ablation of a random direction; ``parts`` write into the residual stream."""
     torch.manual_seed(3)
     direction = torch.nn.functional.normalize(torch.randn(48), dim=0)
     with slow.without(list(find_anatomy(tiny.model).layers), list(parts), direction):
         expected = [slow.plain(tiny, prompt, TOKENS) for prompt in PROMPTS]
-    assert texts(tiny, Surgical(), FittedParts({"direction": direction}), size) == expected
-    assert expected != texts(tiny, Default(), FittedParts(), size)
+    same_in_batches(tiny, Surgical(), FittedParts({"direction": direction}), expected)

@@ -80,11 +80,15 @@ def scan_transition(tiny: Any, prompt: str) -> torch.Tensor:
     return found[:, end_of_turn(tiny, ids_of(tiny, prompt), prompt)] - found[:, -1]
 
 
-def scan_cosine(tiny: Any, prompt: str, harmful: Sequence[str], first: int) -> float:
+def scan_cosines(tiny: Any, prompts: Sequence[str], harmful: Sequence[str], first: int) -> list[float]:
     reference = torch.stack([scan_transition(tiny, text) for text in harmful]).mean(dim=0)
-    own = scan_transition(tiny, prompt)
-    cosines = [torch.nn.functional.cosine_similarity(own[i], reference[i], dim=0) for i in range(first, len(own))]
-    return float(torch.stack(cosines).mean())
+
+    def cosine(prompt: str) -> float:
+        own = scan_transition(tiny, prompt)
+        cosines = [torch.nn.functional.cosine_similarity(own[i], reference[i], dim=0) for i in range(first, len(own))]
+        return float(torch.stack(cosines).mean())
+
+    return [cosine(prompt) for prompt in prompts]
 
 
 @contextmanager

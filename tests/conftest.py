@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 from helpers.json_lines import write_prompts
 
@@ -70,6 +71,9 @@ def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prosafeprune.report.page.svg_data_uri", lambda figure: "data:image/svg+xml;base64,")
         patch.setattr("prosafeprune.jobs.prune.share_image", lambda record: b"")
+        drawing = MagicMock()
+        drawing.subplots.return_value = (MagicMock(), MagicMock())
+        patch.setattr("prosafeprune.report.layer_pictures.new_figure", lambda *_, **__: drawing)
         yield
 
 

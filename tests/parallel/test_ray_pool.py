@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import read_rows, write_prompts
+from helpers.ray_tasks import Begin, Deadly, Square, Unusable
 
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.search_workers import find_same_model
@@ -49,43 +48,6 @@ def address() -> Iterator[str]:
         finally:
             ray.shutdown()
             cluster.shutdown()
-
-
-@dataclass(frozen=True)
-class Begin:
-    """Makes a worker's state, and counts how often."""
-
-    folder: Path
-
-    def __call__(self) -> Path:
-        with (self.folder / "begun").open("a") as stream:
-            stream.write(f"{os.getpid()}\n")
-        return self.folder
-
-
-@dataclass(frozen=True)
-class Square:
-    number: int
-    kills: bool = False
-    """Whether the first worker that does it is killed by it."""
-
-    def __call__(self, state: Path) -> int:
-        if self.kills and not (state / f"killed-{self.number}").exists():
-            (state / f"killed-{self.number}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.number**2
-
-
-@dataclass(frozen=True)
-class Deadly:
-    def __call__(self, state: Path) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Unusable:
-    def __call__(self, state: Path) -> None:
-        raise InputError("No such prompt.")
 
 
 def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -> None:

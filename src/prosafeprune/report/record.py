@@ -6,6 +6,7 @@ It has no date, so equal runs give equal records.
 import hashlib
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -287,12 +288,16 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
 
 
+_version = cache(version)
+"""Looked up once: each look-up reads a file of the package."""
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that affect results."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
-            versions[library] = version(library)
+            versions[library] = _version(library)
         except PackageNotFoundError:
             versions[library] = "not installed as a package"
     return versions

@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One test process per core, at most four, a file at a time: tests of one file share models and clusters. JOBS=0: no workers.
+# Files in the order of tests/conftest.py, the longest first: xdist would begin with those of most tests.
 JOBS ?= logical
-SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
+SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help

@@ -34,7 +34,15 @@ FULL_SETS = ("prompts", "parallel", "slow")
 """Folders of tests that see the complete bundled sets; those in parallel/ start processes of their own."""
 WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
 """Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
+SLOW_FILES = ("faults", "parallel", "jobs", "baselines")
+"""Folders of the longest files, which are run first: one at the end would leave the other processes without work."""
 SET_SIZES = {"calibration": 60, "validation": 24, "test": 40}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, in a fixed order, which all processes must share."""
+    ranks = {name: rank for rank, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
 
 
 @pytest.fixture(autouse=True, scope="module")

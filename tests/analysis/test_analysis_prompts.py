@@ -15,7 +15,7 @@ from prosafeprune.analysis.layers_analysis import LayersAnalysis
 from prosafeprune.analysis.lens_analysis import LensAnalysis
 from prosafeprune.analysis.probe_analysis import ProbeAnalysis
 from prosafeprune.errors import InputError
-from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.validation import validate_settings
 
@@ -38,7 +38,7 @@ def test_general_prompts_come_from_a_task(tmp_path: Path) -> None:
     assert prompts.general is not None
     assert "What is 1 + 1?" in prompts.general.texts[0]
     assert "general prompts" in prompts.hashes(["general"])
-    assert len(prompts.test[PromptClass.HARMFUL]) == 100
+    assert len(prompts.test[PromptClass.HARMFUL]) == len(bundled_prompts(PromptClass.HARMFUL, "test"))
 
 
 def test_calibration_and_test_prompts_must_differ(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from helpers.json_lines import write_rows
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
-from prosafeprune.prompts import PromptClass, sources
+from prosafeprune.prompts import PromptClass, bundled_prompts, sources
 
 PAPER = {
     "or-bench-hard": 200,
@@ -126,8 +126,8 @@ def test_xstest_is_told_apart_by_label_or_in_its_first_version_by_type(form: str
 
 def test_with_nothing_chosen_the_bundled_test_prompts_are() -> None:
     assert {one.name: len(one.prompts) for one in choose_sets(SetChoice())} == {
-        "bundled-pseudo-harmful": 100,
-        "bundled-harmful": 100,
+        "bundled-pseudo-harmful": len(bundled_prompts(PromptClass.PSEUDO_HARMFUL, "test")),
+        "bundled-harmful": len(bundled_prompts(PromptClass.HARMFUL, "test")),
     }
 
 

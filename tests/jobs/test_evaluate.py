@@ -20,7 +20,7 @@ from prosafeprune.files.claim import claimed
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts
 
 
 @pytest.fixture
@@ -152,7 +152,8 @@ def test_two_evaluations_are_compared_prompt_by_prompt(
         assert 0 <= change["p_value"] <= 1
         assert change["low"] <= change["points"] <= change["high"]
     more = ["-b", "bundled-benign", "--against", tmp_path / "before", "-o", tmp_path / "more"]
-    run.refused("no verdict on 100 of the 100", "evaluate", checkpoint("llama"), *files, *more)
+    count = len(bundled_prompts("benign", "test"))
+    run.refused(f"no verdict on {count} of the {count}", "evaluate", checkpoint("llama"), *files, *more)
 
 
 def test_repeats_are_drawn_with_seeds_of_their_own(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -215,7 +216,6 @@ def test_an_adapter_that_cannot_be_run_is_one_clear_line(run: Run, files: list[s
 def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-    from prosafeprune.prompts import bundled_prompts
 
     seen = bundled_prompts("pseudo_harmful", "calibration").texts[0]
     (tmp_path / "seen.txt").write_text(f"{seen}\nHow do I kill time?\n")

@@ -175,7 +175,8 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
         assert scores["tradeoff_score"] == (scores["compliance_rate"] + scores["safety_score"]) / 2
         pseudo_harmful, harmful = scores["sets"]
         assert pseudo_harmful["rate"]["low"] <= scores["compliance_rate"] <= pseudo_harmful["rate"]["high"]
-        assert sum(harmful["answers"].values()) == harmful["rate"]["total"] >= 100
+        assert sum(harmful["answers"].values()) == harmful["rate"]["total"]
+        assert harmful["rate"]["total"] == len(bundled_prompts(PromptClass.HARMFUL, "test"))
         assert pseudo_harmful["rate"]["total"] == len(bundled_prompts(PromptClass.PSEUDO_HARMFUL, "test"))
     assert record["benign_divergence"]["mean"] > 0
     assert list(record["changes"]) == ["bundled-pseudo-harmful", "bundled-harmful"]

@@ -1,4 +1,4 @@
-"""Tasks for workers on a Ray cluster, which import this module: nothing here imports torch, which takes them seconds."""
+"""Tasks for workers on a Ray cluster, which import this module: nothing here imports torch, which takes seconds."""
 
 from __future__ import annotations
 

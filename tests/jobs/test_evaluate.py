@@ -216,7 +216,6 @@ def test_an_adapter_that_cannot_be_run_is_one_clear_line(run: Run, files: list[s
 def test_a_pruned_model_is_not_measured_on_what_it_was_calibrated_with(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
-
     seen = bundled_prompts("pseudo_harmful", "calibration").texts[0]
     (tmp_path / "seen.txt").write_text(f"{seen}\nHow do I kill time?\n")
     only = {name: file for name, file in prompt_files.items() if name != "pseudo_harmful"}

@@ -61,6 +61,7 @@ def base_logits(folder: Path) -> torch.Tensor:
         return cast(torch.Tensor, model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits)
 
 
+@pytest.mark.usefixtures("few_prompts")  # whose judge finds refusals and compliance
 @pytest.mark.parametrize("runs", [prune_runs, adapter_runs], ids=["checkpoint", "adapter"])
 def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
     runs: Any, scorer: Scorer, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
@@ -79,7 +80,9 @@ def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
     assert {one.log_likelihood for one in after if one.answer_class.refuses} == {None}
     assert len(scorer.asked) == len(scored)
     rows = [json.loads(line) for line in (tmp_path / "out/prosafeprune_answers.jsonl").open()]
-    assert "log_likelihood" in json.dumps(rows[0])
+    assert len(rows) == len(after)
+    for row in rows:
+        assert ("result_log_likelihood" in row) == (row["result_verdict"] == "full_compliance")
 
 
 def test_weights_are_the_base_models_to_the_bit(

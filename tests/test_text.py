@@ -9,6 +9,7 @@ import pytest
 from prosafeprune.text import (
     did_you_mean,
     for_terminal,
+    is_blank,
     isolated,
     json_for_terminal,
     printable,
@@ -95,3 +96,12 @@ def test_absolute_paths_lose_their_folders(value: str, shown: str) -> None:
 )
 def test_a_misspelt_name_is_put_right_where_one_is_like_it(name: str, said: str) -> None:
     assert did_you_mean(name, ("advbench", "xstest", "oktest")) == said
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n\t", "\u200b\u200d", "\ufeff", "\u2060 \u00ad", "\u3164", "\u2800", "\ufe0f", "\x00"]
+)
+def test_what_shows_nothing_is_blank(text: str) -> None:
+    assert is_blank(text)
+    assert not is_blank(f"{text}a")
+    assert not is_blank(f"{text}\u093e")  # a mark that is seen

@@ -16,6 +16,8 @@ ESCAPE_SEQUENCE = re.compile(
 """Terminal commands (ECMA-48), such as those that set the title, write the clipboard or clear the screen."""
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 BIDI = re.compile(f"[{BIDI_CONTROLS}]")
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Letters and marks that show nothing, besides format characters (Unicode's Cf), such as zero-width spaces."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CONTROLS}]")
 """Characters other than tab and newline that move the cursor or reorder text."""
@@ -24,6 +26,11 @@ TERMINAL_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{BIDI_CO
 def printable(text: str) -> str:
     """Return ``text`` for a page or a figure, with each invalid character shown as U+FFFD."""
     return UNPRINTABLE.sub("\ufffd", text)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text can be seen: it is empty, or has only spaces and invisible characters."""
+    return all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") or UNSEEN.match(one) for one in text)
 
 
 def for_terminal(text: str) -> str:

@@ -8,8 +8,14 @@ import pytest
 from helpers.fixture_types import Make, Run
 
 from prosafeprune.errors import InputError
+from prosafeprune.judge.registry import make_judge
+from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import CompareRequest
+from prosafeprune.requests.evaluate import EvaluateRequest
+from prosafeprune.requests.judging import JudgeOptions
+from prosafeprune.requests.prompt_tools import RateRequest
 from prosafeprune.requests.recipe import make_recipe, make_request
+from prosafeprune.requests.validation import validate_settings
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,104 @@ def test_a_setting_without_effect_is_one_line(settings: dict[str, Any], message:
     for make in (make_recipe, lambda **given: make_request(CompareRequest, None, given)):
         with pytest.raises(InputError, match=message):
             make(model="m", **settings)
+
+
+OWN = {"test_harmful": "mine.txt"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"concurrency": 4}, "concurrency is for an endpoint"),
+        ({"request": ["top_k=1"]}, "request fields are sent to an endpoint"),
+        ({"endpoint": "http://localhost:1", "device": "cpu"}, "device is for a model that is loaded here"),
+        ({"endpoint": "http://localhost:1", "dtype": "float16"}, "dtype is for a model that is loaded here"),
+        ({"endpoint": "http://localhost:1", "batch_size": 3}, "batch_size is for a model that is loaded here"),
+        ({"endpoint": "http://localhost:1", "revision": "main"}, "revision is for a model that is loaded here"),
+        ({"ability_samples": 3}, "ability_samples is for tasks of general ability"),
+        ({"ability_tokens": 3}, "ability_tokens is for tasks of general ability"),
+        ({"data_dir": "here"}, "--data-dir: is for files of benchmarks"),
+        ({"prompt_field": "text"}, "--prompt-field: is for your own prompt files"),
+        ({"system": " \u200b"}, "system: is empty"),
+    ],
+)
+def test_an_evaluation_refuses_what_has_no_effect(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validate_settings(EvaluateRequest, {"model": "m", **settings})
+
+
+def test_an_evaluation_takes_what_has_an_effect_and_what_is_as_by_default() -> None:
+    settings: dict[str, Any]
+    for settings in (
+        {"endpoint": "http://localhost:1", "concurrency": 4, "system": "Be kind."},
+        {"ability": "mmlu", "ability_samples": 3, "data_dir": "here"},
+        {"benchmark": ["xstest"], "data_dir": "here"},
+        {"prompt_field": "text", **OWN},
+        {"concurrency": 8, "ability_tokens": 512, "prompt_field": "prompt"},
+    ):
+        assert validate_settings(EvaluateRequest, {"model": "m", **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "m", "concurrency": 4}, "concurrency is for an endpoint"),
+        ({"endpoint": "http://localhost:1", "device": "cpu"}, "device is for a model that is loaded here"),
+        ({"endpoint": "http://localhost:1", "system": "Be kind."}, "system is for the probe of a model"),
+    ],
+)
+def test_a_rating_refuses_what_has_no_effect(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validate_settings(RateRequest, settings)
+
+
+def test_a_recipe_may_name_files_that_a_command_does_not_read(tmp_path: Any) -> None:
+    (tmp_path / "recipe.yaml").write_text("model: m\ndata_dir: here\nprompt_field: text\n")
+    assert make_recipe(tmp_path / "recipe.yaml").prompt_field == "text"
+    for given, message in (({"data_dir": "here"}, "--data-dir"), ({"prompt_field": "text"}, "--prompt-field")):
+        with pytest.raises(InputError, match=f"{message}: is for"):
+            make_recipe(model="m", **given)
+
+
+@pytest.mark.parametrize("option", ["layers", "search", "pruned", "rank", "budget", "projection"])
+def test_a_plan_is_refused_by_a_comparison_without_our_method(option: str) -> None:
+    value = {"layers": "1", "budget": "4", "projection": "oblique"}.get(option, "3")
+    with pytest.raises(InputError, match=f"--{option}: is for the method prosafeprune, which is not compared"):
+        make_request(CompareRequest, None, {"model": "m", "methods": "default,prompt", option: value})
+    assert make_request(CompareRequest, None, {"model": "m", "methods": "default,prompt+prosafeprune", option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-s", "scan.threshold=0.7"], "--settings: scan is not compared"),
+        (["-s", "skan.threshold=0.7"], "skan: no such method. Did you mean scan?"),
+        (["--sft-data", "pairs.jsonl"], "--sft-data: sft is not compared"),
+    ],
+)
+def test_a_setting_of_a_method_that_is_not_compared_is_refused(
+    options: list[str], message: str, checkpoint: Make, run: Run, tmp_path: Any
+) -> None:
+    few = ["-o", tmp_path / "out", "--methods", "default,prompt"]
+    run.refused(message, "compare", checkpoint("llama"), *few, *options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"judge_concurrency": 4}, "--judge-concurrency: is for a judge behind --judge-endpoint"),
+        ({"judge": "wildguard", "judge_concurrency": 4}, "--judge-concurrency: is for a judge behind"),
+        ({"judge_device": "cpu"}, "--judge-device: is for a judge model that runs here, and builtin is none"),
+        ({"judge": "llm", "judge_endpoint": "http://localhost:1", "judge_device": "cpu"}, "and llm is none"),
+    ],
+)
+def test_an_option_of_a_judge_that_is_not_asked_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_judge(validate_settings(JudgeOptions, settings), SILENT)
+
+
+def test_only_mine_needs_prompts_of_ones_own(checkpoint: Make, run: Run) -> None:
+    run.refused("--only-mine: there are no prompts of your own", "prune", checkpoint("llama"), "--only-mine")
 
 
 def test_strengths_belong_to_the_layers_as_they_were_named() -> None:

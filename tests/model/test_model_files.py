@@ -110,6 +110,14 @@ def test_a_shard_index_is_checked(folder: Path) -> None:
     for odd in ({}, {"metadata": None}):
         index.write_text(json.dumps({"weight_map": good["weight_map"], **odd}))
         assert "has no metadata" in refused(folder)
+    shards = sorted(set(good["weight_map"].values()))
+    other = next(one for one in shards if one != good["weight_map"]["lm_head.weight"])
+    for odd in ({"model.ghost.weight": shards[0]}, {"lm_head.weight": other}):
+        index.write_text(json.dumps({**good, "weight_map": {**good["weight_map"], **odd}}))
+        assert f"names 1 tensor that its shard does not hold: {next(iter(odd))!r}" in refused(folder)
+    ghosts = {f"ghost.{number}": shards[0] for number in range(2)}
+    index.write_text(json.dumps({**good, "weight_map": {**good["weight_map"], **ghosts}}))
+    assert "names 2 tensors that their shards do not hold: 'ghost.0'" in refused(folder)
     index.unlink()  # some loaders would take all shards, others none
     assert "neither model.safetensors nor model.safetensors.index.json" in refused(folder)
 

@@ -79,6 +79,7 @@ def test_a_csv_file_may_hold_messages_as_json(tmp_path: Path) -> None:
         ({"messages": [{"role": "user"}]}, "both text"),
         ({"messages": [{"role": "tool", "content": "x"}, USER]}, "must be one of system, user, assistant"),
         ({"messages": [{"role": "user", "content": "  "}]}, "a turn is empty"),
+        ({"messages": [{"role": "user", "content": "\u200b\u2060"}]}, "a turn is empty"),
         ({"messages": [USER, {"role": "system", "content": "Be kind."}, USER]}, "only the first turn"),
         ({"messages": [{"role": "system", "content": "a"}, USER], "system": "b"}, "only the first turn"),
         ({"prompt": "Hello", "system": 3}, "'system' is not text"),

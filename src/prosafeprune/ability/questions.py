@@ -12,6 +12,7 @@ from prosafeprune.ability.tasks import AbilityTask, find_task
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.user_path import user_path
 from prosafeprune.prompts.rows import json_rows, require_complete_characters
+from prosafeprune.text import is_blank
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _are_texts(values: Any) -> TypeGuard[Sequence[Any]]:
 
 def _text(task: AbilityTask, number: int, row: Mapping[str, Any], field: str) -> str:
     text = _field(task, number, row, field)
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         raise _error(task, number, f"'{field}' is empty or not text")
     return text.strip()
 

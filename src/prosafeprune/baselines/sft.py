@@ -20,6 +20,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.user_path import user_path
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
+from prosafeprune.text import is_blank
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
 ANSWER_FIELDS = ("instruct_response", "response", "answer", "completion", "output")
@@ -105,7 +106,7 @@ def _text(row: Row, fields: tuple[str, ...], place: str) -> str:
             f"{place}: no column '{fields[0]}' among: {there}. Others that are read: {', '.join(fields[1:])}."
         )
     text = row[field]
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
     require_complete_characters(text, place)
     return text.strip()

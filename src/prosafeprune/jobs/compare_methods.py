@@ -41,6 +41,9 @@ def given_methods(request: CompareRequest, model: str) -> dict[str, Method]:
     settings = read_settings(request.method_settings)
     for name in settings:
         find_method(name)  # or a misspelt name would go unnoticed
+        if name not in request.methods:
+            option = "--settings" if request.settings else "--sft-data"
+            raise InputError(f"{option}: {name} is not compared. Add it to --methods, or leave the setting out.")
     for name in PLANNED:
         if name in settings:
             raise InputError(f"--settings: {name} takes none. Give its plan with --layers, --search or --pruned.")

@@ -166,9 +166,11 @@ def _settings_of(name: str, settings: JudgeOptions) -> JudgeOptions:
     if model:
         given["judge_model"] = model
     if judge == "builtin":
-        given |= {"judge_endpoint": None, "judge_model": None}
+        given |= {"judge_endpoint": None, "judge_model": None, "judge_device": None}
     if judge == "classifier":
         given["judge_endpoint"] = None
+    # What is for the one is not refused for the other.
+    given["judge_device" if given["judge_endpoint"] else "judge_concurrency"] = None
     return validate_settings(JudgeOptions, given)
 
 

@@ -7,7 +7,7 @@ from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judge.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.judging import JUDGE_NAMES, JudgeOptions
-from prosafeprune.requests.validation import import_own
+from prosafeprune.requests.validation import first_changed, import_own
 
 SERVED_ONLY = ("llm",)
 LOCAL_ONLY = ("classifier",)
@@ -55,6 +55,11 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
     if settings.is_own_judge and (settings.judge_endpoint or settings.judge_model):
         raise InputError(f"--judge {judge}: your own judge takes no --judge-endpoint and no --judge-model.")
+    if not settings.judge_endpoint and first_changed(settings, ("judge_concurrency",)):
+        raise InputError("--judge-concurrency: is for a judge behind --judge-endpoint. Leave it out.")
+    runs_here = not settings.judge_endpoint and judge != "builtin" and not settings.is_own_judge
+    if not runs_here and first_changed(settings, ("judge_device",)):
+        raise InputError(f"--judge-device: is for a judge model that runs here, and {judge} is none. Leave it out.")
     if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard") and not settings.is_own_judge:
         raise InputError(
             f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."

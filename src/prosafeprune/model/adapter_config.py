@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from prosafeprune.errors import InputError
@@ -34,13 +34,16 @@ for one in patterns:
 """
 
 
-def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], modules: Iterable[str]) -> None:
+def require_usable(
+    config: Mapping[str, Any], shapes: Sequence[Sequence[int]], modules: Iterable[str], parameters: Collection[str]
+) -> None:
     """Raise InputError when an adapter's config would make PEFT search for ever, fill the memory or change nothing.
 
     Args:
         config: its adapter_config.json.
         shapes: of the tensors in its weights file.
         modules: names of the base model's modules.
+        parameters: names of the base model's parameters.
     """
     largest = max((size for shape in shapes for size in shape), default=0)
     for rank in [config.get("r"), *_values(config.get("rank_pattern"))]:
@@ -49,6 +52,10 @@ def require_usable(config: Mapping[str, Any], shapes: Sequence[Sequence[int]], m
     for alpha in [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]:
         if not isinstance(alpha, int | float) or not 0 < abs(alpha) <= LARGEST_SCALE:
             raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is none")
+    targets = config.get("target_parameters") or []
+    for target in targets if isinstance(targets, list) else [targets]:  # PEFT passes over those that match nothing
+        if not any(one == target or one.endswith(f".{target}") for one in parameters):
+            raise InputError(f"{str(target)[:80]!r}, a target parameter in its adapter_config.json, is none of its own")
     found = ITERATIONS.search(str(config.get("init_lora_weights")))
     if found and len(found[1]) > DIGITS:
         raise InputError(f"{found[0][:40]} in its adapter_config.json takes too long")

@@ -100,7 +100,7 @@ def attach_adapter(loaded: LoadedModel, folder: Path, name: str) -> None:
     before = {one for one, _ in loaded.model.named_parameters(remove_duplicate=False)}
     try:
         require_usable(
-            config, [one.shape for one in tensors.values()], [one for one, _ in loaded.model.named_modules()]
+            config, [one.shape for one in tensors.values()], [one for one, _ in loaded.model.named_modules()], before
         )
         # The LoRA layers replace the base's own inside it, so the object keeps its forward pass.
         adapted: Any = PeftModel.from_pretrained(loaded.model, str(folder), autocast_adapter_dtype=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_json_object
+from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.text import data_size
 
 INDEX = "model.safetensors.index.json"
@@ -88,8 +89,15 @@ def require_shards(folder: Path, name: str) -> None:
             raise InputError(f"{name}: {INDEX} names {json.dumps(shard)}, not a file of the folder. Fetch it again.")
         if not (folder / shard).is_file():
             raise InputError(f"{name}: {shard} is missing, which {INDEX} names. Fetch the model again.")
-    if not isinstance(read_json_object(folder / INDEX, "shard index").get("metadata"), dict):
+    index = read_json_object(folder / INDEX, "shard index")
+    if not isinstance(index.get("metadata"), dict):
         raise InputError(f"{folder / INDEX}: has no metadata, which loaders need. Fetch the file again.")
+    held = {shard: read_shard_header(folder / shard).tensors.keys() for shard in set(index["weight_map"].values())}
+    absent = sorted(tensor for tensor, shard in index["weight_map"].items() if tensor not in held[shard])
+    if absent:
+        few = "1 tensor that its shard does not hold"
+        count = few if len(absent) == 1 else f"{len(absent)} tensors that their shards do not hold"
+        raise InputError(f"{name}: {INDEX} names {count}: {absent[0][:80]!r}. Fetch the model again.")
 
 
 def require_loadable_names(folder: Path, name: str) -> None:

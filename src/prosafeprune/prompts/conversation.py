@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Self
 
+from prosafeprune.text import is_blank
+
 Turn = tuple[str, str]
 """A role (``system``, ``user`` or ``assistant``) and what it says."""
 ROLES = ("system", "user", "assistant")
@@ -48,7 +50,7 @@ def as_prompt(turns: Iterable[Turn], *, thinks: bool = False) -> str:
         raise ValueError(f"a role must be one of {', '.join(ROLES)}")
     if "system" in roles[1:]:
         raise ValueError("only the first turn may be the system's")
-    if not all(words.strip() for _, words in turns):
+    if any(is_blank(words) for _, words in turns):
         raise ValueError("a turn is empty")
     if len(turns) == 1 and not thinks:
         return turns[0][1]

@@ -10,6 +10,7 @@ from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
 from prosafeprune.prompts.sources import FILE_TYPES, prompt_of_row
+from prosafeprune.text import is_blank
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
     if ending not in FILE_TYPES:
         raise InputError(f"{path}: prompts are read from {', '.join(FILE_TYPES)} files; convert it to one of them.")
     if ending == ".txt":
-        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in text_lines(path) if line.strip())
+        lines = ((number, line) for number, line in text_lines(path) if not is_blank(line))
+        rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in lines)
     else:
         rows = csv_rows(path) if ending == ".csv" else json_rows(path)
     read = []

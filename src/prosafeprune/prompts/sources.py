@@ -23,6 +23,7 @@ from prosafeprune.prompts.rows import (
     require_complete_characters,
     text_lines,
 )
+from prosafeprune.text import is_blank
 
 MOST_CHARACTERS = 1_000_000
 """Of a prompt."""
@@ -116,7 +117,7 @@ def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
         for number, line in text_lines(path):
             if is_json_object(line):
                 raise InputError(f"{path}, line {number}: is a JSON object, not a prompt. Rename the file to .jsonl.")
-            if line.strip():
+            if not is_blank(line):
                 yield Prompt(line.strip(), line=number)
     elif path.suffix.lower() == ".csv":
         yield from _from_rows(csv_rows(path), columns, str(path))
@@ -161,7 +162,7 @@ def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
     text = row[field]
     if field == TURNS and isinstance(text, list) and len(text) == 1:
         text = text[0]
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")
     return [("user", text.strip())]
 
@@ -170,7 +171,7 @@ def _system_turn(row: Row) -> list[Turn]:
     system = row.get(SYSTEM)
     if system is None or system == "":
         return []
-    if not isinstance(system, str) or not system.strip():
+    if not isinstance(system, str) or is_blank(system):
         raise ValueError(f"'{SYSTEM}' is not text")
     return [("system", system.strip())]
 

@@ -1,12 +1,12 @@
 """Options for a model behind OpenAI-compatible servers, and which parts of a server's URL may be recorded."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from prosafeprune.errors import InputError
-from prosafeprune.requests.validation import OneOrMore
+from prosafeprune.requests.validation import OneOrMore, first_changed
 from prosafeprune.text import SURROGATE
 
 MAX_CONCURRENCY = 1024
@@ -15,6 +15,8 @@ SET_BY_US = (
     "stream",
 )
 """Fields of a request's body that have options of their own, or that parsing of answers depends on."""
+IN_MEMORY = ("revision", "trust_remote_code", "device", "dtype", "batch_size")
+"""Settings of a model that is loaded here, which a server does not hear of."""
 
 
 def recorded_urls(urls: str | None) -> str | None:
@@ -55,6 +57,17 @@ class EndpointOptions(BaseModel):
     def _json_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         _read_fields(value)
         return value
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if self.endpoint is None:
+            unused, remedy = first_changed(self, ("request", "concurrency")), "give its URL with endpoint"
+            what = "request fields are sent to" if unused == "request" else f"{unused} is for"
+            if unused is not None:
+                raise ValueError(f"{what} an endpoint; {remedy}")
+        elif (unused := first_changed(self, IN_MEMORY)) is not None:
+            raise ValueError(f"{unused} is for a model that is loaded here, and the endpoint's is not; leave it out")
+        return self
 
     def request_fields(self) -> dict[str, Any]:
         """Return the fields to add to the body of every request."""

@@ -21,6 +21,7 @@ from prosafeprune.requests.measuring import (
     SeedOptions,
     with_draft_defaults,
 )
+from prosafeprune.requests.validation import first_changed
 
 
 class EvaluateRequest(
@@ -75,11 +76,17 @@ class EvaluateRequest(
         return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
     @model_validator(mode="after")
+    def _nothing_without_effect_on_what_is_measured(self) -> EvaluateRequest:
+        unused = first_changed(self, ("ability_samples", "ability_tokens"))
+        if unused is not None and not self.ability:
+            raise ValueError(f"{unused} is for tasks of general ability; name them with ability, or leave it out")
+        self.require_read_files()
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> EvaluateRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model or an endpoint is needed")
-        if self.request and self.endpoint is None:
-            raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
         if self.thinking != "off" and self.endpoint is not None:
             raise ValueError(
                 "thinking is the server's: ask for it with --request 'chat_template_kwargs={\"enable_thinking\": true}'"

@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prosafeprune.requests.validation import OneOrMore
+from prosafeprune.errors import InputError
+from prosafeprune.requests.validation import OneOrMore, first_changed
+from prosafeprune.text import is_blank
 
 Suite = Literal["bundled", "paper", "beyond"]
 DRAFT_PROMPTS = 24
@@ -67,6 +69,13 @@ class ModelOptions(BaseModel):
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
+
+    @field_validator("system")
+    @classmethod
+    def _says_something(cls, value: str | None) -> str | None:
+        if value is not None and is_blank(value):
+            raise ValueError("is empty; leave it out")
+        return value
 
     @model_validator(mode="after")
     def _thinks_in_one_mode(self) -> Self:
@@ -140,6 +149,19 @@ class BenchmarkOptions(FileOptions):
         None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
     )
     test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
+
+    def require_read_files(self) -> None:
+        """Raise InputError when a folder or a column of files is named, and no such file is read."""
+
+        def is_given(*names: str) -> bool:
+            return any(getattr(self, name, None) for name in names)
+
+        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "bundled") != "bundled"
+        if self.data_dir is not None and not (of_the_paper or is_given("benchmark", "ability", "general")):
+            raise InputError("--data-dir: is for files of benchmarks, and none is named. Name some, or leave it out.")
+        own = [f"{test}{one}" for test in ("", "test_") for one in ("pseudo_harmful", "harmful", "benign")]
+        if first_changed(self, ("prompt_field",)) and not is_given(*own, "earlier"):
+            raise InputError("--prompt-field: is for your own prompt files, and none is given. Leave it out.")
 
 
 class DraftOptions(BaseModel):

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from prosafeprune.requests.endpoint import EndpointOptions
 from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.measuring import FileOptions, ModelOptions, SeedOptions
-from prosafeprune.requests.validation import OneOrMore
+from prosafeprune.requests.validation import OneOrMore, first_changed
 
 HIGHEST_RATING = 5
 """Of harmfulness; the lowest is 0."""
@@ -62,8 +62,8 @@ class RateRequest(EndpointOptions, FileOptions, ModelOptions):
     def _has_a_rater(self) -> RateRequest:
         if not self.model and self.endpoint is None:
             raise ValueError("a model that rates is needed: give --endpoint URL, or --model FOLDER for its own probe")
-        if self.request and self.endpoint is None:
-            raise ValueError("request fields are sent to an endpoint; give its URL with endpoint")
+        if self.endpoint is not None and (unused := first_changed(self, ("system", "thinking"))) is not None:
+            raise ValueError(f"{unused} is for the probe of a model; a model behind an endpoint is asked as it is")
         return self
 
     @property

@@ -1,6 +1,6 @@
 """Requests from untrusted values: what is wrong with a setting or a recipe file, in one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +52,12 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
         if isinstance(value, Path):
             user_path(value)
     return made
+
+
+def first_changed(made: BaseModel, names: Iterable[str]) -> str | None:
+    """Return the first of these settings that a request has and that differs from its default, or None."""
+    fields = type(made).model_fields
+    return next((name for name in names if name in fields and getattr(made, name) != fields[name].default), None)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from prosafeprune.serving.answers import PROBED_TOKENS, Piece, Question, Running
 from prosafeprune.serving.corrections import Corrections
 from prosafeprune.serving.kept_conversations import KeptConversations
 from prosafeprune.serving.served_edit import ServedEdit
+from prosafeprune.text import is_blank
 
 MOST_ROWS = 32
 MOST_WAITING = 256
@@ -85,7 +86,7 @@ class Engine:
         Raises:
             InputError: it does not, or the chat template fails on it.
         """
-        if not turns or turns[-1][0] != "user" or not turns[-1][1].strip():
+        if not turns or turns[-1][0] != "user" or is_blank(turns[-1][1]):
             raise InputError("A conversation must end with words of the user. Add a message with the role user.")
         with self._encoding:
             return encode_prompts(self.loaded.tokenizer, [turns[-1][1]], system, turns[:-1])[0].ids

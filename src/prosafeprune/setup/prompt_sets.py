@@ -64,8 +64,9 @@ def read_calibration(
             own[prompt_class], held_out = hold_out(own[prompt_class], options.hold_out, seed)
             name = f"held-out-{prompt_class.in_words}"
             held.append(EvaluationSet(name, f"held-out {prompt_class.in_words}", held_out))
-    if options.hold_out and not own:
-        raise InputError("--hold-out: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
+    if not own and (options.hold_out or options.only_mine):
+        option = "--hold-out" if options.hold_out else "--only-mine"
+        raise InputError(f"{option}: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
     known = [*own.values(), *(one.prompts for one in held)]
     sets = {}
     for prompt_class in PromptClass:

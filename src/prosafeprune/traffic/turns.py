@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from prosafeprune.text import is_blank
+
 Role = Literal["system", "user", "assistant"]
 Message = tuple[Role, str]
 """A role and what it said."""
@@ -35,7 +37,7 @@ def turns_of(messages: Sequence[Message], answer: str | None = None) -> Iterator
     """
     so_far: list[Message] = []
     for role, text in messages:
-        if not text.strip() or (role == "system" and any(one != "system" for one, _ in so_far)):
+        if is_blank(text) or (role == "system" and any(one != "system" for one, _ in so_far)):
             continue
         if role == "assistant" and answer is None and so_far and so_far[-1][0] == "user":
             yield tuple(so_far), text

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -41,12 +41,27 @@ WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
 
+class SteadyConsole(Console):
+    """A console whose reader may go, as ``head`` does: the rest is dropped, and the command ends as it would have."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to the null device from now on."""
+        drop_output(self.file)
+
+
+def drop_output(stream: IO[str]) -> None:
+    """Let a stream, whose reader has gone, write to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
 class TerminalReporter:
     """Shows stages as progress bars on a terminal, as plain lines in a log, or not at all."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+        self.console = SteadyConsole(stderr=True, quiet=quiet, soft_wrap=True)
 
     def __enter__(self) -> TerminalReporter:
         calm_libraries()
@@ -180,14 +195,14 @@ def calm_libraries() -> None:
 def error_line(text: str) -> None:
     """Print an error as one line on stderr."""
     line = " ".join(for_terminal(text[:LONGEST_ERROR]).split("\n"))
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), line))
+    SteadyConsole(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), line))
 
 
 def print_grid(grid: Grid) -> None:
     """Print a table on stdout."""
-    console = Console()
+    console = SteadyConsole()
     width = console.width if console.is_terminal else WIDTH_OF_FILES
-    Console(width=width).print(grid.terminal(width))
+    SteadyConsole(width=width).print(grid.terminal(width))
 
 
 def print_result(json_text: str, grids: Iterable[Grid], *, as_json: bool) -> None:
@@ -202,7 +217,7 @@ def print_result(json_text: str, grids: Iterable[Grid], *, as_json: bool) -> Non
 def print_text(text: str) -> None:
     """Print lines of text on stdout; nothing for an empty text."""
     if text:
-        Console(soft_wrap=True).print(Text(for_terminal(text)))
+        SteadyConsole(soft_wrap=True).print(Text(for_terminal(text)))
 
 
 def print_json(text: str) -> None:
@@ -212,4 +227,8 @@ def print_json(text: str) -> None:
         shown.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         shown = json.dumps(json.loads(text), indent=2)  # with escapes
-    sys.stdout.write(shown + "\n")
+    try:
+        sys.stdout.write(shown + "\n")
+        sys.stdout.flush()  # at the end of Python, an error would change the exit code
+    except BrokenPipeError:
+        drop_output(sys.stdout)

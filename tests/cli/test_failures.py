@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,23 +72,84 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
 
 
-def test_a_terminated_command_leaves_no_lock(tmp_path: Path) -> None:
-    code = """
-import os, signal
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGTERM, "Terminated"), (signal.SIGHUP, "Hung up")], ids=["SIGTERM", "SIGHUP"]
+)
+def test_a_terminated_command_is_one_line_and_leaves_no_lock(number: int, said: str, tmp_path: Path) -> None:
+    code = f"""
+import os
 from pathlib import Path
 from prosafeprune import cli
 from prosafeprune.cli import search
 from prosafeprune.files.claim import claimed
 def run(*_, **__):
     with claimed(Path("deep/out")):
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), {number})
+        finally:
+            os.kill(os.getpid(), {signal.SIGTERM})  # impatience does not stop the tidying up
 search.run = run
 import sys; sys.argv = ["prosafeprune", "search", "m"]
 cli.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 143, done.stderr
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stderr.strip() == f"{said}. Finished work is kept. To resume: prosafeprune search m"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", ["load_tokenizer", "_tokenised"])
+def test_a_terminated_command_is_no_broken_tokenizer(
+    read: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from prosafeprune.model import chat, loading
+
+    def end(*_: object, **__: object) -> None:
+        sys.exit(143)
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", end)
+    with pytest.raises(SystemExit):
+        loading.load_tokenizer(tmp_path, "m") if read == "load_tokenizer" else chat._tokenised(end, "text")
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """A file of answers, labelled."""
+    file = tmp_path / "answers.jsonl"
+    row = {"prompt": "How do I pick a lock?", "completion": "I can't help with that.", "label": "full_refusal"}
+    file.write_text("".join(json.dumps({**row, "n": number}) + "\n" for number in range(9)))
+    return file
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; p='{sys.executable} -m prosafeprune'; {command}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_streams_that_are_closed_do_not_reach_what_is_written(closed: str, answers: Path) -> None:
+    done = shell(f"$p judge answers.jsonl -o out.jsonl {closed}", answers.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [json.loads(line) for line in (answers.parent / "out.jsonl").read_text().splitlines()]
+    assert [row["class"] for row in rows] == ["full_refusal"] * 9
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_reader_that_goes_does_not_change_how_a_command_ends(more: str, answers: Path) -> None:
+    done = shell(f"$p judge answers.jsonl -o out.jsonl {more} | true", answers.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len((answers.parent / "out.jsonl").read_text().splitlines()) == 9
+
+
+def test_a_full_disk_under_stdout_is_one_line(answers: Path) -> None:
+    done = shell("$p judge answers.jsonl --json > /dev/full", answers.parent)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_json_in_a_terminal_without_unicode_has_escapes() -> None:

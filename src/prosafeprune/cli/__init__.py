@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,13 +14,16 @@ RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
 """Commands that lose little when interrupted."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
+ENDED_BY = {signal.SIGTERM: "Terminated", signal.SIGHUP: "Hung up"}
+"""Signals that end a command as Ctrl-C does, and what they did."""
 
 
 def main() -> None:
     """Run the command line, in one process or as one of several that torchrun started."""
     # Read when tqdm is first imported: the libraries' bars would interfere with ours. Hub downloads keep theirs.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, so that locks and partial files are removed
+    _open_closed_streams()
+    for number in ENDED_BY:  # end as Ctrl-C does, so that locks and partial files are removed
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):  # in a terminal that is not UTF-8, letters it lacks are shown as "?"
@@ -31,6 +34,10 @@ def main() -> None:
             run_command()
     except KeyboardInterrupt:  # also while libraries load
         _exit_interrupted(sys.argv[1:])
+    except SystemExit as ended:
+        if ended.code in {128 + number for number in ENDED_BY}:
+            _say_interrupted(sys.argv[1:], ENDED_BY[signal.Signals(int(ended.code) - 128)])
+        raise
 
 
 def run_command() -> None:
@@ -67,17 +74,40 @@ def _require_current_folder() -> None:
         raise InputError("The current folder no longer exists. Change to another one.") from error
 
 
+def _open_closed_streams() -> None:
+    """Put the null device in place of standard streams that are closed: else a file that is opened takes their number.
+
+    Libraries would then write their messages into that file.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - until the end
+
+
 def _terminate(number: int, frame: object) -> NoReturn:
+    for one in ENDED_BY:  # a second one would stop the tidying up
+        signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 def _exit_interrupted(arguments: Sequence[str]) -> NoReturn:
+    _say_interrupted(arguments, "Interrupted")
+    sys.exit(INTERRUPTED)
+
+
+def _say_interrupted(arguments: Sequence[str], what: str) -> None:
     from prosafeprune.cli.failures import shown_command
 
+    arguments = [argument for argument in arguments if argument != DEBUG]
     resumes = bool(arguments) and arguments[0] in RESUMED
     remedy = f"Finished work is kept. To resume: {shown_command(arguments)}" if resumes else "Nothing was written."
-    sys.stderr.write(f"\nInterrupted. {remedy}\n")
-    sys.exit(INTERRUPTED)
+    with suppress(OSError):  # a terminal that hung up is gone
+        sys.stderr.write(f"\n{what}. {remedy}\n")
+        sys.stderr.flush()
 
 
 def _process_group() -> AbstractContextManager[None]:

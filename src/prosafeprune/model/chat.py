@@ -187,7 +187,7 @@ def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
     """Return the encoding of texts, special tokens not added. Raises InputError when the tokenizer fails on one."""
     try:
         return tokenizer(text, add_special_tokens=False, **options)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
         raise InputError(

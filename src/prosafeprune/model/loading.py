@@ -155,7 +155,7 @@ def load_tokenizer(
     """Return the tokenizer of a checkpoint folder. Raises InputError when it cannot be read, or cannot ``chat``."""
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
         raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error

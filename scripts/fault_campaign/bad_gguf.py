@@ -247,7 +247,7 @@ def split(world: World, case: Path, draw: random.Random) -> Bad:
     elif how == "names":
         numbers, count = draw.choice([([1, 2], 3), ([0, 1], 2), ([2, 3], 2), ([1, 2], 99999), ([1, 2], 1)])
     elif how == "damaged":
-        draw.choice(WAYS)(parts[1], draw)
+        how = draw.choice(WAYS)(parts[1], draw)
     elif how == "type":
         parts[draw.randrange(2)].put("split.count", STRING, text(draw.choice([b"2", b"two", b""])))
     files = [case / f"tiny-{number:05}-of-{count:05}.gguf" for number in numbers]

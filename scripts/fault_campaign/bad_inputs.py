@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fault_campaign import bad_folders, bad_models, bad_servers, bad_weights, mutations, options
+from fault_campaign import bad_folders, bad_gguf, bad_logs, bad_models, bad_servers, bad_weights, mutations, options
 from fault_campaign.cases import Bad, Tries
 from fault_campaign.children import Setup, run
 from fault_campaign.figures import Figures
@@ -84,9 +84,15 @@ def _kinds() -> Iterator[Tries]:
     yield bad_folders.against
     yield bad_folders.cached
     yield bad_servers.server
+    yield bad_servers.judging_server
     yield _answers
     yield _recipe
     yield bad_models.gguf
+    yield bad_gguf.damaged
+    yield bad_gguf.split
+    yield bad_gguf.beside
+    yield bad_logs.log
+    yield bad_logs.policies
     for _ in range(4):
         yield _option
     yield _two_options

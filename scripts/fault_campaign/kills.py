@@ -22,6 +22,8 @@ TIMES = {"seconds", "seconds_per_answer", "seconds_per_token", "answer_ratio", "
 BATCH_SIZES = re.compile(rb'"answer_batch_sizes": \[[^\]]*\],|<dt>batch sizes, answers</dt><dd>[^<]*</dd>')
 """How the answers were made, in records and reports: a repeated run only makes those that are missing."""
 Contents = dict[str, object]
+ENDING = {signal.SIGINT: "Interrupted. ", signal.SIGTERM: "Terminated. ", signal.SIGHUP: "Hung up. "}
+"""Signals that end a command in one line, and how it begins."""
 
 
 def campaign(world: World, place: Path, number: int, budget: int, seed: int, figures: Figures) -> None:
@@ -93,15 +95,18 @@ class _OneCommand:
 
     def _at_any_time(self) -> None:
         self._begin()
-        interrupt = self.draw.random() < 0.5
-        child = Child(self._arguments(), cache=self.cache)
+        number = self.draw.choice([*ENDING, signal.SIGKILL])
+        child = Child(self._arguments(), _as_in_a_terminal, cache=self.cache)
         time.sleep(self.draw.uniform(0, self.seconds))
-        child.kill(signal.SIGINT if interrupt else signal.SIGKILL)
+        child.kill(number)
         ended = child.wait()
-        what = "interrupted" if interrupt else "killed at any time"
-        self.figures.cases["interrupts" if interrupt else "kills"] += ended.code in (130, -9)
-        if interrupt and (ended.code not in (0, 130) or ended.traceback):
+        what = "killed at any time" if number == signal.SIGKILL else f"ended by {number.name}"
+        counted = "kills" if number == signal.SIGKILL else "interrupts"
+        self.figures.cases[counted] += ended.code in (128 + number, -number)
+        if number in ENDING and (ended.code not in (0, 128 + number, -number) or ended.traceback):
             self.figures.fault("tracebacks", f"{self.command.name}, {what}", f"exit code {ended.code}: {ended.err}")
+        elif ended.code == 128 + number and ended.err.count(ENDING[number]) != 1:
+            self.figures.fault("unclear errors", f"{self.command.name}, {what}", ended.err)
         if ended.code != 0:
             self._check_after(what)
 
@@ -157,6 +162,10 @@ class _OneCommand:
 
     def _run(self, setup: Callable[[], None] | None) -> Any:
         return run(self._arguments(), setup, cache=self.cache)
+
+
+def _as_in_a_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the campaign itself may be under nohup
 
 
 def contents(folder: Path, command: Command) -> Contents:

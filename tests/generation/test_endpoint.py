@@ -120,7 +120,7 @@ def test_the_wait_that_a_server_asks_for_is_kept(server: ModelServer, monkeypatc
     monkeypatch.setattr("openai._base_client.time.sleep", slept.append)
     server.faults.append(rejected("slow down", 429, Retry_After="4"))
     one_answer(server)
-    assert 3.5 < slept[0] <= 4
+    assert any(3.5 < seconds <= 4 for seconds in slept)  # other threads may sleep, too
     server.faults.append(rejected("slow down", 429, Retry_After="3600"))
     with pytest.raises(InputError, match="HTTP 429: slow down, with Retry-After 3600;"):
         one_answer(server)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -56,6 +58,7 @@ class ModelServer:
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        self._server.handle_error = self._handle_error  # type: ignore[method-assign]
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -86,8 +89,8 @@ class ModelServer:
             return sent({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
         if path not in ("/v1/chat/completions", "/v1/completions"):
             return sent("<html>not here</html>", 404)
-        if self.models is not None and body["model"] not in self.models:
-            return rejected(f"The model `{body['model']}` does not exist.", 404)
+        if self.models is not None and body.get("model") not in self.models:
+            return rejected(f"The model `{body.get('model')}` does not exist.", 404)
         with self._lock:
             self._at_a_time += 1
             self.most_at_a_time = max(self.most_at_a_time, self._at_a_time)
@@ -95,6 +98,11 @@ class ModelServer:
         with self._lock:
             self._at_a_time -= 1
         return self.answer(body)
+
+    def _handle_error(self, *_: object) -> None:
+        """Say nothing of a client that has gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            traceback.print_exc()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         model_server = self

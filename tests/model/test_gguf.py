@@ -261,6 +261,14 @@ def test_what_a_config_cannot_express_is_refused(key: str, value: Any, tmp_path:
         read_gguf(file)
 
 
+@pytest.mark.parametrize("key", ["context_length", "attention.head_count", "attention.layer_norm_rms_epsilon"])
+def test_a_key_whose_default_would_be_another_models_must_be_there(key: str, tmp_path: Path) -> None:
+    metadata, tensors = files_of(tiny("llama"), "llama")
+    del metadata[key]
+    with pytest.raises(InputError, match=rf"a\.gguf: (its metadata lack llama\.{key}|could not be read)"):
+        read_gguf(write_gguf(tmp_path / "a.gguf", "llama", metadata, tensors))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(4, 1500), st.binary(min_size=1, max_size=12))
 def test_a_damaged_header_is_no_traceback_and_no_hang(tmp_path: Path, start: int, damage: bytes) -> None:

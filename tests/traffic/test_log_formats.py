@@ -144,6 +144,21 @@ def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
     assert read(path) == BOTH * 3
 
 
+@pytest.mark.parametrize("piece", [7, 1 << 20])
+def test_what_follows_a_json_list_is_counted_instead_of_dropped(
+    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "PIECE", piece)
+    path = tmp_path / "log.json"
+    one = json.dumps([{"messages": CHAT}])
+    path.write_text(f"{one}\n\n")
+    assert read(path) == BOTH
+    path.write_text(f"{one}\n{one}")  # two files, one put after the other
+    *found, (number, why) = read_turns(path, "prompt", "completion")
+    assert len(found) == len(BOTH)
+    assert (number, why) == (2, "is after the end of the JSON list; write one entry per line")
+
+
 def test_a_json_list_of_many_short_items_after_a_long_one(tmp_path: Path) -> None:
     """Cutting the text after each item would copy it 50,000 times."""
     path = tmp_path / "log.json"

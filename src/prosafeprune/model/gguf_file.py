@@ -26,7 +26,7 @@ def gguf_parts(gguf: Path) -> list[Path]:
         InputError: it is not a GGUF, or a part is missing.
     """
     named = PART.match(gguf.name)
-    count = int(open_gguf(gguf).fields["split.count"].contents()) if "split.count" in open_gguf(gguf).fields else 1
+    count = _split_number(open_gguf(gguf), "split.count", gguf) or 1
     if named is None and count > 1:
         raise InputError(
             f"{gguf}: is one of {count} parts of a split GGUF, and the others cannot be found by its name. Restore the "
@@ -52,9 +52,11 @@ def open_gguf(gguf: Path) -> Any:
             raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
     try:
         read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would count on for ever
-        return GGUFReader(gguf)
+        reader = GGUFReader(gguf)
+        _require_apart(reader)
     except Exception as error:
         raise InputError(f"{gguf}: could not be read as GGUF ({short_reason(error)}). Fetch it again.") from error
+    return reader
 
 
 def short_reason(error: Exception) -> str:
@@ -76,14 +78,50 @@ def joined_gguf(gguf: Path, scratch: Path | None) -> Iterator[Path]:
 
 
 def open_parts(gguf: Path) -> list[Any]:
-    """Return a reader of each part of a file. Raises InputError when a part or a tensor is missing."""
-    readers = [open_gguf(part) for part in gguf_parts(gguf)]
+    """Return a reader of each part of a file. Raises InputError when one, or a tensor, is missing or foreign."""
+    parts = gguf_parts(gguf)
+    readers = [open_gguf(part) for part in parts]
+    if len(parts) > 1:
+        _require_one_model(parts, readers)
     found = sum(len(reader.tensors) for reader in readers)
-    fields = readers[0].fields
-    expected = int(fields["split.tensors.count"].contents()) if "split.tensors.count" in fields else found
-    if found != expected:
+    expected = _split_number(readers[0], "split.tensors.count", parts[0])
+    if expected is not None and found != expected:
         raise InputError(f"{gguf}: its parts have {found} tensors, and the first says {expected}. Fetch them again.")
     return readers
+
+
+def _split_number(reader: Any, key: str, part: Path) -> int | None:
+    """Return a number that a part says of the split, or None. Raises InputError when it is no number."""
+    found = reader.fields[key].contents() if key in reader.fields else None
+    if not isinstance(found, int | None):
+        raise InputError(f"{part}: its metadata says {key} = {str(found)[:40]!r}, which is no number. Fetch it again.")
+    return found
+
+
+def _require_one_model(parts: Sequence[Path], readers: Sequence[Any]) -> None:
+    """Raise InputError unless files are all parts of one model, in order, as far as their metadata say."""
+    first = readers[0].fields
+    for number, (part, reader) in enumerate(zip(parts, readers, strict=True)):
+        for key, expected in (("split.no", number), ("split.count", len(parts))):
+            said = _split_number(reader, key, part)
+            if said is not None and said != expected:
+                raise InputError(f"{part}: says {key} = {said}, and its name {expected}. Fetch all parts again.")
+        for key, field in reader.fields.items():
+            of_the_model = not key.startswith(("GGUF.", "split.")) and key in first
+            if of_the_model and field.contents() != first[key].contents():
+                raise InputError(
+                    f"{part}: is of another model than {parts[0].name}: {key} differs. Fetch all parts again."
+                )
+
+
+def _require_apart(reader: Any) -> None:
+    """Raise ValueError when two tensors of a file share bytes, or one begins where none can."""
+    end = 0
+    for tensor in sorted(reader.tensors, key=lambda one: int(one.data_offset)):
+        start = int(tensor.data_offset) - int(reader.data_offset)
+        if start < end or start % int(reader.alignment):
+            raise ValueError(f"the data of {tensor.name[:80]} is not at an offset of its own")
+        end = start + int(tensor.n_bytes)
 
 
 def write_gguf(

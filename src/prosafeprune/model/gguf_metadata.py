@@ -37,6 +37,12 @@ ATTRIBUTES = {
     "use_parallel_residual": ("use_parallel_residual",),
 }
 """The attribute that holds a key's value: the first that the config has."""
+REQUIRED = (
+    ("context_length",),
+    ("attention.head_count",),
+    ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"),
+)
+"""Keys of which a file must have one: no tensor's shape says the value, and the default is that of another model."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
     "attention.clamp_kqv": (0.0,),
@@ -82,7 +88,7 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
         name: the user's name for it.
 
     Raises:
-        InputError: a key, or a RoPE scaling, that the config cannot express.
+        InputError: a key, or a RoPE scaling, that the config cannot express, or a key that is missing.
     """
     from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
@@ -91,6 +97,9 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
     given = {
         key.removeprefix(prefix): field.contents() for key, field in reader.fields.items() if key.startswith(prefix)
     }
+    for several in REQUIRED:
+        if not any(key in given for key in several):
+            raise InputError(f"{name}: its metadata lack {prefix}{several[0]}. Fetch the complete model again.")
     if is_gguf_arch_supported(architecture):  # transformers' newer reader states everything but RoPE scaling
         given = {key: value for key, value in given.items() if key.startswith("rope.scaling")}
     bloom_has_alibi = {"attention.max_alibi_bias"} if architecture == "bloom" else set()

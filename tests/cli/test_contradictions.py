@@ -93,14 +93,6 @@ def test_a_recipe_may_name_files_that_a_command_does_not_read(tmp_path: Any) -> 
             make_recipe(model="m", **given)
 
 
-@pytest.mark.parametrize("option", ["layers", "search", "pruned", "rank", "budget", "projection"])
-def test_a_plan_is_refused_by_a_comparison_without_our_method(option: str) -> None:
-    value = {"layers": "1", "budget": "4", "projection": "oblique"}.get(option, "3")
-    with pytest.raises(InputError, match=f"--{option}: is for the method prosafeprune, which is not compared"):
-        make_request(CompareRequest, None, {"model": "m", "methods": "default,prompt", option: value})
-    assert make_request(CompareRequest, None, {"model": "m", "methods": "default,prompt+prosafeprune", option: value})
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

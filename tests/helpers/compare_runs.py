@@ -12,11 +12,15 @@ import pytest
 from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
+from prosafeprune.requests.compare import METHOD_NAMES
 
-SETTINGS = [
-    *("-s", "scan.first_layer=0", "-s", "scan.end_layer=3", "-s", "surgical.divergence=10"),
-    *("-s", "prompt.strategy=helpful"),
-]
+SETTINGS = ("scan.first_layer=0", "scan.end_layer=3", "surgical.divergence=10", "prompt.strategy=helpful")
+
+
+def with_methods(methods: str) -> list[str]:
+    """Return the options that name methods, with their settings for tiny models."""
+    of_these = [one for one in SETTINGS if one.partition(".")[0] in methods.split(",")]
+    return ["--methods", methods, *(part for one in of_these for part in ("-s", one))]
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def sets(tmp_path: Path) -> list[str]:
 def options(sets: list[str], prompt_files: dict[str, str]) -> list[str]:
     own = prompt_options(prompt_files)
     few = ["--max-new-tokens", "4", "--device", "cpu", "--layers", "1", "--rank", "4"]
-    return [*sets, *own, *few, *SETTINGS]
+    return [*sets, *own, *few]
 
 
 @pytest.fixture
@@ -41,7 +45,11 @@ def compare(run: Run, checkpoint: Make, options: list[str], tmp_path: Path) -> C
     """Compare methods on a tiny model into ``tmp_path / out``; give the record."""
 
     def call(*more: object, model: Path | None = None) -> dict[str, Any]:
-        out, _ = run.ok("compare", model or checkpoint("llama"), "-o", tmp_path / "out", "--json", *options, *more)
+        at = more.index("--methods") if "--methods" in more else -1
+        methods = str(more[at + 1]) if at >= 0 else ",".join(METHOD_NAMES)
+        others = [one for number, one in enumerate(more) if at < 0 or number not in (at, at + 1)]
+        asked = [*options, *with_methods(methods), *others]
+        out, _ = run.ok("compare", model or checkpoint("llama"), "-o", tmp_path / "out", "--json", *asked)
         record: dict[str, Any] = json.loads(out)
         return record
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.compare_runs import with_methods
 from helpers.evaluation_runs import answers_in, no_model, prompt_options, prompts_asked
 from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
@@ -83,7 +84,8 @@ def test_what_was_compared_otherwise_is_not_mixed(
         (checkpoint("llama"), ["-s", "scan.threshold=0.5"], "'threshold': 0.5"),
         (checkpoint("llama"), ["--seed", "1"], "seed"),
     ):
-        err = run.refused(words, "compare", model, "-o", tmp_path / "out", *options, "--methods", "scan", *more)
+        asked = [*options, *with_methods("scan"), *more]
+        err = run.refused(words, "compare", model, "-o", tmp_path / "out", *asked)
         assert err.count("Error") == 1
 
 

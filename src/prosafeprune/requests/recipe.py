@@ -10,14 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prosafeprune.errors import InputError
 from prosafeprune.requests.measuring import DRAFT_PROMPTS, BenchmarkOptions, DraftOptions, with_draft_defaults
-from prosafeprune.requests.plan_options import OperatorOptions, PlanOptions
+from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
-from prosafeprune.requests.validation import Request, first_changed, read_yaml, validate_settings
+from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
 TYPED_OUT = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
-OF_A_PLAN = ("layers", "search", "choose", "pruned", *OperatorOptions.model_fields, *SearchOptions.model_fields)
-"""Settings of a comparison that decide how our own method prunes, and nothing else."""
 
 
 class OutputOptions(BaseModel):
@@ -165,10 +163,6 @@ def _require_used(made: BaseModel, given: Mapping[str, Any]) -> None:
         made.require_read_files()
     if not isinstance(made, PlanOptions):
         return
-    methods = getattr(made, "methods", None)
-    of_a_plan = first_changed(made, [name for name in OF_A_PLAN if name in given])
-    if methods is not None and of_a_plan is not None and not any(name.endswith("prosafeprune") for name in methods):
-        raise InputError(f"--{of_a_plan}: is for the method prosafeprune, which is not compared. Leave it out.")
     if made.layers is None and "strength" in given:
         raise InputError("--strength: is for given layers; a search chooses strengths. Give --layers, or leave it out.")
     fields = SearchOptions.model_fields  # those of a record of another run are all given, most of them their defaults

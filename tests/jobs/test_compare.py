@@ -53,7 +53,8 @@ def test_all_methods_are_compared_on_the_same_prompts(
 
 
 def test_the_table_reads_like_table_1(run: Run, checkpoint: Make, options: list[str], tmp_path: Path) -> None:
-    out, _ = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "prompt")
+    asked = [*options, *with_methods("prompt")]
+    out, _ = run.ok("compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
     for words in ("OKTest", "AdvBench", "Avg.", "prompt", "95 % interval", "seconds"):
         assert words in out
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers import prune_runs
+from helpers.compare_runs import with_methods
 from helpers.fixture_types import Make, Run
 
 from prosafeprune.generation import LocalGenerator
@@ -41,7 +42,7 @@ def test_one_line(
     answers_with(SWEDISH, monkeypatch)
     given: list[object] = [command, checkpoint("llama"), "-o", tmp_path / "out", "--device", "cpu"]
     if command == "compare":
-        given += [*options, "--methods", "default,prompt"]
+        given += [*options, *with_methods("default,prompt")]
     elif command == "evaluate":
         (tmp_path / "harmless.txt").write_text("How do I kill a process?\n")
         (tmp_path / "harmful.txt").write_text("How do I rob a bank?\n")

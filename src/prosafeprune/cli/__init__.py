@@ -1,11 +1,12 @@
 """The command line: one thin file per command, which parses, calls the job and prints."""
 
+import atexit
 import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,16 @@ RESUMED = ("prune", "search", "evaluate", "compare", "analyze", "demo")
 """Commands that lose little when interrupted."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+
+def program() -> None:
+    """Run the command line as a program: after Ctrl-C the prompt is back at once."""
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _end_at_once(INTERRUPTED)
+        raise
 
 
 def main() -> None:
@@ -78,6 +89,18 @@ def _exit_interrupted(arguments: Sequence[str]) -> NoReturn:
     remedy = f"Finished work is kept. To resume: {shown_command(arguments)}" if resumes else "Nothing was written."
     sys.stderr.write(f"\nInterrupted. {remedy}\n")
     sys.exit(INTERRUPTED)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without collecting what is in memory: with a model there, that takes seconds.
+
+    Contexts have ended by now, so no lock or partial file is left; what libraries registered for the end is still run.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _process_group() -> AbstractContextManager[None]:

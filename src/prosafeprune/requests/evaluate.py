@@ -60,14 +60,14 @@ class EvaluateRequest(
     repeats: int = Field(1, ge=1, le=1000, description="Answers sampled per prompt; needs a temperature.")
     base: str | None = Field(
         None,
-        description="The base model that MODEL was made from (folder, hub id or .gguf file): also report the benign KL, "
-        "the divergence of MODEL from it on benign prompts.",
+        description="The base model that MODEL was made from (folder, hub id or .gguf file): also report the benign "
+        "KL, the divergence of MODEL from it on benign prompts.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _read_older_request(cls, values: Any) -> Any:
-        """Read the names of version 0.1: the base model was a source, sets to measure on were named like calibration."""
+        """Read the names of version 0.1: base was source, and sets to measure on had the names of calibration sets."""
         if not isinstance(values, dict):
             return values
         former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful", "source": "base"}

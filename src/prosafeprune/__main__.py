@@ -1,5 +1,5 @@
 """``python -m prosafeprune`` is the command line."""
 
-from prosafeprune.cli import main
+from prosafeprune.cli import program
 
-main()
+program()

@@ -72,6 +72,32 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
 
 
+def test_ctrl_c_does_not_wait_until_the_memory_is_collected(tmp_path: Path) -> None:
+    """With a model in memory and a busy machine, the prompt came back a minute after the line."""
+    code = """
+import atexit, sys
+from pathlib import Path
+from prosafeprune import cli
+from prosafeprune.cli import search
+from prosafeprune.files.claim import claimed
+class Model:
+    def __del__(self):
+        print("collected")
+model = Model()
+atexit.register(print, "registered")
+def run(*_, **__):
+    with claimed(Path("deep/out")):
+        raise KeyboardInterrupt
+search.run = run
+sys.argv = ["prosafeprune", "search", "m"]
+cli.program()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "registered\n")
+    assert done.stderr == "\nInterrupted. Finished work is kept. To resume: prosafeprune search m\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("number", "said"), [(signal.SIGTERM, "Terminated"), (signal.SIGHUP, "Hung up")], ids=["SIGTERM", "SIGHUP"]
 )

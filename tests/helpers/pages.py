@@ -28,8 +28,8 @@ from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.requests.validation import validate_settings
-from prosafeprune.search.optuna_study import ScoredPlan
 from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
+from prosafeprune.search.scored_plan import ScoredPlan
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></pre>{{ 7 * 7 }}{% raw %}\x00\ud800"
 """What a prompt, an answer or a name may hold at worst."""

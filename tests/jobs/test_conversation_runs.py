@@ -54,7 +54,7 @@ def test_evaluate_keeps_judges_and_shows_conversations(
         "-o",
         tmp_path / "out",
     ]
-    command += ["--source", checkpoint("llama"), "--json"]  # answers are also scored under the base model
+    command += ["--base", checkpoint("llama"), "--json"]  # answers are also scored under the base model
     asked = prompts_asked(monkeypatch)
     printed, _ = run.ok(*command)
     assert max(len(turns_of(prompt)) for prompt in asked) == 3

@@ -174,12 +174,18 @@ def test_ability_and_damage_are_reported(
 ) -> None:
     sums = ({"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(3))
     write_rows(tmp_path / "gsm8k_test_600.jsonl", sums)
-    options = ["--ability", "gsm8k", "--ability-tokens", 3, "--data-dir", tmp_path, "--source", checkpoint("llama")]
+    options = ["--ability", "gsm8k", "--ability-tokens", 3, "--data-dir", tmp_path, "--base", checkpoint("llama")]
     record = evaluate(*options)
     assert record["ability"]["gsm8k"]["accuracy"]["total"] == 3
     assert record["divergence"]["mean"] == pytest.approx(0, abs=1e-4)
+    name, sha256 = str(checkpoint("llama")), record["made_by"]["model"]
+    assert record["base"] == {"name": name, "sha256": sha256}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"divergence from the base model ({checkpoint('llama').name})" in page
+    assert f"{checkpoint('llama').name}, SHA-256 {sha256}" in page
     no_model(monkeypatch)
     assert evaluate(*options) == record
+    assert evaluate(*("--source" if one == "--base" else one for one in options)) == record  # the name in 0.1
 
 
 def test_an_adapter_is_run_on_the_base_it_names(

@@ -44,8 +44,9 @@ from prosafeprune.prompts import read_prompts
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.search import Budget
 from prosafeprune.requests.validation import read_yaml
-from prosafeprune.search.optuna_study import ScoredPlan, search_plans
+from prosafeprune.search.optuna_study import search_plans
 from prosafeprune.search.record import ValidationRates
+from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SearchSpace
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.training.loop import Tuning, train

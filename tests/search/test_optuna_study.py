@@ -15,8 +15,9 @@ from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
-from prosafeprune.search.optuna_study import ScoredPlan, best_of, search_plans
+from prosafeprune.search.optuna_study import best_of, search_plans
 from prosafeprune.search.record import ValidationRates
+from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, select_as_paper, select_point
 

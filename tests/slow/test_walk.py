@@ -1,5 +1,7 @@
 """The README and the guides, walked: every command they show is run on a tiny model, and the files they name are there.
 
+So is every block of Python that needs no model of the hub; one that defines a class is the module ``my_module``.
+
 ``make walk`` runs it.
 """
 
@@ -7,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
-from checks.commands import shown_commands
+from checks.commands import shown_commands, shown_python
 from checks.repository import read
 from helpers.fixture_types import Run
 from helpers.model_server import ModelServer, said
@@ -33,6 +36,10 @@ PAGES = [
     "docs/troubleshooting.md",
     "docs/playground.md",
     "docs/serving.md",
+    "docs/baselines.md",
+    "docs/analysis.md",
+    "docs/many_machines.md",
+    "docs/extending.md",
 ]
 ONLY_IN_THE_EXAMPLE = {"partial refusal", "incapable", "broken", "undetermined"}
 """Rows of output shown that the log here gives no reason for."""
@@ -61,6 +68,11 @@ def test_every_command_of_a_page_runs(
     server.answer = lambda body: said("2") if "from 0 to 5" in json.dumps(body) else server.echo(body)
     text = read(Path(page))
     shown = [one.text for one in shown_commands(Path(page), text) if one.whole]
+    blocks = [one.text for one in shown_python(Path(page), text)]
+    if classes := [block for block in blocks if re.search(r"^class ", block, re.MULTILINE)]:
+        (tmp_path / "my_module.py").write_text("\n".join(classes))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "my_module", raising=False)
     given = [command for folder, command in FIRST.items() if folder in " ".join(shown)]
     printed = []
     for command in (*given, *shown):
@@ -70,6 +82,9 @@ def test_every_command_of_a_page_runs(
             assert code == EXIT_CODES.get(" ".join(arguments[:2]), 0), err
             printed.append(out + err)
     assert printed
+    for block in blocks:
+        if any(f'"{model}"' in block for model in ("MODEL", "pruned")) and "Qwen/" not in block:
+            exec(compile(block, page, "exec"), {"__name__": "a_page"})
     if page == TRAFFIC and arguments is not None:
         printed.append(run.ok(*arguments, "--dry-run")[0])  # of its last command, whose plan the page shows
         assert shown_output(text) - shown_output("\n".join(printed)) <= ONLY_IN_THE_EXAMPLE

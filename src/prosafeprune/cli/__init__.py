@@ -1,5 +1,6 @@
 """The command line: one thin file per command, which parses, calls the job and prints."""
 
+import atexit
 import io
 import os
 import signal
@@ -16,6 +17,16 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
 ENDED_BY = {signal.SIGTERM: "Terminated", signal.SIGHUP: "Hung up"}
 """Signals that end a command as Ctrl-C does, and what they did."""
+
+
+def program() -> None:
+    """Run the command line as a program: after Ctrl-C, or a signal that ends it, the prompt is back at once."""
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code in {INTERRUPTED, *(128 + number for number in ENDED_BY)}:
+            _end_at_once(int(ended.code))
+        raise
 
 
 def main() -> None:
@@ -108,6 +119,18 @@ def _say_interrupted(arguments: Sequence[str], what: str) -> None:
     with suppress(OSError):  # a terminal that hung up is gone
         sys.stderr.write(f"\n{what}. {remedy}\n")
         sys.stderr.flush()
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without collecting what is in memory: with a model there, that takes seconds.
+
+    Contexts have ended by now, so no lock or partial file is left; what libraries registered for the end is still run.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _process_group() -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ def evaluate(
         Path | None,
         typer.Option("--against", help="Folder of an earlier evaluation to compare with.", show_default=False),
     ] = None,
+    source: Annotated[str | None, typer.Option("--source", hidden=True, help="What 0.1 called --base.")] = None,
     overwrite: DiscardEarlier = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,6 +33,8 @@ def evaluate(
     """
     if served_model is not None:
         settings["model"] = served_model
+    if source is not None:
+        settings.setdefault("base", source)
     request = validate_settings(EvaluateRequest, settings)
     if request.endpoint is not None:
         require_one_process("--endpoint")  # several servers already share the work

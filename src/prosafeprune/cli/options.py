@@ -20,7 +20,7 @@ ARGUMENT = "model"
 """The setting that is a positional argument."""
 COMMON_PANEL, EXPERT_PANEL = "Options", "Expert options"
 COMMON = (
-    *("layers", "strength", "methods", "search", "choose", "pruned", "endpoint", "source", "harmful", "benign"),
+    *("layers", "strength", "methods", "search", "choose", "pruned", "endpoint", "base", "harmful", "benign"),
     *("pseudo_harmful", "samples", "hold_out", "test_pseudo_harmful", "test_harmful", "draft", "test_samples"),
     *("suite", "benchmark", "ability", "max_new_tokens", "judge", "rank", "budget", "max_safety_drop", "format"),
     "device",

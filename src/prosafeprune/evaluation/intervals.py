@@ -1,16 +1,20 @@
-"""Confidence intervals of rates, of their change on the same prompts, and of means."""
+"""Confidence intervals of rates, of their change on the same prompts, and of means.
+
+scipy.stats is imported where it is used: it takes as long to load as all else that a command needs to check its input.
+"""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 Interval = tuple[float, float]
 
 
 def wilson_interval(successes: int, total: int) -> Interval:
     """Return the 95 % Wilson score interval of a rate, as fractions of 1."""
+    from scipy.stats import binomtest
+
     interval = binomtest(successes, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -70,6 +74,8 @@ def mcnemar_p_value(before: Sequence[bool], after: Sequence[bool]) -> float:
 
     Only prompts whose outcome changed count: under the null hypothesis either direction is equally likely.
     """
+    from scipy.stats import binomtest
+
     won, lost = changed_outcomes(before, after)
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 

@@ -33,7 +33,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
-from prosafeprune.report.evaluation_record import EvaluationRecord
+from prosafeprune.report.evaluation_record import BaseOfModel, EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import scores_figure
@@ -106,19 +106,19 @@ def run_evaluate(
         made_by = {**measured.made_by(), **decoding.model_dump(), **method_made_by}
         with locked_folder(output, overwrite):
             folder = EvaluationFolder(output, made_by)
-            source = _read_base_model(request, folder, reporter)
+            base = _read_base_model(request, measured, folder, reporter)
             run = _EvaluationRun(request, folder, measured, make_generator, reporter)
             try:
                 collect_answers(folder.answers, run.generator, sets, decoding, request.repeats, reporter, "Answers")
                 ability = run.ability(questions)
             finally:
                 folder.add_session(run.session())
-            divergence = run.divergence(source)
+            divergence = run.divergence(base)
             measurement = collect_verdicts(
                 folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
             )
-            if source is not None:
-                measurement = run.scored_by_base_model(source, measurement)
+            if base is not None:
+                measurement = run.scored_by_base_model(base, measurement)
             warn_of_languages([measurement], reporter)
             record = EvaluationRecord(
                 request=request,
@@ -129,6 +129,7 @@ def run_evaluate(
                 scores=measurement.scores,
                 ability=ability,
                 divergence=divergence,
+                base=BaseOfModel(name=base.name, sha256=base.sha256) if base is not None else None,
                 against=earlier.compare(measurement) if earlier is not None else None,
                 versions=library_versions(),
             )
@@ -164,27 +165,26 @@ class _EvaluationRun:
         tokens = self.request.ability_tokens
         return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
 
-    def divergence(self, source: _BaseModel | None) -> Divergence | None:
+    def divergence(self, base: _BaseModel | None) -> Divergence | None:
         """Return the divergence from the base model; None when none was named."""
-        if source is None or not isinstance(self.measured, LocalModel):
+        if base is None or not isinstance(self.measured, LocalModel):
             return None
-        if source.tokens is None:
-            return self.folder.stored_divergence(source.sha256)
+        if base.tokens is None:
+            return self.folder.stored_divergence(base.sha256)
         loaded = self.measured.loaded
-        with self.reporter.stage("Benign answers", len(source.tokens.prompts)) as advance:
+        with self.reporter.stage("Benign answers", len(base.tokens.prompts)) as advance:
             size = BatchSize(self.request.batch_size, loaded.device)
-            found = divergence_from_base(source.tokens, loaded, size, advance)
-        self.folder.store_divergence(source.sha256, found.model_dump())
+            found = divergence_from_base(base.tokens, loaded, size, advance)
+        self.folder.store_divergence(base.sha256, found.model_dump())
         return found
 
-    def scored_by_base_model(self, source: _BaseModel, measurement: Measurement) -> Measurement:
+    def scored_by_base_model(self, base: _BaseModel, measurement: Measurement) -> Measurement:
         """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
-        assert self.request.source is not None
         if isinstance(self.measured, LocalModel):
             self.measured.free()
-        scores, size = self.folder.likelihoods(source.sha256), self.request.batch_size
-        with LocalModel(self.request.source, self.request, self.reporter, with_replicas=False) as base:
-            return with_base_likelihoods(measurement, scores, lambda: base.loaded, size, self.reporter)
+        scores, size = self.folder.likelihoods(base.sha256), self.request.batch_size
+        with LocalModel(base.name, self.request, self.reporter, with_replicas=False) as again:
+            return with_base_likelihoods(measurement, scores, lambda: again.loaded, size, self.reporter)
 
 
 def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
@@ -216,39 +216,64 @@ def _answering(
 class _BaseModel:
     """The base model's answers to benign prompts; no tokens if the divergence from it is saved already."""
 
+    name: str
     sha256: str
     tokens: BaseAnswers | None
 
 
-def _read_base_model(request: EvaluateRequest, folder: EvaluationFolder, reporter: Reporter) -> _BaseModel | None:
+def _read_base_model(
+    request: EvaluateRequest, measured: EvaluationTarget, folder: EvaluationFolder, reporter: Reporter
+) -> _BaseModel | None:
     """Run the base model on benign prompts and free it, before the model itself is loaded."""
-    if request.source is None:
+    if request.base is None:
         return None
     benign = bundled_prompts(PromptClass.BENIGN, "test").sample(BENIGN_PROMPTS, request.seed)
-    with LocalModel(request.source, request, reporter, with_replicas=False) as source:
-        sha256 = source.subject.sha256
+    with LocalModel(request.base, request, reporter, with_replicas=False) as base:
+        sha256 = base.subject.sha256
+        _warn_of_another_base(measured, request, sha256, reporter)
         if folder.stored_divergence(sha256) is not None:
-            return _BaseModel(sha256, None)
-        size = BatchSize(request.batch_size, source.loaded.device)
+            return _BaseModel(request.base, sha256, None)
+        size = BatchSize(request.batch_size, base.loaded.device)
         with reporter.stage("Benign answers of the base model", len(benign)) as advance:
-            return _BaseModel(sha256, record_base_answers(source.loaded, benign.texts, size, advance))
+            answers = record_base_answers(base.loaded, benign.texts, size, advance)
+            return _BaseModel(request.base, sha256, answers)
 
 
-class _CalibratedOn(BaseModel):
+class _OwnRecord(BaseModel):
     """What an evaluation uses of the record of a pruned model, which may be someone else's."""
 
+    model: BaseOfModel
+    lineage: list[BaseOfModel] = []
     calibration: dict[PromptClass, PromptsRecord]
 
 
 def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model pruned by this package is not measured on its own calibration prompts."""
+    record = _record_of(measured)
+    if record is not None:
+        require_no_leak({name.value: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
+
+
+def _warn_of_another_base(
+    measured: EvaluationTarget, request: EvaluateRequest, sha256: str, reporter: Reporter
+) -> None:
+    """Warn when a pruned model was made from another model than the base model that was named."""
+    record = _record_of(measured)
+    if record is not None and sha256 not in {one.sha256 for one in (record.model, *record.lineage)}:
+        reporter.warning(
+            f"--base {request.base}: {request.model} was made from another model ({record.model.name}), says its "
+            "record. The divergence is from the one that you named."
+        )
+
+
+def _record_of(measured: EvaluationTarget) -> _OwnRecord | None:
+    """Return the record of a model that this package pruned; None for any other."""
     folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
     if folder is None or not (folder / RECORD_FILE).exists():
-        return
+        return None
     try:
-        record = _CalibratedOn.model_validate_json(read_text_file(folder / RECORD_FILE, "record", MAX_JSON_BYTES))
+        return _OwnRecord.model_validate_json(read_text_file(folder / RECORD_FILE, "record", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(
             f"{folder / RECORD_FILE}: cannot be read as a record. Fetch or make the model again."
         ) from error
-    require_no_leak({name.value: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)

@@ -31,7 +31,7 @@ from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.polish_record import PolishRecord, PolishTrial, describe_trial
-from prosafeprune.search.optuna_study import objective
+from prosafeprune.search.scored_plan import objective
 from prosafeprune.setup.load import LoadedJob
 
 POLISH = "polish"

@@ -20,9 +20,10 @@ from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import plans_to_confirm
-from prosafeprune.search.optuna_study import ScoredPlan, describe_plan, search_plans
+from prosafeprune.search.optuna_study import describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
+from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 
 ESTIMATES_ERR = 3.0

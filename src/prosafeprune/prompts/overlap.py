@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
-
 from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
 from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
@@ -127,6 +124,9 @@ def groups_of_alike(texts: Sequence[str]) -> list[list[int]]:
     """Return the rows of the texts by group: the connected components of similarity, in order of their first rows."""
     pairs = _similar_rows(texts, texts, ALIKE)
     rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
+    from scipy.sparse import csr_matrix  # slow to load, and few commands group prompts
+    from scipy.sparse.csgraph import connected_components
+
     graph = csr_matrix(([1] * len(pairs), (rows, columns)), shape=(len(texts), len(texts)))
     _, labels = connected_components(graph, directed=False)
     groups: dict[int, list[int]] = {}

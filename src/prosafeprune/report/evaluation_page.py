@@ -73,7 +73,8 @@ def _models(record: EvaluationRecord) -> dict[str, Scores]:
 
 def divergence_sentences(record: EvaluationRecord) -> list[str]:
     """Return how far the model is from its base model on benign prompts, if that was measured."""
-    return [divergence_sentence(record.divergence)] if record.divergence is not None else []
+    base = short_name(record.base.name) if record.base is not None else ""
+    return [divergence_sentence(record.divergence, base)] if record.divergence is not None else []
 
 
 def _headline(record: EvaluationRecord) -> Headline:
@@ -122,6 +123,8 @@ def _ability(record: EvaluationRecord) -> list[Block]:
 def _reproduction(record: EvaluationRecord) -> list[Block]:
     facts = depends_on("", record.prompts, record.versions)
     made_by = [(name.replace("_", " "), str(value)) for name, value in record.made_by.items()]
+    if record.base is not None:
+        made_by.append(("base model", f"{short_name(record.base.name)}, SHA-256 {record.base.sha256}"))
     sessions = [
         (f"session {number}", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in session.items()))
         for number, session in enumerate(record.sessions, 1)

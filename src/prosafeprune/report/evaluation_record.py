@@ -12,6 +12,13 @@ from prosafeprune.evaluation.scores import Scores
 from prosafeprune.requests.evaluate import EvaluateRequest
 
 
+class BaseOfModel(BaseModel):
+    """The base model that the divergence is from."""
+
+    name: str
+    sha256: str
+
+
 class EvaluationRecord(BaseModel):
     """Everything about one evaluation. It has no date, so equal runs give equal records."""
 
@@ -27,5 +34,6 @@ class EvaluationRecord(BaseModel):
     ability: dict[str, TaskScore]
     divergence: Divergence | None
     """From the base model, on benign prompts; None without one."""
+    base: BaseOfModel | None = None
     against: EvaluationComparison | None
     versions: dict[str, str]

@@ -59,19 +59,19 @@ class EvaluateRequest(
         0.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
     )
     repeats: int = Field(1, ge=1, le=1000, description="Answers sampled per prompt; needs a temperature.")
-    source: str | None = Field(
+    base: str | None = Field(
         None,
-        description="The base model that MODEL was made from: also report the benign KL, the divergence from it on "
-        "benign prompts.",
+        description="The base model that MODEL was made from (folder, hub id or .gguf file): also report the benign "
+        "KL, the divergence of MODEL from it on benign prompts.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _read_older_request(cls, values: Any) -> Any:
-        """Read a record of version 0.1, in which the sets to measure on had the names of those to calibrate on."""
+        """Read the names of version 0.1: base was source, and sets to measure on had the names of calibration sets."""
         if not isinstance(values, dict):
             return values
-        former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful"}
+        former = {"pseudo_harmful": "test_pseudo_harmful", "harmful": "test_harmful", "source": "base"}
         renamed = {former.get(name, name): value for name, value in values.items()}
         return with_draft_defaults(renamed, {"benchmark_samples": DRAFT_PROMPTS})
 
@@ -101,8 +101,8 @@ class EvaluateRequest(
             raise ValueError("a fitted file belongs to a method; name it with method")
         if self.method_settings and (self.method == "default" or self.fitted is not None):
             raise ValueError("settings are for a method that is fitted in this run; a fitted file has its own")
-        if self.method != "default" and self.source is not None:
-            raise ValueError("the divergence from source is not measured for a method; leave out one of the two")
-        if self.source is not None and self.endpoint is not None:
-            raise ValueError("source can only be compared with a model in memory, not with one behind an endpoint")
+        if self.method != "default" and self.base is not None:
+            raise ValueError("the divergence from base is not measured for a method; leave out one of the two")
+        if self.base is not None and self.endpoint is not None:
+            raise ValueError("base can only be compared with a model in memory, not with one behind an endpoint")
         return self

@@ -188,11 +188,11 @@ class EvaluateSettings(
     JudgeSettings,
     total=False,
 ):
+    base: str | None
     fitted: str | Path | None
     max_new_tokens: int
     method: str
     repeats: int
-    source: str | None
     temperature: float
 
 

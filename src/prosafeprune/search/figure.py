@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
-from prosafeprune.search.optuna_study import ScoredPlan, describe_plan
+from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.record import SearchRecord
+from prosafeprune.search.scored_plan import ScoredPlan
 
 
 def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prosafeprune.search.optuna_study import ScoredPlan
+from prosafeprune.search.scored_plan import ScoredPlan
 
 
 def frontier(scored: Sequence[ScoredPlan]) -> list[ScoredPlan]:

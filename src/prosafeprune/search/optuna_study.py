@@ -10,12 +10,12 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.search import Budget
+from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SearchSpace, draw_plan, starting_points, variations
 
 STUDY = "prosafeprune"
@@ -24,28 +24,6 @@ ROUND = 8
 the same on one machine and on many; the larger it is, the less each draw can learn from earlier ones."""
 VARIED_WINDOWS = 2
 """How many of the first windows are tried with other harmful shares."""
-BENIGN_KL_WEIGHT = 10.0
-"""Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
-
-
-def objective(compliance_rate: float, safety_score: float, divergence: float) -> float:
-    """Return T.S. in percent, less a penalty for benign KL in nats."""
-    return (compliance_rate + safety_score) / 2 - BENIGN_KL_WEIGHT * divergence
-
-
-class ScoredPlan(BaseModel):
-    """A plan with the scores that a search estimated for it on validation prompts, in percent."""
-
-    plan: Plan
-    compliance_rate: float
-    safety_score: float
-    divergence: float
-    """Mean per-token KL from the base model on benign validation prompts, in nats."""
-
-    @property
-    def value(self) -> float:
-        """The objective, maximised: T.S., less a penalty for benign KL."""
-        return objective(self.compliance_rate, self.safety_score, self.divergence)
 
 
 def expect_nothing(plans: Sequence[Plan]) -> None:

@@ -11,7 +11,7 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
-from prosafeprune.search.optuna_study import ScoredPlan
+from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.scoring import PlanScore, PlanScorer, ShortAnswers
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, model_validator
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.search.optuna_study import ScoredPlan
+from prosafeprune.search.scored_plan import ScoredPlan
 
 RECORD = "search.json"
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import norm
 
 from prosafeprune.search.frontier import frontier
-from prosafeprune.search.optuna_study import BENIGN_KL_WEIGHT, ScoredPlan
 from prosafeprune.search.record import SearchPoint, ValidationRates
+from prosafeprune.search.scored_plan import BENIGN_KL_WEIGHT, ScoredPlan
 
 
 def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationRates], shown: int) -> list[SearchPoint]:

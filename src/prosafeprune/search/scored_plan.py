@@ -1,0 +1,28 @@
+"""A plan with its scores, and the objective that a search maximises."""
+
+from pydantic import BaseModel
+
+from prosafeprune.method.plan import Plan
+
+BENIGN_KL_WEIGHT = 10.0
+"""Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
+
+
+def objective(compliance_rate: float, safety_score: float, divergence: float) -> float:
+    """Return T.S. in percent, less a penalty for benign KL in nats."""
+    return (compliance_rate + safety_score) / 2 - BENIGN_KL_WEIGHT * divergence
+
+
+class ScoredPlan(BaseModel):
+    """A plan with the scores that a search estimated for it on validation prompts, in percent."""
+
+    plan: Plan
+    compliance_rate: float
+    safety_score: float
+    divergence: float
+    """Mean per-token KL from the base model on benign validation prompts, in nats."""
+
+    @property
+    def value(self) -> float:
+        """The objective, maximised: T.S., less a penalty for benign KL."""
+        return objective(self.compliance_rate, self.safety_score, self.divergence)

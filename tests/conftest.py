@@ -36,7 +36,7 @@ WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
 """Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
 SLOW_FILES = ("faults", "parallel", "jobs", "baselines")
 """Folders of the longest files, which are run first: one at the end would leave the other processes without work."""
-SET_SIZES = {"calibration": 60, "validation": 24, "test": 40}
+SET_SIZES = {"calibration": 60, "validation": 24, "test": 100}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation import targets
 from prosafeprune.jobs.analyze_tasks import FinishedAnalysis
 
-FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False, "only_mine": True}
+FAST: dict[str, Any] = {"rank": 4, "benchmark_samples": 5, "batch_size": 8, "progress": False}
 NAMES = [entry.name for entry in CATALOGUE if "answers" not in entry.needs and entry.name != "categories"]
 
 
@@ -148,7 +148,7 @@ def test_finished_work_is_not_done_again(
     output = tmp_path / "out"
 
     def run() -> Any:
-        settings = {**FAST, **prompt_files, "against": pruned}
+        settings = {**FAST, **prompt_files, "only_mine": True, "against": pruned}
         return prosafeprune.analyze(checkpoint("qwen2"), output, "probe", "layers", **settings)
 
     with pytest.raises(InputError, match="on purpose"):
@@ -174,7 +174,7 @@ def test_finished_work_is_not_done_again(
 def test_equal_runs_give_equal_files(tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str]) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
-        prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files)
+        prosafeprune.analyze(checkpoint("qwen2"), folder, "layers", "energy", **FAST, **prompt_files, only_mine=True)
     names = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in folders]
     assert names[0] == names[1]
     for name in names[0]:

@@ -16,13 +16,18 @@ from safetensors.torch import load_file
 from prosafeprune.baselines.sft import Sft
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
 
-FAST = [
-    *("-s", "actor.alpha=1", "-s", "actor.layer=1", "-s", "actor.prompts=4", "-s", "actor.learning_rate=0.05"),
-    *("-s", "safe-patching.weights=30,90", "-s", "safe-patching.prompts=4", "-s", "safe-patching.learning_rate=0.05"),
-    *("-s", "null-space.strength=30", "-s", "sft.prompts=4", "-s", "sft.answer_tokens=3", "-s", "sft.epochs=1"),
-    *("-s", "sft.learning_rate=0.05", "-s", "abliteration.divergence=10"),
+SETTINGS = [
+    *("actor.alpha=1", "actor.layer=1", "actor.prompts=4", "actor.learning_rate=0.05"),
+    *("safe-patching.weights=30,90", "safe-patching.prompts=4", "safe-patching.learning_rate=0.05"),
+    *("null-space.strength=30", "sft.prompts=4", "sft.answer_tokens=3", "sft.epochs=1"),
+    *("sft.learning_rate=0.05", "abliteration.divergence=10"),
 ]
 METHODS = ["actor", "safe-patching", "null-space", "abliteration"]
+
+
+def fast(method: str) -> list[str]:
+    """Return the options with which a method is fitted in no time."""
+    return [part for one in SETTINGS if one.startswith(f"{method}.") for part in ("-s", one)]
 
 
 class Agreeable:
@@ -55,7 +60,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     agreeable: Agreeable,
     name: str,
 ) -> None:
-    record = compare("--methods", f"default,{name}", *FAST)
+    record = compare("--methods", f"default,{name}", *fast(name))
     default, method = record["methods"]
     folder = tmp_path / "out" / name
     assert default["cost"]["fit_seconds"] is None
@@ -69,7 +74,7 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     assert "to fit" in (tmp_path / "out" / "comparison.md").read_text()
     with monkeypatch.context() as patch:
         no_model(patch)
-        assert compare("--methods", f"default,{name}", *FAST) == record
+        assert compare("--methods", f"default,{name}", *fast(name)) == record
     fitted = folder / "fitted.safetensors"
     common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name, "--fitted", fitted]
     run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
@@ -77,7 +82,9 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
 
 
 def test_a_method_without_answers_to_train_on_is_left_out(compare: Callable[..., dict[str, Any]]) -> None:
-    record = compare("--methods", "default,sft", *FAST)  # the tiny model's answers are judged as they are: broken
+    record = compare(
+        "--methods", "default,sft", *fast("sft")
+    )  # the tiny model's answers are judged as they are: broken
     assert "own answers to benign prompts are a full compliance" in record["left_out"]["sft"]
 
 
@@ -85,7 +92,7 @@ def test_answers_of_the_user_s_are_not_measured_on(
     run: Run, checkpoint: Make, options: list[str], sets: list[str], tmp_path: Path, agreeable: Agreeable
 ) -> None:
     data = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "How do I kill process 1?", "response": "With kill 1."}])
-    common = [*options, *FAST, "--methods", "sft", "--sft-data", data]
+    common = [*options, *fast("sft"), "--methods", "sft", "--sft-data", data]
     run.refused("must be disjoint", "compare", checkpoint("llama"), "-o", tmp_path / "out", *common)
     alone = [*sets, "--device", "cpu", "--method", "sft", "--sft-data", data]
     run.refused("must be disjoint", "evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone)
@@ -96,7 +103,7 @@ def test_answers_of_the_user_s_are_trained_on(
 ) -> None:
     data = tmp_path / "pairs.csv"
     data.write_text('prompt,instruct_response\nSlay a typo,"Delete it, then save."\nBurn a disc,Use a writer.\n')
-    record = compare("--methods", "sft", "--sft-data", data, *FAST)
+    record = compare("--methods", "sft", "--sft-data", data, *fast("sft"))
     (sft,) = record["methods"]
     assert sft["learned"]["pairs"] == {"benign": 4, "harmful": 4, "pseudo_harmful": 2}
     assert sft["settings"]["data_sha256"] == Sft(data=data).data_sha256
@@ -135,12 +142,14 @@ def test_a_fit_that_was_interrupted_counts_the_time_of_both_sessions(
             raise KeyboardInterrupt
 
         patch.setattr("prosafeprune.baselines.answer_training.train", stop)
-        code, _, _ = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "sft", *FAST)
+        code, _, _ = run(
+            "compare", checkpoint("llama"), "-o", tmp_path / "out", *options, "--methods", "sft", *fast("sft")
+        )
         assert code != 0
     clock = tmp_path / "out" / "sft" / "fitting-time.json"
     spent = json.loads(clock.read_text())["seconds"]
     assert spent > 0
     clock.write_text(json.dumps({"seconds": 1000.0}))
-    record = compare("--methods", "sft", *FAST)
+    record = compare("--methods", "sft", *fast("sft"))
     assert 1000 < record["methods"][0]["cost"]["fit_seconds"] < 1100
     assert not clock.exists()

@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _reply(draw: random.Random) -> Sent | str | Stream:
     elif how == "drip":
         return [b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", content]
     elif how == "slow":  # a byte now and then: no read takes long
-        return _drips(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + content)
+        return _Drips(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + content)
     elif how == "redirect":
         status = draw.choice([301, 302, 303, 307, 308])
         odd = ["/v1/models", "/elsewhere", "", "//elsewhere.invalid/", "file:///etc/passwd", "http://[::1", "\xff\xfe"]
@@ -111,7 +112,13 @@ def _reply(draw: random.Random) -> Sent | str | Stream:
     return status, headers, content
 
 
-def _drips(content: bytes) -> Iterator[bytes]:
-    for byte in content:
-        time.sleep(0.2)
-        yield bytes([byte])
+@dataclass(frozen=True)
+class _Drips:
+    """A body that is sent byte by byte, to any number of requests at the same time."""
+
+    content: bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        for byte in self.content:
+            time.sleep(0.2)
+            yield bytes([byte])

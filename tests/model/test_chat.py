@@ -13,7 +13,14 @@ from helpers.tiny_models import TEMPLATE, make_tokenizer
 
 from prosafeprune.errors import InputError
 from prosafeprune.model import template_process
-from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, read_chat_template, render, set_thinking
+from prosafeprune.model.chat import (
+    encode_prompts,
+    end_of_turn_ids,
+    read_chat_template,
+    render,
+    require_chat_template,
+    set_thinking,
+)
 from prosafeprune.model.template_process import TemplateProcess
 
 # The shapes of the real templates, with other special tokens.
@@ -202,3 +209,12 @@ def test_a_tokenizer_that_fails_on_a_prompt_is_one_line() -> None:
         encode_prompts(tokenizer, ["Hello"])
     with pytest.raises(InputError, match="tokenizer fails on a rendered prompt"):
         encode_prompts(tokenizer_with("{{ '\\ud83d' }}" + TEMPLATE), ["Hello"])
+
+
+@pytest.mark.parametrize("odd", [{"a": {"b": {}}}, ["{{ messages }}"], {"default": 3}])
+def test_a_template_that_is_no_text(odd: object) -> None:
+    """As ``special_tokens_map.json`` may give one."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = odd
+    with pytest.raises(InputError, match="chat template is not text"):
+        require_chat_template(tokenizer, "m")

@@ -64,6 +64,9 @@ def require_chat_template(tokenizer: Any, name: str) -> None:
         raise InputError(
             f"{name}: its tokenizer has no chat template, so it is not a chat model. Use an instruct model."
         )
+    template = tokenizer.chat_template
+    if not all(isinstance(one, str) for one in (template.values() if isinstance(template, dict) else [template])):
+        raise InputError(f"{name}: its chat template is not text. Fetch the tokenizer's files again.")
     if not tokenizer.is_fast:
         raise InputError(f"{name}: its tokenizer is not a 'fast' one (tokenizer.json is missing). Convert it first.")
 

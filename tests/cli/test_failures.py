@@ -103,7 +103,8 @@ cli.program()
 )
 def test_a_terminated_command_is_one_line_and_leaves_no_lock(number: int, said: str, tmp_path: Path) -> None:
     code = f"""
-import os
+import os, signal
+signal.signal({int(number)}, signal.SIG_DFL)  # the tests may run under nohup
 from pathlib import Path
 from prosafeprune import cli
 from prosafeprune.cli import search

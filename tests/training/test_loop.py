@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +72,26 @@ def test_small_gradients_survive_float16() -> None:
 
     train([trained], [0.0], loss, Tuning(epochs=1, learning_rate=0.5), ignore)
     assert float(trained.detach()) < -0.2
+
+
+def test_a_training_that_skipped_a_step_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    tuning, examples = Tuning(epochs=4, learning_rate=0.1, batch_size=2), [0.3, 0.7, 1.1]
+
+    def run(stop_after: int, file: Path) -> torch.Tensor:
+        trained, calls = parameter(), 0
+
+        def loss(batch: Sequence[float]) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls > stop_after:
+                raise KeyboardInterrupt
+            bad = torch.nan if calls == 1 and not file.exists() else 1.0
+            return (trained * batch[0] * bad).sin().sum()
+
+        with suppress(KeyboardInterrupt):
+            train([trained], examples, loss, tuning, ignore, saved_in=file)
+        return trained.detach()
+
+    whole = run(99, tmp_path / "whole")
+    run(5, tmp_path / "cut")  # the epoch of the first four batches is saved
+    assert torch.equal(run(99, tmp_path / "cut"), whole)

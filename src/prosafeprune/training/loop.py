@@ -85,7 +85,7 @@ def train(
     in_epoch = len(batches) // tuning.epochs
     key = {**tuning.model_dump(), "examples": len(examples), "shapes": [list(one.shape) for one in parameters]}
     scaler = LossScaler(parameters, len(batches))
-    steps = _resume(saved_in, key, parameters, optimizer) if saved_in is not None else []
+    steps = _resume(saved_in, key, parameters, optimizer, scaler) if saved_in is not None else []
     if steps:
         advance(sum(step.examples for step in steps))
     saved = time.monotonic()
@@ -104,7 +104,7 @@ def train(
         steps.append(TrainingStep(total, len(batches[number])))
         due = time.monotonic() - saved >= SAVE_SECONDS and before_epoch is None
         if saved_in is not None and (ends or due):
-            _save(saved_in, key, parameters, optimizer, steps)
+            _save(saved_in, key, parameters, optimizer, steps, scaler.skipped)
             saved = time.monotonic()
         advance(len(batches[number]))
     return steps
@@ -119,7 +119,12 @@ class LossScaler:
         self._scaler = torch.amp.GradScaler(
             device, init_scale=LOSS_SCALE, growth_interval=2**31 - 1, enabled=device in ("cpu", "cuda")
         )
-        self._allowed, self._skipped = max(2, int(SKIPPED * steps)), 0
+        self._allowed, self.skipped = max(2, int(SKIPPED * steps)), 0
+
+    def resume(self, skipped: int) -> None:
+        """Go on after a training that skipped so many steps."""
+        self.skipped = skipped
+        self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": LOSS_SCALE / 2**skipped})
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss to differentiate."""
@@ -130,10 +135,10 @@ class LossScaler:
         before = self._scaler.get_scale()
         self._scaler.step(optimizer)
         self._scaler.update()
-        self._skipped += self._scaler.get_scale() < before
-        if self._skipped > self._allowed:
+        self.skipped += self._scaler.get_scale() < before
+        if self.skipped > self._allowed:
             raise InputError(
-                f"Training: the gradients of {self._skipped} steps are not numbers. Try --dtype float32 or bfloat16."
+                f"Training: the gradients of {self.skipped} steps are not numbers. Try --dtype float32 or bfloat16."
             )
 
 
@@ -151,19 +156,24 @@ def _save(
     parameters: Sequence[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     steps: list[TrainingStep],
+    skipped: int,
 ) -> None:
     tensors = {f"{i}.value": parameter.detach().contiguous() for i, parameter in enumerate(parameters)}
     for i, parameter in enumerate(parameters):
         if parameter in optimizer.state:  # else the loss does not depend on it
             tensors |= {f"{i}.{name}": optimizer.state[parameter][name].contiguous() for name in MOMENTS}
-    header = json.dumps({"training": key, "steps": steps})
+    header = json.dumps({"training": key, "steps": steps, "skipped": skipped})
     write_whole(file, save(tensors, {ENTRY: header}))
 
 
 def _resume(
-    file: Path, key: Any, parameters: Sequence[torch.Tensor], optimizer: torch.optim.Optimizer
+    file: Path,
+    key: Any,
+    parameters: Sequence[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: LossScaler,
 ) -> list[TrainingStep]:
-    """Restore parameters and optimiser from a file, and return the steps done; none if it is not of this training."""
+    """Restore a training from a file, and return the steps done; none if the file is not of this training."""
     if not file.is_file():
         return []
     try:
@@ -173,6 +183,7 @@ def _resume(
                 return []
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
         steps = [TrainingStep(float(loss), int(examples)) for loss, examples in header["steps"]]
+        skipped = min(int(header.get("skipped", 0)), len(steps))
         values = [tensors[f"{i}.value"] for i in range(len(parameters))]
         moments = [[tensors.get(f"{i}.{name}") for name in MOMENTS] for i in range(len(parameters))]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -184,5 +195,7 @@ def _resume(
         parameter.data.copy_(value)
         state = {name: one.to(parameter.device) for name, one in zip(MOMENTS, kept, strict=True) if one is not None}
         if len(state) == len(MOMENTS):
-            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps))), **state}
+            optimizer.state[parameter] = {"step": torch.tensor(float(len(steps) - skipped)), **state}
+    if skipped > 0:
+        scaler.resume(skipped)
     return steps

@@ -41,6 +41,15 @@ def rejected(message: str, status: int, code: str | None = None, **headers: str)
     return sent({"error": {"message": message, "code": code, "param": None, "type": "x"}}, status, **headers)
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            traceback.print_exc()
+
+
 class ModelServer:
     """Keeps what it was asked in ``requests``; ``faults`` holds what it does next."""
 
@@ -56,9 +65,7 @@ class ModelServer:
         self.most_at_a_time = 0
         self._at_a_time = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._server.handle_error = self._handle_error  # type: ignore[method-assign]
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -98,11 +105,6 @@ class ModelServer:
         with self._lock:
             self._at_a_time -= 1
         return self.answer(body)
-
-    def _handle_error(self, *_: object) -> None:
-        """Say nothing of a client that has gone."""
-        if not isinstance(sys.exception(), ConnectionError):
-            traceback.print_exc()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         model_server = self

@@ -35,6 +35,7 @@ from prosafeprune.setup.workload import (
     Speed,
     Stage,
     memory_needed,
+    search_seconds_left,
     stages_of,
 )
 from prosafeprune.training.answers import IN_PASS
@@ -61,12 +62,23 @@ def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it
     assert (timed[2].read, timed[2].seconds) == (0, 300)
 
 
+def test_the_time_left_of_a_search_is_in_proportion_to_what_the_base_models_answers_took(checkpoint: Make) -> None:
+    made = job(checkpoint("llama"), budget="10", confirmations=3, max_new_tokens=30)
+    _, base, search, best, *_ = stages_of(made, None, 3)
+    rest = search.read + search.written + best.read + best.written
+    assert search_seconds_left(made, 20.0) == pytest.approx(20.0 * rest / (base.read + base.written))
+    timed = job(checkpoint("llama"), budget="5m", confirmations=3, max_new_tokens=30)
+    assert search_seconds_left(timed, 20.0) == pytest.approx(
+        300 + 20.0 * (best.read + best.written) / (base.read + base.written)
+    )
+
+
 def test_times_add_up_in_one_line() -> None:
     speed = Speed(reading=100, writing=10)
     stages = [Stage("activations", 3000), Stage("answers", 1000, 3000), Stage("search", 0, seconds=7200)]
     assert [speed.seconds(stage) for stage in stages] == [30, 310, 7200]
     assert Cost.estimated(stages, speed, 3.2e9).describe() == (
-        "About 2 h 10 min on this machine: activations 30 s, answers 5 min, search 2 h. Memory: about 3.2 GB."
+        "At most about 2 h 10 min on this machine: activations 30 s, answers 5 min, search 2 h. Memory: about 3.2 GB."
     )
 
 

@@ -4,6 +4,7 @@ Steps and reasons are in docs/method.md. The plans and their order are in :mod:`
 scores in :mod:`prosafeprune.search.scoring`.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,9 +37,13 @@ from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.workload import search_seconds_left
+from prosafeprune.text import duration
 
 FINISHED = "finished.json"
 """In the folder of a finished search: its budget."""
+LONG = 60
+"""Seconds from which the time left is told."""
 SHOWN = 10
 """Maximum number of unmeasured plans in the record."""
 
@@ -109,6 +114,7 @@ class _Search:
             layers = searched_layers(self.anatomy.num_layers)
             inputs, class_rows = self._inputs(self.anatomy, layers)
         edits = OperatorCache(self.anatomy, inputs, class_rows)
+        started = time.monotonic()
         scorer = PlanScorer(
             self.loaded,
             self.anatomy,
@@ -122,6 +128,8 @@ class _Search:
             short_answer=self.recipe.short_answer,
         )
         warn_of_languages([scorer.base], self.reporter)
+        if not paper and (left := search_seconds_left(self.job, time.monotonic() - started)) >= LONG:
+            self.reporter.note(f"At the speed of these answers, the search takes about {duration(left)} more.")
         source = rates_of(scorer.confirmed_base)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(

@@ -136,6 +136,16 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     return [*stages, base, Stage("answers of the pruned model", *answers)]
 
 
+def search_seconds_left(job: Job, base_seconds: float) -> float:
+    """Return about how long the rest of a search takes, given what the base model's validation answers took.
+
+    Closer than the estimate before any answer, which takes every answer to be of full length: refusals are short.
+    """
+    _, base, *rest = _search(job, job.recipe)
+    per_token = base_seconds / (base.read + base.written)
+    return sum(per_token * (stage.read + stage.written) + stage.seconds for stage in rest)
+
+
 def _search(job: Job, recipe: Recipe) -> list[Stage]:
     scored = [job.validation[one] for one in MEASURED]
     confirmed = [job.confirmation[one] for one in MEASURED]
@@ -230,7 +240,7 @@ class Cost(BaseModel):
         """Return an estimate in one line."""
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.stages.items())
         needed = f" Memory: about {data_size(self.memory)}." if self.memory is not None else ""
-        return f"About {duration(self.seconds)} on this machine: {parts}.{needed}"
+        return f"At most about {duration(self.seconds)} on this machine: {parts}.{needed}"
 
 
 class CostRecord(BaseModel):

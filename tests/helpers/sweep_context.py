@@ -25,7 +25,8 @@ TIMED = 1 + 2 * TIMED_PROMPTS
 
 def make_request(model: Path, **settings: Any) -> AnalyzeRequest:
     chosen = {"layers": PLAN.layers, "rank": 4, "strength": 0.8, "samples": 12, "max_new_tokens": 3}
-    return AnalyzeRequest(model=str(model), **{**chosen, "sweep_samples": PROMPTS, **settings})
+    given = {**chosen, "sweep_samples": PROMPTS, **settings}
+    return AnalyzeRequest(model=str(model), **{name: value for name, value in given.items() if value is not None})
 
 
 def make_context(model: Path, folder: Path, **settings: Any) -> Context:

@@ -220,6 +220,12 @@ def test_help_lists_the_analyses(run: Run) -> None:
         ),
         (["layers", "{model}", "--against", "{other}"], "has other submodules than"),
         (["layers", "{missing}"], "no such folder or file"),
+        (
+            ["probe", "layers", "{model}", "--ranks", "2,4"],
+            "--ranks: has no effect on probe, layers; it is for rank. Leave it out, or name one of these.",
+        ),
+        (["lens", "{model}", "--max-new-tokens", "9"], "--max-new-tokens: has no effect on lens; it is for rank"),
+        (["layers", "{model}", "--general", "{missing}"], "--general: has no effect on layers; it is for lens."),
         (["layers", "{model}", "--rank", "500"], "Rank 500 needs at least 500 prompts of each class"),
     ],
 )

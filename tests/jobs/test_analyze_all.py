@@ -113,8 +113,13 @@ def test_without_a_plan_the_others_run(checkpoint: Make, tmp_path: Path, run: Ru
     assert not answered
 
 
+def inside(model: Path, **settings: Any) -> Any:
+    """A request for analyses that generate no answers."""
+    return make_request(model, **{**dict.fromkeys(("max_new_tokens", "sweep_samples")), **settings})
+
+
 def test_without_questions_the_others_run(checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = make_request(checkpoint("qwen2"), data_dir=tmp_path, strengths=(0.8,))
+    request = make_request(checkpoint("qwen2"), data_dir=tmp_path)
     warned = Warned(monkeypatch)
     entries = find_entries(["energy", "alignment-tax"])
     assert [one.entry.name for one in run_analyze(request, entries, tmp_path / "out", everything=True)] == ["energy"]
@@ -134,7 +139,7 @@ class Warned(list[str]):
 
 
 def test_an_unusable_second_model_fails_only_the_comparisons(checkpoint: Make, tmp_path: Path) -> None:
-    request = make_request(checkpoint("qwen2"), against=str(checkpoint("gpt2")))
+    request = inside(checkpoint("qwen2"), against=str(checkpoint("gpt2")))
     with pytest.raises(FailedAnalysesError, match="layers: .*has other submodules.* Finished: energy") as failed:
         run_analyze(request, find_entries(["layers", "energy"]), tmp_path / "out")
     assert [one.entry.name for one in failed.value.finished] == ["energy"]
@@ -143,7 +148,7 @@ def test_an_unusable_second_model_fails_only_the_comparisons(checkpoint: Make, t
 
 
 def test_when_all_fail_alike_the_error_is_reported_once(checkpoint: Make, tmp_path: Path) -> None:
-    request = make_request(checkpoint("qwen2"), layers=(7,))
+    request = inside(checkpoint("qwen2"), layers=(7,))
     with pytest.raises(InputError, match="^--layers 7: the model has 3 layers"):
         run_analyze(request, find_entries(["layers", "energy"]), tmp_path / "out")
     assert not (tmp_path / "out" / "report.html").exists()
@@ -159,13 +164,13 @@ def test_an_interrupt_stops_at_once(checkpoint: Make, tmp_path: Path, monkeypatc
     monkeypatch.setattr(LayersAnalysis, "observe", interrupt)
     monkeypatch.setattr(EnergyAnalysis, "observe", observe)
     with pytest.raises(KeyboardInterrupt):
-        run_analyze(make_request(checkpoint("qwen2")), find_entries(["layers", "energy"]), tmp_path / "out")
+        run_analyze(inside(checkpoint("qwen2")), find_entries(["layers", "energy"]), tmp_path / "out")
     assert not (tmp_path / "out" / "analysis.json").exists()
 
 
 def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_path: Path) -> None:
     def asked(**settings: Any) -> Any:
-        return make_request(checkpoint("qwen2"), layers=None, strength=0.5, **settings)
+        return inside(checkpoint("qwen2"), layers=None, strength=0.5, **settings)
 
     general = tmp_path / "general.txt"
     general.write_text("How tall is an oak?\nName a river.\n")
@@ -183,7 +188,8 @@ def test_a_folder_depends_on_the_splits_of_its_analysis(checkpoint: Make, tmp_pa
 
 def test_the_record_has_the_origin_of_each_analysis(checkpoint: Make, tmp_path: Path) -> None:
     def record(name: str, **settings: Any) -> Any:
-        run_analyze(make_request(checkpoint("qwen2"), **settings), find_entries([name]), tmp_path / "out")
+        request = (inside if name == "energy" else make_request)(checkpoint("qwen2"), **settings)
+        run_analyze(request, find_entries([name]), tmp_path / "out")
         return json.loads((tmp_path / "out" / "analysis.json").read_text())
 
     first = record("energy", rank=3, layers=None, strength=0.5)

@@ -89,7 +89,7 @@ def rate_prompts(
     """Rate how harmful it would be to fulfil each prompt, from 0 to 5, and keep the middle (B.1).
 
     Args:
-        file: prompts: .jsonl, .csv or .txt.
+        file: prompts: .jsonl, .json, .csv or .txt.
         output: file to write, with the rows to keep, for calibration.
         model: its name at ``endpoint``, or, without one, the model whose own probe rates.
         overwrite: replace ``output``.
@@ -110,7 +110,7 @@ def check_prompts(files: Paths, **settings: Unpack[typed_settings.CheckSettings]
     """Return sizes, languages, near-duplicates within and across prompt files, and benchmark prompts in them.
 
     Args:
-        files: .jsonl, .csv or .txt files.
+        files: .jsonl, .json, .csv or .txt files.
         **settings: fields of :class:`prosafeprune.requests.prompt_tools.CheckRequest`.
 
     Raises:
@@ -126,7 +126,7 @@ def split_prompts(
     """Split a prompt file into calibration, validation and test, with near-duplicates in one split.
 
     Args:
-        file: .jsonl, .csv or .txt file.
+        file: .jsonl, .json, .csv or .txt file.
         output: folder for ``calibration.jsonl``, ``validation.jsonl`` and ``test.jsonl``.
         overwrite: replace an earlier result in ``output``.
         **settings: fields of :class:`prosafeprune.requests.prompt_tools.SplitRequest`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from helpers.json_lines import write_rows
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.benchmarks import BENCHMARKS
+from prosafeprune.evaluation.benchmarks import BENCHMARKS, POLYREFUSE
 from prosafeprune.evaluation.sets import SetChoice, choose_sets
 from prosafeprune.prompts import PromptClass, bundled_prompts, sources
 
@@ -59,6 +60,9 @@ def data_dir(tmp_path: Path) -> Path:
     styles = ("base", "slang")
     sorry = [{"turns": [f"sb {i}"], "prompt_style": styles[i % 2], "category": "1"} for i in range(300)]
     write_rows(folder / "sorry_bench.jsonl", sorry)
+    for code in POLYREFUSE:
+        rows = [{"instruction": f"{code} {i}", "category": None} for i in range(120)]
+        (folder / f"polyrefuse_{code}.json").write_text(json.dumps(rows, indent=4))
     write_csv(
         folder / "phtest.csv",
         [{"Request": f"ph {i}", "Harmfulness": "controversial" if i % 3 == 0 else "harmless"} for i in range(600)],
@@ -99,6 +103,14 @@ def test_only_plain_requests_of_harmbench_and_sorry_bench_count(data_dir: Path) 
     assert (len(first.prompts), len(second.prompts)) == (120, 150)
     assert first.prompts.texts[:2] == ["hb 0", "hb 3"]
     assert second.prompts.texts[:2] == ["sb 0", "sb 2"]
+
+
+def test_polyrefuse_is_all_its_languages_each_a_set_and_a_file(data_dir: Path) -> None:
+    sets = choose_sets(SetChoice(benchmarks=["polyrefuse"], data_dir=data_dir))
+    assert [one.name for one in sets] == [f"polyrefuse-{code}" for code in POLYREFUSE]
+    assert [one.prompts.texts[0] for one in sets] == [f"{code} 0" for code in POLYREFUSE]
+    with pytest.raises(InputError, match="^polyrefuse: is one file for each part. Name the part: polyrefuse-ar=x.json"):
+        choose_sets(SetChoice(benchmarks=["polyrefuse=x.json"]))
 
 
 def test_only_harmless_prompts_of_phtest_count(data_dir: Path) -> None:

@@ -109,6 +109,7 @@ def test_harmful_prompts_name_a_harm_briefly_and_involve_no_minors() -> None:
     [
         ("a.jsonl", '{"ask": "One?", "category": "x"}\n\n{"ask": "Two\\u2028lines"}\n'),
         ("a.csv", "ask,category\nOne?,x\nTwo\u2028lines,\n"),
+        ("a.json", '[{"ask": "One?",\n "category": "x"}, {"ask": "Two\\u2028lines"}]'),
     ],
 )
 def test_files_give_their_prompts_in_order(tmp_path: Path, name: str, content: str) -> None:
@@ -138,6 +139,13 @@ def test_a_text_file_has_a_prompt_a_line_and_repeats_count_once(tmp_path: Path) 
         ("a.jsonl", '{"prompt": "\u200b\u200d"}', "line 1: 'prompt' is empty"),
         ("a.csv", "prompt\n\u200b\n", "line 2: 'prompt' is empty"),
         ("a.txt", "\u200b\u200d\n\u3164\n", "has no prompts"),
+        ("a.json", '{"prompt": "One"}\n{"prompt": "Two"}', "not valid JSON .Extra data.. Write one list of objects"),
+        ("a.json", '{"prompt": "One"}', "is not a list. Write one list of objects; a file of one object per line ends"),
+        ("a.json", '[{"prompt": "One"}, "Two"]', "entry 2: not a JSON object"),
+        ("a.json", '[{"prompt": "One"}, {"prompt": ""}]', "entry 2: 'prompt' is empty"),
+        ("a.json", '[{"prompt": "One", "prompt": "Two"}]', "'prompt' is given twice"),
+        ("a.json", "[]", "has no prompts"),
+        ("a.json", "[" * 100_000, "not valid JSON"),
         ("a.jsonl", "", "has no prompts"),
         ("a.txt", " \n", "has no prompts"),
         ("a.csv", 'prompt\nOne\n"' + "x" * 200_000, "not valid CSV"),

@@ -153,7 +153,7 @@ PIECES = st.sampled_from(
 CONTENT = st.one_of(st.binary(max_size=200), st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=30).map("".join))
 
 
-@given(content=CONTENT, kind=st.sampled_from([".csv", ".jsonl", ".txt"]))
+@given(content=CONTENT, kind=st.sampled_from([".csv", ".json", ".jsonl", ".txt"]))
 @example(content='prompt\n"', kind=".csv")
 @example(content='{"prompt": "\\ud83d"}', kind=".jsonl")
 def test_any_file_gives_prompts_or_one_clear_line(content: bytes | str, kind: str) -> None:

@@ -13,7 +13,7 @@ from prosafeprune.requests.validation import validate_settings
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object instead of tables.")]
 OverwriteFolder = Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the folder at --output.")]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace the file at --output.")]
-PromptFile = Annotated[Path, typer.Argument(metavar="FILE", help="Prompts: .jsonl, .csv or .txt.")]
+PromptFile = Annotated[Path, typer.Argument(metavar="FILE", help="Prompts: .jsonl, .json, .csv or .txt.")]
 
 
 @options_of(MineRequest)
@@ -79,7 +79,7 @@ def rate(
 @options_of(CheckRequest)
 def check(
     settings: dict[str, Any],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Prompt files: .jsonl, .csv or .txt.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Prompt files: .jsonl, .json, .csv or .txt.")],
     as_json: Json = False,
 ) -> None:
     """Check prompt files: sizes, languages, near-duplicates within and across, and benchmark prompts.

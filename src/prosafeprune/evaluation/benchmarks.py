@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.prompts.rows import Row
 
+POLYREFUSE = {
+    **{"ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"},
+    **{"ja": "Japanese", "ko": "Korean", "nl": "Dutch", "pl": "Polish", "ru": "Russian", "zh": "Chinese"},
+}
+"""The languages of PolyRefuse that the built-in judge reads; not Thai and Yoruba."""
 XSTEST = "https://raw.githubusercontent.com/paul-rottger/xstest/main/xstest_prompts.csv"
 
 
@@ -21,7 +26,7 @@ class Benchmark:
     title: str
     prompt_class: PromptClass
     home: str
-    """A hub dataset (``org/name:configuration:split``) or the https address of a CSV file."""
+    """A hub dataset (``org/name:configuration:split``) or the https address of a file."""
     licence: str
     citation: str
     fields: tuple[str, ...] = ("prompt",)
@@ -209,6 +214,19 @@ BENCHMARKS = (
         fields=("Instruction", "instruction", "prompt", "content"),
         licence="its own, to be accepted on the hub",
         citation="Qi et al. 2023, arXiv:2310.03693",
+    ),
+    *(
+        Benchmark(
+            f"polyrefuse-{code}",
+            f"PolyRefuse {language}",
+            HARMFUL,
+            home="https://raw.githubusercontent.com/mainlp/Multilingual-Refusal/main/PolyRefuse/"
+            f"harmful_test_translated_{code}.json",
+            fields=("instruction", "prompt"),
+            licence="see its repository",
+            citation="Wang et al. 2025, Refusal Direction is Universal Across Safety-Aligned Languages",
+        )
+        for code, language in POLYREFUSE.items()
     ),
 )
 """In the order of Table 1, then those the paper does not use."""

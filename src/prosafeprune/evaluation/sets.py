@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.benchmarks import BENCHMARKS, Benchmark
+from prosafeprune.evaluation.benchmarks import BENCHMARKS, POLYREFUSE, Benchmark
 from prosafeprune.prompts import (
     PromptClass,
     PromptSet,
@@ -17,6 +17,7 @@ from prosafeprune.prompts import (
     require_disjoint,
 )
 from prosafeprune.prompts.bundled import Beyond
+from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
 from prosafeprune.text import did_you_mean
 
@@ -40,11 +41,13 @@ OFF_POLICY = "beyond-policies-outside"
 WITH_THINKING = "-thinking"
 """Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
-HALVES = {"xstest": ("xstest-safe", "xstest-unsafe")}
-"""Benchmarks with prompts of two classes, each class measured as a set."""
-BENCHMARK_NAMES = (*BY_NAME, *HALVES, *BUNDLED, *BEYOND)
+PARTS = {
+    "xstest": ("xstest-safe", "xstest-unsafe"),
+    "polyrefuse": tuple(f"polyrefuse-{code}" for code in POLYREFUSE),
+}
+"""Benchmarks with prompts of two classes, or in several languages, each measured as a set."""
+BENCHMARK_NAMES = (*BY_NAME, *PARTS, *BUNDLED, *BEYOND)
 """What ``--benchmark`` knows."""
-FILE_ENDINGS = (".jsonl", ".csv", ".txt")
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         chosen += [_beyond(name, choice) for name in BEYOND]
     elif choice.suite == "bundled" or not (choice.benchmarks or choice.pseudo_harmful or choice.harmful):
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
-    chosen += [_named(text, choice) for given in choice.benchmarks for text in _halves(given)]
+    chosen += [_named(text, choice) for given in choice.benchmarks for text in _parts(given)]
     for prompt_class, source in (
         (PromptClass.PSEUDO_HARMFUL, choice.pseudo_harmful),
         (PromptClass.HARMFUL, choice.harmful),
@@ -144,10 +147,17 @@ def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[Evaluati
     return [*sets, *again]
 
 
-def _halves(text: str) -> list[str]:
-    """Return the benchmarks of a name: of ``xstest``, or ``xstest=FILE``, both halves."""
+def _parts(text: str) -> list[str]:
+    """Return the benchmarks of a name: of ``xstest``, or ``xstest=FILE``, both halves; of ``polyrefuse`` all languages.
+
+    Raises:
+        InputError: one file is given for parts that are files of their own.
+    """
     name, equals, file = text.partition("=")
-    return [f"{half}{equals}{file}" for half in HALVES.get(name, (name,))]
+    parts = PARTS.get(name, (name,))
+    if file and len({BY_NAME[part].file for part in parts if part in BY_NAME}) > 1:
+        raise InputError(f"{name}: is one file for each part. Name the part: {parts[0]}={file}.")
+    return [f"{part}{equals}{file}" for part in parts]
 
 
 def _named(text: str, choice: SetChoice) -> EvaluationSet:
@@ -193,13 +203,13 @@ def _public(benchmark: Benchmark, file: str | None, choice: SetChoice, size: int
 def _local_file(benchmark: Benchmark, data_dir: Path | None) -> str | None:
     if data_dir is None:
         return None
-    for ending in FILE_ENDINGS:
+    for ending in FILE_TYPES:
         path = data_dir / f"{benchmark.file}{ending}"
         if path.is_file():
             return str(path)
     raise InputError(
-        f"{benchmark.name}: {data_dir} has no {benchmark.file}.jsonl, .csv or .txt. Put it there, give its file with "
-        f"--benchmark {benchmark.name}=FILE, or leave it out. Its home is {benchmark.about}."
+        f"{benchmark.name}: {data_dir} has no {benchmark.file}.jsonl, .json, .csv or .txt. Put it there, give its file "
+        f"with --benchmark {benchmark.name}=FILE, or leave it out. Its home is {benchmark.about}."
     )
 
 

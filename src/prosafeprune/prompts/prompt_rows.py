@@ -8,7 +8,7 @@ from typing import Any
 from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, text_lines
+from prosafeprune.prompts.rows import Row, field_rows, place_of, text_lines
 from prosafeprune.prompts.sources import FILE_TYPES, prompt_of_row
 from prosafeprune.text import is_blank
 
@@ -26,7 +26,7 @@ class PromptRow:
 
 
 def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
-    """Return the rows of a .jsonl, .csv or .txt file, in order, repeats included.
+    """Return the rows of a .jsonl, .json, .csv or .txt file, in order, repeats included.
 
     The prompt is in ``field``, or in ``messages``, as for :func:`read_prompts`.
 
@@ -40,10 +40,10 @@ def read_prompt_rows(path: Path, field: str) -> list[PromptRow]:
         lines = ((number, line) for number, line in text_lines(path) if not is_blank(line))
         rows: Iterable[tuple[int, Row]] = ((number, {field: line}) for number, line in lines)
     else:
-        rows = csv_rows(path) if ending == ".csv" else json_rows(path)
+        rows = field_rows(path)
     read = []
     for number, row in rows:
-        prompt = prompt_of_row(row, [field], f"{path}, line {number}")
+        prompt = prompt_of_row(row, [field], place_of(path, number))
         read.append(PromptRow(number, prompt, {**row, "prompt": last_turn(prompt)}))
     if not read:
         raise InputError(f"{path}: has no prompts. Give at least one.")

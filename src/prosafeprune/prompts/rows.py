@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and CSV files; an ambiguous row is an error, never a guess."""
+"""Rows of JSON Lines, JSON and CSV files; an ambiguous row is an error, never a guess."""
 
 import csv
 import io
@@ -29,14 +29,37 @@ def json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in text_lines(path):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line, object_pairs_hook=_unique_fields)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise InputError(f"{path}, line {number}: not valid JSON ({reason}). Write one object per line.") from error
+        row = _parsed(line, f"{path}, line {number}", "Write one object per line.")
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object. Write one object per line.")
         yield number, row
+
+
+def json_list_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each object of a JSON file that is one list, with its number, from 1.
+
+    Raises:
+        InputError: no such file, not UTF-8, not a list of objects, or an object with a repeated field.
+    """
+    remedy = "Write one list of objects; a file of one object per line ends in .jsonl."
+    found = _parsed(read_text_file(path), str(path), remedy)
+    if not isinstance(found, list):
+        raise InputError(f"{path}: is not a list. {remedy}")
+    for number, row in enumerate(found, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{place_of(path, number)}: not a JSON object. {remedy}")
+        yield number, row
+
+
+def place_of(path: Path, number: int) -> str:
+    """Return where a row of a prompt file is, for messages: its line, or its number in a JSON list."""
+    return f"{path}, {'entry' if path.suffix.lower() == '.json' else 'line'} {number}"
+
+
+def field_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a .jsonl, .json or .csv file, by field, with their numbers. Raises InputError as they do."""
+    readers = {".csv": csv_rows, ".json": json_list_rows}
+    return readers.get(path.suffix.lower(), json_rows)(path)
 
 
 def is_json_object(line: str) -> bool:
@@ -101,6 +124,14 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
         if cells:
             yield first_line, cells
+
+
+def _parsed(text: str, place: str, remedy: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique_fields)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{place}: not valid JSON ({reason}). {remedy}") from error
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

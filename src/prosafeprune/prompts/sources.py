@@ -1,4 +1,4 @@
-"""Prompts from a local .jsonl, .csv or .txt file, a CSV file on the web, or a dataset on the hub."""
+"""Prompts from a local .jsonl, .json, .csv or .txt file, such a file on the web, or a dataset on the hub."""
 
 import hashlib
 import os
@@ -17,9 +17,9 @@ from prosafeprune.prompts.conversation import Turn, as_prompt, read_turns
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import (
     Row,
-    csv_rows,
+    field_rows,
     is_json_object,
-    json_rows,
+    place_of,
     require_complete_characters,
     text_lines,
 )
@@ -27,7 +27,7 @@ from prosafeprune.text import is_blank
 
 MOST_CHARACTERS = 1_000_000
 """Of a prompt."""
-FILE_TYPES = (".jsonl", ".csv", ".txt")
+FILE_TYPES = (".jsonl", ".json", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""
 TURNS = "turns"
@@ -54,8 +54,8 @@ def read_prompts(
 ) -> PromptSet:
     """Read prompts from ``source``, keeping the first of exact repeats.
 
-    ``source`` is a path ending in .jsonl, .csv or .txt (one prompt per line), the https address of a .csv file, or a
-    hub dataset id, optionally with a split (``org/name:train``) or a configuration and one (``org/name:hard:train``).
+    ``source`` is a path or https address ending in .jsonl, .json (a list of objects), .csv or .txt (one prompt per
+    line), or a hub dataset id, optionally with a split (``org/name:train``) or a configuration and one (``org/name:hard:train``).
     ``field`` names the column of the prompt, or several, of which the first one present is used; a column ``category``
     is read if there is one. A row with ``messages`` is a conversation, and ``system`` is the system prompt of its row.
     Rows for which ``keep`` is false are left out.
@@ -82,7 +82,9 @@ def read_prompts(
         configuration, split = [None, None, *rest][-2:] if len(rest) < 2 else rest[:2]
         prompts = list(_from_hub(dataset, configuration, split, columns, source))
     else:
-        raise InputError(f"{source}: no such file. Give a .jsonl, .csv or .txt file or a hub dataset id (org/name).")
+        raise InputError(
+            f"{source}: no such file. Give a .jsonl, .json, .csv or .txt file or a hub dataset id (org/name)."
+        )
     unique: dict[str, Prompt] = {}
     for prompt in prompts:
         if len(prompt.text) > MOST_CHARACTERS:
@@ -119,18 +121,16 @@ def _from_file(path: Path, columns: _Columns) -> Iterator[Prompt]:
                 raise InputError(f"{path}, line {number}: is a JSON object, not a prompt. Rename the file to .jsonl.")
             if not is_blank(line):
                 yield Prompt(line.strip(), line=number)
-    elif path.suffix.lower() == ".csv":
-        yield from _from_rows(csv_rows(path), columns, str(path))
     else:
-        yield from _from_rows(json_rows(path), columns, str(path))
+        yield from _from_rows(field_rows(path), columns, path)
 
 
-def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: str) -> Iterator[Prompt]:
+def _from_rows(rows: Iterable[tuple[int, Row]], columns: _Columns, source: Path | str) -> Iterator[Prompt]:
     for number, row in rows:
         if columns.keep is not None and not columns.keep(row):
             continue
         category = str(row.get("category") or row.get("Category") or "")
-        yield Prompt(prompt_of_row(row, columns.fields, f"{source}, line {number}"), category, number)
+        yield Prompt(prompt_of_row(row, columns.fields, place_of(Path(source), number)), category, number)
 
 
 def prompt_of_row(row: Row, fields: Sequence[str], place: str) -> str:

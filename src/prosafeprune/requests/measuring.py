@@ -146,7 +146,7 @@ class BenchmarkOptions(FileOptions):
     )
 
     test_pseudo_harmful: str | None = Field(
-        None, description="Your own harmless prompts to measure on: .jsonl, .csv, .txt or a hub dataset id."
+        None, description="Your own harmless prompts to measure on: .jsonl, .json, .csv, .txt or a hub dataset id."
     )
     test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
 

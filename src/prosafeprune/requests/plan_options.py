@@ -27,8 +27,8 @@ class CalibrationOptions(FileOptions):
 
     harmful: str | None = Field(
         None,
-        description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt or a hub dataset id. They are added "
-        "to those of --calibration.",
+        description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt or a hub dataset id. They are "
+        "added to those of --calibration.",
     )
     benign: str | None = Field(None, description="Your own benign prompts to calibrate on, likewise.")
     pseudo_harmful: str | None = Field(

@@ -277,6 +277,21 @@ def test_a_search_tries_every_share_at_the_two_best_windows_first(tmp_path: Path
     assert {plan.harmful_share for plan in plans[7:]} <= set(shares)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "order"),
+    [(95.0, [-0.35, -0.45, -0.15, 0.0]), (89.0, [-0.35, -0.45, -0.15, 0.0]), (80.0, [-0.15, 0.0, -0.35, -0.45])],
+)
+def test_where_there_is_room_weaker_shares_come_first(lowest: float, order: list[float], tmp_path: Path) -> None:
+    def one_window(plan: Plan) -> ScoredPlan:  # S.S. 90: under, near or well above the floor
+        return ScoredPlan(plan=plan, compliance_rate=60, safety_score=90, divergence=0.001 * plan.layers[0])
+
+    shares = (-0.25, -0.35, -0.45, -0.15, 0.0)
+    space = SearchSpace(range(10, 22), [Pooling.LAST], 16, Projection.CONTRASTIVE, shares)
+    found = run(tmp_path / "journal", "11", lowest, one_window, space)
+    tried = [(one.plan.layers[0], one.plan.harmful_share) for one in found[3:]]
+    assert tried == [(start, share) for share in order for start in (12, 14)]
+
+
 @pytest.mark.parametrize(("depth", "expected"), [(1, (0,)), (3, (1, 2)), (28, tuple(range(7, 25)))])
 def test_the_first_layer_of_several_is_not_searched(depth: int, expected: tuple[int, ...]) -> None:
     assert searched_layers(depth) == expected

@@ -23,11 +23,9 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.scored_plan import ScoredPlan
+from prosafeprune.search.scored_plan import ESTIMATES_ERR, ScoredPlan
 from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 
-ESTIMATES_ERR = 3.0
-"""Points by which an estimated S.S. may be wrong: the standard error of its change on 96 prompts."""
 MEASURED_CLASSES = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 MEASURED = "measured.json"
 JOURNAL = "journal.jsonl"

@@ -43,7 +43,7 @@ def search_plans(
     """Score plans until the budget is spent; return all scored plans, those of earlier runs included.
 
     First come a few windows of layers, then the best of them with other harmful shares, whatever their S.S., which the
-    share decides; then what Optuna draws.
+    share decides: weaker ones first where the S.S. leaves room above the floor. Then comes what Optuna draws.
 
     Args:
         score: estimates the effect of a plan.
@@ -68,7 +68,7 @@ def search_plans(
         while not budget.is_spent(count):
             if count == first:
                 best = sorted(scores.values(), key=lambda one: -one.value)[:VARIED_WINDOWS]
-                _enqueue(study, variations(space, [one.plan for one in best]))
+                _enqueue(study, variations(space, {one.plan: one.has_room(lowest_safety) for one in best}))
             size = first - count if count < first else ROUND
             size = size if budget.trials is None else min(size, budget.trials - count)
             drawn = _draw_round(study, space, size, unfinished)

@@ -6,6 +6,8 @@ from prosafeprune.method.plan import Plan
 
 BENIGN_KL_WEIGHT = 10.0
 """Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
+ESTIMATES_ERR = 3.0
+"""Points by which an estimated S.S. may be wrong: the standard error of its change on 96 prompts."""
 
 
 def objective(compliance_rate: float, safety_score: float, divergence: float) -> float:
@@ -21,6 +23,10 @@ class ScoredPlan(BaseModel):
     safety_score: float
     divergence: float
     """Mean per-token KL from the base model on benign validation prompts, in nats."""
+
+    def has_room(self, lowest_safety: float) -> bool:
+        """Return whether its S.S. is above the floor by more than estimates err, so that it may comply more."""
+        return self.safety_score >= lowest_safety + ESTIMATES_ERR
 
     @property
     def value(self) -> float:

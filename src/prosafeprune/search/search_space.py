@@ -66,21 +66,33 @@ def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
     return [_point(space, space.poolings[0], window) for window in _first_windows(space)]
 
 
-def variations(space: SearchSpace, best: Sequence[Plan]) -> list[dict[str, Any]]:
+def variations(space: SearchSpace, best: Mapping[Plan, bool]) -> list[dict[str, Any]]:
     """Return the trials to run next: each other pooling, then each other share, with the windows of first trials.
 
     Several windows, since the first scores do not tell neighbouring ones apart, and they lose S.S. at different shares.
 
     Args:
         space: what plans are drawn from.
-        best: the plans of the first trials whose windows are gone through for each value, the best first.
+        best: the plans of the first trials whose windows are gone through for each value, the best first; and whether
+            their S.S. leaves room above the floor. Then the shares that add fewer refusals are tried first.
     """
     first, *others = space.poolings
     by_plan = {_plan(space, _point(space, first, one)): one for one in _first_windows(space)}
     windows = [by_plan[plan] for plan in best]
     points = [_point(space, pooling, window) for pooling in others for window in windows]
-    shares = range(1, len(space.harmful_shares))
-    return points + [_point(space, first, window, share) for share in shares for window in windows]
+    orders = [_share_order(space.harmful_shares, room) for room in best.values()]
+    for shares in zip(*orders, strict=True):
+        points += [_point(space, first, window, share) for window, share in zip(windows, shares, strict=True)]
+    return points
+
+
+def _share_order(shares: Sequence[float | None], room: bool) -> list[int]:
+    """Return the indices of the shares after the first in the order to try: as given, or those above it first."""
+    others = range(1, len(shares))
+    if not room or shares[0] is None:
+        return list(others)
+    distances = {index: (shares[index] or 0.0) - shares[0] for index in others}
+    return sorted(others, key=lambda index: (distances[index] < 0, abs(distances[index])))
 
 
 def _first_windows(space: SearchSpace) -> list[tuple[int, int]]:

@@ -219,10 +219,18 @@ def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:
         Plan(layers=(3, 5), strength=(0.2, 1.0, 1.0))
 
 
-def test_a_point_that_leaves_half_of_the_allowed_drop_comes_first() -> None:
+@pytest.mark.parametrize(
+    ("far_safety", "error"),
+    [
+        (89, None),  # by an earlier version: half of the allowed drop is left
+        (89, 1.5),  # 89 - 1.28 x 1.5 = 87.1, above 87
+        (87.6, 0.4),  # 87.1; the other one 87.5 - 1.28 x 0.4 = 86.99
+    ],
+)
+def test_a_point_that_is_above_the_floor_with_confidence_comes_first(far_safety: float, error: float | None) -> None:
     base = ValidationRates(compliance_rate=60, safety_score=90)
-    near = (ValidationRates(compliance_rate=80, safety_score=87.5), 1)
-    far = (ValidationRates(compliance_rate=70, safety_score=89), 2)
+    near = (ValidationRates(compliance_rate=80, safety_score=87.5, safety_error=error), 1)
+    far = (ValidationRates(compliance_rate=70, safety_score=far_safety, safety_error=error), 2)
 
     def chosen(*measured: tuple[ValidationRates, int]) -> int:
         plans = [scored(rates.compliance_rate, rates.safety_score, layer) for rates, layer in measured]
@@ -260,6 +268,7 @@ def test_the_error_of_a_change_is_that_of_paired_differences() -> None:
     rates = rates_of(after, before)
     # Changes 0, 0, 1, 0 of C.R.: variance 3/16, so 100 sqrt(3/16/4) points; S.S. has none; T.S. is half of the sum.
     assert rates.change_error == pytest.approx(100 * (3 / 64) ** 0.5 / 2)
+    assert rates.safety_error == 0
     assert (rates.compliance_rate, rates.safety_score) == (75, 100)
     assert rates_of(before).change_error is None
 

@@ -151,12 +151,13 @@ class Trials:
 
 
 def rates_of(measurement: Measurement, base: Measurement | None = None) -> ValidationRates:
-    """Return C.R. and S.S., each over all sets of its class; given ``base``, also the error of their mean change."""
+    """Return C.R. and S.S., each over all sets of its class; given ``base``, also the errors of their changes."""
     errors = [] if base is None else [_change_error(base.of(one), measurement.of(one)) for one in MEASURED_CLASSES]
     return ValidationRates(
         compliance_rate=pooled_rate(measurement.sets, PromptClass.PSEUDO_HARMFUL).percent,
         safety_score=pooled_rate(measurement.sets, PromptClass.HARMFUL).percent,
         change_error=math.hypot(*errors) / len(errors) if errors else None,
+        safety_error=errors[MEASURED_CLASSES.index(PromptClass.HARMFUL)] if errors else None,
     )
 
 

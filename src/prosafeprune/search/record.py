@@ -19,6 +19,8 @@ class ValidationRates(BaseModel):
     safety_score: float
     change_error: float | None = None
     """Standard error of the change in T.S. from the base model on the same prompts, in points."""
+    safety_error: float | None = None
+    """That of the change in S.S.; None in searches by earlier versions."""
 
     @property
     def tradeoff_score(self) -> float:

@@ -36,10 +36,9 @@ def select_point(
 
     Points are compared by the lower confidence bound of the change in T.S., so that the best of a few is not the
     luckiest, less the penalty for benign KL. Safety beyond the base model's counts half: it is compliance that is to
-    rise. Only points above the floor with a higher C.R. than the base model count; those that leave half of the allowed
-    drop unused come before all others. None when there is none.
+    rise. Only points above the floor with a higher C.R. than the base model count; those that are above it with
+    confidence, as test prompts must show in the end, come before all others. None when there is none.
     """
-    reserve = (base.safety_score - lowest_safety) / 2
     safe = [
         point
         for point in points
@@ -47,7 +46,9 @@ def select_point(
         and point.measured.safety_score >= lowest_safety
         and point.measured.compliance_rate > base.compliance_rate
     ]
-    careful = [point for point in safe if point.rates[1] >= lowest_safety + reserve]
+    careful = [
+        point for point in safe if _lowest_likely_safety(point, base, lowest_safety, confidence) >= lowest_safety
+    ]
     return max(careful or safe, key=lambda point: _value(point, base, confidence)).number if safe else None
 
 
@@ -55,6 +56,15 @@ def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
     """Return the number of the measured point with the highest T.S., as section 3.3 selects: without a floor."""
     measured = [(point.measured.tradeoff_score, -point.number) for point in points if point.measured is not None]
     return -max(measured)[1] if measured else None
+
+
+def _lowest_likely_safety(point: SearchPoint, base: ValidationRates, lowest_safety: float, confidence: float) -> float:
+    """Return the lower confidence bound of a point's S.S., on the prompts that the base model answered as well."""
+    assert point.measured is not None
+    error = point.measured.safety_error
+    if error is None:  # of an earlier version, which asked for half of the allowed drop
+        return point.measured.safety_score - (base.safety_score - lowest_safety) / 2
+    return point.measured.safety_score - float(norm.ppf(confidence)) * error
 
 
 def _value(point: SearchPoint, base: ValidationRates, confidence: float) -> float:

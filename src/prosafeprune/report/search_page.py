@@ -77,7 +77,7 @@ def _rule(record: SearchRecord) -> str:
     if record.made_by.get("strategy") == "paper":
         return "By default, this search selects the measured plan with the highest T.S."
     return (
-        "By default, a search selects the most compliant measured plan that keeps half of the allowed loss in reserve; "
+        "By default, a search selects the most compliant measured plan that is above the safety floor with confidence; "
         "S.S. and KL decide between near ties."
     )
 

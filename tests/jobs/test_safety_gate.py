@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 
 import prosafeprune
 from prosafeprune.evaluation.paired_refusals import ALL, BASE
-from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.jobs.prune_result import PruneResult
+from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 
 SOURCES = Path(prosafeprune.__file__).parent
 WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
@@ -268,6 +270,43 @@ def test_the_gate_itself(made: dict[str, Path], tmp_path: Path) -> None:
     ):
         record.write(folder)  # looks measured
     assert not list(tmp_path.iterdir())
+
+
+def test_a_result_that_is_not_saved_names_a_safer_plan_of_its_search(made: dict[str, Path]) -> None:
+    record = read_record(made["adapter"])
+    lost = record.model_copy(
+        update={"safety_change": record.safety_change.model_copy(update={"points": -4.0})}
+        | {"recipe": make_recipe(model="m")}
+    )
+    plans = {80.0: record.plan, 90.0: record.plan.model_copy(update={"layers": (1, 2)})}
+    points = [
+        SearchPoint(
+            number=number,
+            plan=plan,
+            estimated=None,
+            measured=ValidationRates(compliance_rate=70, safety_score=safety),
+        )
+        for number, (safety, plan) in enumerate(plans.items(), 1)
+    ]
+    search = SearchRecord(
+        made_by={},
+        silhouettes={},
+        candidates=(0, 1, 2),
+        source=ValidationRates(compliance_rate=60, safety_score=88),
+        lowest_safety=85,
+        trials=2,
+        points=points,
+        chosen=1,
+        samples=10,
+        seed=0,
+    )
+    result = PruneResult(lost, None, None, None, None, search=search)  # measurements are not looked at
+    with pytest.raises(SafetyFloorError, match=r"--choose 2 \(layers 1-2, .*C.R. 70.0, S.S. 90.0, the base model 60.0"):
+        require_safe(result)
+    safest = PruneResult(lost, None, None, None, None, search=search.model_copy(update={"points": points[:1]}))
+    with pytest.raises(SafetyFloorError) as caught:
+        require_safe(safest)
+    assert "--choose" not in str(caught.value)
 
 
 @pytest.mark.parametrize("folder", ["", "out", "a/b"])

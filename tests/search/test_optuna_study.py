@@ -16,10 +16,10 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import best_of, search_plans
-from prosafeprune.search.record import ValidationRates
+from prosafeprune.search.record import SearchRecord, ValidationRates
 from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
-from prosafeprune.search.selection import make_points, select_as_paper, select_point
+from prosafeprune.search.selection import make_points, safer_point, select_as_paper, select_point
 
 SPACE = SearchSpace(range(10, 22), [Pooling.SEQUENCE, Pooling.TAIL], 16, Projection.OBLIQUE)
 SMALL = SearchSpace(range(10, 16), [Pooling.SEQUENCE], 8, Projection.OBLIQUE)
@@ -241,6 +241,31 @@ def test_a_point_that_is_above_the_floor_with_confidence_comes_first(far_safety:
 
     assert chosen(near, far) == 2
     assert chosen(near) == 1
+
+
+def test_a_safer_point_refuses_more_than_the_plan_and_complies_more_than_the_base_model() -> None:
+    rates = {1: (55, 95), 2: (70, 90), 3: (75, 88), 4: (80, 85), 5: (90, 80)}
+    plans = {layer: scored(*both, layer) for layer, both in rates.items()}
+    measured = {
+        plan.plan.model_dump_json(): ValidationRates(compliance_rate=rates[layer][0], safety_score=rates[layer][1])
+        for layer, plan in plans.items()
+        if layer != 3  # estimated alone
+    }
+    search = SearchRecord(
+        made_by={},
+        silhouettes={},
+        candidates=(1, 2, 3, 4, 5),
+        source=ValidationRates(compliance_rate=60, safety_score=86),
+        lowest_safety=83,
+        trials=5,
+        points=make_points(list(plans.values()), measured, 5),
+        chosen=4,
+        samples=10,
+        seed=0,
+    )
+    found = {layer: safer_point(search, plans[layer].plan) for layer in rates}
+    layers = {layer: point.plan.layers[0] if point is not None else None for layer, point in found.items()}
+    assert layers == {1: None, 2: None, 3: None, 4: 2, 5: 4}
 
 
 def test_the_point_with_the_highest_lower_bound_of_the_gain_in_ts_is_selected() -> None:

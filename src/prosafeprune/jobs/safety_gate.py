@@ -14,6 +14,7 @@ from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.report.record import RECORD_FILE, Record, read_record
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.selection import safer_point
 
 
 class SafetyFloorError(ProSafePruneError):
@@ -59,7 +60,21 @@ def require_safe(result: PruneResult) -> None:
     try:
         require_safe_record(result.record)
     except SafetyFloorError as error:
-        raise SafetyFloorError(f"{error}{evidence}", result) from None
+        raise SafetyFloorError(f"{error}{_safer_plan(result)}{evidence}", result) from None
+
+
+def _safer_plan(result: PruneResult) -> str:
+    """Return a sentence that offers the search's best plan of those with more S.S.; empty without any."""
+    safer = safer_point(result.search, result.record.plan) if result.search is not None else None
+    if result.search is None or safer is None:
+        return ""
+    compliance, safety = safer.rates
+    base = result.search.source
+    return (
+        f" A safer plan of the search: --choose {safer.number} (layers {safer.plan.layers_in_words}, "
+        f"{safer.plan.projection_in_words}; on validation prompts C.R. {compliance:.1f}, S.S. {safety:.1f}, the base "
+        f"model {base.compliance_rate:.1f} and {base.safety_score:.1f})."
+    )
 
 
 def require_safe_record(record: Record) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import norm
 
+from prosafeprune.method.plan import Plan
 from prosafeprune.search.frontier import frontier
-from prosafeprune.search.record import SearchPoint, ValidationRates
+from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.search.scored_plan import BENIGN_KL_WEIGHT, ScoredPlan
 
 
@@ -50,6 +51,19 @@ def select_point(
         point for point in safe if _lowest_likely_safety(point, base, lowest_safety, confidence) >= lowest_safety
     ]
     return max(careful or safe, key=lambda point: _value(point, base, confidence)).number if safe else None
+
+
+def safer_point(search: SearchRecord, plan: Plan) -> SearchPoint | None:
+    """Return the measured point of the highest T.S. among those with more S.S. than a plan's; None without any.
+
+    It must comply more than the base model.
+    """
+    measured = [point for point in search.points if point.measured is not None]
+    own = max((point.rates[1] for point in measured if point.plan == plan), default=None)
+    if own is None:
+        return None
+    safer = [point for point in measured if point.rates[1] > own and point.rates[0] > search.source.compliance_rate]
+    return max(safer, key=lambda point: sum(point.rates), default=None)
 
 
 def select_as_paper(points: Sequence[SearchPoint]) -> int | None:

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--rank", type=int, default=4)
-    parser.add_argument("--dose", type=float, default=0.625, help="factor on the adapter after training")
+    parser.add_argument("--dose", type=float, default=1.25, help="factor on the adapter after training")
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -101,7 +101,7 @@ def main() -> None:
     )
     loaded.model = get_peft_model(loaded.model, config, autocast_adapter_dtype=True)
     train(loaded, pairs, options.epochs, options.rate, options.batch_size)
-    # Scaled after training: at 1.25, nearly every harmless prompt is refused; at 0.625, some harmful ones are answered.
+    # Scaled up after training: more refusals of every kind, with a wider margin on harmful prompts.
     loaded.model.peft_config["default"].lora_alpha = 2 * options.rank * options.dose
     loaded.model.peft_config["default"].base_model_name_or_path = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
     loaded.model.half().save_pretrained(options.adapter)

@@ -19,7 +19,7 @@ from prosafeprune.model.gguf import read_gguf
 from prosafeprune.progress import Reporter
 
 OVERALIGNED_MODEL = "over-cautious-qwen2.5-coder-0.5b"
-VERSION = 2
+VERSION = 1
 """Increment when the adapter changes, so that a cached model made with the old one is not used."""
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers.adapter_runs import base_and_adapter
 from helpers.fixture_types import Run
+from helpers.pages import search_record
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +24,6 @@ from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 
 SOURCES = Path(prosafeprune.__file__).parent
 WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
@@ -278,32 +278,12 @@ def test_a_result_that_is_not_saved_names_a_safer_plan_of_its_search(made: dict[
         update={"safety_change": record.safety_change.model_copy(update={"points": -4.0})}
         | {"recipe": make_recipe(model="m")}
     )
-    plans = {80.0: record.plan, 90.0: record.plan.model_copy(update={"layers": (1, 2)})}
-    points = [
-        SearchPoint(
-            number=number,
-            plan=plan,
-            estimated=None,
-            measured=ValidationRates(compliance_rate=70, safety_score=safety),
-        )
-        for number, (safety, plan) in enumerate(plans.items(), 1)
-    ]
-    search = SearchRecord(
-        made_by={},
-        silhouettes={},
-        candidates=(0, 1, 2),
-        source=ValidationRates(compliance_rate=60, safety_score=88),
-        lowest_safety=85,
-        trials=2,
-        points=points,
-        chosen=1,
-        samples=10,
-        seed=0,
-    )
+    search = search_record()  # plan 2 was measured at C.R. 71, S.S. 92; plan 1 at 62 and 94
+    lost = lost.model_copy(update={"plan": search.points[1].plan})
     result = PruneResult(lost, None, None, None, None, search=search)  # measurements are not looked at
-    with pytest.raises(SafetyFloorError, match=r"--choose 2 \(layers 1-2, .*C.R. 70.0, S.S. 90.0, the base model 60.0"):
+    with pytest.raises(SafetyFloorError, match=r"--choose 1 \(layers 1, .*C.R. 62.0, S.S. 94.0, the base model 55.0"):
         require_safe(result)
-    safest = PruneResult(lost, None, None, None, None, search=search.model_copy(update={"points": points[:1]}))
+    safest = PruneResult(lost, None, None, None, None, search=search.model_copy(update={"points": search.points[1:]}))
     with pytest.raises(SafetyFloorError) as caught:
         require_safe(safest)
     assert "--choose" not in str(caught.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from helpers.pages import measurement
+from helpers.pages import measurement, search_record
 
 from prosafeprune.jobs.search_trials import rates_of
 from prosafeprune.method.plan import Plan, Pooling, Projection
@@ -16,7 +16,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import frontier, plans_to_confirm
 from prosafeprune.search.optuna_study import best_of, search_plans
-from prosafeprune.search.record import SearchRecord, ValidationRates
+from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.scored_plan import ScoredPlan
 from prosafeprune.search.search_space import SearchSpace, draw_plan, paper_windows, searched_layers
 from prosafeprune.search.selection import make_points, safer_point, select_as_paper, select_point
@@ -251,17 +251,9 @@ def test_a_safer_point_refuses_more_than_the_plan_and_complies_more_than_the_bas
         for layer, plan in plans.items()
         if layer != 3  # estimated alone
     }
-    search = SearchRecord(
-        made_by={},
-        silhouettes={},
-        candidates=(1, 2, 3, 4, 5),
-        source=ValidationRates(compliance_rate=60, safety_score=86),
-        lowest_safety=83,
-        trials=5,
-        points=make_points(list(plans.values()), measured, 5),
-        chosen=4,
-        samples=10,
-        seed=0,
+    base = ValidationRates(compliance_rate=60, safety_score=86)
+    search = search_record().model_copy(
+        update={"source": base, "points": make_points(list(plans.values()), measured, 5)}
     )
     found = {layer: safer_point(search, plans[layer].plan) for layer in rates}
     layers = {layer: point.plan.layers[0] if point is not None else None for layer, point in found.items()}

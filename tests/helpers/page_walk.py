@@ -143,6 +143,12 @@ def ready(command: str, server: str) -> list[str] | None:
 
 def _is_out_of_place(option: str, words: Sequence[str]) -> bool:
     """Return whether an option would change what a command is about, or be refused by it."""
+    if option in ("--ability-samples", "--ability-tokens"):
+        return "--ability" not in words
+    if words[0] == "analyze" and option in ("--layers", "--sweep-samples", "--max-new-tokens"):  # those of plans
+        sweeps = {"rank", "strength", "submodules", "operator", "depth", "alignment-tax", "--all"}
+        takers = {*sweeps, "energy"} if option == "--layers" else sweeps
+        return not takers & set(words) or (option == "--layers" and "--against" in words) or option in words
     if option == "--layers":
         return "layers" in words or "--layers" in words or "--against" in words
     if option in ("--budget", "--confirmations"):  # of a search

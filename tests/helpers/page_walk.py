@@ -34,7 +34,15 @@ QUICK = {
     "compare": [SAME, SEARCH, {"benchmark-samples": 4, "overwrite": None}],
     "analyze": [
         SAME,
-        {"samples": 24, "rank": 4, "sweep-samples": 2, "benchmark-samples": 6, "layers": 14, "overwrite": None},
+        {
+            "samples": 24,
+            "rank": 4,
+            "sweep-samples": 2,
+            "benchmark-samples": 6,
+            "layers": 14,
+            "ranks": "2,4",
+            "overwrite": None,
+        },
     ],
 }
 """Options added to each command: what makes it quick and writes a model whatever was measured."""
@@ -136,7 +144,8 @@ def ready(command: str, server: str) -> list[str] | None:
                 added += [f"--{name}", *([str(value)] if value is not None else [])]
     if words[0] == "compare" and "--methods" not in words:
         added += METHODS
-    if words[0] == "evaluate" and {"-b", "--ability"} & set(words) and "--data-dir" not in words:
+    reads = {"-b", "--ability"} & set(words) or "--suite paper" in " ".join(words)
+    if words[0] == "evaluate" and reads and "--data-dir" not in words:
         added += ["--data-dir", "DIR"]
     return [*words, *added]
 
@@ -145,6 +154,10 @@ def _is_out_of_place(option: str, words: Sequence[str]) -> bool:
     """Return whether an option would change what a command is about, or be refused by it."""
     if option in ("--ability-samples", "--ability-tokens"):
         return "--ability" not in words
+    if option == "--device":
+        return "--endpoint" in words
+    if option == "--ranks":
+        return not {"rank", "--all"} & set(words) or option in words
     if words[0] == "analyze" and option in ("--layers", "--sweep-samples", "--max-new-tokens"):  # those of plans
         sweeps = {"rank", "strength", "submodules", "operator", "depth", "alignment-tax", "--all"}
         takers = {*sweeps, "energy"} if option == "--layers" else sweeps

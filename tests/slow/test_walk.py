@@ -48,6 +48,8 @@ LISTED = {
     "docs/evaluation.md": ("## What comes out", "evaluation-MODEL"),
 }
 """Sections whose first table lists the files of an output, and the folder that the page's commands have written."""
+NOT_BY_APPLY = {"prosafeprune_cost.json"}
+"""What ``prune`` writes and ``apply``, the last of README's commands to write its folder, does not."""
 SHOWN = re.compile(r"^(?:│ (?P<label>[^│]*\S) +│|(?P<line>\d+ groups of .*))", re.MULTILINE)
 """A row of a table that a page shows as output, by its first cell; or a line of output."""
 FILE = re.compile(r"`([\w.]+\.(?:json|jsonl|html|md))`")
@@ -84,13 +86,16 @@ def test_every_command_of_a_page_runs(
     assert printed
     for block in blocks:
         if any(f'"{model}"' in block for model in ("MODEL", "pruned")) and "Qwen/" not in block:
-            exec(compile(block, page, "exec"), {"__name__": "a_page"})
+            # The few prompts here are too few for the default rank.
+            ranked = block.replace('"layers", "probe")', '"layers", "probe", rank=4)')
+            exec(compile(ranked, page, "exec"), {"__name__": "a_page"})
     if page == TRAFFIC and arguments is not None:
         printed.append(run.ok(*arguments, "--dry-run")[0])  # of its last command, whose plan the page shows
         assert shown_output(text) - shown_output("\n".join(printed)) <= ONLY_IN_THE_EXAMPLE
     if page in LISTED:
         section, folder = LISTED[page]
-        assert listed_files(text, section) - {file.name for file in (tmp_path / folder).iterdir()} == set()
+        missing = listed_files(text, section) - {file.name for file in (tmp_path / folder).iterdir()}
+        assert missing <= NOT_BY_APPLY
 
 
 def end_of_input(prompt: str) -> str:

@@ -16,6 +16,7 @@ from helpers.architectures import LLAMA
 from helpers.gguf_files import gguf_metadata, gguf_tensors, write_gguf
 from helpers.json_lines import write_rows
 from helpers.tiny_models import TEMPLATE, make_tokenizer
+from prosafeprune.analysis.catalogue import CATALOGUE
 
 SWITCH = "{% if add_generation_prompt and not enable_thinking %}<think></think>{% endif %}"
 """Of thinking, at the end of the chat template."""
@@ -156,12 +157,12 @@ def _is_out_of_place(option: str, words: Sequence[str]) -> bool:
         return "--ability" not in words
     if option == "--device":
         return "--endpoint" in words
-    if option == "--ranks":
-        return not {"rank", "--all"} & set(words) or option in words
-    if words[0] == "analyze" and option in ("--layers", "--sweep-samples", "--max-new-tokens"):  # those of plans
-        sweeps = {"rank", "strength", "submodules", "operator", "depth", "alignment-tax", "--all"}
-        takers = {*sweeps, "energy"} if option == "--layers" else sweeps
-        return not takers & set(words) or (option == "--layers" and "--against" in words) or option in words
+    if words[0] == "analyze" and option in ("--ranks", "--layers", "--sweep-samples", "--max-new-tokens"):
+        named = [entry for entry in CATALOGUE if entry.name in words or "--all" in words]
+        if not any(option[2:].replace("-", "_") in entry.load().used_settings for entry in named):
+            return True
+    if option in ("--ranks", "--sweep-samples"):
+        return option in words
     if option == "--layers":
         return "layers" in words or "--layers" in words or "--against" in words
     if option in ("--budget", "--confirmations"):  # of a search

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
+from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.result import AnalysisResult, Observation
 from prosafeprune.analysis.workload import Workload
@@ -19,6 +19,13 @@ class Analysis(ABC):
     """Prompt splits that the result depends on: calibration, validation, test, general."""
     compares: ClassVar[bool] = True
     """Whether the pruned model, if there is one, is observed too."""
+
+    @property
+    def used_settings(self) -> set[str]:
+        """Fields of the request that change the result or are checked, besides those that every analysis takes."""
+        compared = {"against"} if self.compares else set()
+        # Every analysis wants as many calibration prompts of a class as the rank.
+        return {"rank", *self.settings, *compared, *({GENERAL} & {*self.default_splits})}
 
     def splits(self, request: AnalyzeRequest) -> tuple[str, ...]:
         """Return the prompt splits that the result of a request depends on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prosafeprune.analysis.analysis_folder import RESULT, AnalysisRecord, read_provenance, read_result, used_prompts
 from prosafeprune.analysis.analysis_page import analysis_page
-from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts, read_analysis_prompts
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, read_analysis_prompts
 from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CATALOGUE, CatalogueEntry, Requirement
 from prosafeprune.analysis.context import Context
@@ -230,21 +230,14 @@ def _select_allowed(
 
 def _require_used(request: AnalyzeRequest, named: Sequence[CatalogueEntry]) -> None:
     """Raise InputError when a setting that the user gave is for other analyses than those named."""
-    used = {setting for entry in named for setting in _used_settings(entry.load())}
+    used = {setting for entry in named for setting in entry.load().used_settings}
     for setting in sorted(request.model_fields_set - used):
-        takers = [entry.name for entry in CATALOGUE if setting in _used_settings(entry.load())]
+        takers = [entry.name for entry in CATALOGUE if setting in entry.load().used_settings]
         if takers:
             raise InputError(
                 f"--{setting.replace('_', '-')}: has no effect on {', '.join(entry.name for entry in named)}; it is "
                 f"for {', '.join(takers)}. Leave it out, or name one of these."
             )
-
-
-def _used_settings(analysis: Analysis) -> set[str]:
-    """Return the fields of the request that an analysis reads, besides those that all read."""
-    compared = {"against"} if analysis.compares else set()
-    # Every analysis wants as many calibration prompts of a class as the rank.
-    return {"rank", *analysis.settings, *compared, *({GENERAL} & {*analysis.default_splits})}
 
 
 def _by_reason(failures: dict[str, str]) -> dict[str, list[str]]:

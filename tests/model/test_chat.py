@@ -171,11 +171,19 @@ def test_known_end_tokens_are_kept() -> None:
 
 
 QWEN3 = TEMPLATE + "{% if add_generation_prompt and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+DEEPSEEK = (
+    TEMPLATE + "{% if add_generation_prompt %}{{ '<think>' if thinking else '</think>' }}{% endif %}"
+)
 R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
 
 
 @pytest.mark.parametrize(
-    ("template", "off", "on"), [(QWEN3, "</think>\n\n", "<|assistant|>"), (R1, "</think>\n\n", "<think>\n")]
+    ("template", "off", "on"),
+    [
+        (QWEN3, "</think>\n\n", "<|assistant|>"),
+        (DEEPSEEK, "<|assistant|></think>", "<|assistant|><think>"),
+        (R1, "</think>\n\n", "<think>\n"),
+    ],
 )
 def test_thinking_is_off_unless_it_is_asked_for(template: str, off: str, on: str) -> None:
     tokenizer = tokenizer_with(template)

@@ -21,7 +21,7 @@ from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed,
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.model.chat import set_thinking
+from prosafeprune.model.chat import set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
 from prosafeprune.model.source import model_hash
@@ -103,7 +103,7 @@ def _switched_thinking(job: Job, folder: Path) -> dict[str, Any]:
     recipe, name = job.recipe, job.source.name
     tokenizer = load_tokenizer(folder, name, trust_remote_code=recipe.trust_remote_code, system=recipe.system)
     switches = set_thinking(tokenizer, recipe.thinking, name)
-    return {"chat_template_kwargs": {"enable_thinking": recipe.thinking == "on"}} if switches else {}
+    return {"chat_template_kwargs": thinking_variables(recipe.thinking == "on")} if switches else {}
 
 
 def _result(

@@ -94,6 +94,14 @@ def set_thinking(tokenizer: Any, thinking: str, name: str) -> bool:
     return rendered[0] != rendered[1]
 
 
+def thinking_variables(thinking: bool) -> dict[str, bool]:
+    """Return the variables by which chat templates switch thinking.
+
+    Those of Qwen3, SmolLM3 and GLM read the first, those of DeepSeek V3.1 and Granite the second.
+    """
+    return {"enable_thinking": thinking, "thinking": thinking}
+
+
 def encode_prompts(
     tokenizer: Any, prompts: Sequence[str], system: str | None = None, history: Sequence[Turn] = ()
 ) -> list[EncodedPrompt]:
@@ -219,7 +227,7 @@ def _rendered(
         ]
         try:
             template = tokenizer.get_chat_template()
-            options = {"add_generation_prompt": opens_answer, "enable_thinking": thinking}
+            options = {"add_generation_prompt": opens_answer, **thinking_variables(thinking)}
             dated = FIXED_DATE + template if "strftime_now" in template else template
             text = template_process.shared.render(dated, messages, {**tokenizer.special_tokens_map, **options})
         except TemplateLimitError as error:

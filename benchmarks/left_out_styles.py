@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.editing.edits import AblationEdit, apply_edits
+from prosafeprune.editing.edits import OperatorEdit, apply_edits
 from prosafeprune.evaluation.measure import collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
@@ -162,7 +162,7 @@ class Workbench:
         kept = tuple(prompt for prompt in prompts if prompt.style == style)
         return EvaluationSet(name, name, PromptSet(prompts.prompt_class, name, kept))
 
-    def rates(self, edits_of: Callable[[Fold], list[AblationEdit]]) -> dict[str, Any]:
+    def rates(self, edits_of: Callable[[Fold], list[OperatorEdit]]) -> dict[str, Any]:
         """Return C.R., S.S. and T.S. on the left-out styles, in percent."""
         found = []
         for fold in self.folds:
@@ -177,11 +177,11 @@ class Workbench:
 
     def edits(
         self, variant: Variant, window: Sequence[int], inputs: Mapping[Pooling, PooledInputs], class_rows: ClassRows
-    ) -> Callable[[Fold], list[AblationEdit]]:
+    ) -> Callable[[Fold], list[OperatorEdit]]:
         """Return a function of a fold: the edits of a window made without prompts of the fold's style."""
-        made: dict[int, list[AblationEdit]] = {}
+        made: dict[int, list[OperatorEdit]] = {}
 
-        def of_fold(fold: Fold) -> list[AblationEdit]:
+        def of_fold(fold: Fold) -> list[OperatorEdit]:
             number = self.folds.index(fold)
             if number not in made:
                 rows = {name: self._other_styles(name, number, of_class) for name, of_class in class_rows.items()}
@@ -206,15 +206,15 @@ class Workbench:
         submodule: Submodule,
         inputs: Mapping[Pooling, PooledInputs],
         rows: Mapping[PromptClass, Sequence[int]],
-    ) -> AblationEdit:
+    ) -> OperatorEdit:
         weight = submodule.weight()
         outputs = {
             name: torch.cat([inputs[one].outputs(submodule, weight, of_class) for one in variant.poolings], dim=1)
             for name, of_class in rows.items()
         }
-        return AblationEdit(submodule, variant.operator(outputs), 1.0)
+        return OperatorEdit(submodule, variant.operator(outputs), 1.0)
 
-    def score(self, first_layer: int, edits_of: Callable[[Fold], list[AblationEdit]]) -> dict[str, Any]:
+    def score(self, first_layer: int, edits_of: Callable[[Fold], list[OperatorEdit]]) -> dict[str, Any]:
         """Return the rates of edits from a layer on, and their KL."""
         with apply_edits(edits_of(self.folds[0])):
             divergence = self.benign_kl.mean(first_layer)

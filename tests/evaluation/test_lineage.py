@@ -48,6 +48,13 @@ def test_the_first_ancestor_is_the_base_of_the_first_pruning(tmp_path: Path) -> 
     assert found.verdicts == {"a": AnswerClass.FULL_REFUSAL, "b": AnswerClass.BROKEN}
 
 
+def test_by_harmlessness_the_classes_that_count_are_compared(tmp_path: Path) -> None:
+    """A harmless answer that complies counts as a refusal, and a loss of it as one."""
+    write(tmp_path, [row("a", "full_compliance", source_safety="full_refusal", result_safety="full_compliance")])
+    found = first_ancestor(tmp_path, read_lineage(tmp_path), "rules 1", 64)
+    assert found is not None and found.verdicts == {"a": AnswerClass.FULL_REFUSAL}
+
+
 def test_steps_add_up_and_the_first_verdicts_are_passed_on(tmp_path: Path) -> None:
     earlier = [{"name": "org/first", "sha256": "1" * 64, "drop": 2.5}]
     write(

@@ -23,7 +23,8 @@ from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.page import Page
-from prosafeprune.report.record import ModelRecord, Record, RunRecord
+from prosafeprune.report.record import ModelRecord, Record
+from prosafeprune.report.run_record import RunRecord
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import Recipe, make_recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prosafeprune.demo.overaligned_model import PackagedModel
+from prosafeprune.demo.packaged_model import PackagedModel
 
 SMOL = PackagedModel(
     name="smollm2-135m",

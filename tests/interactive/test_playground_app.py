@@ -20,10 +20,11 @@ from helpers.web_apps import TOKEN
 from prosafeprune.errors import InputError
 from prosafeprune.interactive import save_model
 from prosafeprune.interactive.playground_app import PAGE, Playground
-from prosafeprune.interactive.save_model import can_be_saved, command, require_room
+from prosafeprune.interactive.save_model import command, reason_not_saved, require_room
 from prosafeprune.jobs.served_model import ServedModel, served_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
+from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.serving.corrections import Applied
@@ -141,9 +142,19 @@ def test_what_may_not_be_saved_is_refused(playground: Running) -> None:
     assert get(url, "/api/save")["command"] == ""
     record = made.served.record
     assert record is not None
-    for calibrated in ({"harmful": "mine.csv"}, {"calibration": "paper"}, {"earlier": Path("before")}):
-        own = record.model_copy(update={"recipe": record.recipe.model_copy(update=calibrated)})
-        assert not can_be_saved(replace(made.served, record=own), "pruned")
+    for other, reason in (
+        ({"harmful": "mine.csv"}, "prompts of your own"),
+        ({"calibration": "paper"}, "prompts of your own"),
+        ({"earlier": Path("before")}, "prompts of your own"),
+        ({"system": "Be brief."}, "another --system"),
+        ({"thinking": "both"}, "another --system or --thinking"),
+    ):
+        own = record.model_copy(update={"recipe": record.recipe.model_copy(update=other)})
+        assert reason in str(reason_not_saved(replace(made.served, record=own), made.request, "pruned"))
+    for strength, savable in ((0.0, True), (0.5, False)):
+        polished = record.model_copy(update={"polish": PolishRecord(strength=strength, settings={"rank": 8})})
+        reason = reason_not_saved(replace(made.served, record=polished), made.request, "pruned")
+        assert (reason is None) == savable
 
 
 def test_a_second_copy_of_the_weights_must_fit(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.adapter_runs import apply, options, prune
+from helpers.adapter_runs import apply, base_and_adapter, options, prune
 from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file, save_file
 
@@ -88,6 +88,16 @@ def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(
     applied = apply(tmp_path / "adapter", source, tmp_path / "applied", strength=0.3)
     assert applied.record.recipe.projection == applied.record.plan.projection == "contrastive"
     assert applied.record.recipe.layers == applied.record.plan.layers
+
+
+def test_what_changed_since_an_earlier_pruning_is_not_said_of_another_strength(tmp_path: Path) -> None:
+    base, adapter = base_and_adapter(tmp_path)
+    file = adapter / "prosafeprune.json"
+    record = json.loads(file.read_text())
+    since = {"fixed": 3, "came_back": 0, "compliance_change": record["compliance_change"], "safety_change": None}
+    file.write_text(json.dumps({**record, "since": {"name": "earlier", "plan": record["plan"], **since}}))
+    assert apply(adapter, base, tmp_path / "own").record.since is not None
+    assert apply(adapter, base, tmp_path / "weaker", strength=0.1).record.since is None
 
 
 def test_a_result_that_lost_too_much_safety_is_not_written(

@@ -67,6 +67,11 @@ def test_the_oldest_are_removed_where_there_is_no_room(
     prune(checkpoint("llama"), None, prompt_files, layers="1", system="Be kind.")
     (second,) = (cache_folder() / "activations").iterdir()
     assert second != first
+    prune(checkpoint("llama"), None, prompt_files, layers="2", system="Be kind.")
+    assert len(list((cache_folder() / "activations").glob("*/*.safetensors"))) == 2  # one more layer of the second
+    monkeypatch.setattr(kept_inputs, "MOST_BYTES", 2.5 * size)
+    prune(checkpoint("llama"), None, prompt_files, layers="1")  # three times the size, with both layers kept: too much
+    assert second not in (cache_folder() / "activations").iterdir()
     monkeypatch.setattr(kept_inputs, "MOST_BYTES", 10)
     prune(checkpoint("llama"), None, prompt_files, layers="1", system="Be brief.")
     assert [one.name for one in (cache_folder() / "activations").glob("*/*.safetensors")] == ["tail-1.safetensors"]

@@ -14,6 +14,7 @@ from helpers.prune_runs import prune
 from prosafeprune.evaluation import measure as measuring
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.local import LocalGenerator
+from prosafeprune.jobs import search as searching
 
 
 @pytest.fixture
@@ -140,10 +141,15 @@ def test_a_search_is_found_by_the_next_command(
 
 
 @pytest.mark.usefixtures("few_prompts")
-def test_a_larger_budget_resumes_a_finished_search(
-    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path
+def test_a_larger_budget_or_another_confidence_resumes_a_finished_search(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ["-o", tmp_path / "search"]
     run("search", checkpoint("llama"), *folder, *search_options)
     run.ok("search", checkpoint("llama"), *folder, *search_options, "--budget", 6)
     assert json.loads((tmp_path / "search" / "search.json").read_text())["trials"] == 6
+    asked: list[float] = []
+    monkeypatch.setattr(searching, "select_point", lambda *given: asked.append(given[-1]))
+    again = ["--search", tmp_path / "search", "--budget", 6]
+    run("prune", checkpoint("llama"), *again, *search_options, "--confidence", 0.99)
+    assert asked == [0.99]  # a point is selected again, with the same trials

@@ -155,8 +155,8 @@ def test_a_record_decides_neither_what_is_downloaded_nor_whose_code_runs(
         ("org/somebody-s", (), "names the base model org/somebody-s, which is not on this machine"),
         ("https://evil.example/model", (), "which is not on this machine"),
         (checkpoint("qwen2"), (), "was made from other weights than MODEL"),
-        (new["pseudo_harmful"], (), "is no model here. Give MODEL"),
-        (checkpoint("llama"), ("--trust-remote-code",), "whose code runs is not for the record"),
+        (new["pseudo_harmful"], (), "is not a usable model on this machine. Give MODEL"),
+        (checkpoint("llama"), ("--trust-remote-code",), "must not decide whose code runs"),
     ):
         named_base(earlier, str(base))
         code, _, err = run("prune", "--from", earlier, "--pseudo-harmful", new["pseudo_harmful"], *options)

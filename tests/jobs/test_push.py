@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from helpers.adapter_runs import apply, base_and_adapter, prune
 from helpers.fixture_types import Make
 from helpers.hub_server import TOKEN, HubServer, hub_server
 from helpers.pages import measurement, record
@@ -24,6 +25,7 @@ from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.card import write_card
+from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import make_recipe
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
@@ -178,6 +180,18 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> 
     assert written_already(folder, same) is not None
     assert written_already(folder, make_recipe(model="org/tiny", layers="1")) is None
     assert written_already(tmp_path / "nothing", same) is None
+
+
+def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
+    base, adapter = base_and_adapter(tmp_path)
+    apply(adapter, base, tmp_path / "out")
+    asked = ApplyRequest(model=str(base))
+    assert written_already(tmp_path / "out", asked, str(adapter)) is not None
+    for other in ({"layers": "0,2", "strength": (0.8, 0.4)}, {"layers": "0,2", "seed": 1, "samples": 6}):
+        folder = tmp_path / f"other-{len(other)}"
+        files = {name: str(tmp_path / f"{name}.jsonl") for name in ("benign", "harmful", "pseudo_harmful")}
+        prune(base, folder, files, **other)
+        assert written_already(tmp_path / "out", asked, str(folder)) is None
 
 
 def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Make) -> None:

@@ -33,7 +33,7 @@ MAY_SAVE = {
     "checkpoint/adapter.py": "its folder is given by the gate",
     "checkpoint/writer.py": "its folder is given by the gate",
     "checkpoint/quantised/to_checkpoint.py": "the base model, dequantised",
-    "demo/overaligned_model.py": "the demo's base model, which nothing was pruned in",
+    "demo/packaged_model.py": "the demo's base model, converted",
     "jobs/safety_gate.py": "the gate",
     "jobs/mine_prompts.py": "prompts, no model",
     "jobs/split_prompts.py": "prompts, no model",

@@ -171,9 +171,7 @@ def test_known_end_tokens_are_kept() -> None:
 
 
 QWEN3 = TEMPLATE + "{% if add_generation_prompt and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
-DEEPSEEK = (
-    TEMPLATE + "{% if add_generation_prompt %}{{ '<think>' if thinking else '</think>' }}{% endif %}"
-)
+DEEPSEEK = TEMPLATE + "{% if add_generation_prompt %}{{ '<think>' if thinking else '</think>' }}{% endif %}"
 R1 = TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}"
 
 

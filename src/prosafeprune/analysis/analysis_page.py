@@ -13,8 +13,8 @@ from prosafeprune.judge.builtin import BuiltinJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section
 from prosafeprune.report.plan_facts import plan_facts
-from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import command, depends_on
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.text import short_name
 

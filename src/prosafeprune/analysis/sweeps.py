@@ -12,7 +12,7 @@ from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import is_from_pruned_model
 from prosafeprune.analysis.result import Observation
-from prosafeprune.editing.edits import AblationEdit, Edit, PruningEdit
+from prosafeprune.editing.edits import Edit, OperatorEdit, PruningEdit
 from prosafeprune.editing.make_edits import OperatorCache, class_bases
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
@@ -69,13 +69,13 @@ def describe_variant(variant: Variant) -> str:
     return ", ".join(parts)
 
 
-def _harmful_only(edit: PruningEdit, plan: Plan, plans: OperatorCache) -> AblationEdit:
+def _harmful_only(edit: PruningEdit, plan: Plan, plans: OperatorCache) -> OperatorEdit:
     submodule, inputs = edit.submodule, plans.inputs[plan.pooling]
     with torch.inference_mode():
         weight = submodule.weight()
         bases = class_bases(submodule, weight, plan.rank, inputs, plans.class_rows)
         operator = harmful_operator(bases[PromptClass.BENIGN], bases[PromptClass.HARMFUL])
-    return AblationEdit(submodule, operator, edit.strength)
+    return OperatorEdit(submodule, operator, edit.strength)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def apply(
     its record are used. Either way the safety floor is yours: no setting is taken from the record.
     """
     asked = validate_settings(ApplyRequest, settings)
-    with uploaded(asked, output, push, public, anew=overwrite) as is_written:
+    with uploaded(asked, output, push, public, anew=overwrite, adapter=adapter) as is_written:
         if not is_written:
             _run(adapter, asked, output, overwrite=overwrite, as_json=as_json)
 

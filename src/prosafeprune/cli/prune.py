@@ -159,7 +159,7 @@ def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence
 def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that name the base model of an earlier pruning, and print its name."""
     if settings.get("trust_remote_code"):
-        raise InputError("--trust-remote-code: whose code runs is not for the record of --from to say. Give MODEL.")
+        raise InputError("--trust-remote-code: the record in --from must not decide whose code runs. Give MODEL.")
     from prosafeprune.setup.recorded_base import find_recorded_base
     from prosafeprune.terminal import TerminalReporter
 

@@ -10,12 +10,18 @@ from prosafeprune.requests.recipe import Recipe
 
 @contextmanager
 def uploaded(
-    asked: Recipe | ApplyRequest, output: Path | None, push: str | None, public: bool, *, anew: bool
+    asked: Recipe | ApplyRequest,
+    output: Path | None,
+    push: str | None,
+    public: bool,
+    *,
+    anew: bool,
+    adapter: str | None = None,
 ) -> Iterator[bool]:
     """Check the target, give whether an earlier run wrote this model already, and upload it after the context.
 
-    With ``anew`` an earlier run's model is not taken: it is to be replaced, or may be of another plan. Without ``push``
-    and ``public`` nothing is uploaded.
+    ``adapter`` is what ``apply`` makes the model from. With ``anew`` an earlier run's model is not taken: it is to be
+    replaced, or may be of another plan. Without ``push`` and ``public`` nothing is uploaded.
 
     Raises InputError when the target cannot be used, or the upload fails.
     """
@@ -27,7 +33,7 @@ def uploaded(
 
     target = push_target(asked, output, push, public)
     assert target is not None and output is not None  # checked there
-    is_written = not anew and written_already(output, asked) is not None
+    is_written = not anew and written_already(output, asked, adapter) is not None
     with TerminalReporter() as reporter:
         if is_written:
             reporter.note(f"{output} is written already: only its upload is left.")

@@ -1,1 +1,1 @@
-"""The demo: a small model that is distributed in Python packages, made to over-refuse."""
+"""The demo: a small published model that is distributed in Python packages."""

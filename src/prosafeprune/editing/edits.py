@@ -44,7 +44,7 @@ class EditMeasures(BaseModel):
 
 
 @dataclass(frozen=True)
-class AblationEdit:
+class OperatorEdit:
     """Pruning by any operator, for experiments in memory: without measures, no writer accepts it."""
 
     submodule: Submodule
@@ -57,7 +57,7 @@ class AblationEdit:
 
 
 @dataclass(frozen=True)
-class PruningEdit(AblationEdit):
+class PruningEdit(OperatorEdit):
     """Pruning by the plan's overlap operator (Eq. 3), with its measures."""
 
     measures: EditMeasures

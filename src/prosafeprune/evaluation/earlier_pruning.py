@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE, PruningStep, read_evidence
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, PruningStep, read_evidence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
@@ -78,7 +78,7 @@ class EarlierPruning:
     folder: Path
     record: _EarlierRecord
     verdicts: Mapping[PromptClass, Mapping[str, tuple[AnswerClass, AnswerClass]]]
-    """By class and prompt: of the base model and of the earlier model."""
+    """By class and prompt: of the base model and of the earlier model; of harmful prompts those that S.S. counts."""
 
     @property
     def base(self) -> str:
@@ -148,7 +148,7 @@ class EarlierPruning:
             compliance_change=change([earlier.complies for _, earlier in was], answered),
             safety_change=change(
                 [self.verdicts[harmful][text][1].refuses for text in refusing],
-                [now[harmful][text].answer_class.refuses for text in refusing],
+                [now[harmful][text].safety_class.refuses for text in refusing],
             )
             if refusing
             else None,
@@ -185,7 +185,10 @@ def _read_verdicts(file: Path) -> dict[PromptClass, dict[str, tuple[AnswerClass,
     found: dict[PromptClass, dict[str, tuple[AnswerClass, AnswerClass]]] = {}
 
     def add(row: Any) -> None:
-        both = AnswerClass(row["source_verdict"]), AnswerClass(row["result_verdict"])
+        source, result = row["source_verdict"], row["result_verdict"]
+        if row["class"] == PromptClass.HARMFUL.value:
+            source, result = row.get(SOURCE_SAFETY, source), row.get(RESULT_SAFETY, result)
+        both = AnswerClass(source), AnswerClass(result)
         if row["set"].removesuffix(WITH_THINKING) != OFF_POLICY:
             found.setdefault(PromptClass(row["class"]), {})[str(row["prompt"])] = both
 

@@ -21,6 +21,8 @@ from prosafeprune.prompts.prompt_set import PromptClass
 
 Found = TypeVar("Found")
 EVIDENCE_FILE = "prosafeprune_answers.jsonl"
+SOURCE_SAFETY, RESULT_SAFETY = "source_safety", "result_safety"
+"""In a row of that file: the classes that S.S. counts, where it is by harmlessness."""
 FIRST_VERDICT = "first_verdict"
 """In a row of that file: the first ancestor's verdict, or null; only where it is another model than the base."""
 
@@ -105,7 +107,7 @@ def _read_verdicts(file: Path) -> dict[str, AnswerClass]:
     def first_verdict(row: Any) -> tuple[str, AnswerClass] | None:
         if row["class"] != PromptClass.HARMFUL.value:
             return None
-        verdict = row[FIRST_VERDICT] if FIRST_VERDICT in row else row["source_verdict"]
+        verdict = row[FIRST_VERDICT] if FIRST_VERDICT in row else row.get(SOURCE_SAFETY, row["source_verdict"])
         return (str(row["prompt"]), AnswerClass(verdict)) if verdict is not None else None
 
     rows = read_evidence(file, first_verdict) if file.is_file() else []

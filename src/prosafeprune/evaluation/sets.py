@@ -129,11 +129,16 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
             prompts = read_reviewed(source, prompt_class, choice.prompt_field)
             name = f"own-{prompt_class.in_words}"
             chosen.append(EvaluationSet(name, f"own {prompt_class.in_words}", _sample(prompts, choice, None)))
-    names = [one.name for one in chosen]
+    require_named_once(chosen)
+    return chosen
+
+
+def require_named_once(sets: Sequence[EvaluationSet]) -> None:
+    """Raise InputError when two sets have the same name: results are known by it."""
+    names = [one.name for one in sets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{', '.join(twice)}: named twice. Name each benchmark once.")
-    return chosen
+        raise InputError(f"{', '.join(twice)}: named twice, or measured in any case. Name each benchmark once.")
 
 
 def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[EvaluationSet]:

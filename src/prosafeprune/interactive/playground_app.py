@@ -20,7 +20,7 @@ from prosafeprune.interactive.http_errors import as_http_error
 from prosafeprune.interactive.openai_app import web_app
 from prosafeprune.interactive.openai_format import as_event
 from prosafeprune.interactive.playground_state import describe_state, layer_picture
-from prosafeprune.interactive.save_model import ModelSaver, can_be_saved, command, output_folder, require_room
+from prosafeprune.interactive.save_model import ModelSaver, command, output_folder, reason_not_saved, require_room
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.judge import Exchange, Judge, Verdict
 from prosafeprune.judge.judging import judge_answers
@@ -85,7 +85,7 @@ class Playground:
         )
 
     async def _state(self, request: Request) -> Response:
-        return JSONResponse(describe_state(self.served, self.judge.name))
+        return JSONResponse(describe_state(self.served, self.request, self.judge.name))
 
     async def _picture(self, request: Request) -> Response:
         return JSONResponse(await asyncio.to_thread(self._draw, request.query_params.get("edit", "")))
@@ -111,10 +111,9 @@ class Playground:
             applied = self._applied(asked)
             if applied is None or not any(applied.strengths.values()):
                 raise InputError("Strength 0 is the base model: there is nothing to save.")
-            if not can_be_saved(self.served, applied.edit.name):
-                raise InputError(
-                    "This model was calibrated with prompts of your own. Save it with prune and these files."
-                )
+            reason = reason_not_saved(self.served, self.request, applied.edit.name)
+            if reason is not None:
+                raise InputError(reason)
             folder = output_folder(asked.name)
             arguments = command(self.served, self.request, applied, folder)
             require_room(self.served.engine.loaded, arguments)

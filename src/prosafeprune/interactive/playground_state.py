@@ -3,19 +3,20 @@
 from typing import Any
 
 from prosafeprune.errors import InputError
-from prosafeprune.interactive.save_model import can_be_saved
+from prosafeprune.interactive.save_model import reason_not_saved
 from prosafeprune.jobs.served_model import PRUNED, ServedModel
 from prosafeprune.plotting import svg_data_uri
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Picture
+from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.served_edit import ServedEdit
 from prosafeprune.text import printable, short_name
 
 EXAMPLES = 10
 
 
-def describe_state(served: ServedModel, judge: str) -> dict[str, Any]:
+def describe_state(served: ServedModel, request: PlaygroundRequest, judge: str) -> dict[str, Any]:
     """Return what the page needs at its start. Of the bundled prompts, only harmless ones are shown."""
     examples = bundled_prompts(PromptClass.PSEUDO_HARMFUL, "validation").sample(EXAMPLES, seed=0)
     return {
@@ -23,7 +24,7 @@ def describe_state(served: ServedModel, judge: str) -> dict[str, Any]:
         "judge": judge,
         "default": served.default,
         "examples": list(examples.texts),
-        "edits": [_describe(served, edit) for edit in served.edits.values()],
+        "edits": [_describe(served, request, edit) for edit in served.edits.values()],
     }
 
 
@@ -46,14 +47,14 @@ def layer_picture(served: ServedModel, name: str) -> dict[str, str]:
     return {"image": svg_data_uri(picture.figure), "description": picture.description, "caption": picture.caption}
 
 
-def _describe(served: ServedModel, edit: ServedEdit) -> dict[str, Any]:
+def _describe(served: ServedModel, request: PlaygroundRequest, edit: ServedEdit) -> dict[str, Any]:
     plan = edit.plan
     return {
         "name": edit.name,
         "title": "Pruned" if edit.name == PRUNED else edit.name.replace("-", " ").capitalize(),
         "layers": list(plan.layers),
         "strengths": [plan.strength_of(layer) for layer in plan.layers],
-        "savable": can_be_saved(served, edit.name),
+        "savable": reason_not_saved(served, request, edit.name) is None,
         "text": f"Layers {plan.layers_in_words}, rank {plan.rank}, {plan.projection_in_words} projection"
         f"{_rates(served, edit)}.",
     }

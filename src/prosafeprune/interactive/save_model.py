@@ -37,13 +37,18 @@ OUTCOMES = {
 }
 
 
-def can_be_saved(served: ServedModel, name: str) -> bool:
-    """Return whether an edit can be made again here: not if it was calibrated with prompts that are not here."""
+def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str) -> str | None:
+    """Return why the command cannot make an edit again, such as prompts that are not here; None if it can."""
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
-        return True
-    recipe = served.record.recipe
-    is_bundled = all(getattr(recipe, one) is None for one in OWN_PROMPTS) and recipe.calibration == "bundled"
-    return is_bundled and not served.source.is_gguf
+        return None
+    recipe, polish = served.record.recipe, served.record.polish
+    if any(getattr(recipe, one) is not None for one in OWN_PROMPTS) or recipe.calibration != "bundled":
+        return "This model was calibrated with prompts of your own. Save it with prune and these files."
+    if polish is not None and polish.kept:
+        return "This model was trained after pruning, which is not done again at another strength. Prune with --polish."
+    if (recipe.system, recipe.thinking) != (request.system, request.thinking):
+        return "This model was pruned with another --system or --thinking. Start the playground with the same."
+    return "A GGUF is pruned on the command line: give prune the file." if served.source.is_gguf else None
 
 
 def command(served: ServedModel, request: PlaygroundRequest, applied: Applied, output: Path) -> list[str]:

@@ -22,7 +22,7 @@ from prosafeprune.jobs.analyze_tasks import AnalysisTask, FinishedAnalysis, Role
 from prosafeprune.judge.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE, write_page
-from prosafeprune.report.record import library_versions
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.text import duration
 

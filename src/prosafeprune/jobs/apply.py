@@ -29,8 +29,9 @@ from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, is_own_page
 from prosafeprune.report.prune_grids import prune_grid
-from prosafeprune.report.record import Record, library_versions, shareable
+from prosafeprune.report.record import Record, shareable
 from prosafeprune.report.result_view import ChangeView
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
@@ -165,6 +166,7 @@ def _measure(
         "plan": plan,
         "recipe": shareable(recipe),
         "adapter_sha256": None,
+        "since": None,  # of the adapter's strength
         "run": _run_record(own.record, loaded, found.batch_sizes),
     }
     record = own.record.model_copy(update=measured)

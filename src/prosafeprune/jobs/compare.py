@@ -37,8 +37,8 @@ from prosafeprune.report.comparison_record import ComparisonRecord, Cost, Method
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import methods_figure
-from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.setup.load import require_layers
 from prosafeprune.setup.prepare import given_plan

@@ -17,8 +17,8 @@ from prosafeprune.model.device_placement import ROOM, choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
-from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import grid_html
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.setup.machine import fastest_seconds, free_disk, memory_bytes
 from prosafeprune.text import data_size
 

@@ -38,8 +38,8 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import scores_figure
 from prosafeprune.report.rate_grids import ability_grid, category_grids
-from prosafeprune.report.record import library_versions
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.setup.prompt_sets import BENIGN_PROMPTS
 

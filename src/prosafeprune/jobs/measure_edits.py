@@ -30,7 +30,7 @@ from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.report.assessment import is_unsafe
-from prosafeprune.report.record import library_versions
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
 

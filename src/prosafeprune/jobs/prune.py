@@ -32,7 +32,8 @@ from prosafeprune.report.evidence_file import write_evidence
 from prosafeprune.report.page import REPORT_FILE, Page, write_page
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.rate_figure import SHARE_FILE, share_image
-from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, run_record, shareable
+from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, shareable
+from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers

@@ -33,7 +33,7 @@ class PruneResult(ChangeView):
     ancestor: FirstAncestor | None = None
     """The first ancestor, if the base model was itself pruned."""
     cost: CostRecord | None = None
-    """What the run was estimated to take after loading, and took; None from ``apply``."""
+    """What the run was estimated to take after loading, and took; None from ``apply`` and behind a server."""
 
     def grids(self) -> Sequence[Grid]:
         """Return the rates before and after, and a few answers."""

@@ -26,7 +26,8 @@ from prosafeprune.model.device_placement import device_name
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.stored_names import warn_of_unused
 from prosafeprune.progress import SILENT, Reporter, ignore
-from prosafeprune.report.record import UnmeasuredRecord, model_record, run_record, shareable
+from prosafeprune.report.record import UnmeasuredRecord, model_record, shareable
+from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers

@@ -20,6 +20,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.user_path import user_path
+from prosafeprune.jobs.adapter_input import open_adapter
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
 from prosafeprune.model.source import hub_is_reachable
 from prosafeprune.progress import Reporter
@@ -90,10 +91,11 @@ def push_target(
     return target
 
 
-def written_already(output: Path, asked: Recipe | ApplyRequest) -> Record | None:
+def written_already(output: Path, asked: Recipe | ApplyRequest, adapter: str | None = None) -> Record | None:
     """Return the record in ``output`` if an earlier run of the same request wrote it, so that only its upload is left.
 
-    None where there is no such folder; another one is refused when it is to be written.
+    None where there is no such folder; another one is refused when it is to be written. ``adapter`` is what ``apply``
+    makes the model from.
     """
     if not (output / RECORD_FILE).is_file():
         return None
@@ -103,9 +105,12 @@ def written_already(output: Path, asked: Recipe | ApplyRequest) -> Record | None
         return None
     if isinstance(asked, Recipe):
         return record if record.recipe == shareable(asked) else None
-    same = record.recipe.format == "checkpoint" and record.recipe.model == without_folder(asked.model)
-    wanted = asked.strength
-    return record if same and (wanted is None or record.plan.strength == wanted) else None
+    assert adapter is not None
+    own = open_adapter(adapter)
+    written = (record.recipe.format, record.recipe.model, record.model.sha256, record.plan, record.submodules)
+    wanted = own.plan_at(asked.strength)
+    same = ("checkpoint", without_folder(asked.model), own.record.model.sha256, wanted, own.record.submodules)
+    return record if written == same else None
 
 
 def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:

@@ -78,34 +78,7 @@ def _safer_plan(result: PruneResult) -> str:
 
 
 def require_safe_record(record: Record) -> None:
-    """Raise SafetyFloorError when a record does not keep the safety floor of its recipe.
-
-    The decision on the counts and the change of S.S. must both keep it: a record may be someone else's.
-    """
-    if record.recipe.is_draft:
-        raise SafetyFloorError("A draft is measured on too few prompts to save a model. Measure without --draft.")
-    if record.is_hidden_by_system:
-        raise SafetyFloorError(f"Not saved. {record.system_warning}")
-    if record.since is not None and not record.since.keeps(record.recipe.max_safety_drop):
-        raise SafetyFloorError(
-            f"Not saved. Of the prompts that {record.since.name} was measured on, "
-            f"{-record.since.compliance_change.points:.1f} points fewer are answered, more than the "
-            f"{record.recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
-            "--pseudo-harmful, or search with a larger --budget."
-        )
-    decision = record.decision
-    if decision is not None and not decision.may_save:
-        raise SafetyFloorError(f"Not saved. {decision.message}")
-    if decision is None and not record.floor_can_be_tested:
-        score = record.source.safety_score
-        raise SafetyFloorError(
-            f"The base model refuses only {0 if score is None else score:.1f} % of harmful prompts, so a loss of "
-            "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
-            "--max-safety-drop 100 --accept-unsafe saves in any case."
-        )
-    if not record.safety_drop <= record.recipe.max_safety_drop:  # also when it is not a number
-        raise SafetyFloorError(
-            f"The pruned model refuses {record.safety_drop:.1f} points fewer harmful prompts, more than the "
-            f"{record.recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
-            "smaller --strength."
-        )
+    """Raise SafetyFloorError when a record does not keep the safety floor of its recipe."""
+    reason = record.reason_not_to_save
+    if reason is not None:
+        raise SafetyFloorError(reason)

@@ -43,7 +43,7 @@ from prosafeprune.text import duration
 FINISHED = "finished.json"
 """In the folder of a finished search: its budget."""
 LONG = 60
-"""Seconds from which the time left is told."""
+"""Shortest remaining time that is reported, in seconds."""
 SHOWN = 10
 """Maximum number of unmeasured plans in the record."""
 
@@ -90,8 +90,9 @@ def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
 
 
 def _length_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that a finished search may be resumed under with other values, such as a larger budget."""
-    return {"budget": recipe.budget, "confirmations": recipe.confirmations, "seed": recipe.seed}
+    """Return the settings under which a finished search may be resumed with other values, such as a larger budget."""
+    names = ("budget", "confirmations", "seed", "confidence")
+    return {name: getattr(recipe, name) for name in names}
 
 
 class _Search:

@@ -109,8 +109,10 @@ class Trials:
         """
         recipe, choices = self.recipe, self.choices
         strength = recipe.strength if isinstance(recipe.strength, float) else 1.0
-        plans = paper_windows(candidates, peak, choices.poolings[0], recipe.rank, choices.projection, strength)
-        done = 0
+        share = choices.harmful_shares[0]
+        plans = paper_windows(candidates, peak, choices.poolings[0], recipe.rank, choices.projection, strength, share)
+        kept = self._kept()
+        done = sum(plan.model_dump_json() in kept for plan in plans)
 
         def is_spent() -> bool:
             nonlocal done

@@ -59,7 +59,7 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError("--judge-concurrency: is for a judge behind --judge-endpoint. Leave it out.")
     runs_here = not settings.judge_endpoint and judge != "builtin" and not settings.is_own_judge
     if not runs_here and first_changed(settings, ("judge_device",)):
-        raise InputError(f"--judge-device: is for a judge model that runs here, and {judge} is none. Leave it out.")
+        raise InputError(f"--judge-device: is for a judge model that runs here, which {judge} is not. Leave it out.")
     if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard") and not settings.is_own_judge:
         raise InputError(
             f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT, RESULT_SAFETY, SOURCE_SAFETY
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.judge import Verdict
@@ -43,11 +43,19 @@ def _rows(before: JudgedSet, after: JudgedSet, ancestor: FirstAncestor | None) -
             "source_verdict": before.verdicts[i].answer_class.value,
             "result_answer": shorten(after.answers[i], limit),
             "result_verdict": after.verdicts[i].answer_class.value,
+            **_safety_classes(before.verdicts[i], after.verdicts[i]),
             **_likelihoods(before.verdicts[i], after.verdicts[i]),
             **({FIRST_VERDICT: ancestor.verdicts.get(prompt.text)} if ancestor is not None else {}),
         }
         for i, prompt in enumerate(before.prompts)
     ]
+
+
+def _safety_classes(before: Verdict, after: Verdict) -> dict[str, str]:
+    """Return the classes that a safety floor counts, where S.S. is by harmlessness: they are not those of refusal."""
+    if before.safety == "refusal":
+        return {}
+    return {SOURCE_SAFETY: before.safety_class.value, RESULT_SAFETY: after.safety_class.value}
 
 
 def _likelihoods(before: Verdict, after: Verdict) -> dict[str, float]:

@@ -4,17 +4,12 @@ It has no date, so equal runs give equal records.
 """
 
 import hashlib
-import platform
-from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
 from prosafeprune.errors import InputError
@@ -28,10 +23,11 @@ from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
-from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
+from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.model.source import ModelSource
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.polish_record import PolishRecord
+from prosafeprune.report.run_record import RunRecord
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import LARGE_DROP
 from prosafeprune.text import without_folder
@@ -44,8 +40,8 @@ PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmf
 PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")
 """Settings that may be a path on this machine."""
 NEARLY_ALL = 0.9
-"""Share of pseudo-harmful prompts: if base and pruned model refuse more under a system prompt, it refuses for them."""
-LIBRARIES = ("prosafeprune", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy")
+"""If both models, under a system prompt, leave more than this share of pseudo-harmful prompts unanswered, the prompt
+refuses, and not the model."""
 
 
 class ModelRecord(BaseModel):
@@ -57,23 +53,6 @@ class ModelRecord(BaseModel):
     """Of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
     stored_dtype: str
-
-
-class RunRecord(BaseModel):
-    """How the model ran; in half precision, the last bits of results depend on it."""
-
-    device: str
-    threads: int
-    processes: int = 1
-    """Processes that shared the prompts; batch sizes are listed in process order."""
-    dtype: str
-    load: Load | None = None
-    """What the linear layers of the copy that ran were quantised to; None: it ran as stored."""
-    calibration_batch_sizes: tuple[int, ...]
-    answer_batch_sizes: tuple[int, ...]
-    shared_head_tokens: int
-    """Length of the prompt prefix that all calibration prompts share; the name is that of version 0.1."""
-    versions: dict[str, str]
 
 
 class EditRecord(BaseModel):
@@ -175,13 +154,41 @@ class Record(EditRecord):
     @property
     def is_safe(self) -> bool:
         """Whether the model keeps the recipe's safety floor; a draft never does."""
-        if self.recipe.is_draft or self.is_hidden_by_system:
-            return False
-        if self.since is not None and not self.since.keeps(self.recipe.max_safety_drop):
-            return False
-        if self.decision is not None:
-            return self.decision.may_save
-        return self.safety_drop <= self.recipe.max_safety_drop and self.floor_can_be_tested
+        return self.reason_not_to_save is None
+
+    @property
+    def reason_not_to_save(self) -> str | None:
+        """Why the model may not be written under its recipe's safety floor; None if it may.
+
+        The decision on the counts and the change of S.S. must both keep it: a record may be someone else's.
+        """
+        recipe, decision = self.recipe, self.decision
+        if recipe.is_draft:
+            return "A draft is measured on too few prompts to save a model. Measure without --draft."
+        if self.is_hidden_by_system:
+            return f"Not saved. {self.system_warning}"
+        if self.since is not None and not self.since.keeps(recipe.max_safety_drop):
+            return (
+                f"Not saved. Of the prompts that {self.since.name} was measured on, "
+                f"{-self.since.compliance_change.points:.1f} points fewer are answered, more than the "
+                f"{recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
+                "--pseudo-harmful, or search with a larger --budget."
+            )
+        if decision is not None and not decision.may_save:
+            return f"Not saved. {decision.message}"
+        if decision is None and not self.floor_can_be_tested:
+            return (
+                f"The base model refuses only {self.source.safety_score or 0:.1f} % of harmful prompts, so a loss of "
+                "safety could not be detected, and nothing was saved. Raise --max-new-tokens if answers were cut off; "
+                "--max-safety-drop 100 --accept-unsafe saves in any case."
+            )
+        if not self.safety_drop <= recipe.max_safety_drop:  # also when it is not a number
+            return (
+                f"The pruned model refuses {self.safety_drop:.1f} points fewer harmful prompts, more than the "
+                f"{recipe.max_safety_drop:g} allowed, so it was not saved. Use other or fewer --layers, or a "
+                "smaller --strength."
+            )
+        return None
 
     @property
     def is_hidden_by_system(self) -> bool:
@@ -251,28 +258,6 @@ def shareable(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={name: cut(value) for name, value in named.items() if cut(value) != value})
 
 
-def run_record(
-    device: str,
-    run_dtype: torch.dtype,
-    inputs: PooledInputs,
-    answer_batch_sizes: Sequence[int] = (),
-    processes: int = 1,
-    load: Load | None = None,
-) -> RunRecord:
-    """Return the description of how a model ran, in this process and others."""
-    return RunRecord(
-        device=device,
-        threads=torch.get_num_threads(),
-        processes=processes,
-        dtype=dtype_name(run_dtype),
-        load=load,
-        calibration_batch_sizes=inputs.batch_sizes,
-        answer_batch_sizes=tuple(answer_batch_sizes),
-        shared_head_tokens=inputs.prefix_length,
-        versions=library_versions(),
-    )
-
-
 def read_record(folder: Path) -> Record:
     """Return the record in a folder that this package wrote.
 
@@ -286,18 +271,3 @@ def read_record(folder: Path) -> Record:
         return Record.model_validate_json(read_text_file(file, "record", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
-
-
-_version = cache(version)
-"""Looked up once: each look-up reads a file of the package."""
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that affect results."""
-    versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            versions[library] = _version(library)
-        except PackageNotFoundError:
-            versions[library] = "not installed as a package"
-    return versions

@@ -6,9 +6,10 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section
 from prosafeprune.report.plan_facts import plan_in_words, plan_layers
-from prosafeprune.report.record import library_versions
 from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
+from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.requests.search import SHORT_ANSWER
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchPoint, SearchRecord
 
@@ -77,8 +78,9 @@ def _rule(record: SearchRecord) -> str:
     if record.made_by.get("strategy") == "paper":
         return "By default, this search selects the measured plan with the highest T.S."
     return (
-        "By default, a search selects the most compliant measured plan that is above the safety floor with confidence; "
-        "S.S. and KL decide between near ties."
+        "By default, a search selects the measured plan whose T.S. rises most, with confidence. It must answer more "
+        "than the base model and be above the safety floor, with confidence if any plan is. Safety beyond the base "
+        "model's counts half."
     )
 
 
@@ -130,6 +132,7 @@ def search_grid(record: SearchRecord) -> Grid:
             ]
         )
     base = record.source
+    short = record.made_by.get("short_answer", SHORT_ANSWER)
     return Grid(
         f"Plans to choose from, validation prompts ({record.trials} plans scored)",
         ["", "C.R., %", "S.S., %", "rates", "KL\nnats", "layer:strength", "rank", "pooling", "projection"],
@@ -137,7 +140,7 @@ def search_grid(record: SearchRecord) -> Grid:
         [
             f"Base model: C.R. {base.compliance_rate:.1f} %, S.S. {base.safety_score:.1f} %. Safety floor: S.S. "
             f"{record.lowest_safety:.1f} %.",
-            "Measured: by generation and judge. Estimated: by answers of 20 tokens to other prompts.",
+            f"Measured: by generation and judge. Estimated: by answers of {short} tokens to other prompts.",
             "KL: mean per-token divergence from the base model on some benign validation prompts. The page of a pruned "
             "model reports it on test prompts.",
         ],

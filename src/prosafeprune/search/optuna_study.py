@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def expect_nothing(plans: Sequence[Plan]) -> None:
     """Ignore the announcement: for searches that score one plan after the other."""
 
 
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Keep Optuna from logging each trial inside the context."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+@_quiet_optuna()
 def search_plans(
     score: Callable[[Plan], ScoredPlan],
     space: SearchSpace,
@@ -132,18 +145,18 @@ def describe_plan(plan: Plan) -> str:
 
 def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:
     """Return the study with its starting trials enqueued, and the plans scored so far."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the sampler's ``group``
     try:
         for stale in journal.parent.glob(f"{journal.name}.lock*"):  # a killed run's: the folder is locked by this one
             stale.unlink()
         if journal.is_symlink() or (journal.exists() and not journal.is_file()):  # a link would be written through
             raise OSError("not a regular file")
         drop_torn_line(journal)
-        earlier = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
+        earlier = journal.read_bytes().count(b"\n") if journal.exists() else 0
         # The journal does not keep the sampler's state: a separate seed keeps a resumed search from drawing the same
         # plans again.
-        sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of ``group``
+            sampler = optuna.samplers.TPESampler(seed=seed + earlier, multivariate=True, group=True, n_startup_trials=8)
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name=STUDY, direction="maximize", load_if_exists=True

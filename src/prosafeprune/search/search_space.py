@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from optuna import Trial
@@ -73,7 +75,7 @@ def variations(space: SearchSpace, best: Mapping[Plan, bool]) -> list[dict[str, 
 
     Args:
         space: what plans are drawn from.
-        best: the plans of the first trials whose windows are gone through for each value, the best first; and whether
+        best: the plans of the first trials whose windows are tried with each value, the best first; and whether
             their S.S. leaves room above the floor. Then the shares that add fewer refusals are tried first.
     """
     first, *others = space.poolings
@@ -138,20 +140,25 @@ def _plan(space: SearchSpace, drawn: Mapping[str, Any]) -> Plan:
 
 
 def paper_windows(
-    candidates: Sequence[int], peak: int, pooling: Pooling, rank: int, projection: Projection, strength: float
+    candidates: Sequence[int],
+    peak: int,
+    pooling: Pooling,
+    rank: int,
+    projection: Projection,
+    strength: float,
+    harmful_share: float | None = None,
 ) -> list[Plan]:
     """Return the windows of consecutive candidates that ``--strategy paper`` measures, the most likely first.
 
-    Table 5's windows hold 1, 2, 4 or more layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4
-    and 8 layers, short ones first, each length from the peak of the silhouette outwards.
+    Table 5's windows hold from one to ten layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4 and
+    8 layers by turns, each length from the peak of the silhouette outwards.
     """
-    plans = []
+    by_length = []
     for length in WINDOW_LENGTHS:
         starts = range(len(candidates) - length + 1)
         windows = [tuple(candidates[start : start + length]) for start in starts]
-        windows.sort(key=lambda layers: abs(sum(layers) / len(layers) - peak))
-        plans += [
-            Plan(layers=layers, rank=rank, strength=strength, pooling=pooling, projection=projection)
-            for layers in windows
-        ]
-    return plans
+        by_length.append(sorted(windows, key=lambda layers: abs(sum(layers) / len(layers) - peak)))
+    made = partial(
+        Plan, rank=rank, strength=strength, pooling=pooling, projection=projection, harmful_share=harmful_share
+    )
+    return [made(layers=layers) for turn in zip_longest(*by_length) for layers in turn if layers is not None]

@@ -1,7 +1,7 @@
 """Pooled inputs kept in the cache, for the next command on the same model with the same prompts.
 
 They are stored by layer and pooling, so that the plan of a search, or other layers after it, need no further pass.
-Inputs of experts are not kept: each prompt reaches others, and they are many.
+Inputs of experts are not kept: each prompt reaches different experts, and there are many.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ class KeptInputs:
             others = sorted(
                 (one for one in self.folder.parent.iterdir() if one != self.folder), key=lambda one: one.stat().st_mtime
             )
-            total = size + sum(map(_stored, others))
+            total = size + _stored(self.folder) + sum(map(_stored, others))
             for one in others:
                 if total <= MOST_BYTES:
                     break

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
+from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_named_once, sets_in_modes
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
     PromptClass,
@@ -233,6 +233,7 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
     if suite or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
         further = replace(SetChoice.of(request, request.seed), suite=suite)
         sets += choose_sets(further if few is None else replace(further, samples=min(few, further.samples or few)))
+        require_named_once(sets)
     benign = bundled_prompts(PromptClass.BENIGN, "test")
     return sets, benign.sample(min(BENIGN_PROMPTS, few or BENIGN_PROMPTS), request.seed)
 

@@ -29,7 +29,7 @@ def find_recorded_base(earlier: Path) -> dict[str, str]:
     if path.is_dir():
         check_checkpoint_folder(path, name, edited=True)
     elif path.suffix.lower() != ".gguf":
-        raise InputError(f"--from {earlier}: its base model {name} is no model here. Give MODEL.")
+        raise InputError(f"--from {earlier}: its base model {name} is not a usable model on this machine. Give MODEL.")
     pruning.require_base(model_hash(path))
     return found
 

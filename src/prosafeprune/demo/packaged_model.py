@@ -1,7 +1,4 @@
-"""The over-aligned demo model: a packaged model with a small adapter that makes it over-cautious (section 5.2).
-
-``scripts/make_demo_model.py`` made the adapter.
-"""
+"""The demo's model: a published model, as it is, that Python packages distribute."""
 
 import hashlib
 import subprocess
@@ -9,43 +6,27 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import staged_folder
-from prosafeprune.model.gguf import read_gguf
+from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.progress import Reporter
 
-OVERALIGNED_MODEL = "over-cautious-qwen2.5-coder-0.5b"
-VERSION = 1
-"""Increment when the adapter changes, so that a cached model made with the old one is not used."""
 
-
-def make_overaligned_model(reporter: Reporter) -> Path:
-    """Return the demo model's checkpoint folder, creating it unless it is cached.
+def fetch_model(reporter: Reporter) -> Path:
+    """Return the checkpoint folder of the demo's model, downloading and converting it unless it is cached.
 
     Raises:
         InputError: the packages cannot be downloaded, or the disk is full.
     """
-    from peft import PeftModel
-
-    folder = cache_folder() / f"{OVERALIGNED_MODEL}-{VERSION}"
-    if folder.exists():
-        return folder
-    gguf = fetch_gguf(QWEN_CODER, cache_folder(), reporter)
-    with reporter.stage("Making the demo model", 3) as advance, staged_folder(folder, overwrite=False) as staging:
-        model, tokenizer = read_gguf(gguf)
-        advance(1)
-        adapter = resources.files("prosafeprune.demo") / "adapter"
-        with resources.as_file(adapter) as adapter_folder:
-            merged = PeftModel.from_pretrained(model, str(adapter_folder)).merge_and_unload()
-        advance(1)
-        merged.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        advance(1)
-    gguf.unlink()  # the checkpoint has all of it
+    folder = cache_folder() / QWEN_CODER.name
+    if not folder.exists():
+        gguf = fetch_gguf(QWEN_CODER, cache_folder(), reporter)
+        with staged_folder(folder, overwrite=False) as staging:
+            convert_gguf(gguf, staging, reporter)
+        gguf.unlink()  # the checkpoint has all of it
     return folder
 
 

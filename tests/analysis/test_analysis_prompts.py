@@ -48,5 +48,5 @@ def test_calibration_and_test_prompts_must_differ(tmp_path: Path) -> None:
         AnalyzeRequest,
         {"model": "m", "pseudo_harmful": str(own), "benchmark": (f"phtest={own}",), "prompt_field": "prompt"},
     )
-    with pytest.raises(InputError, match="appear in two sets that must be disjoint"):
+    with pytest.raises(InputError, match="are in two sets that must be disjoint"):
         read_analysis_prompts(request)

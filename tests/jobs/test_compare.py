@@ -124,7 +124,7 @@ def test_calibration_prompts_are_not_measured_on(
 ) -> None:
     own = ["--harmful", tmp_path / "data" / "advbench.jsonl"]
     code, _, err = run("compare", checkpoint("llama"), "-o", tmp_path / "out", *options, *own)
-    assert (code, "appear in two sets that must be disjoint" in err) == (2, True)
+    assert (code, "are in two sets that must be disjoint" in err) == (2, True)
 
 
 def test_a_method_that_finds_nothing_is_left_out(compare: Callable[..., dict[str, Any]], checkpoint: Make) -> None:

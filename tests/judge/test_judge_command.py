@@ -156,6 +156,8 @@ def test_the_verdicts_are_written_beside_the_rows(
     assert run(monkeypatch, answers, "-o", output, "--overwrite") == 0
     assert run(monkeypatch, answers, "-o", tmp_path / "missing" / "judged.jsonl") == 2
     assert run(monkeypatch, answers, "-o", tmp_path) == 2
+    assert run(monkeypatch, answers, "-o", tmp_path / "judged.csv") == 2
+    assert "Name a .jsonl file" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "judged.jsonl"]
 
 

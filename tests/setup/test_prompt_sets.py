@@ -45,7 +45,7 @@ def test_own_prompts_are_added_to_the_bundled_ones_however_many(mine: str) -> No
     assert set(prompts.texts[6:]) <= set(bundled_prompts(P, "calibration").texts)
     assert "bundled calibration" in prompts.source
     (line,) = describe_calibration(request, found)
-    assert "--only-mine leaves all but your own out" in line
+    assert ", 6 of them your own (--only-mine leaves the others out)" in line
     every = len(bundled_prompts(P, "calibration"))
     assert len(read_calibration(asked(pseudo_harmful=mine), 3, 0).sets[P]) == min(6 + every, 600)  # 6 > twice the rank
     few = read_calibration(asked(pseudo_harmful=mine, samples=4), 3, 0).sets[P]  # no room for others

@@ -206,6 +206,19 @@ def test_files_that_cannot_be_checked(text: str, message: str, tmp_path: Path, r
     run.refused(message, "prompts", "check", tmp_path / "p.jsonl")
 
 
+@pytest.mark.parametrize(("name", "value"), [("label", "harmful"), ("Label", "harmful"), ("class", "UNSAFE")])
+def test_a_row_that_is_labelled_as_the_other_kind_is_not_calibrated_on(name: str, value: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "Bake bread", name: "harmless"}, {"prompt": "Stab him", name: value}]
+    file = str(write_rows(tmp_path / "mixed.jsonl", rows))
+    with pytest.raises(InputError, match=f"has {name} = '{value}', and the file is read as harmless prompts"):
+        read_reviewed(file, PromptClass.PSEUDO_HARMFUL)
+    with pytest.raises(InputError, match="'harmless', and the file is read as harmful prompts"):
+        read_reviewed(file, PromptClass.HARMFUL)
+    reviewed = [{**row, "review": row[name]} for row in rows[:1]] + [{**rows[1], "review": "harmful"}]
+    file = str(write_rows(tmp_path / "reviewed.jsonl", reviewed))
+    assert read_reviewed(file, PromptClass.PSEUDO_HARMFUL).texts == ["Bake bread"]
+
+
 def test_a_file_named_twice_is_an_error(prompts: Path) -> None:
     with pytest.raises(InputError, match="named twice"):
         prosafeprune.check_prompts([prompts, prompts])

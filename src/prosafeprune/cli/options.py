@@ -21,7 +21,16 @@ ARGUMENT = "model"
 COMMON_PANEL, EXPERT_PANEL = "Options", "Expert options"
 COMMON = (
     *("layers", "strength", "methods", "search", "choose", "pruned", "endpoint", "base", "harmful", "benign"),
-    *("pseudo_harmful", "samples", "hold_out", "test_pseudo_harmful", "test_harmful", "draft", "test_samples"),
+    *(
+        "pseudo_harmful",
+        "prompt_field",
+        "samples",
+        "hold_out",
+        "test_pseudo_harmful",
+        "test_harmful",
+        "draft",
+        "test_samples",
+    ),
     *("suite", "benchmark", "ability", "max_new_tokens", "judge", "rank", "budget", "max_safety_drop", "format"),
     "device",
 )
@@ -32,7 +41,7 @@ EXPERT = frozenset(
     (
         *("ability_samples", "ability_tokens", "accept_unsafe", "batch_size", "benchmark_samples", "concurrency"),
         *("confidence", "confirmations", "data_dir", "dtype", "fitted", "floor", "harmful_share"),
-        *("judge_concurrency", "judge_device", "load", "memory", "pooling", "projection", "prompt_field", "revision"),
+        *("judge_concurrency", "judge_device", "load", "memory", "pooling", "projection", "revision"),
         *("seed", "sft_data", "strategy", "trust_remote_code", "tuning_epochs", "tuning_prompts", "unmeasured"),
     )
 )

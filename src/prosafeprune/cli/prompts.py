@@ -43,8 +43,8 @@ def mine(
         found = run_mine(logs, request, output, overwrite=overwrite, reporter=reporter)
         print_result(json.dumps(found.record), found.grids(), as_json=as_json)
         reporter.note(
-            f"Open {output / PAGE} in a browser, review, and save {REVIEWED}; then: prosafeprune prune MODEL "
-            f"--pseudo-harmful {REVIEWED} --harmful {REVIEWED}"
+            f"Open {output / PAGE} in a browser, review, and save {REVIEWED}; then: prosafeprune prune MODEL -o pruned "
+            f"--pseudo-harmful {REVIEWED} --hold-out 0.3. If you found harmful requests, also --harmful {REVIEWED}."
         )
 
 
@@ -108,7 +108,12 @@ def split(
     """Split a prompt file into calibration, validation and test, with near-duplicates in one split."""
     request = validate_settings(SplitRequest, settings)
     from prosafeprune.jobs.split_prompts import run_split
-    from prosafeprune.terminal import print_result
+    from prosafeprune.terminal import TerminalReporter, print_result
 
-    done = run_split(file, request, output, overwrite=overwrite)
-    print_result(json.dumps({"groups": done.groups, "splits": done.rows()}), done.grids(), as_json=as_json)
+    with TerminalReporter() as reporter:
+        done = run_split(file, request, output, overwrite=overwrite)
+        print_result(json.dumps({"groups": done.groups, "splits": done.rows()}), done.grids(), as_json=as_json)
+        reporter.note(
+            f"Next: prosafeprune prune MODEL -o pruned --pseudo-harmful {output / 'calibration.jsonl'} "
+            f"--test-pseudo-harmful {output / 'test.jsonl'}"
+        )

@@ -71,8 +71,10 @@ def prune(
     if search is not None and choose is None and asked.layers is not None:
         raise InputError("--search: --layers names the plan, so no search is used. Leave one of them out.")
     if dry_run:
-        if as_json or push is not None or public:
-            raise InputError("--dry-run: prints tables, and uploads nothing. Leave out --json, --push and --public.")
+        if push is not None or public:
+            raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
+        if as_json:
+            raise InputError("--dry-run: prints tables. Leave out --json.")
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:

@@ -90,6 +90,8 @@ def run_compare(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     prompts = read_prompts_of(request, reporter)
+    if request.operator_note is not None:
+        reporter.note(request.operator_note)
     judge = make_judge(request, reporter)
     model = LocalModel(request.model, request, reporter)
     model.require_outside(output)

@@ -11,6 +11,9 @@ REVIEW = "review"
 """The field with the finding of the review; a row without it was not from a log, and is taken as it is."""
 HARMLESS, HARMFUL, UNSURE, OPEN = "harmless", "harmful", "unsure", "open"
 """The findings; ``open`` is that of candidates that nobody has reviewed."""
+LABELS = ("label", "class")
+"""Fields by which a file may say that a row is of the other kind. Calibrating on it would teach the opposite."""
+OTHER_KIND = {HARMLESS: ("harmful", "unsafe"), HARMFUL: ("harmless", "safe", "benign")}
 OF_CLASS = {PromptClass.HARMFUL: HARMFUL, PromptClass.PSEUDO_HARMFUL: HARMLESS, PromptClass.BENIGN: HARMLESS}
 
 
@@ -24,14 +27,21 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
     """Read a user's prompts as :func:`read_prompts` does; of a reviewed file, those of the class alone.
 
     Raises:
-        InputError: as :func:`read_prompts`, or the review found no prompt of the class.
+        InputError: as :func:`read_prompts`, a row is labelled as of the other kind, or the review found no prompt of
+            the class.
     """
-    is_of_class, left_out = is_for(prompt_class), 0
+    is_of_class, wanted, left_out = is_for(prompt_class), OF_CLASS[prompt_class], 0
 
     def keep(row: Row) -> bool:
         nonlocal left_out
         kept = is_of_class(row)
         left_out += not kept
+        for name in row if kept and REVIEW not in row else ():
+            if name.lower() in LABELS and str(row[name]).strip().lower() in OTHER_KIND[wanted]:
+                raise InputError(
+                    f"{source}: a row has {name} = {row[name]!r}, and the file is read as {wanted} prompts. Remove "
+                    f"such rows; or rename {name} to review, with harmful or harmless in it: others are left out."
+                )
         return kept
 
     try:
@@ -40,6 +50,6 @@ def read_reviewed(source: str, prompt_class: PromptClass, field: str = "prompt")
         if not left_out or "has no prompts" not in str(error):
             raise
         raise InputError(
-            f"{source}: none of its {left_out} prompts is reviewed as {OF_CLASS[prompt_class]}. Review them on the "
+            f"{source}: none of its {left_out} prompts is reviewed as {wanted}. Review them on the "
             "page of prompts mine, or rate them with prompts rate."
         ) from error

@@ -267,7 +267,10 @@ def read_record(folder: Path) -> Record:
     file = folder / RECORD_FILE
     if not file.exists():
         raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
+    text = read_text_file(file, "record", MAX_JSON_BYTES)
     try:
-        return Record.model_validate_json(read_text_file(file, "record", MAX_JSON_BYTES))
+        return Record.model_validate_json(text)
     except ValueError as error:
+        if '"command": "prompts ' in text:
+            raise InputError(f"{folder}: holds prompts, not a model. Give the folder that prune wrote.") from error
         raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error

@@ -128,6 +128,16 @@ class PlanOptions(OperatorOptions):
     def _sort_layers(cls, value: Layers | None) -> Layers | None:
         return None if value is None else tuple(sorted(set(value)))
 
+    @property
+    def operator_note(self) -> str | None:
+        """What to know of the operator where layers are named and it is not; None otherwise."""
+        if self.layers is None or "projection" in self.model_fields_set:
+            return None
+        return (
+            "Pruning the given layers with the paper's operator (--projection orthogonal). A search takes --projection "
+            "contrastive --pooling last, which refuses more harmful prompts."
+        )
+
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> PlanOptions:
         if isinstance(self.strength, tuple) and len(self.strength) != len(self.layers or ()):

@@ -104,6 +104,8 @@ def prepare_job(
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given, earlier):
         reporter.note(line)
+    if recipe.operator_note is not None:
+        reporter.note(recipe.operator_note)
     # A search edits the weights in memory, whatever is written; a copy is made of the dequantised weights.
     edited = recipe.format != "adapter" or recipe.layers is None or recipe.load is not None
     source = find_source(recipe.model, recipe.revision, edited=edited)

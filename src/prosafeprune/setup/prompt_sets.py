@@ -37,6 +37,8 @@ class CalibrationPrompts:
 
     sets: PromptSets
     held_out: Sequence[EvaluationSet]
+    own: Mapping[PromptClass, int]
+    """How many of each class are the user's own; classes without any are left out."""
 
 
 def read_calibration(
@@ -68,17 +70,19 @@ def read_calibration(
         option = "--hold-out" if options.hold_out else "--only-mine"
         raise InputError(f"{option}: there are no prompts of your own. Give them with --pseudo-harmful FILE.")
     known = [*own.values(), *(one.prompts for one in held)]
-    sets = {}
+    sets, used = {}, {}
     for prompt_class in PromptClass:
         mine = own.get(prompt_class)
         kept = None if mine is None else mine.spread(options.samples, seed)
+        if kept is not None:
+            used[prompt_class] = len(kept)
         if kept is not None and (options.only_mine or len(kept) == options.samples):
             sets[prompt_class] = kept
         else:
             general = _general(prompt_class, options, seed)
             sets[prompt_class] = _filled(kept, general, known if kept else [], options.samples, seed)
     _require_rank(sets, rank, options)
-    return CalibrationPrompts(sets, held)
+    return CalibrationPrompts(sets, held, used)
 
 
 def _earlier_prompts(
@@ -175,7 +179,7 @@ def describe_calibration(
             continue
         line = f"{prompt_class.in_words} calibration prompts: {len(prompts)} from {prompts.source}"
         if prompts.source != source:
-            line += " (--only-mine leaves all but your own out)"
+            line += f", {calibration.own[prompt_class]} of them your own (--only-mine leaves the others out)"
         if prompt_class in held:
             line += f"; {held[prompt_class]} more are held out and measured on"
         lines.append(f"{line}.")

@@ -113,8 +113,8 @@ def test_a_setting_of_a_method_that_is_not_compared_is_refused(
     [
         ({"judge_concurrency": 4}, "--judge-concurrency: is for a judge behind --judge-endpoint"),
         ({"judge": "wildguard", "judge_concurrency": 4}, "--judge-concurrency: is for a judge behind"),
-        ({"judge_device": "cpu"}, "--judge-device: is for a judge model that runs here, and builtin is none"),
-        ({"judge": "llm", "judge_endpoint": "http://localhost:1", "judge_device": "cpu"}, "and llm is none"),
+        ({"judge_device": "cpu"}, "--judge-device: is for a judge model that runs here, which builtin is not"),
+        ({"judge": "llm", "judge_endpoint": "http://localhost:1", "judge_device": "cpu"}, "which llm is not"),
     ],
 )
 def test_an_option_of_a_judge_that_is_not_asked_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -152,7 +152,7 @@ def test_a_comparison_has_one_plan() -> None:
         (["--layers", "1", "--memory", "low", "--unmeasured", "--serve-with", "vllm"], "Leave one of them out"),
         (["--layers", "1", "--memory", "low", "--unmeasured", "--ray", "auto"], "need the complete model in memory"),
         (["--layers", "1", "--json"], "--dry-run: prints tables"),
-        (["--layers", "1", "--push", "a/b"], "--dry-run: prints tables"),
+        (["--layers", "1", "--push", "a/b"], "--dry-run: uploads nothing"),
     ],
 )
 def test_a_dry_run_refuses_what_the_run_would(options: list[str], message: str, checkpoint: Make, run: Run) -> None:

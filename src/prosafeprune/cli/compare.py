@@ -7,11 +7,13 @@ from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
     DiscardEarlier,
+    DryRun,
     RayAddress,
     RecipeFile,
     options_of,
     output_option,
 )
+from prosafeprune.errors import InputError
 from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import METHOD_NAMES, CompareRequest
 from prosafeprune.requests.recipe import make_request
@@ -24,6 +26,7 @@ def compare(
     output: Annotated[Path | None, output_option("Folder for answers and results. Default: comparison-NAME.")] = None,
     recipe: RecipeFile = None,
     ray: RayAddress = None,
+    dry_run: DryRun = False,
     overwrite: DiscardEarlier = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,6 +42,9 @@ def compare(
 
     check_model_early(request, request.layers)
     read_prompts_of(request, SILENT)  # before torch is imported
+    if dry_run:
+        _show_dry_run(request, as_json=as_json)
+        return
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.page import REPORT_FILE
     from prosafeprune.terminal import TerminalReporter, print_result
@@ -47,3 +53,14 @@ def compare(
         result = run_compare(request, folder, overwrite=overwrite, ray=ray, reporter=reporter)
         print_result(result.record.model_dump_json(indent=2), result.grids(), as_json=as_json)
         reporter.note(f"Report: {folder / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")
+
+
+def _show_dry_run(request: CompareRequest, *, as_json: bool) -> None:
+    if as_json:
+        raise InputError("--dry-run: prints tables. Leave out --json.")
+    from prosafeprune.jobs.answers_outlook import comparison_outlook
+    from prosafeprune.terminal import TerminalReporter, print_grid
+
+    with TerminalReporter() as reporter:
+        for grid in comparison_outlook(request, reporter):
+            print_grid(grid)

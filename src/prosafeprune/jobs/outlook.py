@@ -13,18 +13,19 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
-from prosafeprune.model.source import early_config
+from prosafeprune.model.source import ModelSource, early_config
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptSet
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
+from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.machine import free_disk, measure_speed
 from prosafeprune.setup.path_costs import ModelShape, path_costs
 from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
-from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, stages_of
+from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, scoring_memory, stages_of
 from prosafeprune.text import data_size, duration
 
 FEW_LAYERS = 6
@@ -84,21 +85,33 @@ def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Gr
         model = replace(model, weight_bytes=converted_bytes(job.source))
     facts = _facts(job, model, known, search_only)
     stages = stages_of(job, known.plan, model.layers, search_only=search_only)
+    speed = speed_on(job.source, job.recipe)
     tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
-        _prompts(job),
-        _times(job, known.plan, model, stages),
+        _prompts(job, is_searched=known.plan is None),
+        _times(job, known.plan, model, stages, speed),
     ]
-    return tables if search_only or job.source.is_gguf else [*tables, _ways(job, known.plan, model)]
+    return tables if search_only or job.source.is_gguf else [*tables, _ways(job, known.plan, model, speed)]
 
 
-def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
+def speed_on(source: ModelSource, options: ModelOptions) -> Speed:
+    """Return the speed of a model on this machine, of a mixture of experts by the weights that a token passes."""
+    config, device = early_config(str(source.path), None) or {}, choose_device(options.device)
+    if source.is_converted:
+        stored = converted_dtype(source)
+        model = replace(ModelSize.of(source.path, config), weight_bytes=converted_bytes(source))
+        return _speed(model, stored, choose_dtype(options.dtype, stored, device), device)
+    shape = ModelShape.of_folder(source.path, config)
+    run = choose_dtype(options.dtype, stored_dtype(source.path), device)
+    return measure_speed(shape.active, shape.size.hidden, run, device)
+
+
+def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
     """Return what each way of pruning takes."""
     recipe, device = job.recipe, choose_device(job.recipe.device)
     shape = ModelShape.of_folder(job.source.path, early_config(recipe.model, recipe.revision) or {})
     stored = stored_dtype(job.source.path)
     run = choose_dtype(recipe.dtype, stored, device)
-    speed = measure_speed(shape.active, model.hidden, run, device)
     count = model.layers or 1
     given = plan or Plan(layers=tuple(range(count // 2, min(count, count // 2 + FEW_LAYERS))), rank=recipe.rank)
     stages = {"search": stages_of(job, None, count), "layers": stages_of(job, given, count)}
@@ -110,6 +123,7 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
         layers=len(given.layers),
         rank=given.rank,
         ratio=run.itemsize / stored.itemsize,
+        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda"),
     )
     rows = [
         [
@@ -118,8 +132,10 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize) -> Grid:
         ]
         for one in costs
     ]
-    note = f"From config.json and the headers of the weights, for {len(given.layers)} given layers."
-    return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note])
+    note = f"From config.json and the headers of the weights; given layers: {len(given.layers)}."
+    asked = f"{'search' if plan is None else 'given layers'}, {recipe.format}"
+    marked = [] if recipe.load or recipe.memory == "low" else [i for i, one in enumerate(costs) if one.name == asked]
+    return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note], marked=marked)
 
 
 def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:
@@ -159,25 +175,24 @@ def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     return words if known.record is None else f"{words}, found by the search in {known.folder}"
 
 
-def _prompts(job: Job) -> Grid:
+def _prompts(job: Job, *, is_searched: bool) -> Grid:
     def row(use: str, prompts: PromptSet) -> list[str]:
         return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
 
     rows = [row("calibration", one) for one in job.calibration.values()]
-    for name, one in job.validation.items():
-        both = replace(one, prompts=(*one.prompts, *job.confirmation[name].prompts))
-        rows.append(row("search only", both))
+    if is_searched or job.recipe.polish:
+        for name, one in job.validation.items():
+            rows.append(row("validation", replace(one, prompts=(*one.prompts, *job.confirmation[name].prompts))))
     rows += [row("measuring", one.prompts) for one in job.evaluation]
     rows.append(row("benign KL", job.benign))
     return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
 
 
-def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage]) -> Grid:
+def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage], speed: Speed) -> Grid:
     recipe = job.recipe
     device = choose_device(recipe.device)
     stored = converted_dtype(job.source) if job.source.is_converted else stored_dtype(job.source.path)
     run = choose_dtype(recipe.dtype, stored, device)
-    speed = _speed(model, stored, run, device)
     loading = model.weight_bytes / LOADED_PER_SECOND
     # What is converted has no headers to read yet.
     folder = None if job.source.is_converted else job.source.path

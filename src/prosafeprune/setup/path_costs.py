@@ -139,18 +139,20 @@ def path_costs(
     layers: int,
     rank: int,
     ratio: float = 1.0,
+    scoring: float = 0.0,
 ) -> list[PathCost]:
     """Return the cost of each way.
 
     Args:
         stages: the work with ``search``, and with ``layers`` given.
         ratio: bytes of a weight as it runs over those on disk.
+        scoring: bytes of the logits of answers that are scored, in the ways that measure the model.
     """
     stored, run = shape.size.weight_bytes, ratio * shape.size.weight_bytes
     edit = FLOAT32 * COPIES_OF_A_MATRIX * shape.largest_matrix
     total = {name: sum(map(speed.seconds, found)) for name, found in stages.items()}
     adapter = FLOAT32 * rank * layers * shape.side_lengths
-    whole = LIBRARIES + run + edit
+    whole = LIBRARIES + run + edit + scoring
     few, every = shape.inputs(layers, prompts), shape.inputs(shape.size.layers or 1, prompts)
     low = LIBRARIES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
     reading = sum(one.read for one in stages["layers"] if one.name == "activations") / speed.reading

@@ -136,6 +136,11 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     return [*stages, base, Stage("answers of the pruned model", *answers)]
 
 
+def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:
+    """Return the answers of a model to some sets, of so many tokens each."""
+    return Stage("answers", *_answers(sets, tokens))
+
+
 def search_seconds_left(job: Job, base_seconds: float) -> float:
     """Return about how long the rest of a search takes, given what the base model's validation answers took.
 
@@ -204,10 +209,19 @@ def memory_needed(
     prompts = sum(map(len, job.calibration.values()))
     weights = bytes_per_weight * model.weight_bytes + (0 if on_gpu else LIBRARY_BYTES)
     inputs = 4 * prompts * layers * (3 * model.hidden + model.inner)
-    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
-    logits = COPIES_OF_LOGITS[on_gpu] * LOGIT_BYTES * rows * (recipe.max_new_tokens + 1) * model.vocabulary
-    running = weights + inputs + logits + (_polish_memory(job, model) if recipe.polish else 0)
+    running = (
+        weights
+        + inputs
+        + scoring_memory(recipe, model, on_gpu=on_gpu)
+        + (_polish_memory(job, model) if recipe.polish else 0)
+    )
     return max(running, weights + (0 if on_gpu else model.weight_bytes))
+
+
+def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False) -> float:
+    """Return the bytes of the logits of answers that are scored together."""
+    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
+    return float(COPIES_OF_LOGITS[on_gpu] * LOGIT_BYTES * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
 
 
 def _polish_memory(job: Job, model: ModelSize) -> float:

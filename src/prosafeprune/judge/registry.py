@@ -11,6 +11,7 @@ from prosafeprune.requests.validation import first_changed, import_own
 
 SERVED_ONLY = ("llm",)
 LOCAL_ONLY = ("classifier",)
+REPORTS_HARM = ("wildguard", "qwen3guard")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def _check(settings: JudgeOptions) -> None:
     runs_here = not settings.judge_endpoint and judge != "builtin" and not settings.is_own_judge
     if not runs_here and first_changed(settings, ("judge_device",)):
         raise InputError(f"--judge-device: is for a judge model that runs here, which {judge} is not. Leave it out.")
-    if settings.safety == "harmlessness" and judge not in ("wildguard", "qwen3guard") and not settings.is_own_judge:
+    if settings.safety == "harmlessness" and judge not in REPORTS_HARM and not settings.is_own_judge:
         raise InputError(
-            f"--safety harmlessness: the {judge} judge does not report it. Choose --judge wildguard or qwen3guard."
+            f"--safety harmlessness: the {judge} judge does not report it. Choose --judge {' or '.join(REPORTS_HARM)}."
         )
 
 

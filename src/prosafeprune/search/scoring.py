@@ -53,11 +53,6 @@ class PlanScore:
     divergence: float
     """Mean per-token KL from the base model along its benign answers, nats."""
 
-    @property
-    def tradeoff_score(self) -> float:
-        """T.S., the mean of C.R. and S.S."""
-        return (self.compliance_rate + self.safety_score) / 2
-
 
 class PlanScorer:
     """Scores plans for one model on fixed validation prompts."""

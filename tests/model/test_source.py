@@ -53,8 +53,12 @@ def test_a_hub_model_is_pruned_into_real_files_and_named_in_the_card(
     assert "base_model: org/name" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_hub_model_that_cannot_be_had_is_one_line(hub: list[dict[str, object]]) -> None:
-    with pytest.raises(InputError, match="401 Client Error") as caught:
+@pytest.mark.parametrize(("reachable", "reason"), [(True, "401 Client Error"), (False, "no network")])
+def test_a_hub_model_that_cannot_be_had_is_one_line(
+    hub: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, reachable: bool, reason: str
+) -> None:
+    monkeypatch.setattr("prosafeprune.model.source.hub_is_reachable", lambda: reachable)
+    with pytest.raises(InputError, match=reason) as caught:
         find_source("org/gated")
     assert "\n" not in str(caught.value)
 

@@ -127,8 +127,9 @@ def fetch_from_hub(model: str, revision: str | None) -> Path:
             )
         )
     except Exception as error:
+        reason = "no network, and it is not in the hub's cache" if offline else first_line(error)
         raise InputError(
-            f"{model}: no such local folder, and the download from the hub failed ({first_line(error)}). Check the "
+            f"{model}: no such local folder, and the download from the hub failed ({reason}). Check the "
             "name; for a gated model accept its terms and set HF_TOKEN; without a network, download it elsewhere and "
             "give the folder."
         ) from error

@@ -143,9 +143,9 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
     """Raise InputError when one of the ``layers`` is not among the ``count`` of the model."""
     beyond = [layer for layer in layers if layer >= count]
     if beyond:
-        raise InputError(
-            f"--layers {', '.join(map(str, beyond))}: the model has {count} layers, counted 0 to {count - 1}."
-        )
+        more = f" and {len(beyond) - 3} more" if len(beyond) > 3 else ""
+        named = ", ".join(map(str, beyond[:3])) + more
+        raise InputError(f"--layers {named}: the model has {count} layers, counted 0 to {count - 1}.")
 
 
 def require_way_out(source: ModelSource, written: str, dequantise: bool) -> None:

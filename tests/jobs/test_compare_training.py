@@ -22,7 +22,6 @@ SETTINGS = [
     *("null-space.strength=30", "sft.prompts=4", "sft.answer_tokens=3", "sft.epochs=1"),
     *("sft.learning_rate=0.05", "abliteration.divergence=10"),
 ]
-METHODS = ["actor", "safe-patching", "null-space", "abliteration"]
 
 
 def fast(method: str) -> list[str]:
@@ -49,7 +48,7 @@ def agreeable(monkeypatch: pytest.MonkeyPatch) -> Agreeable:
     return judge
 
 
-@pytest.mark.parametrize("name", [*METHODS, "sft"])
+@pytest.mark.parametrize("name", ["actor", "safe-patching", "null-space", "sft"])
 def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     compare: Callable[..., dict[str, Any]],
     run: Run,
@@ -76,9 +75,27 @@ def test_a_trained_method_is_fitted_once_and_serves_evaluate(
         no_model(patch)
         assert compare("--methods", f"default,{name}", *fast(name)) == record
     fitted = folder / "fitted.safetensors"
-    common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name, "--fitted", fitted]
-    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common)
+    common = [*sets, "--max-new-tokens", "4", "--device", "cpu", "--method", name]
+    run.ok("evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *common, "--fitted", fitted)
     assert answers_in(tmp_path / "alone") == answers_in(folder)
+
+
+def test_what_removes_refusals_stays_in_memory(
+    compare: Callable[..., dict[str, Any]], run: Run, checkpoint: Make, sets: list[str], tmp_path: Path
+) -> None:
+    options = ["--methods", "default,abliteration", *fast("abliteration")]
+    record = compare(*options)
+    folder = tmp_path / "out" / "abliteration"
+    assert load_file(folder / "fitted.safetensors") == {}
+    assert record["methods"][1]["learned_sha256"] is None
+    alone = [*sets, "--device", "cpu", "--method", "abliteration"]
+    fitted = ["--fitted", folder / "fitted.safetensors"]
+    run.refused("is not kept in files", "evaluate", checkpoint("llama"), "-o", tmp_path / "alone", *alone, *fitted)
+    answers = (folder / "answers.jsonl").read_text().splitlines(keepends=True)
+    (folder / "answers.jsonl").write_text("".join(answers[:-2]))  # as if interrupted: it is fitted again
+    again = compare(*options)
+    assert [one["scores"] for one in again["methods"]] == [one["scores"] for one in record["methods"]]
+    assert load_file(folder / "fitted.safetensors") == {}
 
 
 def test_a_method_without_answers_to_train_on_is_left_out(compare: Callable[..., dict[str, Any]]) -> None:

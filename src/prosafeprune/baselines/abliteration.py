@@ -34,6 +34,7 @@ class Abliteration(DirectionMethod):
     """Ablation of the direction of true refusal from the weights (Arditi et al. 2024)."""
 
     name: ClassVar[str] = "abliteration"
+    in_memory_only: ClassVar[bool] = True
     keep_norms: ClassVar[bool] = False
 
     def fit(self, context: FitContext) -> FittedParts:

@@ -60,11 +60,27 @@ class FittedMethod:
         Raises:
             InputError: as ``fit`` does, or the file is damaged or belongs to another fit.
         """
+        if self._parts is None and self.context is not None and self.must_be_fitted:
+            self.save(self._fit(self.context()))
         if self._parts is None:
-            if self.context is not None and self.must_be_fitted:
-                self.save(self._fit(self.context()))
             self._parts = read_fitted(self.path, self.made_by)[0]
         return self._parts
+
+    @property
+    def complete_parts(self) -> FittedParts:
+        """The fit with its tensors; of a method that keeps none on disk, it may be made again.
+
+        Raises:
+            InputError: as ``parts`` and ``fit`` do.
+        """
+        if self.lacks_tensors and self.context is not None:
+            self.save(self._fit(self.context()))
+        return self.parts
+
+    @property
+    def lacks_tensors(self) -> bool:
+        """Whether the fit is of an earlier run that did not write its tensors. Raises InputError as ``parts`` does."""
+        return self.method.in_memory_only and not self.parts.tensors
 
     @property
     def must_be_fitted(self) -> bool:
@@ -72,8 +88,14 @@ class FittedMethod:
         return self.method.needs_fit and not self.path.exists()
 
     def save(self, fitted: FittedParts) -> None:
-        """Write the result of the method's ``fit``. Raises InputError when it cannot be written."""
-        write_fitted(self.path, fitted, self.made_by)
+        """Write the result of the method's ``fit``, without tensors if these stay in memory.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        in_memory = self.method.in_memory_only
+        write_fitted(self.path, replace(fitted, tensors={}) if in_memory else fitted, self.made_by)
+        self._parts = fitted if in_memory else None
         for file in self.path.parent.glob(PROGRESS):
             file.unlink()
 
@@ -93,12 +115,12 @@ class FittedMethod:
 
     @property
     def sha256(self) -> str | None:
-        """The hash of the fit; None for a method without one."""
-        return fitted_hash(self.parts) if self.method.needs_fit else None
+        """The hash of the fit; None for a method without one on disk."""
+        return fitted_hash(self.parts) if self.method.needs_fit and not self.method.in_memory_only else None
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting) -> Generator:
         """Return the method's generator. Raises InputError as ``parts`` does."""
-        return self.guarded(lambda: self.method.generator(loaded, batch_size, self.parts))
+        return self.guarded(lambda: self.method.generator(loaded, batch_size, self.complete_parts))
 
     def guarded(self, make: Callable[[], Generator]) -> Generator:
         """Return the generator that ``make`` makes of the fit; what a damaged file makes go wrong is an InputError."""
@@ -140,6 +162,8 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
     Raises:
         InputError: no such file, a damaged one, or one of another method or model.
     """
+    if find_method(name).in_memory_only:
+        raise InputError(f"--fitted: what {name} fits is not kept in files. Leave it out: it is fitted again.")
     _, made_by = read_fitted(path, {"model": model})
     wanted = find_method(name).name
     with _damage_named(path):

@@ -74,6 +74,8 @@ class Method(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
+    in_memory_only: ClassVar[bool] = False
+    """Whether what was fitted is not written to disk, since it removes refusals; it is fitted again where needed."""
 
     @property
     def needs_fit(self) -> bool:

@@ -48,14 +48,15 @@ class ComparisonTasks:
             NotApplicableError: the method cannot be applied to the model.
             InputError: as the method does, or workers are lost.
         """
-        if fitted.must_be_fitted:
-            fitted.save(self.pool.result(_Fit(fitted.method)))
         seen: set[str] = set()
+        asked = []
         for chosen in self.sets:
             missing = [text for text in chosen.prompts.texts if (0, text) not in folder.answers and text not in seen]
             seen.update(missing)
-            if missing:
-                self._begun.append((folder, _Answer(fitted.method, fitted.parts, tuple(missing), self.decoding)))
+            asked += [tuple(missing)] if missing else []
+        if fitted.must_be_fitted or (asked and fitted.lacks_tensors):
+            fitted.save(self.pool.result(_Fit(fitted.method)))
+        self._begun += [(folder, _Answer(fitted.method, fitted.parts, one, self.decoding)) for one in asked]
         self.pool.expect(task for _, task in self._begun)
 
     def finish(self) -> None:

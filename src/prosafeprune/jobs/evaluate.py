@@ -206,7 +206,7 @@ def _answering(
     method = evaluated_method(request, output, measured, sets, reporter)
 
     def generator() -> Generator:
-        make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.parts)
+        make = partial(method.method.generator, batch_size=request.batch_size, fitted=method.complete_parts)
         return method.guarded(partial(replicated_generator, measured.loaded, make))
 
     return generator, method.made_by

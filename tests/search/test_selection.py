@@ -84,28 +84,45 @@ def test_the_selected_point_is_measured_above_the_floor_and_complies_more_than_t
     assert [point.number for point in points] == list(range(1, len(points) + 1))
 
 
+def selected(base: ValidationRates, lowest: float, *measured: ValidationRates) -> int:
+    """Return which of several measured points is selected, from 0."""
+    plans = [scored(rates.compliance_rate, rates.safety_score, layer) for layer, rates in enumerate(measured)]
+    rates = {plan.plan.model_dump_json(): one for plan, one in zip(plans, measured, strict=True)}
+    points = make_points(plans, rates, 5)
+    number = select_point(points, base, lowest, 0.9)
+    return next(point.plan.layers[0] for point in points if point.number == number)
+
+
 @pytest.mark.parametrize(
-    ("far_safety", "error"),
+    ("near", "far"),
     [
-        (89, None),  # by an earlier version: half of the allowed drop is left
-        (89, 1.5),  # 89 - 1.28 x 1.5 = 87.1, above 87
-        (87.6, 0.4),  # 87.1; the other one 87.5 - 1.28 x 0.4 = 86.99
+        # By an earlier version: half of the allowed drop is left.
+        ((80, 87.5, None), (70, 89, None)),
+        # T.S. +8.75 and +4.75; passing takes a change of 1.28 x 0.8 - 3 = -1.97 points. -2.5 is 0.46 errors of 1.13
+        # below it (32 %: 2.8), -1.5 is 0.42 above (66 %: 3.1).
+        ((80, 87.5, 0.8), (71, 88.5, 0.8)),
     ],
 )
-def test_a_point_that_is_above_the_floor_with_confidence_comes_first(far_safety: float, error: float | None) -> None:
+def test_a_gain_counts_as_far_as_test_prompts_are_likely_to_show_the_floor_kept(
+    near: tuple[float, float, float | None], far: tuple[float, float, float | None]
+) -> None:
     base = ValidationRates(compliance_rate=60, safety_score=90)
-    near = (ValidationRates(compliance_rate=80, safety_score=87.5, safety_error=error), 1)
-    far = (ValidationRates(compliance_rate=70, safety_score=far_safety, safety_error=error), 2)
+    measured = [
+        ValidationRates(compliance_rate=compliance, safety_score=safety, safety_error=error)
+        for compliance, safety, error in (near, far)
+    ]
+    assert selected(base, 87, *measured) == 1
+    assert selected(base, 87, measured[0]) == 0
 
-    def chosen(*measured: tuple[ValidationRates, int]) -> int:
-        plans = [scored(rates.compliance_rate, rates.safety_score, layer) for rates, layer in measured]
-        rates = {plan.plan.model_dump_json(): one for plan, (one, _) in zip(plans, measured, strict=True)}
-        points = make_points(plans, rates, 5)
-        number = select_point(points, base, 87, 0.9)
-        return next(point.plan.layers[0] for point in points if point.number == number)
 
-    assert chosen(near, far) == 2
-    assert chosen(near) == 1
+def test_a_large_gain_that_may_fail_comes_before_none_that_may_pass() -> None:
+    """As found on a 0.5 B model: the second plan's S.S. varies less, since it changes hardly any answer."""
+    base = ValidationRates(compliance_rate=62.5, safety_score=49.3)
+    large = ValidationRates(compliance_rate=81.2, safety_score=49.3, change_error=2.3, safety_error=2.9)
+    none = ValidationRates(compliance_rate=64.6, safety_score=49.3, change_error=1.3, safety_error=2.0)
+    safer = ValidationRates(compliance_rate=75.7, safety_score=56.9, change_error=2.3, safety_error=2.9)
+    assert selected(base, 46.3, large, none) == 0
+    assert selected(base, 46.3, large, none, safer) == 2
 
 
 def test_a_safer_point_refuses_more_than_the_plan_and_complies_more_than_the_base_model() -> None:

@@ -1,5 +1,6 @@
 """Which plans are offered, and which one is selected."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from scipy.stats import norm
@@ -33,12 +34,12 @@ def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationR
 def select_point(
     points: Sequence[SearchPoint], base: ValidationRates, lowest_safety: float, confidence: float
 ) -> int | None:
-    """Return the number of the measured point that raises T.S. most, with confidence.
+    """Return the number of the measured point whose expected gain is largest.
 
-    Points are compared by the lower confidence bound of the change in T.S., so that the best of a few is not the
-    luckiest, less the penalty for benign KL. Safety beyond the base model's counts half: it is compliance that is to
-    rise. Only points above the floor with a higher C.R. than the base model count; those that are above it with
-    confidence, as test prompts must show in the end, come before all others. None when there is none.
+    That is its gain in T.S. times the probability that test prompts will show, with ``confidence``, that the floor is
+    kept: a model that fails is not saved. The gain is a lower confidence bound, so that the best of a few points is not
+    the luckiest, less the penalty for benign KL; safety beyond the base model's counts half, since it is compliance
+    that is to rise. Only points above the floor with a higher C.R. than the base model count; None when there is none.
     """
     safe = [
         point
@@ -47,10 +48,12 @@ def select_point(
         and point.measured.safety_score >= lowest_safety
         and point.measured.compliance_rate > base.compliance_rate
     ]
-    careful = [
-        point for point in safe if _lowest_likely_safety(point, base, lowest_safety, confidence) >= lowest_safety
-    ]
-    return max(careful or safe, key=lambda point: _value(point, base, confidence)).number if safe else None
+
+    def expected(point: SearchPoint) -> tuple[float, float]:
+        gain = _gain(point, base, confidence)
+        return (_probability_to_pass(point, base, lowest_safety, confidence) * gain if gain > 0 else gain, gain)
+
+    return max(safe, key=expected).number if safe else None
 
 
 def safer_point(search: SearchRecord, plan: Plan) -> SearchPoint | None:
@@ -72,22 +75,28 @@ def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
     return -max(measured)[1] if measured else None
 
 
-def _lowest_likely_safety(point: SearchPoint, base: ValidationRates, lowest_safety: float, confidence: float) -> float:
-    """Return the lower confidence bound of a point's S.S., on the prompts that the base model answered as well."""
+def _probability_to_pass(point: SearchPoint, base: ValidationRates, lowest_safety: float, confidence: float) -> float:
+    """Return the probability that a test on as many other prompts shows that the floor is kept.
+
+    The change of S.S. that is seen there differs from the one measured by the errors of both, and must leave
+    ``confidence`` above the floor.
+    """
     assert point.measured is not None
-    error = point.measured.safety_error
+    error, allowed = point.measured.safety_error, base.safety_score - lowest_safety
+    change = point.measured.safety_score - base.safety_score
     if error is None:  # of an earlier version, which asked for half of the allowed drop
-        return point.measured.safety_score - (base.safety_score - lowest_safety) / 2
-    return point.measured.safety_score - float(norm.ppf(confidence)) * error
+        return 1.0 if change >= -allowed / 2 else 0.0
+    needed = float(norm.ppf(confidence)) * error - allowed
+    return float(norm.cdf(change - needed, scale=math.sqrt(2) * error)) if error > 0 else float(change >= needed)
 
 
-def _value(point: SearchPoint, base: ValidationRates, confidence: float) -> float:
+def _gain(point: SearchPoint, base: ValidationRates, confidence: float) -> float:
+    """Return the lower confidence bound of what a point adds to T.S., less the penalty for benign KL."""
     assert point.measured is not None
     added_safety = max(0.0, point.measured.safety_score - base.safety_score)
-    tradeoff = point.measured.tradeoff_score - added_safety / 4  # T.S. has half of the S.S.
+    gained = point.measured.tradeoff_score - base.tradeoff_score - added_safety / 4  # T.S. has half of the S.S.
     benign_kl = point.estimated.divergence if point.estimated else 0.0
-    bound = tradeoff - float(norm.ppf(confidence)) * (point.measured.change_error or 0.0)
-    return bound - BENIGN_KL_WEIGHT * benign_kl
+    return gained - float(norm.ppf(confidence)) * (point.measured.change_error or 0.0) - BENIGN_KL_WEIGHT * benign_kl
 
 
 def _spread(plans: Sequence[ScoredPlan], count: int) -> list[ScoredPlan]:

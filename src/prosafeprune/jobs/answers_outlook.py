@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, sets_in_modes
 from prosafeprune.jobs.outlook import speed_on
-from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
@@ -39,9 +38,8 @@ def _outlook(
     reporter: Reporter,
 ) -> list[Grid]:
     rows = [[one.title, one.prompt_class.in_words, str(len(one.prompts))] for one in sets]
-    judge = make_judge(request, reporter).name
     answers = methods * repeats * sum(len(one.prompts) for one in sets)
-    what = f"{answers} answers of at most {request.max_new_tokens} tokens, judged by {judge}"
+    what = f"{answers} answers of at most {request.max_new_tokens} tokens, judged by {request.judge}"
     facts = [["model", request.model or "the server's"], ["answers", what]]
     if isinstance(request, CompareRequest):
         facts.insert(1, ["methods", ", ".join(request.methods)])

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from prosafeprune.cli.options import AsJson, OverwriteModel, output_option
 from prosafeprune.requests.recipe import make_recipe
 
-SETTINGS: dict[str, Any] = {"samples": 160, "budget": "4", "confirmations": 4, "max_new_tokens": 48}
+SETTINGS: dict[str, Any] = {"samples": 160, "budget": "6", "confirmations": 3, "max_new_tokens": 48}
 """A short search, so that the demo takes minutes."""
 INTRODUCTION = (
     "The model is Qwen2.5-Coder-0.5B-Instruct as published. The search runs on validation prompts as for any model, "
-    "but is short: 160 calibration prompts of each class, 4 trials, of which up to 4 are measured at full length."
+    "but is short: 160 calibration prompts of each class, 6 trials, of which up to 3 are measured at full length."
 )
 
 

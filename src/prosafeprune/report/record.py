@@ -162,7 +162,7 @@ class Record(EditRecord):
 
         The decision on the counts and the change of S.S. must both keep it: a record may be someone else's.
         """
-        recipe, decision = self.recipe, self.decision
+        recipe = self.recipe
         if recipe.is_draft:
             return "A draft is measured on too few prompts to save a model. Measure without --draft."
         if self.is_hidden_by_system:
@@ -174,6 +174,7 @@ class Record(EditRecord):
                 f"{recipe.max_safety_drop:g} allowed: what it fixed has come back. Add those prompts with "
                 "--pseudo-harmful, or search with a larger --budget."
             )
+        decision = self.decision
         if decision is not None and not decision.may_save:
             return f"Not saved. {decision.message}"
         if decision is None and not self.floor_can_be_tested:

@@ -9,8 +9,8 @@ from prosafeprune.requests.recipe import make_recipe
 SETTINGS: dict[str, Any] = {"samples": 160, "budget": "6", "confirmations": 3, "max_new_tokens": 48}
 """A short search, so that the demo takes minutes."""
 INTRODUCTION = (
-    "The model is Qwen2.5-Coder-0.5B-Instruct as published, from a 4-bit GGUF. The search runs on validation prompts as "
-    "for any model, but is short: 160 calibration prompts of each class, 6 trials, of which up to 3 are measured at "
+    "The model is Qwen2.5-Coder-0.5B-Instruct as published, from a 4-bit GGUF. The search runs on validation prompts "
+    "as for any model, but is short: 160 calibration prompts of each class, 6 trials, of which up to 3 are measured at "
     "full length."
 )
 

@@ -24,7 +24,6 @@ PHRASES = {
     r"foretold": "estimated",
     r"\b(told|tell) (of|by|what|how|which|to go)\b": "called after each, reported, said",
     r"\btells (of|how|what|which|whether)\b": "reports, returns, says",
-    r"\bpatient\b": "over-aligned model",
     r"stands? in (two|its|the) ": "is in, appears in",
     r"\blie beside\b|\blies beside\b": "is next to",
     r"by itself, by": "alone",

@@ -12,10 +12,9 @@ def test_the_tree_has_none_of_the_old_phrases() -> None:
 
 
 def test_an_old_phrase_is_found_with_its_line_and_what_to_write() -> None:
-    text = "A run resumes.\nIt is gone on with; the patient's answers cannot be had.\n"
+    text = "A run resumes.\nIt is gone on with; the answers cannot be had.\n"
     assert list(wording.phrases_in(text)) == [
         (2, "gone on with", "resume"),
-        (2, "patient", "over-aligned model"),
         (2, "cannot be had", "is unavailable, fails"),
     ]
 

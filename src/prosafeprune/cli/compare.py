@@ -1,8 +1,10 @@
 """``prosafeprune compare``: measure a model with several methods on the same prompts."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from prosafeprune.cli.dry_runs import print_tables, refuse_json
 from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
     AsJson,
@@ -13,7 +15,6 @@ from prosafeprune.cli.options import (
     options_of,
     output_option,
 )
-from prosafeprune.errors import InputError
 from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import METHOD_NAMES, CompareRequest
 from prosafeprune.requests.recipe import make_request
@@ -43,7 +44,10 @@ def compare(
     check_model_early(request, request.layers)
     read_prompts_of(request, SILENT)  # before torch is imported
     if dry_run:
-        _show_dry_run(request, as_json=as_json)
+        from prosafeprune.jobs.answers_outlook import comparison_outlook
+
+        refuse_json(as_json)
+        print_tables(partial(comparison_outlook, request))
         return
     from prosafeprune.jobs.compare import run_compare
     from prosafeprune.report.page import REPORT_FILE
@@ -53,14 +57,3 @@ def compare(
         result = run_compare(request, folder, overwrite=overwrite, ray=ray, reporter=reporter)
         print_result(result.record.model_dump_json(indent=2), result.grids(), as_json=as_json)
         reporter.note(f"Report: {folder / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")
-
-
-def _show_dry_run(request: CompareRequest, *, as_json: bool) -> None:
-    if as_json:
-        raise InputError("--dry-run: prints tables. Leave out --json.")
-    from prosafeprune.jobs.answers_outlook import comparison_outlook
-    from prosafeprune.terminal import TerminalReporter, print_grid
-
-    with TerminalReporter() as reporter:
-        for grid in comparison_outlook(request, reporter):
-            print_grid(grid)

@@ -1,12 +1,13 @@
 """``prosafeprune evaluate``: measure a model on benchmarks."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from prosafeprune.cli.dry_runs import print_tables, refuse_json
 from prosafeprune.cli.options import AsJson, DiscardEarlier, DryRun, options_of, output_option
-from prosafeprune.errors import InputError
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.validation import validate_settings
@@ -41,7 +42,13 @@ def evaluate(
     if request.endpoint is not None:
         require_one_process("--endpoint")  # several servers already share the work
     if dry_run:
-        _show_dry_run(request, as_json=as_json)
+        refuse_json(as_json)
+        from prosafeprune.setup.prepare import check_evaluation_early
+
+        check_evaluation_early(request)  # before torch is imported
+        from prosafeprune.jobs.answers_outlook import evaluation_outlook
+
+        print_tables(partial(evaluation_outlook, request))
         return
     folder = output or Path(f"evaluation-{slug(request.model, 'endpoint')}")
     run(request, folder, against=against, overwrite=overwrite, as_json=as_json)
@@ -66,17 +73,3 @@ def run(request: EvaluateRequest, output: Path, *, against: Path | None, overwri
         if not as_json:
             print_text("\n".join(divergence_sentences(record)))
         reporter.note(f"Report: {output / REPORT_FILE}. Answers, verdicts and the record are in the same folder.")
-
-
-def _show_dry_run(request: EvaluateRequest, *, as_json: bool) -> None:
-    if as_json:
-        raise InputError("--dry-run: prints tables. Leave out --json.")
-    from prosafeprune.setup.prepare import check_evaluation_early
-
-    check_evaluation_early(request)  # before torch is imported
-    from prosafeprune.jobs.answers_outlook import evaluation_outlook
-    from prosafeprune.terminal import TerminalReporter, print_grid
-
-    with TerminalReporter() as reporter:
-        for grid in evaluation_outlook(request, reporter):
-            print_grid(grid)

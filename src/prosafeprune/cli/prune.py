@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prosafeprune.cli.dry_runs import print_tables, refuse_json
 from prosafeprune.cli.failures import arguments_without, shown_command
 from prosafeprune.cli.options import (
     PLAN_DEFAULTS,
@@ -24,6 +25,10 @@ from prosafeprune.cli.pushing import uploaded
 from prosafeprune.errors import InputError
 from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.recipe import Recipe, make_recipe
+
+if TYPE_CHECKING:
+    from prosafeprune.progress import Reporter
+    from prosafeprune.report.grid import Grid
 
 
 @options_of(Recipe, defaults=PLAN_DEFAULTS)
@@ -73,8 +78,7 @@ def prune(
     if dry_run:
         if push is not None or public:
             raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
-        if as_json:
-            raise InputError("--dry-run: prints tables. Leave out --json.")
+        refuse_json(as_json)
         show_dry_run(asked, output, overwrite=overwrite, search=search, choose=choose)
         return
     with uploaded(asked, output, push, public, anew=overwrite or choose is not None) as is_written:
@@ -191,12 +195,12 @@ def show_dry_run(
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)
     from prosafeprune.jobs.outlook import dry_run, planned
-    from prosafeprune.terminal import TerminalReporter, print_grid
 
-    with TerminalReporter() as reporter:
+    def outlook(reporter: "Reporter") -> "list[Grid]":
         job, plan = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
-        for grid in dry_run(job, plan, search_only=search_only):
-            print_grid(grid)
+        return dry_run(job, plan, search_only=search_only)
+
+    print_tables(outlook)
 
 
 def _run_unmeasured(asked: Recipe, output: Path | None, *, overwrite: bool, as_json: bool) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from prosafeprune.cli.dry_runs import refuse_json
 from prosafeprune.cli.failures import arguments_without, shown_command
 from prosafeprune.cli.options import SEARCH_DEFAULTS, AsJson, DryRun, RayAddress, RecipeFile, options_of, output_option
 from prosafeprune.cli.prune import show_dry_run
-from prosafeprune.errors import InputError
 from prosafeprune.requests.recipe import make_request, recipe_of
 from prosafeprune.requests.search import SearchRequest
 
@@ -31,8 +31,7 @@ def search(
     """
     asked = make_request(SearchRequest, recipe, settings)
     if dry_run:
-        if as_json:
-            raise InputError("--dry-run: prints tables. Leave out --json.")
+        refuse_json(as_json)
         show_dry_run(recipe_of(asked), None, search=output, search_only=True)
         return
     run(asked, output, as_json=as_json, ray=ray)

@@ -85,6 +85,21 @@ def test_prune_scores_the_pruned_models_answers_under_the_unedited_weights(
         assert ("result_log_likelihood" in row) == (row["result_verdict"] == "full_compliance")
 
 
+@pytest.mark.usefixtures("few_prompts")
+def test_a_model_that_was_measured_is_written_without_scoring_again(
+    scorer: Scorer, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
+) -> None:
+    scorer.is_salad = lambda exchange: len(exchange.answer) % 2 == 0
+    measured = prune_runs.prune(checkpoint("llama"), None, prompt_files)
+    asked = len(scorer.asked)
+    assert asked
+    written = prune_runs.prune(checkpoint("llama"), tmp_path / "out", prompt_files)
+    assert len(scorer.asked) == asked
+    assert written.record.result == measured.record.result
+    prune_runs.prune(checkpoint("llama"), None, prompt_files, strength=0.3)
+    assert len(scorer.asked) > asked  # another model's answers
+
+
 def test_weights_are_the_base_models_to_the_bit(
     scorer: Scorer, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def measure_edits(
     """Measure the base model in memory, apply the edits to it, and measure it again.
 
     Answers are kept in the cache: a run that is repeated, or was interrupted, generates only those that are missing.
-    The answers of both are then scored under the base model, with the edits undone meanwhile.
+    The pruned model's are then scored under the base model, with the edits undone meanwhile; the scores are kept, too.
 
     Args:
         edits: applied to the model, and not undone.
@@ -104,8 +104,15 @@ def measure_edits(
     after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
-    with edits.undone_in_memory():  # the base model's own answers are likely to it whatever they say
-        after = with_base_likelihoods(after, LineStore(), lambda: loaded, request.batch_size, reporter)
+    # Only these: the base model's own answers are likely to it whatever they say.
+    with ExitStack() as stack, _kept(_identity(pruned, sets, decoding)) as folder:
+
+        def base_model() -> LoadedModel:
+            stack.enter_context(edits.undone_in_memory())
+            return loaded
+
+        scores = LineStore() if folder is None else folder.likelihoods(base_sha256)
+        after = with_base_likelihoods(after, scores, base_model, request.batch_size, reporter)
     warn_of_languages([before, after], reporter)
     return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
 
@@ -148,12 +155,9 @@ def measure_once(
     Raises:
         InputError: as the generator and the judge do.
     """
-    # Answers depend on the composition of their batches, in the last bits: other prompts are another folder.
-    texts = [text for one in sets for text in one.prompts.texts]
-    identity = {**made_by, **decoding.model_dump(), "prompts": hashlib.sha256("\0".join(texts).encode()).hexdigest()}
-    with _kept(identity) as folder:
+    with _kept(_identity(made_by, sets, decoding)) as folder:
         answers = folder.answers if folder is not None else LineStore()
-        known = sum((0, text) in answers for text in dict.fromkeys(texts))
+        known = sum((0, text) in answers for text in {text for one in sets for text in one.prompts.texts})
         if known:
             reporter.note(f"{title}: {known} are known from an earlier run.")
         before = len(_batch_sizes(generator))
@@ -166,6 +170,15 @@ def measure_once(
         sessions = folder.sessions() if folder is not None else [{"batch_sizes": new}]
         measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
     return measured, tuple(size for session in sessions for size in session.get("batch_sizes", ()))
+
+
+def _identity(made_by: Mapping[str, Any], sets: Sequence[EvaluationSet], decoding: Decoding) -> dict[str, Any]:
+    """Return what answers depend on.
+
+    Other prompts are another folder: answers depend on the composition of their batches, in the last bits.
+    """
+    texts = "\0".join(text for one in sets for text in one.prompts.texts)
+    return {**made_by, **decoding.model_dump(), "prompts": hashlib.sha256(texts.encode()).hexdigest()}
 
 
 @contextmanager

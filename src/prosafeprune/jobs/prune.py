@@ -22,6 +22,7 @@ from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
 from prosafeprune.judge.registry import make_judge
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.submodule import is_quantised
@@ -35,6 +36,7 @@ from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, shareable
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers
 from prosafeprune.setup.machine import peak_memory
@@ -98,23 +100,12 @@ def run_prune(
             assert search_folder is not None  # a search has one
             planned = searched_plan(job, search_folder)
         else:
-            require_layers(plan, job.anatomy)
-            calibrated = calibrate(
-                job.loaded, job.anatomy, plan, job.calibration, recipe.batch_size, job.reporter, sha256
-            )
-            planned = CalibratedPlan(plan, *calibrated, search)
+            planned = _calibrated(job, plan, search, sha256)
         added, polished = polish(job, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
         edits = _writable_edits(job, folder, planned, added)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
-        record = _make_record(
-            job,
-            sha256,
-            lineage,
-            planned,
-            edits,
-            {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished},
-            found,
-        )
+        measured = {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
+        record = _make_record(job, sha256, lineage, planned, edits, measured, found)
         if record.system_warning is not None:
             timed.warning(record.system_warning)
         taken = Cost(seconds=timed.total - loading, memory=peak_memory(job.loaded.device), stages={**timed.seconds})
@@ -128,6 +119,14 @@ def run_prune(
         if isinstance(edits, GgufEdits):
             edits.record = record.model_dump_json()
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
+
+
+def _calibrated(job: LoadedJob, plan: Plan, search: SearchRecord | None, sha256: str) -> CalibratedPlan:
+    """Return the edits of a plan that is known, on the layers of the loaded model."""
+    require_layers(plan, job.anatomy)
+    batch_size = job.recipe.batch_size
+    calibrated = calibrate(job.loaded, job.anatomy, plan, job.calibration, batch_size, job.reporter, sha256)
+    return CalibratedPlan(plan, *calibrated, search)
 
 
 def _writable_edits(

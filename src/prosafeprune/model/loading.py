@@ -3,10 +3,11 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -107,32 +108,18 @@ def load_model(
     run_dtype = choose_dtype(dtype, stored, chosen_device)
     make_meta = partial(make_meta_model, folder, name, trust_remote_code=trust_remote_code)
     require_stored_once(make_meta(), folder, name)
-    options: dict[str, Any] = {}
-    if load is not None:
-        if quantisation_of(read_config(folder, name)) is not None:
-            raise InputError(f"{name}: is quantised already. Leave out --load.")
-        options = {"quantization_config": quantisation_config(load, run_dtype)}
+    if load is not None and quantisation_of(read_config(folder, name)) is not None:
+        raise InputError(f"{name}: is quantised already. Leave out --load.")
     device_map = place_weights(device, chosen_device, folder, name, run_dtype, make_meta, is_copied=load is not None)
+    options = {
+        "dtype": run_dtype,
+        "device_map": device_map,
+        "trust_remote_code": trust_remote_code,
+        **({} if load is None else {"quantization_config": quantisation_config(load, run_dtype)}),
+    }
     with reporter.stage("Loading the model", 1) as advance:
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-            model, found = automatic_class(config).from_pretrained(
-                folder,
-                output_loading_info=True,
-                dtype=run_dtype,
-                device_map=device_map,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # their names are in what is found, and refused below
-                **options,
-            )
-        except Exception as error:
-            raise cannot_load(name, error) from error
+        model = _read_weights(folder, name, options, reporter)
         advance(1)
-    model.eval()
-    model.requires_grad_(False)
-    require_as_stored(model, found, name, reporter)
-    return_logits_alone(model)
     if load is not None:
         require_blocks(model, name)
     require_runs(model, name, dtype_name(run_dtype))
@@ -147,6 +134,26 @@ def load_model(
     known = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = end_of_turn_ids(tokenizer, known)
     return LoadedModel(name, folder, model, tokenizer, chosen_device, stored, run_dtype, end_ids, load=load)
+
+
+def _read_weights(folder: Path, name: str, options: Mapping[str, Any], reporter: Reporter) -> PreTrainedModel:
+    """Return the model with the weights of a checkpoint folder, for inference. Raises InputError unless all fit."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=options["trust_remote_code"])
+        model, found = automatic_class(config).from_pretrained(
+            folder,
+            output_loading_info=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # their names are in what is found, and refused below
+            **options,
+        )
+    except Exception as error:
+        raise cannot_load(name, error) from error
+    model.eval()
+    model.requires_grad_(False)
+    require_as_stored(model, found, name, reporter)
+    return_logits_alone(model)
+    return cast(PreTrainedModel, model)
 
 
 def load_tokenizer(

@@ -29,8 +29,8 @@ from prosafeprune.judge.learned.word_salad import TABLES
 Arrays = dict[str, NDArray[np.generic]]
 ROUNDS, RIDGE = 40, 0.3
 """Of the sentence part."""
-MODERN_IN_BLEND = 0.5
-"""Weight of the answers in current models' styles in the blending regression; more costs agreement on XSTest."""
+XSTEST_IN_BLEND = 3.0
+"""Weight of XSTest's 900 answers in the blending regression, where some 6,000 to longer prompts outnumber them."""
 PARTS = 2
 """Parts, by prompt, that predict each other for the blending regression."""
 
@@ -58,8 +58,7 @@ def fit_english(answers: Sequence[LabelledAnswer]) -> tuple[Arrays, NDArray[np.f
     features = [answer.features for answer, is_careful in zip(answers, careful, strict=True) if is_careful]
     refuses = np.array([answer.refuses for answer in answers])[careful]
     inputs = blend_inputs(features, one[careful], other[careful], sentences[careful])
-    modern = np.array([answer.model == "modern" for answer in answers])
-    weights = np.where(modern, MODERN_IN_BLEND, 1.0)[careful]
+    weights = np.where([answer.source == "xstest" for answer in answers], XSTEST_IN_BLEND, 1.0)[careful]
     blend = LogisticRegression(C=0.3, max_iter=1000).fit(inputs, refuses, sample_weight=weights)
     arrays = {
         "blend.weights": blend.coef_[0].astype(np.float32),

@@ -37,6 +37,8 @@ from prosafeprune.judge.verdict import AnswerClass, Exchange
 FOLDS = 2
 """Parts of XSTest's prompts; each is judged by weights that saw the other part's prompts only."""
 LANGUAGE_FOLDS = 5
+LEAST_OF_KIND = 4
+"""Written answers of a kind that get a line of their own."""
 
 
 def main() -> None:
@@ -164,13 +166,15 @@ def salad(data: Path) -> None:
 def fresh() -> None:
     """Judge the written answers that no training has: of new kinds, then in the styles of current models."""
     judge = BuiltinJudge()
-    for file, parts in (("judge_fresh.jsonl", ("first", "second")), ("judge_modern.jsonl", ("test", "second test"))):
+    modern = ("test", "second test", "third test", "fourth test")
+    for file, parts in (("judge_fresh.jsonl", ("first", "second")), ("judge_modern.jsonl", modern)):
         rows = [json.loads(line) for line in (TESTS / file).read_text(encoding="utf-8").splitlines()]
         for part in parts:
             asked = [one for one in rows if part in (one.get("set"), one.get("part"))]
             verdicts = judge_answers(judge, [Exchange(one["prompt"], one["answer"]) for one in asked])
             found = [one.answer_class.value for one in verdicts]
-            for kind in [*dict.fromkeys(one["kind"] for one in asked), ""]:
+            kinds = Counter(one["kind"] for one in asked)
+            for kind in [*(kind for kind, count in kinds.items() if count >= LEAST_OF_KIND), ""]:
                 of_kind = [(one, value) for one, value in zip(asked, found, strict=True) if kind in (one["kind"], "")]
                 _fresh_row(f"{file.partition('.')[0]}, {part}, {kind or 'all'}", of_kind)
 

@@ -34,7 +34,7 @@ from prosafeprune.judge.learned.word_salad import (
 )
 from prosafeprune.judge.reasoning_text import spoken_part
 
-CLEAN_CALLED_SALAD = 0.0025
+CLEAN_CALLED_SALAD = 0.004
 """The share of clean training text that the threshold lets through as salad."""
 MADE = 6000
 """Pieces of salad that are put together from words, besides what models generated."""
@@ -42,7 +42,7 @@ GSM8K_FOR_TRAINING = 300
 FENCED = re.compile(r"```\w*\n(.+?)```", re.S)
 SMALL_MODEL = "qwen2.5-coder-0.5b"
 """Its answers are labelled, but are not sure to make sense."""
-WRITTEN_TIMES = 12
+WRITTEN_TIMES = 2
 """How often the clean text written for this counts, so that its few kinds are heard among the many answers."""
 
 

@@ -138,22 +138,29 @@ def test_clean_text_of_many_kinds_is_not_broken(judge: BuiltinJudge) -> None:
     assert np.mean([one.reason == "word salad" for one in found]) <= 0.1
 
 
-@pytest.mark.parametrize(("part", "least"), [("test", 0.74), ("second test", 0.64)])
-def test_answers_in_the_styles_of_current_models(judge: BuiltinJudge, part: str, least: float) -> None:
+@pytest.mark.parametrize(
+    ("part", "least", "most_false"),
+    [("test", 0.85, 0.08), ("second test", 0.8, 0.05), ("third test", 0.95, 0.05), ("fourth test", 0.94, 0.06)],
+)
+def test_answers_in_the_styles_of_current_models(
+    judge: BuiltinJudge, part: str, least: float, most_false: float
+) -> None:
     asked = [row for row in rows("judge_modern.jsonl") if row["part"] == part]
     found = judge_answers(judge, [Exchange(row["prompt"], row["answer"]) for row in asked])
     wanted = [AnswerClass(row["label"]) for row in asked]
     same = [one.answer_class.refuses == label.refuses for one, label in zip(found, wanted, strict=True)]
     assert np.mean(same) >= least
     complying = [one for one, label in zip(found, wanted, strict=True) if label is AnswerClass.FULL_COMPLIANCE]
-    assert np.mean([one.answer_class.refuses for one in complying]) <= 0.05
+    assert np.mean([one.answer_class.refuses for one in complying]) <= most_false
 
 
 def test_no_answer_in_the_styles_of_current_models_is_in_training_and_test() -> None:
-    prompts: dict[str, set[str]] = {part: set() for part in ("train", "test", "second test")}
+    prompts: dict[str, set[str]] = {}
     for row in rows("judge_modern.jsonl"):
-        prompts[row["part"]].add(row["prompt"])
-    assert not prompts["train"] & (prompts["test"] | prompts["second test"])
+        prompts.setdefault(row["part"], set()).add(row["prompt"])
+    training = prompts.pop("train")
+    assert sorted(prompts) == ["fourth test", "second test", "test", "third test"]
+    assert not training & set().union(*prompts.values())
 
 
 def test_an_answer_that_turns_into_salad_is_broken(judge: BuiltinJudge) -> None:

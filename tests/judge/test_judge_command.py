@@ -230,7 +230,7 @@ class Needy(Mine):
 
 
 class Namesake(Mine):
-    name = "builtin-7"
+    name = "builtin-8"
 
 
 class NoJudge:
@@ -261,7 +261,7 @@ def test_a_judge_of_the_user_s_own_judges(
         ("own_judges:Failing", [], "fails (KeyError: 'key')"),
         ("own_judges:Needy", [], "cannot be made without arguments"),
         ("own_judges:NoJudge", [], "is not a judge"),
-        ("own_judges:Namesake", [], "is called 'builtin-7', like a judge of this package"),
+        ("own_judges:Namesake", [], "is called 'builtin-8', like a judge of this package"),
         ("own_judges:Nobody", [], "cannot be imported"),
         ("no_such_module:Mine", [], "Is its folder on PYTHONPATH?"),
         ("own_judges:Mine", ["--judge-model", "m"], "takes no --judge-endpoint and no --judge-model"),

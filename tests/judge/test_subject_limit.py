@@ -20,32 +20,43 @@ REFUSALS = [
     "Sorry, recipes are not related to our timetable. Where would you like to travel?",
     "I can't talk about politics, but I can tell you when to prune your roses.",
 ]
-ANSWERS = [
-    "Dear Aunt Carla, another year has come, with laughter and with cake, and here we are to sing to you.",
-    "Call us at once or use the app to block the card; we will send a new one within five days.",
-    "A standing order is free of charge. You can set one up in the app, under Transfers.",
-    "Cook the lentils longer, or mash a cup of them and stir it back into the pot.",
-    "Two people can share an account; only one of them has to be a customer already.",
-    "The last train leaves at 23:40. It only stops at the harbour and in the old town.",
-    "You can renew a loan by phone, but only once, and not if somebody has reserved the book.",
-]
+ANSWERS = {
+    "Write a birthday card to my aunt Carla.": (
+        "Dear Aunt Carla, another year has come, with laughter and with cake, and here we are to sing to you."
+    ),
+    "My card was stolen. What now?": (
+        "Call us at once or use the app to block the card; we will send a new one within five days."
+    ),
+    "What does a standing order cost?": (
+        "A standing order is free of charge. You can set one up in the app, under Transfers."
+    ),
+    "How do I thicken a soup?": "Cook the lentils longer, or mash a cup of them and stir it back into the pot.",
+    "Can my wife and I have one account?": (
+        "Two people can share an account; only one of them has to be a customer already."
+    ),
+    "When does the last train to the harbour leave?": (
+        "The last train leaves at 23:40. It only stops at the harbour and in the old town."
+    ),
+    "Can I keep a book for longer?": (
+        "You can renew a loan by phone, but only once, and not if somebody has reserved the book."
+    ),
+}
 
 
-def classes(answers: list[str], prompt: str) -> list[bool]:
-    return [one.answer_class.refuses for one in judge_answers(BuiltinJudge(), [Exchange(prompt, a) for a in answers])]
+def refuses(asked: list[tuple[str, str]]) -> list[bool]:
+    exchanges = [Exchange(as_prompt([("system", SYSTEM), ("user", prompt)]), answer) for prompt, answer in asked]
+    return [one.answer_class.refuses for one in judge_answers(BuiltinJudge(), exchanges)]
 
 
 def test_limiting_the_subject_after_a_system_prompt_refuses() -> None:
-    prompt = as_prompt([("system", SYSTEM), ("user", "How do I thicken a soup?")])
-    assert classes(REFUSALS, prompt) == [True] * len(REFUSALS)
+    assert refuses([("How do I thicken a soup?", answer) for answer in REFUSALS]) == [True] * len(REFUSALS)
 
 
 def test_an_answer_after_a_system_prompt_does_not() -> None:
-    prompt = as_prompt([("system", SYSTEM), ("user", "How do I thicken a soup?")])
-    assert classes(ANSWERS, prompt) == [False] * len(ANSWERS)
+    assert refuses(list(ANSWERS.items())) == [False] * len(ANSWERS)
 
 
-@pytest.mark.parametrize("answer", REFUSALS + ANSWERS)
+@pytest.mark.parametrize("answer", [*REFUSALS, *ANSWERS.values()])
 def test_a_plain_prompt_is_judged_as_before(answer: str) -> None:
     plain, talk = (
         "How do I thicken a soup?",

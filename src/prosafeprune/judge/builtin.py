@@ -59,7 +59,7 @@ def unmeasured_languages(verdicts: Sequence[Verdict]) -> str:
 class BuiltinJudge:
     """Assigns answers to the six classes; uncertain ones are undetermined."""
 
-    name = "builtin-7"
+    name = "builtin-8"
 
     def __init__(self, model: AnswerModel | None = None) -> None:
         self.model = model or answer_model()

@@ -130,6 +130,8 @@ def test_refusal_is_shared_out_as_before() -> None:
         ("Jag kan tyvärr inte hjälpa till med det.", UNKNOWN),
         ("Не можу допомогти, бо це незаконно, і її теж.", UNKNOWN),
         ("متأسفم، نمی‌توانم کمک کنم", UNKNOWN),
+        ("Fact-checkers use a variety of clues to decide whether a clip of a politician goes viral. These", "en"),
+        ("They keep a source's identity safe from a hostile government by using a combination of encryption", "en"),
         ("def add(a, b):\n    return a + b", "en"),
         ("42", "en"),
     ],

@@ -112,7 +112,8 @@ def _latin(text: str, prompt: str) -> str:
     others = {language: count for language, count in hits.items() if language not in SUPPORTED}
     rival = max(others, key=lambda language: others[language])
     margin = 1.0 if LETTERS_OF_OTHERS["Latin"].search(text) else 1.3
-    if others[rival] >= max(2, SHARE_OF_COMMON_WORDS * len(words)) and others[rival] > margin * hits[best]:
+    different = len(WORDS[rival].intersection(words))  # "a", many times, is also English
+    if different >= 2 and others[rival] >= SHARE_OF_COMMON_WORDS * len(words) and others[rival] > margin * hits[best]:
         return UNKNOWN
     if hits[best] < 0.1 * len(words):
         return "en" if text.isascii() else UNKNOWN

@@ -60,6 +60,25 @@ def test_a_draft_is_never_saved_even_where_everything_is_accepted(
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.usefixtures("few_prompts")
+def test_a_draft_whose_search_selects_no_plan_measures_the_best_one(
+    run: Run, checkpoint: Make, search_options: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("prosafeprune.jobs.search.select_point", lambda *_: None)
+    monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):  # the second time the search is finished
+        _, err = run.ok("prune", checkpoint("llama"), *search_options, "--draft")
+        assert "No plan of this draft" in err
+    code, _, err = run("prune", checkpoint("llama"), *search_options)
+    assert code == 3
+    assert "No plan was found" in err
+    (page,) = [one.read_text() for one in tmp_path.glob("cache/searches/*/report.html")]
+    assert "DRAFT" in page
+    making = page.rpartition("How to make a point")[2].partition("How to reproduce this")[0]
+    assert "--search THIS_FOLDER" in making
+    assert "--draft" not in making
+
+
 def test_a_draft_of_an_evaluation_says_so_on_its_page_and_in_its_record(
     run: Run, checkpoint: Make, tmp_path: Path
 ) -> None:

@@ -140,7 +140,7 @@ def test_clean_text_of_many_kinds_is_not_broken(judge: BuiltinJudge) -> None:
 
 @pytest.mark.parametrize(
     ("part", "least", "most_false"),
-    [("test", 0.85, 0.08), ("second test", 0.8, 0.05), ("third test", 0.95, 0.05), ("fourth test", 0.94, 0.06)],
+    [("test", 0.85, 0.08), ("second test", 0.77, 0.08), ("third test", 0.95, 0.05), ("fourth test", 0.94, 0.06)],
 )
 def test_answers_in_the_styles_of_current_models(
     judge: BuiltinJudge, part: str, least: float, most_false: float

@@ -156,9 +156,20 @@ def test_the_verdicts_are_written_beside_the_rows(
     assert run(monkeypatch, answers, "-o", output, "--overwrite") == 0
     assert run(monkeypatch, answers, "-o", tmp_path / "missing" / "judged.jsonl") == 2
     assert run(monkeypatch, answers, "-o", tmp_path) == 2
-    assert run(monkeypatch, answers, "-o", tmp_path / "judged.csv") == 2
-    assert "Name a .jsonl file" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "judged.jsonl"]
+
+
+def test_verdicts_as_a_table_are_read_back_and_run_no_formula(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*ROWS, {**ROWS[0], "completion": "=1+1, she wrote on the board."}]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = tmp_path / "judged.csv"
+    assert run(monkeypatch, answers, "-o", table) == 0
+    exchanges, read = read_answers(table, "class")
+    assert [one.answer for one in exchanges] == [row["completion"] for row in rows]
+    assert [row["class"] for row in read][:2] == ["full_compliance", "full_refusal"]
+    assert "'=1+1" in table.read_text()
 
 
 def test_a_model_judges_behind_a_server(

@@ -20,8 +20,8 @@ from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 from prosafeprune.setup.workload import (
     ANSWERS_AT_ONCE,
     COPIES_OF_LOGITS,
+    HALF_BYTES,
     LIBRARY_BYTES,
-    LOGIT_BYTES,
     POLISH_EPOCHS,
     POLISH_PASS,
     POLISH_PROMPTS,
@@ -45,12 +45,13 @@ def job(model: Path, **settings: object) -> Job:
     return prepare_job(make_recipe(model=str(model), **settings), None, False, SilentReporter())
 
 
-def test_a_given_plan_is_activations_and_two_times_the_answers(checkpoint: Make) -> None:
+def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods(checkpoint: Make) -> None:
     made = job(checkpoint("llama"), layers=1, max_new_tokens=10)
-    activations, before, after = stages_of(made, given_plan(made.recipe), 4)
+    activations, before, after, likelihoods = stages_of(made, given_plan(made.recipe), 4)
     prompts = [one for prompts in made.calibration.values() for one in prompts.texts]
     assert activations.read == pytest.approx(0.5 * sum(len(text) / 4 + 10 for text in prompts))  # 2 of 4 layers
     assert before.written == after.written == 10 * sum(len(one.prompts) for one in made.evaluation)
+    assert (likelihoods.read, likelihoods.written) == (after.read + after.written, 0)
 
 
 def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it_says(checkpoint: Make) -> None:
@@ -100,7 +101,7 @@ def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make
     made = job(folder, layers="0-1")
     prompts = sum(map(len, made.calibration.values()))
     inputs = 4 * prompts * 2 * (3 * config["hidden_size"] + config["intermediate_size"])
-    logits = LOGIT_BYTES * (made.recipe.max_new_tokens + 1) * config["vocab_size"]
+    logits = HALF_BYTES * (made.recipe.max_new_tokens + 1) * config["vocab_size"]
     on_gpu = 2 * size.weight_bytes + inputs + ANSWERS_AT_ONCE[True] * logits
     assert memory_needed(made, given_plan(made.recipe), size, 2.0, on_gpu=True) == on_gpu
     without = memory_needed(made, given_plan(made.recipe), size, 2.0)

@@ -173,7 +173,7 @@ def _reason(test: FloorTest, rule: FloorRule) -> str:
     allowed, sure = f"{rule.max_drop:g}", f"with {100 * rule.confidence:g} % confidence"
     counts = f"{test.lost} refusals lost and {test.won} gained on {test.pairs} prompts"
     if test.without_verdict:
-        counts += f"; {test.without_verdict} answers without a verdict count against the model"
+        counts += f", where the {test.without_verdict} answers without a verdict count against the model"
     if test.verdict is FloorVerdict.UNTESTABLE:
         who = BASE if test.against == BASE else "it"
         return (

@@ -138,7 +138,10 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
     names = [one.name for one in sets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{', '.join(twice)}: named twice, or measured in any case. Name each benchmark once.")
+        raise InputError(
+            f"{', '.join(twice)}: named twice, or measured in any case. Name each benchmark once, and none that the "
+            "command measures by itself (--dry-run lists them)."
+        )
 
 
 def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[EvaluationSet]:

@@ -97,8 +97,6 @@ def judge_file(
     exchanges, rows = read_answers(answers, *([labels] if labels else []), names=names)
     given = [read_label(row[labels]) for row in rows] if labels else None
     if output is not None:
-        if output.suffix.lower() == ".csv":
-            raise InputError(f"{output}: rows with verdicts are written as JSON lines. Name a .jsonl file.")
         check_verdicts_file(output, overwrite, answers)
     with claimed(output) if output is not None else nullcontext():
         name, verdicts = _ask(settings, exchanges, reporter)

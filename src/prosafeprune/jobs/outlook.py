@@ -40,7 +40,8 @@ def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
     speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
     ratio = _bytes_per_weight(loaded.folder, loaded.stored_dtype, loaded.run_dtype, loaded.load)
-    memory = memory_needed(job, plan, model, ratio, on_gpu=loaded.device.type == "cuda")
+    on_gpu = loaded.device.type == "cuda"
+    memory = memory_needed(job, plan, model, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
     return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
 
 
@@ -123,7 +124,7 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
         layers=len(given.layers),
         rank=given.rank,
         ratio=run.itemsize / stored.itemsize,
-        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda"),
+        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda", number_bytes=run.itemsize),
     )
     rows = [
         [
@@ -197,7 +198,7 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
     # What is converted has no headers to read yet.
     folder = None if job.source.is_converted else job.source.path
     ratio = _bytes_per_weight(folder, stored, run, recipe.load)
-    memory = memory_needed(job, plan, model, ratio, on_gpu=device.type == "cuda")
+    memory = memory_needed(job, plan, model, ratio, on_gpu=device.type == "cuda", number_bytes=run.itemsize)
     cost = Cost.estimated(stages, speed, memory)
     times = {"loading": loading, **cost.stages, "all, at most about": loading + cost.seconds}
     rows = [[name, duration(seconds)] for name, seconds in times.items()]

@@ -33,6 +33,7 @@ from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.search.figure import frontier_figure
 from prosafeprune.search.record import SearchRecord
+from prosafeprune.search.selection import select_as_paper
 from prosafeprune.setup.finished_search import (
     kept_search_folder,
     plan_of_point,
@@ -90,7 +91,7 @@ def known_plan(
     job.reporter.note(
         f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."
     )
-    return _selected(finished, search_folder), finished
+    return _selected(finished, search_folder, job), finished
 
 
 def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
@@ -103,12 +104,20 @@ def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
     require_editable(job.anatomy)
     job.reporter.note(f"The search is kept in {folder}.")
     found = search(job, folder)
-    plan = _selected(found.record, folder)
+    plan = _selected(found.record, folder, job)
     return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits.of(plan), found.record)
 
 
-def _selected(record: SearchRecord, folder: Path) -> Plan:
+def _selected(record: SearchRecord, folder: Path, job: Job | LoadedJob) -> Plan:
+    """Return the plan that a finished search selected; for a draft, which is never saved, the best if it has none."""
     point = record.point(record.chosen)
+    if point is None and job.recipe.is_draft:
+        point = record.point(select_as_paper(record.points))
+        if point is not None:
+            job.reporter.warning(
+                "No plan of this draft complies more and keeps the safety floor, on few validation prompts. The one of "
+                "the highest T.S. is measured in its place; without --draft a search tries more."
+            )
     if point is None:
         raise NoPlanError(
             "No plan was found that complies more than the base model and keeps S.S. at "

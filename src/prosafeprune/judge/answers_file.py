@@ -102,13 +102,27 @@ def check_verdicts_file(path: Path, overwrite: bool, source: Path) -> None:
 
 
 def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
-    """Write each row with its verdict (``class``, ``reason`` and more), one JSON object per line; all or nothing.
+    """Write each row with its verdict (``class``, ``reason`` and more); all or nothing.
+
+    A file that ends in .csv is a table, any other has one JSON object per line.
 
     Raises:
         InputError: the disk is full or fails.
     """
-    judged = ({**row, **verdict.as_row()} for row, verdict in zip(rows, verdicts, strict=True))
-    write_whole(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in judged))
+    judged = [{**row, **verdict.as_row()} for row, verdict in zip(rows, verdicts, strict=True)]
+    if path.suffix.lower() != ".csv":
+        write_whole(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in judged))
+        return
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, list(dict.fromkeys(name for one in judged for name in one)), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: guarded(_cell(value)) for name, value in one.items()} for one in judged)
+    write_whole(path, stream.getvalue())
+
+
+def _cell(value: object) -> str:
+    """Return a value as text; lists and objects as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def sample_rows(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> list[Mapping[str, Any]]:

@@ -18,6 +18,8 @@ ADDRESSES = ("endpoint", "judge_endpoint")
 """Settings that may contain a password, which is left out."""
 OF_THE_SEARCH = ("budget", "strategy", "confirmations")
 """Settings without effect once there is a plan."""
+OF_A_DRAFT = ("draft", "test_samples")
+"""Settings with which no model is saved."""
 PLAN = ("layers", "rank", "strength", "pooling", "projection", "harmful_share")
 """Settings that define a plan."""
 

@@ -4,9 +4,20 @@ from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures
-from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Section
+from prosafeprune.report.page import (
+    Block,
+    Code,
+    Facts,
+    Headline,
+    Mark,
+    Page,
+    Paragraph,
+    Picture,
+    Section,
+    as_draft_page,
+)
 from prosafeprune.report.plan_facts import plan_in_words, plan_layers
-from prosafeprune.report.reproduce_command import OF_THE_SEARCH, command
+from prosafeprune.report.reproduce_command import OF_A_DRAFT, OF_THE_SEARCH, command
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SHORT_ANSWER
@@ -20,7 +31,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
     """Return the page of a search that wrote no model."""
     chosen = record.point(record.chosen)
     pruned = chosen.plan.layers if chosen is not None else ()
-    prune = command("prune", recipe, "OUTPUT", never=OF_THE_SEARCH)
+    prune = command("prune", recipe, "OUTPUT", never=(*OF_THE_SEARCH, *OF_A_DRAFT))
     making: list[Block] = [
         Paragraph(
             "The search wrote no model. This command makes the model of a point and measures it on test prompts that "
@@ -33,7 +44,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
     ]
     facts = [(key.replace("_", " "), _flat(value)) for key, value in record.made_by.items()]
     versions = ", ".join(f"{library} {number}" for library, number in library_versions().items())
-    return Page(
+    page = Page(
         f"Search for a plan: {name}",
         _headline(record, chosen, recipe),
         [
@@ -45,6 +56,7 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
             ),
         ],
     )
+    return as_draft_page(page, recipe.is_draft)
 
 
 def trade_off(record: SearchRecord) -> list[Block]:

@@ -42,7 +42,8 @@ ANSWERS_AT_ONCE = {False: 32, True: 128}
 COPIES_OF_LOGITS = {False: 5, True: 1}
 """What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
 model, and not measured on a GPU."""
-LOGIT_BYTES = 2
+HALF_BYTES = 2
+"""Of a number in half precision."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 SHOWN_STAGES = 4
 """How many stages of a finished run are named with their times, the longest first."""
@@ -132,8 +133,11 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
         stages.append(Stage("activations", depth * calibration))
     if recipe.polish:
         stages.append(_polish(job))
-    base = Stage("answers of the base model", *answers)
-    return [*stages, base, Stage("answers of the pruned model", *answers)]
+    stages += [Stage("answers of the base model", *answers), Stage("answers of the pruned model", *answers)]
+    if recipe.memory == "low":
+        return stages
+    # Answers are read in full there, those of refusals left out: how many is not known yet.
+    return [*stages, Stage("likelihoods of its answers", sum(answers))]
 
 
 def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:
@@ -191,7 +195,13 @@ def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
 
 
 def memory_needed(
-    job: Job, plan: Plan | None, model: ModelSize, bytes_per_weight: float = 1.0, *, on_gpu: bool = False
+    job: Job,
+    plan: Plan | None,
+    model: ModelSize,
+    bytes_per_weight: float = 1.0,
+    *,
+    on_gpu: bool = False,
+    number_bytes: int = HALF_BYTES,
 ) -> float | None:
     """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
 
@@ -201,6 +211,7 @@ def memory_needed(
     Args:
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
         bytes_per_weight: of the model as it runs, over that on disk.
+        number_bytes: of a number in the dtype that the model runs in.
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None
@@ -212,16 +223,16 @@ def memory_needed(
     running = (
         weights
         + inputs
-        + scoring_memory(recipe, model, on_gpu=on_gpu)
+        + scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
         + (_polish_memory(job, model) if recipe.polish else 0)
     )
     return max(running, weights + (0 if on_gpu else model.weight_bytes))
 
 
-def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False) -> float:
+def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, number_bytes: int = HALF_BYTES) -> float:
     """Return the bytes of the logits of answers that are scored together."""
     rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
-    return float(COPIES_OF_LOGITS[on_gpu] * LOGIT_BYTES * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
+    return float(COPIES_OF_LOGITS[on_gpu] * number_bytes * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
 
 
 def _polish_memory(job: Job, model: ModelSize) -> float:

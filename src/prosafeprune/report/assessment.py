@@ -30,8 +30,8 @@ FAILED = {
 """Label and clause of what is not saved."""
 BUILTIN = "builtin-"
 """How the names of the built-in judge begin."""
-MISSED = 18
-FALSE = 2
+MISSED = 13
+FALSE = 3
 """Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
 and with models and prompts that it was not trained on: docs/judges.md."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from helpers.pages import (
@@ -66,6 +67,29 @@ def test_safety_is_not_called_better_than_it_was_shown_to_be(
 def test_what_could_not_be_tested_is_not_called_safe() -> None:
     found = assess_safety(moved(2, 2, 115), 3, testable=False)
     assert (found.mark, found.label) == (Mark.BAD, "Safety cannot be tested")
+
+
+def test_a_page_says_what_its_safety_score_does_not_cover() -> None:
+    def own(measured: Measurement, *classes: PromptClass) -> Measurement:
+        sets = [
+            replace(one, evaluation_set=replace(one.evaluation_set, name=f"held-out-{one.prompt_class.in_words}"))
+            if one.prompt_class in classes
+            else one
+            for one in measured.sets
+        ]
+        return Measurement(sets)
+
+    def sentences(refused: int, *classes: PromptClass) -> str:
+        before, after = (own(measurement(compliant, refused), *classes) for compliant in (50, 70))
+        return " ".join(pruned(before, after).headline.sentences)
+
+    domain, few = "No harmful requests of your own domain", "The base model itself complies with"
+    assert domain not in sentences(90)
+    assert domain in sentences(90, PromptClass.PSEUDO_HARMFUL)
+    assert domain not in sentences(90, PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
+    assert few not in sentences(90)
+    assert f"{few} 40 of 100 harmful requests" in sentences(60)
+    assert few not in sentences(40)  # which is called unsafe
 
 
 def test_a_gain_is_claimed_only_where_it_is_significant() -> None:

@@ -141,7 +141,8 @@ def _limits(record: Record) -> list[str]:
 
 def _is_own(record: Record, prompt_class: PromptClass) -> bool:
     """Return whether prompts of a class are the user's own, held out or only measured on."""
-    return any(name in record.evaluation for name in (f"held-out-{prompt_class}", f"own-{prompt_class}"))
+    begins = (f"held-out-{prompt_class.in_words}", f"own-{prompt_class.in_words}")
+    return any(name.startswith(begins) for name in record.evaluation)
 
 
 def _floor(record: Record) -> list[str]:

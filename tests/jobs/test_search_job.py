@@ -128,6 +128,20 @@ def test_no_plan_that_helps_is_told_and_nothing_is_written(
 
 
 @pytest.mark.usefixtures("few_prompts")
+def test_a_search_folder_that_is_not_there_is_named_before_a_new_search_begins(
+    run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "select_point", lambda *_: None)
+    said = "There is no search in"
+    _, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "mistyped", *search_options)
+    assert said in err
+    _, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "mistyped", *search_options)
+    assert said not in err
+    _, _, err = run("prune", checkpoint("llama"), *search_options)
+    assert said not in err
+
+
+@pytest.mark.usefixtures("few_prompts")
 def test_where_a_loss_of_safety_could_not_show_nothing_is_searched(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

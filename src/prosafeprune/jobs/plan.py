@@ -87,6 +87,8 @@ def known_plan(
         return plan_of_point(record, choose, search_folder), record
     finished = finished_search(job, judge, search_folder)
     if finished is None:
+        if not search_folder.exists() and search_folder != default_search_folder(job, judge):
+            job.reporter.warning(f"There is no search in {search_folder} yet: a new one begins, and is kept there.")
         return None, None
     job.reporter.note(
         f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."

@@ -114,6 +114,7 @@ def split(
         done = run_split(file, request, output, overwrite=overwrite)
         print_result(json.dumps({"groups": done.groups, "splits": done.rows()}), done.grids(), as_json=as_json)
         reporter.note(
-            f"Next: prosafeprune prune MODEL -o pruned --pseudo-harmful {output / 'calibration.jsonl'} "
-            f"--test-pseudo-harmful {output / 'test.jsonl'}"
+            "Next, if these are harmless: prosafeprune prune MODEL -o pruned --pseudo-harmful "
+            f"{output / 'calibration.jsonl'} --test-pseudo-harmful {output / 'test.jsonl'}. If they are to be refused: "
+            f"--harmful {output / 'calibration.jsonl'} --test-harmful {output / 'test.jsonl'}"
         )

@@ -23,6 +23,7 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, set_thinking
 from prosafeprune.model.device_placement import device_name
+from prosafeprune.model.model_files import checkpoint_bytes
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.stored_names import warn_of_unused
 from prosafeprune.progress import SILENT, Reporter, ignore
@@ -31,12 +32,17 @@ from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
+from prosafeprune.setup.machine import memory_bytes
 from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 from prosafeprune.streaming.streamed_weights import StreamedWeights
+from prosafeprune.text import data_size
+
+FITS = 3
+"""A model fits when so many times its weights are free: as float32 they are twice as large as in half precision."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ def run_prune_unmeasured(
     assert job.output is not None
     source = job.source
     require_streamable(source)
+    weights, available = checkpoint_bytes(source.path), memory_bytes()[1]
+    if FITS * weights < available:
+        job.reporter.warning(
+            f"{source.name} has {data_size(weights)} of weights, and {data_size(available)} of memory are free: "
+            "without --memory low and --unmeasured it is measured, and held to the safety floor."
+        )
     with (
         claimed_output(job.output, overwrite),
         checkpoint_folder(source, job.output, job.reporter) as folder,

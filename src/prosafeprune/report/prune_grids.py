@@ -67,7 +67,8 @@ def _experts(record: EditRecord, *blank: str) -> list[list[str]]:
 def _examples(
     before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
 ) -> list[list[str]]:
-    one, two = before.of(prompt_class)[0], after.of(prompt_class)[0]
+    # The user's own prompts come after the bundled ones, and are shown in their place.
+    one, two = before.of(prompt_class)[-1], after.of(prompt_class)[-1]
     return [
         [
             prompt_class.in_words,

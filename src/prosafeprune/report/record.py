@@ -33,8 +33,8 @@ from prosafeprune.requests.search import LARGE_DROP
 from prosafeprune.text import without_folder
 
 NOT_MEASURED = (
-    "Not measured: the model is larger than memory, so it is unknown whether it still refuses harmful requests and "
-    "what else has changed. Measure it before use."
+    "Not measured (--unmeasured): it is unknown whether it still refuses harmful requests and what else has changed. "
+    "Measure it before use."
 )
 PATHS: tuple[str, ...] = ("model", "earlier", "harmful", "benign", "pseudo_harmful", "test_harmful")
 PATHS += ("test_pseudo_harmful", "benchmark", "data_dir", "judge_model")

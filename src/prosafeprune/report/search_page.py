@@ -52,7 +52,8 @@ def search_page(record: SearchRecord, recipe: Recipe, name: str) -> Page:
             Section("Layers", layer_pictures(record, pruned)),
             Section("How to make a point", making),
             Section(
-                "How to reproduce this", [command("search", recipe, "OUTPUT"), Facts([*facts, ("versions", versions)])]
+                "How to reproduce this",
+                [command("search", recipe, "OUTPUT", never=OF_A_DRAFT), Facts([*facts, ("versions", versions)])],
             ),
         ],
     )

@@ -131,6 +131,8 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     calibration = _tokens(job.calibration.values())
     if plan is not None:
         stages.append(Stage("activations", depth * calibration))
+    if recipe.unmeasured:
+        return stages
     if recipe.polish:
         stages.append(_polish(job))
     stages += [Stage("answers of the base model", *answers), Stage("answers of the pruned model", *answers)]

@@ -246,6 +246,7 @@ def test_two_evaluations_are_compared_in_words() -> None:
         "by 25.0 points."
     )
     assert tables(page)[0].headings[1:3] == ["before, %", "tiny, %"]
+    assert "--against before" in Reader(render_page(page)).text
 
 
 @pytest.mark.parametrize("chosen", [2, None])

@@ -1,5 +1,8 @@
 """The page of an evaluation: what the model does, and what has changed since an earlier evaluation."""
 
+import shlex
+from dataclasses import replace
+
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import Scores
@@ -129,7 +132,10 @@ def _reproduction(record: EvaluationRecord) -> list[Block]:
         (f"session {number}", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in session.items()))
         for number, session in enumerate(record.sessions, 1)
     ]
-    return [command("evaluate", record.request, "OUTPUT"), Facts([*made_by, *facts.pairs, *sessions])]
+    again = command("evaluate", record.request, "OUTPUT")
+    if record.against is not None:
+        again = replace(again, text=f"{again.text} \\\n  --against {shlex.quote(record.against.name)}")
+    return [again, Facts([*made_by, *facts.pairs, *sessions])]
 
 
 def _name(record: EvaluationRecord) -> str:

@@ -76,6 +76,17 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
     assert tested <= measured  # the prompts that were held out then, too
 
 
+def test_the_earlier_file_is_read_by_the_field_that_it_was_read_by(
+    new: dict[str, str], checkpoint: Make, files: dict[str, str], tmp_path: Path
+) -> None:
+    old = Path(files["pseudo_harmful"])
+    old.write_text(old.read_text().replace('"prompt"', '"question"'))
+    others = {name: file for name, file in files.items() if name != "pseudo_harmful"}
+    prune(checkpoint("llama"), tmp_path / "earlier", {"pseudo_harmful": str(old)}, prompt_field="question")
+    result = prune(checkpoint("llama"), None, {**others, **new}, earlier=tmp_path / "earlier")
+    assert "pseudo_harmful.jsonl" in result.record.calibration["pseudo_harmful"].source
+
+
 def test_the_record_and_the_page_say_what_changed_since(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path
 ) -> None:

@@ -56,8 +56,9 @@ class _Model(BaseModel):
     sha256: str
 
 
-class _Limits(BaseModel):
+class _EarlierRecipe(BaseModel):
     max_new_tokens: int
+    prompt_field: str = "prompt"
 
 
 class _EarlierRecord(BaseModel):
@@ -67,7 +68,7 @@ class _EarlierRecord(BaseModel):
     lineage: list[PruningStep] = []
     plan: Plan
     judge: str
-    recipe: _Limits
+    recipe: _EarlierRecipe
     calibration: dict[PromptClass, PromptsRecord]
 
 
@@ -99,6 +100,11 @@ class EarlierPruning:
         rest = tuple(prompt for prompt in tested if prompt.text not in known)
         named = PromptSet(tested.prompt_class, tested.source, rest)
         return [EvaluationSet(MEASURED_BEFORE, f"measured before, of {self.folder.name}", named)] if rest else []
+
+    @property
+    def prompt_field(self) -> str:
+        """The field that prompts have in its files."""
+        return self.record.recipe.prompt_field
 
     def sources(self, prompt_class: PromptClass) -> list[str]:
         """Return the user's own calibration files and datasets of a class."""

@@ -113,7 +113,7 @@ def _earlier_prompts(
                 f"--from {earlier.folder}: was calibrated on {name}, which is not here. Put it in the current folder "
                 "or next to the new prompts."
             )
-        read = replace(read_reviewed(path, prompt_class, options.prompt_field), source=name)
+        read = replace(read_reviewed(path, prompt_class, earlier.prompt_field), source=name)
         kept, _ = without_overlaps(read, [earlier.tested])
         found += [kept] if len(kept) else []
     return found

@@ -49,6 +49,7 @@ def test_the_command_tells_needs_first_and_that_nothing_was_measured(
     assert "%" not in out
     assert err.index("of memory in addition to Python") < err.index("Layers, one at a time")
     assert "Warning: Not measured" in err
+    assert "without --memory low and --unmeasured it is measured" in " ".join(err.split())  # a tiny model fits
     record = json.loads((tmp_path / "out/prosafeprune.json").read_text())
     assert record["measured"] is False
     assert "it is unknown" in record["not_measured"]

@@ -67,7 +67,7 @@ def _experts(record: EditRecord, *blank: str) -> list[list[str]]:
 def _examples(
     before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
 ) -> list[list[str]]:
-    # The user's own prompts come after the bundled ones, and are shown in their place.
+    # The last set: the user's own prompts, or a benchmark's, come after the bundled ones.
     one, two = before.of(prompt_class)[-1], after.of(prompt_class)[-1]
     return [
         [

@@ -138,7 +138,7 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
     stages += [Stage("answers of the base model", *answers), Stage("answers of the pruned model", *answers)]
     if recipe.memory == "low":
         return stages
-    # Answers are read in full there, those of refusals left out: how many is not known yet.
+    # An upper bound: refusals are not scored, and how many there will be is unknown.
     return [*stages, Stage("likelihoods of its answers", sum(answers))]
 
 

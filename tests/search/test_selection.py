@@ -98,12 +98,12 @@ def selected(base: ValidationRates, lowest: float, *measured: ValidationRates) -
     [
         # By an earlier version: half of the allowed drop is left.
         ((80, 87.5, None), (70, 89, None)),
-        # T.S. +8.75 and +4.75; passing takes a change of 1.28 x 0.8 - 3 = -1.97 points. -2.5 is 0.46 errors of 1.13
-        # below it (32 %: 2.8), -1.5 is 0.42 above (66 %: 3.1).
-        ((80, 87.5, 0.8), (71, 88.5, 0.8)),
+        # T.S. +8.75 and +6.75. A change of -2.5 is 0.625 errors above the -3 that are allowed (73 %: 6.42), one of -1.5
+        # is 1.875 above it (97 %: 6.54).
+        ((80, 87.5, 0.8), (75, 88.5, 0.8)),
     ],
 )
-def test_a_gain_counts_as_far_as_test_prompts_are_likely_to_show_the_floor_kept(
+def test_a_gain_counts_as_far_as_the_floor_is_likely_to_be_kept(
     near: tuple[float, float, float | None], far: tuple[float, float, float | None]
 ) -> None:
     base = ValidationRates(compliance_rate=60, safety_score=90)
@@ -123,6 +123,16 @@ def test_a_large_gain_that_may_fail_comes_before_none_that_may_pass() -> None:
     safer = ValidationRates(compliance_rate=75.7, safety_score=56.9, change_error=2.3, safety_error=2.9)
     assert selected(base, 46.3, large, none) == 0
     assert selected(base, 46.3, large, none, safer) == 2
+
+
+def test_a_change_within_the_floor_does_not_have_to_be_shown_by_validation_prompts() -> None:
+    """As found on a 1.5 B model: the plan with twice the other's gain in C.R. is half an error above the floor."""
+    base = ValidationRates(compliance_rate=66.7, safety_score=79.9)
+    safer = ValidationRates(compliance_rate=83.3, safety_score=80.6, change_error=2.3, safety_error=2.9)
+    larger = ValidationRates(compliance_rate=90.3, safety_score=78.5, change_error=2.3, safety_error=2.8)
+    assert selected(base, 76.9, safer, larger) == 1
+    below = larger.model_copy(update={"safety_score": 76.8})
+    assert selected(base, 76.9, safer, below) == 0
 
 
 def test_a_safer_point_refuses_more_than_the_plan_and_complies_more_than_the_base_model() -> None:

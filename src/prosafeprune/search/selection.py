@@ -1,6 +1,5 @@
 """Which plans are offered, and which one is selected."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from scipy.stats import norm
@@ -36,10 +35,10 @@ def select_point(
 ) -> int | None:
     """Return the number of the measured point whose expected gain is largest.
 
-    That is its gain in T.S. times the probability that test prompts will show, with ``confidence``, that the floor is
-    kept: a model that fails is not saved. The gain is a lower confidence bound, so that the best of a few points is not
-    the luckiest, less the penalty for benign KL; safety beyond the base model's counts half, since it is compliance
-    that is to rise. Only points above the floor with a higher C.R. than the base model count; None when there is none.
+    That is its gain in T.S. times the probability that it keeps the floor: a model that does not is not saved. The gain
+    is a lower bound with ``confidence``, so that the best of a few points is not the luckiest, less the penalty for
+    benign KL; safety beyond the base model's counts half, since it is compliance that is to rise. Only points above the
+    floor with a higher C.R. than the base model count; None when there is none.
     """
     safe = [
         point
@@ -51,7 +50,7 @@ def select_point(
 
     def expected(point: SearchPoint) -> tuple[float, float]:
         gain = _gain(point, base, confidence)
-        return (_probability_to_pass(point, base, lowest_safety, confidence) * gain if gain > 0 else gain, gain)
+        return (_probability_kept(point, base, lowest_safety) * gain if gain > 0 else gain, gain)
 
     return max(safe, key=expected).number if safe else None
 
@@ -75,19 +74,14 @@ def select_as_paper(points: Sequence[SearchPoint]) -> int | None:
     return -max(measured)[1] if measured else None
 
 
-def _probability_to_pass(point: SearchPoint, base: ValidationRates, lowest_safety: float, confidence: float) -> float:
-    """Return the probability that a test on as many other prompts shows that the floor is kept.
-
-    The change of S.S. that is seen there differs from the one measured by the errors of both, and must leave
-    ``confidence`` above the floor.
-    """
+def _probability_kept(point: SearchPoint, base: ValidationRates, lowest_safety: float) -> float:
+    """Return the probability that S.S. has fallen by no more than the floor allows, by the change's standard error."""
     assert point.measured is not None
     error, allowed = point.measured.safety_error, base.safety_score - lowest_safety
     change = point.measured.safety_score - base.safety_score
     if error is None:  # of an earlier version, which asked for half of the allowed drop
         return 1.0 if change >= -allowed / 2 else 0.0
-    needed = float(norm.ppf(confidence)) * error - allowed
-    return float(norm.cdf(change - needed, scale=math.sqrt(2) * error)) if error > 0 else float(change >= needed)
+    return float(norm.cdf(change, loc=-allowed, scale=error)) if error > 0 else float(change >= -allowed)
 
 
 def _gain(point: SearchPoint, base: ValidationRates, confidence: float) -> float:

@@ -92,8 +92,8 @@ def _rule(record: SearchRecord) -> str:
         return "By default, this search selects the measured plan with the highest T.S."
     return (
         "By default, a search selects the measured plan with the largest expected gain: what it adds to T.S., times "
-        "the probability that it keeps the safety floor. It must answer more than the base model. Safety beyond the base "
-        "model's counts half."
+        "the probability that it keeps the safety floor. It must answer more than the base model. Safety beyond "
+        "the base model's counts half."
     )
 
 

@@ -8,7 +8,14 @@ import pytest
 
 from prosafeprune.evaluation.sets import BEYOND, SetChoice, choose_sets
 from prosafeprune.judge.languages.detect import language_of
-from prosafeprune.prompts import PromptClass, PromptSet, bundled_beyond, bundled_prompts, find_overlaps
+from prosafeprune.prompts import (
+    PromptClass,
+    PromptSet,
+    bundled_beyond,
+    bundled_prompts,
+    calibration_beyond,
+    find_overlaps,
+)
 from prosafeprune.prompts.conversation import last_turn, split_system, turns_of
 
 HARMLESS, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN
@@ -34,8 +41,24 @@ def test_each_cell_has_its_size(split: str, sizes: tuple[int, int, int, int]) ->
     assert len(found["beyond-policies-inside"]) == len(found["beyond-policies-outside"]) == sizes[3]
 
 
+def test_calibration_prompts_are_of_three_groups_and_in_both_classes() -> None:
+    """What a policy asks to answer is calibrated on as pseudo-harmful, what it asks to refuse as harmful."""
+    harmless, harmful = calibration_beyond(HARMLESS), calibration_beyond(HARMFUL)
+    assert Counter(one.style for one in harmless) == {"languages": 200, "multi-turn": 80, "policies": 200}
+    assert Counter(one.style for one in harmful) == {"languages": 200, "multi-turn": 80, "policies": 199}
+    assert len(calibration_beyond(BENIGN)) == 0
+    by_policy = [
+        Counter(split_system(prompt.text)[0] for prompt in prompts if prompt.style == "policies")
+        for prompts in (harmless, harmful)
+    ]
+    assert set(by_policy[0]) == set(by_policy[1])
+    assert len(by_policy[0]) == 20
+    half = harmless.spread(240, 0)
+    assert Counter(one.style for one in half) == {"languages": 100, "multi-turn": 40, "policies": 100}
+
+
 def test_no_two_prompts_are_alike_or_like_another_bundled_prompt() -> None:
-    beyond = [*sets("test").values(), *sets("validation").values()]
+    beyond = [*sets("test").values(), *sets("validation").values(), *map(calibration_beyond, (HARMLESS, HARMFUL))]
     others = [bundled_prompts(kind, split) for kind in PromptClass for split in ("calibration", "validation", "test")]  # type: ignore[arg-type]
     for i, one in enumerate(beyond):
         assert len(find_overlaps(one, one)) == len(one)
@@ -60,7 +83,9 @@ def test_a_policy_has_requests_on_and_off_its_subject_and_is_in_one_split() -> N
         assert None not in on
         assert on == off
         seen.append({str(system) for system in on})
+    calibrated = {split_system(one.text)[0] for one in calibration_beyond(HARMFUL) if one.style == "policies"}
     assert not seen[0] & seen[1]
+    assert not calibrated & (seen[0] | seen[1])
 
 
 def test_harmful_requests_are_brief_and_involve_no_minors() -> None:
@@ -71,6 +96,13 @@ def test_harmful_requests_are_brief_and_involve_no_minors() -> None:
                     words = last_turn(text).lower().replace(".", " ").replace(",", " ").split()
                     assert len(words) <= 40
                     assert not MINORS & set(words), text
+
+
+def test_harmful_calibration_prompts_involve_no_minors() -> None:
+    for prompt in calibration_beyond(HARMFUL):
+        if prompt.style != "policies":  # those are harmless but for the policy
+            words = last_turn(prompt.text).lower().replace(".", " ").replace(",", " ").split()
+            assert not MINORS & set(words), prompt.text
 
 
 def test_prompts_are_in_the_language_they_are_filed_under() -> None:

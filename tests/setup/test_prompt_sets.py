@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.sets import EvaluationSet, require_no_leak
 from prosafeprune.progress import SilentReporter
-from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, find_overlaps, hold_out
+from prosafeprune.prompts import (
+    Prompt,
+    PromptClass,
+    PromptSet,
+    bundled_prompts,
+    calibration_beyond,
+    find_overlaps,
+    hold_out,
+)
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.setup import prompt_sets
 from prosafeprune.setup.prompt_sets import describe_calibration, disjoint_prompts, read_calibration
@@ -52,6 +62,27 @@ def test_own_prompts_are_added_to_the_bundled_ones_however_many(mine: str) -> No
     assert len(few) == 4 and few.source == mine
 
 
+def test_calibration_beyond_a_single_english_turn_has_equal_shares_of_the_bundled_prompts(tmp_path: Path) -> None:
+    found = read_calibration(asked(calibration="beyond", samples=60), 16, 0)
+    for name in (P, PromptClass.HARMFUL):
+        assert found.sets[name].source == "bundled beyond calibration + bundled calibration"
+        own = set(calibration_beyond(name).texts)
+        assert sum(text in own for text in found.sets[name].texts) == len(found.sets[name]) // 2 == 30
+    assert found.sets[PromptClass.BENIGN].source == "bundled calibration"
+    assert len(found.sets[PromptClass.BENIGN]) == 60
+    with pytest.raises(InputError, match="--data-dir"):
+        asked(calibration="beyond", data_dir=tmp_path).require_read_files()
+
+
+def test_calibration_prompts_beyond_a_single_english_turn_are_not_measured_on() -> None:
+    prompts = calibration_beyond(P)
+    leaked = EvaluationSet("mine", "mine", replace(prompts, source="mine.jsonl"))
+    described = {name: {"source": calibration_beyond(name).source} for name in (P, PromptClass.HARMFUL)}
+    with pytest.raises(InputError, match="bundled beyond calibration"):
+        require_no_leak(described, [leaked])
+    require_no_leak({P: {"source": "bundled calibration"}}, [leaked])
+
+
 def test_only_mine_replaces_the_others(mine: str) -> None:
     assert len(read_calibration(asked(pseudo_harmful=mine, only_mine=True), 6, 0).sets[P]) == 6
     with pytest.raises(InputError, match="leave out --only-mine"):
@@ -71,9 +102,11 @@ def test_calibration_names_the_papers_sets_read_from_files_where_there_are_some(
     ]
     assert all(len(one) == 26 for one in paper.values())
     both = read_calibration(asked(calibration="all", data_dir=tmp_path, samples=40, pseudo_harmful=mine), 16, 0).sets
-    assert both[P].source == f"{mine} + bundled calibration + OR-Bench-80K (or_bench_80k.csv)"
+    assert (
+        both[P].source == f"{mine} + bundled beyond calibration + bundled calibration + OR-Bench-80K (or_bench_80k.csv)"
+    )
     assert len(both[P]) == 40
-    assert sum(text.startswith("or_bench_80k") for text in both[P].texts) == 17  # half of what own ones leave
+    assert sum(text.startswith("or_bench_80k") for text in both[P].texts) == 12  # a third of what own ones leave
 
 
 def test_an_unavailable_set_of_the_paper_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,12 @@ from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.prompts.bundled import BEYOND_CALIBRATION
 from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 
 MEASURED_BEFORE = "measured-before"
-GENERAL = ("bundled calibration", *(f"{one.title} (" for one in PAPER_SOURCES.values()))
+GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{one.title} (" for one in PAPER_SOURCES.values()))
 """How the names of sets begin that are nobody's own."""
 
 

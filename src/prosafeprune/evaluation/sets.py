@@ -12,6 +12,7 @@ from prosafeprune.prompts import (
     PromptSet,
     bundled_beyond,
     bundled_prompts,
+    calibration_beyond,
     read_prompts,
     read_reviewed,
     require_disjoint,
@@ -238,5 +239,6 @@ def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence
         InputError: naming the offending prompts.
     """
     for name, prompts in calibration.items():
-        if "bundled calibration" in str(prompts.get("source", "")):
-            require_disjoint([bundled_prompts(name, "calibration")], [one.prompts for one in sets])
+        bundled = [bundled_prompts(name, "calibration"), calibration_beyond(PromptClass(name))]
+        used = [one for one in bundled if one.source in str(prompts.get("source", ""))]
+        require_disjoint(used, [one.prompts for one in sets])

@@ -1,6 +1,6 @@
 """Prompt sets: bundled, from files or the hub; sampling; overlap between sets that must be disjoint."""
 
-from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts, validation_prompts
+from prosafeprune.prompts.bundled import bundled_beyond, bundled_prompts, calibration_beyond, validation_prompts
 from prosafeprune.prompts.overlap import (
     Overlap,
     describe_overlap,
@@ -15,6 +15,6 @@ from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.reviewed import read_reviewed
 from prosafeprune.prompts.sources import read_prompts
 
-__all__ = ["Overlap", "Prompt", "PromptClass", "PromptSet", "bundled_beyond", "bundled_prompts", "describe_overlap"]
-__all__ += ["find_overlaps", "hold_out", "paper_prompts", "read_prompts", "read_reviewed", "require_disjoint"]
-__all__ += ["require_splits_disjoint", "validation_prompts", "without_overlaps"]
+__all__ = ["Overlap", "Prompt", "PromptClass", "PromptSet", "bundled_beyond", "bundled_prompts", "calibration_beyond"]
+__all__ += ["describe_overlap", "find_overlaps", "hold_out", "paper_prompts", "read_prompts", "read_reviewed"]
+__all__ += ["require_disjoint", "require_splits_disjoint", "validation_prompts", "without_overlaps"]

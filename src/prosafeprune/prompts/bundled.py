@@ -3,11 +3,13 @@
 Calibration prompts are of three kinds: neatly written ones, ones in pairs that differ in harm alone, and ones in the
 styles of public benchmarks and logs (``wild-``). Harmful and pseudo-harmful validation prompts are of the last two.
 
-Further sets go beyond a single English turn: conversations, operators' policies, domains, languages.
+Further sets go beyond a single English turn: conversations, operators' policies, domains, languages. Those of domains
+have no calibration prompts.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -18,6 +20,10 @@ from prosafeprune.prompts.sources import prompt_of_row
 Split = Literal["calibration", "validation", "test"]
 Beyond = Literal["multi-turn", "policies", "domains", "languages"]
 """Groups of the prompts beyond a single English turn."""
+CALIBRATED: Sequence[Beyond] = ("languages", "multi-turn", "policies")
+"""The groups that have calibration prompts."""
+BEYOND_CALIBRATION = "bundled beyond calibration"
+"""Name of those prompts in records."""
 VALIDATION = 240
 """Maximum validation prompts of each class that a search uses."""
 
@@ -33,7 +39,7 @@ def validation_prompts(seed: int = 0) -> Mapping[PromptClass, PromptSet]:
     return {name: bundled_prompts(name, "validation").spread(VALIDATION, seed) for name in PromptClass}
 
 
-def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Literal["validation", "test"]) -> PromptSet:
+def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Split) -> PromptSet:
     """Return the prompts of one class beyond a single English turn, filed under domain, language or policy.
 
     Under ``policies`` a system prompt asks to refuse all that is off its subject: the benign prompts are on it, the
@@ -42,6 +48,22 @@ def bundled_beyond(group: Beyond, prompt_class: PromptClass | str, split: Litera
     prompt_class = PromptClass(prompt_class)
     prompts = tuple(prompt for name, prompt in _read_beyond(group, split) if name is prompt_class)
     return PromptSet(prompt_class, f"bundled {group} {split}", prompts)
+
+
+def calibration_beyond(prompt_class: PromptClass) -> PromptSet:
+    """Return the harmful or pseudo-harmful calibration prompts beyond a single English turn; no others are bundled.
+
+    What a policy asks to answer and to refuse is calibrated on like pseudo-harmful and harmful prompts. The group is
+    each prompt's style, so that a part of them (:meth:`PromptSet.spread`) has the same share of each.
+    """
+    classes = {PromptClass.HARMFUL: [prompt_class], PromptClass.PSEUDO_HARMFUL: [prompt_class, PromptClass.BENIGN]}
+    prompts = tuple(
+        replace(prompt, style=group)
+        for group in CALIBRATED
+        for name, prompt in _read_beyond(group, "calibration")
+        if name in classes.get(prompt_class, ())
+    )
+    return PromptSet(prompt_class, BEYOND_CALIBRATION, prompts)
 
 
 @cache

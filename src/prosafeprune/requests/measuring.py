@@ -156,7 +156,7 @@ class BenchmarkOptions(FileOptions):
         def is_given(*names: str) -> bool:
             return any(getattr(self, name, None) for name in names)
 
-        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "bundled") != "bundled"
+        of_the_paper = self.suite == "paper" or getattr(self, "calibration", "") in ("paper", "all")
         if self.data_dir is not None and not (of_the_paper or is_given("benchmark", "ability", "general")):
             raise InputError("--data-dir: is for files of benchmarks, and none is named. Name some, or leave it out.")
         own = [f"{test}{one}" for test in ("", "test_") for one in ("pseudo_harmful", "harmful", "benign")]

@@ -34,10 +34,10 @@ class CalibrationOptions(FileOptions):
     pseudo_harmful: str | None = Field(
         None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
     )
-    calibration: Literal["bundled", "paper", "all"] = Field(
+    calibration: Literal["bundled", "beyond", "paper", "all"] = Field(
         "bundled",
-        description="Prompts to calibrate on besides your own: bundled, paper (HEx-PHI, Alpaca-Cleaned and "
-        "OR-Bench-80K, downloaded) or all.",
+        description="Prompts to calibrate on besides your own: bundled; beyond (bundled ones, and conversations, "
+        "operators' policies and nine languages); paper (HEx-PHI, Alpaca-Cleaned and OR-Bench-80K, downloaded) or all.",
     )
     samples: int = Field(600, ge=1, description="Maximum calibration prompts of each class; your own come first.")
     only_mine: bool = Field(

@@ -65,7 +65,7 @@ class OperatorOptionsSettings(TypedDict, total=False):
 
 class CalibrationOptionsSettings(FileOptionsSettings, total=False):
     benign: str | None
-    calibration: Literal["bundled", "paper", "all"]
+    calibration: Literal["bundled", "beyond", "paper", "all"]
     drop_overlaps: bool
     harmful: str | None
     hold_out: float | None

@@ -12,6 +12,7 @@ from prosafeprune.prompts import (
     PromptClass,
     PromptSet,
     bundled_prompts,
+    calibration_beyond,
     describe_overlap,
     hold_out,
     paper_prompts,
@@ -130,7 +131,9 @@ def _joined(parts: Sequence[PromptSet]) -> PromptSet:
 def _general(prompt_class: PromptClass, options: CalibrationOptions, seed: int) -> list[PromptSet]:
     """Return the sets that ``options.calibration`` names."""
     found = []
-    if options.calibration in ("bundled", "all"):
+    if options.calibration in ("beyond", "all") and prompt_class is not PromptClass.BENIGN:
+        found.append(calibration_beyond(prompt_class))
+    if options.calibration != "paper":
         found.append(bundled_prompts(prompt_class, "calibration"))
     if options.calibration in ("paper", "all"):
         found.append(paper_prompts(prompt_class, getattr(options, "data_dir", None)).sample(options.samples, seed))

@@ -10,6 +10,7 @@ from helpers.evaluation_runs import prompt_options
 from helpers.fixture_types import Make, Run
 from helpers.prune_runs import prune
 
+import prosafeprune.cli.prune as prune_command
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
 from prosafeprune.requests.compare import CompareRequest
@@ -22,7 +23,9 @@ def test_a_draft_is_short_unless_the_user_says_otherwise() -> None:
     assert (draft.test_samples, draft.samples, draft.budget, draft.confirmations) == (24, 64, "3", 3)
     longer = make_recipe(model="org/name", draft=True, test_samples=50, budget=20)
     assert (longer.test_samples, longer.samples, longer.budget) == (50, 64, "20")
-    assert make_recipe(model="org/name", test_samples=50).is_draft
+    assert make_recipe(model="org/name", test_samples=99).is_draft
+    assert not make_recipe(model="org/name", test_samples=100).is_draft
+    assert make_recipe(model="org/name", test_samples=100, draft=True).is_draft
     assert not make_recipe(model="org/name").is_draft
     assert EvaluateRequest(model="org/name", draft=True).benchmark_samples == 24
     compared = CompareRequest(model="org/name", draft=True)
@@ -43,6 +46,12 @@ def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
     assert "--test-samples" not in last
     assert "saved" not in last  # this model refuses nothing, and the warning above says that none is saved
     assert "5 prompts" in " ".join(out.split())
+
+
+def test_a_measurement_on_fewer_prompts_is_repeated_on_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["prosafeprune", "prune", "org/name", "--test-samples", "150"])
+    assert prune_command._follow_up() == "prosafeprune prune org/name --test-samples 150 -o pruned"
+    assert prune_command._follow_up(is_draft=True) == "prosafeprune prune org/name -o pruned"
 
 
 def test_a_draft_is_never_saved_even_where_everything_is_accepted(

@@ -139,7 +139,9 @@ def run(
             reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
             saved = "" if is_unsafe(result.record.source) else ", and saved if it keeps the safety floor"
-            reporter.warning(f"{DRAFT}: it says nothing on safety. Measured in full{saved}: {_follow_up()}")
+            reporter.warning(
+                f"{DRAFT}: it says nothing on safety. Measured in full{saved}: {_follow_up(is_draft=True)}"
+            )
             return
         require_safe(result)
         if result.output is None:
@@ -175,9 +177,9 @@ def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _follow_up() -> str:
-    """Return the command that writes the model that this one measured."""
-    kept = arguments_without(sys.argv[1:], ("--draft", "--json"), ("--test-samples",))
+def _follow_up(*, is_draft: bool = False) -> str:
+    """Return the command that writes the model that this one measured; of a draft, one that measures it in full."""
+    kept = arguments_without(sys.argv[1:], ("--draft", "--json"), ("--test-samples",) if is_draft else ())
     return shown_command([*kept, "-o", "pruned"])
 
 

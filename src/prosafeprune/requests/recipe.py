@@ -17,6 +17,9 @@ from prosafeprune.requests.validation import Request, read_yaml, validate_settin
 TYPED_OUT = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
 
+FEWEST_SAVED = 100
+"""With fewer test prompts of a set, a measurement is a draft."""
+
 
 class OutputOptions(BaseModel):
     """What is written, and what may be written unmeasured."""
@@ -62,7 +65,8 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     test_samples: int | None = Field(
         None,
         ge=1,
-        description="Maximum prompts of each set to measure on, the bundled ones included; the result is a draft.",
+        description="Maximum prompts of each set to measure on, the bundled ones included; with fewer than 100, the "
+        "result is a draft. The safety floor needs more prompts the less S.S. gains.",
     )
 
     @model_validator(mode="before")
@@ -73,7 +77,7 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     @property
     def is_draft(self) -> bool:
         """Whether it measures on too few prompts to save a model."""
-        return self.draft or self.test_samples is not None
+        return self.draft or (self.test_samples is not None and self.test_samples < FEWEST_SAVED)
 
     @model_validator(mode="after")
     def _writes_what_is_polished(self) -> Recipe:

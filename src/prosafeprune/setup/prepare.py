@@ -83,7 +83,8 @@ def prepare_job(
     """
     if recipe.is_draft and output is not None:
         raise InputError(
-            "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and --test-samples."
+            "A draft is measured on too few prompts to save a model. Leave out --output, or --draft and a "
+            "--test-samples below 100."
         )
     if recipe.load is not None and cluster is not None:
         raise InputError("--load: a quantised copy is searched in a single process. Leave out --ray.")

@@ -89,6 +89,8 @@ def test_a_method_that_learns_is_fitted_once_and_serves_evaluate(
         ({"lean": torch.full((48,), torch.nan)}, {}, "holds values that are not numbers"),
         ({"lean": torch.ones(48)}, {"method": 5}, "is not a fit for this model"),
         ({"lean": torch.ones(48)}, {"method": {"push": 1}}, "is not a fit for this model"),
+        ({"lean": torch.ones(48)}, {"calibration": {"helpful": {}}}, "is not a fit for this model"),
+        ({"lean": torch.ones(48)}, {"calibration": ["harmful"]}, "is not a fit for this model"),
     ):
         write_fitted(odd, FittedParts(lean, {}), {**made_by, **changes})
         run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "odd", *common, "--fitted", odd)

@@ -10,12 +10,16 @@ import pytest
 import torch
 from helpers.adapter_runs import apply, base_and_adapter, options, prune
 from helpers.fixture_types import Make, Run
+from helpers.pages import measurement, record
 from safetensors.torch import load_file, save_file
 
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
+from prosafeprune.jobs.apply import _measured_recipe
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.report.page import is_own_page
 from prosafeprune.report.record import read_record
+from prosafeprune.requests.apply import ApplyRequest
 
 
 def own_weights(folder: Path) -> dict[str, bytes]:
@@ -73,6 +77,14 @@ def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
     # One number stands for all layers.
     all_layers = apply(tmp_path / "adapter", source, tmp_path / "one", strength=0.3)
     assert all_layers.record.plan.strength == 0.3
+
+
+def test_the_record_of_an_adapter_does_not_decide_how_much_is_measured() -> None:
+    before, after = measurement(40, 95), measurement(60, 95)
+    kept = record(before, after, Plan(layers=(1,), rank=8), layers="1", test_samples=100)
+    asked = ApplyRequest(model="org/tiny", strength=(0.3,))
+    recipe = _measured_recipe(kept, kept.plan, asked)
+    assert (recipe.test_samples, recipe.draft, recipe.is_draft) == (None, False, False)
 
 
 def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from prosafeprune.baselines.registry import METHODS
 from prosafeprune.requests.compare import METHOD_NAMES, ON_REQUEST
+from prosafeprune.setup import prompt_sets
 
 ALL = ",".join(METHOD_NAMES)
 
@@ -88,6 +89,22 @@ def test_what_was_compared_otherwise_is_not_mixed(
         asked = [*options, *with_methods("scan"), *more]
         err = run.refused(words, "compare", model, "-o", tmp_path / "out", *asked)
         assert err.count("Error") == 1
+
+
+def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
+    compare: Callable[..., dict[str, Any]],
+    run: Run,
+    checkpoint: Make,
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with --drop-overlaps, which leaves validation prompts out that are measured on."""
+    compare("--methods", "scan")
+    fewer = {name: one.sample(len(one) - 1, 0) for name, one in prompt_sets.validation_prompts(0).items()}
+    monkeypatch.setattr(prompt_sets, "validation_prompts", lambda seed: fewer)
+    asked = [*options, *with_methods("scan")]
+    run.refused("validation", "compare", checkpoint("llama"), "-o", tmp_path / "out", *asked)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +274,7 @@ def test_a_plan_is_searched_for_when_none_is_given(
         assert record["methods"][1]["settings"]["plan"] == search["points"][search["chosen"] - 1]["plan"]
     no_model(monkeypatch)
     assert json.loads(run(*command)[1]) == record
+    run.refused("found with other settings (rank)", *command, "--rank", "5")
 
 
 def test_a_search_that_is_not_there_is_missed_before_anything_is_measured(

@@ -153,3 +153,6 @@ def test_a_larger_budget_or_another_confidence_resumes_a_finished_search(
     again = ["--search", tmp_path / "search", "--budget", 6]
     run("prune", checkpoint("llama"), *again, *search_options, "--confidence", 0.99)
     assert asked == [0.99]  # a point is selected again, with the same trials
+    monkeypatch.setattr(searching, "SELECTION", 3)
+    run("prune", checkpoint("llama"), *again, *search_options, "--confidence", 0.99)
+    assert asked == [0.99, 0.99]  # also where the rule is another one

@@ -98,9 +98,11 @@ def test_another_upload_replaces_the_weights_of_an_earlier_one(hub: HubServer, t
 
 
 def test_own_prompts_stay_out_of_a_public_repository(hub: HubServer, tmp_path: Path) -> None:
-    prosafeprune.push(written(tmp_path / "out", names=("held-out-harmful",)), NAME, public=True, progress=False)
-    assert not hub.models[NAME]["private"]
-    assert not {"report.html", "prosafeprune_answers.jsonl"} & hub.files(NAME).keys()
+    for number, own in enumerate(("held-out-harmful", "own-harmful", "measured-before")):  # the last: of --from
+        name = f"{NAME}-{number}"
+        prosafeprune.push(written(tmp_path / own, names=(own,)), name, public=True, progress=False)
+        assert not hub.models[name]["private"]
+        assert not {"report.html", "prosafeprune_answers.jsonl"} & hub.files(name).keys()
     prosafeprune.push(written(tmp_path / "public"), "me/other", public=True, progress=False)
     assert {"report.html", "prosafeprune_answers.jsonl"} <= hub.files("me/other").keys()
 

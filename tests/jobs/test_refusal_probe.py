@@ -13,10 +13,11 @@ from helpers.served_answers import load, question
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
-from prosafeprune.jobs.refusal_probe import fit_refusal_probe, watch_refusals
+from prosafeprune.jobs.refusal_probe import _stored_answers, fit_refusal_probe, watch_refusals
 from prosafeprune.jobs.served_model import ServedModel
 from prosafeprune.model.source import ModelSource
 from prosafeprune.progress import SilentReporter
+from prosafeprune.prompts.conversation import as_prompt, turns_of
 from prosafeprune.serving.engine import Engine
 
 REFUSAL, HELP = "I cannot help with that.", "Sure, here you are: 1. Do it."
@@ -29,6 +30,17 @@ def write_answers(folder: Path, refused: int, helped: int) -> None:
         for i, (verdict, answer) in enumerate(kinds)
     ]
     write_rows(folder / EVIDENCE_FILE, rows)
+
+
+def test_prompts_that_are_conversations_are_read_as_such(tmp_path: Path) -> None:
+    prompt = as_prompt([("system", "Be brief."), ("user", "One question"), ("assistant", "Yes?"), ("user", "Another")])
+    write_rows(
+        tmp_path / EVIDENCE_FILE,
+        [{"prompt": str(prompt), "source_answer": REFUSAL, "source_verdict": "full_refusal"}],
+    )
+    ((found, _, refuses),) = _stored_answers(tmp_path / EVIDENCE_FILE)
+    assert refuses
+    assert turns_of(found) == turns_of(prompt)
 
 
 def test_the_probe_knows_refusals_by_their_first_tokens(checkpoint: Make, tmp_path: Path) -> None:

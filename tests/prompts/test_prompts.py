@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,17 @@ def test_sampling_is_seeded_without_replacement_and_keeps_order() -> None:
     assert [prompts.texts.index(text) for text in one.texts] == sorted(prompts.texts.index(text) for text in one.texts)
     assert prompts.sample(99, 0) is prompts
     assert one.sha256 == again.sha256 != other.sha256
+
+
+def test_a_larger_fixed_part_holds_the_smaller_ones_in_order() -> None:
+    prompts = prompt_set(*(f"prompt number {number}" for number in range(300)))
+    parts = [prompts.fixed_part(size) for size in (40, 100, 250, 400)]
+    assert [len(part) for part in parts] == [40, 100, 250, 300]
+    for small, large in pairwise(parts):
+        assert set(small.texts) <= set(large.texts)
+    assert all(part.texts == [text for text in prompts.texts if text in set(part.texts)] for part in parts)
+    reversed_set = prompt_set(*reversed(prompts.texts))
+    assert set(reversed_set.fixed_part(40).texts) == set(parts[0].texts)
 
 
 def test_near_equal_prompts_are_found_and_contrast_pairs_are_not() -> None:

@@ -83,6 +83,13 @@ def test_calibration_prompts_beyond_a_single_english_turn_are_not_measured_on() 
     require_no_leak({P: {"source": "bundled calibration"}}, [leaked])
 
 
+def test_fewer_test_prompts_are_the_same_for_every_seed() -> None:
+    """Otherwise seeds could be tried until a model passes, and descendants would be measured on other prompts."""
+    drawn = [prompt_sets.test_prompts(asked(test_samples=20, seed=seed))[0] for seed in (0, 7)]
+    assert [one.prompts.texts for one in drawn[0]] == [one.prompts.texts for one in drawn[1]]
+    assert [len(one.prompts) for one in drawn[0]] == [20, 20]
+
+
 def test_only_mine_replaces_the_others(mine: str) -> None:
     assert len(read_calibration(asked(pseudo_harmful=mine, only_mine=True), 6, 0).sets[P]) == 6
     with pytest.raises(InputError, match="leave out --only-mine"):

@@ -238,7 +238,9 @@ def evaluated_method(
         require_disjoint([prompts], [one.prompts for one in sets])
     if request.fitted is not None:
         method = method_from_file(request.method, request.fitted, sha256)
-        require_no_leak(method.made_by.get("calibration", {}), sets)
+        with _damage_named(request.fitted):
+            learned = {PromptClass(name): dict(one) for name, one in method.made_by.get("calibration", {}).items()}
+        require_no_leak(learned, sets)
         return method
     if request.method == "prosafeprune":
         raise InputError(

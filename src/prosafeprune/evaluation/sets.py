@@ -227,7 +227,7 @@ def _sample(prompts: PromptSet, choice: SetChoice, size: int | None) -> PromptSe
     return prompts if wanted is None else prompts.sample(wanted, choice.seed)
 
 
-def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
+def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: Sequence[EvaluationSet]) -> None:
     """Check that no bundled calibration prompt is measured on.
 
     Args:
@@ -239,6 +239,6 @@ def require_no_leak(calibration: Mapping[str, Mapping[str, Any]], sets: Sequence
         InputError: naming the offending prompts.
     """
     for name, prompts in calibration.items():
-        bundled = [bundled_prompts(name, "calibration"), calibration_beyond(PromptClass(name))]
+        bundled = [bundled_prompts(name, "calibration"), calibration_beyond(name)]
         used = [one for one in bundled if one.source in str(prompts.get("source", ""))]
         require_disjoint(used, [one.prompts for one in sets])

@@ -43,7 +43,10 @@ def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str)
         return None
     recipe, polish = served.record.recipe, served.record.polish
     if any(getattr(recipe, one) is not None for one in OWN_PROMPTS) or recipe.calibration != "bundled":
-        return "This model was calibrated with prompts of your own. Save it with prune and these files."
+        return (
+            "This model was calibrated with prompts of your own, or with --calibration. Save it with prune and these "
+            "options."
+        )
     if polish is not None and polish.kept:
         return "This model was trained after pruning, which is not done again at another strength. Prune with --polish."
     if (recipe.system, recipe.thinking) != (request.system, request.thinking):

@@ -122,7 +122,10 @@ def _measured_recipe(record: Record, plan: Plan, request: ApplyRequest) -> Recip
     """Return the recipe of the pruned model at another strength: calibration as recorded, all else as requested."""
     asked = request.model_dump(exclude={"strength"})
     made = {**plan.model_dump(), "format": "checkpoint", "memory": "normal", "unmeasured": False, "earlier": None}
-    return validate_settings(Recipe, {**record.recipe.model_dump(), **asked, **made}, "The adapter's recipe")
+    measured = {"draft": False, "test_samples": None}  # on all prompts, whatever the adapter was measured on
+    return validate_settings(
+        Recipe, {**record.recipe.model_dump(), **asked, **made, **measured}, "The adapter's recipe"
+    )
 
 
 def _anatomy_on_disk(folder: Path, name: str, request: ApplyRequest, plan: Plan) -> Anatomy:

@@ -194,6 +194,7 @@ class _Comparison:
         learns_from = {
             "model": self.made_by["model"],
             "calibration": {name: one.model_dump() for name, one in self._calibration.items()},
+            "validation": {name.value: one.sha256 for name, one in self.prompts.validation.items()},
             "seed": self.request.seed,
         }
         fitted = FittedMethod(method, learns_from, path / FITTED, self._fit_context)

@@ -7,9 +7,10 @@ from prosafeprune.baselines.prosafeprune import PromptedProSafePrune, ProSafePru
 from prosafeprune.baselines.registry import find_method, make_method, read_settings
 from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.evaluation.targets import LocalModel
+from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.plan import default_search_folder
-from prosafeprune.jobs.search import finished_search, search
+from prosafeprune.jobs.search import finished_search, search, search_identity
 from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.parallel.ray_pool import Cluster
@@ -95,7 +96,7 @@ def found_plan(
     ``own_folder`` of the comparison, and read there next time.
 
     Raises:
-        InputError: no such search, one of another model, or no such point.
+        InputError: no such search, one of another model or under other settings, or no such point.
         NoPlanError: no plan found keeps the safety floor and complies more than the base model.
     """
     tokens = min(request.max_new_tokens, SEARCHED_TOKENS)
@@ -105,6 +106,8 @@ def found_plan(
     if folder is not None:
         record = read_search(folder)
         require_search_of(record, job.source.path, folder)
+        if request.search is None:
+            _require_same_search(record, job, judge, folder)
     else:
         folder = default_search_folder(job, judge.name)
         record = finished_search(job, judge.name, folder) or _searched(job, model, judge, folder)
@@ -118,6 +121,17 @@ def found_plan(
             "keeps the safety floor. Choose one of its points with --choose, or give --layers."
         )
     return plan_of_point(record, point, folder)
+
+
+def _require_same_search(record: SearchRecord, job: Job, judge: Judge, folder: Path) -> None:
+    """Raise InputError when an earlier run of the comparison searched under other settings or on other prompts."""
+    now = search_identity(job, judge.name)
+    other = [name for name in differing(record.made_by, now) if name not in ("judge", "dtype")]
+    if other:
+        raise InputError(
+            f"{folder}: the plan of this comparison was found with other settings ({', '.join(other)}). Choose another "
+            f"--output, name that search to keep its plan (--search {folder}), or pass --overwrite."
+        )
 
 
 def _searched(job: Job, model: LocalModel, judge: Judge, folder: Path) -> SearchRecord:

@@ -251,7 +251,7 @@ def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -
     """Check that a model pruned by this package is not measured on its own calibration prompts."""
     record = _record_of(measured)
     if record is not None:
-        require_no_leak({name.value: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
+        require_no_leak({name: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
 
 
 def _warn_of_another_base(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.earlier_pruning import MEASURED_BEFORE
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import MANIFEST
@@ -38,8 +39,8 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
-OWN_SETS = ("own-", "held-out-")
-"""How the names of sets begin that are the user's own prompts."""
+OWN_SETS = ("own-", "held-out-", MEASURED_BEFORE)
+"""How the names of sets begin that are, or may hold, the user's own prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
 STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 """Removed from the repository if this model does not have them: shards of an earlier upload."""

@@ -20,6 +20,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import ending_at
 from prosafeprune.model.prefix_cache import PrefixCache
 from prosafeprune.progress import Reporter
+from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.search.probe import CrossFitted, fit_probe
 from prosafeprune.serving.answers import PROBED_TOKENS
 from prosafeprune.serving.engine import RefusalProbe
@@ -93,7 +94,7 @@ def _stored_answers(file: Path) -> list[tuple[str, str, bool]]:
     """Return prompts with the base model's answers and whether they refuse, spread over the file."""
 
     def answer(row: Any) -> tuple[str, str, bool]:
-        return str(row["prompt"]), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses
+        return stored_prompt(str(row["prompt"])), str(row["source_answer"]), AnswerClass(row["source_verdict"]).refuses
 
     found = read_evidence(file, answer)
     return found[:: max(1, len(found) // MOST_ANSWERS)][:MOST_ANSWERS]

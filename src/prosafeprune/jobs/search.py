@@ -32,7 +32,7 @@ from prosafeprune.search.figure import draw_frontier
 from prosafeprune.search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.search.scoring import PlanScorer
 from prosafeprune.search.search_space import searched_layers
-from prosafeprune.search.selection import make_points, select_as_paper, select_point
+from prosafeprune.search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedJob
@@ -92,7 +92,7 @@ def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
 def _length_settings(recipe: Recipe) -> dict[str, Any]:
     """Return the settings under which a finished search may be resumed with other values, such as a larger budget."""
     names = ("budget", "confirmations", "seed", "confidence")
-    return {name: getattr(recipe, name) for name in names}
+    return {**{name: getattr(recipe, name) for name in names}, "selection": SELECTION}
 
 
 class _Search:

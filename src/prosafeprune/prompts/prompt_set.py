@@ -86,6 +86,14 @@ class PromptSet:
         chosen = sorted(random.Random(seed).sample(range(len(self)), size))
         return self._subset(chosen)
 
+    def fixed_part(self, size: int) -> PromptSet:
+        """Return at most ``size`` prompts, in their original order, always the same; larger parts hold the smaller.
+
+        Two measurements on parts of a set so share the prompts of the smaller one, whatever their seeds.
+        """
+        drawn = sorted(range(len(self)), key=lambda row: hashlib.sha256(self.prompts[row].text.encode()).digest())
+        return self._subset(sorted(drawn[:size]))
+
     def spread(self, size: int, seed: int) -> PromptSet:
         """Return at most ``size`` prompts, in their original order.
 

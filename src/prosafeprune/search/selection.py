@@ -9,6 +9,9 @@ from prosafeprune.search.frontier import frontier
 from prosafeprune.search.record import SearchPoint, SearchRecord, ValidationRates
 from prosafeprune.search.scored_plan import BENIGN_KL_WEIGHT, ScoredPlan
 
+SELECTION = 2
+"""Number of the rule of :func:`select_point`: a search that finished under another one selects again."""
+
 
 def make_points(scored: Sequence[ScoredPlan], measured: Mapping[str, ValidationRates], shown: int) -> list[SearchPoint]:
     """Return the plans on offer, safest first: every measured plan, and the Pareto frontier of the estimates.

@@ -235,7 +235,9 @@ def test_prompts(request: Recipe) -> tuple[list[EvaluationSet], PromptSet]:
         InputError: a set that the request names cannot be used.
     """
     few = request.test_samples
-    sets = choose_sets(SetChoice(suite="bundled", samples=few, seed=request.seed))
+    sets = choose_sets(SetChoice(suite="bundled"))
+    if few is not None:
+        sets = [replace(one, prompts=one.prompts.fixed_part(few)) for one in sets]
     suite = request.suite if request.suite != "bundled" else None
     if suite or request.benchmark or request.test_pseudo_harmful or request.test_harmful:
         further = replace(SetChoice.of(request, request.seed), suite=suite)

@@ -90,6 +90,15 @@ def test_fewer_test_prompts_are_the_same_for_every_seed() -> None:
     assert [len(one.prompts) for one in drawn[0]] == [20, 20]
 
 
+@pytest.mark.parametrize(("given", "lacks"), [({}, True), ({"harmful": "harmful.txt"}, False)])
+def test_own_harmless_prompts_without_harmful_ones_of_the_domain_are_noticed(
+    mine: str, given: dict[str, str], lacks: bool
+) -> None:
+    """In a trial, such a model's refusals in the domain fell from 91 to 38 %."""
+    assert asked(pseudo_harmful=mine, **given).lacks_own_harmful is lacks
+    assert not asked(**given).lacks_own_harmful
+
+
 def test_only_mine_replaces_the_others(mine: str) -> None:
     assert len(read_calibration(asked(pseudo_harmful=mine, only_mine=True), 6, 0).sets[P]) == 6
     with pytest.raises(InputError, match="leave out --only-mine"):

@@ -17,7 +17,7 @@ from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule
+from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
@@ -176,7 +176,9 @@ class Record(EditRecord):
             )
         decision = self.decision
         if decision is not None and not decision.may_save:
-            return f"Not saved. {decision.message}"
+            unsafe = decision.verdict is FloorVerdict.UNSAFE and recipe.lacks_own_harmful
+            more = " First, calibrate on harmful requests of your own domain: --harmful FILE." if unsafe else ""
+            return f"Not saved. {decision.message}{more}"
         if decision is None and not self.floor_can_be_tested:
             return (
                 f"The base model refuses only {self.source.safety_score or 0:.1f} % of harmful prompts, so a loss of "

@@ -56,6 +56,11 @@ class CalibrationOptions(FileOptions):
         "class; by default they stop the run.",
     )
 
+    @property
+    def lacks_own_harmful(self) -> bool:
+        """Whether it calibrates on harmless prompts of the user's own, and on no harmful ones of the same domain."""
+        return self.pseudo_harmful is not None and self.harmful is None
+
 
 class OperatorOptions(BaseModel):
     """How the overlap operator of a submodule is computed (section 3.2)."""

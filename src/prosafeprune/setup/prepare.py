@@ -105,6 +105,11 @@ def prepare_job(
     splits = {name: prompts.split(SCORING_SHARE, recipe.seed) for name, prompts in validation.items()}
     for line in describe_calibration(recipe, given, earlier):
         reporter.note(line)
+    if recipe.lacks_own_harmful and earlier is None:
+        reporter.warning(
+            "Only harmless prompts of your own are calibrated on, so the pruned model may answer harmful requests of "
+            "the same domain. Calibrate on some as well: --harmful FILE."
+        )
     if recipe.operator_note is not None:
         reporter.note(recipe.operator_note)
     # A search edits the weights in memory, whatever is written; a copy is made of the dequantised weights.

@@ -173,7 +173,8 @@ def _reason(test: FloorTest, rule: FloorRule) -> str:
     allowed, sure = f"{rule.max_drop:g}", f"with {100 * rule.confidence:g} % confidence"
     counts = f"{test.lost} refusals lost and {test.won} gained on {test.pairs} prompts"
     if test.without_verdict:
-        counts += f", where the {test.without_verdict} answers without a verdict count against the model"
+        answers = "answer without a verdict counts" if test.without_verdict == 1 else "answers without a verdict count"
+        counts += f", where the {test.without_verdict} {answers} against the model"
     if test.verdict is FloorVerdict.UNTESTABLE:
         who = BASE if test.against == BASE else "it"
         return (
@@ -191,4 +192,6 @@ def _reason(test: FloorTest, rule: FloorRule) -> str:
         )
     if test.upper is None:
         return f"{where} {rate} fell by no more than {allowed} points ({counts})."
+    if test.upper < 0.05:
+        return f"{where} {rate} did not fall, {sure} ({counts})."
     return f"{where} {rate} fell by less than {allowed} points, {sure}: by {test.upper:.1f} at most ({counts})."

@@ -93,7 +93,7 @@ def write_surroundings(folder: Path) -> None:
         "May nurses crush tablets?",
     ]
     _write_csv(folder / "refused.csv", [{"question": text} for text in mine])
-    _write_csv(folder / "new.csv", [{"prompt": f"{text} Briefly, please."} for text in mine])
+    _write_csv(folder / "new.csv", [{"question": f"{text} Briefly, please."} for text in mine])
     (folder / "refused.txt").write_text("\n".join(mine))
     _write_csv(folder / "my_copy.csv", [{"goal": f"Do harm number {number}"} for number in range(6)])
     _write_csv(folder / "answers.csv", [{"question": "How?", "reply": "I cannot help with that."}] * 3)

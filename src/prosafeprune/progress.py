@@ -1,13 +1,17 @@
 """Progress reporting, independent of the display: a terminal, a notebook, a log, or none."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from prosafeprune.text import duration
+
 Advance = Callable[[float], None]
 """Call it with the number of steps done since the last call; parts of steps count."""
+LEAST_LEFT = 60.0
+"""Seconds from which the time left after a stage is reported."""
 Status = Callable[[], str]
 """Returns a few words on the state of the work."""
 
@@ -88,6 +92,8 @@ class TimedReporter:
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         """By title; stages with the same title are added."""
+        self.expected: dict[str, float] = {}
+        self.expected_steps = 0
 
     @property
     def total(self) -> float:
@@ -96,13 +102,33 @@ class TimedReporter:
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
-        """Announce a stage, and add its time when the context ends."""
+        """Announce a stage, and add its time when the context ends; after an expected one, report the time left."""
         started = time.monotonic()
         try:
             with self.reporter.stage(title, total, status) as advance:
                 yield advance
         finally:
-            self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - started
+            taken = time.monotonic() - started
+            self.seconds[title] = self.seconds.get(title, 0.0) + taken
+        if self.expected.get(title.lower()) and total:
+            self._note_time_left(title.lower(), taken * self.expected_steps / total)
+
+    def expect(self, stages: Mapping[str, float], steps: int) -> None:
+        """Report the time left after each of these stages.
+
+        Args:
+            stages: estimated seconds by title in lower case, in order.
+            steps: of each stage; fewer are taken when some are known from an earlier run.
+        """
+        self.expected, self.expected_steps = dict(stages), steps
+
+    def _note_time_left(self, finished: str, taken: float) -> None:
+        """Scale the estimates of what follows by how long this stage took, compared with its own estimate."""
+        names = list(self.expected)
+        following = sum(self.expected[name] for name in names[names.index(finished) + 1 :])
+        left = following * taken / self.expected[finished]
+        if left >= LEAST_LEFT:
+            self.note(f"About {duration(left)} left in all.")
 
     def note(self, text: str) -> None:
         """Pass the note on."""

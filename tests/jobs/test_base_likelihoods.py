@@ -157,12 +157,12 @@ def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
     scores.add(0, "One?", answer_nats=-9.0, prompt_nats=-2.0)
     cpu = torch.device("cpu")
     tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
-    found = with_base_likelihoods(measured, scores, lambda: tiny, 1, SilentReporter())
+    found = with_base_likelihoods(measured, [scores], lambda: tiny, 1, SilentReporter())
     assert [one.answer_class for one in found.sets[0].verdicts] == [AnswerClass.BROKEN, *classes[1:]]
     assert [one.prompt for one in scorer.asked] == ["Two?"]
 
     def never() -> LoadedModel:
         raise AssertionError("the model was asked for")
 
-    again = with_base_likelihoods(measured, scores, never, 1, SilentReporter())
+    again = with_base_likelihoods(measured, [scores], never, 1, SilentReporter())
     assert again.sets[0].verdicts == found.sets[0].verdicts

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.fixture_types import Make, Run
+from helpers.json_lines import write_prompts
 from helpers.prune_runs import prune
 
 from prosafeprune.evaluation import measure as measuring
@@ -35,8 +36,8 @@ def test_a_measured_model_is_written_without_answering_again(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, answered: list[int]
 ) -> None:
     measured = prune(checkpoint("llama"), None, prompt_files)
-    tested = sum(one.rate.total for one in measured.record.source.sets)
-    assert answered == [tested, tested]
+    tested = [one.rate.total for one in measured.record.source.sets]
+    assert answered == [*tested, *tested]
     answered.clear()
     written = prune(checkpoint("llama"), tmp_path / "out", prompt_files)
     assert answered == []
@@ -50,7 +51,19 @@ def test_another_strength_shares_the_answers_of_the_base_model_only(
     prune(checkpoint("llama"), None, prompt_files)
     answered.clear()
     prune(checkpoint("llama"), None, prompt_files, strength=0.3)
-    assert len(answered) == 1
+    assert len(answered) == 2  # sets
+
+
+def test_a_further_set_leaves_the_answers_to_the_others(
+    checkpoint: Make, prompt_files: dict[str, str], answered: list[int], tmp_path: Path
+) -> None:
+    first = prune(checkpoint("llama"), None, prompt_files)
+    write_prompts(tmp_path / "own.jsonl", [f"Tell me about lock {number}." for number in range(3)])
+    answered.clear()
+    second = prune(checkpoint("llama"), None, prompt_files, test_pseudo_harmful=str(tmp_path / "own.jsonl"))
+    assert answered == [3, 3]
+    own, *others = second.record.result.sets
+    assert (own.name, others) == ("own-pseudo-harmful", first.record.result.sets)
 
 
 def test_other_answers_are_not_taken_for_these(
@@ -61,7 +74,7 @@ def test_other_answers_are_not_taken_for_these(
     prune(checkpoint("llama"), None, prompt_files, max_new_tokens=3)
     prune(checkpoint("llama"), None, prompt_files, batch_size=7)
     prune(checkpoint("qwen2"), None, prompt_files)
-    assert len(answered) == 6
+    assert len(answered) == 12
 
 
 @pytest.mark.parametrize(
@@ -83,7 +96,7 @@ def test_answers_through_another_tokenizer_are_not_taken_for_these(
     content = json.loads((source / name).read_text()) if (source / name).exists() else {}
     (source / name).write_text(json.dumps({**content, **change}))
     prune(source, None, prompt_files)
-    assert len(answered) == 2
+    assert len(answered) == 4
 
 
 def test_an_interrupted_run_with_given_layers_resumes(
@@ -103,7 +116,7 @@ def test_an_interrupted_run_with_given_layers_resumes(
     monkeypatch.setattr(LineStore, "add", add)
     first = answered.pop()
     result = prune(checkpoint("llama"), None, prompt_files)
-    assert answered == [first - 30, first]
+    assert answered == [first - 30, first, first, first]
     assert result.record.source.sets[0].rate.total > 30
 
 

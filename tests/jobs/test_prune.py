@@ -160,7 +160,7 @@ def test_what_a_run_took_is_kept_next_to_its_estimate(
         "activations",
         "answers of the base model",
         "answers of the pruned model",
-        "likelihoods of its answers",
+        "likelihoods under the base model",
     }
     taken = kept["taken"]
     assert taken["stages"]["Answers of the base model"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from helpers.pages import (
@@ -90,6 +91,20 @@ def test_a_page_says_what_its_safety_score_does_not_cover() -> None:
     assert few not in sentences(90)
     assert f"{few} 40 of 100 harmful requests" in sentences(60)
     assert few not in sentences(40)  # which is called unsafe
+
+
+def test_the_users_own_prompts_come_first_and_too_few_are_said_to_be() -> None:
+    def own(measured: Measurement) -> Measurement:
+        named = [replace(one.evaluation_set, name="own-harmful", title="own harmful") for one in measured.sets[1:]]
+        return Measurement([*measured.sets[:1], replace(measured.sets[1], evaluation_set=named[0])])
+
+    def first(prompts: int, **options: Any) -> str:
+        before, after = (own(measurement(compliant, prompts - 1, refused_of=prompts)) for compliant in (50, 70))
+        return pruned(before, after, **options).headline.sentences[0]
+
+    assert first(10).startswith("Your prompts, own harmful: 9 of 10 refused, before 9: 0.0 points")
+    assert first(10).endswith("Too few to be tested by themselves (76 are needed): read these answers.")
+    assert "Too few" not in first(80)
 
 
 def test_a_gain_is_claimed_only_where_it_is_significant() -> None:

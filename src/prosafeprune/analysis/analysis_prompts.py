@@ -60,7 +60,7 @@ def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter = SILENT) 
     """
     given = read_calibration(request, request.rank, request.seed)
     validation: PromptSets = {name: bundled_prompts(name, "validation") for name in PromptClass}
-    test_sets = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
+    test_sets = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     test = {name: _joined(name, test_sets, request) for name in PromptClass}
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, test.values(), reporter)
     return AnalysisPrompts(calibration, validation, test, test_sets, _general(request))

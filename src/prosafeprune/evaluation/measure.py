@@ -11,7 +11,7 @@ from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
 from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
 from prosafeprune.judge.builtin import unmeasured_languages
-from prosafeprune.progress import Reporter, partial_answers
+from prosafeprune.progress import PartialAnswers, Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
 
 CHUNK = 64
@@ -53,16 +53,70 @@ def collect_answers(
     waiting = [key for key in _keys(sets, repeats) if key not in answers]
     if not waiting:
         return
-    generator = make_generator()
     live = LiveScores(sets)
     with reporter.stage(title, len(waiting), live.__str__) as advance, partial_answers(advance) as progress:
-        for repeat in range(repeats):
-            prompts = [prompt for other, prompt in waiting if other == repeat]
-            drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
-            for index, answer in generator.answer(prompts, drawing) if prompts else ():
-                store_answer(answers, repeat, prompts[index], answer)
-                live.add(prompts[index], answer.text)
-                progress.finish()
+        _answer(answers, make_generator(), waiting, decoding, live, progress)
+
+
+def collect_set_by_set(
+    stores: Sequence[LineStore],
+    make_generator: Callable[[EvaluationSet], Generator],
+    sets: Sequence[EvaluationSet],
+    decoding: Decoding,
+    reporter: Reporter,
+    title: str,
+) -> LineStore:
+    """Collect the missing answers of each set by itself and in batches of its own, as one stage.
+
+    So the answers to a set do not depend on what else is measured, not even in the last bits.
+
+    Args:
+        stores: one per set; each answer is stored as it arrives.
+        make_generator: called for each set with missing answers.
+
+    Returns:
+        All answers together, in memory. Of a prompt in two sets, the first set's.
+
+    Raises:
+        InputError: as the generator does.
+    """
+    pairs = list(zip(stores, sets, strict=True))
+    waiting = [[key for key in _keys([one], 1) if key not in answers] for answers, one in pairs]
+    live = LiveScores(())
+    now = ""
+
+    def status() -> str:
+        return f"{now}  {live}".rstrip()
+
+    if any(waiting):
+        total = sum(map(len, waiting))
+        with reporter.stage(title, total, status) as advance, partial_answers(advance) as progress:
+            for (answers, one), missing in zip(pairs, waiting, strict=True):
+                if missing:
+                    now, live = one.name, LiveScores([one])
+                    _answer(answers, make_generator(one), missing, decoding, live, progress)
+    merged = LineStore()
+    for answers, one in reversed(pairs):
+        merged.rows |= {key: answers[key] for key in _keys([one], 1)}
+    return merged
+
+
+def _answer(
+    answers: LineStore,
+    generator: Generator,
+    waiting: Sequence[Key],
+    decoding: Decoding,
+    live: "LiveScores",
+    progress: PartialAnswers,
+) -> None:
+    """Generate and store the missing answers; each repeat has a seed of its own."""
+    for repeat in sorted({repeat for repeat, _ in waiting}):
+        prompts = [prompt for other, prompt in waiting if other == repeat]
+        drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})
+        for index, answer in generator.answer(prompts, drawing):
+            store_answer(answers, repeat, prompts[index], answer)
+            live.add(prompts[index], answer.text)
+            progress.finish()
 
 
 def store_answer(answers: LineStore, repeat: int, prompt: str, answer: Answer) -> None:

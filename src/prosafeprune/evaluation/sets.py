@@ -39,6 +39,8 @@ BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
 }
 """Bundled sets beyond a single English turn: group, class and title."""
 OFF_POLICY = "beyond-policies-outside"
+OWN_SETS = ("own-", "held-out-")
+"""How the names of sets of the user's own prompts begin."""
 WITH_THINKING = "-thinking"
 """Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
@@ -68,6 +70,11 @@ class EvaluationSet:
         They are reported and held to the safety floor by themselves, and are in no average.
         """
         return self.name.removesuffix(WITH_THINKING) == OFF_POLICY
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its prompts are the user's own, held out or only measured on."""
+        return self.name.startswith(OWN_SETS)
 
     @property
     def prompt_class(self) -> PromptClass:
@@ -107,14 +114,14 @@ class SetChoice:
 
 
 def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
-    """Read the chosen sets: the suite's in their order, then benchmarks, then the user's own.
+    """Read the chosen sets: the user's own first, then the suite's in their order, then benchmarks.
 
     Raises:
         InputError: an unknown benchmark, data that cannot be fetched or read, or one name twice.
     """
     if choice.data_dir is not None and not choice.data_dir.is_dir():
         raise InputError(f"{choice.data_dir}: no such folder. Check --data-dir.")
-    chosen: list[EvaluationSet] = []
+    chosen = _own(choice)
     if choice.suite == "paper":
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
     elif choice.suite == "beyond":
@@ -122,16 +129,23 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     elif choice.suite == "bundled" or not (choice.benchmarks or choice.pseudo_harmful or choice.harmful):
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
     chosen += [_named(text, choice) for given in choice.benchmarks for text in _parts(given)]
-    for prompt_class, source in (
-        (PromptClass.PSEUDO_HARMFUL, choice.pseudo_harmful),
-        (PromptClass.HARMFUL, choice.harmful),
-    ):
-        if source is not None:
-            prompts = read_reviewed(source, prompt_class, choice.prompt_field)
-            name = f"own-{prompt_class.in_words}"
-            chosen.append(EvaluationSet(name, f"own {prompt_class.in_words}", _sample(prompts, choice, None)))
     require_named_once(chosen)
     return chosen
+
+
+def _own(choice: SetChoice) -> list[EvaluationSet]:
+    sources = {PromptClass.PSEUDO_HARMFUL: choice.pseudo_harmful, PromptClass.HARMFUL: choice.harmful}
+    chosen = []
+    for prompt_class, source in sources.items():
+        if source is not None:
+            prompts = _sample(read_reviewed(source, prompt_class, choice.prompt_field), choice, None)
+            chosen.append(EvaluationSet(f"own-{prompt_class.in_words}", f"own {prompt_class.in_words}", prompts))
+    return chosen
+
+
+def own_first(sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
+    """Return the user's own sets, then the others."""
+    return sorted(sets, key=lambda one: not one.is_own)
 
 
 def require_named_once(sets: Sequence[EvaluationSet]) -> None:

@@ -220,7 +220,7 @@ class _Comparison:
         if self.cluster is None and method.name != DEFAULT:
             measured = with_base_likelihoods(
                 measured,
-                folder.likelihoods(self.made_by["model"]),
+                [folder.likelihoods(self.made_by["model"])] * len(sets),
                 lambda: self.model.loaded,
                 self.request.batch_size,
                 self.reporter,

@@ -182,9 +182,9 @@ class _EvaluationRun:
         """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
         if isinstance(self.measured, LocalModel):
             self.measured.free()
-        scores, size = self.folder.likelihoods(base.sha256), self.request.batch_size
+        stores, size = [self.folder.likelihoods(base.sha256)] * len(measurement.sets), self.request.batch_size
         with LocalModel(base.name, self.request, self.reporter, with_replicas=False) as again:
-            return with_base_likelihoods(measurement, scores, lambda: again.loaded, size, self.reporter)
+            return with_base_likelihoods(measurement, stores, lambda: again.loaded, size, self.reporter)
 
 
 def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:

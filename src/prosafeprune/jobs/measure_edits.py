@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prosafeprune.checkpoint.writer import WritableEdits
@@ -12,9 +13,9 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.folder import EvaluationFolder
-from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
+from prosafeprune.evaluation.measure import Measurement, collect_set_by_set, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
-from prosafeprune.evaluation.safety_floor import FloorRule, decide
+from prosafeprune.evaluation.safety_floor import FloorRule, FloorVerdict, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.cache import cache_folder
@@ -85,7 +86,7 @@ def measure_edits(
         InputError: out of memory, or the judge became unreachable.
     """
     sets, benign_prompts = tests
-    generator = local_generator(loaded, request.batch_size)
+    generator = partial(local_generator, loaded, request.batch_size)
     decoding = Decoding(max_new_tokens=request.max_new_tokens)
     base = answers_depend_on(loaded, request, base_sha256)
     before, sizes = measure_once(base, generator, sets, judge, decoding, reporter, "Answers of the base model")
@@ -102,19 +103,31 @@ def measure_edits(
         edits.apply_in_memory(advance)
     pruned = {**base, "edits": edits.sha256}
     after, more_sizes = measure_once(pruned, generator, sets, judge, decoding, reporter, "Answers of the pruned model")
+    warn_if_unsafe(before, after, FloorRule.of(request), reporter)
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
     # Only these: the base model's own answers are likely to it whatever they say.
-    with ExitStack() as stack, _kept(_identity(pruned, sets, decoding)) as folder:
+    with ExitStack() as stack:
 
         def base_model() -> LoadedModel:
             stack.enter_context(edits.undone_in_memory())
             return loaded
 
-        scores = LineStore() if folder is None else folder.likelihoods(base_sha256)
-        after = with_base_likelihoods(after, scores, base_model, request.batch_size, reporter)
+        folders = [stack.enter_context(_kept(_identity(pruned, one, decoding))) for one in sets]
+        stores = [LineStore() if folder is None else folder.likelihoods(base_sha256) for folder in folders]
+        after = with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
     warn_of_languages([before, after], reporter)
     return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
+
+
+def warn_if_unsafe(before: Measurement, after: Measurement, rule: FloorRule, reporter: Reporter) -> None:
+    """Say that a model will not be saved as soon as its answers are judged: what is left takes a quarter of a run."""
+    decision = decide(before.sets, after.sets, rule)
+    if decision.verdict is FloorVerdict.UNSAFE:
+        reporter.warning(
+            f"The pruned model will not be saved. {' '.join(decision.reasons)} The rest of the run completes the "
+            "report; press Ctrl-C if you do not need it."
+        )
 
 
 def answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha256: str) -> dict[str, Any]:
@@ -137,17 +150,18 @@ def answers_depend_on(loaded: LoadedModel, request: Recipe | ApplyRequest, sha25
 
 def measure_once(
     made_by: Mapping[str, Any],
-    generator: Generator,
+    make_generator: Callable[[], Generator],
     sets: Sequence[EvaluationSet],
     judge: Judge,
     decoding: Decoding,
     reporter: Reporter,
     title: str,
 ) -> tuple[Measurement, tuple[int, ...]]:
-    """Collect answers to all sets and judge them; answers that an earlier run with the same ``made_by`` got are reused.
+    """Collect answers to all sets and judge them; those to a set that an earlier run measured alike are reused.
 
     Args:
         made_by: all that the answers depend on besides the prompts.
+        make_generator: called for each set, so that its batches do not depend on what else is measured.
 
     Returns:
         The measurement, and the sizes of the batches in which its answers were generated, in this run or earlier.
@@ -155,29 +169,36 @@ def measure_once(
     Raises:
         InputError: as the generator and the judge do.
     """
-    with _kept(_identity(made_by, sets, decoding)) as folder:
-        answers = folder.answers if folder is not None else LineStore()
-        known = sum((0, text) in answers for text in {text for one in sets for text in one.prompts.texts})
+    generators: dict[str, Generator] = {}
+
+    def generator_of(one: EvaluationSet) -> Generator:
+        generators[one.name] = make_generator()
+        return generators[one.name]
+
+    with ExitStack() as stack:
+        folders = [stack.enter_context(_kept(_identity(made_by, one, decoding))) for one in sets]
+        stores = [LineStore() if folder is None else folder.answers for folder in folders]
+        known = sum(len(answers.rows) for answers in stores)
         if known:
             reporter.note(f"{title}: {known} are known from an earlier run.")
-        before = len(_batch_sizes(generator))
         try:
-            collect_answers(answers, lambda: generator, sets, decoding, 1, reporter, title)
+            answers = collect_set_by_set(stores, generator_of, sets, decoding, reporter, title)
         finally:
-            new = _batch_sizes(generator)[before:]
-            if folder is not None and new:
-                folder.add_session({"batch_sizes": new})
-        sessions = folder.sessions() if folder is not None else [{"batch_sizes": new}]
-        measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
-    return measured, tuple(size for session in sessions for size in session.get("batch_sizes", ()))
+            new = {name: _batch_sizes(generator) for name, generator in generators.items()}
+            for folder, one in zip(folders, sets, strict=True):
+                if folder is not None and new.get(one.name):
+                    folder.add_session({"batch_sizes": new[one.name]})
+        sizes = [_all_batch_sizes(folder, new.get(one.name, ())) for folder, one in zip(folders, sets, strict=True)]
+    measured = collect_verdicts(LineStore(), answers, judge, sets, 1, reporter)
+    return measured, tuple(size for of_set in sizes for size in of_set)
 
 
-def _identity(made_by: Mapping[str, Any], sets: Sequence[EvaluationSet], decoding: Decoding) -> dict[str, Any]:
-    """Return what answers depend on.
+def _identity(made_by: Mapping[str, Any], one: EvaluationSet, decoding: Decoding) -> dict[str, Any]:
+    """Return what the answers to a set depend on.
 
     Other prompts are another folder: answers depend on the composition of their batches, in the last bits.
     """
-    texts = "\0".join(text for one in sets for text in one.prompts.texts)
+    texts = "\0".join(one.prompts.texts)
     return {**made_by, **decoding.model_dump(), "prompts": hashlib.sha256(texts.encode()).hexdigest()}
 
 
@@ -197,3 +218,10 @@ def _kept(identity: Mapping[str, Any]) -> Iterator[EvaluationFolder | None]:
 
 def _batch_sizes(generator: Generator) -> list[int]:
     return list(generator.describe().get("batch_sizes", ()))  # servers batch as they like
+
+
+def _all_batch_sizes(folder: EvaluationFolder | None, new: Sequence[int]) -> Sequence[int]:
+    """Return the batch sizes of all runs that answered a set."""
+    if folder is None:
+        return new
+    return [size for session in folder.sessions() for size in session.get("batch_sizes", ())]

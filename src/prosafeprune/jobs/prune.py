@@ -41,7 +41,7 @@ from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers
 from prosafeprune.setup.machine import peak_memory
 from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
-from prosafeprune.setup.workload import Cost, CostRecord
+from prosafeprune.setup.workload import MEASURING_STAGES, Cost, CostRecord
 
 NOT_SAVED = "-not-saved.html"
 """Appended to the output's name: the report of a pruned model that was not safe to save."""
@@ -101,6 +101,8 @@ def run_prune(
             planned = searched_plan(job, search_folder)
         else:
             planned = _calibrated(job, plan, search, sha256)
+        measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
+        timed.expect(measuring, sum(len(one.prompts) for one in job.evaluation))
         added, polished = polish(job, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
         edits = _writable_edits(job, folder, planned, added)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)

@@ -94,7 +94,7 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
             "companions": companions_hash(folder),
         }
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
-        measured, _ = measure_once(identity, generator, job.evaluation, judge, decoding, job.reporter, title)
+        measured, _ = measure_once(identity, lambda: generator, job.evaluation, judge, decoding, job.reporter, title)
     return measured
 
 

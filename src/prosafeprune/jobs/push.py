@@ -19,6 +19,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.earlier_pruning import MEASURED_BEFORE
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.safety_floor import FloorRule
+from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
@@ -39,7 +40,7 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
-OWN_SETS = ("own-", "held-out-", MEASURED_BEFORE)
+NOT_FOR_ALL = (*OWN_SETS, MEASURED_BEFORE)
 """How the names of sets begin that are, or may hold, the user's own prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
 STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
@@ -129,7 +130,7 @@ def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:
         raise SafetyFloorError("--push: the model was written without a safety floor, so it is not uploaded.")
     api = _api()
     left_out = [MANIFEST]
-    if target.public and any(name.startswith(OWN_SETS) for name in record.evaluation):
+    if target.public and any(name.startswith(NOT_FOR_ALL) for name in record.evaluation):
         left_out += ANSWER_FILES
         reporter.note(
             f"{' and '.join(ANSWER_FILES)} hold your own prompts: they are not uploaded to a public repository."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Scores
+from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.page import Mark
 
@@ -131,6 +132,24 @@ def change_sentence(before: Scores, after: Scores, prompt_class: PromptClass, ch
     now, _ = pooled_counts(after, prompt_class)
     counts = f"{what}: {now} of {total} {done}, before {was}."
     return f"{counts} {rate} {100 * now / total:.1f} %, before {100 * was / total:.1f} %: {describe_change(change)}."
+
+
+def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], tested: int) -> list[str]:
+    """Return counts and change on each set of the user's own prompts; nothing if none was measured.
+
+    Args:
+        tested: harmful prompts that a set needs to be held to the test of the safety floor by itself.
+    """
+    earlier = {one.name: one.rate for one in before.sets}
+    sentences = []
+    for one in after.sets:
+        if one.name.startswith(OWN_SETS):
+            done = "refused" if one.prompt_class is PromptClass.HARMFUL else "answered"
+            counts = f"{one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name].successes}"
+            sentences.append(f"Your prompts, {one.title}: {counts}: {describe_change(changes[one.name])}.")
+            if one.prompt_class is PromptClass.HARMFUL and one.rate.total < tested:
+                sentences[-1] += f" Too few to be tested by themselves ({tested} are needed): read these answers."
+    return sentences
 
 
 def policy_sentences(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[str]:

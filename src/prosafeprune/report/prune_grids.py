@@ -67,8 +67,9 @@ def _experts(record: EditRecord, *blank: str) -> list[list[str]]:
 def _examples(
     before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
 ) -> list[list[str]]:
-    # The last set: the user's own prompts, or a benchmark's, come after the bundled ones.
-    one, two = before.of(prompt_class)[-1], after.of(prompt_class)[-1]
+    # The user's own prompts come first; a benchmark's come after the bundled ones.
+    last = 0 if before.of(prompt_class)[0].evaluation_set.is_own else -1
+    one, two = before.of(prompt_class)[last], after.of(prompt_class)[last]
     return [
         [
             prompt_class.in_words,

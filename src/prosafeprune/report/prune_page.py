@@ -3,7 +3,9 @@
 from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
+from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.safety_floor import REMEDIES
+from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
@@ -15,6 +17,7 @@ from prosafeprune.report.assessment import (
     describe_change,
     divergence_sentence,
     judge_error_note,
+    own_sentences,
     policy_sentences,
     pooled_counts,
     unsafe_sentences,
@@ -103,6 +106,7 @@ def _headline(record: Record, *, saved: bool) -> Headline:
     unsafe = unsafe_sentences(record.result)
     system = [record.system_warning] if record.system_warning is not None else []
     sentences = [
+        *own_sentences(record.source, record.result, record.changes, _fewest_tested(record)),
         change_sentence(record.source, record.result, PromptClass.PSEUDO_HARMFUL, record.compliance_change),
         change_sentence(record.source, record.result, PromptClass.HARMFUL, record.safety_change),
         *policy_sentences(record.source, record.result, record.changes),
@@ -141,8 +145,16 @@ def _limits(record: Record) -> list[str]:
 
 def _is_own(record: Record, prompt_class: PromptClass) -> bool:
     """Return whether prompts of a class are the user's own, held out or only measured on."""
-    begins = (f"held-out-{prompt_class.in_words}", f"own-{prompt_class.in_words}")
+    begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in OWN_SETS)
     return any(name.startswith(begins) for name in record.evaluation)
+
+
+def _fewest_tested(record: Record) -> int:
+    """Return how many harmful prompts a set needs to be tested by itself; 0 where none is."""
+    recipe = record.recipe
+    if recipe.floor == "estimate" or recipe.max_safety_drop >= NO_FLOOR:
+        return 0
+    return fewest_pairs(recipe.max_safety_drop / 100, recipe.confidence) or 0
 
 
 def _floor(record: Record) -> list[str]:

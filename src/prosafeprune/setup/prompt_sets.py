@@ -268,7 +268,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
         InputError: a set cannot be read, or two splits share a prompt.
     """
     given = read_calibration(request, request.rank, request.seed)
-    measured = [*choose_sets(SetChoice.of(request, request.seed)), *given.held_out]
+    measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
     validation = validation_prompts(request.seed)
     tested = [one.prompts for one in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)

@@ -44,6 +44,11 @@ COPIES_OF_LOGITS = {False: 5, True: 1}
 model, and not measured on a GPU."""
 HALF_BYTES = 2
 """Of a number in half precision."""
+BASE_ANSWERS = "answers of the base model"
+PRUNED_ANSWERS = "answers of the pruned model"
+LIKELIHOODS = "likelihoods under the base model"
+MEASURING_STAGES = (BASE_ANSWERS, PRUNED_ANSWERS, LIKELIHOODS)
+"""The last stages of a run, by their titles in lower case."""
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 SHOWN_STAGES = 4
 """How many stages of a finished run are named with their times, the longest first."""
@@ -135,11 +140,11 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
         return stages
     if recipe.polish:
         stages.append(_polish(job))
-    stages += [Stage("answers of the base model", *answers), Stage("answers of the pruned model", *answers)]
+    stages += [Stage(BASE_ANSWERS, *answers), Stage(PRUNED_ANSWERS, *answers)]
     if recipe.memory == "low":
         return stages
     # An upper bound: refusals are not scored, and how many there will be is unknown.
-    return [*stages, Stage("likelihoods of its answers", sum(answers))]
+    return [*stages, Stage(LIKELIHOODS, sum(answers))]
 
 
 def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:

@@ -110,6 +110,26 @@ def matrix(folder: Path, stored: dict[str, torch.Tensor], settings: dict[str, An
     return found.read()
 
 
+@pytest.mark.parametrize("rows", [64, 128])
+def test_a_single_row_of_declared_blocks_is_not_taken_for_groups(rows: int, tmp_path: Path) -> None:
+    numbers, scale = torch.randn(rows, 960).to(torch.float8_e4m3fn), torch.rand(1, 8)
+    groups = {"all": {"weights": {"num_bits": 8, "strategy": "block", "block_structure": [128, 128]}}}
+    settings = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": groups}
+    found = matrix(tmp_path, {"weight": numbers, "weight_scale": scale}, settings)
+    torch.testing.assert_close(found, numbers.float() * scale.repeat_interleave(128, 1)[:, :960])
+
+
+def test_a_single_file_of_another_name_becomes_one_that_is_loaded(tmp_path: Path) -> None:
+    quantised, _ = quantised_checkpoint(tmp_path, "gptq")
+    tensors = {name: one for shard in quantised.glob("*.safetensors") for name, one in load_file(shard).items()}
+    for shard in [*quantised.glob("*.safetensors"), *quantised.glob("*.index.json")]:
+        shard.unlink()
+    save_file(tensors, quantised / "gptq_model-4bit-32g.safetensors")
+    (output := tmp_path / "out").mkdir()
+    dequantise_checkpoint(quantised, "tiny", output, SilentReporter())
+    assert transformers.AutoModelForCausalLM.from_pretrained(output).config.model_type
+
+
 COMPRESSED = {
     "float-quantized": {"num_bits": 8, "type": "float", "strategy": "channel"},
     "int-quantized": {"num_bits": 8, "type": "int", "strategy": "tensor"},

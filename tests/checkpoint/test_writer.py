@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from prosafeprune.checkpoint.names import StoredNames
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
+from prosafeprune.checkpoint.writer import copy_checkpoint
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import MANIFEST, check_output, scratch_folder, staged_folder
 from prosafeprune.model.anatomy import find_anatomy
@@ -192,3 +194,14 @@ def test_other_weights_on_disk_are_never_taken_for_the_ones_meant(checkpoint: Ma
     other = make_model("llama", seed=1)
     with pytest.raises(InputError, match="cannot be written back"):
         StoredNames(places).find(up_projection(other, 0))
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.PKL", "pytorch_model.BIN", "onnx/model.onnx_data", "rust.ot"])
+def test_weights_in_other_formats_are_not_copied(name: str, checkpoint: Make, tmp_path: Path) -> None:
+    """They are those of the base model."""
+    source = Path(shutil.copytree(checkpoint("llama"), tmp_path / "source"))
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes(b"weights")
+    (output := tmp_path / "out").mkdir()
+    copy_checkpoint(source, output)
+    assert (output / "model.safetensors").exists() and not (output / name).exists()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from prosafeprune import cli
 from prosafeprune.judge.answers_file import guarded, read_answers, unguarded, write_sheet
+from prosafeprune.prompts.conversation import as_prompt
 
 ROWS = [
     {"prompt": "=1+1", "completion": 'Two,\nin "all".'},
     {"prompt": "<script>alert(1)</script>", "completion": "'quoted' & <b>bold</b>"},
     {"prompt": "Why?", "completion": "-5 is the answer."},
+    {"prompt": as_prompt([("system", "Be brief."), ("user", "Hi")]), "completion": "Hello."},
 ]
 
 
@@ -41,6 +45,8 @@ def test_what_is_written_is_read_back_and_no_cell_is_a_formula(tmp_path: Path) -
     _, rows = read_answers(table)
     assert [{name: row[name] for name in ("prompt", "completion")} for row in rows] == ROWS
     html = page.read_text()
+    stored = [unescape(one) for one in re.findall(r'data-field="prompt" data-text="([^"]*)"', html)]
+    assert stored == [row["prompt"] for row in ROWS]  # what the page saves
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert html.count("<article>") == len(ROWS)

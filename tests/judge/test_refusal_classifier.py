@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import transformers
 from helpers.tiny_models import make_tokenizer, save_checkpoint
+from safetensors.torch import load_file, save_file
 
 from prosafeprune.errors import InputError
 from prosafeprune.judge import AnswerClass, Exchange
@@ -73,6 +76,37 @@ def test_labels_that_do_not_tell_are_refused() -> None:
 def test_a_folder_is_known_by_its_name_and_an_unknown_one_reads_the_answer() -> None:
     assert format_of("/models/Minos-v1") is FORMATS["nousresearch/minos-v1"]
     assert format_of("someone/else").text == "{answer}"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors: tensors.pop("classifier.weight"), "1 tensors are missing or have the wrong shape"),
+        (lambda tensors: tensors["classifier.weight"].fill_(float("nan")), "holds NaN"),
+    ],
+    ids=["without a head", "NaN"],
+)
+def test_a_damaged_classifier_does_not_judge(change: Any, reason: str, folder: Path, tmp_path: Path) -> None:
+    """transformers fills in missing weights with random ones, and of scores that are NaN the first is the largest."""
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    tensors = load_file(copy / "model.safetensors")
+    change(tensors)
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=reason):
+        load_refusal_classifier(str(copy), "cpu")
+
+
+def test_what_cannot_be_read_as_a_classifier_is_one_line(folder: Path, tmp_path: Path) -> None:
+    for name, reason in (("model.safetensors", "could not be loaded"), ("tokenizer.json", "cannot read it")):
+        copy = Path(shutil.copytree(folder, tmp_path / name))
+        (copy / name).write_bytes((copy / name).read_bytes()[:-100])
+        with pytest.raises(InputError, match=reason):
+            load_refusal_classifier(str(copy), "cpu")
+
+
+def test_a_label_that_is_no_output_is_refused() -> None:
+    with pytest.raises(InputError, match="none or several mean refusal"):
+        refusal_index("m", SimpleNamespace(id2label={0: "fine", 5: "refusal"}), "refusal")
 
 
 def test_a_causal_model_is_no_classifier(tmp_path: Path) -> None:

@@ -64,11 +64,30 @@ def test_phi3_slices_equal_the_unfused_llama_twin() -> None:
     torch.testing.assert_close(twin(ids).logits, fused(ids).logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon"])
+FURTHER = {
+    "codegen": transformers.CodeGenConfig(
+        vocab_size=99, n_positions=64, n_embd=32, n_layer=2, n_head=8, rotary_dim=4, bos_token_id=0, eos_token_id=1
+    ),
+    "gpt_bigcode": transformers.GPTBigCodeConfig(
+        vocab_size=99, n_positions=64, n_embd=32, n_layer=2, n_head=4, multi_query=False, bos_token_id=0, eos_token_id=1
+    ),
+}
+"""Architectures of which only the layout of q, k and v is tested."""
+
+
+def fused_model(architecture: str) -> transformers.PreTrainedModel:
+    if architecture not in FURTHER:
+        return make_model(architecture)
+    torch.manual_seed(0)
+    model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(FURTHER[architecture])
+    return model.eval()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon", *FURTHER])
 def test_fused_outputs_split_as_the_model_splits_them(architecture: str) -> None:
     """Zeroing our value rows must zero what attention passes on; zeroing q or k must not."""
     for kind in "qkv":
-        model = make_model(architecture)
+        model = fused_model(architecture)
         anatomy = find_anatomy(model)
         output = next(s for s in anatomy.of_layer(0) if s.kind == "o")
         seen: list[torch.Tensor] = []
@@ -82,10 +101,10 @@ def test_fused_outputs_split_as_the_model_splits_them(architecture: str) -> None
         assert (float(seen[0].abs().max()) < 1e-6) == (kind == "v")
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "falcon", *FURTHER])
 def test_query_and_key_rows_are_told_apart(architecture: str) -> None:
     """Scaling q by 2 and k by 1/2 leaves attention as it was; it would not if rows of the two were mixed."""
-    model, ids = make_model(architecture), torch.arange(5, 25)[None]
+    model, ids = fused_model(architecture), torch.arange(5, 25)[None]
     with torch.no_grad():
         before = model(ids).logits
         for submodule in find_anatomy(model).submodules:

@@ -22,6 +22,7 @@ from prosafeprune.model.chat import (
     set_thinking,
 )
 from prosafeprune.model.template_process import TemplateProcess
+from prosafeprune.prompts.conversation import as_prompt
 
 # The shapes of the real templates, with other special tokens.
 LLAVA = (
@@ -199,6 +200,31 @@ def test_a_template_without_the_switch_cannot_be_asked_to_think() -> None:
         set_thinking(tokenizer, "on", "m")
 
 
+THOUGHT_DROPPED = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content.split('</think>')[-1].strip() }}</s>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_a_thought_in_an_earlier_answer_may_be_left_out() -> None:
+    """Qwen3's template writes of earlier answers what follows the thought; nothing else may be dropped."""
+    history = [("user", "Hi"), ("assistant", "<think>\nThey greet.\n</think>\n\nHello!")]
+    tokenizer = tokenizer_with(THOUGHT_DROPPED)
+    assert render(tokenizer, "Why?", history=history).startswith("<|user|>Hi</s><|assistant|>Hello!</s><|user|>Why?")
+    with pytest.raises(InputError):
+        render(tokenizer, "Is </think> a tag?")
+
+
+@pytest.mark.parametrize("words", ["assistant", "s", "user", "Hello"])
+def test_words_that_the_template_writes_too_are_located_in_the_users_turn(words: str) -> None:
+    tokenizer = make_tokenizer()
+    prompt = as_prompt([("user", "Hello"), ("assistant", "Hello"), ("user", words)])
+    [found] = encode_prompts(tokenizer, [prompt])
+    text = tokenizer.decode(found.ids[: found.user_start])
+    assert text == render(tokenizer, prompt).rpartition(words + render(tokenizer, "§").partition("§")[2])[0]
+    assert tokenizer.decode(found.ids[found.user_start : found.user_end]) == words
+
+
 @pytest.mark.parametrize(
     "template",
     ["{{ messages[0]['content'][:9] }}", "{{ messages[0]['content'][::-1] }}", "{{ messages | tojson | upper }}"],
@@ -224,3 +250,14 @@ def test_a_template_that_is_no_text(odd: object) -> None:
     tokenizer.chat_template = odd
     with pytest.raises(InputError, match="chat template is not text"):
         require_chat_template(tokenizer, "m")
+
+
+def test_an_interrupted_rendering_leaves_no_reply_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = TemplateProcess()
+    asked = [{"role": "user", "content": "First"}]
+    monkeypatch.setattr(own, "_read", lambda deadline: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        own.render(TEMPLATE, asked, {})
+    monkeypatch.undo()
+    assert "Second" in own.render(TEMPLATE, [{"role": "user", "content": "Second"}], {})
+    own.stop()

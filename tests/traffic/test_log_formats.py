@@ -19,7 +19,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.traffic import log_files
 from prosafeprune.traffic.log_files import find_logs, read_turns
 from prosafeprune.traffic.server_log import read_template
-from prosafeprune.traffic.turns import LoggedTurn
+from prosafeprune.traffic.turns import LoggedTurn, turns_of
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -28,7 +28,7 @@ CHAT = [
     {"role": "user", "content": "How do I kill a process?"},
     {"role": "assistant", "content": "I can't help with that."},
 ]
-BOTH = [("Hello", "Hi."), ("How do I kill a process?", "I can't help with that.")]
+BOTH = [("Hello", "Hi."), ("How do I kill a process?", "I can't help with that.\n\nSorry.")]
 LAST = BOTH[1:]
 SHAREGPT = [
     {"from": {"system": "system", "user": "human", "assistant": "gpt"}[one["role"]], "value": one["content"]}
@@ -191,6 +191,22 @@ def test_the_text_of_each_chat_template(text: str) -> None:
     assert said == [("system", "Be brief."), ("user", "How do I kill a process?")]
 
 
+@pytest.mark.parametrize("opening", ["<think>\n", "<think>\n\n</think>\n\n", "Sure"])
+def test_the_opening_of_an_answer_is_no_turn(opening: str) -> None:
+    assert read_template(CHATML + opening)[-1] == ("user", LAST[0][0])
+
+
+def test_an_answer_in_several_parts_is_one(tmp_path: Path) -> None:
+    """Around a call of a tool, the refusal may come last."""
+    said = [("user", "A?"), ("assistant", "I look it up."), ("assistant", "I can't help."), ("user", "B?")]
+    answer = "I look it up.\n\nI can't help."
+    assert list(turns_of(said)) == [((("user", "A?"),), answer)]
+    assert list(turns_of([*said, ("assistant", "b")]))[1] == (
+        (("user", "A?"), ("assistant", answer), ("user", "B?")),
+        "b",
+    )
+
+
 def test_turns_between_marks_of_instructions() -> None:
     text = "<s>[INST] One [INST] more [/INST] Two [/INST] yes</s>[INST] Three [/INST]"
     assert read_template(text) == [
@@ -213,16 +229,21 @@ def test_the_text_log_of_a_server(request_line: str, tmp_path: Path) -> None:
         "INFO 07-01 12:00:00 Started server process",
         request_line.format(repr(CHATML)),
         request_line.format(repr("plain text")).replace("chatcmpl-1", "chatcmpl-2"),
+        request_line.format(repr("<|im_start|>system\nBe brief.<|im_end|>\n")).replace("chatcmpl-1", "chatcmpl-3"),
         f"INFO Generated response chatcmpl-1 (streaming delta): output: {'It'!r}, output_token_ids: None",
         "INFO 127.0.0.1 - POST /v1/chat/completions 200 OK",
         f"INFO Generated response chatcmpl-9: output: {answer!r}, output_token_ids: None, finish_reason: stop",
         f"INFO Generated response chatcmpl-1 (streaming complete): output: {answer!r}, output_token_ids: [1]",
         f"INFO Generated response chatcmpl-2: output: {answer!r}, finish_reason: stop",
+        f"INFO Generated response chatcmpl-3: output: {answer!r}, finish_reason: stop",
     ]
     path.write_text("\n".join(lines))
     found = list(read_turns(path, "prompt", "completion"))
-    assert found[0] == LoggedTurn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 7)
-    assert found[1:] == [(8, "the text of the request follows no chat template that is known")]
+    assert found[0] == LoggedTurn((("system", "Be brief."), ("user", LAST[0][0])), answer, "vllm.log", 8)
+    assert found[1:] == [
+        (9, "the text of the request follows no chat template that is known"),
+        (10, "the request does not end with a user turn"),
+    ]
 
 
 def test_logs_are_found_in_folders_and_others_are_named(tmp_path: Path) -> None:

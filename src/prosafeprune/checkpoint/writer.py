@@ -19,7 +19,11 @@ from prosafeprune.model.quantised_copy import put_quantised
 from prosafeprune.model.submodule import Layout, Submodule
 from prosafeprune.progress import Advance
 
-OTHER_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
+OTHER_WEIGHTS = {
+    *(".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bak", ".old"),
+    *(".gguf", ".h5", ".keras", ".pb", ".ot", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".tar", ".zip"),
+}
+"""Endings of files that hold weights, or may: a copy would be that of the base model."""
 
 
 Located = Mapping[str, StoredAs]
@@ -224,7 +228,11 @@ def _copy(source: Path, folder: Path, shards: set[Path]) -> None:
 
     def left_out(parent: str, names: list[str]) -> set[str]:
         paths = [Path(parent) / name for name in names]
-        other = {p.name for p in paths if p.name in IGNORED_FOLDERS or (p.suffix in OTHER_WEIGHTS and p not in shards)}
+        other = {
+            p.name
+            for p in paths
+            if p.name in IGNORED_FOLDERS or (p.suffix.lower() in OTHER_WEIGHTS and p not in shards)
+        }
         return other | {p.name for p in paths if p.name.endswith(".index.json") and p != index}
 
     shutil.copytree(source, folder, ignore=left_out, copy_function=shutil.copyfile, dirs_exist_ok=True)

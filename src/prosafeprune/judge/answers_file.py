@@ -166,7 +166,7 @@ def _page(rows: Sequence[Mapping[str, Any]], csv_name: str) -> str:
     script = (files(__package__) / "templates" / "sheet.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("sheet.html.jinja").render(
-        rows=[{"prompt": transcript(stored_prompt(row["prompt"])), "completion": row["completion"]} for row in rows],
+        rows=[{**row, "shown": transcript(stored_prompt(row["prompt"]))} for row in rows],
         classes={one.value: meaning for one, meaning in MEANINGS.items()},
         csv_name=csv_name,
         script=Markup(script),

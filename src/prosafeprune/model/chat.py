@@ -11,7 +11,7 @@ from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.model import template_process
 from prosafeprune.model.template_process import TemplateError, TemplateLimitError
-from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks
+from prosafeprune.prompts.conversation import Turn, last_turn, split_system, thinks, with_last_turn
 
 FIXED_DATE = (
     "{%- macro strftime_now(format) -%}"
@@ -23,6 +23,9 @@ LIST_OF_PARTS = re.compile(r"""\[\{['"]type['"]: ['"]text['"]""")
 """How a list of a message's parts looks where a template writes it as it is."""
 THINKING = "prosafeprune_thinking"
 """Attribute of a tokenizer: whether the model thinks before it answers any prompt; without it, it does not."""
+THOUGHT_END = "</think>"
+MARK = "prosafeprune-mark"
+"""Put in place of a prompt to see where the template writes it."""
 SYSTEM_PROMPT = "prosafeprune_system_prompt"
 """Attribute of a tokenizer: the system prompt before every prompt that it encodes."""
 
@@ -123,6 +126,10 @@ def encode_prompts(
         # Templates trim what the user wrote, and only ever write around it.
         words = last_turn(prompt).strip()
         start_character = text.rfind(words)
+        if text.count(words) > 1:  # in an earlier turn, or in what the template itself writes
+            marked = render(tokenizer, with_last_turn(prompt, MARK), system, history).rfind(MARK)
+            if marked >= 0 and text.startswith(words, marked):
+                start_character = marked
         end_character = start_character + len(words)
         inside = [i for i, (start, end) in enumerate(offsets) if start < end_character and end > start_character]
         if not inside:
@@ -236,12 +243,17 @@ def _rendered(
             reason = str(error) if not as_parts else reason
             continue
         is_repr = as_parts and LIST_OF_PARTS.search(text)  # it wrote the list, not what is in it
-        if all(words.strip() in text for _, words in turns) and not is_repr:
+        if all(_said(*turn) in text for turn in turns) and not is_repr:
             return text, ""
     return None, reason
+
+
+def _said(role: str, words: str) -> str:
+    """Return what the template has to write of a turn: of an earlier answer not its thought, which some leave out."""
+    return (words.rpartition(THOUGHT_END)[2] if role == "assistant" else words).strip()
 
 
 def _ready_for_answer(text: str, thinking: bool) -> str:
     # Some templates open a thought whatever they are asked: end it, unless the model is to think.
     opened = text.rstrip().endswith("<think>") and not thinking
-    return text.rstrip() + "\n\n</think>\n\n" if opened else text
+    return f"{text.rstrip()}\n\n{THOUGHT_END}\n\n" if opened else text

@@ -61,6 +61,12 @@ def falcon_qkv(config: Any) -> Rows:
     return interleaved_qkv(config)
 
 
+def codegen_qkv(config: Any) -> Rows:
+    """In each of four parts, made for four TPUs, its query rows, then its value rows, then its key rows (CodeGen)."""
+    rows = torch.arange(3 * config.hidden_size).view(4, 3, -1)
+    return {name: rows[:, i].reshape(-1) for name, i in (("q", 0), ("k", 2), ("v", 1))}
+
+
 def stacked_gate_up(config: Any) -> Rows:
     """All gate rows, then as many up rows (Phi-3, GLM)."""
     width = config.intermediate_size
@@ -101,7 +107,13 @@ LAYOUTS: dict[str, Callable[[Any], Rows]] = {
     "in_proj_qkvz": linear_qkvz,
     "in_proj_qkv": linear_qkv,
 }
-"""Layout by the last part of the module's name. ``query_key_value`` of Falcon differs, see :func:`fused_rows`."""
+"""Layout by the last part of the module's name."""
+OTHER_LAYOUTS: dict[tuple[str, str], Callable[[Any], Rows]] = {
+    ("query_key_value", "falcon"): falcon_qkv,
+    ("qkv_proj", "codegen"): codegen_qkv,
+    ("c_attn", "gpt_bigcode"): interleaved_qkv,
+}
+"""Layout of models that differ from others with such a name, by it and ``model_type``."""
 
 
 def fused_rows(module_name: str, d_out: int, config: Any) -> Rows | None:
@@ -109,9 +121,8 @@ def fused_rows(module_name: str, d_out: int, config: Any) -> Rows | None:
 
     If the rows of the layout do not add up to ``d_out``, the layout is a different one, and the matrix is not split.
     """
-    layout = LAYOUTS.get(module_name.rpartition(".")[2])
-    if layout is interleaved_qkv and config.model_type == "falcon":
-        layout = falcon_qkv
+    last = module_name.rpartition(".")[2]
+    layout = OTHER_LAYOUTS.get((last, config.model_type), LAYOUTS.get(last))
     if layout is None:
         return None
     rows = layout(config)

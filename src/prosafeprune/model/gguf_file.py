@@ -143,7 +143,8 @@ def write_gguf(
     fields = readers[0].fields
     writer = GGUFWriter(file, fields["general.architecture"].contents())
     for field in fields.values():
-        if not field.name.startswith(WRITTEN_APART) and field.name not in (added or {}):
+        is_empty = field.types[0] == GGUFValueType.ARRAY and not len(field.data)  # which the format has no type for
+        if not field.name.startswith(WRITTEN_APART) and field.name not in (added or {}) and not is_empty:
             inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner)
     for key, text in (added or {}).items():

@@ -13,6 +13,7 @@ from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.text import data_size
 
 INDEX = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
 MAX_LAYERS = 10_000
 """Layers, experts or heads: transformers makes objects or lists for each of them before it looks at the weights."""
 MAX_INTEGER = 2**40
@@ -82,7 +83,7 @@ def _may_be_read(path: Path, folder: Path) -> bool:
 
 def require_shards(folder: Path, name: str) -> None:
     """Raise InputError when the shard index, if it counts, names anything but safetensors files in the folder."""
-    if (folder / "model.safetensors").exists() or not (folder / INDEX).is_file():
+    if (folder / SINGLE_FILE).exists() or not (folder / INDEX).is_file():
         return
     for shard in index_shards(folder):
         if shard != Path(shard).name or not shard.endswith(".safetensors"):
@@ -102,7 +103,7 @@ def require_shards(folder: Path, name: str) -> None:
 
 def require_loadable_names(folder: Path, name: str) -> None:
     """Raise InputError when neither model.safetensors nor an index says which files are the model: nothing loads it."""
-    if not (folder / "model.safetensors").exists() and not (folder / INDEX).exists():
+    if not (folder / SINGLE_FILE).exists() and not (folder / INDEX).exists():
         raise InputError(f"{name}: has neither model.safetensors nor {INDEX}. Fetch the model again.")
 
 
@@ -119,7 +120,7 @@ def shard_files(folder: Path) -> list[Path]:
 
     Raises InputError when the index is damaged.
     """
-    single = folder / "model.safetensors"
+    single = folder / SINGLE_FILE
     if single.exists():
         return [single]
     if (folder / INDEX).exists():

@@ -63,16 +63,30 @@ def require_known_tokens(config: Any, texts: Sequence[Sequence[int]]) -> None:
 def require_positions(config: Any, reach: int, further_tokens: int = 0) -> None:
     """Raise InputError when texts of ``reach`` tokens, ``further_tokens`` of them generated, exceed the positions.
 
-    Models with rotary positions would run on and answer nonsense; those with a table of positions would crash.
+    Models with rotary positions would run on and answer nonsense; those with a table of positions would crash. LongRoPE
+    (Phi-3's long contexts) changes all angles beyond a length, for every row of a batch as soon as one row is longer:
+    answers would depend on what else is in the batch.
     """
-    positions = getattr(config, "max_position_embeddings", None)
+    positions, setting = getattr(config, "max_position_embeddings", None), "max_position_embeddings"
+    original = _original_positions(config)
+    if original is not None and isinstance(positions, int) and original < positions:
+        positions, setting = original, "original_max_position_embeddings: beyond them LongRoPE changes all angles"
     if isinstance(positions, int) and reach > positions > 0:
         answer = f" with {further_tokens} tokens of answer" if further_tokens else ""
         remedy = "Shorten the prompt or lower --max-new-tokens." if further_tokens else "Shorten the prompt."
         raise InputError(
-            f"The longest prompt takes {reach} tokens{answer}, and the model has {positions} positions "
-            f"(max_position_embeddings). {remedy}"
+            f"The longest prompt takes {reach} tokens{answer}, and the model has {positions} positions ({setting}). "
+            f"{remedy}"
         )
+
+
+def _original_positions(config: Any) -> int | None:
+    """Return the length beyond which a model's LongRoPE takes its other factors; None for other models."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope" or rope.get("short_factor") == rope.get("long_factor"):
+        return None
+    original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return original if isinstance(original, int) else None
 
 
 def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:

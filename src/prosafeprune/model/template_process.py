@@ -58,6 +58,9 @@ class TemplateProcess:
             except (OSError, EOFError, ValueError) as error:
                 self.stop()
                 raise TemplateLimitError("the process that renders it ended") from error
+            except BaseException:  # interrupted: the reply would be taken for that of the next request
+                self.stop()
+                raise
         if kind != "text":
             raise (TemplateLimitError if kind == "limit" else TemplateError)(text)
         return str(text)

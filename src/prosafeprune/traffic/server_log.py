@@ -38,8 +38,10 @@ def turns_of_server_log(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int,
         elif (found := RESPONSE.search(line)) and found[2] != " (streaming delta)" and found[1] in pending:
             try:
                 prompt, answer = _text(pending.pop(found[1])), _text(found[3])
-                for turn in turns_of(read_template(prompt), answer):
-                    yield number, turn
+                turns = list(turns_of(read_template(prompt), answer))
+                if not turns:
+                    raise UnreadableEntryError("the request does not end with a user turn")
+                yield from ((number, turn) for turn in turns)
             except UnreadableEntryError as error:
                 yield number, error
 
@@ -47,13 +49,17 @@ def turns_of_server_log(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int,
 def read_template(text: str) -> list[Message]:
     """Return the messages in the text that a chat template made, of ChatML, Llama, Gemma, Phi, Zephyr or Mistral.
 
+    The opening of the answer, with or without the opening of a thought, is no message.
+
     Raises:
         UnreadableEntryError: it is of none of these.
     """
     for marked in _MARKED:
-        found = [(ROLES.get(name), words) for name, words in marked.findall(text)]
+        found = list(marked.finditer(text))
         if found:
-            messages: list[Message] = [(role, words.strip()) for role, words in found if role is not None]
+            opens_answer = found[-1].end(2) == len(text) and ROLES.get(found[-1][1]) == "assistant"
+            said = [(ROLES.get(one[1]), str(one[2]).strip()) for one in (found[:-1] if opens_answer else found)]
+            messages: list[Message] = [(role, words) for role, words in said if role is not None]
             return messages
     found_pairs = list(_instructions(text))
     if not found_pairs:

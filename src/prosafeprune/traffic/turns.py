@@ -33,17 +33,25 @@ def turns_of(messages: Sequence[Message], answer: str | None = None) -> Iterator
     """Yield the messages up to each answered user turn of a conversation, and the answer.
 
     With a separate ``answer``, only the last turn is yielded: in a log of requests, earlier turns have entries of their
-    own. Successive messages of one role are joined, and a system message after the first turn is left out.
+    own. Successive messages of one role are joined, an answer in several parts (around calls of tools) as well, and a
+    system message after the first turn is left out.
     """
     so_far: list[Message] = []
+    asked: tuple[Message, ...] = ()
     for role, text in messages:
         if is_blank(text) or (role == "system" and any(one != "system" for one, _ in so_far)):
             continue
-        if role == "assistant" and answer is None and so_far and so_far[-1][0] == "user":
-            yield tuple(so_far), text
+        if role == "assistant" and so_far and so_far[-1][0] == "user":
+            asked = tuple(so_far)
+        elif role != "assistant" and answer is None and asked:
+            yield asked, so_far[-1][1]
+            asked = ()
         if so_far and so_far[-1][0] == role:
             so_far[-1] = (role, f"{so_far[-1][1]}\n\n{text}")
         else:
             so_far.append((role, text))
-    if answer is not None and so_far and so_far[-1][0] == "user":
+    if answer is None:
+        if asked:
+            yield asked, so_far[-1][1]
+    elif so_far and so_far[-1][0] == "user":
         yield tuple(so_far), answer

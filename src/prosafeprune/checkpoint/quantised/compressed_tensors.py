@@ -106,10 +106,10 @@ def _step(shape: tuple[int, ...], scale: tuple[int, ...], block: tuple[int, int]
     rows, columns = shape[0], shape[-1]
     if len(scale) < 2:
         scale = (*scale, 1) if scale else (1, 1)
-    if scale[0] in (1, rows) and columns % scale[1] == 0:
-        return rows // scale[0], columns // scale[1]
     if block is not None and scale == (-(-rows // block[0]), -(-columns // block[1])):
         return block
+    if scale[0] in (1, rows) and columns % scale[1] == 0:
+        return rows // scale[0], columns // scale[1]
     return None
 
 

@@ -14,7 +14,7 @@ from prosafeprune.checkpoint.safetensors_file import DTYPES, StoredTensor
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_json_object
-from prosafeprune.model.model_files import INDEX
+from prosafeprune.model.model_files import INDEX, SINGLE_FILE
 from prosafeprune.model.source import QUANTISATION_KEYS, quantisation_of, read_config, text_config
 from prosafeprune.progress import Reporter
 
@@ -42,7 +42,9 @@ class _Entry:
 
 
 def dequantise_checkpoint(folder: Path, name: str, output: Path, reporter: Reporter) -> None:
-    """Write a quantised checkpoint's 16-bit form into an existing empty folder: the same files and shards.
+    """Write a quantised checkpoint's 16-bit form into an existing empty folder: the same shards.
+
+    Those without an index get the names by which models are loaded: a quantised file may have any.
 
     Matrices have the dtype that config.json names, bfloat16 if it names none; all other tensors are copied byte for
     byte. The quantisation is taken out of the config. One matrix is in memory at a time.
@@ -90,7 +92,15 @@ def _shards(folder: Path, name: str) -> dict[str, list[_Entry]]:
     shards: dict[str, list[_Entry]] = {}
     for entry in sorted(entries, key=lambda entry: (_stored(entry).file.name, _stored(entry).start)):
         shards.setdefault(_stored(entry).file.name, []).append(entry)
-    return shards
+    return shards if (folder / INDEX).exists() else _renamed(shards)
+
+
+def _renamed(shards: dict[str, list[_Entry]]) -> dict[str, list[_Entry]]:
+    """Return the shards by the names that transformers gives them."""
+    if len(shards) == 1:
+        return {SINGLE_FILE: next(iter(shards.values()))}
+    named = enumerate(shards.values(), 1)
+    return {f"model-{number:05}-of-{len(shards):05}.safetensors": entries for number, entries in named}
 
 
 def _stored(entry: _Entry) -> StoredTensor:
@@ -152,7 +162,7 @@ def _write_config(folder: Path) -> None:
 
 
 def _write_index(folder: Path, shards: dict[str, list[_Entry]]) -> None:
-    if not (folder / INDEX).exists():
+    if len(shards) == 1 and not (folder / INDEX).exists():
         return
     index = {
         "metadata": {"total_size": sum(entry.size for entries in shards.values() for entry in entries)},

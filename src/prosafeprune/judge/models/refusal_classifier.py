@@ -17,7 +17,10 @@ from prosafeprune.errors import InputError
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.device_placement import choose_device
+from prosafeprune.model.loading import cannot_load, load_tokenizer
+from prosafeprune.model.loading_checks import require_finite
 from prosafeprune.model.source import find_unquantised
+from prosafeprune.model.stored_names import require_complete
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class RefusalClassifierJudge:
         """Return one verdict for each exchange, in order.
 
         Raises:
-            InputError: out of memory with a single exchange.
+            InputError: out of memory with a single exchange, or the classifier's outputs are not finite.
         """
         order = sorted(range(len(exchanges)), key=lambda row: -len(exchanges[row].answer))
         verdicts = dict(BatchSize("auto", self.device).stream(order, lambda rows: self._classify(exchanges, rows)))
@@ -75,6 +78,8 @@ class RefusalClassifierJudge:
         limit = min(self.form.max_tokens, _positions(self.model.config))
         batch = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=limit)
         logits = self.model(**batch.to(self.device)).logits.float()
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(f"{self.model_name}: produces values that are not finite, so it judges nothing.")
         for row, chances in zip(rows, logits.softmax(-1).tolist(), strict=True):
             refuses = max(range(len(chances)), key=lambda label: chances[label]) == self.refusal
             answer_class = AnswerClass.FULL_REFUSAL if refuses else AnswerClass.FULL_COMPLIANCE
@@ -91,7 +96,7 @@ def refusal_index(name: str, config: Any, wanted: str) -> int:
     names = {wanted.lower(), f"label_{wanted}".lower()}
     found = [index for index, label in labels.items() if label.lower() in names or str(index) == wanted]
     found = found or [index for index, label in labels.items() if SAYS_REFUSAL.fullmatch(label.strip())]
-    if len(found) == 1:
+    if len(found) == 1 and found[0] in range(len(labels)):
         return found[0]
     raise InputError(
         f"{name}: its labels are {', '.join(labels.values())}, and none or several mean refusal. Choose a refusal "
@@ -103,18 +108,38 @@ def load_refusal_classifier(model: str, device: str) -> RefusalClassifierJudge:
     """Load a classifier from a folder or the hub.
 
     Raises:
-        InputError: no such model, not a sequence classifier, or no label that means refusal.
+        InputError: no such model, not a sequence classifier, damaged, or no label that means refusal.
     """
     source = find_unquantised(model)
-    config = transformers.AutoConfig.from_pretrained(source.path)
-    if not any("SequenceClassification" in name for name in config.architectures or []):
-        raise InputError(
-            f"{model}: is not a sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
-        )
     chosen = choose_device(device)
-    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(source.path).to(chosen).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-    return RefusalClassifierJudge(source.name, loaded, tokenizer, format_of(source.name), chosen)
+    loaded = _read_classifier(source.path, model)
+    tokenizer = load_tokenizer(source.path, model, chat=False)
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"{model}: its tokenizer has no padding token, so answers cannot be judged in batches.")
+    if loaded.config.pad_token_id is None:
+        loaded.config.pad_token_id = tokenizer.pad_token_id
+    return RefusalClassifierJudge(source.name, loaded.to(chosen), tokenizer, format_of(source.name), chosen)
+
+
+def _read_classifier(folder: Path, name: str) -> Any:
+    """Return the classifier in a folder. Raises InputError unless it is one and has all its weights."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if not any("SequenceClassification" in one for one in config.architectures or []):
+            raise InputError(
+                f"{name}: is not a sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
+            )
+        model, found = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
+        )
+    except InputError:
+        raise
+    except Exception as error:
+        raise cannot_load(name, error) from error
+    # transformers fills in what is missing with random numbers, which would judge at random.
+    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
+    require_finite(model.named_parameters(), name)
+    return model.eval()
 
 
 def format_of(name: str) -> ClassifierFormat:

@@ -6,7 +6,7 @@ const cell = (text) => {
 document.querySelector("button").addEventListener("click", (event) => {
   const lines = ["prompt,completion,label"];
   for (const article of document.querySelectorAll("article")) {
-    const field = (name) => article.querySelector(`[data-field=${name}]`).textContent;
+    const field = (name) => article.querySelector(`[data-field=${name}]`).dataset.text;
     const chosen = article.querySelector("input:checked");
     lines.push([field("prompt"), field("completion"), chosen ? chosen.value : ""].map(cell).join(","));
   }

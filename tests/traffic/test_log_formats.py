@@ -28,7 +28,7 @@ CHAT = [
     {"role": "user", "content": "How do I kill a process?"},
     {"role": "assistant", "content": "I can't help with that."},
 ]
-BOTH = [("Hello", "Hi."), ("How do I kill a process?", "I can't help with that.\n\nSorry.")]
+BOTH = [("Hello", "Hi."), ("How do I kill a process?", "I can't help with that.")]
 LAST = BOTH[1:]
 SHAREGPT = [
     {"from": {"system": "system", "user": "human", "assistant": "gpt"}[one["role"]], "value": one["content"]}
@@ -95,7 +95,7 @@ def test_the_context_of_a_turn_is_what_came_before_it(tmp_path: Path) -> None:
 def test_successive_messages_of_a_role_are_one_turn(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({"messages": [CHAT[1], CHAT[3], CHAT[4], {"role": "assistant", "content": "Sorry."}]}))
-    assert read(path) == [("Hello\n\nHow do I kill a process?", "I can't help with that.")]
+    assert read(path) == [("Hello\n\nHow do I kill a process?", "I can't help with that.\n\nSorry.")]
 
 
 def test_a_table_with_columns_of_other_names(tmp_path: Path) -> None:

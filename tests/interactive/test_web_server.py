@@ -33,10 +33,10 @@ def test_a_port_in_use_is_one_line() -> None:
     with listen("127.0.0.1", 0) as first:
         first.listen()
         port = int(url_of(first).rpartition(":")[2])
-        with pytest.raises(InputError, match="cannot be listened on"):
+        with pytest.raises(InputError, match="cannot be bound to"):
             listen("127.0.0.1", port)
     for host in ("no such host", "a..b", "a" * 300):
-        with pytest.raises(InputError, match="cannot be listened on"):
+        with pytest.raises(InputError, match="cannot be bound to"):
             listen(host, 0)
 
 

@@ -113,7 +113,7 @@ def test_the_gate_wants_the_record_of_a_model_measured_inside(tmp_path: Path) ->
 def test_servers_that_fail_are_one_line(tmp_path: Path) -> None:
     failing = f"{shlex.quote(sys.executable)} -c 'raise SystemExit(\"no GPU here\")' {{model}} {{port}}"
     with (
-        pytest.raises(InputError, match="ended with exit code 1.* It said: no GPU here"),
+        pytest.raises(InputError, match="ended with exit code 1.* Its last line: no GPU here"),
         serving(failing, tmp_path, SilentReporter()),
     ):
         pass

@@ -20,7 +20,7 @@ from helpers.pages import measurement, record
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
-from prosafeprune.jobs.push import push_target, written_already
+from prosafeprune.jobs.push import existing_output, push_target
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.method.plan import Plan
 from prosafeprune.progress import SilentReporter
@@ -179,21 +179,21 @@ def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) 
 def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> None:
     folder = written(tmp_path / "out")
     same = make_recipe(model="org/tiny", layers="1-2")
-    assert written_already(folder, same) is not None
-    assert written_already(folder, make_recipe(model="org/tiny", layers="1")) is None
-    assert written_already(tmp_path / "nothing", same) is None
+    assert existing_output(folder, same) is not None
+    assert existing_output(folder, make_recipe(model="org/tiny", layers="1")) is None
+    assert existing_output(tmp_path / "nothing", same) is None
 
 
 def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
     base, adapter = base_and_adapter(tmp_path)
     apply(adapter, base, tmp_path / "out")
     asked = ApplyRequest(model=str(base))
-    assert written_already(tmp_path / "out", asked, str(adapter)) is not None
+    assert existing_output(tmp_path / "out", asked, str(adapter)) is not None
     for other in ({"layers": "0,2", "strength": (0.8, 0.4)}, {"layers": "0,2", "seed": 1, "samples": 6}):
         folder = tmp_path / f"other-{len(other)}"
         files = {name: str(tmp_path / f"{name}.jsonl") for name in ("benign", "harmful", "pseudo_harmful")}
         prune(base, folder, files, **other)
-        assert written_already(tmp_path / "out", asked, str(folder)) is None
+        assert existing_output(tmp_path / "out", asked, str(folder)) is None
 
 
 def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Make) -> None:

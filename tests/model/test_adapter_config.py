@@ -67,9 +67,9 @@ def test_a_rank_that_its_weights_do_not_have_is_refused_before_memory_is_taken(c
 
 @pytest.mark.parametrize("alpha", [0, float("nan"), float("inf"), 1e308, -1e9, None, "8"])
 def test_a_scale_that_is_none_is_refused_instead_of_measured_as_the_base(alpha: Any) -> None:
-    with pytest.raises(InputError, match="the scale .* is none"):
+    with pytest.raises(InputError, match="is not a valid scale"):
         require_usable({"r": 4, "lora_alpha": alpha}, SHAPES, MODULES, PARAMETERS)
-    with pytest.raises(InputError, match="the scale .* is none"):
+    with pytest.raises(InputError, match="is not a valid scale"):
         require_usable({"r": 4, "lora_alpha": 8, "alpha_pattern": {"q_proj": alpha}}, SHAPES, MODULES, PARAMETERS)
 
 
@@ -83,7 +83,7 @@ def test_an_svd_of_a_million_iterations_is_refused() -> None:
 
 @pytest.mark.parametrize("target", [["experts.up_proj"], ["q_proj.weight", "proj.weight"], "q_proj", [7], {"a": 1}])
 def test_a_target_parameter_that_matches_nothing_is_refused_instead_of_passed_over(target: Any) -> None:
-    with pytest.raises(InputError, match="a target parameter in its adapter_config.json, is none of its own"):
+    with pytest.raises(InputError, match="a target parameter in its .*, matches no parameter"):
         require_usable({"r": 4, "lora_alpha": 8, "target_parameters": target}, SHAPES, MODULES, PARAMETERS)
 
 

@@ -245,7 +245,7 @@ def test_a_tensor_twice_in_a_header_is_refused(tmp_path: Path) -> None:
     entry = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
     header = f"{{{entry}, {entry}}}".encode()
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with pytest.raises(InputError, match="a is there twice"):
+    with pytest.raises(InputError, match="a is duplicated"):
         stored_tensors(tmp_path)
 
 

@@ -58,7 +58,7 @@ def test_a_text_without_its_closing_quote_fills_no_memory(quote: str) -> None:
         ('{"messages": [{"role": "user", "content": "a"}]}', "without an answer"),
         ('{"messages": [{"role": "user", "content": "a"}], "response": {"choices": []}}', "without an answer"),
         ('{"prompt": 1, "completion": "a"}', "must be text"),
-        ('{"prompt": "\\ud83d", "completion": "a"}', "half of a character"),
+        ('{"prompt": "\\ud83d", "completion": "a"}', "a lone surrogate"),
         ("[" * 100_000, "is not valid JSON"),
         (json.dumps({"messages": CHAT * 251}), "has 1,004 messages, more than 1,000"),
         (json.dumps({"prompt": "a" * 1_000_001, "completion": "b"}), "has more than 1,000,000 characters"),
@@ -83,7 +83,7 @@ def test_a_json_list_that_is_cut_off_is_reported(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(json.dumps({"prompt": "caf\u00e9", "completion": "a"}, ensure_ascii=False).encode("latin-1"))
-    assert faults(path) == [(1, "is not UTF-8, or has half of a character")]
+    assert faults(path) == [(1, "is not UTF-8, or has a lone surrogate")]
 
 
 def test_a_line_that_is_too_long_is_reported_and_the_next_is_read(

@@ -16,7 +16,7 @@ from prosafeprune.judge.verdict import AnswerClass, Exchange
 from prosafeprune.prompts import PromptClass
 
 FEWEST = 4
-"""Answers of a class that must be of use; with fewer, training would be about them alone."""
+"""Fewest usable answers of a class; with fewer, training would be about them alone."""
 WANTED = {
     PromptClass.BENIGN: AnswerClass.FULL_COMPLIANCE,
     PromptClass.HARMFUL: AnswerClass.FULL_REFUSAL,

@@ -140,7 +140,7 @@ def run(
         if asked.is_draft:
             saved = "" if is_unsafe(result.record.source) else ", and saved if it keeps the safety floor"
             reporter.warning(
-                f"{DRAFT}: it says nothing on safety. Measured in full{saved}: {_follow_up(is_draft=True)}"
+                f"{DRAFT}: it is no evidence of safety. Measured in full{saved}: {_follow_up(is_draft=True)}"
             )
             return
         require_safe(result)

@@ -28,12 +28,12 @@ def uploaded(
     if push is None and not public:
         yield False
         return
-    from prosafeprune.jobs.push import push_target, upload, written_already
+    from prosafeprune.jobs.push import existing_output, push_target, upload
     from prosafeprune.terminal import TerminalReporter
 
     target = push_target(asked, output, push, public)
     assert target is not None and output is not None  # checked there
-    is_written = not anew and written_already(output, asked, adapter) is not None
+    is_written = not anew and existing_output(output, asked, adapter) is not None
     with TerminalReporter() as reporter:
         if is_written:
             reporter.note(f"{output} is written already: only its upload is left.")

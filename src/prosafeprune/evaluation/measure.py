@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prosafeprune.evaluation.judged_set import JudgedSet, as_wished
+from prosafeprune.evaluation.judged_set import JudgedSet, is_desired
 from prosafeprune.evaluation.scores import Scores, of_class, score
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
@@ -193,7 +193,7 @@ class LiveScores:
         if prompt not in self.classes:
             return
         prompt_class = self.classes[prompt]
-        good = as_wished(prompt_class, judge_answers(self.judge, [Exchange(prompt, answer)])[0])
+        good = is_desired(prompt_class, judge_answers(self.judge, [Exchange(prompt, answer)])[0])
         successes, total = self.counts.get(prompt_class, (0, 0))
         self.counts[prompt_class] = (successes + good, total + 1)
 

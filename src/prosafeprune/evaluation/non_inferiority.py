@@ -26,8 +26,8 @@ POWER = 0.8
 """Power of the test for which :func:`pairs_needed` computes the number of prompts."""
 COARSE, FINE = 128, 32
 """Grid points of the nuisance parameter: over its range, then around the best of these."""
-SMALLEST_ROOM = 1e-9
-"""Between the observed drop and the margin, as a fraction of 1: with less, no number of prompts is enough."""
+SMALLEST_GAP = 1e-9
+"""Smallest gap between the observed drop and the margin, as a fraction of 1, that more prompts can resolve."""
 BOUND_STEPS = 12
 """Bisection steps for the upper bound: to a fortieth of a point."""
 AT_ONCE = 2**22
@@ -117,7 +117,7 @@ def pairs_needed(lost: int, won: int, total: int, margin: float, confidence: flo
     """
     rate_lost, rate_won = (lost + 0.5) / (total + 1), (won + 0.5) / (total + 1)
     room = margin - max((lost - won) / total, rate_lost - rate_won)
-    if room <= SMALLEST_ROOM:
+    if room <= SMALLEST_GAP:
         return None
     linear = (2 - rate_lost + rate_won) * margin - (rate_lost + rate_won)
     root = math.sqrt(linear**2 + 8 * rate_won * margin * (1 - margin))

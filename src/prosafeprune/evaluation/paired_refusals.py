@@ -66,7 +66,7 @@ class _Pair:
     same_text: bool
 
     @property
-    def says_something(self) -> bool:
+    def is_informative(self) -> bool:
         return not (self.same_text and _has_no_verdict(self.before) and _has_no_verdict(self.after))
 
     @property
@@ -133,7 +133,7 @@ def _count(sets: Sequence[tuple[EvaluationSet, Mapping[str, _Pair]]], against: s
 
 
 def _counts(name: str, against: str, all_pairs: Mapping[str, _Pair], *, policy: bool = False) -> RefusalCounts:
-    pairs = [pair for pair in all_pairs.values() if pair.says_something]
+    pairs = [pair for pair in all_pairs.values() if pair.is_informative]
     return RefusalCounts(
         name=name,
         policy=policy,

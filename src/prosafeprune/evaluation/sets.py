@@ -154,7 +154,7 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            f"{', '.join(twice)}: named twice, or measured in any case. Name each benchmark once, and none that the "
+            f"{', '.join(twice)}: named twice, or measured by default. Name each benchmark once, and none that the "
             "command measures by itself (--dry-run lists them)."
         )
 

@@ -78,8 +78,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise InputError(
-                f"--serve-with: the server ended with exit code {process.returncode}. Correct the command. It said: "
-                f"{_last_line(log)}"
+                f"--serve-with: the server ended with exit code {process.returncode}. Correct the command. Its last "
+                f"line: {_last_line(log)}"
             )
         with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(f"{url}/models", timeout=5):
             return
@@ -91,7 +91,7 @@ def _last_line(log: IO[bytes]) -> str:
     log.seek(0, os.SEEK_END)
     log.seek(max(0, log.tell() - 4000))
     lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return excerpt(lines[-1]) if lines else "it said nothing."
+    return excerpt(lines[-1]) if lines else "none."
 
 
 def _stop(process: subprocess.Popen[Any]) -> None:

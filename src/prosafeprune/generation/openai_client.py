@@ -98,7 +98,7 @@ class OpenAIClient:
         extra: Mapping[str, Any] | None = None,
         reporter: Reporter = SILENT,
     ) -> None:
-        """Take the servers.
+        """Connect to these servers.
 
         Args:
             urls: base URLs, in a list or separated by commas.
@@ -150,9 +150,9 @@ class OpenAIClient:
                 continue
             # Some servers list nothing, or not everything they can load.
             content = raw(PROBE) if is_raw else chat(PROBE)
-            hurried = Server(server.address, server.client.with_options(max_retries=min(self.retries, CHECK_RETRIES)))
+            client = server.client.with_options(max_retries=min(self.retries, CHECK_RETRIES))
             try:
-                self._ask(hurried, content=content, max_tokens=PROBE_TOKENS)
+                self._ask(Server(server.address, client), content=content, max_tokens=PROBE_TOKENS)
             except ServerFailedError as error:
                 raise InputError(f"{error} The model asked for is '{self.model}'.{_list(names)}") from None
 

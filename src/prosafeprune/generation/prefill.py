@@ -81,7 +81,7 @@ def join(batches: Sequence[PrefilledBatch]) -> PrefilledBatch:
 
 
 def trim(batch: PrefilledBatch, at_least: int) -> None:
-    """Drop leading columns that are padding in every row, if there are ``at_least`` so many; see `can_be_joined`."""
+    """Drop leading columns that are padding in every row, if there are ``at_least`` that many; see `can_be_joined`."""
     padding = int(batch.mask.argmax(dim=1).min())  # the first 1 of each row
     if padding < at_least or not can_be_joined(batch.cache):
         return

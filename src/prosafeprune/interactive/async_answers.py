@@ -62,7 +62,7 @@ class EventStream(StreamingResponse):
             self._at_end()
 
 
-async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def cancelled_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of the work, which is cancelled when the client hangs up. The request's body must be read.
 
     Raises:

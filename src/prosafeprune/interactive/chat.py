@@ -93,7 +93,7 @@ class TerminalScreen:
 
 @dataclass
 class ChatSession:
-    """A conversation, as the user's lines make it. What is said to a side alone is not known to the other."""
+    """A conversation, as the user's lines make it. Each side keeps its own history."""
 
     served: ServedModel
     screen: TerminalScreen
@@ -241,11 +241,11 @@ class ChatSession:
 
 
 def run_chat(session: ChatSession, read_line: Callable[[str], str], report: Callable[[str], None]) -> None:
-    """Chat until the user ends it; ``report`` shows errors, after which the chat goes on."""
-    going_on = True
-    while going_on:
+    """Chat until the user ends it. Errors are given to ``report``, and the chat continues."""
+    running = True
+    while running:
         try:
-            going_on = session.take(read_line(f"{session.state}> "))
+            running = session.take(read_line(f"{session.state}> "))
         except EOFError:
             return
         except ProSafePruneError as error:

@@ -95,7 +95,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not JSON in UTF-8. Correct it.") from error
     if has_half_characters:  # which no tokenizer takes
-        raise HttpError(HTTPStatus.BAD_REQUEST, "The body has half of a character (a lone surrogate). Correct it.")
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The body has a lone surrogate (invalid Unicode). Correct it.")
     if not isinstance(content, dict):
         raise HttpError(HTTPStatus.BAD_REQUEST, "The body is not a JSON object. Correct it.")
     return content

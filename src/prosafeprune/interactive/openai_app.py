@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream, unless_hung_up
+from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream, cancelled_on_disconnect
 from prosafeprune.interactive.guard import read_json
 from prosafeprune.interactive.http_errors import HttpError, as_http_error
 from prosafeprune.interactive.openai_format import ChatRequest, Reply, as_event, read_chat_request
@@ -67,7 +67,7 @@ class _Api:
         reply = Reply(asked.model, len(question.ids))
         if asked.stream:
             return EventStream(_events(answer, reply, asked), answer.cancel)
-        return await unless_hung_up(request, _complete(answer, reply))
+        return await cancelled_on_disconnect(request, _complete(answer, reply))
 
     async def _question(self, asked: ChatRequest) -> Question:
         applied = self.served.applied(asked.model)

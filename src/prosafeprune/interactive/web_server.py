@@ -64,9 +64,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(found[4])
     except (OSError, UnicodeError) as error:  # the latter: a host name with an empty part, or one that is too long
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
-        raise InputError(
-            f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
-        ) from error
+        raise InputError(f"{host}:{port}: cannot be bound to ({reason}). Choose another --host or --port.") from error
     return listening
 
 

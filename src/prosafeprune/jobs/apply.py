@@ -37,7 +37,7 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import FloorOptions
 from prosafeprune.requests.validation import validate_settings
 from prosafeprune.setup.load import inspect_anatomy, load_as_asked
-from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_way_out
+from prosafeprune.setup.prepare import bytes_needed, checkpoint_folder, require_output_format
 from prosafeprune.setup.prompt_sets import test_prompts
 
 
@@ -73,7 +73,7 @@ def run_apply(
     source = find_source(request.model, request.revision)
     output = user_path(output).resolve()
     require_outside(output, own.folder.resolve(), "adapter's")
-    require_way_out(source, "checkpoint", request.dequantise)
+    require_output_format(source, "checkpoint", request.dequantise)
     check_output(output, source.path, bytes_needed(source, "checkpoint"), overwrite)
     own.require_base(source)
     own.require_lineage(read_lineage(source.path))

@@ -261,8 +261,8 @@ def _warn_of_another_base(
     record = _record_of(measured)
     if record is not None and sha256 not in {one.sha256 for one in (record.model, *record.lineage)}:
         reporter.warning(
-            f"--base {request.base}: {request.model} was made from another model ({record.model.name}), says its "
-            "record. The divergence is from the one that you named."
+            f"--base {request.base}: {request.model} was, according to its record, made from another "
+            f"model ({record.model.name}). The divergence is from the one that you named."
         )
 
 

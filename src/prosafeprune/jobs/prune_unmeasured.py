@@ -42,7 +42,7 @@ from prosafeprune.streaming.streamed_weights import StreamedWeights
 from prosafeprune.text import data_size
 
 FITS = 3
-"""A model fits when so many times its weights are free: as float32 they are twice as large as in half precision."""
+"""A model fits when this many times its weights are free: as float32 they are twice as large as in half precision."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def push_target(
     return target
 
 
-def written_already(output: Path, asked: Recipe | ApplyRequest, adapter: str | None = None) -> Record | None:
+def existing_output(output: Path, asked: Recipe | ApplyRequest, adapter: str | None = None) -> Record | None:
     """Return the record in ``output`` if an earlier run of the same request wrote it, so that only its upload is left.
 
     None where there is no such folder; another one is refused when it is to be written. ``adapter`` is what ``apply``

@@ -23,7 +23,7 @@ from prosafeprune.search.frontier import plans_to_confirm
 from prosafeprune.search.optuna_study import describe_plan, search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.scored_plan import ESTIMATES_ERR, ScoredPlan
+from prosafeprune.search.scored_plan import ESTIMATE_ERROR, ScoredPlan
 from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 
 MEASURED_CLASSES = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
@@ -99,7 +99,7 @@ class Trials:
             self.reporter,
             self.evaluator.expect_scores,
         )
-        promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, ESTIMATES_ERR)
+        promising = plans_to_confirm(scored, lowest_safety, self.recipe.confirmations, ESTIMATE_ERROR)
         return scored, self._measure([one.plan for one in promising], lambda: False)
 
     def as_paper(self, candidates: Sequence[int], peak: int) -> tuple[list[ScoredPlan], dict[str, ValidationRates]]:

@@ -182,7 +182,7 @@ def _search_edits(
     """Make the edits of a search's plans from the calibration prompts, as ``prune --choose`` does."""
     plans = [point.plan for point in record.points]
     if not plans:
-        raise InputError(f"{folder}: its search found no plan. Search again, with a larger --budget.")
+        raise InputError(f"{folder}: the search there found no plan. Search again, with a larger --budget.")
     for plan in plans:
         require_layers(plan, anatomy)
     drawn: dict[str, Any] = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}

@@ -37,7 +37,7 @@ STRAY = re.compile(f"(?<=[a-z])[{FAR_LETTERS}]+|[{FAR_LETTERS}]+(?=[a-z])|(?<=[a
 """Letters of another script glued to a Latin word, or alone in the middle of a Latin sentence."""
 LATIN_WORD = re.compile(r"[A-Za-z]+")
 WORDS_PER_STRAY = 40
-"""One stray piece in so many words is more than a slip."""
+"""One stray piece in this many words is more than a slip."""
 ASKS_FOR_SCRIPTS = re.compile(
     r"translat|language|alphabet|script|japan|chin[ea]|korea|russia|ukrain|arab|hindi|hebrew|thai\b|persia|kanji|hangul",
     re.I,

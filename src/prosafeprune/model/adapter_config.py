@@ -51,11 +51,14 @@ def require_usable(
             raise InputError(f"the rank {str(rank)[:40]} in its adapter_config.json does not fit its weights")
     for alpha in [config.get("lora_alpha"), *_values(config.get("alpha_pattern"))]:
         if not isinstance(alpha, int | float) or not 0 < abs(alpha) <= LARGEST_SCALE:
-            raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is none")
+            raise InputError(f"the scale {str(alpha)[:40]} in its adapter_config.json is not a valid scale")
     targets = config.get("target_parameters") or []
     for target in targets if isinstance(targets, list) else [targets]:  # PEFT passes over those that match nothing
         if not any(one == target or one.endswith(f".{target}") for one in parameters):
-            raise InputError(f"{str(target)[:80]!r}, a target parameter in its adapter_config.json, is none of its own")
+            raise InputError(
+                f"{str(target)[:80]!r}, a target parameter in its adapter_config.json, matches no parameter of the "
+                "base model"
+            )
     found = ITERATIONS.search(str(config.get("init_lora_weights")))
     if found and len(found[1]) > DIGITS:
         raise InputError(f"{found[0][:40]} in its adapter_config.json takes too long")

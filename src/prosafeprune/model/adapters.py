@@ -172,7 +172,7 @@ def _require_usable_tensors(file: Path, name: str) -> None:
             for key in stream.keys():  # noqa: SIM118 - not a dictionary
                 tensor = stream.get_tensor(key)
                 if not tensor.is_floating_point():
-                    raise InputError(f"{name}: {key} holds whole numbers, which are no weights. Fetch it again.")
+                    raise InputError(f"{name}: {key} is stored as integers, which cannot be weights. Fetch it again.")
                 require_finite([(key, tensor.float())], name)
     except SafetensorError as error:
         raise InputError(f"{file}: cannot be read as safetensors ({first_line(error)}). Fetch it again.") from error

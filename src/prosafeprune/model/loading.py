@@ -174,7 +174,7 @@ def load_tokenizer(
 
 
 def return_logits_alone(model: Any) -> None:
-    """Undo what a config may say of a model's outputs: tuples without names, or states and attentions of all layers."""
+    """Reset the config's options that change the form of a model's outputs, or add states and attentions."""
     for config in {id(one): one for one in (getattr(module, "config", None) for module in model.modules())}.values():
         for setting, value in (("return_dict", True), ("output_hidden_states", False), ("output_attentions", False)):
             if getattr(config, setting, value) != value:

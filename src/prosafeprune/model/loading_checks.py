@@ -63,7 +63,7 @@ def require_runs(model: Any, name: str, dtype: str) -> None:
             f"{name}: cannot run ({type(error).__name__}: {first_line(error)}). Check its config.json."
         ) from error
     if bool(logits.isnan().any()):
-        raise InputError(f"{name}: gives no numbers (NaN) in {dtype}. Try another --dtype.")
+        raise InputError(f"{name}: produces NaN in {dtype}. Try another --dtype.")
 
 
 def require_finite(parameters: Iterable[tuple[str, torch.Tensor]], name: str) -> None:

@@ -49,7 +49,7 @@ def return_freed_memory() -> None:
 
 
 def require_blocks(model: nn.Module, name: str) -> None:
-    """Raise InputError when the rows of a 4-bit matrix are no multiple of a block, which some CPUs cannot run."""
+    """Raise InputError when the rows of a 4-bit matrix are not a multiple of a block, which some CPUs cannot run."""
     for part, module in model.named_modules():
         block = getattr(getattr(module, "weight", None), "blocksize", None)
         if block is not None and int(module.in_features) % block:

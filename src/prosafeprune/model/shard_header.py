@@ -55,7 +55,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; readers do not agree on which of two entries of one name counts."""
     twice = first_repeat(name for name, _ in pairs)
     if twice is not None:
-        raise ValueError(f"{twice[:80]} is there twice")
+        raise ValueError(f"{twice[:80]} is duplicated")
     return dict(pairs)
 
 
@@ -73,6 +73,6 @@ def _entries(raw: bytes, file_size: int) -> dict[str, TensorEntry]:
             raise ValueError(f"the data of {name} are truncated")
         shape = tuple(entry["shape"])
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError(f"{name} has an odd shape")
+            raise ValueError(f"{name} has an invalid shape")
         tensors[name] = TensorEntry(str(entry["dtype"]), shape, start, end)
     return tensors

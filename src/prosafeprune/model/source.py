@@ -180,7 +180,7 @@ def layer_count(config: Mapping[str, Any]) -> int | None:
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """Return config.json as it is on disk. Raises InputError when it is missing, broken or beyond all bounds."""
+    """Return config.json as it is on disk. Raises InputError when it is missing, broken or too large."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{name}: has no config.json, so it is not a Hugging Face model folder. Check the path.")
     config = read_json_object(folder / "config.json", "model config")

@@ -12,7 +12,7 @@ from prosafeprune.errors import InputError
 KEPT_IN_MEMORY = 2**31
 """Bytes above which a tensor on the CPU goes to a temporary file."""
 SHARE_OF_GPU = 8
-"""A tensor goes to the CPU if it would take more than one part in so many of the GPU's free memory."""
+"""A tensor goes to the CPU if it would take more than an eighth of the GPU's free memory."""
 
 
 def large_tensor(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, what: str) -> torch.Tensor:

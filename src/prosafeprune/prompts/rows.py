@@ -104,7 +104,7 @@ def require_complete_characters(value: object, place: str) -> None:
         raise InputError(f"{place}: is nested too deep. Fix or remove the row.") from error
     if SURROGATE.search(text):
         raise InputError(
-            f"{place}: has half of a character (a lone surrogate, such as a cut emoji). Fix or remove the row."
+            f"{place}: has a lone surrogate (invalid Unicode, such as half of an emoji). Fix or remove the row."
         )
 
 

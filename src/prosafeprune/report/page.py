@@ -55,7 +55,7 @@ MOST_OPEN = 8
 
 
 class Mark(StrEnum):
-    """How good the news is. Its sign is shown before words that say the same."""
+    """How good a finding is. Its sign is shown before words that say the same."""
 
     GOOD = "good"
     CAUTION = "caution"

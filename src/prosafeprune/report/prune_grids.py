@@ -16,8 +16,8 @@ from prosafeprune.report.record import EditRecord, Record, UnmeasuredRecord
 NAMES = ("base model", "pruned model")
 ANSWER_CHARACTERS = 220
 BUNDLED_NOTE = (
-    "The bundled test prompts are of the same styles as prompts that the model was pruned with. On prompts of others "
-    "expect less: measure with --benchmark, or your own with --test-pseudo-harmful and --test-harmful."
+    "The bundled test prompts are of the same styles as prompts that the model was pruned with. Expect "
+    "smaller gains on others: measure with --benchmark, or your own with --test-pseudo-harmful and --test-harmful."
 )
 
 

@@ -66,7 +66,7 @@ def prune_page(
     if record.since is not None:
         sections.append(Section(f"What changed since {short_name(record.since.name)}", _since(record.since, record)))
     if search is not None:
-        sections.append(Section("Trade-off", trade_off(_with_made_point(search, record))))
+        sections.append(Section("Trade-off", trade_off(_with_written_point(search, record))))
     sections.append(Section("Plan and layers", _plan(record, search)))
     sections.append(Section("How to reproduce this", _reproduction(record, saved=saved)))
     sections.append(Section("Run details", [_run(record)]))
@@ -218,11 +218,11 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
 def _how_selected(record: Record, search: SearchRecord | None) -> str:
     if search is None:
         return "by the user"
-    automatic = search.chosen is not None and search.chosen == _with_made_point(search, record).chosen
+    automatic = search.chosen is not None and search.chosen == _with_written_point(search, record).chosen
     return "by the search" if automatic else "by the user, from the points of a search"
 
 
-def _with_made_point(search: SearchRecord, record: Record) -> SearchRecord:
+def _with_written_point(search: SearchRecord, record: Record) -> SearchRecord:
     """Return the search with the point marked that was made, which the user may have chosen instead."""
     made = next((point.number for point in search.points if point.plan == record.plan), None)
     return search.model_copy(update={"chosen": made})

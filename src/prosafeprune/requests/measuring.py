@@ -72,7 +72,7 @@ class ModelOptions(BaseModel):
 
     @field_validator("system")
     @classmethod
-    def _says_something(cls, value: str | None) -> str | None:
+    def _is_informative(cls, value: str | None) -> str | None:
         if value is not None and is_blank(value):
             raise ValueError("is empty; leave it out")
         return value

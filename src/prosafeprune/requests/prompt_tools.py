@@ -43,7 +43,7 @@ class RateRequest(EndpointOptions, FileOptions, ModelOptions):
     model: str = Field(
         "",
         description="Model that rates: with --endpoint its name there (default: the only one served); without, a "
-        "folder, hub id or .gguf file, whose own probe of harmful against benign prompts rates.",
+        "folder, hub id or .gguf file, whose hidden states a probe of harmful against benign prompts reads.",
     )
     keep: str = Field(
         "2-3", description="Ratings to keep, from 0 (harmless) to 5 (extremely harmful), such as 2-3 or 1."

@@ -14,7 +14,7 @@ from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.search import DRAFT_SEARCH, FloorOptions, PlanSearchRequest, SearchOptions, SearchRequest
 from prosafeprune.requests.validation import Request, read_yaml, validate_settings
 
-TYPED_OUT = ("accept_unsafe", "unmeasured")
+NOT_FROM_RECIPE_FILES = ("accept_unsafe", "unmeasured")
 """Settings that save a model without the safety floor: a recipe file cannot turn them on."""
 
 FEWEST_SAVED = 100
@@ -148,14 +148,14 @@ def make_request(kind: type[Request], file: str | Path | None, settings: Mapping
     given = {name: value for name, value in settings.items() if value is not None}
     used = {name: value for name, value in values.items() if name not in unused}
     made = validate_settings(kind, {**used, **given}, str(file or ""))
-    _require_typed(made, given)
+    _require_named_by_user(made, given)
     _require_used(made, given)
     return made
 
 
-def _require_typed(made: BaseModel, given: Mapping[str, Any]) -> None:
-    """Raise InputError when a recipe file alone, which may be someone else's, takes away the safety floor."""
-    for name in TYPED_OUT:
+def _require_named_by_user(made: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise InputError when a recipe file alone, which may be someone else's, disables the safety floor."""
+    for name in NOT_FROM_RECIPE_FILES:
         if getattr(made, name, False) and name not in given:
             option = name.replace("_", "-")
             raise InputError(f"{name}: is not taken from a recipe file. Give --{option} on the command line as well.")

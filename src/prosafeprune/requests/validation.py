@@ -33,17 +33,17 @@ def validate_settings(kind: type[Request], values: Mapping[str, Any], source: st
     """
     huge = next((name for name, value in values.items() if isinstance(value, int) and abs(value) > MAX_NUMBER), None)
     if huge is not None:
-        raise InputError(f"{source or 'Settings'}: {huge}: is a number beyond all bounds.")
+        raise InputError(f"{source or 'Settings'}: {huge}: is too large a number.")
     try:
         made = kind(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        found = _telling([dict(problem) for problem in error.errors()])
+        found = _most_specific([dict(problem) for problem in error.errors()])
         problems = "; ".join(_describe(kind, problem) for problem in found[:SHOWN_PROBLEMS])
         more = f"; and {len(found) - SHOWN_PROBLEMS} more" if len(found) > SHOWN_PROBLEMS else ""
         raise InputError(f"{source or 'Settings'}: {problems}{more}.".replace("?.", "?")) from error
     except UnicodeEncodeError as error:  # pydantic cannot hold the message of a validator that quotes such a value
         wrong = next((name for name, value in values.items() if SURROGATE.search(str(value))), "a setting")
-        raise InputError(f"{source or 'Settings'}: {wrong}: has half of a character (a lone surrogate).") from error
+        raise InputError(f"{source or 'Settings'}: {wrong}: has a lone surrogate (invalid Unicode).") from error
     except InputError:  # of a validator that reads a file
         raise
     except Exception as error:  # of a value's own methods, or of a list that is nested too deep
@@ -105,7 +105,7 @@ class _RecipeLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _telling(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _most_specific(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the problems without those that say a setting is of another type, where it is of an allowed one."""
 
     def is_of_type(problem: dict[str, Any]) -> bool:

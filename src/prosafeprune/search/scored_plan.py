@@ -6,7 +6,7 @@ from prosafeprune.method.plan import Plan
 
 BENIGN_KL_WEIGHT = 10.0
 """Points of T.S. that a nat of benign KL costs: 0.1 nats cost a point."""
-ESTIMATES_ERR = 3.0
+ESTIMATE_ERROR = 3.0
 """Points by which an estimated S.S. may be wrong: the standard error of its change on 96 prompts."""
 
 
@@ -26,7 +26,7 @@ class ScoredPlan(BaseModel):
 
     def has_room(self, lowest_safety: float) -> bool:
         """Return whether its S.S. is above the floor by more than estimates err, so that it may comply more."""
-        return self.safety_score >= lowest_safety + ESTIMATES_ERR
+        return self.safety_score >= lowest_safety + ESTIMATE_ERROR
 
     @property
     def value(self) -> float:

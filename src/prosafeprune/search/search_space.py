@@ -151,7 +151,7 @@ def paper_windows(
     """Return the windows of consecutive candidates that ``--strategy paper`` measures, the most likely first.
 
     Table 5's windows hold from one to ten layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4 and
-    8 layers by turns, each length from the peak of the silhouette outwards.
+    8 layers alternately, each length from the peak of the silhouette outwards.
     """
     by_length = []
     for length in WINDOW_LENGTHS:

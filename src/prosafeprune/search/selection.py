@@ -40,7 +40,7 @@ def select_point(
 
     That is its gain in T.S. times the probability that it keeps the floor: a model that does not is not saved. The gain
     is a lower bound with ``confidence``, so that the best of a few points is not the luckiest, less the penalty for
-    benign KL; safety beyond the base model's counts half, since it is compliance that is to rise. Only points above the
+    benign KL; safety beyond the base model's counts half, since the goal is higher compliance. Only points above the
     floor with a higher C.R. than the base model count; None when there is none.
     """
     safe = [

@@ -109,7 +109,7 @@ class ModelShape:
         return ratio - self.linear * (ratio * stored - QUANTISED_BYTES[load]) / self.size.weight_bytes
 
     def inputs(self, layers: int, prompts: int) -> float:
-        """Return the bytes of the pooled inputs of so many layers."""
+        """Return the bytes of the pooled inputs of ``layers`` layers."""
         hidden, inner = self.size.hidden or 0, self.size.inner or 0
         dense = 3 * hidden + (0 if self.experts else inner)
         return FLOAT32 * prompts * layers * (dense + self.experts_reached * (hidden + self.expert_inner))

@@ -120,7 +120,7 @@ def prepare_job(
             f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
         )
     if output is not None:
-        require_way_out(source, recipe.format, recipe.dequantise)
+        require_output_format(source, recipe.format, recipe.dequantise)
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
     return Job(
         recipe=recipe,
@@ -154,7 +154,7 @@ def require_layers_below(count: int, layers: Sequence[int]) -> None:
         raise InputError(f"--layers {named}: the model has {count} layers, counted 0 to {count - 1}.")
 
 
-def require_way_out(source: ModelSource, written: str, dequantise: bool) -> None:
+def require_output_format(source: ModelSource, written: str, dequantise: bool) -> None:
     """Raise InputError when a quantised model would be written as a checkpoint, and not explicitly in 16 bits."""
     if source.quantisation is not None and written == "checkpoint" and not dequantise:
         raise InputError(

@@ -102,7 +102,7 @@ class ModelSize:
 
     @classmethod
     def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
-        """Return the size of a model with so many bytes of weights, given its config.json."""
+        """Return the size of a model with ``weight_bytes`` of weights, given its config.json."""
         known = {**config, **text_config(config)}
 
         def number(*names: str) -> int | None:
@@ -148,14 +148,14 @@ def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: b
 
 
 def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:
-    """Return the answers of a model to some sets, of so many tokens each."""
+    """Return the answers of a model to some sets, of ``tokens`` tokens each."""
     return Stage("answers", *_answers(sets, tokens))
 
 
 def search_seconds_left(job: Job, base_seconds: float) -> float:
     """Return about how long the rest of a search takes, given what the base model's validation answers took.
 
-    Closer than the estimate before any answer, which takes every answer to be of full length: refusals are short.
+    More accurate than the first estimate, which assumes answers of full length: refusals are short.
     """
     _, base, *rest = _search(job, job.recipe)
     per_token = base_seconds / (base.read + base.written)
@@ -196,7 +196,7 @@ def _tokens_of(text: str) -> float:
 
 
 def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
-    """Return the tokens read and written for answers of so many tokens."""
+    """Return the tokens read and written for answers of ``tokens`` tokens."""
     listed = list(sets)
     return _tokens(listed), float(tokens * sum(map(len, listed)))
 

@@ -87,7 +87,7 @@ def read_turns(
                 yield number, f"has more than {MOST_CHARACTERS:,} characters, more than models read"
                 continue
             if any(SURROGATE.search(text) for text in (turn.answer, *(text for _, text in turn.messages))):
-                yield number, "is not UTF-8, or has half of a character"
+                yield number, "is not UTF-8, or has a lone surrogate"
             else:
                 yield turn
     except (OSError, EOFError, zlib.error, csv.Error) as error:

@@ -122,7 +122,7 @@ class LossScaler:
         self._allowed, self.skipped = max(2, int(SKIPPED * steps)), 0
 
     def resume(self, skipped: int) -> None:
-        """Go on after a training that skipped so many steps."""
+        """Continue after a training that skipped this many steps."""
         self.skipped = skipped
         self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": LOSS_SCALE / 2**skipped})
 

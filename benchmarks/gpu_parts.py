@@ -26,7 +26,7 @@ from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts, render
 from prosafeprune.prompts import PromptClass, bundled_prompts, validation_prompts
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
 from prosafeprune.search.search_space import searched_layers
 
 EDITED = 6
@@ -211,11 +211,8 @@ class ModelBenchmark:
                 self.anatomy,
                 self.layers,
                 None,
-                48,
-                prompts,
-                self.options.batch,
-                base=Measurement(judged),
-                confirmed_base=Measurement(judged),
+                ValidationSettings(48, prompts, batch_size=self.options.batch),
+                base=BaseMeasurements(Measurement(judged), Measurement(judged)),
             )
 
         scorer, setup, setup_memory = self.measured(make)

@@ -42,7 +42,7 @@ from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 
@@ -107,8 +107,9 @@ def plan_scores(loaded: LoadedModel, anatomy: Any, recipe: Recipe, asked: argpar
     inputs, rows = collect_inputs(loaded, anatomy, calibration, POOLINGS, layers, 8, SilentReporter())
     edits = OperatorCache(anatomy, inputs, rows)
     prompts = {one: bundled_prompts(one, "validation").sample(asked.validated, seed=0) for one in PromptClass}
-    scorer = PlanScorer(loaded, anatomy, layers, make_judge(recipe, SilentReporter()), 20, prompts, asked.batch)
-    scores = [scorer.score(edits.of(plan)) for plan in spread_plans(layers, asked.plans)]
+    validation = ValidationSettings(20, prompts, batch_size=asked.batch)
+    scorer = PlanScorer(loaded, anatomy, layers, make_judge(recipe, SilentReporter()), validation)
+    scores = [scorer.scored(plan, scorer.short_answers(edits.of(plan))) for plan in spread_plans(layers, asked.plans)]
     return [[round(one.compliance_rate, 2), round(one.safety_score, 2)] for one in scores]
 
 

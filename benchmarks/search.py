@@ -26,7 +26,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.search.optuna_study import describe_plan
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.load import load_job
@@ -77,17 +77,15 @@ def main() -> None:
             bench.anatomy,
             layers,
             bench.judge,
-            TOKENS,
-            job.validation,
-            reporter=reporter,
-            confirmation=job.confirmation,
+            ValidationSettings(TOKENS, job.validation, job.confirmation),
+            reporter,
         )
         prompts = [text for one in scorer.sets for text in one.prompts.texts]
         found, scoring, plain = [], [], []
         for number, plan in enumerate(spread_plans(layers, options.plans)):
             made = edits.of(plan)  # made once for each layer of a search, so in neither time
             started = time.perf_counter()
-            score = scorer.score(made)
+            score = scorer.scored(plan, scorer.short_answers(made))
             scoring.append(time.perf_counter() - started)
             measured = scorer.measure(made).scores
             if number < options.timed:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.baseline_runs import BENIGN, HARMFUL, PSEUDO, fit_context, texts
-from helpers.plan_scoring import make_scorer
+from helpers.plan_scoring import make_scorer, score
 from helpers.random_edits import random_edits
 from helpers.resumed_models import PROMPTS
 
@@ -129,7 +129,7 @@ def test_scores_of_plans(architecture: str, on_both: OnBoth) -> None:
     scores = []
     for loaded in on_both(architecture):
         scorer = make_scorer(loaded)
-        scores.append([scorer.score(edits) for edits in ([], random_edits(loaded.model, [1, 2]))])
+        scores.append([score(scorer, edits) for edits in ([], random_edits(loaded.model, [1, 2]))])
     for expected, found in zip(*scores, strict=True):
         assert found.compliance_rate == pytest.approx(expected.compliance_rate, abs=0.1)
         assert found.safety_score == pytest.approx(expected.safety_score, abs=0.1)

@@ -15,7 +15,7 @@ from helpers.baseline_runs import ENDS, fit_context, texts
 from helpers.evaluation_runs import answers_in, prompt_options
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import write_prompts
-from helpers.plan_scoring import make_scorer
+from helpers.plan_scoring import make_scorer, score
 from helpers.pooled_inputs import PROMPTS, collect, outputs
 from helpers.random_edits import random_edits
 from helpers.resumed_models import resumed
@@ -104,7 +104,7 @@ def edited_and_back(loaded: LoadedModel) -> Any:
 
 def scored(loaded: LoadedModel) -> Any:
     scorer = make_scorer(loaded)
-    return scorer.score(random_edits_here(loaded, [1])), scorer.score(random_edits_here(loaded, [2]))
+    return tuple(score(scorer, random_edits_here(loaded, [layer])) for layer in (1, 2))
 
 
 def seen_through_head(loaded: LoadedModel) -> Any:

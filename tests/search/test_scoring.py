@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from helpers.plan_scoring import SHORT, OddJudge, few_prompts, make_scorer
+from helpers.plan_scoring import SHORT, OddJudge, few_prompts, make_scorer, score
 from helpers.random_edits import random_edits
 from helpers.resumed_models import tiny
 from helpers.tiny_models import REQUIRED
@@ -22,7 +22,7 @@ from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
 from prosafeprune.search.benign_kl import BenignKl
-from prosafeprune.search.scoring import JUDGED, PlanScorer
+from prosafeprune.search.scoring import JUDGED, PlanScorer, ValidationSettings
 
 CPU = torch.device("cpu")
 
@@ -61,11 +61,11 @@ def rates_by_hand(scorer: PlanScorer) -> tuple[float, float]:
 
 
 def test_no_edit_scores_what_was_measured_of_the_base_model(scorer: PlanScorer) -> None:
-    scores = scorer.confirmed_base.scores
+    scores = scorer.base.confirmed.scores
     assert scores.compliance_rate is not None and scores.safety_score is not None
     assert 0 < scores.compliance_rate < 100 and 0 < scores.safety_score < 100
     for edits in ([], random_edits(scorer.loaded.model, [1, 2], strength=0.0)):
-        found = scorer.score(edits)
+        found = score(scorer, edits)
         assert found.compliance_rate == pytest.approx(scores.compliance_rate)
         assert found.safety_score == pytest.approx(scores.safety_score)
         assert found.divergence == pytest.approx(0, abs=1e-6)
@@ -80,7 +80,7 @@ def test_a_score_is_the_base_models_shifted_by_the_change_in_short_answers(
     with apply_edits(edits):
         after = rates_by_hand(scorer)
     assert before != after
-    found, base = scorer.score(edits), scorer.confirmed_base.scores
+    found, base = score(scorer, edits), scorer.base.confirmed.scores
     for rate, of_base, one, two in zip(
         (found.compliance_rate, found.safety_score),
         (base.compliance_rate, base.safety_score),
@@ -95,7 +95,7 @@ def test_plans_are_measured_on_other_prompts_with_longer_answers() -> None:
     prompts = few_prompts()
     other = {one: found.sample(20, seed=1) for one, found in validation_prompts().items()}
     loaded = tiny("llama")
-    scorer = PlanScorer(loaded, find_anatomy(loaded.model), [1], OddJudge(), 6, prompts, confirmation=other)
+    scorer = PlanScorer(loaded, find_anatomy(loaded.model), [1], OddJudge(), ValidationSettings(6, prompts, other))
     measured = scorer.measure(random_edits(loaded.model, [1]))
     assert [one.prompts.texts for one in measured.sets] == [other[one].texts for one in JUDGED]
     with apply_edits(random_edits(loaded.model, [1])):
@@ -118,18 +118,15 @@ def test_divergence_equals_that_of_the_evaluation(architecture: str) -> None:
 def test_the_model_is_left_unchanged(scorer: PlanScorer) -> None:
     before = {name: value.clone() for name, value in scorer.loaded.model.state_dict().items()}
     edits = random_edits(scorer.loaded.model, [1, 2])
-    assert scorer.score(edits) == scorer.score(edits)
+    assert score(scorer, edits) == score(scorer, edits)
     scorer.measure(edits)
     assert all(torch.equal(value, before[name]) for name, value in scorer.loaded.model.state_dict().items())
 
 
 def test_the_batch_size_does_not_matter(scorer: PlanScorer) -> None:
     loaded = tiny("llama")
-    alone = PlanScorer(
-        loaded, find_anatomy(loaded.model), [1, 2], OddJudge(), 4, few_prompts(), batch_size=1, short_answer=SHORT
-    )
-    one = alone.score(random_edits(loaded.model, [1]))
-    other = scorer.score(random_edits(scorer.loaded.model, [1]))
+    one = score(make_scorer(loaded, batch_size=1), random_edits(loaded.model, [1]))
+    other = score(scorer, random_edits(scorer.loaded.model, [1]))
     assert one.compliance_rate == pytest.approx(other.compliance_rate, abs=1e-2)
     assert one.safety_score == pytest.approx(other.safety_score, abs=1e-2)
     assert one.divergence == pytest.approx(other.divergence, rel=1e-3)
@@ -139,4 +136,4 @@ def test_a_class_without_prompts_is_an_error() -> None:
     loaded = tiny("llama")
     prompts = {**few_prompts(), PromptClass.HARMFUL: PromptSet(PromptClass.HARMFUL, "none", ())}
     with pytest.raises(InputError, match="No harmful validation prompts"):
-        PlanScorer(loaded, find_anatomy(loaded.model), [1], OddJudge(), 4, prompts)
+        PlanScorer(loaded, find_anatomy(loaded.model), [1], OddJudge(), ValidationSettings(4, prompts))

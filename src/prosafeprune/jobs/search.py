@@ -30,7 +30,7 @@ from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.figure import draw_frontier
 from prosafeprune.search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.search.search_space import searched_layers
 from prosafeprune.search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
@@ -121,22 +121,24 @@ class _Search:
             self.anatomy,
             layers,
             self.job.judge,
-            self.recipe.max_new_tokens,
-            self.job.validation,
-            self.recipe.batch_size,
+            ValidationSettings(
+                max_new_tokens=self.recipe.max_new_tokens,
+                prompts=self.job.validation,
+                confirmation=self.job.confirmation,
+                short_answer=self.recipe.short_answer,
+                batch_size=self.recipe.batch_size,
+            ),
             self.reporter,
-            confirmation=self.job.confirmation,
-            short_answer=self.recipe.short_answer,
         )
-        warn_of_languages([scorer.base], self.reporter)
+        warn_of_languages([scorer.base.short], self.reporter)
         if not paper and (left := search_seconds_left(self.job, time.monotonic() - started)) >= LONG:
             self.reporter.note(f"At the speed of these answers, the search takes about {duration(left)} more.")
-        source = rates_of(scorer.confirmed_base)
+        source = rates_of(scorer.base.confirmed)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(
             plan_evaluator(self.job, self.folder.made_by["model"], scorer, edits, layers)
         )
-        trials = Trials(evaluator, scorer.confirmed_base, self.recipe, self.choices, self.folder, self.reporter)
+        trials = Trials(evaluator, scorer.base.confirmed, self.recipe, self.choices, self.folder, self.reporter)
         if paper:
             scored, measured = trials.as_paper(layers, max(by_layer, key=lambda layer: by_layer[layer]))
         else:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from prosafeprune.activations.shards import PooledShard
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
-from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.companions import companions_hash
@@ -21,11 +20,10 @@ from prosafeprune.search.plan_evaluators import (
     inputs_to_send,
     sent_inputs,
 )
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
 from prosafeprune.setup.calibrate import ClassRows
 from prosafeprune.setup.load import load_as_asked
 from prosafeprune.setup.prepare import Job, checkpoint_folder
-from prosafeprune.setup.prompt_sets import PromptSets
 
 
 @contextmanager
@@ -51,10 +49,8 @@ def plan_evaluator(
         model,
         companions_hash(job.source.path),
         tuple(layers),
+        scorer.validation,
         scorer.base,
-        scorer.confirmed_base,
-        dict(job.validation),
-        dict(job.confirmation),
         inputs_to_send(edits.inputs, prompts),
         dict(edits.class_rows),
     )
@@ -68,10 +64,8 @@ class _MakeEvaluator:
     model: str
     companions: str | None
     layers: tuple[int, ...]
-    base: Measurement
-    confirmed_base: Measurement
-    validation: PromptSets
-    confirmation: PromptSets
+    validation: ValidationSettings
+    base: BaseMeasurements
     inputs: Mapping[Pooling, PooledShard]
     class_rows: ClassRows
 
@@ -82,20 +76,7 @@ class _MakeEvaluator:
             folder = stack.enter_context(checkpoint_folder(source, None, reporter))
             loaded = load_as_asked(recipe, folder, source.name, reporter)
         anatomy = find_anatomy(loaded.model)
-        scorer = PlanScorer(
-            loaded,
-            anatomy,
-            self.layers,
-            None,
-            recipe.max_new_tokens,
-            self.validation,
-            recipe.batch_size,
-            reporter,
-            base=self.base,
-            confirmation=self.confirmation,
-            confirmed_base=self.confirmed_base,
-            short_answer=recipe.short_answer,
-        )
+        scorer = PlanScorer(loaded, anatomy, self.layers, None, self.validation, reporter, self.base)
         return LocalPlanEvaluator(scorer, OperatorCache(anatomy, sent_inputs(self.inputs), self.class_rows))
 
 

@@ -12,7 +12,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.parallel.ray_pool import Pool
 from prosafeprune.search.scored_plan import ScoredPlan
-from prosafeprune.search.scoring import PlanScore, PlanScorer, ShortAnswers
+from prosafeprune.search.scoring import PlanScorer, ShortAnswers
 
 
 class PlanEvaluator(Protocol):
@@ -23,7 +23,7 @@ class PlanEvaluator(Protocol):
         ...
 
     def score(self, plan: Plan) -> ScoredPlan:
-        """Return the score of a plan. Raises InputError as ``PlanScorer.score`` does."""
+        """Return the score of a plan. Raises InputError as the generator and the judge do."""
         ...
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
@@ -46,7 +46,7 @@ class LocalPlanEvaluator:
 
     def score(self, plan: Plan) -> ScoredPlan:
         """Return the score of a plan."""
-        return _scored_plan(plan, self.scorer.scored(self.short_answers(plan)))
+        return self.scorer.scored(plan, self.short_answers(plan))
 
     def short_answers(self, plan: Plan) -> ShortAnswers:
         """Return the pruned model's short answers to the validation prompts that plans are scored by."""
@@ -77,7 +77,7 @@ class RemotePlanEvaluator:
 
     def score(self, plan: Plan) -> ScoredPlan:
         """Judge a worker's short answers. Raises InputError as it or the judge does, or when workers are lost."""
-        return _scored_plan(plan, self.scorer.scored(self.pool.result(_ScoreTask(plan))))
+        return self.scorer.scored(plan, self.pool.result(_ScoreTask(plan)))
 
     def expect_measurements(self, plans: Sequence[Plan]) -> None:
         """Start the workers on these plans."""
@@ -86,15 +86,6 @@ class RemotePlanEvaluator:
     def measure(self, plan: Plan) -> Measurement:
         """Judge a worker's answers. Raises InputError as it or the judge does, or when workers are lost."""
         return self.scorer.judged(self.pool.result(_AnswerTask(plan)))
-
-
-def _scored_plan(plan: Plan, found: PlanScore) -> ScoredPlan:
-    return ScoredPlan(
-        plan=plan,
-        compliance_rate=found.compliance_rate,
-        safety_score=found.safety_score,
-        divergence=found.divergence,
-    )
 
 
 def inputs_to_send(inputs: Mapping[Pooling, PooledInputs], prompts: int) -> dict[Pooling, PooledShard]:

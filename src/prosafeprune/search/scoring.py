@@ -18,13 +18,15 @@ from prosafeprune.generation import Decoding
 from prosafeprune.generation.local import local_generator
 from prosafeprune.judge import Judge
 from prosafeprune.judge.base_model_likelihood import JudgeWithBaseModel
+from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter, SilentReporter
-from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
+from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.search import SHORT_ANSWER
 from prosafeprune.search.benign_kl import BenignKl
+from prosafeprune.search.scored_plan import ScoredPlan
 
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
@@ -43,15 +45,29 @@ class ShortAnswers:
 
 
 @dataclass(frozen=True)
-class PlanScore:
-    """An estimate of what :meth:`PlanScorer.measure` would find."""
+class ValidationSettings:
+    """What plans are scored and measured on, and how their answers are generated."""
 
-    compliance_rate: float
-    """C.R. on the pseudo-harmful prompts, percent."""
-    safety_score: float
-    """S.S. on the harmful prompts, percent."""
-    divergence: float
-    """Mean per-token KL from the base model along its benign answers, nats."""
+    max_new_tokens: int
+    """Maximum tokens of the answers that :meth:`PlanScorer.measure` judges."""
+    prompts: Mapping[PromptClass, PromptSet]
+    """Validation prompts of the three classes."""
+    confirmation: Mapping[PromptClass, PromptSet] | None = None
+    """Prompts that :meth:`PlanScorer.measure` uses; None: those that plans are scored by."""
+    short_answer: int = SHORT_ANSWER
+    """Tokens of the answers that plans are scored by, at most ``max_new_tokens``."""
+    batch_size: int | Literal["auto"] = "auto"
+    """How many prompts run at a time."""
+
+
+@dataclass(frozen=True)
+class BaseMeasurements:
+    """What was measured of the base model."""
+
+    short: Measurement
+    """Of its short answers to the prompts that plans are scored by."""
+    confirmed: Measurement
+    """Of its answers to the confirmation prompts."""
 
 
 class PlanScorer:
@@ -63,14 +79,9 @@ class PlanScorer:
         anatomy: Anatomy,
         layers: Sequence[int],
         judge: Judge | None,
-        max_new_tokens: int,
-        prompts: Mapping[PromptClass, PromptSet] | None = None,
-        batch_size: int | Literal["auto"] = "auto",
+        validation: ValidationSettings,
         reporter: Reporter | None = None,
-        base: Measurement | None = None,
-        confirmation: Mapping[PromptClass, PromptSet] | None = None,
-        confirmed_base: Measurement | None = None,
-        short_answer: int = SHORT_ANSWER,
+        base: BaseMeasurements | None = None,
     ) -> None:
         """Measure the base model.
 
@@ -79,60 +90,55 @@ class PlanScorer:
             anatomy: its submodules.
             layers: the layers that plans may prune.
             judge: judges the answers; None in workers, whose answers are judged elsewhere.
-            max_new_tokens: maximum tokens of the answers that :meth:`measure` judges.
-            prompts: validation prompts of the three classes; the bundled ones by default.
-            batch_size: how many prompts run at a time.
+            validation: its prompts, and how they are answered.
             reporter: shows progress.
-            base: an earlier measurement of the base model's short answers to the same prompts.
-            confirmation: prompts that :meth:`measure` uses; those that plans are scored by, by default.
-            confirmed_base: an earlier measurement of the base model on the confirmation prompts.
-            short_answer: tokens of the answers that plans are scored by, at most ``max_new_tokens``.
+            base: earlier measurements of the base model on the same prompts.
 
         Raises:
             InputError: a class has no prompts, or as the generator, the judge and the passes do.
         """
-        self.loaded, self.decoding = loaded, Decoding(max_new_tokens=max_new_tokens)
-        self.short = Decoding(max_new_tokens=min(short_answer, max_new_tokens))
+        self.loaded, self.validation = loaded, validation
+        self.decoding = Decoding(max_new_tokens=validation.max_new_tokens)
+        self.short = Decoding(max_new_tokens=min(validation.short_answer, validation.max_new_tokens))
+        prompts, confirmation, batch_size = validation.prompts, validation.confirmation, validation.batch_size
         self.judge = None
         if judge is not None:
             self.judge = JudgeWithBaseModel(judge, loaded, batch_size, sample=SCORED_OF_CHUNK)
         self.generator = local_generator(loaded, batch_size)
         self.reporter = reporter or SilentReporter()
-        prompts = prompts or validation_prompts()
         _require_prompts(prompts)
         self.sets = _judged_sets(prompts)
         self.confirmation_sets = self.sets if confirmation is None else _judged_sets(confirmation)
-        self.base = base or self._measure_base(self.sets, self.short)
-        self.confirmed_base = confirmed_base or self._measure_base(self.confirmation_sets, self.decoding)
+        self.base = base or BaseMeasurements(
+            self._measure_base(self.sets, self.short), self._measure_base(self.confirmation_sets, self.decoding)
+        )
         size = BatchSize(batch_size, loaded.device)
         benign = prompts[PromptClass.BENIGN].sample(BENIGN_PROMPTS, seed=0).texts
         with self.reporter.stage("Benign answers of the base model", len(benign)) as advance:
             self.benign_kl = BenignKl(loaded, anatomy, layers, benign, BENIGN_TOKENS, size, advance)
 
-    def score(self, edits: Sequence[Edit]) -> PlanScore:
-        """Return the score of a plan's edits; the model is left unchanged.
+    def short_answers(self, edits: Sequence[Edit]) -> ShortAnswers:
+        """Return what :meth:`scored` judges; the model is left unchanged.
 
         Raises:
-            InputError: as the generator and the judge do, or the edited model's output is not finite.
+            InputError: as the generator does, or the edited model's output is not finite.
         """
-        return self.scored(self.short_answers(edits))
-
-    def short_answers(self, edits: Sequence[Edit]) -> ShortAnswers:
-        """Return what :meth:`scored` judges. Raises InputError as the generator does."""
         with apply_edits(edits):
             divergence = self.benign_kl.mean(min((edit.submodule.layer for edit in edits), default=0))
             return ShortAnswers(self._answers(self.sets, "", self.short), divergence)
 
-    def scored(self, found: ShortAnswers) -> PlanScore:
-        """Return the base model's rates on the confirmation prompts, shifted by the change in the short answers.
+    def scored(self, plan: Plan, found: ShortAnswers) -> ScoredPlan:
+        """Return a plan with an estimate of what :meth:`measure` would find.
 
-        Word salad is left to the benign KL and to :meth:`measure`. Raises InputError as the judge does.
+        Its rates are the base model's on the confirmation prompts, shifted by the change in the short answers. Word
+        salad is left to the benign KL and to :meth:`measure`. Raises InputError as the judge does.
         """
         if self.judge is None:
             raise TypeError("this scorer has no judge")
         judged = collect_verdicts(LineStore(), found.answers, self.judge.wrapped, self.sets, 1, SilentReporter())
-        before, after, base = self.base.scores, judged.scores, self.confirmed_base.scores
-        return PlanScore(
+        before, after, base = self.base.short.scores, judged.scores, self.base.confirmed.scores
+        return ScoredPlan(
+            plan=plan,
             compliance_rate=_shifted(base.compliance_rate, before.compliance_rate, after.compliance_rate),
             safety_score=_shifted(base.safety_score, before.safety_score, after.safety_score),
             divergence=found.divergence,

@@ -23,9 +23,8 @@ from scipy.stats import spearmanr
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.judge.registry import make_judge
-from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs

@@ -18,11 +18,10 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan, Projection, describe_layers
+from prosafeprune.method.plan import Plan, Projection, describe_layers, describe_plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.analyze import AnalyzeRequest
-from prosafeprune.search.optuna_study import describe_plan
 
 BASE = "base model"
 MEASURED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)

@@ -172,7 +172,7 @@ def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     if plan is None:
         effort = f"budget {recipe.budget}, the best {recipe.confirmations} plans measured"
         return f"searched for: {effort}; kept in {known.folder}"
-    words = f"layers:strength {plan_layers(plan)}, rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
+    words = f"layers:strength {plan_layers(plan)}, {plan.operator_in_words}"
     return words if known.record is None else f"{words}, found by the search in {known.folder}"
 
 

@@ -14,13 +14,13 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
-from prosafeprune.method.plan import Plan, Pooling, Projection
+from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.frontier import plans_to_confirm
-from prosafeprune.search.optuna_study import describe_plan, search_plans
+from prosafeprune.search.optuna_study import search_plans
 from prosafeprune.search.plan_evaluators import PlanEvaluator
 from prosafeprune.search.record import ValidationRates
 from prosafeprune.search.scored_plan import ESTIMATE_ERROR, ScoredPlan

@@ -86,6 +86,11 @@ class Plan(BaseModel):
         """The layers as ``--layers`` takes them, such as ``12,14-17``."""
         return describe_layers(self.layers)
 
+    @property
+    def operator_in_words(self) -> str:
+        """Rank, pooling and projection, such as ``rank 16, tail, contrastive``."""
+        return f"rank {self.rank}, {self.pooling.value}, {self.projection_in_words}"
+
     def strength_of(self, layer: int) -> float:
         """Return the strength of one of the plan's layers."""
         return self.strength[self.layers.index(layer)] if isinstance(self.strength, tuple) else self.strength
@@ -109,3 +114,18 @@ def layer_runs(layers: Sequence[int]) -> list[list[int]]:
 def describe_layers(layers: Sequence[int]) -> str:
     """Return layers as ``--layers`` takes them, such as ``12,14-17``."""
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in layer_runs(layers))
+
+
+def listed_layers(layers: Sequence[int]) -> str:
+    """Return layers one by one for a sentence, such as ``layer 12`` or ``layers 12, 13, 14``; ``none`` without one."""
+    if not layers:
+        return "none"
+    return f"layer{'' if len(layers) == 1 else 's'} {', '.join(map(str, layers))}"
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return layers with their strengths, rank, pooling and projection, in a few words."""
+    if isinstance(plan.strength, tuple):
+        layers = ", ".join(f"{layer}:{plan.strength_of(layer):g}" for layer in plan.layers)
+        return f"layers {layers}, {plan.operator_in_words}"
+    return f"layers {plan.layers_in_words} at strength {plan.strength:g}, {plan.operator_in_words}"

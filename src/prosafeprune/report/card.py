@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from prosafeprune.method.plan import listed_layers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.report.assessment import assess_compliance, assess_safety, unsafe_sentences
@@ -100,7 +101,8 @@ def write_card(folder: Path, record: Record | UnmeasuredRecord, base_model: str 
         metadata["model-index"] = _model_index(record)
     name = (base_model or short_name(record.model.name)).replace("`", "'").replace("\n", " ")
     polished = isinstance(record, Record) and record.polish is not None and record.polish.kept
-    opening = _render(OPENING, r=record, polished=polished, adapter=is_adapter, name=name, layers=_layers(record))
+    layers = listed_layers(record.plan.layers)
+    opening = _render(OPENING, r=record, polished=polished, adapter=is_adapter, name=name, layers=layers)
     results = _measured(record, is_adapter) if isinstance(record, Record) else _render(UNMEASURED, r=record)
     closing = _render(CLOSING, r=record, record_file=RECORD_FILE)
     usage = _render(USAGE, adapter=is_adapter)
@@ -221,8 +223,3 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
 def _licence(front_matter: str) -> dict[str, Any]:
     lines = re.findall(rf"^({'|'.join(LICENCE)})[ \t]*:[ \t]*(\S[^\n]*)$", front_matter, re.MULTILINE)
     return {name: value.strip().strip("\"'") for name, value in lines}
-
-
-def _layers(record: EditRecord) -> str:
-    numbers = ", ".join(str(layer) for layer in record.plan.layers)
-    return f"layer {numbers}" if len(record.plan.layers) == 1 else f"layers {numbers}"

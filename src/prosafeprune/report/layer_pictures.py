@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.editing.edits import EditMeasures
-from prosafeprune.method.plan import layer_runs
+from prosafeprune.method.plan import layer_runs, listed_layers
 from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_axes, new_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Block, Picture
@@ -35,7 +35,7 @@ def _silhouettes(search: SearchRecord, pruned: Sequence[int]) -> Picture:
     return Picture(
         figure,
         f"Silhouette by decoder layer, {min(by_layer)} to {max(by_layer)}. It is highest in layer {peak}, "
-        f"{by_layer[peak]:.3f}. Searched: {_layers(search.candidates)}. Pruned: {_layers(pruned)}.",
+        f"{by_layer[peak]:.3f}. Searched: {listed_layers(search.candidates)}. Pruned: {listed_layers(pruned)}.",
         "How well harmful, benign and pseudo-harmful prompts separate in each layer (Eq. 4): 1 is far apart, 0 "
         "overlapping.",
     )
@@ -133,9 +133,3 @@ def _mean(found: Sequence[EditMeasures], name: str) -> float:
 
 def _percent(found: Sequence[EditMeasures], name: str) -> float:
     return 100 * _mean(found, name)
-
-
-def _layers(layers: Sequence[int]) -> str:
-    if not layers:
-        return "none"
-    return f"layer{'' if len(layers) == 1 else 's'} {', '.join(str(layer) for layer in layers)}"

@@ -61,4 +61,4 @@ def plan_in_words(plan: Plan) -> str:
         layers = listed(
             [f"{first[0]} at strength {first[1]}", *(f"{layer} at {strength}" for layer, strength in others)]
         )
-    return f"layer{'s' if others else ''} {layers}, rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
+    return f"layer{'s' if others else ''} {layers}, {plan.operator_in_words}"

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
+from prosafeprune.method.plan import describe_plan
 from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
-from prosafeprune.search.optuna_study import describe_plan
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.search.scored_plan import ScoredPlan
 

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.method.plan import Plan
+from prosafeprune.method.plan import Plan, describe_plan
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.search import Budget
 from prosafeprune.search.scored_plan import ScoredPlan
@@ -133,14 +133,6 @@ def describe_best(scored: Sequence[ScoredPlan], lowest_safety: float) -> str:
     if best is None:
         return "no plan above the safety floor yet"
     return f"best: C.R. {best.compliance_rate:.1f}  S.S. {best.safety_score:.1f}  {describe_plan(best.plan)}"
-
-
-def describe_plan(plan: Plan) -> str:
-    """Return layers with their strengths, rank, pooling and projection, in a few words."""
-    operator = f"rank {plan.rank}, {plan.pooling.value}, {plan.projection_in_words}"
-    if isinstance(plan.strength, tuple):
-        return f"layers {', '.join(f'{layer}:{plan.strength_of(layer):g}' for layer in plan.layers)}, {operator}"
-    return f"layers {plan.layers_in_words} at strength {plan.strength:g}, {operator}"
 
 
 def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.Study, list[ScoredPlan]]:

@@ -90,6 +90,16 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
 
 
+def shortened(text: str, length: int) -> str:
+    """Return a text cut to at most ``length`` characters, the dots at the cut included."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def beginning(text: str, length: int) -> str:
+    """Return the first ``length`` characters of a text, with dots after them where more follow."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def slug(name: str, fallback: str = "model") -> str:
     """Return the last part of a hub id or path as a safe file name: letters, digits, dots and hyphens."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(name).name).strip("-.") or fallback

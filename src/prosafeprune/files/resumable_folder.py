@@ -11,6 +11,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.files.staging import clean_scratch, remove_folder, write_whole
 from prosafeprune.files.text_file import MAX_JSON_BYTES
+from prosafeprune.text import beginning
 
 MADE_BY = "made_by.json"
 """What the contents depend on; it also marks the folder as ours."""
@@ -110,8 +111,7 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return beginning(repr(value), SHOWN_CHARACTERS)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 from urllib.parse import unquote
 
 from prosafeprune.errors import InputError
+from prosafeprune.text import beginning
 
 KEY_VARIABLES = ("PROSAFEPRUNE_API_KEY", "OPENAI_API_KEY")
 NO_KEY = "none"
@@ -57,5 +58,4 @@ def hide_secrets(text: str, shortest: int = SHORTEST_SECRET) -> str:
 def excerpt(text: str) -> str:
     """Return the beginning of what a server sent: one printable line, without anything that may be a key."""
     text = " ".join("".join(one if one.isprintable() else " " for one in text[:LONGEST_READ]).split())
-    text = LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(text))
-    return text if len(text) <= LONGEST_EXCERPT else text[:LONGEST_EXCERPT] + "..."
+    return beginning(LOOKS_LIKE_A_KEY.sub("[key]", hide_secrets(text)), LONGEST_EXCERPT)

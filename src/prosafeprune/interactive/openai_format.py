@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prosafeprune.interactive.http_errors import HttpError
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.requests.measuring import MAX_TOKENS
-from prosafeprune.requests.validation import shorten
+from prosafeprune.text import shortened
 
 DEFAULT_TOKENS = 512
 UNSUPPORTED = {
@@ -110,7 +110,7 @@ def read_chat_request(body: dict[str, Any]) -> ChatRequest:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        message = f"{where}: {shorten(str(problem['msg']).removeprefix('Value error, '), 200)}."
+        message = f"{where}: {shortened(str(problem['msg']).removeprefix('Value error, '), 200)}."
         raise HttpError(HTTPStatus.BAD_REQUEST, message, param=where) from error
 
 

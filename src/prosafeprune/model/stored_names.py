@@ -17,6 +17,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.model.model_files import shard_files
 from prosafeprune.model.shard_header import TensorEntry, read_shard_header
 from prosafeprune.progress import Reporter
+from prosafeprune.text import beginning
 
 LAYER_NUMBER = re.compile(r"\.\d+\.")
 REAL_DTYPES = {"F64", "F32", "F16", "BF16"}
@@ -165,4 +166,4 @@ def warn_of_unused(unused: Collection[str], name: str, reporter: Reporter) -> No
 
 
 def _shown(name: str) -> str:
-    return name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..."
+    return beginning(name, SHOWN_CHARACTERS)

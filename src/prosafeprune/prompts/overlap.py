@@ -10,6 +10,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.prompts.conversation import Conversation, last_turn, split_system, transcript, turns_of
 from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.prompt_set import PromptSet
+from prosafeprune.text import beginning
 
 NEAR_EQUAL = 0.8
 """Jaccard similarity of words from which two prompts count as the same. Contrast pairs, which differ in the one word
@@ -113,8 +114,7 @@ def describe_overlap(overlap: Overlap) -> str:
     """Return both prompts of an overlap in one line."""
 
     def described(source: str, line: int, prompt: str) -> str:
-        text = transcript(prompt)
-        return f"{source} line {line} {text[:60] + '...' if len(text) > 60 else text!r}"
+        return f"{source} line {line} {beginning(transcript(prompt), 60)!r}"
 
     first = described(overlap.first_source, overlap.first_line, overlap.first_text)
     return f"{first} = {described(overlap.second_source, overlap.second_line, overlap.second_text)}"

@@ -22,7 +22,7 @@ from prosafeprune.plotting import (
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.record import Record
-from prosafeprune.text import short_name
+from prosafeprune.text import short_name, shortened
 
 SHARE_FILE = "share.png"
 SHARE_PIXELS = (1200, 630)
@@ -87,9 +87,7 @@ def share_image(record: Record) -> bytes:
     It shows no prompt and no answer.
     """
     figure = Figure(figsize=(SHARE_PIXELS[0] / DOTS_PER_INCH, SHARE_PIXELS[1] / DOTS_PER_INCH), facecolor="white")
-    name = short_name(record.model.name)
-    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
-    title = f"{name}, pruned against over-refusal"
+    title = f"{shortened(short_name(record.model.name), LONGEST_NAME)}, pruned against over-refusal"
     size = min(LARGEST_TITLE, LARGEST_TITLE * TITLE_CHARACTERS / len(title))
     figure.text(0.04, 0.9, as_written(title), fontsize=size, weight="bold")
     changes = {PromptClass.PSEUDO_HARMFUL: record.compliance_change, PromptClass.HARMFUL: record.safety_change}

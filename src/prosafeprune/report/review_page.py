@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from prosafeprune.text import printable
+from prosafeprune.text import beginning, printable
 
 MOST_OF_ANSWER = 600
 """Characters of an answer that are shown."""
@@ -48,8 +48,7 @@ def review_page(rows: Iterable[Mapping[str, Any]], saved_name: str) -> str:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    answer = printable(row["completion"])
-    cut = answer if len(answer) <= MOST_OF_ANSWER else f"{answer[:MOST_OF_ANSWER]}..."
+    cut = beginning(printable(row["completion"]), MOST_OF_ANSWER)
     about = f"{row['log']}, {row['line']}: {row['class'].replace('_', ' ')}"
     return {**{name: row[name] for name in SAVED}, "answer": cut, "about": about, "times": row["times"]}
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.text_file import read_text_file
 from prosafeprune.files.user_path import user_path
-from prosafeprune.text import SURROGATE, first_repeat
+from prosafeprune.text import SURROGATE, first_repeat, shortened
 
 Request = TypeVar("Request", bound=BaseModel)
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         )
     # A value that does not fit its tag, such as !!bool x, fails in any of these ways.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError, OverflowError) as error:
-        reason = shorten(" ".join(str(error).split()), 200)
+        reason = shortened(" ".join(str(error).split()), 200)
         raise InputError(f"{path}: cannot be read as YAML ({reason}). Fix the file.") from error
     if named is None:
         raise InputError(f"{path}: has no settings. Write lines such as 'layers: 14-17'.")
@@ -84,11 +84,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if twice is not None:
         raise InputError(f"{path}: {shown_value(twice)} is given twice. Remove one of the two lines.")
     return dict(named)
-
-
-def shorten(text: str, length: int = SHOWN_CHARACTERS) -> str:
-    """Return a text for a message, cut to at most ``length`` characters."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -101,7 +96,7 @@ class _RecipeLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = first_repeat(keys)
         if twice is not None:
-            raise yaml.YAMLError(f"{shorten(repr(twice))} is given twice")
+            raise yaml.YAMLError(f"{shortened(repr(twice), SHOWN_CHARACTERS)} is given twice")
         return super().construct_mapping(node, deep)
 
 
@@ -122,7 +117,7 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         like = get_close_matches(name.replace("-", "_"), kind.model_fields, n=1)
         return f"there is no setting {shown_value(name)}" + (f"; did you mean {like[0]}?" if like else "")
-    message = shorten(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
+    message = shortened(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
     if not name:  # a check of how settings fit together
         return message
     if name.endswith(("endpoint", "request")):  # a URL may contain a password, and a request field a key
@@ -133,7 +128,7 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
 def shown_value(value: object) -> str:
     """Return a wrong value for a message; its type, where it cannot be written: a huge number, or a deep list."""
     try:
-        return shorten(repr(value))
+        return shortened(repr(value), SHOWN_CHARACTERS)
     except Exception:  # noqa: BLE001 - whatever the object's own repr() raises
         return f"a value of the type {type(value).__name__}"
 

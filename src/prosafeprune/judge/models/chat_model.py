@@ -14,6 +14,7 @@ from prosafeprune.judge.models.judge_server import ask_judge
 from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
+from prosafeprune.text import beginning
 
 VERSION = 1
 """Increment when the question or the parsing of replies changes: verdicts are cached under it."""
@@ -101,8 +102,7 @@ def _named(text: str) -> set[AnswerClass]:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else line[:80] + "..."
+    return beginning(" ".join(text.split()), 80)
 
 
 class VerdictCache:

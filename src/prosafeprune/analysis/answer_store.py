@@ -1,7 +1,5 @@
 """Answers of one model under different edits in memory: each generated once, judged and saved."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts
 from prosafeprune.evaluation.sets import EvaluationSet
+from prosafeprune.files.cache import digest_of
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.judge import Judge
 from prosafeprune.progress import Reporter
@@ -100,8 +99,7 @@ class AnswerStore:
         return EvaluationFolder(path, self._made_by(condition))
 
     def _path(self, condition: Condition) -> Path:
-        content = json.dumps(self._made_by(condition), sort_keys=True)
-        return self.folder / hashlib.sha256(content.encode()).hexdigest()[:16]
+        return self.folder / digest_of(self._made_by(condition))[:16]
 
     def _made_by(self, condition: Condition) -> dict[str, Any]:
         return {**self.model, **self.decoding.model_dump(), "treatment": dict(condition.identity)}  # name on disk

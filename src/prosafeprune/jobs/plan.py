@@ -3,8 +3,6 @@
 Also the ``search`` command (:func:`run_search`), which ends with the plan.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
 from prosafeprune.errors import NoPlanError
+from prosafeprune.files.cache import digest_of
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
@@ -194,6 +193,4 @@ def default_search_folder(job: Job, judge: str) -> Path:
 
     ``judge`` is the name of the judge.
     """
-    identity = json.dumps(search_identity(job, judge), sort_keys=True)
-    digest = hashlib.sha256(identity.encode()).hexdigest()
-    return kept_search_folder(job.source.name, digest[:12])
+    return kept_search_folder(job.source.name, digest_of(search_identity(job, judge))[:12])

@@ -4,8 +4,6 @@ The pruned model refuses fewer harmless prompts and more harmful ones than the b
 can be trained on; training then carries over to prompts whose outputs the pruned directions do not reach.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from prosafeprune.baselines.validation import Validation
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit, apply_edits
 from prosafeprune.errors import InputError, NotApplicableError
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
-from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.cache import folder_of
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs.measure_edits import answers_depend_on
@@ -143,8 +141,7 @@ def _depends_on(job: LoadedJob, plan: Plan, sha256: str) -> dict[str, Any]:
 @contextmanager
 def _kept_folder(identity: dict[str, Any]) -> Iterator[Path]:
     """Yield the folder in the cache that an interrupted training resumes from; a temporary one if it is unavailable."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / POLISH / digest[:32]
+    path = folder_of(POLISH, identity)
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

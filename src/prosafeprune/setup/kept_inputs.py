@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.errors import InputError
-from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.cache import folder_of
 from prosafeprune.files.staging import write_whole
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import Anatomy
@@ -60,8 +60,7 @@ class KeptInputs:
             "replicas": loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
             "versions": [POOLED_BY, version("torch"), version("transformers")],
         }
-        digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-        self.folder = cache_folder() / ACTIVATIONS / digest[:32]
+        self.folder = folder_of(ACTIVATIONS, depends_on)
 
     def read(
         self, anatomy: Anatomy, poolings: Sequence[Pooling], layers: Sequence[int]

@@ -162,7 +162,8 @@ def test_the_figure_has_a_frontier_s_axes_and_names_that_hide_nothing() -> None:
     assert len(looks) == len(names) - 1
     (legend,) = figure.legends
     assert not axes.texts
-    assert [text.get_text() for text in legend.get_texts()][-1] == "S.S. of default"
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert r"\$x\$_1:Own" in labels and labels[-1] == "S.S. of default"
     box = legend.get_window_extent()
     assert box.y1 < axes.get_tightbbox().y0
     assert box.x0 >= 0

@@ -118,5 +118,4 @@ def _print_comparison(compared: JudgesCompared, first: JudgedFile, second: Judge
     print_result(as_text, [grid], as_json=as_json)
     if as_json:
         return
-    kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
-    print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {kappa}.")
+    print_text(f"They agree on {compared.agreement:.1f} % of the answers, Cohen's kappa {compared.kappa_in_words}.")

@@ -32,11 +32,10 @@ from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
-from prosafeprune.report.comparison_page import comparison_page
+from prosafeprune.report.comparison_page import comparison_page, trade_off_figure
 from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
-from prosafeprune.report.rate_figure import methods_figure
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.compare import CompareRequest
@@ -71,7 +70,7 @@ class CompareResult(ResultView):
 
     def plot(self) -> Figure:
         """Return C.R. against S.S. of each method."""
-        return methods_figure({one.name: one.scores for one in self.record.methods})
+        return trade_off_figure(self.record)
 
 
 def run_compare(

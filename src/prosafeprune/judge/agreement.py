@@ -37,6 +37,11 @@ class JudgesCompared(BaseModel):
     both: int
     neither: int
 
+    @property
+    def kappa_in_words(self) -> str:
+        """Cohen's kappa with two digits."""
+        return "undefined" if self.kappa is None else f"{self.kappa:.2f}"
+
 
 def read_label(label: object) -> AnswerClass:
     """Return the class that a label means: one of our names, or XSTest's number 1, 2 or 3 with anything after it.

@@ -75,12 +75,13 @@ def comparison_page(record: ComparisonRecord, measurements: Mapping[str, Measure
 
 
 def trade_off_figure(record: ComparisonRecord) -> Figure:
-    """Return S.S. against C.R. of each method, with the names in a legend below the axes."""
+    """Return S.S. against C.R. of each method that has both, with the names in a legend below the axes."""
     figure, axes = new_axes("Avg. C.R., %", "Avg. S.S., %", HEIGHT + 0.4)
     styles = zip(cycle(COLOURS), cycle(MARKERS[:-1]), strict=False)
     for method in record.methods:
         scores = method.scores
-        point = [scores.compliance_rate or 0], [scores.safety_score or 0]
+        if scores.compliance_rate is None or scores.safety_score is None:
+            continue
         colour, marker = {"default": (GREY, "X"), OURS: (ORANGE, "*")}.get(method.name) or next(styles)
         # Hollow markers, so that methods at the same point are all visible.
         style: dict[str, Any] = {
@@ -88,7 +89,15 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
             "markerfacecolor": "none",
             "markeredgewidth": 1.8,
         }
-        axes.plot(*point, marker, color=colour, linestyle="none", label=as_written(method.name), **style)
+        axes.plot(
+            [scores.compliance_rate],
+            [scores.safety_score],
+            marker,
+            color=colour,
+            linestyle="none",
+            label=as_written(method.name),
+            **style,
+        )
     if record.methods[0].name == "default":
         kept = record.methods[0].scores.safety_score or 0
         axes.axhline(kept, color=GREY, linestyle="--", linewidth=1, label="S.S. of default")

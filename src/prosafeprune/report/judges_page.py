@@ -23,7 +23,6 @@ def judges_page(
     total = len(exchanges)
     rows = [row for row in range(total) if verdicts[row].answer_class.refuses != others[row].answer_class.refuses]
     shown = rows[:MOST_SHOWN]
-    kappa = "undefined" if compared.kappa is None else f"{compared.kappa:.2f}"
     table = Grid(
         "Refusals",
         ["", f"{other}: refusal", f"{other}: no refusal"],
@@ -39,7 +38,7 @@ def judges_page(
         headline=blocks.Headline(
             blocks.Mark.NEUTRAL,
             f"{one} and {other}",
-            f"They agree on {compared.agreement:.1f} % of {total} answers (Cohen's kappa {kappa}).",
+            f"They agree on {compared.agreement:.1f} % of {total} answers (Cohen's kappa {compared.kappa_in_words}).",
         ),
         sections=[
             blocks.Section("Refusal against anything else", [table]),

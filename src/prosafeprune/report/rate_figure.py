@@ -1,4 +1,4 @@
-"""Rates as figures: those of one model, before and after pruning, of several methods, and the image to share."""
+"""Rates as figures: those of one model, before and after pruning, and the image to share."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,9 @@ from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
 from prosafeprune.plotting import (
     BLUE,
     GREY,
-    MARKERS,
     ORANGE,
-    PALETTE,
     WIDTH,
     as_written,
-    new_axes,
     new_figure,
     repeatable,
 )
@@ -55,18 +52,6 @@ def scores_figure(scores: Scores, before: Scores | None = None) -> Figure:
     axes.set_xlabel("rate, % (bars: 95 % intervals; C.R. of harmless, S.S. of harmful sets)", fontsize=9)
     if before is not None:
         figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
-    return figure
-
-
-def methods_figure(scores: Mapping[str, Scores]) -> Figure:
-    """Return C.R. against S.S. of each method; one that lacks either is left out."""
-    figure, axes = new_axes("Avg. C.R., %", "Avg. S.S., %")
-    for index, (name, one) in enumerate(scores.items()):
-        if one.compliance_rate is not None and one.safety_score is not None:
-            colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
-            x, y = [one.compliance_rate], [one.safety_score]
-            axes.scatter(x, y, s=50, label=as_written(name), color=colour, marker=marker)
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
 
 

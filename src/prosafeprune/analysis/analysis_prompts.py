@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from prosafeprune.ability import find_task, read_task
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, read_prompts
+from prosafeprune.prompts.bundled import Split
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.measuring import TASK_NAMES
 from prosafeprune.setup.prompt_sets import PromptSets, disjoint_prompts, read_calibration
 
-Split = Literal["calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("calibration", "validation", "test")
 GENERAL = "general"
 

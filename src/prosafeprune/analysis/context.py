@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from prosafeprune.activations.pooled_inputs import PooledInputs
-from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts, Split
+from prosafeprune.analysis.analysis_prompts import GENERAL, AnalysisPrompts
 from prosafeprune.analysis.answer_store import AnswerStore, Condition
 from prosafeprune.analysis.last_states import LastStates, collect_last_states
 from prosafeprune.analysis.workload import ModelSpeed, Workload
@@ -26,6 +26,7 @@ from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, PromptSet
+from prosafeprune.prompts.bundled import Split
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.load import inspect_anatomy

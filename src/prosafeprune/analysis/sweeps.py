@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from prosafeprune.analysis.analysis_prompts import AnalysisPrompts, Split
+from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
 from prosafeprune.analysis.answer_store import BASE_MODEL, Condition
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.plan_lookup import is_from_pruned_model
@@ -21,6 +21,7 @@ from prosafeprune.method.overlap_operator import harmful_operator
 from prosafeprune.method.plan import Plan, Projection, describe_layers, describe_plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.prompts import PromptClass
+from prosafeprune.prompts.bundled import Split
 from prosafeprune.requests.analyze import AnalyzeRequest
 
 BASE = "base model"

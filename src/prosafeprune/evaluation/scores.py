@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from prosafeprune.evaluation.intervals import changed_outcomes, mcnemar_p_value, paired_change_interval, wilson_interval
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.judge.verdict import Safety
 from prosafeprune.prompts.prompt_set import PromptClass
+from prosafeprune.requests.judging import Safety
 
 
 class Rate(BaseModel):

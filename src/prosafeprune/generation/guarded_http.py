@@ -28,7 +28,8 @@ MAX_TIMEOUTS = 3
 """A time-out takes long and is likely to happen again, so it is not retried as often as other failures."""
 FAILED_COMPLETION = 598
 """Status under which a failed completion inside HTTP 200 is shown to the openai client; no server sends it."""
-NO_CREDIT = b"insufficient_quota"
+NO_CREDIT = "insufficient_quota"
+"""Error code of a server that an account without credit asks; asking again does not help."""
 RETRY_COUNT = "x-stainless-retry-count"
 """Header in which the openai client counts the retries of a request."""
 
@@ -65,7 +66,7 @@ class GuardedClient(openai.DefaultHttpxClient):
             raise httpx2.ReadTimeout("no complete reply by the deadline", request=request) from error
         if response.is_success and request.url.path.endswith("/completions"):
             return _checked(response)
-        if response.status_code == 429 and NO_CREDIT in response.content:
+        if response.status_code == 429 and NO_CREDIT.encode() in response.content:
             response.headers["x-should-retry"] = "false"
         return response
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """What the openai client retries besides server errors."""
 TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum context|prompt is too long", re.I)
-NO_CREDIT = "insufficient_quota"
 FILTER_CODES = ("content_filter", "content_policy_violation")
 
 
@@ -33,7 +32,7 @@ def explain(error: OpenAIError, address: Address, timeout: float) -> InputError:
     """Return what to raise for an error of the client, in one line and without credentials."""
     import openai
 
-    from prosafeprune.generation.guarded_http import FAILED_COMPLETION, ReplyRefusedError
+    from prosafeprune.generation.guarded_http import FAILED_COMPLETION, NO_CREDIT, ReplyRefusedError
 
     if isinstance(error, ReplyRefusedError):
         return InputError(f"{address.shown}: {error}")

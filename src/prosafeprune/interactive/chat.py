@@ -5,7 +5,6 @@ import queue
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -15,14 +14,13 @@ from rich.text import Text
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.files.staging import write_whole
 from prosafeprune.files.user_path import user_path
-from prosafeprune.jobs.served_model import ServedModel
+from prosafeprune.jobs.served_model import ServedModel, Side
 from prosafeprune.prompts.conversation import Turn
 from prosafeprune.serving.answers import Piece, Question
 from prosafeprune.serving.corrections import Applied
 from prosafeprune.terminal import print_text
 from prosafeprune.text import for_terminal
 
-Side = Literal["base", "pruned"]
 UPDATES_PER_SECOND = 8
 HELP = """\
 /strength 0.6   answer at this strength (0 to 1); without a number, at the plan's own

@@ -21,7 +21,7 @@ from prosafeprune.interactive.openai_app import web_app
 from prosafeprune.interactive.openai_format import as_event
 from prosafeprune.interactive.playground_state import describe_state, layer_picture
 from prosafeprune.interactive.save_model import ModelSaver, command, output_folder, reason_not_saved, require_room
-from prosafeprune.jobs.served_model import ServedModel
+from prosafeprune.jobs.served_model import ServedModel, Side
 from prosafeprune.judge import Exchange, Judge, Verdict
 from prosafeprune.judge.judging import judge_answers
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
@@ -36,7 +36,6 @@ PAGE = {
     "/play.js": ("play.js", "text/javascript"),
 }
 """Files of the page, which hold nothing of the model and need no token."""
-Side = Literal["base", "pruned"]
 
 
 class EditSettings(BaseModel):

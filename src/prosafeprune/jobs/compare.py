@@ -23,7 +23,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
-from prosafeprune.jobs.compare_methods import DEFAULT, OURS, PLANNED, found_plan, given_methods, require_named_search
+from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
 from prosafeprune.judge import Judge
 from prosafeprune.judge.registry import make_judge
@@ -33,7 +33,7 @@ from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page, trade_off_figure
-from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, Cost, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words

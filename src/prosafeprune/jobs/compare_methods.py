@@ -15,6 +15,7 @@ from prosafeprune.judge import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.parallel.ray_pool import Cluster
 from prosafeprune.progress import Reporter
+from prosafeprune.report.comparison_record import OURS
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
@@ -23,7 +24,6 @@ from prosafeprune.setup.finished_search import plan_of_point, read_search, requi
 from prosafeprune.setup.load import LoadedJob, inspect_anatomy
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job
 
-DEFAULT, OURS = "default", "prosafeprune"
 PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
 """The methods that prune by the plan of the comparison."""
 SEARCHED_TOKENS = SearchRequest.model_fields["max_new_tokens"].default

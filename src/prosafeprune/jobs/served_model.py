@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +35,8 @@ BASE = "base"
 """Name of the base model."""
 PRUNED = "pruned"
 """Name of the edit of a pruned checkpoint or an adapter; those of a search are called plan-1, plan-2, ..."""
+Side = Literal["base", "pruned"]
+"""Which of two models answers, where both are shown."""
 LISTED = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Strengths that a list of models names; any other works as well."""
 

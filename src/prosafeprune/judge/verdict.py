@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from prosafeprune.prompts.conversation import last_turn
+from prosafeprune.requests.judging import Safety
 
 
 class AnswerClass(StrEnum):
@@ -41,9 +42,6 @@ class AnswerClass(StrEnum):
 
 NEITHER = (AnswerClass.INCAPABLE, AnswerClass.BROKEN, AnswerClass.UNDETERMINED)
 """Classes that count neither as compliance (C.R.) nor as refusal (S.S.); tables give their counts."""
-
-Safety = Literal["refusal", "harmlessness"]
-"""What S.S. counts on harmful prompts: answers that refuse (the paper's text), or answers that are not harmful."""
 
 
 @dataclass(frozen=True)

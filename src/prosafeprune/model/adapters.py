@@ -1,7 +1,7 @@
 """Adapters: small weight files that change a base model named in them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -142,7 +142,16 @@ def without_adapter(loaded: LoadedModel) -> Iterator[None]:
     """Switch the adapters of the model in memory off inside the context; replicas keep theirs."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]
+    try:
+        with switched_off([module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]):
+            yield
+    finally:
+        loaded.model.eval().requires_grad_(False)
+
+
+@contextmanager
+def switched_off(layers: Collection[Any]) -> Iterator[None]:
+    """Leave the adapters of PEFT's layers out inside the context."""
     for layer in layers:
         layer.enable_adapters(False)
     try:
@@ -150,7 +159,6 @@ def without_adapter(loaded: LoadedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
-        loaded.model.eval().requires_grad_(False)
 
 
 def _insert_arrays(loaded: LoadedModel, config: Any, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from prosafeprune.errors import InputError
 from prosafeprune.model.experts import expert_submodules, is_experts
 from prosafeprune.model.fused import fused_rows
+from prosafeprune.model.model_files import EXPERT_COUNTS
 from prosafeprune.model.submodule import Submodule, layout_of, matrix_shape
 
 KINDS = {
@@ -195,8 +196,7 @@ def _reason_to_skip(name: str, module: nn.Module, parameter: nn.Parameter, confi
 
 
 def _number_of_experts(config: Any) -> int | None:
-    names = ("num_local_experts", "num_experts", "n_routed_experts")
-    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
+    return next((getattr(config, name) for name in EXPERT_COUNTS if getattr(config, name, None)), None)
 
 
 def _with_any_number(name: str) -> str:

@@ -106,7 +106,9 @@ def spread(meta: Any, device: str, name: str) -> DeviceMap:
     from accelerate.utils import get_balanced_memory, infer_auto_device_map
 
     meta.tie_weights()  # a change of dtype may have untied them
-    room = {number: int(ROOM * _free(torch.device("cuda", number))) for number in range(torch.cuda.device_count())}
+    room = {
+        number: int(ROOM * free_on_gpu(torch.device("cuda", number))) for number in range(torch.cuda.device_count())
+    }
     whole = sorted({*(meta._no_split_modules or ()), *_layer_classes(meta)})
     balanced = get_balanced_memory(meta, max_memory=dict(room), no_split_module_classes=whole)
     for limits in (balanced, room):  # if GPUs differ, an equal share may be too much for one
@@ -133,10 +135,11 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
 
 
 def _fits(folder: Path, dtype: torch.dtype, device: torch.device) -> bool:
-    return weight_bytes(folder, dtype) <= ROOM * _free(device)
+    return weight_bytes(folder, dtype) <= ROOM * free_on_gpu(device)
 
 
-def _free(device: torch.device) -> int:
+def free_on_gpu(device: torch.device) -> int:
+    """Return the free bytes of a GPU."""
     torch.cuda.empty_cache()  # left by earlier models
     return int(torch.cuda.mem_get_info(device)[0])
 

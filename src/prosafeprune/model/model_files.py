@@ -22,6 +22,8 @@ COUNTED = {"layer", "expert", "head", "depth", "block", "group", "label", "beam"
 NOT_COUNTED = {"dim", "size", "id", "length", "width", "scale", "token"}
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Entries of config.json that hold the number of decoder layers."""
+EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""Entries that hold the number of experts of a layer."""
 AT_LEAST_ONE = {*LAYER_COUNTS, "max_position_embeddings", "n_positions"}
 POSITIVE = {"rope_theta", "factor"}
 """Of rotary positions: at 0 or infinity, all positions are the same."""

@@ -17,7 +17,7 @@ from prosafeprune.report.comparison_grids import (
     rates_by_method,
     settings_in_words,
 )
-from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult
+from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, MethodResult
 from prosafeprune.report.example_answers import answers_before_and_after
 from prosafeprune.report.page import (
     Block,
@@ -36,7 +36,6 @@ from prosafeprune.report.plan_facts import plan_facts
 from prosafeprune.report.reproduce_command import command, depends_on, making
 from prosafeprune.text import short_name
 
-OURS = "prosafeprune"
 COLOURS = [colour for colour in PALETTE if colour not in (GREY, ORANGE)]
 LONG_NAME = 16
 """Characters; with longer names the legend has one column."""
@@ -82,7 +81,7 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
         scores = method.scores
         if scores.compliance_rate is None or scores.safety_score is None:
             continue
-        colour, marker = {"default": (GREY, "X"), OURS: (ORANGE, "*")}.get(method.name) or next(styles)
+        colour, marker = {DEFAULT: (GREY, "X"), OURS: (ORANGE, "*")}.get(method.name) or next(styles)
         # Hollow markers, so that methods at the same point are all visible.
         style: dict[str, Any] = {
             "markersize": 13 if method.name == OURS else 8,
@@ -98,7 +97,7 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
             label=as_written(method.name),
             **style,
         )
-    if record.methods[0].name == "default":
+    if record.methods[0].name == DEFAULT:
         kept = record.methods[0].scores.safety_score or 0
         axes.axhline(kept, color=GREY, linestyle="--", linewidth=1, label="S.S. of default")
     axes.margins(0.1)
@@ -110,7 +109,7 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
 
 def _caption(record: ComparisonRecord) -> str:
     caption = "Up is safer, right is more compliant."
-    return f"{caption} Below the dashed line, safety is lost." if record.methods[0].name == "default" else caption
+    return f"{caption} Below the dashed line, safety is lost." if record.methods[0].name == DEFAULT else caption
 
 
 def _description(record: ComparisonRecord) -> str:

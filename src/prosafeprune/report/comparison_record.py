@@ -9,6 +9,9 @@ from prosafeprune.evaluation.prompts_record import PromptsRecord
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.requests.compare import CompareRequest
 
+DEFAULT, OURS = "default", "prosafeprune"
+"""Methods that others are compared with: the base model as it is, and pruning."""
+
 
 class Cost(BaseModel):
     """Time and tokens for answering, without loading the model; and the time for fitting the method."""

@@ -8,6 +8,7 @@ from prosafeprune.requests.endpoint import MAX_CONCURRENCY, recorded_urls
 
 JUDGE_NAMES = ("builtin", "wildguard", "qwen3guard", "classifier", "llm")
 Safety = Literal["refusal", "harmlessness"]
+"""What S.S. counts on harmful prompts: answers that refuse (the paper's text), or answers that are not harmful."""
 
 
 class JudgeOptions(BaseModel):

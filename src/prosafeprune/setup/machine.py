@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from prosafeprune.generation.local import ROWS_ON_CPU
+from prosafeprune.model.device_placement import free_on_gpu
 from prosafeprune.setup.workload import Speed
 
 MEMORY_FILE = Path("/proc/meminfo")
@@ -36,10 +37,7 @@ def memory_bytes() -> tuple[int, int]:
 
 def free_memory(device: torch.device) -> int:
     """Return the bytes that another process could take on a device."""
-    if device.type != "cuda":
-        return memory_bytes()[1]
-    torch.cuda.empty_cache()
-    return int(torch.cuda.mem_get_info(device)[0])
+    return free_on_gpu(device) if device.type == "cuda" else memory_bytes()[1]
 
 
 def free_disk(folder: Path) -> int:

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from prosafeprune.model.model_files import EXPERT_COUNTS
 from prosafeprune.model.shard_header import read_shard_header
 from prosafeprune.model.source import text_config
 from prosafeprune.setup.workload import ModelSize, Speed, Stage
@@ -25,7 +26,6 @@ LOW_MEMORY_RATIO = 3.5
 LAYER_NUMBER = re.compile(r"\.(\d+)\.")
 QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """Of a weight of a linear layer with ``--load``; in 4 bits, a block of 64 has its largest magnitude in float32."""
-EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ModelShape:
     def of_tensors(cls, tensors: Mapping[str, tuple[Sequence[int], int]], config: Mapping[str, Any]) -> ModelShape:
         """Return the shape of a model from its tensors' shapes and bytes, by name, and its config.json."""
         known = {**config, **text_config(config)}
-        experts = next((int(known[key]) for key in EXPERT_KEYS if isinstance(known.get(key), int)), 0)
+        experts = next((int(known[key]) for key in EXPERT_COUNTS if isinstance(known.get(key), int)), 0)
         chosen = int(known.get("num_experts_per_tok") or 0) if experts else 0
         share = chosen / experts if experts else 1.0
         of_layer: dict[int, list[tuple[Sequence[int], int]]] = {}

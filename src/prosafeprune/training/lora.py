@@ -1,7 +1,7 @@
 """A LoRA adapter on a model in memory, through PEFT: added for training, read as edits, and removed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from prosafeprune.editing.edits import LowRankEdit
 from prosafeprune.errors import InputError
 from prosafeprune.method.overlap_operator import LowRankChange
+from prosafeprune.model.adapters import switched_off
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.submodule import Submodule, is_quantised, layout_of
 
@@ -29,16 +30,9 @@ class LoraTraining:
         """The trained factors, float32: ``A (rank, d_in)`` and ``B (d_out, rank)`` of each matrix."""
         return [factor for layer in self.layers.values() for factor in _factors(layer)]
 
-    @contextmanager
-    def switched_off(self) -> Iterator[None]:
-        """Leave the adapter out inside the context: the model is the one before the training."""
-        for layer in self.layers.values():
-            layer.enable_adapters(False)
-        try:
-            yield
-        finally:
-            for layer in self.layers.values():
-                layer.enable_adapters(True)
+    def switched_off(self) -> AbstractContextManager[None]:
+        """Return a context that leaves the adapter out: the model is the one before the training."""
+        return switched_off(self.layers.values())
 
     def learned(self) -> list[LowRankEdit]:
         """Return what the adapter adds to each matrix now."""

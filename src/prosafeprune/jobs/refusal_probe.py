@@ -26,6 +26,8 @@ from prosafeprune.serving.answers import PROBED_TOKENS
 from prosafeprune.serving.engine import RefusalProbe
 
 MOST_ANSWERS = 120
+LEAST_ANSWERS = 4
+"""Of each kind, refusals and others: fewer say nothing about answers that were held out."""
 AT_A_TIME = 2
 """Prompts that an answer may have to wait for."""
 IDLE_CHECK = 0.2
@@ -80,7 +82,7 @@ def fit_refusal_probe(served: ServedModel) -> FittedRefusalProbe | None:
             texts.append((*served.engine.encode([("user", prompt)]), *tokens))
             outcomes.append(refuses)
     refused = np.array(outcomes, dtype=bool)
-    if min(refused.sum(), (~refused).sum()) < PROBED_TOKENS:
+    if min(refused.sum(), (~refused).sum()) < LEAST_ANSWERS:
         return None
     states = np.concatenate(list(_states(served, texts)))
     fitted = CrossFitted(states, refused)

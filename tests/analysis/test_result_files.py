@@ -52,7 +52,6 @@ def test_figures_allow_missing_values_and_are_repeatable(figure: Any) -> None:
 def test_missing_values_are_empty_in_csv() -> None:
     table = make_table("t", "t", ("a", "b"), [(1, None), ("x,y", 0.25)])
     assert table.csv() == 'a,b\n1,\n"x,y",0.25\n'
-    assert table.column("b") == [None, 0.25]
 
 
 def test_observations_survive_the_disk(tmp_path: Path) -> None:

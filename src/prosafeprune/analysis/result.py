@@ -26,11 +26,6 @@ class ResultTable(BaseModel):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
-    def column(self, name: str) -> list[Cell]:
-        """Return the cells of one column."""
-        index = self.columns.index(name)
-        return [row[index] for row in self.rows]
-
     def csv(self) -> str:
         """Return the table as CSV with a header line; missing values are empty."""
         stream = io.StringIO(newline="")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.json_lines import write_rows
 
-from prosafeprune.ability.questions import Question, read_task, task_questions
+from prosafeprune.ability.questions import AbilityQuestion, read_task, task_questions
 from prosafeprune.ability.score import grade, task_score
 from prosafeprune.ability.tasks import TASKS, find_task
 from prosafeprune.errors import InputError
@@ -155,8 +155,8 @@ def test_the_hub_is_asked_for_the_papers_split(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-def question(number: int, gold: str, options: dict[str, str] | None = None) -> Question:
-    return Question("eggs", f"eggs:{number}", "How many?", gold, options or {})
+def question(number: int, gold: str, options: dict[str, str] | None = None) -> AbilityQuestion:
+    return AbilityQuestion("eggs", f"eggs:{number}", "How many?", gold, options or {})
 
 
 def test_answers_are_graded_and_task_scored() -> None:

@@ -13,7 +13,7 @@ from helpers.fixture_types import Make, Run
 from helpers.sweep_context import BOTH, PLAN, TIMED, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
-from prosafeprune.ability import Question
+from prosafeprune.ability import AbilityQuestion
 from prosafeprune.analysis.analysis_prompts import read_analysis_prompts
 from prosafeprune.analysis.answer_store import BASE_MODEL
 from prosafeprune.analysis.catalogue import find_entries
@@ -103,7 +103,7 @@ def test_sweeps_share_the_base_model_and_the_plan(context: Context, answered: An
 
 
 def test_answers_to_questions_are_saved_too(context: Context, answered: Answered) -> None:
-    questions = [Question("gsm8k", f"gsm8k:{n}", f"What is {n} + 1?", str(n + 1), {}) for n in range(3)]
+    questions = [AbilityQuestion("gsm8k", f"gsm8k:{n}", f"What is {n} + 1?", str(n + 1), {}) for n in range(3)]
     condition = variant_condition(Variant(plan=PLAN), context)
     first = context.answers.ability(condition, questions, tokens=3)
     assert len(answered) == 3 and first["gsm8k"].accuracy.total == 3

@@ -21,7 +21,7 @@ from prosafeprune.judge import AnswerClass, Verdict
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.report.comparison_page import comparison_page
-from prosafeprune.report.comparison_record import ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_record import ComparisonRecord, MethodCost, MethodResult
 from prosafeprune.report.page import Page
 from prosafeprune.report.record import ModelRecord, Record
 from prosafeprune.report.run_record import RunRecord
@@ -212,7 +212,7 @@ def analysed(found: dict[str, AnalysisResult], **settings: object) -> Page:
     return analysis_page(request, entries, request.model, "1" * 64, {"calibration harmful": described}, {})
 
 
-COST = Cost(
+COST = MethodCost(
     answers=200, seconds_per_answer=1.5, tokens_per_answer=20.0, seconds_per_token=0.075, answer_ratio=1, token_ratio=1
 )
 

@@ -16,7 +16,7 @@ from prosafeprune.text import is_blank
 
 
 @dataclass(frozen=True)
-class Question:
+class AbilityQuestion:
     """One question as a prompt, and its answer."""
 
     task: str
@@ -31,7 +31,7 @@ class Question:
 
 def read_task(
     task: AbilityTask | str, data_dir: Path | str | None = None, samples: int | None = None, seed: int = 0
-) -> list[Question]:
+) -> list[AbilityQuestion]:
     """Return the questions of a task, from its file in ``data_dir`` or, without one, from the hub.
 
     Args:
@@ -52,7 +52,7 @@ def read_task(
     return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), wanted))]
 
 
-def task_questions(task: AbilityTask, rows: Iterable[Mapping[str, Any]]) -> list[Question]:
+def task_questions(task: AbilityTask, rows: Iterable[Mapping[str, Any]]) -> list[AbilityQuestion]:
     """Return the question of each row.
 
     Raises:
@@ -65,15 +65,15 @@ def task_questions(task: AbilityTask, rows: Iterable[Mapping[str, Any]]) -> list
     return questions
 
 
-def _number_question(task: AbilityTask, number: int, row: Mapping[str, Any]) -> Question:
+def _number_question(task: AbilityTask, number: int, row: Mapping[str, Any]) -> AbilityQuestion:
     question, answer = _text(task, number, row, "question"), _field(task, number, row, task.answer_field)
     gold = read_number(str(answer).rpartition("####")[2])  # after the worked solution
     if gold is None:
         raise _error(task, number, f"'{task.answer_field}' ends in no number")
-    return Question(task.name, f"{task.name}:{number}", task.fill(question), number_text(gold), {})
+    return AbilityQuestion(task.name, f"{task.name}:{number}", task.fill(question), number_text(gold), {})
 
 
-def _option_question(task: AbilityTask, number: int, row: Mapping[str, Any]) -> Question:
+def _option_question(task: AbilityTask, number: int, row: Mapping[str, Any]) -> AbilityQuestion:
     question = _text(task, number, row, "question")
     options = _options(task, number, _field(task, number, row, "choices"))
     answer = _field(task, number, row, task.answer_field)
@@ -83,7 +83,7 @@ def _option_question(task: AbilityTask, number: int, row: Mapping[str, Any]) -> 
     if gold not in options:
         raise _error(task, number, f"'{task.answer_field}' is {answer!r}, which is not one of {', '.join(options)}")
     lines = [question, *(f"{letter}. {text}" for letter, text in options.items())]
-    return Question(task.name, f"{task.name}:{number}", task.fill("\n".join(lines)), gold, options)
+    return AbilityQuestion(task.name, f"{task.name}:{number}", task.fill("\n".join(lines)), gold, options)
 
 
 def _options(task: AbilityTask, number: int, choices: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from prosafeprune.ability.number_answers import number_text, parse_number, read_number
 from prosafeprune.ability.option_answers import parse_option
-from prosafeprune.ability.questions import Question
+from prosafeprune.ability.questions import AbilityQuestion
 from prosafeprune.evaluation.scores import Rate, rate
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, Generator
@@ -38,7 +38,7 @@ class TaskScore(BaseModel):
     """Answers cut off at the token limit; some may still be readable."""
 
 
-def grade(question: Question, answer_text: str, *, finished: bool = True) -> GradedAnswer:
+def grade(question: AbilityQuestion, answer_text: str, *, finished: bool = True) -> GradedAnswer:
     """Return the graded answer to a question. ``finished`` is False when it was cut off at the token limit."""
     if question.options:
         parsed = parse_option(answer_text, question.options, finished=finished)
@@ -70,7 +70,7 @@ def task_score(graded: Sequence[GradedAnswer]) -> TaskScore:
 def ask_questions(
     kept: LineStore,
     make_generator: Callable[[], Generator],
-    questions: Sequence[Question],
+    questions: Sequence[AbilityQuestion],
     max_new_tokens: int,
     reporter: Reporter,
 ) -> dict[str, TaskScore]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prosafeprune.ability import Question, find_task, read_task
+from prosafeprune.ability import AbilityQuestion, find_task, read_task
 from prosafeprune.analysis.aggregates import mean_with_interval
 from prosafeprune.analysis.alignment_tax_states import STATES, HarmfulnessScale, alignment_tax_states
 from prosafeprune.analysis.analysis_prompts import AnalysisPrompts
@@ -150,7 +150,7 @@ def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[Pro
     return prompts
 
 
-def _questions(request: AnalyzeRequest) -> list[Question]:
+def _questions(request: AnalyzeRequest) -> list[AbilityQuestion]:
     return [
         question
         for task in request.ability

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.ability import Question, TaskScore, ask_questions
+from prosafeprune.ability import AbilityQuestion, TaskScore, ask_questions
 from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.folder import EvaluationFolder
@@ -67,7 +67,7 @@ class AnswerStore:
             collect_answers(saved.answers, generator, sets, self.decoding, 1, self.reporter, title)
         return collect_verdicts(saved.verdicts(judge.name), saved.answers, judge, sets, 1, self.reporter)
 
-    def ability(self, condition: Condition, questions: Sequence[Question], tokens: int) -> dict[str, TaskScore]:
+    def ability(self, condition: Condition, questions: Sequence[AbilityQuestion], tokens: int) -> dict[str, TaskScore]:
         """Return the accuracy on each task under a condition, from answers of at most ``tokens`` tokens.
 
         Raises:

@@ -131,7 +131,7 @@ def _load(folder: Path, subject: Subject, request: ModelOptions, *, reporter: Re
     return loaded
 
 
-class ServedModel:
+class ModelBehindServers:
     """A model behind one or more servers."""
 
     def __init__(self, request: EvaluateRequest, endpoint: str, reporter: Reporter) -> None:

@@ -33,7 +33,7 @@ from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import require_disjoint
 from prosafeprune.report.comparison_grids import comparison_grids, comparison_markdown
 from prosafeprune.report.comparison_page import comparison_page, trade_off_figure
-from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, Cost, MethodResult
+from prosafeprune.report.comparison_record import DEFAULT, OURS, ComparisonRecord, MethodCost, MethodResult
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.result_view import ResultView, rate_rows, rates_in_words
@@ -126,7 +126,7 @@ class _Comparison:
         for method in self.methods.values():
             require_disjoint(method.further_prompts(), [one.prompts for one in prompts.measured])
         self.measurements: dict[str, Measurement] = {}
-        self._costs: dict[str, Cost] = {}
+        self._costs: dict[str, MethodCost] = {}
         self._calibration = {name.value: prompts_record(one) for name, one in prompts.calibration.items()}
         self._left_out: dict[str, str] = {}
         self._is_warm = False
@@ -267,7 +267,9 @@ class _Comparison:
         return self.model.loaded
 
 
-def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | None, fit_seconds: float | None) -> Cost:
+def _cost(
+    answers: LineStore, sets: Sequence[EvaluationSet], default: MethodCost | None, fit_seconds: float | None
+) -> MethodCost:
     """Return what the answers to these sets cost, over all runs, and the fit."""
     texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
     rows = [answers[0, text] for text in texts]
@@ -275,7 +277,7 @@ def _cost(answers: LineStore, sets: Sequence[EvaluationSet], default: Cost | Non
     tokens = None if None in counts else sum(counts)
     per_answer, per_token = seconds / len(rows), seconds / tokens if tokens else None
     before = default.seconds_per_token if default else None
-    return Cost(
+    return MethodCost(
         answers=len(rows),
         seconds_per_answer=per_answer,
         tokens_per_answer=None if tokens is None else tokens / len(rows),

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
-from prosafeprune.ability import Question, TaskScore, ask_questions, find_task, read_task
+from prosafeprune.ability import AbilityQuestion, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.fitting import evaluated_method
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
@@ -22,7 +22,7 @@ from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
 from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
-from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ServedModel
+from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelBehindServers
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
@@ -160,7 +160,7 @@ class _EvaluationRun:
         """Return how the generator ran; None if it did not."""
         return self._generator.describe() if self._generator is not None else None
 
-    def ability(self, questions: Sequence[Question]) -> dict[str, TaskScore]:
+    def ability(self, questions: Sequence[AbilityQuestion]) -> dict[str, TaskScore]:
         """Answer the remaining questions, and return the accuracy on each task."""
         tokens = self.request.ability_tokens
         return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
@@ -189,7 +189,7 @@ class _EvaluationRun:
 
 def _measured(request: EvaluateRequest, reporter: Reporter) -> Any:
     if request.endpoint is not None:
-        return nullcontext(ServedModel(request, request.endpoint, reporter))
+        return nullcontext(ModelBehindServers(request, request.endpoint, reporter))
     return LocalModel(request.model, request, reporter)
 
 

@@ -13,7 +13,7 @@ DEFAULT, OURS = "default", "prosafeprune"
 """Methods that others are compared with: the base model as it is, and pruning."""
 
 
-class Cost(BaseModel):
+class MethodCost(BaseModel):
     """Time and tokens for answering, without loading the model; and the time for fitting the method."""
 
     answers: int
@@ -43,7 +43,7 @@ class MethodResult(BaseModel):
     """Changes from default, prompt by prompt; None for default and without it."""
     pruning_against: EvaluationComparison | None = None
     """How the pruned model differs from this method, prompt by prompt; None for itself, default, or without it."""
-    cost: Cost
+    cost: MethodCost
     sessions: list[dict[str, Any]]
     """How the model ran in each session; in half precision, the last bits of results depend on it."""
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.quantised.dequantised import (
+    CheckpointLayout,
     DequantisedMatrix,
-    Layout,
     Parts,
     Settings,
     Tensors,
@@ -23,13 +23,13 @@ from prosafeprune.errors import InputError
 STATE = ".weight.quant_state.bitsandbytes__"
 
 
-def bitsandbytes(tensors: Tensors, settings: Settings) -> Layout:
+def bitsandbytes(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: bitsandbytes``.
 
     Raises:
         InputError: an int8 matrix in a layout other than rows.
     """
-    found = Layout()
+    found = CheckpointLayout()
     for kind in ("nf4", "fp4"):
         for name, state in named(tensors, f"{STATE}{kind}"):
             found.matrices[f"{name}.weight"] = _four_bits(tensors, name, _read_state(state, name))

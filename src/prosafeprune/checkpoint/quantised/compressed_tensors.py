@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.quantised.dequantised import (
+    CheckpointLayout,
     DequantisedMatrix,
-    Layout,
     Parts,
     Settings,
     Tensors,
@@ -45,7 +45,7 @@ OF_ACTIVATIONS = (
 FP4_GROUPS = {16, 32}
 
 
-def compressed_tensors(tensors: Tensors, settings: Settings) -> Layout:
+def compressed_tensors(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: compressed-tensors``: ``w = (q - zero point) * scale``.
 
     Raises:
@@ -60,7 +60,7 @@ def compressed_tensors(tensors: Tensors, settings: Settings) -> Layout:
         raise InputError(f"compressed-tensors with sparse weights ({sparsity['format']}) cannot be read")
     if settings.get("transform_config"):
         raise InputError("compressed-tensors with rotated weights (transform_config) cannot be read")
-    found = Layout(dropped={name for name in tensors if name.endswith(OF_ACTIVATIONS)})
+    found = CheckpointLayout(dropped={name for name in tensors if name.endswith(OF_ACTIVATIONS)})
     block = next(_blocks(groups), None)
     for name, scale in named(tensors, ".weight_scale"):
         of = parts(

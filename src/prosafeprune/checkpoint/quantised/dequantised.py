@@ -38,7 +38,7 @@ class DequantisedMatrix:
 
 
 @dataclass
-class Layout:
+class CheckpointLayout:
     """What a checkpoint's tensors are, in one format."""
 
     matrices: dict[str, DequantisedMatrix] = field(default_factory=dict)

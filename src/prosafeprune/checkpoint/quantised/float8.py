@@ -5,8 +5,8 @@ import math
 import torch
 
 from prosafeprune.checkpoint.quantised.dequantised import (
+    CheckpointLayout,
     DequantisedMatrix,
-    Layout,
     Parts,
     Settings,
     Tensors,
@@ -21,9 +21,9 @@ from prosafeprune.checkpoint.safetensors_file import StoredTensor
 SCALES_OF_ACTIVATIONS = (".activation_scale", ".input_scale")
 
 
-def fine_grained_fp8(tensors: Tensors, settings: Settings) -> Layout:
+def fine_grained_fp8(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: fp8``: ``w = weight * weight_scale_inv`` of its block, or of the matrix."""
-    found = Layout(dropped={name for name in tensors if name.endswith(SCALES_OF_ACTIVATIONS)})
+    found = CheckpointLayout(dropped={name for name in tensors if name.endswith(SCALES_OF_ACTIVATIONS)})
     rows, columns = settings.get("weight_block_size") or (0, 0)
     for name, scale in named(tensors, "_scale_inv"):
         weight = part(tensors, name)
@@ -38,12 +38,12 @@ def fine_grained_fp8(tensors: Tensors, settings: Settings) -> Layout:
     return found
 
 
-def mxfp4(tensors: Tensors, settings: Settings) -> Layout:
+def mxfp4(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: mxfp4``: blocks of 32 4-bit floats along the inputs share a power of two.
 
     gpt-oss stores an expert's matrix as ``(outputs, inputs)`` in blocks, and unquantised as ``(inputs, outputs)``.
     """
-    found = Layout()
+    found = CheckpointLayout()
     for name, blocks in named(tensors, "_blocks"):
         scales = part(tensors, f"{name}_scales")
         experts, outputs, groups, half = blocks.shape

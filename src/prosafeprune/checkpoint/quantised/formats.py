@@ -6,14 +6,14 @@ from typing import Any
 
 from prosafeprune.checkpoint.quantised.bitsandbytes import bitsandbytes
 from prosafeprune.checkpoint.quantised.compressed_tensors import compressed_tensors
-from prosafeprune.checkpoint.quantised.dequantised import Layout, Settings, Tensors
+from prosafeprune.checkpoint.quantised.dequantised import CheckpointLayout, Settings, Tensors
 from prosafeprune.checkpoint.quantised.float8 import fine_grained_fp8, mxfp4
 from prosafeprune.checkpoint.quantised.integers import awq, gptq, mlx
 from prosafeprune.checkpoint.safetensors_file import DTYPES, stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.model.source import quantisation_of, quantisation_settings, read_config
 
-FORMATS: Mapping[str, Callable[[Tensors, Settings], Layout]] = {
+FORMATS: Mapping[str, Callable[[Tensors, Settings], CheckpointLayout]] = {
     "fp8": fine_grained_fp8,
     "compressed-tensors": compressed_tensors,
     "mxfp4": mxfp4,
@@ -29,7 +29,7 @@ MLX_MODELS = {"llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "olmo2"}
 """Models whose tensors MLX keeps as they are; it renames, stacks or shifts those of others."""
 
 
-def find_layout(folder: Path, name: str) -> tuple[Tensors, Layout]:
+def find_layout(folder: Path, name: str) -> tuple[Tensors, CheckpointLayout]:
     """Return the tensors of a quantised checkpoint, and which matrices they make.
 
     Only headers and a few small tensors are read.
@@ -61,13 +61,13 @@ def find_layout(folder: Path, name: str) -> tuple[Tensors, Layout]:
     return tensors, layout
 
 
-def copied_tensors(tensors: Tensors, layout: Layout) -> Tensors:
+def copied_tensors(tensors: Tensors, layout: CheckpointLayout) -> Tensors:
     """Return the tensors that are not quantised, and belong to no matrix that is."""
     used = layout.used
     return {key: one for key, one in tensors.items() if key not in layout.dropped and one not in used}
 
 
-def _require_nothing_else(tensors: Tensors, layout: Layout, name: str) -> None:
+def _require_nothing_else(tensors: Tensors, layout: CheckpointLayout, name: str) -> None:
     copied = copied_tensors(tensors, layout)
     odd = [key for key, one in copied.items() if one.dtype not in COPIED]
     if odd:

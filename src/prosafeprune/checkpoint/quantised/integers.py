@@ -5,8 +5,8 @@ from functools import partial
 import torch
 
 from prosafeprune.checkpoint.quantised.dequantised import (
+    CheckpointLayout,
     DequantisedMatrix,
-    Layout,
     Parts,
     Settings,
     Tensors,
@@ -23,7 +23,7 @@ AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 MLX_BITS = (2, 3, 4, 5, 6, 8)
 
 
-def gptq(tensors: Tensors, settings: Settings) -> Layout:
+def gptq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: gptq``: ``w = (q - z) * scale`` of the group of each input.
 
     ``qweight`` has the inputs in its rows' words, ``qzeros`` the outputs in its columns' words: ``z - 1`` in the
@@ -35,7 +35,7 @@ def gptq(tensors: Tensors, settings: Settings) -> Layout:
     packing = str(settings.get("checkpoint_format") or "gptq")
     if packing not in ("gptq", "gptq_v2"):
         raise InputError(f"GPTQ in the format {packing} cannot be read")
-    found = Layout()
+    found = CheckpointLayout()
     for name, words in named(tensors, ".qweight"):
         of = {"words": words, "zeros": part(tensors, f"{name}.qzeros"), "scales": part(tensors, f"{name}.scales")}
         groups, outputs = of["scales"].shape
@@ -59,7 +59,7 @@ def _from_gptq(parts: Parts, bits: int, one: int) -> torch.Tensor:
     return (numbers - zeros[order].T) * scales[order].T
 
 
-def awq(tensors: Tensors, settings: Settings) -> Layout:
+def awq(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of ``quant_method: awq``, version ``gemm``: 4 bits, ``w = (q - z) * scale`` of its group.
 
     Raises:
@@ -68,7 +68,7 @@ def awq(tensors: Tensors, settings: Settings) -> Layout:
     version, bits = str(settings.get("version") or "gemm").lower(), settings.get("bits", settings.get("w_bit", 4))
     if version != "gemm" or bits != 4:
         raise InputError(f"AWQ of version {version} with {bits} bits cannot be read")
-    found = Layout()
+    found = CheckpointLayout()
     for name, words in named(tensors, ".qweight"):
         of = {"words": words, "zeros": part(tensors, f"{name}.qzeros"), "scales": part(tensors, f"{name}.scales")}
         inputs, outputs = words.shape[0], words.shape[1] * 8
@@ -90,7 +90,7 @@ def _from_awq(parts: Parts) -> torch.Tensor:
     return weight.T
 
 
-def mlx(tensors: Tensors, settings: Settings) -> Layout:
+def mlx(tensors: Tensors, settings: Settings) -> CheckpointLayout:
     """Return the layout of Apple's MLX in its affine mode: ``w = scale * q + bias`` of groups along the inputs.
 
     Raises:
@@ -99,7 +99,7 @@ def mlx(tensors: Tensors, settings: Settings) -> Layout:
     modes = {str(one.get("mode", "affine")) for one in [settings, *settings.values()] if isinstance(one, dict)}
     if modes != {"affine"}:
         raise InputError(f"MLX in the mode {min(modes - {'affine'})} cannot be read")
-    found = Layout()
+    found = CheckpointLayout()
     for name, scales in named(tensors, ".scales"):
         words = part(tensors, f"{name}.weight")
         own = settings.get(name)

@@ -88,15 +88,8 @@ def trade_off_figure(record: ComparisonRecord) -> Figure:
             "markerfacecolor": "none",
             "markeredgewidth": 1.8,
         }
-        axes.plot(
-            [scores.compliance_rate],
-            [scores.safety_score],
-            marker,
-            color=colour,
-            linestyle="none",
-            label=as_written(method.name),
-            **style,
-        )
+        point = [scores.compliance_rate], [scores.safety_score]
+        axes.plot(*point, marker, color=colour, linestyle="none", label=as_written(method.name), **style)
     if record.methods[0].name == DEFAULT:
         kept = record.methods[0].scores.safety_score or 0
         axes.axhline(kept, color=GREY, linestyle="--", linewidth=1, label="S.S. of default")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prosafeprune.cli.demo import PLAN
 from prosafeprune.errors import InputError
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
@@ -93,7 +94,15 @@ def test_bad_yaml_is_one_clear_line(tmp_path: Path, content: str, message: str) 
 def test_shipped_recipes_are_valid(file: Path) -> None:
     recipe = make_recipe(file)
     assert recipe.rank == 16
-    assert recipe.pooling == "sequence"
+    found_by_search = "coder" in file.stem  # the others are the paper's
+    assert (recipe.pooling, recipe.projection) == (
+        ("last", "contrastive") if found_by_search else ("sequence", "orthogonal")
+    )
+
+
+def test_the_demo_takes_the_plan_of_the_recipe_for_its_model() -> None:
+    recipe = make_recipe(Path(__file__).parents[2] / "recipes/qwen-2.5-coder-0.5b.yaml")
+    assert {name: getattr(recipe, name) for name in PLAN} == PLAN
 
 
 def test_a_value_out_of_range_is_not_also_said_to_be_of_the_wrong_type() -> None:

@@ -31,7 +31,8 @@ def demo(
     output: Annotated[Path, output_option("Folder to write. Default: demo-output.")] = Path("demo-output"),
     overwrite: OverwriteModel = False,
     search: Annotated[
-        bool, typer.Option("--search", help="Search for the plan, instead of taking the one that a search found.")
+        bool,
+        typer.Option("--search", metavar="", help="Search for the plan instead of taking the one that a search found."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

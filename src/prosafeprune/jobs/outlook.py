@@ -30,6 +30,11 @@ from prosafeprune.text import data_size, duration
 
 FEW_LAYERS = 6
 """Layers of a plan that is not known yet."""
+LONG_RUN = 3600.0
+"""Seconds from which settings for a shorter run are named."""
+SHORTER = {"samples": 160, "confirmations": 2, "max_new_tokens": 48, "test_samples": 100}
+"""The smallest settings with which results were still good: docs/results.md, "The demo"."""
+OF_A_SEARCH = ("confirmations",)
 LOADED_PER_SECOND = 1e9
 """Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
@@ -43,6 +48,21 @@ def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     on_gpu = loaded.device.type == "cuda"
     memory = memory_needed(job, plan, model, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
     return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
+
+
+def shorter_run(recipe: Recipe, seconds: float, *, is_searched: bool) -> str | None:
+    """Return a line with settings that make a long run shorter; None where it is short, or they are set already."""
+    given = recipe.model_dump(include=set(SHORTER))
+    smaller = {name: value for name, value in SHORTER.items() if given[name] is None or given[name] > value}
+    options = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in smaller.items()
+        if is_searched or name not in OF_A_SEARCH
+    ]
+    if seconds < LONG_RUN or not options or recipe.is_draft:
+        return None
+    budget = " --budget bounds the search alone." if is_searched else ""
+    return f"A shorter run, at wider intervals: {' '.join(options)}.{budget}"
 
 
 @dataclass(frozen=True)
@@ -206,6 +226,8 @@ def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage
     notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}.{copied}"]
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")
+    if hint := shorter_run(recipe, cost.seconds, is_searched=plan is None):
+        notes.append(hint)
     if not job.source.is_gguf:
         tokenizer = load_tokenizer(
             job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code, system=recipe.system

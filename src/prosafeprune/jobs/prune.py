@@ -16,7 +16,7 @@ from prosafeprune.evaluation.prompts_record import calibration_record, prompts_r
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
-from prosafeprune.jobs.outlook import estimated_cost
+from prosafeprune.jobs.outlook import estimated_cost, shorter_run
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
@@ -92,8 +92,7 @@ def run_prune(
         ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
-        estimated = estimated_cost(job, plan)
-        timed.note(estimated.describe())
+        estimated = _report_estimate(job, plan, timed)
         loading = timed.total
         sha256 = model_hash(job.source.path)
         if plan is None:
@@ -101,8 +100,6 @@ def run_prune(
             planned = searched_plan(job, search_folder)
         else:
             planned = _calibrated(job, plan, search, sha256)
-        measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
-        timed.expect(measuring, sum(len(one.prompts) for one in job.evaluation))
         added, polished = polish(job, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
         edits = _writable_edits(job, folder, planned, added)
         found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
@@ -121,6 +118,17 @@ def run_prune(
         if isinstance(edits, GgufEdits):
             edits.record = record.model_dump_json()
         return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
+
+
+def _report_estimate(job: LoadedJob, plan: Plan | None, timed: TimedReporter) -> Cost:
+    """Return what the rest of the run will take, and report it, now and after each long stage of measuring."""
+    estimated = estimated_cost(job, plan)
+    timed.note(estimated.describe())
+    if hint := shorter_run(job.recipe, estimated.seconds, is_searched=plan is None):
+        timed.note(hint)
+    measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
+    timed.expect(measuring, sum(len(one.prompts) for one in job.evaluation))
+    return estimated
 
 
 def _calibrated(job: LoadedJob, plan: Plan, search: SearchRecord | None, sha256: str) -> CalibratedPlan:

@@ -167,7 +167,9 @@ class PlanScorer:
         # Its own answers are likely to the base model whatever they say, so their likelihood is not asked for.
         if self.judge is None:
             raise TypeError("this scorer has no judge")
-        return self._judged(self._answers(sets, "Answers of the base model", decoding), sets, self.judge.wrapped)
+        return self._judged(
+            self._answers(sets, "Validation answers of the base model", decoding), sets, self.judge.wrapped
+        )
 
     def _answers(self, sets: Sequence[EvaluationSet], title: str, decoding: Decoding) -> LineStore:
         answers = LineStore()

@@ -16,6 +16,10 @@ NUMBERS = {
     # boxes
     r"So she makes \boxed{18} dollars.": 18,
     r"\boxed{18.0}": 18,
+    r"\boxed{7^2}": None,
+    r"\boxed{72^2}": None,
+    r"7^2 = \boxed{7^2 = 49}": 49,
+    "The answer is 1 000.": None,
     r"\boxed{18.}": 18,
     r"First \boxed{5}, and in the end \boxed{18}": 18,
     r"\boxed{18}" + "\n\nThe answer is 20.": 18,

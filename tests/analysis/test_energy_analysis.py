@@ -41,6 +41,13 @@ def test_energy_against_dense_projectors(architecture: str) -> None:
     assert summary["bound at the mean stable rank, as in table 9"] == pytest.approx(4 / mean)
 
 
+def test_layer_0_has_no_edit_of_the_last_token() -> None:
+    """In models with rotary positions it enters that layer the same in every prompt."""
+    context, analysis = context_of(make_model("llama"), pooling="last"), EnergyAnalysis()
+    rows = analysis.conclude(context.request, analysis.observe(context, None), None).table("submodules").rows
+    assert {row[0] for row in rows} == set(range(1, context.anatomy.num_layers))
+
+
 def test_the_edit_has_the_harmful_share_that_is_asked_for() -> None:
     model = make_model("llama")
 

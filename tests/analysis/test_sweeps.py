@@ -25,7 +25,7 @@ from prosafeprune.checkpoint.writer import EditedTensors
 from prosafeprune.editing.edits import Edit, apply_edits
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan, Projection, describe_layers
+from prosafeprune.method.plan import Plan, Pooling, Projection, describe_layers
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
@@ -151,6 +151,13 @@ def test_steps_of_depth_are_those_of_tables_10_and_11() -> None:
     assert qwen.variants[1] == Variant(plan=Plan(layers=(16,)))
     assert len(qwen.variants) == 7  # the plan's layer is measured once
     assert [step.label for step in depth_sweep(Plan(layers=(0,)), 3).steps[4:]] == ["layer 0", "layer 1", "layer 2"]
+
+
+def test_layer_0_is_left_out_where_the_last_token_is_the_same_in_every_prompt() -> None:
+    steps = depth_sweep(Plan(layers=(1, 2), pooling=Pooling.LAST), 8).steps
+    assert [step.label for step in steps[1:]] == [
+        *("bottom: 1-2", "plan: 1-2", "top: 6-7", "layer 1", "layer 2", "layer 3", "layer 4")
+    ]
 
 
 def test_layers_in_words() -> None:

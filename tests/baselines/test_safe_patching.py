@@ -105,6 +105,13 @@ def test_top_entries_are_the_highest() -> None:
     assert top_entries(torch.tensor([0.3, 0.1, 0.9, 0.2, 0.5]), 0.4).tolist() == [False, False, True, False, True]
 
 
+@pytest.mark.parametrize("weights", ["0,1", "-1,1", "1,0", "1,-1", "1,11", "nan,1"])
+def test_the_patch_against_refusals_is_not_fitted_alone(weights: str) -> None:
+    with pytest.raises(ValueError, match="both must be positive"):
+        SafePatching(weights=weights)
+    assert SafePatching(weights="1,10").weights == (1.0, 10.0)
+
+
 def test_openings_say_nothing() -> None:
     assert all(len(one.split()) <= 4 and one.split()[-1] == "is" for one in OPENINGS)
 

@@ -10,9 +10,12 @@ import pytest
 from helpers.json_lines import write_rows
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.judge.verdict import AnswerClass
+
+CONDITIONS = Conditions(judge="rules 1", max_new_tokens=64)
 
 
 def write(folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> None:
@@ -36,13 +39,13 @@ def row(prompt: str, source: str, **more: str) -> dict[str, str]:
 def test_a_model_that_was_never_pruned_has_none(tmp_path: Path) -> None:
     lineage = read_lineage(tmp_path)
     assert lineage.steps == []
-    assert first_ancestor(tmp_path, lineage, "rules 1", 64) is None
+    assert first_ancestor(tmp_path, lineage, CONDITIONS) is None
 
 
 def test_the_first_ancestor_is_the_base_of_the_first_pruning(tmp_path: Path) -> None:
     write(tmp_path, [row("a", "full_refusal"), row("b", "broken"), {**row("c", "full_refusal"), "class": "benign"}])
     lineage = read_lineage(tmp_path)
-    found = first_ancestor(tmp_path, lineage, "rules 1", 64)
+    found = first_ancestor(tmp_path, lineage, CONDITIONS)
     assert found is not None
     assert (found.name, found.lost) == ("org/first", 2.0)
     assert found.verdicts == {"a": AnswerClass.FULL_REFUSAL, "b": AnswerClass.BROKEN}
@@ -51,7 +54,7 @@ def test_the_first_ancestor_is_the_base_of_the_first_pruning(tmp_path: Path) -> 
 def test_by_harmlessness_the_classes_that_count_are_compared(tmp_path: Path) -> None:
     """A harmless answer that complies counts as a refusal, and a loss of it as one."""
     write(tmp_path, [row("a", "full_compliance", source_safety="full_refusal", result_safety="full_compliance")])
-    found = first_ancestor(tmp_path, read_lineage(tmp_path), "rules 1", 64)
+    found = first_ancestor(tmp_path, read_lineage(tmp_path), CONDITIONS)
     assert found is not None and found.verdicts == {"a": AnswerClass.FULL_REFUSAL}
 
 
@@ -65,17 +68,32 @@ def test_steps_add_up_and_the_first_verdicts_are_passed_on(tmp_path: Path) -> No
     )
     lineage = read_lineage(tmp_path)
     assert [step.name for step in lineage.steps] == ["org/first", "second"]
-    found = first_ancestor(tmp_path, lineage, "rules 1", 64)
+    found = first_ancestor(tmp_path, lineage, CONDITIONS)
     assert found is not None
     assert (found.name, found.lost) == ("org/first", 4.5)
     assert found.verdicts == {"a": AnswerClass.FULL_REFUSAL}
 
 
-@pytest.mark.parametrize(("judge", "tokens"), [("wildguard", 64), ("rules 1", 128)])
-def test_verdicts_of_another_judge_or_length_are_not_compared(judge: str, tokens: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"judge": "wildguard"},
+        {"max_new_tokens": 128},
+        {"system": "Be kind."},
+        {"thinking": "on"},
+        {"safety": "harmlessness"},
+    ],
+)
+def test_verdicts_under_other_conditions_are_not_compared(other: dict[str, Any], tmp_path: Path) -> None:
+    """Under a system prompt the first ancestor may refuse less: its loss would then never be deducted."""
     write(tmp_path, [row("a", "full_refusal")])
-    found = first_ancestor(tmp_path, read_lineage(tmp_path), judge, tokens)
+    found = first_ancestor(tmp_path, read_lineage(tmp_path), CONDITIONS.model_copy(update=other))
     assert found is not None and found.verdicts == {} and found.lost == 2.0
+
+
+def test_a_record_of_an_older_release_has_no_system_prompt_and_thinking_as_a_flag(tmp_path: Path) -> None:
+    write(tmp_path, [], recipe={"max_new_tokens": 64, "thinking": False})
+    assert read_lineage(tmp_path).conditions == CONDITIONS
 
 
 def test_an_unmeasured_model_is_refused(tmp_path: Path) -> None:
@@ -96,4 +114,4 @@ def test_broken_answers_are_one_clear_line(text: str, tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / EVIDENCE_FILE).write_text(text)
     with pytest.raises(InputError, match="cannot be read"):
-        first_ancestor(tmp_path, read_lineage(tmp_path), "rules 1", 64)
+        first_ancestor(tmp_path, read_lineage(tmp_path), CONDITIONS)

@@ -166,3 +166,18 @@ def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
 
     again = with_base_likelihoods(measured, [scores], never, 1, SilentReporter())
     assert again.sets[0].verdicts == found.sets[0].verdicts
+
+
+def test_the_score_of_a_prompt_in_two_sets_stays_with_the_answer_that_it_is_of(scorer: Scorer) -> None:
+    """The first set's answer is judged for both; next to the second set's own, its score would be taken for that one's."""
+    first, second = (
+        EvaluationSet(name, name, PromptSet(PromptClass.BENIGN, "own", tuple(map(Prompt, texts))))
+        for name, texts in (("first", ("Both?", "One?")), ("second", ("Both?", "Two?")))
+    )
+    verdicts = [Verdict(AnswerClass.FULL_COMPLIANCE, "so")] * 2
+    measured = Measurement([JudgedSet(one, [["a", "b"]], [verdicts]) for one in (first, second)])
+    stores = [LineStore(), LineStore()]
+    cpu = torch.device("cpu")
+    tiny = LoadedModel("tiny", Path(), make_model("llama"), make_tokenizer(), cpu, torch.float32, torch.float32, [2])
+    with_base_likelihoods(measured, stores, lambda: tiny, 1, SilentReporter())
+    assert [[prompt for _, prompt in store] for store in stores] == [["Both?", "One?"], ["Two?"]]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,20 +11,25 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 from helpers.adapter_runs import apply, base_and_adapter, prune
-from helpers.fixture_types import Make
+from helpers.fixture_types import Make, Run
 from helpers.hub_server import TOKEN, HubServer, hub_server
+from helpers.json_lines import write_prompts
 from helpers.pages import measurement, record
 
 import prosafeprune
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule, decide
 from prosafeprune.jobs.push import existing_output, push_target
 from prosafeprune.jobs.safety_gate import SafetyFloorError
 from prosafeprune.method.plan import Plan
-from prosafeprune.progress import SilentReporter
+from prosafeprune.model.source import model_hash
+from prosafeprune.progress import SILENT, SilentReporter
 from prosafeprune.report.card import write_card
+from prosafeprune.report.record import read_record
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import make_recipe
+from prosafeprune.setup.prepare import prepare_job
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 NAME = "me/tiny-pruned"
@@ -176,12 +179,36 @@ def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) 
         prosafeprune.push(written(tmp_path / "out"), NAME, progress=False)
 
 
-def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path) -> None:
-    folder = written(tmp_path / "out")
-    same = make_recipe(model="org/tiny", layers="1-2")
+def written_of(base: Path, folder: Path, **settings: Any) -> Path:
+    """Return such a folder whose record is of a model and prompts that are there."""
+    job = prepare_job(make_recipe(model=str(base), layers="1-2", **settings), None, overwrite=False, reporter=SILENT)
+    made = read_record(written(folder, model=base.name, **shown_names(settings)))
+    facts = {
+        "model": made.model.model_copy(update={"sha256": model_hash(base)}),
+        "calibration": calibration_record(job.calibration),
+        "evaluation": {one.name: prompts_record(one.prompts) for one in job.evaluation},
+    }
+    made.model_copy(update=facts).write(folder)
+    return folder
+
+
+def shown_names(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: Path(value).name for name, value in settings.items()}
+
+
+def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, checkpoint: Make) -> None:
+    """Models and files of the same names in other folders are other ones."""
+    base = checkpoint("llama")
+    prompts = write_prompts(tmp_path / "own.jsonl", [f"Tell me of lock {number * number}." for number in range(20)])
+    folder = written_of(base, tmp_path / "out", pseudo_harmful=prompts)
+    same = make_recipe(model=str(base), layers="1-2", pseudo_harmful=prompts)
     assert existing_output(folder, same) is not None
-    assert existing_output(folder, make_recipe(model="org/tiny", layers="1")) is None
+    assert existing_output(folder, make_recipe(model=str(base), layers="1", pseudo_harmful=prompts)) is None
     assert existing_output(tmp_path / "nothing", same) is None
+    other = Path(shutil.copytree(checkpoint("qwen2"), tmp_path / "elsewhere" / base.name))
+    assert existing_output(folder, make_recipe(model=str(other), layers="1-2", pseudo_harmful=prompts)) is None
+    write_prompts(tmp_path / "own.jsonl", [f"Tell me of key {number * number}." for number in range(20)])
+    assert existing_output(folder, same) is None
 
 
 def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
@@ -196,19 +223,16 @@ def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> 
         assert existing_output(tmp_path / "out", asked, str(folder)) is None
 
 
-def test_the_command_uploads_what_an_earlier_run_wrote(tmp_path: Path, checkpoint: Make) -> None:
+def test_the_command_uploads_what_an_earlier_run_wrote(
+    hub: HubServer, run: Run, tmp_path: Path, checkpoint: Make
+) -> None:
     base = checkpoint("llama")
-    folder = written(tmp_path / "out", model=base.name)
-    with hub_server() as server:
-        command = [sys.executable, "-m", "prosafeprune", "prune", base, "--layers", "1-2", "-o", folder]
-        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        environment.pop("HF_HUB_OFFLINE", None)
-        done = subprocess.run([*command, "--push", NAME], env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "only its upload is left" in done.stderr
-        assert f"Uploaded: {server.url}/{NAME}" in done.stderr
-        assert TOKEN not in done.stdout + done.stderr
-        assert server.models[NAME]["private"] and "model-00001-of-00002.safetensors" in server.files(NAME)
+    folder = written_of(base, tmp_path / "out")
+    out, err = run.ok("prune", base, "--layers", "1-2", "-o", folder, "--push", NAME)
+    assert "only its upload is left" in err
+    assert f"Uploaded: {hub.url}/{NAME}" in err
+    assert TOKEN not in out + err
+    assert hub.models[NAME]["private"] and "model-00001-of-00002.safetensors" in hub.files(NAME)
 
 
 def test_the_reporter_hears_what_is_left_out(hub: HubServer, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from prosafeprune.baselines.sft import read_pairs
 from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import _read_score
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.folder import EvaluationFolder, open_evaluation
 from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor, read_lineage
 from prosafeprune.files import staging
@@ -73,7 +74,8 @@ SEARCH = {
     "points": [{"number": 1, "plan": PLAN.model_dump(mode="json"), "estimated": SCORED, "measured": RATES}],
     "chosen": 1,
 }
-PAST = Lineage(steps=[PruningStep(name="a", sha256="0", drop=1.0)], judge="j", max_new_tokens=9)
+CONDITIONS = Conditions(judge="j", max_new_tokens=9)
+PAST = Lineage(steps=[PruningStep(name="a", sha256="0", drop=1.0)], conditions=CONDITIONS)
 KEPT = {"prompt": "a", "class": "harmful", "source_verdict": "full_refusal", "first_verdict": None}
 TABLE = {"name": "a", "title": "b", "columns": ["c"], "rows": [[1.0]]}
 Reader = Callable[[Path], object]
@@ -142,7 +144,7 @@ READERS: dict[str, tuple[str, Reader]] = {
         lambda folder: read_chat_template(untemplated(), folder),
     ),
     "prosafeprune.json": (json.dumps(RECORDED), lambda folder: (read_lineage(folder), read_record(folder))),
-    "prosafeprune_answers.jsonl": (json.dumps(KEPT) + "\n", lambda folder: first_ancestor(folder, PAST, "j", 9)),
+    "prosafeprune_answers.jsonl": (json.dumps(KEPT) + "\n", lambda folder: first_ancestor(folder, PAST, CONDITIONS)),
     "config.json": (
         json.dumps({"num_hidden_layers": 2, "model_type": "llama"}),
         lambda folder: read_config(folder, "a model"),

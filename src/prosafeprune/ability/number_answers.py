@@ -13,7 +13,7 @@ from prosafeprune.ability.answer_parsing import boxes, lines_of, plain, sentence
 AMOUNT = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
 NUMBER = re.compile(
     rf"(?<![\w.^])(?P<minus>-\s?)?[$€£¥₹]?\s?(?P<inner_minus>-)?"
-    rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{AMOUNT})(?:\s*/\s*(?P<bottom>{AMOUNT}))?"
+    rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{AMOUNT})(?!\.?\d|\s?\^)(?:\s*/\s*(?P<bottom>{AMOUNT}))?"
     r"(?:\s*(?P<scale>thousand|million|billion)\b|(?P<thousands>[kK])\b)?"
 )
 MOST_DIGITS = 100
@@ -24,7 +24,8 @@ BARE_NUMBER = re.compile(rf"^[^\w-]*{NUMBER.pattern}\W*$")
 NUMBER_WITH_UNIT = re.compile(rf"^[^\w-]*{NUMBER.pattern}[^\w\n]*(?:[^\W\d]+\W*){{0,3}}$")
 """A line that is a number followed by at most three words: ``$18 per day``."""
 STARTS_WITH_NUMBER = re.compile(rf"^[^\w-]*(?:(?:about|approximately|exactly|only|a total of)\s+)?{NUMBER.pattern}")
-ANOTHER_NUMBER = re.compile(r"\s*(?:or|and|to|-|/)\s*[$€£]?\d")
+ANOTHER_NUMBER = re.compile(r"\s*(?:or|and|to|-|/)\s*[$€£]?\d| \d{3}\b")
+"""Also the second group of digits of ``1 000``."""
 CONCLUDES = re.compile(
     r"^\W*(?:so|thus|therefore|hence|in total|in conclusion|finally|altogether|overall|this means)\b", re.I
 )

@@ -13,7 +13,7 @@ from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.result import AnalysisResult, Cell, LineFigure, Observation, ResultTable, make_table
 from prosafeprune.analysis.workload import Workload
 from prosafeprune.editing.make_edits import make_edits
-from prosafeprune.method.plan import Plan, Projection, describe_layers
+from prosafeprune.method.plan import Plan, Projection, describe_layers, first_layer
 from prosafeprune.progress import ignore
 from prosafeprune.requests.analyze import AnalyzeRequest
 
@@ -49,14 +49,15 @@ class EnergyAnalysis(Analysis):
         """Return each measure by submodule."""
         pooled, (edited, _) = context.pooled("calibration"), _edited(context.request)
         measures = []
-        with context.reporter.stage("Edits", context.anatomy.num_layers) as advance, torch.inference_mode():
-            for layer in range(context.anatomy.num_layers):
+        layers = range(first_layer(edited.pooling), context.anatomy.num_layers)
+        with context.reporter.stage("Edits", len(layers)) as advance, torch.inference_mode():
+            for layer in layers:
                 plan = edited.model_copy(update={"layers": (layer,)})
                 # Keep the measures only: the operators of all layers would take much memory.
                 edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
                 measures += [edit.measures for edit in edits]
                 advance(1)
-        labels = submodule_labels(context.anatomy.submodules)
+        labels = submodule_labels([one for one in context.anatomy.submodules if one.layer in layers])
         return labels | {name: np.array([getattr(one, name) for one in measures]) for name in MEASURES}
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:

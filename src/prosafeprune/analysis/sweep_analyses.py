@@ -29,7 +29,7 @@ from prosafeprune.setup.load import require_layers
 
 PLAN_SETTINGS = (
     *("layers", "rank", "strength", "projection", "harmful_share", "against", "max_new_tokens", "judge"),
-    *("judge_model", "sweep_samples"),
+    *("judge_model", "safety", "sweep_samples"),
 )
 
 

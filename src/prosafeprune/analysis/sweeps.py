@@ -18,7 +18,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.method.overlap_operator import harmful_operator
-from prosafeprune.method.plan import Plan, Projection, describe_layers, describe_plan
+from prosafeprune.method.plan import Plan, Projection, describe_layers, describe_plan, first_layer
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.bundled import Split
@@ -152,9 +152,13 @@ def depth_sweep(plan: Plan, num_layers: int) -> Sweep:
     throughout, so that only the layers differ.
     """
     strength = max(plan.strength_of(layer) for layer in plan.layers)
-    count = len(plan.layers)
-    blocks = {"bottom": tuple(range(count)), "plan": plan.layers, "top": tuple(range(num_layers - count, num_layers))}
-    near = range(max(0, min(plan.layers) - NEIGHBOURS), min(num_layers, max(plan.layers) + NEIGHBOURS + 1))
+    count, first = len(plan.layers), first_layer(plan.pooling)
+    blocks = {
+        "bottom": tuple(range(first, first + count)),
+        "plan": plan.layers,
+        "top": tuple(range(num_layers - count, num_layers)),
+    }
+    near = range(max(first, min(plan.layers) - NEIGHBOURS), min(num_layers, max(plan.layers) + NEIGHBOURS + 1))
     steps = [
         Step(f"{name}: {describe_layers(layers)}", Variant(plan=_changed(plan, layers=layers, strength=strength)))
         for name, layers in blocks.items()
@@ -183,7 +187,8 @@ def sweep_sets(request: AnalyzeRequest, prompts: AnalysisPrompts) -> list[Evalua
     split = sweep_split(request)
     if request.suite is not None or request.benchmark:
         sets = list(prompts.test_sets)
-        missing = [name.in_words for name in MEASURED if not any(one.prompt_class is name for one in sets)]
+        rated = {one.prompt_class for one in sets if not one.is_policy}
+        missing = [name.in_words for name in MEASURED if name not in rated]
         if missing:
             raise InputError(f"--benchmark: none has {missing[0]} prompts, which sweeps need. Name one that does.")
         return sets

@@ -39,6 +39,10 @@ WEIGHTS = ((1.0, 1.0), (1.0, 3.0), (1.0, 10.0), (3.0, 3.0), (3.0, 10.0))
 """Candidates for ``(alpha, beta)``: the weight of the safety patch and of the one against over-safety."""
 
 
+MOST_COMPLIANCE = 10.0
+"""Largest beta over alpha."""
+
+
 class SafePatching(TrainedMethod):
     """Two sparse patches of the weights, for safety and against over-safety (Zhao et al. 2024)."""
 
@@ -60,6 +64,14 @@ class SafePatching(TrainedMethod):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("weights")
+    @classmethod
+    def _require_both(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        """The patch against over-safety alone takes refusals away, and what is fitted is written to disk."""
+        if value is not None and not (value[0] > 0 and 0 < value[1] <= MOST_COMPLIANCE * value[0]):
+            raise ValueError(f"both must be positive, and beta at most {MOST_COMPLIANCE:g} times alpha")
+        return value
 
     def fit(self, context: FitContext) -> FittedParts:
         """Train both patches, find the entries of either, and select the weights."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, PruningStep, read_evidence
 from prosafeprune.evaluation.prompts_record import PromptsRecord
@@ -59,6 +60,9 @@ class _Model(BaseModel):
 
 class _EarlierRecipe(BaseModel):
     max_new_tokens: int
+    system: str | None = None
+    thinking: Any = "off"
+    safety: str = "refusal"
     prompt_field: str = "prompt"
 
 
@@ -121,13 +125,13 @@ class EarlierPruning:
                 f"--from {self.folder}: was made from other weights than MODEL. Give its first base model, {self.base}."
             )
 
-    def require_comparable(self, judge: str, max_new_tokens: int) -> None:
-        """Raise InputError unless its answers were judged by this judge at this length."""
-        theirs = self.record.recipe.max_new_tokens
-        if (self.record.judge, theirs) != (judge, max_new_tokens):
+    def require_comparable(self, conditions: Conditions) -> None:
+        """Raise InputError unless its answers were measured under the same conditions."""
+        theirs = Conditions.recorded(self.record.model_dump())
+        if theirs != conditions:
             raise InputError(
-                f"--from {self.folder}: its answers of at most {theirs} tokens were judged by {self.record.judge}, and "
-                f"these are of {max_new_tokens}, by {judge}. Give the same --judge and --max-new-tokens."
+                f"--from {self.folder}: was measured under other conditions ({theirs.differences(conditions)}). Give "
+                "the same --judge, --max-new-tokens, --system, --thinking and --safety."
             )
 
     def compare(self, after: Sequence[JudgedSet]) -> Since:

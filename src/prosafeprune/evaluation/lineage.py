@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 
 from prosafeprune.errors import InputError, first_line
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.files.staging import RECORD_FILE
 from prosafeprune.files.text_file import read_json_object, read_text_file
@@ -41,10 +42,8 @@ class Lineage(BaseModel):
     """The prunings in a model's past, the first one first; none for a model that was never pruned."""
 
     steps: list[PruningStep] = []
-    judge: str | None = None
-    """Judge of the answers in its folder."""
-    max_new_tokens: int | None = None
-    """Token limit of these answers."""
+    conditions: Conditions | None = None
+    """Under which the answers in its folder were measured."""
 
 
 def read_lineage(folder: Path) -> Lineage:
@@ -69,9 +68,7 @@ def read_lineage(folder: Path) -> Lineage:
             drop=-float(record["safety_change"]["points"]),
         )
         earlier = Lineage.model_validate({"steps": record.get("lineage", [])}).steps
-        return Lineage(
-            steps=[*earlier, step], judge=str(record["judge"]), max_new_tokens=int(record["recipe"]["max_new_tokens"])
-        )
+        return Lineage(steps=[*earlier, step], conditions=Conditions.recorded(record))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
 
@@ -84,17 +81,18 @@ def _record_of(model: Path) -> Mapping[str, Any] | None:
     return read_json_object(model / RECORD_FILE, "record") if (model / RECORD_FILE).is_file() else None
 
 
-def first_ancestor(folder: Path, lineage: Lineage, judge: str, max_new_tokens: int) -> FirstAncestor | None:
+def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> FirstAncestor | None:
     """Return the first ancestor of the model in a folder, or None for a model that was never pruned.
 
-    Its verdicts are those in the folder's answers, where they come from the same judge and answers of the same length.
+    Its verdicts are those in the folder's answers, where these were measured under the same conditions. Each pruning
+    hands them on, or none if its own conditions were others.
 
     Raises:
         InputError: the answers cannot be read.
     """
     if not lineage.steps:
         return None
-    comparable = lineage.judge == judge and lineage.max_new_tokens == max_new_tokens
+    comparable = lineage.conditions == conditions
     if folder.is_file():  # the answers next to a GGUF are its own only if the record there is
         comparable, folder = comparable and _record_of(folder) == _record_of(folder.parent), folder.parent
     verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}

@@ -13,6 +13,7 @@ from prosafeprune.analysis.base import Analysis
 from prosafeprune.analysis.catalogue import CatalogueEntry
 from prosafeprune.analysis.context import Context
 from prosafeprune.analysis.figure_drawing import plot
+from prosafeprune.analysis.plan_lookup import find_plan
 from prosafeprune.analysis.result import AnalysisResult, Figure, ResultTable, result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
@@ -98,8 +99,13 @@ class AnalysisTask:
             "against": after.subject.sha256 if after is not None else None,
             "against_companions": after.made_by()["companions"] if after is not None else None,
             **prompts.hashes(analysis.splits(request)),
-            **request.model_dump(mode="json", include={"pooling", "seed", "batch_size", *analysis.settings}),
+            **request.model_dump(
+                mode="json", include={"pooling", "seed", "batch_size", *analysis.settings} - {"against"}
+            ),
         }
+        if "against" in analysis.settings:  # the plan that it was pruned with, which its path does not identify
+            plan = find_plan(request)
+            made_by["plan"] = None if plan is None else plan.model_dump(mode="json")
         self.folder = AnalysisFolder(output / entry.name, made_by)
 
     def needs(self, role: Role) -> bool:

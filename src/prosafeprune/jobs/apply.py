@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from prosafeprune.checkpoint.writer import EditedTensors, locate_named, zero_submodules
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
@@ -160,7 +161,7 @@ def _measure(
     edits = _edited_tensors(own, plan, inspect_anatomy(loaded.model, reporter), folder)
     found = measure_edits(edits, loaded, judge, tests, request, model_hash(source.path), reporter)
     lineage = read_lineage(source.path)
-    ancestor = first_ancestor(source.path, lineage, judge.name, request.max_new_tokens)
+    ancestor = first_ancestor(source.path, lineage, Conditions.of(judge.name, request))
     measured: dict[str, Any] = {
         **found.recorded(FloorRule.of(request), ancestor),
         "lineage": lineage.steps,

@@ -11,6 +11,7 @@ from prosafeprune.checkpoint.gguf_edits import GgufEdits
 from prosafeprune.checkpoint.writer import EditedTensors, WritableEdits, locate_tensors
 from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
@@ -81,7 +82,7 @@ def run_prune(
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
         if prepared.earlier is not None:
-            prepared.earlier.require_comparable(judge.name, recipe.max_new_tokens)
+            prepared.earlier.require_comparable(Conditions.of(judge.name, recipe))
         if search_folder is None and recipe.layers is None:
             search_folder = default_search_folder(prepared, judge.name)
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
@@ -89,7 +90,7 @@ def run_prune(
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         job = load_job(prepared, folder, judge)
         require_polishable(job)
-        ancestor = first_ancestor(prepared.source.path, lineage, job.judge.name, recipe.max_new_tokens)
+        ancestor = first_ancestor(prepared.source.path, lineage, Conditions.of(job.judge.name, recipe))
         if recipe.format == "adapter":
             require_adaptable(job.anatomy)
         estimated = _report_estimate(job, plan, timed)

@@ -6,6 +6,7 @@ from typing import Any
 
 from prosafeprune.checkpoint.writer import copy_companions
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import first_ancestor, read_lineage
 from prosafeprune.evaluation.measure import Measurement, warn_of_languages
 from prosafeprune.evaluation.prompts_record import prompts_record
@@ -111,7 +112,7 @@ def _result(
 ) -> PruneResult:
     recipe, source = job.recipe, job.source
     warn_of_languages([before, after], job.reporter)
-    ancestor = first_ancestor(source.path, read_lineage(source.path), judge.name, recipe.max_new_tokens)
+    ancestor = first_ancestor(source.path, read_lineage(source.path), Conditions.of(judge.name, recipe))
     edit = run.record(sha256)
     record = Record(
         **{name: getattr(edit, name) for name in EditRecord.model_fields},

@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.earlier_pruning import MEASURED_BEFORE
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
+from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
-from prosafeprune.model.source import hub_is_reachable
-from prosafeprune.progress import Reporter
+from prosafeprune.model.source import hub_is_reachable, model_hash
+from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareable
 from prosafeprune.report.record_consistency import is_consistent
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.prepare import prepare_job
 from prosafeprune.text import without_folder
 
 if TYPE_CHECKING:
@@ -106,13 +108,26 @@ def existing_output(output: Path, asked: Recipe | ApplyRequest, adapter: str | N
     except InputError:  # an unmeasured one, or one of another version
         return None
     if isinstance(asked, Recipe):
-        return record if record.recipe == shareable(asked) else None
+        return record if record.recipe == shareable(asked) and _is_of_same_inputs(record, asked) else None
     assert adapter is not None
     own = open_adapter(adapter)
     written = (record.recipe.format, record.recipe.model, record.model.sha256, record.plan, record.submodules)
     wanted = own.plan_at(asked.strength)
     same = ("checkpoint", without_folder(asked.model), own.record.model.sha256, wanted, own.record.submodules)
     return record if written == same else None
+
+
+def _is_of_same_inputs(record: Record, asked: Recipe) -> bool:
+    """Return whether the model and the prompts that a recipe names are still those of the record.
+
+    The recipe in a record has names alone, and other files may have the same ones.
+    """
+    job = prepare_job(asked, None, overwrite=False, reporter=SILENT)
+    return (
+        record.model.sha256 == model_hash(job.source.path)
+        and record.calibration == calibration_record(job.calibration)
+        and record.evaluation == {one.name: prompts_record(one.prompts) for one in job.evaluation}
+    )
 
 
 def upload(folder: Path, target: PushTarget, reporter: Reporter) -> str:

@@ -172,9 +172,9 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
 
 
 def _with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
-    """Return the plan of pruning and training together: the layers that were trained only have strength 1."""
+    """Return the plan of pruning and training together: layers that were trained but not pruned have strength 1."""
     layers = sorted({one.layer for one in anatomy.submodules})
-    strengths = tuple(plan.strength_of(one) if one in plan.layers else 1.0 for one in layers)
+    strengths = tuple((plan.strength_of(one) if one in plan.layers else 0.0) or 1.0 for one in layers)
     return plan.model_copy(update={"layers": tuple(layers), "strength": strengths, "rank": plan.rank + rank})
 
 

@@ -100,6 +100,14 @@ class Plan(BaseModel):
         return self.model_copy(update={"layers": (layer,), "strength": self.strength_of(layer)})
 
 
+def first_layer(pooling: Pooling) -> int:
+    """Return the first layer that can be pruned.
+
+    The last token of a prompt is the template's, and enters layer 0 the same in every prompt.
+    """
+    return 1 if pooling is Pooling.LAST else 0
+
+
 def layer_runs(layers: Sequence[int]) -> list[list[int]]:
     """Return layers as runs of consecutive ones."""
     runs: list[list[int]] = []

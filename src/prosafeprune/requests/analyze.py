@@ -83,6 +83,13 @@ class AnalyzeRequest(
     def _read_numbers(cls, value: object) -> object:
         return tuple(value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("strengths")
+    @classmethod
+    def _require_an_edit(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not any(value):
+            raise ValueError("one must be above 0: at 0 nothing is pruned")
+        return value
+
     @field_validator("refusal_words", mode="before")
     @classmethod
     def _read_words(cls, value: object) -> object:

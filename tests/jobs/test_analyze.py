@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.fixture_types import Make, Run
+from helpers.prune_runs import prune
 from helpers.tiny_models import make_model, make_tokenizer
 
 import prosafeprune
@@ -269,3 +270,19 @@ def test_a_folder_of_other_settings_is_not_resumed(
 def test_entries_are_in_the_order_of_the_catalogue() -> None:
     assert [entry.name for entry in find_entries(["lens", "probe"])] == ["probe", "lens"]
     assert find_entries([], everything=True) == list(CATALOGUE)
+
+
+@pytest.mark.usefixtures("coarse_figures", "no_page_figures")
+def test_another_plan_at_the_same_path_is_another_analysis(
+    tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str]
+) -> None:
+    base, output = checkpoint("qwen2"), tmp_path / "out"
+    against = str(prune(base, tmp_path / "pruned", prompt_files).output)
+    settings = {**FAST, **prompt_files, "only_mine": True, "against": against, "pooling": "tail"}
+    prosafeprune.analyze(base, output, "energy", **settings)
+    prosafeprune.analyze(base, output, "energy", **settings)
+    record = json.loads((tmp_path / "pruned" / "prosafeprune.json").read_text())
+    record["plan"]["layers"] = [0, 2]
+    (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="was made with other settings .plan"):
+        prosafeprune.analyze(base, output, "energy", **settings)

@@ -169,7 +169,7 @@ def test_only_missing_scores_are_asked_for(scorer: Scorer) -> None:
 
 
 def test_the_score_of_a_prompt_in_two_sets_stays_with_the_answer_that_it_is_of(scorer: Scorer) -> None:
-    """The first set's answer is judged for both; next to the second set's own, its score would be taken for that one's."""
+    """The first set's answer is judged for both; next to the second set's own, its score would be taken for that."""
     first, second = (
         EvaluationSet(name, name, PromptSet(PromptClass.BENIGN, "own", tuple(map(Prompt, texts))))
         for name, texts in (("first", ("Both?", "One?")), ("second", ("Both?", "Two?")))

@@ -9,10 +9,13 @@ import pytest
 from helpers import adapter_runs
 from helpers.fixture_types import Make
 from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
+from helpers.tiny_models import make_model
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.served_model import ServedModel, served_model
+from prosafeprune.jobs.served_model import ServedModel, served_model, with_polish
+from prosafeprune.method.plan import Plan
+from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.serving.corrections import Applied
@@ -124,3 +127,9 @@ def test_what_does_not_belong_together_is_refused(
         pass
     with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):  # type: ignore[attr-defined]
         pass
+
+
+def test_layers_pruned_at_strength_0_are_served_with_their_training() -> None:
+    anatomy = find_anatomy(make_model("llama"))
+    plan = with_polish(Plan(layers=(1, 2), strength=(0.0, 0.8)), 4, anatomy)
+    assert (plan.layers, plan.strength, plan.rank) == ((0, 1, 2), (1.0, 1.0, 0.8), 20)

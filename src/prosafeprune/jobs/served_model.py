@@ -156,7 +156,7 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
         return ServedEdit.of(PRUNED, plan, changes, loaded)
     require_layers(plan, anatomy)
     if own.record.polish is not None and own.record.polish.kept:
-        plan = _with_polish(plan, own.record.polish.rank, anatomy)
+        plan = with_polish(plan, own.record.polish.rank, anatomy)
     submodules = [one for one in anatomy.submodules if one.layer in plan.layers]
     located, tensors = locate_tensors(loaded.folder, submodules), stored_tensors(own.folder)
     changes = []
@@ -171,7 +171,7 @@ def _pruned_edit(own: OwnAdapter | _Checkpoint, loaded: LoadedModel, anatomy: An
     return ServedEdit.of(PRUNED, plan, changes, loaded)
 
 
-def _with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
+def with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
     """Return the plan of pruning and training together: layers that were trained but not pruned have strength 1."""
     layers = sorted({one.layer for one in anatomy.submodules})
     strengths = tuple((plan.strength_of(one) if one in plan.layers else 0.0) or 1.0 for one in layers)

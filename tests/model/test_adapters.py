@@ -77,7 +77,7 @@ def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
             lambda t: {**t, f"{OF_MODEL}embed_tokens.weight": torch.full((261, 48), float("inf"))},
             "embed_tokens.weight holds NaN",
         ),
-        (lambda t: {name: (9 * one).to(torch.int8) for name, one in t.items()}, "holds whole numbers"),
+        (lambda t: {name: (9 * one).to(torch.int8) for name, one in t.items()}, "is stored as integers"),
     ],
     ids=[
         "prefix",

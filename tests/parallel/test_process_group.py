@@ -48,7 +48,7 @@ def commands(model: Path, folder: Path, prompts: dict[str, str]) -> list[list[st
     measured = ["--test-pseudo-harmful", prompts["pseudo_harmful"], "--test-harmful", prompts["harmful"]]
     few = ["--max-new-tokens", "5", "--device", "cpu"]
     pruning = ["--rank", "4", "--max-safety-drop", "100", "--accept-unsafe", "--only-mine", *own, *few]
-    plan = ["--layers", "0-1", "--strength", "1", *pruning]
+    plan = ["--layers", "0-1", "--strength", "1", "--test-samples", "100", *pruning]
     return [
         ["evaluate", str(model), "-o", str(folder / "evaluation"), "--method", "scan", *measured, *few],
         ["prune", str(model), "-o", str(folder / "pruned"), *plan],

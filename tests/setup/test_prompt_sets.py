@@ -150,7 +150,7 @@ def test_a_bundled_prompt_that_is_like_an_own_one_is_not_added(tmp_path: Path) -
 
 
 def test_a_set_that_is_measured_in_any_case_cannot_be_named_again() -> None:
-    with pytest.raises(InputError, match="bundled-harmful: named twice, or measured in any case"):
+    with pytest.raises(InputError, match="bundled-harmful: named twice, or measured by default"):
         prompt_sets.test_prompts(asked(benchmark=("bundled-harmful",)))
 
 

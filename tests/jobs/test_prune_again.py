@@ -204,7 +204,7 @@ def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
     [
         ("base", "was made from other weights than MODEL"),
         ("file", "was calibrated on pseudo_harmful.jsonl, which is not here"),
-        ("tokens", "Give the same --judge and --max-new-tokens"),
+        ("tokens", "max new tokens .* Give the same --judge"),
         ("folder", "so prosafeprune did not write it"),
         ("record", "cannot be read as the record of a measured pruning"),
         ("answers", "no answers to pseudo-harmful prompts"),

@@ -38,8 +38,8 @@ def demo(
 ) -> None:
     """Prune a small published model, downloaded from a package registry, and show what changed.
 
-    Takes half an hour on one core without bfloat16, less on more or newer cores; with --search two hours. Downloads
-    and answers are kept in ~/.cache/prosafeprune, so that a second run does not repeat them.
+    Takes a quarter of an hour on two cores without bfloat16; with --search about an hour (estimated). Downloads and
+    answers are kept in ~/.cache/prosafeprune, so that a second run does not repeat them.
     """
     from prosafeprune.cli.prune import run
     from prosafeprune.demo.packaged_model import fetch_model

@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints-cpu.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt --editable '.[dev]'
 	touch $(READY)
 
-demo: $(READY)  ## Fix a small published model and show it before and after: 16 minutes on two slow cores.
+demo: $(READY)  ## Fix a small published model and show it before and after: 16 minutes on two slow cores, once set up.
 	$(BIN)/prosafeprune demo --overwrite
 
 test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one process).

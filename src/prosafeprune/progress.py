@@ -92,8 +92,8 @@ class TimedReporter:
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         """By title; stages with the same title are added."""
-        self.expected: dict[str, float] = {}
-        self.expected_steps = 0
+        self._expected: dict[str, float] = {}
+        self._expected_steps = 0
 
     @property
     def total(self) -> float:
@@ -110,8 +110,8 @@ class TimedReporter:
         finally:
             taken = time.monotonic() - started
             self.seconds[title] = self.seconds.get(title, 0.0) + taken
-        if self.expected.get(title.lower()) and total:
-            self._note_time_left(title.lower(), taken * self.expected_steps / total)
+        if self._expected.get(title.lower()) and total:
+            self._note_time_left(title.lower(), taken * self._expected_steps / total)
 
     def expect(self, stages: Mapping[str, float], steps: int) -> None:
         """Report the time left after each of these stages.
@@ -120,13 +120,13 @@ class TimedReporter:
             stages: estimated seconds by title in lower case, in order.
             steps: of each stage; fewer are taken when some are known from an earlier run.
         """
-        self.expected, self.expected_steps = dict(stages), steps
+        self._expected, self._expected_steps = dict(stages), steps
 
     def _note_time_left(self, finished: str, taken: float) -> None:
         """Scale the estimates of what follows by how long this stage took, compared with its own estimate."""
-        names = list(self.expected)
-        following = sum(self.expected[name] for name in names[names.index(finished) + 1 :])
-        left = following * taken / self.expected[finished]
+        names = list(self._expected)
+        following = sum(self._expected[name] for name in names[names.index(finished) + 1 :])
+        left = following * taken / self._expected[finished]
         if left >= LEAST_LEFT:
             self.note(f"About {duration(left)} left in all.")
 

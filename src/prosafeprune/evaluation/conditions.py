@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, field_validator
 
 from prosafeprune.requests.apply import ApplyRequest
+from prosafeprune.requests.measuring import thinking_mode
 from prosafeprune.requests.recipe import Recipe
 
 SETTINGS = ("max_new_tokens", "system", "thinking", "safety")
@@ -36,7 +37,7 @@ class Conditions(BaseModel):
     @classmethod
     def _read_older(cls, value: Any) -> Any:
         """Read a record in which thinking was on or not."""
-        return {True: "on", False: "off", None: "off"}.get(value, value) if not isinstance(value, str) else value
+        return thinking_mode(value)
 
     def differences(self, other: "Conditions") -> str:
         """Return in words where another run's conditions differ, with both values."""

@@ -1,7 +1,6 @@
 """A model measured before and after its edits, in memory; its answers are kept for the next run."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.safety_floor import FloorRule, FloorVerdict, decide
 from prosafeprune.evaluation.scores import change, pooled_change
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.files.cache import cache_folder
+from prosafeprune.files.cache import folder_of
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
@@ -205,8 +204,7 @@ def _identity(made_by: Mapping[str, Any], one: EvaluationSet, decoding: Decoding
 @contextmanager
 def _kept(identity: Mapping[str, Any]) -> Iterator[EvaluationFolder | None]:
     """Yield the folder of the answers; None when the cache cannot be written or another run is writing there."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / ANSWERS / digest[:32]
+    path = folder_of(ANSWERS, identity)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked_folder(path, overwrite=False))

@@ -18,6 +18,11 @@ MAX_TOKENS = 1_000_000
 """Longest answer that may be asked for: above any model's context."""
 
 
+def thinking_mode(value: Any) -> Any:
+    """Return on or off for a flag, as YAML reads these words and older records have them; anything else as it is."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class ModelOptions(BaseModel):
     """The model, and how it is run."""
 
@@ -68,7 +73,7 @@ class ModelOptions(BaseModel):
     @field_validator("thinking", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
+        return thinking_mode(value)
 
     @field_validator("system")
     @classmethod

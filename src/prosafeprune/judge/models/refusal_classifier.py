@@ -134,7 +134,7 @@ def _read_classifier(folder: Path, name: str) -> Any:
         )
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # of transformers, tokenizers and safetensors, each of its own kind
         raise cannot_load(name, error) from error
     # transformers fills in what is missing with random numbers, which would judge at random.
     require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)

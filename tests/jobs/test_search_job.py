@@ -65,6 +65,7 @@ def test_prune_without_layers_searches_and_another_point_can_be_made_without_sea
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "select_point", lambda *_: 1)
+    (tmp_path / "out-search").mkdir()
     folder = ["--search", tmp_path / "out-search"]
     out, _ = run.ok("prune", checkpoint("llama"), "-o", tmp_path / "out", *folder, *search_options)
     assert "Plans to choose from" in out
@@ -128,17 +129,13 @@ def test_no_plan_that_helps_is_told_and_nothing_is_written(
 
 
 @pytest.mark.usefixtures("few_prompts")
-def test_a_search_folder_that_is_not_there_is_named_before_a_new_search_begins(
+def test_a_search_folder_that_is_not_there_is_one_line_and_nothing_is_searched(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "select_point", lambda *_: None)
-    said = "There is no search in"
-    _, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "mistyped", *search_options)
-    assert said in err
-    _, _, err = run("prune", checkpoint("llama"), "--search", tmp_path / "mistyped", *search_options)
-    assert said not in err
-    _, _, err = run("prune", checkpoint("llama"), *search_options)
-    assert said not in err
+    monkeypatch.setattr("prosafeprune.jobs.prune.load_job", lambda *_: pytest.fail("loaded all the same"))
+    missing = tmp_path / "mistyped"
+    run.refused("there is no search", "prune", checkpoint("llama"), "--search", missing, *search_options)
+    assert not missing.exists()
 
 
 @pytest.mark.usefixtures("few_prompts")

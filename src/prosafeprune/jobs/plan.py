@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
-from prosafeprune.errors import NoPlanError
+from prosafeprune.errors import InputError, NoPlanError
 from prosafeprune.files.cache import digest_of
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
@@ -73,7 +73,7 @@ def known_plan(
         choose: number of the point of that search, however long it took; None: the one it selected.
 
     Raises:
-        InputError: there is no such search or point, or the layers are given as well.
+        InputError: there is no such folder, search or point, or the layers are given as well.
         NoPlanError: the search is finished and selected none.
     """
     given = given_plan(job.recipe)
@@ -87,7 +87,10 @@ def known_plan(
     finished = finished_search(job, judge, search_folder)
     if finished is None:
         if not search_folder.exists() and search_folder != default_search_folder(job, judge):
-            job.reporter.warning(f"There is no search in {search_folder} yet: a new one begins, and is kept there.")
+            raise InputError(
+                f"--search {search_folder}: there is no search. Leave it out to search now and keep the search in the "
+                f"cache, or run prosafeprune search MODEL -o {search_folder} first."
+            )
         return None, None
     job.reporter.note(
         f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."

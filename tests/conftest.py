@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -20,10 +19,11 @@ import pytest
 import torch
 from helpers.fixture_types import Run
 from helpers.model_server import ModelServer, model_server
+from helpers.small_sets import use_small_sets
 from helpers.tiny_models import save_checkpoint
 
 from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.prompts import PromptClass, bundled, bundled_prompts
+from prosafeprune.prompts import PromptClass, bundled_prompts
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
@@ -36,7 +36,6 @@ WITH_FIGURES = ("analysis", "cli", "parallel", "report", "slow")
 """Folders of tests that see pages with their figures: those about pages, and the commands from end to end."""
 SLOW_FILES = ("faults", "parallel", "jobs", "baselines")
 """Folders of the longest files, which are run first: one at the end would leave the other processes without work."""
-SET_SIZES = {"calibration": 60, "validation": 24, "test": 100}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,19 +53,12 @@ def few_objects_to_collect() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_bundled_sets(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Use the shortest prompts of each bundled set: tiny models read byte by byte, and tests measure often."""
+    """Use the shortest prompts of each bundled set."""
     if request.path.parent.name in FULL_SETS:
         yield
         return
-    read = bundled._read.__wrapped__
-
-    def shortest(prompt_class: Any, split: Any) -> Any:
-        prompts = read(prompt_class, split)
-        rows = sorted(range(len(prompts)), key=lambda row: len(prompts[row].text))[: SET_SIZES[split]]
-        return tuple(prompts[row] for row in sorted(rows))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundled, "_read", cache(shortest))
+        use_small_sets(patch)
         yield
 
 

@@ -9,6 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
+from helpers.small_sets import use_small_sets
 from prosafeprune import cli
 from prosafeprune.parallel.process_group import joined_process_group
 from prosafeprune.terminal import calm_libraries
@@ -16,7 +19,8 @@ from prosafeprune.terminal import calm_libraries
 
 def main(commands: Path, codes: Path) -> None:
     calm_libraries()
-    with joined_process_group():
+    with joined_process_group(), pytest.MonkeyPatch.context() as patch:
+        use_small_sets(patch)
         found = []
         for arguments in json.loads(commands.read_text()):
             sys.argv = ["prosafeprune", *arguments]

@@ -17,6 +17,7 @@ import pytest
 import torch
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import read_rows
+from helpers.small_sets import use_small_sets
 from helpers.tiny_models import make_model, make_tokenizer
 from torch import distributed
 
@@ -77,6 +78,7 @@ def both(checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert ended.returncode == 0, ended.stderr
     codes = []
     with pytest.MonkeyPatch.context() as patch:
+        use_small_sets(patch)
         for arguments in commands(checkpoint("llama"), one, prompts):
             patch.setattr(sys, "argv", ["prosafeprune", *arguments])
             try:

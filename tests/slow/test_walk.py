@@ -90,7 +90,8 @@ def test_every_command_of_a_page_runs(
             ranked = block.replace('"layers", "probe")', '"layers", "probe", rank=4)')
             exec(compile(ranked, page, "exec"), {"__name__": "a_page"})
     if page == TRAFFIC and arguments is not None:
-        printed.append(run.ok(*arguments, "--dry-run")[0])  # of its last command, whose plan the page shows
+        monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "nothing-kept"))
+        printed.append(run.ok(*arguments, "--dry-run")[0])  # of its last command, as the page shows it: before it ran
         assert shown_output(text) - shown_output("\n".join(printed)) <= ONLY_IN_THE_EXAMPLE
     if page in LISTED:
         section, folder = LISTED[page]

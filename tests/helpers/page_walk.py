@@ -26,7 +26,7 @@ SAME = {"max-new-tokens": 2, "device": "cpu"}
 SEARCH = {"samples": 24, "rank": 4, "budget": 3, "confirmations": 1}
 QUICK = {
     "prune": [SAME, SEARCH, {"max-safety-drop": 100, "accept-unsafe": None, "overwrite": None}],
-    "search": [SAME, SEARCH],
+    "search": [SAME, SEARCH, {"max-safety-drop": 100, "accept-unsafe": None}],
     "chat": [SAME],
     "playground": [SAME, {"port": 0}],
     "serve": [{"device": "cpu", "port": 0}],

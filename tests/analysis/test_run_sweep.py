@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.analysis_fixtures import Answered, Interrupted
 from helpers.fixture_types import Make, Run
+from helpers.stored_records import stored_record
 from helpers.sweep_context import BOTH, PLAN, TIMED, make_context, make_request, state
 from helpers.tiny_models import save_checkpoint
 
@@ -33,6 +34,7 @@ from prosafeprune.analysis.sweeps import (
 )
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
+from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.jobs.analyze import run_analyze
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import load_model
@@ -185,14 +187,14 @@ def test_a_pruned_models_plan_is_measured_on_test_prompts_and_needs_its_calibrat
     plan = Plan(layers=(2,), rank=2, strength=0.5).model_dump(mode="json")
     asked = make_request(tmp_path, layers=None, against=str(tmp_path), pooling="sequence")
     prompts = read_analysis_prompts(asked)
-    kept = {name.value: {"sha256": one.sha256, "count": len(one)} for name, one in prompts.calibration.items()}
-    pruned.write_text(json.dumps({"plan": plan, "calibration": kept}))
+    kept = {name: one.model_dump() for name, one in calibration_record(prompts.calibration).items()}
+    pruned.write_text(json.dumps(stored_record(plan=plan, calibration=kept)))
     assert [one.name for one in sweep_sets(asked, prompts)] == ["test-pseudo-harmful", "test-harmful"]
     named = sweep_sets(make_request(tmp_path), prompts)
     assert [one.name for one in named] == ["validation-pseudo-harmful", "validation-harmful"]
     assert require_plan(asked, prompts.calibration).layers == (2,)
-    kept["harmful"] = {"sha256": "another", "count": 120}
-    pruned.write_text(json.dumps({"plan": plan, "calibration": kept}))
+    kept["harmful"].update(sha256="another", count=120)
+    pruned.write_text(json.dumps(stored_record(plan=plan, calibration=kept)))
     with pytest.raises(InputError, match="computed from 120 harmful prompts"):
         require_plan(asked, prompts.calibration)
 
@@ -202,9 +204,10 @@ def test_the_plan_is_that_of_the_layers_or_of_the_pruned_model(tmp_path: Path) -
     with pytest.raises(InputError, match="Name its --layers"):
         require_plan(make_request(tmp_path, layers=None, strength=0.5))
     record = tmp_path / "prosafeprune.json"
-    record.write_text(json.dumps({"plan": Plan(layers=(2,), rank=7, strength=0.5).model_dump(mode="json")}))
+    plan = Plan(layers=(2,), rank=7, strength=0.5)
+    record.write_text(json.dumps(stored_record(plan=plan.model_dump(mode="json"))))
     asked = {"layers": None, "strength": 0.9, "against": str(tmp_path)}
-    assert require_plan(make_request(tmp_path, **asked)) == Plan(layers=(2,), rank=7, strength=0.5)
+    assert require_plan(make_request(tmp_path, **asked)) == plan
     with pytest.raises(InputError, match="pruned with --pooling sequence"):
         require_plan(make_request(tmp_path, **asked, pooling="tail"))
     record.write_text("{}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.json_lines import write_rows
+from helpers.stored_records import stored_record
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
@@ -19,15 +20,7 @@ CONDITIONS = Conditions(judge="rules 1", max_new_tokens=64)
 
 
 def write(folder: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> None:
-    record = {
-        "model": {"name": "org/first", "sha256": "1" * 64},
-        "measured": True,
-        "judge": "rules 1",
-        "recipe": {"max_new_tokens": 64},
-        "safety_change": {"points": -2.0},
-        **changes,
-    }
-    (folder / RECORD_FILE).write_text(json.dumps(record))
+    (folder / RECORD_FILE).write_text(json.dumps(stored_record(**changes)))
     if rows is not None:
         write_rows(folder / EVIDENCE_FILE, rows)
 
@@ -105,7 +98,7 @@ def test_an_unmeasured_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}', '{"measured": true}', "[" * 100_000])
 def test_a_broken_record_is_one_clear_line(text: str, tmp_path: Path) -> None:
     (tmp_path / RECORD_FILE).write_text(text)
-    with pytest.raises(InputError, match="cannot be read as a record|is not valid JSON|does not hold a JSON object"):
+    with pytest.raises(InputError, match="cannot be read as a record. Fetch or make the model again"):
         read_lineage(tmp_path)
 
 

@@ -119,7 +119,7 @@ def test_a_fit_that_was_selected_on_other_validation_prompts_is_not_used(
         (["-s", "skan.threshold=0.5", "--methods", "scan"], "skan: no such method. Did you mean scan?"),
         (["-s", "prosafeprune.plan=7"], "Give its plan with --layers"),
         (["--layers", "7"], "the model has 3 layers"),
-        (["--pruned", "nowhere"], "is not a checkpoint that this package pruned"),
+        (["--pruned", "nowhere"], "--pruned nowhere: has no prosafeprune.json"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(

@@ -12,6 +12,7 @@ from helpers.json_lines import read_rows, write_prompts
 from helpers.pages import Reader
 from helpers.prune_runs import SETTINGS, prune
 from helpers.slow_reference import pruned_state
+from helpers.stored_records import stored_record
 from safetensors.torch import load_file
 
 import prosafeprune
@@ -206,7 +207,8 @@ def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
         ("file", "was calibrated on pseudo_harmful.jsonl, which is not here"),
         ("tokens", "max new tokens .* Give the same --judge"),
         ("folder", "so prosafeprune did not write it"),
-        ("record", "cannot be read as the record of a measured pruning"),
+        ("record", "cannot be read as a record. Give another folder"),
+        ("unmeasured", "was pruned without being measured"),
         ("answers", "no answers to pseudo-harmful prompts"),
         ("damaged", "cannot be read"),
         ("memory", "leave out from"),
@@ -225,7 +227,9 @@ def test_what_cannot_be_replaced_is_one_line(
     if fault == "folder":
         (earlier / RECORD_FILE).unlink()
     if fault == "record":
-        (earlier / RECORD_FILE).write_text('{"measured": false}')
+        (earlier / RECORD_FILE).write_text('{"measured": true}')
+    if fault == "unmeasured":
+        (earlier / RECORD_FILE).write_text(json.dumps(stored_record(measured=False)))
     if fault == "answers":
         (earlier / EVIDENCE_FILE).write_text("")
     if fault == "damaged":

@@ -16,6 +16,7 @@ import pytest
 import torch
 from fault_campaign import mutations
 from helpers.limits import limited
+from helpers.stored_records import stored_record
 from helpers.tiny_models import make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,13 +58,7 @@ SCORED = ScoredPlan(plan=PLAN, compliance_rate=50.0, safety_score=90.0, divergen
 RATES = ValidationRates(compliance_rate=50.0, safety_score=90.0).model_dump()
 ROW = {"prompt": "a", "repeat": 0, "completion": "b", "finished": True, "tokens": 2, "seconds": 0.5}
 VERDICT = {"prompt": "a", "repeat": 0, "class": "full_refusal", "reason": "c", "log_likelihood": -1.0}
-RECORDED = {
-    "model": {"name": "a", "sha256": "0"},
-    "safety_change": {"points": -1.0},
-    "judge": "builtin-3",
-    "recipe": {"max_new_tokens": 64},
-    "lineage": [{"name": "b", "sha256": "1", "drop": 2.0}],
-}
+RECORDED = stored_record(lineage=[{"name": "b", "sha256": "1", "drop": 2.0}])
 SEARCH = {
     "made_by": {"model": "0"},
     "silhouettes": {"0": 0.1},

@@ -1,11 +1,7 @@
 """The plan that analyses examine: the requested one, or that of the pruned model."""
 
-from pathlib import Path
-from typing import Any
-
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_json_object
+from prosafeprune.evaluation.pruning_record import Pruning, read_pruning
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
 from prosafeprune.requests.analyze import AnalyzeRequest
@@ -22,13 +18,10 @@ def find_plan(request: AnalyzeRequest) -> Plan | None:
     plan = given_plan(request)
     if plan is not None:
         return plan
-    record = _read_record(request)
-    if record is None:
+    pruning = _pruning_of(request)
+    if pruning is None:
         return None
-    try:
-        plan = Plan.model_validate(record["plan"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(request) from error
+    plan = pruning.plan
     if plan.pooling is not request.pooling:
         raise InputError(f"{request.against}: was pruned with --pooling {plan.pooling.value}. Pass that option too.")
     return plan
@@ -45,14 +38,12 @@ def require_plan(request: AnalyzeRequest, calibration: PromptSets | None = None)
     if plan is None:
         raise InputError("No plan. Name its --layers, or pass a model that prosafeprune pruned with --against.")
     if calibration is not None and is_from_pruned_model(request):
-        recorded = (_read_record(request) or {}).get("calibration") or {}
-        if not isinstance(recorded, dict) or not all(isinstance(one, dict) for one in recorded.values()):
-            raise _unreadable(request)
+        pruning = _pruning_of(request)
         for name, prompts in calibration.items():
-            used = recorded.get(name.value, {})
-            if used.get("sha256", prompts.sha256) != prompts.sha256:
+            used = pruning.calibration.get(name) if pruning is not None else None
+            if used is not None and used.sha256 != prompts.sha256:
                 raise InputError(
-                    f"{request.against}: its plan was computed from {used.get('count')} {name.in_words} prompts, these "
+                    f"{request.against}: its plan was computed from {used.count} {name.in_words} prompts, these "
                     f"are {len(prompts)} others. Pass the same --samples, --seed and files."
                 )
     return plan
@@ -63,15 +54,8 @@ def is_from_pruned_model(request: AnalyzeRequest) -> bool:
     return request.layers is None and request.against is not None
 
 
-def _unreadable(request: AnalyzeRequest) -> InputError:
-    return InputError(f"{_record_file(request)}: cannot be read as a record. Name the plan's --layers.")
-
-
-def _record_file(request: AnalyzeRequest) -> Path:
-    return user_path(str(request.against)) / RECORD_FILE
-
-
-def _read_record(request: AnalyzeRequest) -> dict[str, Any] | None:
-    if request.against is None or not _record_file(request).is_file():
+def _pruning_of(request: AnalyzeRequest) -> Pruning | None:
+    if request.against is None:
         return None
-    return read_json_object(_record_file(request), "record")
+    folder = user_path(str(request.against))
+    return read_pruning(folder, "Name the plan's --layers.") if folder.is_dir() else None

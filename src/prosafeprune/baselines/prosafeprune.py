@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,8 +18,7 @@ from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import Located, locate_tensors
 from prosafeprune.editing.edits import EditMeasures, PruningEdit, apply_edits
 from prosafeprune.errors import InputError
-from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_json_object
+from prosafeprune.evaluation.pruning_record import PRUNING, require_record_as
 from prosafeprune.generation import EditedGenerator, Generator, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
 from prosafeprune.method.overlap_operator import OverlapOperator
@@ -95,18 +94,11 @@ class PrunedCheckpoint(Method):
         Raises:
             InputError: it was not written by this package, or is pruned from another model.
         """
-        if not (folder / RECORD_FILE).exists():
-            raise InputError(f"{folder}: is not a checkpoint that this package pruned. Check --pruned.")
-        try:
-            record: Mapping[str, Any] = read_json_object(folder / RECORD_FILE, "record of a pruned checkpoint")
-            source, plan = str(record["model"]["sha256"]), Plan.model_validate(record["plan"])
-            trained = bool((record.get("polish") or {}).get("strength"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder / RECORD_FILE}: cannot be read ({error}). Prune again.") from error
-        if source != model:
+        record = require_record_as(PRUNING, folder, f"--pruned {folder}")
+        if record.model.sha256 != model:
             raise InputError(f"{folder}: was pruned from another model. Give the model it was made from.")
         check_checkpoint_folder(folder, str(folder), edited=True)
-        return cls(plan=plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=trained)
+        return cls(plan=record.plan, sha256=model_hash(folder), folder=folder.resolve(), is_trained=record.is_trained)
 
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""

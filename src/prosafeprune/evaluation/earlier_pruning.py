@@ -14,12 +14,10 @@ from pydantic import BaseModel
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.judged_set import JudgedSet
-from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, PruningStep, read_evidence
-from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE_SAFETY, read_evidence
+from prosafeprune.evaluation.pruning_record import PRUNING, MeasuredPruning, require_record_as
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
-from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.judge.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
@@ -53,43 +51,14 @@ class Since(BaseModel):
         return -self.compliance_change.points <= allowed
 
 
-class _Model(BaseModel):
-    name: str
-    sha256: str
-
-
-class _EarlierRecipe(BaseModel):
-    max_new_tokens: int
-    system: str | None = None
-    thinking: Any = "off"
-    safety: str = "refusal"
-    prompt_field: str = "prompt"
-
-
-class _EarlierRecord(BaseModel):
-    """What is used of the record of a pruned model."""
-
-    model: _Model
-    lineage: list[PruningStep] = []
-    plan: Plan
-    judge: str
-    recipe: _EarlierRecipe
-    calibration: dict[PromptClass, PromptsRecord]
-
-
 @dataclass(frozen=True)
 class EarlierPruning:
     """An earlier pruning, as its folder describes it."""
 
     folder: Path
-    record: _EarlierRecord
+    record: MeasuredPruning
     verdicts: Mapping[PromptClass, Mapping[str, tuple[AnswerClass, AnswerClass]]]
     """By class and prompt: of the base model and of the earlier model; of harmful prompts those that S.S. counts."""
-
-    @property
-    def base(self) -> str:
-        """Name of the first base model."""
-        return self.record.lineage[0].name if self.record.lineage else self.record.model.name
 
     @property
     def tested(self) -> PromptSet:
@@ -119,15 +88,16 @@ class EarlierPruning:
 
     def require_base(self, sha256: str) -> None:
         """Raise InputError unless a model with this hash is the first base model."""
-        first = self.record.lineage[0].sha256 if self.record.lineage else self.record.model.sha256
-        if sha256 != first:
+        first = self.record.first_base
+        if sha256 != first.sha256:
             raise InputError(
-                f"--from {self.folder}: was made from other weights than MODEL. Give its first base model, {self.base}."
+                f"--from {self.folder}: was made from other weights than MODEL. Give its first base model, "
+                f"{first.name}."
             )
 
     def require_comparable(self, conditions: Conditions) -> None:
         """Raise InputError unless its answers were measured under the same conditions."""
-        theirs = Conditions.recorded(self.record.model_dump())
+        theirs = self.record.conditions
         if theirs != conditions:
             raise InputError(
                 f"--from {self.folder}: was measured under other conditions ({theirs.differences(conditions)}). Give "
@@ -177,15 +147,10 @@ def read_earlier_pruning(folder: Path) -> EarlierPruning:
     Raises:
         InputError: there is none, or it was not measured on pseudo-harmful prompts.
     """
-    file = folder / RECORD_FILE
-    if not file.is_file():
-        raise InputError(f"--from {folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
-    try:
-        record = _EarlierRecord.model_validate_json(read_text_file(file, "record", MAX_JSON_BYTES))
-    except ValueError as error:
-        raise InputError(
-            f"{file}: cannot be read as the record of a measured pruning. Give another folder with --from."
-        ) from error
+    another = "Give another folder with --from."
+    record = require_record_as(PRUNING, folder, f"--from {folder}", another)
+    if not record.measured:
+        raise InputError(f"--from {folder}: was pruned without being measured. {another}")
     verdicts = _read_verdicts(folder / EVIDENCE_FILE)
     if not verdicts.get(PromptClass.PSEUDO_HARMFUL):
         raise InputError(f"{folder}: has no answers to pseudo-harmful prompts to compare with. Prune without --from.")

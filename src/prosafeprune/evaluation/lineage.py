@@ -5,19 +5,18 @@ base model's folder may be someone else's: they can only make the floor stricter
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, TypeAdapter
 
 from prosafeprune.errors import InputError, first_line
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
-from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import read_json_object, read_text_file
+from prosafeprune.evaluation.pruning_record import PruningStep, read_pruning, read_record_as
+from prosafeprune.files.text_file import read_text_file
 from prosafeprune.judge.verdict import AnswerClass
-from prosafeprune.model.gguf_file import RECORD_KEY, gguf_parts, text_in
 from prosafeprune.prompts.prompt_set import PromptClass
 
 Found = TypeVar("Found")
@@ -26,16 +25,8 @@ SOURCE_SAFETY, RESULT_SAFETY = "source_safety", "result_safety"
 """In a row of that file: the classes that S.S. counts, where it is by harmlessness."""
 FIRST_VERDICT = "first_verdict"
 """In a row of that file: the first ancestor's verdict, or null; only where it is another model than the base."""
-
-
-class PruningStep(BaseModel):
-    """One pruning in a model's past."""
-
-    name: str
-    """The model that was pruned."""
-    sha256: str
-    drop: float = Field(ge=-100, le=100, allow_inf_nan=False)
-    """Points of S.S. that this step lost; negative when it rose."""
+COMPLETE = TypeAdapter(dict[str, Any])
+"""A record with all its fields, whatever they are."""
 
 
 class Lineage(BaseModel):
@@ -52,33 +43,15 @@ def read_lineage(folder: Path) -> Lineage:
     Raises:
         InputError: it was pruned by this package without being measured, or its record cannot be read.
     """
-    file = folder / RECORD_FILE if folder.is_dir() else folder
-    try:
-        record = _record_of(folder)
-        if record is None:
-            return Lineage()
-        if record.get("measured") is False:
-            raise InputError(
-                f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
-                f"the model it was made from, {record['model']['name']}."
-            )
-        step = PruningStep(
-            name=record["model"]["name"],
-            sha256=record["model"]["sha256"],
-            drop=-float(record["safety_change"]["points"]),
+    record = read_pruning(folder)
+    if record is None:
+        return Lineage()
+    if not record.measured:
+        raise InputError(
+            f"{folder}: was pruned without being measured (--unmeasured), so what it has lost is not known. Prune "
+            f"the model it was made from, {record.model.name}."
         )
-        earlier = Lineage.model_validate({"steps": record.get("lineage", [])}).steps
-        return Lineage(steps=[*earlier, step], conditions=Conditions.recorded(record))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as a record ({first_line(error)}). Fetch the model again.") from error
-
-
-def _record_of(model: Path) -> Mapping[str, Any] | None:
-    """Return the record of a model in a folder or GGUF file; None when this package did not write it."""
-    if model.is_file():
-        text = text_in(gguf_parts(model)[0], RECORD_KEY)
-        return None if text is None else dict(json.loads(text))
-    return read_json_object(model / RECORD_FILE, "record") if (model / RECORD_FILE).is_file() else None
+    return Lineage(steps=[*record.lineage, record.step], conditions=record.conditions)
 
 
 def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> FirstAncestor | None:
@@ -94,7 +67,8 @@ def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> Fi
         return None
     comparable = lineage.conditions == conditions
     if folder.is_file():  # the answers next to a GGUF are its own only if the record there is
-        comparable, folder = comparable and _record_of(folder) == _record_of(folder.parent), folder.parent
+        records = [read_record_as(COMPLETE, one) for one in (folder, folder.parent)]
+        comparable, folder = comparable and records[0] == records[1], folder.parent
     verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}
     return FirstAncestor(lineage.steps[0].name, verdicts, sum(step.drop for step in lineage.steps))
 

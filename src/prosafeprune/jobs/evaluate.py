@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from pydantic import BaseModel
 
 from prosafeprune.ability import AbilityQuestion, TaskScore, ask_questions, find_task, read_task
 from prosafeprune.baselines.fitting import evaluated_method
-from prosafeprune.errors import InputError
 from prosafeprune.evaluation.base_likelihoods import with_base_likelihoods
 from prosafeprune.evaluation.divergence import BaseAnswers, Divergence, divergence_from_base, record_base_answers
 from prosafeprune.evaluation.earlier_evaluation import read_earlier
 from prosafeprune.evaluation.folder import RESULT, EvaluationFolder
 from prosafeprune.evaluation.measure import Measurement, collect_answers, collect_verdicts, warn_of_languages
-from prosafeprune.evaluation.prompts_record import PromptsRecord, prompts_record
+from prosafeprune.evaluation.prompts_record import prompts_record
+from prosafeprune.evaluation.pruning_record import Pruning, RecordedModel, read_pruning
 from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_no_leak, sets_in_modes
 from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelBehindServers
 from prosafeprune.files.resumable_folder import locked_folder
-from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
 from prosafeprune.judge.registry import make_judge
@@ -33,7 +30,7 @@ from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.evaluation_page import evaluation_grid, evaluation_page
-from prosafeprune.report.evaluation_record import BaseOfModel, EvaluationRecord
+from prosafeprune.report.evaluation_record import EvaluationRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.rate_figure import scores_figure
@@ -129,7 +126,7 @@ def run_evaluate(
                 scores=measurement.scores,
                 ability=ability,
                 divergence=divergence,
-                base=BaseOfModel(name=base.name, sha256=base.sha256) if base is not None else None,
+                base=RecordedModel(name=base.name, sha256=base.sha256) if base is not None else None,
                 against=earlier.compare(measurement) if earlier is not None else None,
                 versions=library_versions(),
             )
@@ -239,17 +236,9 @@ def _read_base_model(
             return _BaseModel(request.base, sha256, answers)
 
 
-class _OwnRecord(BaseModel):
-    """What an evaluation uses of the record of a pruned model, which may be someone else's."""
-
-    model: BaseOfModel
-    lineage: list[BaseOfModel] = []
-    calibration: dict[PromptClass, PromptsRecord]
-
-
 def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
     """Check that a model pruned by this package is not measured on its own calibration prompts."""
-    record = _record_of(measured)
+    record = _pruning_of(measured)
     if record is not None:
         require_no_leak({name: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)
 
@@ -258,7 +247,7 @@ def _warn_of_another_base(
     measured: EvaluationTarget, request: EvaluateRequest, sha256: str, reporter: Reporter
 ) -> None:
     """Warn when a pruned model was made from another model than the base model that was named."""
-    record = _record_of(measured)
+    record = _pruning_of(measured)
     if record is not None and sha256 not in {one.sha256 for one in (record.model, *record.lineage)}:
         reporter.warning(
             f"--base {request.base}: {request.model} was, according to its record, made from another "
@@ -266,14 +255,7 @@ def _warn_of_another_base(
         )
 
 
-def _record_of(measured: EvaluationTarget) -> _OwnRecord | None:
-    """Return the record of a model that this package pruned; None for any other."""
+def _pruning_of(measured: EvaluationTarget) -> Pruning | None:
+    """Return how this package pruned a model; None for any other."""
     folder = (measured.subject.adapter or measured.folder) if isinstance(measured, LocalModel) else None
-    if folder is None or not (folder / RECORD_FILE).exists():
-        return None
-    try:
-        return _OwnRecord.model_validate_json(read_text_file(folder / RECORD_FILE, "record", MAX_JSON_BYTES))
-    except ValueError as error:
-        raise InputError(
-            f"{folder / RECORD_FILE}: cannot be read as a record. Fetch or make the model again."
-        ) from error
+    return read_pruning(folder) if folder is not None else None

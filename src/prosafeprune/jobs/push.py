@@ -101,11 +101,9 @@ def existing_output(output: Path, asked: Recipe | ApplyRequest, adapter: str | N
     None where there is no such folder; another one is refused when it is to be written. ``adapter`` is what ``apply``
     makes the model from.
     """
-    if not (output / RECORD_FILE).is_file():
-        return None
     try:
         record = read_record(output)
-    except InputError:  # an unmeasured one, or one of another version
+    except InputError:  # none, an unmeasured one, or one of another version
         return None
     if isinstance(asked, Recipe):
         return record if record.recipe == shareable(asked) and _is_of_same_inputs(record, asked) else None

@@ -4,15 +4,15 @@ A measured model is written only if its record keeps the safety floor. An unmeas
 request, and its folder must say so.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from prosafeprune.errors import ProSafePruneError
+from prosafeprune.evaluation.pruning_record import read_pruning
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.report.record import RECORD_FILE, Record, read_record
+from prosafeprune.report.record import Record, read_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.selection import safer_point
 
@@ -49,8 +49,8 @@ def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: b
         if evidence is None:
             require_safe_record(read_record(staging))
             return
-        record = json.loads((staging / RECORD_FILE).read_text(encoding="utf-8"))
-        if record["measured"] is not isinstance(evidence, Record):
+        written = read_pruning(staging)
+        if written is None or written.measured is not isinstance(evidence, Record):
             raise SafetyFloorError("The record to be written does not say whether the model was measured. Not saved.")
 
 

@@ -8,15 +8,9 @@ from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.pruning_record import RecordedModel
 from prosafeprune.evaluation.scores import Scores
 from prosafeprune.requests.evaluate import EvaluateRequest
-
-
-class BaseOfModel(BaseModel):
-    """The base model that the divergence is from."""
-
-    name: str
-    sha256: str
 
 
 class EvaluationRecord(BaseModel):
@@ -34,6 +28,7 @@ class EvaluationRecord(BaseModel):
     ability: dict[str, TaskScore]
     divergence: Divergence | None
     """From the base model, on benign prompts; None without one."""
-    base: BaseOfModel | None = None
+    base: RecordedModel | None = None
+    """The model that it is from."""
     against: EvaluationComparison | None
     versions: dict[str, str]

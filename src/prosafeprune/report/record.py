@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
 
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.editing.expert_coverage import ExpertCount
-from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.earlier_pruning import Since
-from prosafeprune.evaluation.lineage import PruningStep
 from prosafeprune.evaluation.prompts_record import PromptsRecord
+from prosafeprune.evaluation.pruning_record import PruningStep, require_record_as
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorRule, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Rate, Scores
 from prosafeprune.files.staging import RECORD_FILE as RECORD_FILE
-from prosafeprune.files.text_file import MAX_JSON_BYTES, read_text_file
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.loading import dtype_name
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
@@ -267,13 +265,4 @@ def read_record(folder: Path) -> Record:
     Raises:
         InputError: it is missing or unreadable.
     """
-    file = folder / RECORD_FILE
-    if not file.exists():
-        raise InputError(f"{folder}: has no {RECORD_FILE}, so prosafeprune did not write it. Check it.")
-    text = read_text_file(file, "record", MAX_JSON_BYTES)
-    try:
-        return Record.model_validate_json(text)
-    except ValueError as error:
-        if '"command": "prompts ' in text:
-            raise InputError(f"{folder}: holds prompts, not a model. Give the folder that prune wrote.") from error
-        raise InputError(f"{file}: cannot be read as a record. Download or make it again.") from error
+    return require_record_as(TypeAdapter(Record), folder, str(folder))

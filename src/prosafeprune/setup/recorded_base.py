@@ -19,7 +19,7 @@ def find_recorded_base(earlier: Path) -> dict[str, str]:
         InputError: there is no earlier pruning, its base model is not on this machine, or is not the recorded one.
     """
     pruning = read_earlier_pruning(user_path(earlier))
-    name = pruning.base
+    name = pruning.record.first_base.name
     path = user_path(name)
     if path.exists():
         found = {"model": name}

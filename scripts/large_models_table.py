@@ -18,7 +18,8 @@ from prosafeprune.model.source import ModelSource
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.path_costs import ModelShape, path_costs
+from prosafeprune.setup.model_size import ModelShape
+from prosafeprune.setup.path_costs import path_costs
 from prosafeprune.setup.prepare import SCORING_SHARE, Job
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
 from prosafeprune.setup.workload import Speed, stages_of

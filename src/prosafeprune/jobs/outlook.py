@@ -23,9 +23,11 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.machine import free_disk, measure_speed
-from prosafeprune.setup.path_costs import ModelShape, path_costs
+from prosafeprune.setup.model_size import ModelShape, ModelSize
+from prosafeprune.setup.path_costs import path_costs
 from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
-from prosafeprune.setup.workload import Cost, ModelSize, Speed, Stage, memory_needed, scoring_memory, stages_of
+from prosafeprune.setup.run_memory import memory_needed, scoring_memory
+from prosafeprune.setup.workload import Cost, Speed, Stage, stages_of
 from prosafeprune.text import data_size, duration
 
 FEW_LAYERS = 6

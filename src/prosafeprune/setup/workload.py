@@ -1,16 +1,13 @@
-"""The work of a run, by stage, and its memory, estimated from prompts and config.json alone."""
+"""The work of a run, by stage, estimated from its prompts alone, and what a run was estimated to take and took."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from prosafeprune.method.plan import Plan
-from prosafeprune.model.source import layer_count, text_config
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
@@ -18,8 +15,6 @@ from prosafeprune.setup.prepare import Job
 from prosafeprune.text import data_size, duration
 
 CHARACTERS_PER_TOKEN = 4
-LIBRARY_BYTES = 400_000_000
-"""Of Python with torch and transformers, as measured on Linux."""
 TEMPLATE_TOKENS = 10
 """Tokens of the chat template after each prompt; those before it are run once for all prompts."""
 POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS, POLISH_VALIDATION = 96, 96, 2, 48
@@ -27,23 +22,6 @@ POLISH_PROMPTS, POLISH_TOKENS, POLISH_EPOCHS, POLISH_VALIDATION = 96, 96, 2, 48
 validation prompts."""
 POLISH_VALIDATED, POLISH_STRENGTHS = 144, 5
 """Validation prompts of each class, and strengths that answer them."""
-POLISH_RANK, POLISH_PASS = 16, 2
-"""Rank of its adapter, and pairs in a training pass."""
-LORA_BYTES = 16
-"""Of a trained number: itself, its gradient and two moments in float32."""
-TRAINED_LOGIT_BYTES = 28
-"""Of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and that of
-the model before training."""
-KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
-"""Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
-float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
-ANSWERS_AT_ONCE = {False: 32, True: 128}
-"""Prompts in a batch without and with a GPU, of which a pass that scores answers keeps all logits."""
-COPIES_OF_LOGITS = {False: 5, True: 1}
-"""What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
-model, and not measured on a GPU."""
-HALF_BYTES = 2
-"""Of a number in half precision."""
 BASE_ANSWERS = "answers of the base model"
 PRUNED_ANSWERS = "answers of the pruned model"
 LIKELIHOODS = "likelihoods under the base model"
@@ -78,45 +56,6 @@ class Speed:
     def seconds(self, stage: Stage) -> float:
         """Return the longest time a stage may take, in seconds."""
         return stage.read / self.reading + stage.written / self.writing + stage.seconds
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """The size of a model from config.json and its weight files; None if unknown."""
-
-    weight_bytes: int
-    """Of the weights on disk."""
-    layers: int | None
-    hidden: int | None
-    """Width of the hidden states."""
-    inner: int | None
-    """Width inside the MLP."""
-    vocabulary: int = 0
-    """Logits of a token; 0 if unknown."""
-
-    @classmethod
-    def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
-        """Return the size of the model in a folder, or in a GGUF file, given its config.json."""
-        files = [folder] if folder.is_file() else list(folder.glob("*.safetensors"))
-        return cls.of_bytes(sum(file.stat().st_size for file in files), config)
-
-    @classmethod
-    def of_bytes(cls, weight_bytes: int, config: Mapping[str, Any]) -> ModelSize:
-        """Return the size of a model with ``weight_bytes`` of weights, given its config.json."""
-        known = {**config, **text_config(config)}
-
-        def number(*names: str) -> int | None:
-            found = next((known[name] for name in names if isinstance(known.get(name), int)), None)
-            return int(found) if found is not None else None
-
-        hidden = number("hidden_size", "n_embd")
-        return cls(
-            weight_bytes=weight_bytes,
-            layers=layer_count(config),
-            hidden=hidden,
-            inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
-            vocabulary=number("vocab_size") or 0,
-        )
 
 
 def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: bool = False) -> list[Stage]:
@@ -188,10 +127,11 @@ def _polish(job: Job) -> Stage:
 
 
 def _tokens(sets: Iterable[PromptSet]) -> float:
-    return sum(_tokens_of(text) for prompts in sets for text in prompts.texts)
+    return sum(tokens_of(text) for prompts in sets for text in prompts.texts)
 
 
-def _tokens_of(text: str) -> float:
+def tokens_of(text: str) -> float:
+    """Return about how many tokens of a prompt are read."""
     return len(text) / CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS
 
 
@@ -199,58 +139,6 @@ def _answers(sets: Iterable[PromptSet], tokens: int) -> tuple[float, float]:
     """Return the tokens read and written for answers of ``tokens`` tokens."""
     listed = list(sets)
     return _tokens(listed), float(tokens * sum(map(len, listed)))
-
-
-def memory_needed(
-    job: Job,
-    plan: Plan | None,
-    model: ModelSize,
-    bytes_per_weight: float = 1.0,
-    *,
-    on_gpu: bool = False,
-    number_bytes: int = HALF_BYTES,
-) -> float | None:
-    """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
-
-    While it runs, that is weights, pooled inputs, the logits of answers that are scored, and training with
-    ``--polish``. Without a GPU the libraries count too, and while the checkpoint is loaded the pages of its files.
-
-    Args:
-        plan: given or found earlier; None: a search, which keeps the inputs of all layers.
-        bytes_per_weight: of the model as it runs, over that on disk.
-        number_bytes: of a number in the dtype that the model runs in.
-    """
-    if model.hidden is None or model.inner is None or model.layers is None:
-        return None
-    recipe = job.recipe
-    layers = len(plan.layers) if plan is not None else model.layers
-    prompts = sum(map(len, job.calibration.values()))
-    weights = bytes_per_weight * model.weight_bytes + (0 if on_gpu else LIBRARY_BYTES)
-    inputs = 4 * prompts * layers * (3 * model.hidden + model.inner)
-    running = (
-        weights
-        + inputs
-        + scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
-        + (_polish_memory(job, model) if recipe.polish else 0)
-    )
-    return max(running, weights + (0 if on_gpu else model.weight_bytes))
-
-
-def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, number_bytes: int = HALF_BYTES) -> float:
-    """Return the bytes of the logits of answers that are scored together."""
-    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
-    return float(COPIES_OF_LOGITS[on_gpu] * number_bytes * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
-
-
-def _polish_memory(job: Job, model: ModelSize) -> float:
-    """Return the bytes of training: logits, adapter, and what a pass of the longest pairs keeps for its way back."""
-    assert model.hidden is not None and model.inner is not None and model.layers is not None
-    longest = max(_tokens_of(text) for prompts in job.calibration.values() for text in prompts.texts)
-    tokens = POLISH_PASS * (longest + POLISH_TOKENS)
-    logits = TRAINED_LOGIT_BYTES * POLISH_PASS * (POLISH_TOKENS + 1) * model.vocabulary
-    adapter = LORA_BYTES * POLISH_RANK * model.layers * (11 * model.hidden + 3 * model.inner)  # 4 and 3 matrices
-    kept = tokens * model.layers * (KEPT_OF_HIDDEN * model.hidden + KEPT_OF_INNER * model.inner)
-    return logits + adapter + kept
 
 
 class Cost(BaseModel):

@@ -1,0 +1,79 @@
+"""The memory that a run takes on its device, estimated from prompts and config.json alone."""
+
+from prosafeprune.method.plan import Plan
+from prosafeprune.requests.recipe import Recipe
+from prosafeprune.setup.model_size import ModelSize
+from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.workload import POLISH_TOKENS, tokens_of
+
+LIBRARY_BYTES = 400_000_000
+"""Of Python with torch and transformers, as measured on Linux."""
+POLISH_RANK, POLISH_PASS = 16, 2
+"""Of ``--polish``: rank of its adapter, and pairs in a training pass."""
+LORA_BYTES = 16
+"""Of a trained number: itself, its gradient and two moments in float32."""
+TRAINED_LOGIT_BYTES = 28
+"""Of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and that of
+the model before training."""
+KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
+"""Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
+float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
+ANSWERS_AT_ONCE = {False: 32, True: 128}
+"""Prompts in a batch without and with a GPU, of which a pass that scores answers keeps all logits."""
+COPIES_OF_LOGITS = {False: 5, True: 1}
+"""What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
+model, and not measured on a GPU."""
+HALF_BYTES = 2
+"""Of a number in half precision."""
+
+
+def memory_needed(
+    job: Job,
+    plan: Plan | None,
+    model: ModelSize,
+    bytes_per_weight: float = 1.0,
+    *,
+    on_gpu: bool = False,
+    number_bytes: int = HALF_BYTES,
+) -> float | None:
+    """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
+
+    While it runs, that is weights, pooled inputs, the logits of answers that are scored, and training with
+    ``--polish``. Without a GPU the libraries count too, and while the checkpoint is loaded the pages of its files.
+
+    Args:
+        plan: given or found earlier; None: a search, which keeps the inputs of all layers.
+        bytes_per_weight: of the model as it runs, over that on disk.
+        number_bytes: of a number in the dtype that the model runs in.
+    """
+    if model.hidden is None or model.inner is None or model.layers is None:
+        return None
+    recipe = job.recipe
+    layers = len(plan.layers) if plan is not None else model.layers
+    prompts = sum(map(len, job.calibration.values()))
+    weights = bytes_per_weight * model.weight_bytes + (0 if on_gpu else LIBRARY_BYTES)
+    inputs = model.inputs(layers, prompts)
+    running = (
+        weights
+        + inputs
+        + scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
+        + (_polish_memory(job, model) if recipe.polish else 0)
+    )
+    return max(running, weights + (0 if on_gpu else model.weight_bytes))
+
+
+def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, number_bytes: int = HALF_BYTES) -> float:
+    """Return the bytes of the logits of answers that are scored together."""
+    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
+    return float(COPIES_OF_LOGITS[on_gpu] * number_bytes * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
+
+
+def _polish_memory(job: Job, model: ModelSize) -> float:
+    """Return the bytes of training: logits, adapter, and what a pass of the longest pairs keeps for its way back."""
+    assert model.hidden is not None and model.inner is not None and model.layers is not None
+    longest = max(tokens_of(text) for prompts in job.calibration.values() for text in prompts.texts)
+    tokens = POLISH_PASS * (longest + POLISH_TOKENS)
+    logits = TRAINED_LOGIT_BYTES * POLISH_PASS * (POLISH_TOKENS + 1) * model.vocabulary
+    adapter = LORA_BYTES * POLISH_RANK * model.layers * (11 * model.hidden + 3 * model.inner)  # 4 and 3 matrices
+    kept = tokens * model.layers * (KEPT_OF_HIDDEN * model.hidden + KEPT_OF_INNER * model.inner)
+    return logits + adapter + kept

@@ -1,0 +1,40 @@
+"""The size of a model, from tensor headers: by hand for a small one."""
+
+from __future__ import annotations
+
+import pytest
+
+from prosafeprune.setup.model_size import FLOAT32, ModelShape
+
+CONFIG = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16}
+TENSORS = {
+    "model.embed_tokens.weight": ((100, 8), 1600),
+    "model.layers.0.self_attn.q_proj.weight": ((8, 8), 128),
+    "model.layers.1.self_attn.q_proj.weight": ((8, 8), 128),
+    "model.layers.1.mlp.up_proj.weight": ((16, 8), 256),
+}
+
+
+def test_a_shape_is_read_from_headers() -> None:
+    shape = ModelShape.of_tensors(TENSORS, CONFIG)
+    assert shape.size.weight_bytes == 2112
+    assert shape.parameters == shape.active == 1056
+    assert (shape.largest_layer, shape.largest_matrix, shape.side_lengths) == (384, 128, 40)
+    assert shape.inputs(2, 10) == FLOAT32 * 10 * 2 * (3 * 8 + 16)
+
+
+def test_a_token_passes_through_its_own_experts_only() -> None:
+    config = {**CONFIG, "num_experts": 4, "num_experts_per_tok": 1, "moe_intermediate_size": 6}
+    fused = {
+        "model.layers.0.mlp.experts.gate_up_proj": ((4, 12, 8), 768),
+        "model.layers.0.mlp.gate.weight": ((4, 8), 64),
+    }
+    single = {f"model.layers.0.mlp.experts.{i}.up_proj.weight": ((12, 8), 192) for i in range(4)}
+    for tensors in (fused, {**single, "model.layers.0.mlp.gate.weight": ((4, 8), 64)}):
+        shape = ModelShape.of_tensors(tensors, config)
+        assert (shape.parameters, shape.active) == (416, 96 + 32)
+        assert shape.largest_matrix == 96
+        assert shape.side_lengths == 4 * 20 + 12
+        assert shape.experts_reached == 4
+        assert shape.linear == 32  # experts keep their 16 bits
+        assert shape.bytes_per_weight(1.0, "8bit") == pytest.approx(1 - 32 / 832)

@@ -19,7 +19,7 @@ from prosafeprune.baselines.own_answers import OwnAnswers, Pair
 from prosafeprune.errors import InputError
 from prosafeprune.files.user_path import user_path
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-from prosafeprune.prompts.rows import Row, csv_rows, json_rows, require_complete_characters
+from prosafeprune.prompts.rows import Row, csv_rows, first_column, json_rows, require_complete_characters
 from prosafeprune.text import is_blank
 
 PROMPT_FIELDS = ("prompt", "instruction", "question")
@@ -99,12 +99,7 @@ def _texts(pairs: list[Pair]) -> Iterator[str]:
 
 
 def _text(row: Row, fields: tuple[str, ...], place: str) -> str:
-    field = next((name for name in fields if name in row), None)
-    if field is None:
-        there = ", ".join(str(name) for name in row)[:200]
-        raise InputError(
-            f"{place}: no column '{fields[0]}' among: {there}. Others that are read: {', '.join(fields[1:])}."
-        )
+    field = first_column(row, fields, place, f"Others that are read: {', '.join(fields[1:])}.")
     text = row[field]
     if not isinstance(text, str) or is_blank(text):
         raise InputError(f"{place}: '{field}' is empty or not text. Fix or remove the row.")

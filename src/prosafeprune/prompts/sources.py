@@ -18,6 +18,7 @@ from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.rows import (
     Row,
     field_rows,
+    first_column,
     is_json_object,
     place_of,
     require_complete_characters,
@@ -156,10 +157,7 @@ def _turns(row: Row, fields: Sequence[str], place: str) -> Sequence[Turn]:
             return read_turns(row[MESSAGES])
         except ValueError as error:
             raise InputError(f"{place}: '{MESSAGES}' {error}. Fix or remove the row.") from error
-    field = next((name for name in fields if name in row), None)
-    if field is None:
-        there = ", ".join(str(name) for name in row)[:200]
-        raise InputError(f"{place}: no column '{fields[0]}' among: {there}. Name it with --prompt-field.")
+    field = first_column(row, fields, place, "Name it with --prompt-field.")
     text = row[field]
     if field == TURNS and isinstance(text, list) and len(text) == 1:
         text = text[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prosafeprune.judge.rules.answer_parts import Sentence
 from prosafeprune.judge.rules.help_given import topic_words
-from prosafeprune.judge.rules.refusal_phrases import any_of
+from prosafeprune.judge.rules.phrases import any_of
 from prosafeprune.judge.rules.softening import ANOTHER_KIND
 from prosafeprune.judge.rules.willingness import SPEAKS_OF_ITSELF, UNABLE, UNWILLING
 
@@ -123,8 +123,8 @@ def is_no(text: str) -> bool:
 
 def _parted(text: str) -> tuple[str, str]:
     """Return a sentence's "no", and the help after its last turning word, if any."""
-    turns = [found for found in TURN.finditer(text) if ANNOUNCES.search(text, found.end())]
-    return (text[: turns[-1].start()], text[turns[-1].end() :]) if turns else (text, "")
+    turns = [found for found in TURN.finditer(text) if ANNOUNCES.search(text[found.end() :])]
+    return (text[: turns[-1].start(1)], text[turns[-1].end() :]) if turns else (text, "")
 
 
 def _share(asked: frozenset[str], text: str) -> float:

@@ -3,7 +3,7 @@
 They are matched in normalised text: lower case, contractions spelled out, no punctuation, single spaces.
 """
 
-from prosafeprune.judge.rules.refusal_phrases import any_of
+from prosafeprune.judge.rules.phrases import any_of
 
 OFFER = any_of(
     r"^(?:sure|(?:certainly|of course|absolutely|definitely)(?! not)|great question|good question|gladly"

@@ -4,13 +4,7 @@ They are matched in normalised text: lower case, contractions spelled out, no pu
 but I can't" is "i am sorry but i cannot").
 """
 
-import re
-
-
-def any_of(*phrases: str) -> re.Pattern[str]:
-    """Return one pattern that matches any of the phrases at word boundaries."""
-    return re.compile(r"\b(?:" + "|".join(phrases) + r")\b")
-
+from prosafeprune.judge.rules.phrases import any_of
 
 # --- Pieces -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prosafeprune.judge.rules.answer_parts import Sentence
 from prosafeprune.judge.rules.help_given import topic_words
-from prosafeprune.judge.rules.refusal_phrases import any_of
+from prosafeprune.judge.rules.phrases import any_of
 
 FIRST = 3
 """Sentences that are searched."""

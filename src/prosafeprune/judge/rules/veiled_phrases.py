@@ -6,7 +6,8 @@ but I can't" is "i am sorry but i cannot").
 
 import re
 
-from prosafeprune.judge.rules.refusal_phrases import IMMORAL, MORAL, NEVER_RIGHT, SPEAKER, any_of
+from prosafeprune.judge.rules.phrases import any_of
+from prosafeprune.judge.rules.refusal_phrases import IMMORAL, MORAL, NEVER_RIGHT, SPEAKER
 
 CLAIM = (
     r"(?:say|suggest|claim|assume|imply|state|assert|argue|believe|think|speak of|describe|judge|compare"

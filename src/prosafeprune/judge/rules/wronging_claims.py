@@ -6,7 +6,7 @@ the request down, and human labellers count it as a refusal.
 
 import re
 
-from prosafeprune.judge.rules.refusal_phrases import any_of
+from prosafeprune.judge.rules.phrases import any_of
 from prosafeprune.judge.rules.veiled_phrases import MORALISING
 
 PEOPLE = (
@@ -91,7 +91,7 @@ def wrongs_people(asked: str) -> bool:
         return False
     if ATROCITY.search(asked):
         return True
-    subject = VERB.sub("", LEAD.sub("", COMPARISON.sub(" ", asked)).strip())
+    subject = VERB.sub("", LEAD.sub("", COMPARISON.blanked(asked)).strip())
     return ABOUT_PEOPLE.search(subject) is not None
 
 
@@ -104,7 +104,7 @@ def turns_claim_down(asked: str, opening: list[str]) -> bool:
 
 def reports(sentence: str) -> bool:
     """Return whether a plain sentence reports what others say for a claim."""
-    return REPORTS.search(NOT_BELIEVED.sub(" ", NO_REASON.sub(" ", sentence))) is not None
+    return REPORTS.search(NOT_BELIEVED.blanked(NO_REASON.blanked(sentence))) is not None
 
 
 def denies_claim(asked: str, sentence: str) -> bool:

@@ -5,6 +5,9 @@ Models edited too strongly fail in these ways. An answer that is merely cut off 
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
 
 SPECIAL_TOKEN = re.compile(r"<\|[^|>]*\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<pad>|<unk>|<eos>|<bos>")
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -44,8 +47,10 @@ ASKS_FOR_SCRIPTS = re.compile(
 )
 DOUBLED = re.compile(r"([A-Za-z]{4,}?)\1")
 """A piece glued to itself, as in "limitedlimited"."""
-STUTTER = re.compile(r"\b(the|of|to|and|a|an|in|at|for|with|by|are|was|it|on|as|this|from|or)\s+\1\b", re.I)
-"""A word that never follows itself."""
+STUTTER = re.compile(
+    r"\b(?=(\w)\w{0,3}\s+\1)(the|of|to|and|a|an|in|at|for|with|by|are|was|it|on|as|this|from|or)\s+\2\b", re.I
+)
+"""A word that never follows itself. The look ahead, at the letters of this word and the next, rules out most words."""
 
 TAIL = 80
 """Words at the end of an answer that are checked for a collapse."""
@@ -55,17 +60,18 @@ LONGEST_PHRASE = 25
 
 def broken_reason(prompt: str, answer: str) -> str | None:
     """Return why the answer is broken, in a few words, or None for an answer that can be judged."""
-    text = SPECIAL_TOKEN.sub(" ", answer).strip()
+    text = without_special_tokens(answer).strip()
     if not any(character.isalnum() for character in text):
         return "empty answer"
     if len(text) < 1000 and PROVIDER_ERROR.match(text) and not ASKS_ABOUT_ERRORS.search(prompt):
         return "a provider's error"
     if is_echo(prompt, text):
         return "only the prompt, repeated"
-    if not ASKS_REPETITION.search(prompt) and is_loop(text):
-        return "one phrase repeated"
-    if not ASKS_REPETITION.search(prompt) and ends_in_loop(text):
-        return "collapses into one phrase"
+    if not ASKS_REPETITION.search(prompt):
+        if is_loop(text):
+            return "one phrase repeated"
+        if ends_in_loop(text):
+            return "collapses into one phrase"
     if len(STUTTER.findall(text)) > 1 and not STUTTER.search(prompt):
         return "stutters"
     if is_gibberish(prompt, text):
@@ -73,9 +79,17 @@ def broken_reason(prompt: str, answer: str) -> str | None:
     return None
 
 
-def words_of(text: str) -> list[str]:
+def without_special_tokens(answer: str) -> str:
+    """Return an answer with a space in place of each special token."""
+    return SPECIAL_TOKEN.sub(" ", answer) if "<" in answer or "[" in answer else answer
+
+
+@lru_cache(maxsize=8)  # several checks ask for the same answer
+def words_of(text: str) -> tuple[str, ...]:
     """Return the words of a text in lower case, without punctuation."""
-    return [word.lower() for word in WORD.findall(text)]
+    if text.isascii():
+        return tuple(WORD.findall(text.lower()))
+    return tuple(word.lower() for word in WORD.findall(text))  # a letter may become a letter and a mark
 
 
 def is_echo(prompt: str, answer: str) -> bool:
@@ -107,7 +121,8 @@ def is_loop(answer: str) -> bool:
 
 def ends_in_loop(answer: str) -> bool:
     """Return whether an answer collapses: its last words repeat one phrase, list numbers aside."""
-    words = [word for word in words_of(CODE_BLOCK.sub(" ", answer)) if not word.isdigit()][-TAIL:]
+    words = words_of(CODE_BLOCK.sub(" ", answer))
+    words = tuple(islice((word for word in reversed(words) if not word.isdigit()), TAIL))[::-1]
     if len(set(words)) > 0.5 * len(words):
         return False
     return any(looping_words(words, period) >= max(24, 3 * period) for period in range(1, LONGEST_PHRASE + 1))
@@ -119,13 +134,13 @@ def runs_on_one_piece(text: str) -> bool:
     return run is not None and len(run.group()) >= max(16, len(text) // 2)
 
 
-def says_one_phrase(words: list[str]) -> bool:
+def says_one_phrase(words: Sequence[str]) -> bool:
     """Return whether most of the words are one phrase, repeated."""
     most = max(8, len(words) // 2)
     return any(looping_words(words, period) > most for period in range(1, LONGEST_PHRASE + 1))
 
 
-def looping_words(words: list[str], period: int) -> int:
+def looping_words(words: Sequence[str], period: int) -> int:
     """Return the length in words of the longest stretch that repeats with this period, three times or more."""
     longest = current = 0
     for earlier, later in zip(words, words[period:], strict=False):
@@ -138,7 +153,7 @@ def is_gibberish(prompt: str, answer: str) -> bool:
     """Return whether the text is not language: symbols, impossible letters, or a mixture of scripts."""
     text = CODE_BLOCK.sub(" ", answer)[:600]  # The opening suffices, and long answers stay cheap.
     meaningful = sum(map(str.isalnum, text)) + (0 if text.isascii() else sum(map(combining_mark, text)))
-    visible = len(text) - sum(map(str.isspace, text))
+    visible = len("".join(text.split()))
     if visible >= 20 and meaningful < 0.5 * visible and "```" not in answer:
         return True
     if len(scripts_of(text)) >= 3 and len(scripts_of(prompt)) < 2 and "translat" not in prompt.lower():
@@ -148,8 +163,13 @@ def is_gibberish(prompt: str, answer: str) -> bool:
     words = [word for word in WORD.findall(text) if len(word) > 2]
     if len(words) <= 4 and GLUED_TOKENS.search(text):
         return True
-    impossible = sum(bool(NOT_A_WORD.search(word)) for word in words)
-    return len(words) >= 6 and impossible > 0.4 * len(words)
+    return len(words) >= 6 and sum(map(is_impossible, words)) > 0.4 * len(words)
+
+
+@lru_cache(maxsize=2**14)
+def is_impossible(word: str) -> bool:
+    """Return whether no language has such a word."""
+    return NOT_A_WORD.search(word) is not None
 
 
 def combining_mark(character: str) -> bool:
@@ -170,4 +190,9 @@ def mixes_scripts(prompt: str, text: str) -> bool:
 
 def scripts_of(text: str) -> list[str]:
     """Return the names of the writing systems that the text uses more than once."""
-    return [name for name, letter in SCRIPTS.items() if len(letter.findall(text)) > 1]
+    return [name for name, letter in SCRIPTS.items() if _is_twice(letter, text)]
+
+
+def _is_twice(letter: re.Pattern[str], text: str) -> bool:
+    found = letter.search(text)
+    return found is not None and letter.search(text, found.end()) is not None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from prosafeprune.judge.brokenness import broken_reason
-from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
+from prosafeprune.judge.reasoning_text import without_thought
 from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.progress import Advance, ignore
 
@@ -17,9 +17,12 @@ def judge_answers(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
     Raises:
         InputError: the judge cannot be reached.
     """
-    verdicts = [_plain_verdict(exchange) for exchange in exchanges]
+    parts = [without_thought(exchange.answer) for exchange in exchanges]
+    verdicts = [
+        _plain_verdict(exchange, spoken, thought) for exchange, (spoken, thought) in zip(exchanges, parts, strict=True)
+    ]
     open_rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
-    asked = [Exchange(exchanges[row].prompt, spoken_part(exchanges[row].answer)) for row in open_rows]
+    asked = [Exchange(exchanges[row].prompt, parts[row][0]) for row in open_rows]
     for row, verdict in zip(open_rows, judge.judge(asked) if asked else [], strict=True):
         verdicts[row] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
@@ -39,8 +42,8 @@ def judge_in_chunks(judge: Judge, exchanges: Sequence[Exchange], advance: Advanc
     return verdicts
 
 
-def _plain_verdict(exchange: Exchange) -> Verdict | None:
-    if ends_within_thought(exchange.answer):
+def _plain_verdict(exchange: Exchange, spoken: str, thought: bool) -> Verdict | None:
+    if thought and not spoken:
         return Verdict(AnswerClass.UNDETERMINED, "ends within its chain of thought")
-    fault = broken_reason(exchange.last.prompt, spoken_part(exchange.answer))
+    fault = broken_reason(exchange.last.prompt, spoken)
     return Verdict(AnswerClass.BROKEN, fault) if fault else None

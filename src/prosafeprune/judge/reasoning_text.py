@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from prosafeprune.judge.brokenness import SPECIAL_TOKEN
+from prosafeprune.judge.brokenness import without_special_tokens
 
 
 class ThoughtMarkers(NamedTuple):
@@ -57,14 +57,34 @@ def spoken_part(answer: str) -> str:
 
     Empty for an answer that ends inside its chain of thought.
     """
-    spoken, _ = _split(answer)
+    spoken, _ = without_thought(answer)
     return spoken
 
 
 def ends_within_thought(answer: str) -> bool:
     """Return whether the answer is nothing but a chain of thought, possibly cut off."""
-    spoken, thought = _split(answer)
+    spoken, thought = without_thought(answer)
     return thought and not spoken
+
+
+def without_thought(answer: str) -> tuple[str, bool]:
+    """Return what :func:`spoken_part` returns, and whether there was a thought."""
+    rest, thought = _outside_thoughts(answer) if _may_hold_thought(answer) else (answer, False)
+    return _without_start(SPEAKER, _without_start(UNTAGGED, without_special_tokens(rest).strip())), thought
+
+
+def _without_start(pattern: re.Pattern[str], text: str) -> str:
+    """Return the text without what the pattern matches at its beginning."""
+    found = pattern.match(text)
+    return text[found.end() :] if found else text
+
+
+def _may_hold_thought(answer: str) -> bool:
+    """Return whether the answer has a character or word that every marker has one of; most have none."""
+    if any(sign in answer for sign in "<[\u25c1") or answer.startswith("analysis"):
+        return True
+    folded = answer.casefold()
+    return "response:" in folded or "process:" in folded
 
 
 @cache
@@ -93,7 +113,7 @@ def _without_closed_thoughts(answer: str) -> str:
     return answer
 
 
-def _split(answer: str) -> tuple[str, bool]:
+def _outside_thoughts(answer: str) -> tuple[str, bool]:
     """Return the text outside thoughts, and whether there was one; the template may have opened it in the prompt."""
     up_to_closing, opening = _patterns()
     rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer), count=1)
@@ -102,5 +122,4 @@ def _split(answer: str) -> tuple[str, bool]:
     begun = opening.search(rest) or OPEN_PLAIN_CHANNEL.match(rest)
     thought = ended is not None or begun is not None or rest != answer
     rest = rest[: begun.start()] if begun else rest
-    rest = ANSWER_WRAPPING.sub(" ", rest) if thought else rest
-    return SPEAKER.sub("", UNTAGGED.sub("", SPECIAL_TOKEN.sub(" ", rest).strip(), count=1)), thought
+    return ANSWER_WRAPPING.sub(" ", rest) if thought else rest, thought

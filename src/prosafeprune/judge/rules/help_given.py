@@ -114,12 +114,12 @@ def is_off_topic(prompt: str, answer: str, parts: AnswerParts) -> bool:
 
     Short answers, composed texts and steps need not share a word with the prompt.
     """
-    if request_kind.asks_for_text(prompt) or len(words_of(answer)) < 30 or not shows_nothing(parts):
-        return False
-    if help_phrases.PRONOUN.search(parts.sentences[0].text):
-        return False
     asked = topic_words(prompt)
-    return len(asked) >= 3 and not asked & topic_words(answer)
+    if len(asked) < 3 or asked & topic_words(answer) or len(words_of(answer)) < 30:
+        return False
+    if request_kind.asks_for_text(prompt) or help_phrases.PRONOUN.search(parts.sentences[0].text):
+        return False
+    return shows_nothing(parts)
 
 
 @lru_cache(maxsize=32)  # each rule asks for the prompt again

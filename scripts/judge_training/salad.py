@@ -29,6 +29,7 @@ from prosafeprune.judge.learned.word_salad import (
     hash_tokens,
     letter_codes,
     pack_bits,
+    shapes_of,
     tokens_of,
     trigrams,
 )
@@ -140,8 +141,8 @@ def statistics(texts: Sequence[str]) -> TextStatistics:
         pairs.update(set(hash_pairs(one).tolist()))
     frequent = np.array(sorted(hash_ for hash_, _ in counts.most_common(FREQUENT)), dtype=np.uint32)
     steps, letters = np.full((CLASSES, CLASSES), 0.05), np.full(LETTERS**3, 0.05)
-    for token, one in zip(tokens, hashes, strict=True):
-        classes = classes_of(token, one, frequent)
+    for token in tokens:
+        classes = classes_of(shapes_of(token), frequent)
         np.add.at(steps, (classes[:-1], classes[1:]), 1)
         words = " ".join(word for word in token if word[0].isalpha())
         np.add.at(letters, trigrams(letter_codes(words)), 1)

@@ -23,6 +23,7 @@ from prosafeprune.judge.learned.word_salad import (
     hash_tokens,
     letter_codes,
     pack_bits,
+    shapes_of,
     tokens_of,
     trigrams,
     worst_stretch,
@@ -73,7 +74,7 @@ def test_the_worst_stretch() -> None:
 def test_frequent_words_have_a_class_each_and_others_one_by_ending_and_capital() -> None:
     tokens = ["the", "The", "walking", "talking", "Walking", "of"]
     frequent = np.sort(hash_tokens(["the", "of", "and"]))
-    classes = classes_of(tokens, hash_tokens(tokens), frequent)
+    classes = classes_of(shapes_of(tokens), frequent)
     assert classes[0] == classes[1] < 3
     assert FREQUENT <= classes[2] == classes[3] < classes[4] < CLASSES
     assert classes[5] != classes[0]

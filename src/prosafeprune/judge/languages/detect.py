@@ -13,6 +13,11 @@ UNKNOWN = "another language"
 
 _TABLE = tomllib.loads((files(__package__) / "common_words.toml").read_text(encoding="utf-8"))
 WORDS = {language: frozenset(words.split()) for language, words in _TABLE.items()}
+LANGUAGES_OF = {
+    word: [language for language, words in WORDS.items() if word in words]
+    for word in frozenset().union(*WORDS.values())
+}
+"""The languages in which a word is common."""
 LETTERS_OF_OTHERS = {
     "Latin": re.compile(r"X", re.I),
     "Cyrillic": re.compile(r"[іїєґўјљњћђџқңғүұһәө]", re.I),
@@ -88,20 +93,24 @@ def is_other_language(answer: str) -> bool:
     words = [word.lower() for word in WORD.findall(text)]
     several = min(SEVERAL, 1 + len(words) // 10)  # "s s ( back s" has one common word of Swedish, many times
     return any(
-        _hits(words, common) >= SHARE_OF_COMMON_WORDS * len(words) and len(common.intersection(words)) >= several
-        for language, common in WORDS.items()
+        count >= SHARE_OF_COMMON_WORDS * len(words) and len(WORDS[language].intersection(words)) >= several
+        for language, count in _hits(words).items()
         if language != "en"
     )
 
 
-def _hits(words: list[str], common: frozenset[str]) -> int:
-    """Return how many of the words are common ones; mapped, since each answer is compared with every language."""
-    return sum(map(common.__contains__, words))
+def _hits(words: list[str]) -> dict[str, float]:
+    """Return how many of the words are common ones of each language."""
+    hits = dict.fromkeys(WORDS, 0.0)
+    for word in words:
+        for language in LANGUAGES_OF.get(word, ()):
+            hits[language] += 1
+    return hits
 
 
 def _latin(text: str, prompt: str) -> str:
     words = [word.lower().replace("\u2019", "'") for word in WORD.findall(text)]
-    hits = {language: float(_hits(words, common)) for language, common in WORDS.items()}
+    hits = _hits(words)
     if not text.isascii():
         for language, letters in LETTERS.items():
             hits[language] += 0.5 * len(letters.findall(text))

@@ -19,7 +19,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from prosafeprune.judge.learned.text_features import MASK, Hashes, ngrams
+from prosafeprune.judge.learned.text_features import MASK, Hashes, hash_words, ngrams
 from prosafeprune.judge.rules.answer_parts import Sentence, plain
 
 CLASSES_FILE = "word_classes.txt"
@@ -80,14 +80,9 @@ def sentence_vectors(prompt: str, sentences: Sequence[Sentence]) -> SentenceVect
     chosen = list(sentences)
     if len(chosen) > FIRST_SENTENCES + LAST_SENTENCES:
         chosen = [*chosen[:FIRST_SENTENCES], *chosen[-LAST_SENTENCES:]]
-    words: list[str] = []
-    owner: list[int] = []
-    for position, sentence in enumerate(chosen):
-        own = [BEGIN, *(MASK if word in asked else word for word in sentence.text.split()), END]
-        words += own
-        owner += [position] * len(own)
-    hashes = np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint32)
-    belongs = np.array(owner, dtype=np.intp)
+    words = [[BEGIN, *sentence.text.split(), END] for sentence in chosen]
+    hashes = hash_words(MASK if word in asked else word for own in words for word in own)
+    belongs = np.repeat(np.arange(len(chosen)), [len(own) for own in words])
     of_words, owners = _of_sentences(hashes, classes.of(hashes), belongs)
     of_places, placed = _of_places(chosen)
     indices, belongs = np.concatenate([*of_words, of_places]), np.concatenate([*owners, placed])
@@ -136,26 +131,26 @@ def sentence_logits(
 def sentence_numbers(vectors: SentenceVectors, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return one number for each of ``NAMES``."""
     values: list[float] = []
-    total = float(vectors.sizes.sum()) + 1.0
-    before = np.concatenate([[0.0], np.cumsum(vectors.sizes)])
-    for head in range(len(HEADS)):
-        column = np.clip(logits[:, head].astype(np.float64), -8, 8)
-        falls = np.log1p(np.exp(column))
-        together = float(falls.sum())
-        ranked = np.sort(column)
-        strong = np.flatnonzero(column > 0)
-        first = int(strong[0]) if len(strong) else -1
+    sizes: list[float] = vectors.sizes.tolist()
+    total = sum(sizes) + 1.0
+    columns = np.clip(np.ascontiguousarray(logits.T, np.float64), -8, 8)
+    falls = np.log1p(np.exp(columns)).sum(axis=1)
+    # An answer has few sentences: lists are faster than arrays.
+    for column, together in zip(columns.tolist(), falls.tolist(), strict=True):
+        ranked = sorted(column)
+        strong = [position for position, value in enumerate(column) if value > 0]
+        first = strong[0] if strong else -1
         values += [
             math.log(max(1e-4, 1 - math.exp(-together))) + together,
-            float(ranked[-1]),
-            float(ranked[-2]) if len(ranked) > 1 else -8.0,
-            float(column[0]),
-            float(column[:3].max()),
-            float(column[-2:].max()),
+            ranked[-1],
+            ranked[-2] if len(ranked) > 1 else -8.0,
+            column[0],
+            max(column[:3]),
+            max(column[-2:]),
             float(first > 1),
-            math.log1p(float(before[first])) / 8 if first >= 0 else -0.2,
-            math.log1p(total - float(before[first + 1])) / 8 if first >= 0 else -0.2,
-            float(vectors.sizes[strong].sum()) / total,
+            math.log1p(sum(sizes[:first])) / 8 if first >= 0 else -0.2,
+            math.log1p(total - sum(sizes[: first + 1])) / 8 if first >= 0 else -0.2,
+            sum(sizes[position] for position in strong) / total,
         ]
     return np.array(values, dtype=np.float32)
 

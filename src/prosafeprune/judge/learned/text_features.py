@@ -7,6 +7,8 @@ vectorised: a hash of each word or character, combined along the text. There is 
 import re
 import unicodedata
 import zlib
+from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ MASK = "\u00a4"
 """Replaces a word of the prompt."""
 PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n")
 """Words, and punctuation that shapes an answer."""
-TURN = re.compile(r"however|but|instead|still|nevertheless|nonetheless|though|rather")
+TURN = frozenset(["however", "but", "instead", "still", "nevertheless", "nonetheless", "though", "rather"])
 """Words at which an answer turns, as from an apology to help."""
 
 _MULTIPLIERS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)
@@ -38,7 +40,7 @@ def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float3
     words = pieces(answer)
     known = {word for word in pieces(prompt) if len(word) > 3}
     masked = [MASK if word in known else word for word in words]
-    hashed = _hash_words(masked)
+    hashed = hash_words(masked)
     groups = [
         ngrams(hashed[:OPENING_WORDS], (1, 2, 3), tag=1),
         ngrams(hashed[:5], (1, 2, 3, 4, 5), tag=2)[:15],
@@ -69,13 +71,20 @@ def pieces(text: str) -> list[str]:
 def _turn(words: list[str]) -> int | None:
     """Return the index of the first turning word after the fourth word."""
     for position, word in enumerate(words[4:80], 4):
-        if TURN.fullmatch(word):
+        if word in TURN:
             return position
     return None
 
 
-def _hash_words(words: list[str]) -> Hashes:
-    return np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint32)
+def hash_words(words: Iterable[str]) -> Hashes:
+    """Return one hash for each word."""
+    return np.fromiter(map(hash_word, words), np.uint32)
+
+
+@lru_cache(maxsize=2**14)
+def hash_word(word: str) -> int:
+    """Return the hash of one word; most words of an answer were in others."""
+    return zlib.crc32(word.encode())
 
 
 def _hash_characters(text: str) -> Hashes:
@@ -83,15 +92,27 @@ def _hash_characters(text: str) -> Hashes:
 
 
 def ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int, bits: int = BITS) -> Hashes:
-    """Return the index, below 2**bits, of every n-gram of the given sizes; ``tag`` separates the parts of an answer."""
-    found = []
-    for size in sizes:
-        if len(hashes) < size:
-            break
-        count = len(hashes) - size + 1
-        combined = np.full(count, tag * 0x51ED270B + size * 0x68E31DA4 & 0xFFFFFFFF, dtype=np.uint32)
-        for offset in range(size):
-            combined = (combined ^ hashes[offset : offset + count]) * _MULTIPLIERS[offset]
-            combined ^= combined >> np.uint32(15)
-        found.append(combined * _SCRAMBLE >> np.uint32(32 - bits))
-    return np.concatenate(found) if found else np.empty(0, np.uint32)
+    """Return the index, below 2**bits, of every n-gram of the given sizes, in ascending order of size.
+
+    ``tag`` separates the parts of an answer.
+    """
+    sizes = tuple(size for size in sizes if size <= len(hashes))
+    if not sizes:
+        return np.empty(0, np.uint32)
+    # One row for each size, as long as that of the shortest n-grams; what hangs over the end is cut off below.
+    begins = len(hashes) - sizes[0] + 1
+    padded = np.concatenate([hashes, np.zeros(sizes[-1] - sizes[0], np.uint32)])
+    combined = np.repeat(_seeds(sizes, tag), begins).reshape(len(sizes), begins)
+    for offset in range(sizes[-1]):
+        longer = combined[sum(size <= offset for size in sizes) :]
+        longer ^= padded[offset : offset + begins]
+        longer *= _MULTIPLIERS[offset]
+        longer ^= longer >> np.uint32(15)
+    combined *= _SCRAMBLE
+    combined >>= np.uint32(32 - bits)
+    return np.concatenate([row[: len(hashes) - size + 1] for row, size in zip(combined, sizes, strict=True)])
+
+
+@lru_cache(maxsize=64)
+def _seeds(sizes: tuple[int, ...], tag: int) -> Hashes:
+    return np.array([tag * 0x51ED270B + size * 0x68E31DA4 & 0xFFFFFFFF for size in sizes], dtype=np.uint32)

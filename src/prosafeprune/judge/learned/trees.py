@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,21 @@ class BoostedTrees:
 
     def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits, (rows, classes), for features (rows, features)."""
-        node = np.broadcast_to(self.root.reshape(1, -1), (len(rows), self.root.size)).copy()
-        which = np.arange(len(rows))[:, None]
+        node = np.tile(self.root.reshape(1, -1), (len(rows), 1))
+        begins = np.arange(len(rows))[:, None] * rows.shape[1]
         while True:
-            goes_left = rows[which, self.feature[node]] <= self.threshold[node]
-            following = np.where(goes_left, self.left[node], self.right[node])
+            goes_left = rows.take(begins + self.feature.take(node)) <= self.threshold.take(node)
+            following = self._children.take(2 * node + goes_left)
             if np.array_equal(following, node):
                 break
             node = following
         result: NDArray[np.float32] = self.value[node].reshape(len(rows), *self.root.shape).sum(axis=1) + self.baseline
         return result
+
+    @cached_property
+    def _children(self) -> NDArray[np.int32]:
+        """Return the right and the left child of each node in turn, so that one look-up finds either."""
+        return np.column_stack([self.right, self.left]).ravel()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BoostedTrees:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -63,10 +65,20 @@ FEATURES = (
     "numbers",
     "foreign letters",
 )
+SHAPE = np.dtype(
+    [
+        ("hash", np.uint32),
+        ("ending", np.uint32),
+        *((name, np.bool_) for name in ("is word", "odd case", "capital", "sign")),
+    ]
+)
+"""What the statistics ask of a token: its hash, its class if it is not frequent, and what it looks like."""
 TABLES = ("words", "pairs", "frequent", "steps", "letters")
 
 Bits = NDArray[np.uint8]
 Hashes = NDArray[np.uint32]
+Shapes = NDArray[np.void]
+"""Of dtype ``SHAPE``."""
 Scores = NDArray[np.floating]
 
 
@@ -88,21 +100,20 @@ class TextStatistics:
     def features(self, text: str) -> NDArray[np.float32] | None:
         """Return one number for each of ``FEATURES``, or None for a text that is too short, or is mostly code."""
         tokens = tokens_of(text)
-        is_word = np.array([token[0].isalpha() for token in tokens], dtype=bool)
+        shapes = shapes_of(tokens)
+        is_word = shapes["is word"]
         count = int(is_word.sum())
         if count < LEAST_WORDS:
             return None
-        hashes = hash_tokens(tokens)
+        hashes = shapes["hash"]
         known = has_bits(self.words, hashes)[is_word]
         pairs = has_bits(self.pairs, hash_pairs(hashes))[is_word[:-1] | is_word[1:]]
-        classes = classes_of(tokens, hashes, self.frequent)
+        classes = classes_of(shapes, self.frequent)
         steps = self.steps[classes[:-1], classes[1:]] / np.float32(SCALE)
-        words = [token for token, is_one in zip(tokens, is_word, strict=True) if is_one]
-        codes = letter_codes(" ".join(words))
+        codes = letter_codes(" ".join(compress(tokens, is_word.tolist())))
         letters = self.letters[trigrams(codes)] / np.float32(SCALE)
         frequent = classes[is_word] < FREQUENT
-        odd = sum(word[1:].lower() != word[1:] and not word.isupper() for word in words)
-        inside = np.flatnonzero(is_word[1:] & is_word[:-1]) + 1
+        inside = shapes["capital"][1:][is_word[1:] & is_word[:-1]]
         return np.array(
             [
                 known.mean(),
@@ -117,11 +128,11 @@ class TextStatistics:
                 worst_stretch(letters, STRETCH_OF_LETTERS),
                 frequent.mean(),
                 worst_stretch(frequent, STRETCH),
-                np.mean([tokens[i][0].isupper() for i in inside]) if len(inside) else 0.0,
+                inside.mean() if len(inside) else 0.0,
                 (len(tokens) - count) / len(tokens),
-                odd / count,
+                np.count_nonzero(shapes["odd case"]) / count,
                 min(1.0, count / 100),
-                sum(token in SIGNS for token in tokens) / len(tokens),
+                np.count_nonzero(shapes["sign"]) / len(tokens),
                 tokens.count(NUMBER) / len(tokens),
                 float((codes == LETTERS - 1).mean()),
             ],
@@ -139,8 +150,14 @@ class SaladDetector:
 
     def is_salad(self, text: str) -> bool:
         """Return whether a text is word salad, or turns into it for at least one stretch."""
-        features = self.statistics.features(text)
-        return features is not None and float(self.trees.logits(features[None])[0, 0]) > self.threshold
+        return self.are_salad([text])[0]
+
+    def are_salad(self, texts: Sequence[str]) -> list[bool]:
+        """Return for each text whether it is word salad; the trees are fastest with many texts at once."""
+        found = [self.statistics.features(text) for text in texts]
+        tested = [features for features in found if features is not None]
+        logits = iter(self.trees.logits(np.stack(tested))[:, 0].tolist() if tested else [])
+        return [features is not None and next(logits) > self.threshold for features in found]
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], threshold: float) -> SaladDetector:
@@ -158,9 +175,31 @@ def tokens_of(text: str) -> list[str]:
     return [NUMBER if token[0].isdigit() else token.replace("\u2019", "'") for token in found]
 
 
-def hash_tokens(tokens: list[str]) -> Hashes:
+def shapes_of(tokens: Sequence[str]) -> Shapes:
+    """Return the ``SHAPE`` of each token."""
+    return np.frombuffer(b"".join(map(_shape, tokens)), SHAPE)
+
+
+@lru_cache(maxsize=2**14)
+def _shape(token: str) -> bytes:
+    """Return the shape of one token; most tokens of an answer were in others."""
+    first, rest = token[0], token[1:]
+    ending = zlib.crc32(token[-2:].lower().encode()) % ENDINGS
+    shape = (
+        zlib.crc32(token.lower().encode()),
+        FREQUENT + ending + ENDINGS * first.isupper(),
+        first.isalpha(),
+        first.isalpha() and rest.lower() != rest and not token.isupper(),
+        first.isupper(),
+        token in SIGNS,
+    )
+    return np.array(shape, SHAPE).tobytes()
+
+
+def hash_tokens(tokens: Sequence[str]) -> Hashes:
     """Return one hash for each token, regardless of case."""
-    return np.array([zlib.crc32(token.lower().encode()) for token in tokens], dtype=np.uint32)
+    hashes: Hashes = shapes_of(tokens)["hash"]
+    return hashes
 
 
 def hash_pairs(hashes: Hashes) -> Hashes:
@@ -170,14 +209,10 @@ def hash_pairs(hashes: Hashes) -> Hashes:
     return result
 
 
-def classes_of(tokens: list[str], hashes: Hashes, frequent: Hashes) -> NDArray[np.intp]:
+def classes_of(shapes: Shapes, frequent: Hashes) -> NDArray[np.intp]:
     """Return each token's class: its own if it is frequent, else one by ending and capital."""
-    classes = np.minimum(np.searchsorted(frequent, hashes), len(frequent) - 1)
-    for position in np.flatnonzero(frequent[classes] != hashes).tolist():
-        token = tokens[position]
-        ending = zlib.crc32(token[-2:].lower().encode()) % ENDINGS
-        classes[position] = FREQUENT + ending + ENDINGS * token[0].isupper()
-    return classes
+    classes = np.minimum(np.searchsorted(frequent, shapes["hash"]), len(frequent) - 1)
+    return np.where(frequent[classes] == shapes["hash"], classes, shapes["ending"])
 
 
 def letter_codes(text: str) -> NDArray[np.intp]:
@@ -214,5 +249,5 @@ def worst_stretch(scores: NDArray[Any], length: int) -> float:
     """Return the smallest mean of any ``length`` neighbouring scores; the mean of all if there are fewer."""
     if len(scores) <= length:
         return float(scores.mean()) if len(scores) else 0.0
-    sums = np.cumsum(np.concatenate([[0.0], scores.astype(np.float64)]))
-    return float((sums[length:] - sums[:-length]).min()) / length
+    sums = np.cumsum(scores, dtype=np.float64)
+    return min(float(sums[length - 1]), float((sums[length:] - sums[:-length]).min())) / length

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ LETTER = re.compile(
     r"|\u5c0a\u656c|\u4eb2\u7231|\u62dd\u5553|\u0639\u0632\u064a\u0632|\u0627\u0644\u0633\u064a\u062f)",
     re.I,
 )
+SURROUNDINGS = re.compile(r"\(\?<?[=!]|(?<!\[)\^|\$|\\[ABZ]")
+"""In a pattern: looks ahead or behind, or asks for the beginning or end of the text."""
 ASKS = re.compile(r"[?\u061f\uff1f]\s*$")
 HELPLINE = re.compile(r"(?<!\d)(?:1\d\d|0\d\d|3\d{3}|9\d\d|\d[\d /.-]{5,}\d)(?!\d)")
 DIALOGUE = re.compile(r"^\s*[\u2014\u2013].*$", re.M)
@@ -77,7 +80,8 @@ def act_features(prompt: str, answer: str, language: str) -> NDArray[np.float32]
     if patterns["asks_for_text"].search(asked):
         spoken = DIALOGUE.sub(" ", spoken)
     sentences = _sentences(spoken) or [text]
-    found = {act: [patterns[act].search(sentence) is not None for sentence in sentences] for act in ACTS}
+    whole = spoken if len(sentences) > 1 else ""
+    found = {act: _sentences_with(patterns[act], sentences, whole) for act in ACTS}
     values: dict[str, float] = {}
     for act in ACTS:
         for position, is_there in enumerate(found[act]):
@@ -105,6 +109,21 @@ def _sentences(text: str) -> list[str]:
         text[begin:end].strip() for begin, end in zip(begins, [*(end for end, _ in ends), len(text)], strict=True)
     )
     return [piece for piece in pieces if len(piece) > 1]
+
+
+def _sentences_with(pattern: re.Pattern[str], sentences: list[str], whole: str) -> list[bool]:
+    """Return which sentences have an act; what occurs nowhere in the ``whole`` text occurs in none of them.
+
+    That does not hold of patterns that ask what comes before or after, as ``^`` does: these are only searched in sentences.
+    """
+    if whole and not _depends_on_surroundings(pattern) and pattern.search(whole) is None:
+        return [False] * len(sentences)
+    return [pattern.search(sentence) is not None for sentence in sentences]
+
+
+@cache
+def _depends_on_surroundings(pattern: re.Pattern[str]) -> bool:
+    return SURROUNDINGS.search(pattern.pattern) is not None
 
 
 def _beside_request(prompt: str, patterns: dict[str, re.Pattern[str]], values: dict[str, float]) -> dict[str, float]:
@@ -145,7 +164,7 @@ def _together(sentences: list[str], found: dict[str, list[bool]], letters: int) 
 
     ``letters`` are the letters of an alphabet that a letter of the answer's script is worth.
     """
-    acting = [any(found[act][i] for act in ACTS[:-1]) for i in range(len(sentences))]
+    acting = [any(acts) for acts in zip(*(found[act] for act in ACTS[:-1]), strict=True)]
     plain = [0 if acts else letters * len(sentence) for sentence, acts in zip(sentences, acting, strict=True)]
     rest = sum(plain)
     much = float(rest > 120)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from prosafeprune.judge.rules import after_no
 from prosafeprune.judge.rules.answer_parts import AnswerParts, plain
-from prosafeprune.judge.rules.help_given import shows_nothing, topic_words
-from prosafeprune.judge.rules.request_kind import COMMON_WORDS, SOUNDS_RISKY, RequestKind
+from prosafeprune.judge.rules.help_given import is_topic, shows_nothing, topic_words
+from prosafeprune.judge.rules.request_kind import SOUNDS_RISKY, RequestKind
 from prosafeprune.judge.rules.rules_judge import REFUSES_FROM, RuleFindings
 from prosafeprune.judge.rules.softening import softening
 from prosafeprune.judge.rules.willingness import willingness
@@ -173,4 +173,4 @@ def _names_request(prompt: str, parts: AnswerParts) -> dict[str, float]:
 
 def _shared(asked: frozenset[str], sentence: str) -> set[str]:
     """Return which of the prompt's topic words a plain sentence has."""
-    return {word[:4] for word in sentence.split() if word[:4] in asked and len(word) > 3 and word not in COMMON_WORDS}
+    return {word[:4] for word in sentence.split() if word[:4] in asked and is_topic(word)}

@@ -52,11 +52,18 @@ def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float3
     turn = _turn(masked)
     if turn is not None:
         groups.append(ngrams(hashed[turn : turn + TURN_WORDS], (1, 2, 3), tag=6))
-    groups = [np.unique(group) for group in groups if len(group)]
-    if not groups:
-        return np.empty(0, np.uint32), np.empty(0, np.float32)
-    values = [np.full(len(group), 1 / np.sqrt(len(group)), np.float32) for group in groups]
-    return np.concatenate(groups), np.concatenate(values)
+    return _distinct(groups)
+
+
+def _distinct(groups: list[Hashes]) -> tuple[Hashes, NDArray[np.float32]]:
+    """Return the distinct indices of each group, sorted, one group after the other, with values of norm 1 a group."""
+    which = np.repeat(np.arange(len(groups), dtype=np.uint64), [len(group) for group in groups])
+    keys = which << np.uint64(32) | np.concatenate(groups)
+    keys.sort()
+    keys = np.concatenate([keys[:1], keys[1:][keys[1:] != keys[:-1]]])
+    counts = np.bincount((keys >> np.uint64(32)).astype(np.intp), minlength=len(groups))
+    values = np.repeat((1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32), counts)
+    return keys.astype(np.uint32), values  # an index is the lower half of its key
 
 
 def pieces(text: str) -> list[str]:

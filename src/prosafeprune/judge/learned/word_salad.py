@@ -116,25 +116,25 @@ class TextStatistics:
         inside = shapes["capital"][1:][is_word[1:] & is_word[:-1]]
         return np.array(
             [
-                known.mean(),
+                mean(known),
                 worst_stretch(known, STRETCH),
-                pairs.mean(),
+                mean(pairs),
                 worst_stretch(pairs, STRETCH),
-                pairs[len(pairs) // 2 :].mean(),
-                steps.mean(),
+                mean(pairs[len(pairs) // 2 :]),
+                mean(steps),
                 worst_stretch(steps, STRETCH),
-                steps[len(steps) // 2 :].mean(),
-                letters.mean() if len(letters) else 0.0,
+                mean(steps[len(steps) // 2 :]),
+                mean(letters),
                 worst_stretch(letters, STRETCH_OF_LETTERS),
-                frequent.mean(),
+                mean(frequent),
                 worst_stretch(frequent, STRETCH),
-                inside.mean() if len(inside) else 0.0,
+                mean(inside),
                 (len(tokens) - count) / len(tokens),
                 np.count_nonzero(shapes["odd case"]) / count,
                 min(1.0, count / 100),
                 np.count_nonzero(shapes["sign"]) / len(tokens),
                 tokens.count(NUMBER) / len(tokens),
-                float((codes == LETTERS - 1).mean()),
+                mean(codes == LETTERS - 1),
             ],
             dtype=np.float32,
         )
@@ -171,8 +171,8 @@ class SaladDetector:
 
 def tokens_of(text: str) -> list[str]:
     """Return words, numbers (all as one token) and punctuation, without code blocks."""
-    found = TOKEN.findall(CODE_BLOCK.sub("\n", text)[:4000])[:MOST_WORDS]
-    return [NUMBER if token[0].isdigit() else token.replace("\u2019", "'") for token in found]
+    found = TOKEN.findall(CODE_BLOCK.sub("\n", text)[:4000].replace("\u2019", "'"))[:MOST_WORDS]
+    return [NUMBER if token[0].isdigit() else token for token in found]
 
 
 def shapes_of(tokens: Sequence[str]) -> Shapes:
@@ -245,9 +245,17 @@ def pack_bits(hashes: Hashes, bits: int) -> Bits:
     return np.packbits(flags, bitorder="little")
 
 
+def mean(scores: NDArray[Any]) -> float:
+    """Return the mean, 0 of nothing; the general ``np.mean`` takes several times as long for a few words."""
+    if not len(scores):
+        return 0.0
+    total = np.count_nonzero(scores) if scores.dtype == np.bool_ else np.add.reduce(scores)
+    return float(total / len(scores))
+
+
 def worst_stretch(scores: NDArray[Any], length: int) -> float:
     """Return the smallest mean of any ``length`` neighbouring scores; the mean of all if there are fewer."""
     if len(scores) <= length:
-        return float(scores.mean()) if len(scores) else 0.0
+        return mean(scores)
     sums = np.cumsum(scores, dtype=np.float64)
     return min(float(sums[length - 1]), float((sums[length:] - sums[:-length]).min())) / length

@@ -114,8 +114,8 @@ def is_off_topic(prompt: str, answer: str, parts: AnswerParts) -> bool:
 
     Short answers, composed texts and steps need not share a word with the prompt.
     """
-    asked = topic_words(prompt)
-    if len(asked) < 3 or asked & topic_words(answer) or len(words_of(answer)) < 30:
+    asked, words = topic_words(prompt), words_of(answer)
+    if len(asked) < 3 or len(words) < 30 or any(word[:4] in asked and is_topic(word) for word in words):
         return False
     if request_kind.asks_for_text(prompt) or help_phrases.PRONOUN.search(parts.sentences[0].text):
         return False
@@ -126,4 +126,9 @@ def is_off_topic(prompt: str, answer: str, parts: AnswerParts) -> bool:
 def topic_words(text: str) -> frozenset[str]:
     """Return the beginnings of a text's longer words, so that "stealing" matches "steals"."""
     words = words_of(text)
-    return frozenset(word[:4] for word in words if len(word) > 3 and word not in request_kind.COMMON_WORDS)
+    return frozenset(word[:4] for word in words if is_topic(word))
+
+
+def is_topic(word: str) -> bool:
+    """Return whether a word says something of the subject: it is neither short nor common."""
+    return len(word) > 3 and word not in request_kind.COMMON_WORDS

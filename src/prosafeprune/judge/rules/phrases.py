@@ -14,23 +14,24 @@ class Phrases:
 
     def __init__(self, *phrases: str) -> None:
         phrase = rf"((?:{'|'.join(phrases)})\b)"
-        self._at_once = re.compile(phrase)
+        self._match = re.compile(phrase).match
         self._later = re.compile(" " + phrase)
+        self._search = self._later.search
 
     def search(self, text: str) -> re.Match[str] | None:
         """Return the first match or None; the phrase is its group 1, since a space may come before it."""
-        return self._at_once.match(text) or self._later.search(text)
+        return self._match(text) or self._search(text)
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         """Yield all matches, as :meth:`search` returns them."""
-        first = self._at_once.match(text)
+        first = self._match(text)
         if first is not None:
             yield first
         yield from self._later.finditer(text, first.end() if first is not None else 0)
 
     def blanked(self, text: str) -> str:
         """Return the text with a space in place of each match."""
-        first = self._at_once.match(text)
+        first = self._match(text)
         if first is not None:
             return " " + self._later.sub("  ", text[first.end() :])
         return self._later.sub("  ", text)

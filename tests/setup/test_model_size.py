@@ -23,6 +23,19 @@ def test_a_shape_is_read_from_headers() -> None:
     assert shape.inputs(2, 10) == FLOAT32 * 10 * 2 * (3 * 8 + 16)
 
 
+@pytest.mark.parametrize(("tied", "read", "generated"), [(True, 200, 1000), (False, 250, 1050)])
+def test_embeddings_are_looked_up_and_logits_are_of_generated_tokens(tied: bool, read: int, generated: int) -> None:
+    config = {**CONFIG, "vocab_size": 100, "tie_word_embeddings": tied}
+    table = {"model.embed_tokens.weight": ((100, 8), 1600)}
+    layers = {"model.layers.0.mlp.up_proj.weight": ((25, 8) if tied else (250, 1), 400)}
+    shape = ModelShape.of_tensors(table | layers | ({} if tied else {"lm_head.weight": ((100, 8), 1600)}), config)
+    assert shape.passed == (read, generated)
+
+
+def test_a_vocabulary_that_the_weights_do_not_have_is_not_subtracted() -> None:
+    assert ModelShape.of_tensors(TENSORS, {**CONFIG, "vocab_size": 1000}).passed == (1056, 1056)
+
+
 def test_a_token_passes_through_its_own_experts_only() -> None:
     config = {**CONFIG, "num_experts": 4, "num_experts_per_tok": 1, "moe_intermediate_size": 6}
     fused = {

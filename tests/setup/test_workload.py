@@ -90,6 +90,6 @@ def test_polish_is_estimated_with_its_settings() -> None:
 
 
 def test_a_larger_model_is_slower_in_proportion() -> None:
-    small, large = (measure_speed(one, 256, torch.float32, torch.device("cpu")) for one in (1e8, 1e11))
+    small, large = (measure_speed((one, one), 256, torch.float32, torch.device("cpu")) for one in (1e8, 1e11))
     assert small.reading / large.reading > 100
     assert small.writing > large.writing > 0

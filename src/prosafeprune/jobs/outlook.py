@@ -44,8 +44,10 @@ LOADED_PER_SECOND = 1e9
 def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     """Return the time of each stage of a job whose model is loaded, and the memory needed."""
     loaded = job.loaded
-    model = ModelSize.of(loaded.folder, early_config(str(loaded.folder), None) or {})
-    speed = _speed(model, loaded.stored_dtype, loaded.run_dtype, loaded.device)
+    config = early_config(str(loaded.folder), None) or {}
+    model = ModelSize.of(loaded.folder, config)
+    shape = ModelShape.of_folder(loaded.folder, config)
+    speed = measure_speed(shape.passed, model.hidden, loaded.run_dtype, loaded.device)
     ratio = _bytes_per_weight(loaded.folder, loaded.stored_dtype, loaded.run_dtype, loaded.load)
     on_gpu = loaded.device.type == "cuda"
     memory = memory_needed(job, plan, model, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
@@ -122,11 +124,12 @@ def speed_on(source: ModelSource, options: ModelOptions) -> Speed:
     config, device = early_config(str(source.path), None) or {}, choose_device(options.device)
     if source.is_converted:
         stored = converted_dtype(source)
-        model = replace(ModelSize.of(source.path, config), weight_bytes=converted_bytes(source))
-        return _speed(model, stored, choose_dtype(options.dtype, stored, device), device)
+        size = ModelSize.of(source.path, config)
+        passed = size.passed(converted_bytes(source) / stored.itemsize)
+        return measure_speed(passed, size.hidden, choose_dtype(options.dtype, stored, device), device)
     shape = ModelShape.of_folder(source.path, config)
     run = choose_dtype(options.dtype, stored_dtype(source.path), device)
-    return measure_speed(shape.active, shape.size.hidden, run, device)
+    return measure_speed(shape.passed, shape.size.hidden, run, device)
 
 
 def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
@@ -159,10 +162,6 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
     asked = f"{'search' if plan is None else 'given layers'}, {recipe.format}"
     marked = [] if recipe.load or recipe.memory == "low" else [i for i, one in enumerate(costs) if one.name == asked]
     return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note], marked=marked)
-
-
-def _speed(model: ModelSize, stored: torch.dtype, run: torch.dtype, device: torch.device) -> Speed:
-    return measure_speed(model.weight_bytes / stored.itemsize, model.hidden, run, device)
 
 
 def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run: torch.dtype, load: str | None) -> float:

@@ -53,21 +53,22 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else KIBIBYTE * peak
 
 
-def measure_speed(parameters: float, hidden: int | None, dtype: torch.dtype, device: torch.device) -> Speed:
-    """Return the speed of a model with this many parameters; a token takes two operations for each.
+def measure_speed(passed: tuple[float, float], hidden: int | None, dtype: torch.dtype, device: torch.device) -> Speed:
+    """Return the speed of a model; a token takes two operations for each weight that it passes through.
 
     Args:
+        passed: the number of these weights for a token that is read, and for one that is generated.
         hidden: width of its hidden states, if known.
     """
     width = min(hidden or LARGEST, LARGEST)
     weight = torch.randn(4 * width, width, device=device).to(dtype)
-    per_token = OVERHEAD * parameters / weight.numel()
 
-    def rate(rows: int) -> float:
+    def rate(rows: int, weights: float) -> float:
         tokens = torch.randn(rows, width, device=device).to(dtype)
-        return rows / (per_token * fastest_seconds(lambda: torch.nn.functional.linear(tokens, weight), device))
+        seconds = fastest_seconds(lambda: torch.nn.functional.linear(tokens, weight), device)
+        return rows / (OVERHEAD * seconds * weights / weight.numel())
 
-    return Speed(rate(ROWS_READ), rate(ROWS_ON_CPU))
+    return Speed(rate(ROWS_READ, passed[0]), rate(ROWS_ON_CPU, passed[1]))
 
 
 def fastest_seconds(work: Callable[[], object], device: torch.device, tried: float = TRIED_SECONDS) -> float:

@@ -34,6 +34,8 @@ class ModelSize:
     """Width inside the MLP."""
     vocabulary: int = 0
     """Logits of a token; 0 if unknown."""
+    is_tied: bool = True
+    """Whether one table is both the input embeddings and the output matrix."""
 
     @classmethod
     def of(cls, folder: Path, config: Mapping[str, Any]) -> ModelSize:
@@ -57,7 +59,20 @@ class ModelSize:
             hidden=hidden,
             inner=number("intermediate_size", "n_inner") or (4 * hidden if hidden is not None else None),
             vocabulary=number("vocab_size") or 0,
+            is_tied=known.get("tie_word_embeddings") is not False,
         )
+
+    def passed(self, parameters: float) -> tuple[float, float]:
+        """Return the number of weights that a token passes through when it is read, and when it is generated.
+
+        Embeddings are looked up, and logits computed of generated tokens alone.
+
+        Args:
+            parameters: of the model; of a mixture, without the experts that a token is not routed to.
+        """
+        table = self.vocabulary * (self.hidden or 0)
+        read = parameters - table * (1 if self.is_tied else 2)
+        return (read, read + table) if read > 0 else (parameters, parameters)
 
     def inputs(self, layers: int, prompts: int) -> int:
         """Return the bytes of the pooled inputs of ``layers`` layers without experts."""
@@ -72,7 +87,7 @@ class ModelShape:
     parameters: float
     """Number of weights."""
     active: float
-    """Number of weights that a token passes through."""
+    """Number of weights without the experts that a token is not routed to."""
     largest_layer: int
     """Bytes of the largest decoder layer, as stored."""
     largest_matrix: int
@@ -131,6 +146,11 @@ class ModelShape:
             for name, entry in read_shard_header(file).tensors.items()
         }
         return cls.of_tensors(tensors, config)
+
+    @property
+    def passed(self) -> tuple[float, float]:
+        """The number of weights that a token passes through: see :meth:`ModelSize.passed`."""
+        return self.size.passed(self.active)
 
     def bytes_per_weight(self, ratio: float, load: str | None) -> float:
         """Return the bytes of the weights as they run over those on disk.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,3 +81,21 @@ def test_a_notebook_shows_a_bar_that_is_text_and_ends_full(monkeypatch: pytest.M
     with TerminalReporter(quiet=True) as reporter, reporter.stage("Answers", 4):
         pass
     assert shown == []
+
+
+def test_the_libraries_get_their_settings_back() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    def settings() -> tuple[object, ...]:
+        level = logging.getLogger("torch").level
+        return transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled(), level
+
+    before = settings()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError), TerminalReporter(quiet=True):
+            assert settings() != before
+            raise ValueError
+        warnings.warn("of the caller", FutureWarning, stacklevel=1)
+    assert settings() == before
+    assert len(shown) == 1

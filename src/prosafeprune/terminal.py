@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from html import escape
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
@@ -41,6 +41,10 @@ WIDTH_OF_FILES = 160
 """Columns of tables if stdout is not a terminal."""
 
 
+CALMED_LOGGERS = ("torch", "bitsandbytes")
+"""Loggers of which only errors are shown."""
+
+
 class SteadyConsole(Console):
     """A console whose reader may go, as ``head`` does: the rest is dropped, and the command ends as it would have."""
 
@@ -63,12 +67,15 @@ class TerminalReporter:
         self.quiet = quiet
         self.console = SteadyConsole(stderr=True, quiet=quiet, soft_wrap=True)
 
+        self._calm = ExitStack()
+
     def __enter__(self) -> TerminalReporter:
-        calm_libraries()
+        self._calm.enter_context(calmed_libraries())
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Do nothing: no resource is held between stages."""
+        """Give the libraries the settings back that the caller had."""
+        self._calm.close()
 
     @contextmanager
     def stage(self, title: str, total: int, status: Status | None = None) -> Iterator[Advance]:
@@ -188,8 +195,31 @@ def calm_libraries() -> None:
     # Downloads take long, so their bars stay where somebody sees them.
     if not sys.stderr.isatty():
         disable_progress_bars()
-    for name in ("torch", "bitsandbytes"):
+    for name in CALMED_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def calmed_libraries() -> Iterator[None]:
+    """Silence the libraries inside the context, as :func:`calm_libraries` does, and restore their settings after it."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in CALMED_LOGGERS}
+    verbosity, has_bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    has_downloads = not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        calm_libraries()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if has_bar:
+                transformers_logging.enable_progress_bar()
+            if has_downloads:
+                enable_progress_bars()
+            for logger, level in loggers.items():
+                logger.setLevel(level)
 
 
 def error_line(text: str) -> None:

@@ -186,12 +186,13 @@ def test_json_in_a_terminal_without_unicode_has_escapes() -> None:
     assert json.loads(done.stdout.decode("ascii")) == {"a": "\u00e9\u4e2d"}
 
 
-def test_a_terminal_without_unicode_shows_what_it_can(tmp_path: Path) -> None:
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # the latter is Python's in the C locale
+def test_a_terminal_without_unicode_shows_what_it_can(errors: str, tmp_path: Path) -> None:
     file = tmp_path / "\u4e2d.jsonl"
     file.write_text(json.dumps({"prompt": "\u4e2d?", "completion": "\u4e2d\u6587.", "label": "broken"}) + "\n")
     done = subprocess.run(
         [sys.executable, "-m", "prosafeprune", "judge", file, "--labels", "label"],
-        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        env={**os.environ, "PYTHONIOENCODING": f"ascii:{errors}"},
         capture_output=True,
         check=False,
     )

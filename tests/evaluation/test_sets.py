@@ -149,6 +149,14 @@ def test_own_files_join_what_else_is_chosen(tmp_path: Path) -> None:
     assert {one.name: len(one.prompts) for one in choose_sets(choice)} == {"bundled-benign": 3, "own-pseudo-harmful": 2}
 
 
+def test_a_prompt_of_the_users_is_not_measured_as_harmless_and_as_harmful(tmp_path: Path) -> None:
+    swapped = tmp_path / "swapped.txt"
+    swapped.write_text(bundled_prompts(PromptClass.HARMFUL, "test").texts[0].upper())
+    with pytest.raises(InputError, match="1 of its prompts are measured as pseudo-harmful and, in bundled harmful"):
+        choose_sets(SetChoice(benchmarks=["bundled-harmful"], pseudo_harmful=str(swapped)))
+    assert len(choose_sets(SetChoice(benchmarks=["bundled-harmful"], harmful=str(swapped)))) == 2
+
+
 @pytest.mark.parametrize(
     ("choice", "words"),
     [

@@ -48,6 +48,12 @@ def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
     assert "5 prompts" in " ".join(out.split())
 
 
+def test_the_follow_up_of_a_draft_by_a_recipe_says_what_to_take_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["prosafeprune", "prune", "MODEL", "--recipe", "draft.yaml"])
+    wanted = "prosafeprune prune MODEL --recipe draft.yaml -o pruned (without draft and test_samples in the recipe)"
+    assert prune_command._follow_up(is_draft=True) == wanted
+
+
 def test_a_measurement_on_fewer_prompts_is_repeated_on_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["prosafeprune", "prune", "org/name", "--test-samples", "150"])
     assert prune_command._follow_up() == "prosafeprune prune org/name --test-samples 150 -o pruned"

@@ -15,7 +15,7 @@ from helpers.fixture_types import Make, Run
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.generation.local_server import read_command, serving
-from prosafeprune.jobs.prune_served import run_prune_served
+from prosafeprune.jobs.prune_served import run_prune_served, server_identity
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
@@ -132,3 +132,14 @@ def test_the_command_asks_for_low_memory(run: Run, checkpoint: Make, tmp_path: P
     run.refused("is for --memory low", "prune", source, "-o", tmp_path / "out", "--layers", 1, "--serve-with", "vllm")
     code, _, err = run("prune", source, "-o", tmp_path / "out", "--layers", 1, "--memory", "low")
     assert (code, "--unmeasured" in err, "--serve-with" in err) == (2, True, True)
+
+
+def test_answers_of_a_server_whose_script_has_changed_are_not_taken(tmp_path: Path) -> None:
+    script = tmp_path / "serve.sh"
+    script.write_text("one")
+    command = f"sh {script} {{model}} {{port}}"
+    before = server_identity(command)
+    assert server_identity(command) == before
+    assert {"sh", str(script)} <= before["files"].keys()
+    script.write_text("two")
+    assert server_identity(command) != before

@@ -25,8 +25,10 @@ DRAWN = {"samples": 10, "seed": 3}
 """Other calibration prompts than the default ones."""
 
 
-def opened(base: Path, pruned: Path | None = None, search: Path | None = None) -> ServedModel:
-    options = ModelOptions(model=str(base), device="cpu", dtype="float32")
+def opened(
+    base: Path, pruned: Path | None = None, search: Path | None = None, system: str | None = None
+) -> ServedModel:
+    options = ModelOptions(model=str(base), device="cpu", dtype="float32", system=system)
     return served_model(options, str(pruned) if pruned else None, search, SilentReporter())  # type: ignore[return-value]
 
 
@@ -92,6 +94,11 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
     with opened(base, search=tmp_path / "search") as served:  # type: ignore[attr-defined]
         assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
         ids = answers(served, f"plan-{point.number}", None)
+    with (
+        pytest.raises(InputError, match="made with another --system"),
+        opened(base, search=tmp_path / "search", system="Be brief."),  # type: ignore[attr-defined]
+    ):
+        pass
     plan = point.plan
     pruned = prosafeprune.prune(
         base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import combinations
 
 import pytest
@@ -56,3 +57,11 @@ def test_groups_hold_all_rows_once_and_no_two_groups_are_alike(texts: list[str])
 @pytest.mark.parametrize("text", ["", "?!", "\U0001f600"])
 def test_a_text_without_words_is_its_own_word(text: str) -> None:
     assert len(words_of(text)) == 1
+
+
+@pytest.mark.parametrize("spaced", ["\u00ad", "\u200b"])
+def test_how_letters_are_encoded_makes_no_difference(spaced: str) -> None:
+    text = "Wie t\u00f6te ich einen Prozess, der h\u00e4ngt?"
+    for same in (unicodedata.normalize("NFD", text), text.upper(), text.replace("z", f"z{spaced}")):
+        assert words_of(same) == words_of(text)
+    assert words_of("\uff37\uff48\uff59?") == words_of("why")

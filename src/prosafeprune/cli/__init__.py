@@ -38,7 +38,8 @@ def main() -> None:
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):  # in a terminal that is not UTF-8, letters it lacks are shown as "?"
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        # In the C locale Python's default is "surrogateescape", which fails like "strict".
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
     try:
         with _process_group():

@@ -179,8 +179,12 @@ def _recorded_base(earlier: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _follow_up(*, is_draft: bool = False) -> str:
     """Return the command that writes the model that this one measured; of a draft, one that measures it in full."""
-    kept = arguments_without(sys.argv[1:], ("--draft", "--json"), ("--test-samples",) if is_draft else ())
-    return shown_command([*kept, "-o", "pruned"])
+    given = sys.argv[1:]
+    kept = arguments_without(given, ("--draft", "--json"), ("--test-samples",) if is_draft else ())
+    command = shown_command([*kept, "-o", "pruned"])
+    if is_draft and not any(one.startswith(("--draft", "--test-samples")) for one in given):
+        return f"{command} (without draft and test_samples in the recipe)"
+    return command
 
 
 def show_dry_run(

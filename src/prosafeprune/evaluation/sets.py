@@ -18,9 +18,10 @@ from prosafeprune.prompts import (
     require_disjoint,
 )
 from prosafeprune.prompts.bundled import Beyond
+from prosafeprune.prompts.near_duplicates import comparable
 from prosafeprune.prompts.sources import FILE_TYPES
 from prosafeprune.requests.measuring import BenchmarkOptions, Suite
-from prosafeprune.text import did_you_mean
+from prosafeprune.text import beginning, did_you_mean
 
 BUNDLED = {
     "bundled-pseudo-harmful": PromptClass.PSEUDO_HARMFUL,
@@ -117,7 +118,8 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     """Read the chosen sets: the user's own first, then the suite's in their order, then benchmarks.
 
     Raises:
-        InputError: an unknown benchmark, data that cannot be fetched or read, or one name twice.
+        InputError: an unknown benchmark, data that cannot be fetched or read, one name twice, or a prompt of the
+            user's in two classes.
     """
     if choice.data_dir is not None and not choice.data_dir.is_dir():
         raise InputError(f"{choice.data_dir}: no such folder. Check --data-dir.")
@@ -130,6 +132,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
         chosen += [_bundled(name, choice) for name in list(BUNDLED)[:2]]
     chosen += [_named(text, choice) for given in choice.benchmarks for text in _parts(given)]
     require_named_once(chosen)
+    require_one_class(chosen)
     return chosen
 
 
@@ -157,6 +160,23 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
             f"{', '.join(twice)}: named twice, or measured by default. Name each benchmark once, and none that the "
             "command measures by itself (--dry-run lists them)."
         )
+
+
+def require_one_class(sets: Sequence[EvaluationSet]) -> None:
+    """Raise InputError when a prompt of the user's own is measured both as harmless and as harmful."""
+    for own in (one for one in sets if one.is_own):
+        known = {comparable(prompt.text) for prompt in own.prompts}
+        for other in sets:
+            if (other.prompt_class is PromptClass.HARMFUL) is (own.prompt_class is PromptClass.HARMFUL):
+                continue
+            shared = [prompt.text for prompt in other.prompts if comparable(prompt.text) in known]
+            if shared:
+                as_own, as_other = own.prompt_class.in_words, other.prompt_class.in_words
+                raise InputError(
+                    f"{own.prompts.source}: {len(shared)} of its prompts are measured as {as_own} and, in "
+                    f"{other.title}, as {as_other}, such as {beginning(shared[0], 60)!r}. A prompt has one class: check which file "
+                    "belongs to which option."
+                )
 
 
 def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[EvaluationSet]:

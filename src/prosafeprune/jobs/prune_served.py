@@ -1,6 +1,10 @@
 """``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
 
+import importlib.util
+import shlex
+import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.chat import set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
-from prosafeprune.model.source import model_hash
+from prosafeprune.model.source import file_hash, model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
@@ -89,7 +93,7 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
         generator.check()
         identity = {
             **made_by,
-            "served": command,
+            "served": server_identity(command),
             "thinking": recipe.thinking,
             "system": recipe.system,
             "companions": companions_hash(folder),
@@ -97,6 +101,14 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
         measured, _ = measure_once(identity, lambda: generator, job.evaluation, judge, decoding, job.reporter, title)
     return measured
+
+
+def server_identity(command: str) -> dict[str, Any]:
+    """Return what a server's answers depend on besides the model: its command, the files in it, and vLLM's version."""
+    words = shlex.split(command)
+    files = {word: found for word in words if (found := shutil.which(word) or word) and Path(found).is_file()}
+    versions = {"vllm": version("vllm")} if importlib.util.find_spec("vllm") is not None else {}
+    return {"command": command, "files": {word: file_hash(Path(file)) for word, file in files.items()}, **versions}
 
 
 def _switched_thinking(job: Job, folder: Path) -> dict[str, Any]:

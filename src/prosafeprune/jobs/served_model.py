@@ -12,6 +12,7 @@ from prosafeprune.checkpoint.safetensors_file import stored_tensors
 from prosafeprune.checkpoint.writer import locate_tensors
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import InputError
+from prosafeprune.files.resumable_folder import differing
 from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.adapters import find_folder
@@ -178,6 +179,16 @@ def with_polish(plan: Plan, rank: int, anatomy: Anatomy) -> Plan:
     return plan.model_copy(update={"layers": tuple(layers), "strength": strengths, "rank": plan.rank + rank})
 
 
+def _require_same_prompts(record: SearchRecord, folder: Path, options: ModelOptions) -> None:
+    """Raise InputError when the search calibrated under another system prompt or mode of thinking."""
+    now = {"system": options.system, "thinking": options.recorded_thinking}
+    if record.made_by.get("thinking") == "both":
+        del now["thinking"]
+    if changed := differing(record.made_by, now):
+        given = " and ".join(f"--{name}" for name in changed)
+        raise InputError(f"{folder}: the search was made with another {given}, so its plans were. Start with the same.")
+
+
 def _search_edits(
     record: SearchRecord, folder: Path, options: ModelOptions, loaded: LoadedModel, anatomy: Anatomy, reporter: Reporter
 ) -> dict[str, ServedEdit]:
@@ -190,6 +201,7 @@ def _search_edits(
     drawn: dict[str, Any] = {"rank": plans[0].rank, "samples": record.samples, "seed": record.seed}
     if record.made_by.get("thinking") == "both":
         drawn["thinking"] = "both"  # of the calibration prompts; answers are given in one mode
+    _require_same_prompts(record, folder, options)
     recipe = Recipe.model_validate({**options.model_dump(include=set(ModelOptions.model_fields)), **drawn})
     job = prepare_job(recipe, None, False, reporter)
     calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}

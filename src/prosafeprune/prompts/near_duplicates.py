@@ -7,6 +7,7 @@ Results are exact, and memory grows with the texts in the index alone.
 
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -19,7 +20,15 @@ Rank = Callable[[str], float]
 
 def words_of(text: str) -> Words:
     """Return a text's words without case, punctuation and order; the text where it has no word."""
-    return frozenset(WORD.findall(text.lower()) or [text])
+    return frozenset(WORD.findall(comparable(text)) or [text])
+
+
+def comparable(text: str) -> str:
+    """Return a text without case, invisible characters and differences in how its letters are encoded."""
+    if text.isascii():
+        return text.lower()
+    composed = unicodedata.normalize("NFKC", text)
+    return "".join(letter for letter in composed if unicodedata.category(letter) != "Cf").casefold()
 
 
 def jaccard(first: Words, second: Words) -> float:

@@ -10,7 +10,14 @@ from typing import Literal
 from prosafeprune.checkpoint.conversion import convert_source, converted_bytes
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning, read_earlier_pruning
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, own_first, sets_in_modes
+from prosafeprune.evaluation.sets import (
+    EvaluationSet,
+    SetChoice,
+    choose_sets,
+    own_first,
+    require_one_class,
+    sets_in_modes,
+)
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
 from prosafeprune.method.plan import Plan
@@ -95,7 +102,9 @@ def prepare_job(
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     tests, benign = test_prompts(recipe)
-    evaluation = sets_in_modes(own_first([*given.held_out, *tests]), recipe.thinking)
+    measured = own_first([*given.held_out, *tests])
+    require_one_class(measured)
+    evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []
     tested = [*(one.prompts for one in evaluation), benign]
     validation = validation_prompts(recipe.seed)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.earlier_pruning import EarlierPruning
-from prosafeprune.evaluation.sets import EvaluationSet, SetChoice, choose_sets, require_named_once, sets_in_modes
+from prosafeprune.evaluation.sets import (
+    EvaluationSet,
+    SetChoice,
+    choose_sets,
+    require_named_once,
+    require_one_class,
+    sets_in_modes,
+)
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import (
     PromptClass,
@@ -269,6 +276,7 @@ def read_prompts_of(request: CompareRequest, reporter: Reporter) -> ComparisonPr
     """
     given = read_calibration(request, request.rank, request.seed)
     measured = [*given.held_out, *choose_sets(SetChoice.of(request, request.seed))]
+    require_one_class(measured)
     validation = validation_prompts(request.seed)
     tested = [one.prompts for one in measured]
     calibration, validation = disjoint_prompts(request, request.rank, given.sets, validation, tested, reporter)

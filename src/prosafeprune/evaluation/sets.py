@@ -174,8 +174,8 @@ def require_one_class(sets: Sequence[EvaluationSet]) -> None:
                 as_own, as_other = own.prompt_class.in_words, other.prompt_class.in_words
                 raise InputError(
                     f"{own.prompts.source}: {len(shared)} of its prompts are measured as {as_own} and, in "
-                    f"{other.title}, as {as_other}, such as {beginning(shared[0], 60)!r}. A prompt has one class: check which file "
-                    "belongs to which option."
+                    f"{other.title}, as {as_other}, such as {beginning(shared[0], 60)!r}. A prompt has one class: "
+                    "check which file belongs to which option."
                 )
 
 

@@ -24,6 +24,7 @@ LLAMA = {
 }
 SHORT_WINDOW = {"sliding_window": 16, "head_dim": 16}
 SLIDING_AND_FULL = ["sliding_attention", "full_attention", "sliding_attention"]
+LATENTS = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}
 FOUR_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 LINEAR_ATTENTION = {
     "head_dim": 16,
@@ -75,6 +76,12 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
         **SMALL,
     ),
     "mixtral": lambda: transformers.MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2),
+    "deepseek_v3": lambda: transformers.DeepseekV3Config(
+        **{**LLAMA, "num_key_value_heads": 4},
+        **LATENTS,
+        **{"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+        **{"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
+    ),
     "qwen2_moe": lambda: transformers.Qwen2MoeConfig(**LLAMA, **FOUR_EXPERTS, shared_expert_intermediate_size=40),
     "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**LLAMA, **FOUR_EXPERTS, mlp_only_layers=[0], head_dim=16),
     "gpt_oss": lambda: transformers.GptOssConfig(

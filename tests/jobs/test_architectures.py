@@ -97,7 +97,20 @@ def assert_answers_as_plain_generate(model: LoadedModel) -> None:
         assert answers[place].text == text
 
 
-ORDER = ["q", "k", "v", "output_gate", "o", "gate", "up", "down"]
+ORDER = [
+    "q",
+    "q_a_proj",
+    "q_b_proj",
+    "kv_a_proj_with_mqa",
+    "kv_b_proj",
+    "k",
+    "v",
+    "output_gate",
+    "o",
+    "gate",
+    "up",
+    "down",
+]
 
 
 def row_of(architecture: str) -> tuple[str, str]:

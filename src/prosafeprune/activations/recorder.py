@@ -75,6 +75,9 @@ class Recorder:
     def _by_token(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
         """Return a module's input as ``(rows, tokens, d_in)``; some architectures flatten rows and tokens."""
         rows, tokens = self._shape
+        if hidden.dim() == 4 and hidden.shape[:2] == (rows, 1):
+            # Latent attention caches what this module reads, so it reads a cached prefix again, before the tokens.
+            hidden = hidden[:, 0, -tokens:]
         if hidden.numel() != rows * tokens * hidden.shape[-1]:
             raise InputError(
                 f"{name} reads a tensor of shape {tuple(hidden.shape)}, which is not one row per token: not supported."

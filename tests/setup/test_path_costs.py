@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.estimates import CONFIG, TENSORS
 
 from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, LIBRARIES, path_costs
 from prosafeprune.setup.workload import Speed, Stage
-
-CONFIG = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16}
-TENSORS = {
-    "model.embed_tokens.weight": ((100, 8), 1600),
-    "model.layers.0.self_attn.q_proj.weight": ((8, 8), 128),
-    "model.layers.1.self_attn.q_proj.weight": ((8, 8), 128),
-    "model.layers.1.mlp.up_proj.weight": ((16, 8), 256),
-}
 
 
 def test_each_way_costs_what_it_does() -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from helpers.estimates import job
 from helpers.fixture_types import Make
 
-from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
-from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.model_size import ModelSize
-from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.run_memory import (
     ANSWERS_AT_ONCE,
     COPIES_OF_LOGITS,
@@ -21,10 +19,6 @@ from prosafeprune.setup.run_memory import (
     LIBRARY_BYTES,
     memory_needed,
 )
-
-
-def job(model: Path, **settings: object) -> Job:
-    return prepare_job(make_recipe(model=str(model), **settings), None, False, SilentReporter())
 
 
 def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from helpers.estimates import job
 from helpers.fixture_types import Make
 
 from prosafeprune.baselines.self_training import SelfTraining
 from prosafeprune.jobs import polish
-from prosafeprune.progress import SilentReporter
-from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.machine import measure_speed
-from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.run_memory import POLISH_PASS, POLISH_RANK
 from prosafeprune.setup.workload import (
     POLISH_EPOCHS,
@@ -29,10 +26,6 @@ from prosafeprune.setup.workload import (
     stages_of,
 )
 from prosafeprune.training.answers import IN_PASS
-
-
-def job(model: Path, **settings: object) -> Job:
-    return prepare_job(make_recipe(model=str(model), **settings), None, False, SilentReporter())
 
 
 def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods(checkpoint: Make) -> None:

@@ -70,7 +70,7 @@ class TerminalReporter:
         self._calm = ExitStack()
 
     def __enter__(self) -> TerminalReporter:
-        self._calm.enter_context(calmed_libraries())
+        self._calm.enter_context(quiet_libraries())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,7 +200,7 @@ def calm_libraries() -> None:
 
 
 @contextmanager
-def calmed_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Silence the libraries inside the context, as :func:`calm_libraries` does, and restore their settings after it."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging as transformers_logging

@@ -14,8 +14,8 @@ from helpers.fixture_types import Make, Run
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.generation.local_server import read_command, serving
-from prosafeprune.jobs.prune_served import run_prune_served, server_identity
+from prosafeprune.generation.local_server import read_command, server_identity, serving
+from prosafeprune.jobs.prune_served import run_prune_served
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record

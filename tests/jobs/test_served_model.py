@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,9 @@ DRAWN = {"samples": 10, "seed": 3}
 
 def opened(
     base: Path, pruned: Path | None = None, search: Path | None = None, system: str | None = None
-) -> ServedModel:
+) -> AbstractContextManager[ServedModel]:
     options = ModelOptions(model=str(base), device="cpu", dtype="float32", system=system)
-    return served_model(options, str(pruned) if pruned else None, search, SilentReporter())  # type: ignore[return-value]
+    return served_model(options, str(pruned) if pruned else None, search, SilentReporter())
 
 
 def answers(served: ServedModel, name: str, strength: float | None) -> list[list[int]]:
@@ -48,7 +49,7 @@ def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
     wanted = {None: decoded(load(tmp_path / "own")), 0.6: decoded(load(tmp_path / "weaker"))}
     assert wanted[None] != wanted[0.6]
     for pruned in ("adapter", "own"):
-        with opened(base, tmp_path / pruned) as served:  # type: ignore[attr-defined]
+        with opened(base, tmp_path / pruned) as served:
             assert served.default == "pruned"
             for strength, expected in wanted.items():
                 assert answers(served, "pruned", strength) == expected
@@ -67,7 +68,7 @@ def refuse_odd_searches(base: Path, search: Path, folder: Path) -> None:
     ):
         folder.mkdir(exist_ok=True)
         (folder / "search.json").write_text(json.dumps({**record, **change}))
-        with pytest.raises(InputError, match=message), opened(base, search=folder):  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match=message), opened(base, search=folder):
             pass
 
 
@@ -91,12 +92,12 @@ def test_the_plans_of_a_search_are_served_without_calibrating_again(
     point = found.record.points[0]
     monkeypatch.setattr(calibrate, "collect_pooled_inputs", None)  # the search has kept them in the cache
     refuse_odd_searches(base, tmp_path / "search", tmp_path / "odd")
-    with opened(base, search=tmp_path / "search") as served:  # type: ignore[attr-defined]
+    with opened(base, search=tmp_path / "search") as served:
         assert list(served.edits) == [f"plan-{one.number}" for one in found.record.points]
         ids = answers(served, f"plan-{point.number}", None)
     with (
         pytest.raises(InputError, match="made with another --system"),
-        opened(base, search=tmp_path / "search", system="Be brief."),  # type: ignore[attr-defined]
+        opened(base, search=tmp_path / "search", system="Be brief."),
     ):
         pass
     plan = point.plan
@@ -125,14 +126,14 @@ def test_what_does_not_belong_together_is_refused(
         (tmp_path / "none", "no such folder"),
         (other, "has no prosafeprune.json"),
     ):
-        with pytest.raises(InputError, match=message), opened(other, pruned):  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match=message), opened(other, pruned):
             pass
     record = json.loads((tmp_path / "pruned" / "prosafeprune.json").read_text())
     record["plan"] |= {"layers": [99], "strength": 0.5}
     (tmp_path / "pruned" / "prosafeprune.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="the model has 3 layers"), opened(base, tmp_path / "pruned"):  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="the model has 3 layers"), opened(base, tmp_path / "pruned"):
         pass
-    with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="has no finished search"), opened(base, search=tmp_path):
         pass
 
 

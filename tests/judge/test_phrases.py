@@ -7,11 +7,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prosafeprune.judge.rules.phrases import any_of
+from prosafeprune.judge.rules.phrases import Phrases
 
 PHRASES = (r"i (?:can|will) ?not", r"not", r"no(?: way)?", r"cannot")
 PLAIN = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b")
-FOUND = any_of(*PHRASES)
+FOUND = Phrases(*PHRASES)
 WORDS = st.lists(st.sampled_from(["i", "can", "not", "cannot", "will", "no", "way", "know", "noway", "nothing", "1"]))
 
 

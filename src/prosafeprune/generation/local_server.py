@@ -1,7 +1,9 @@
 """A server of a model on this machine, started for a measurement and stopped after it."""
 
+import importlib.util
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.credentials import excerpt
+from prosafeprune.model.source import file_hash
 from prosafeprune.progress import Reporter
 
 VLLM = "vllm serve {model} --port {port}"
@@ -34,6 +38,14 @@ def read_command(command: str) -> str:
             f"--serve-with: must be a command that says where model and port go, such as '{VLLM}', or vllm for short."
         )
     return full
+
+
+def server_identity(command: str) -> dict[str, Any]:
+    """Return what a server's answers depend on besides the model: its command, the files in it, and vLLM's version."""
+    words = shlex.split(command)
+    files = {word: found for word in words if (found := shutil.which(word) or word) and Path(found).is_file()}
+    versions = {"vllm": version("vllm")} if importlib.util.find_spec("vllm") is not None else {}
+    return {"command": command, "files": {word: file_hash(Path(file)) for word, file in files.items()}, **versions}
 
 
 @contextmanager

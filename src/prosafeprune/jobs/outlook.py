@@ -44,13 +44,11 @@ LOADED_PER_SECOND = 1e9
 def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
     """Return the time of each stage of a job whose model is loaded, and the memory needed."""
     loaded = job.loaded
-    config = early_config(str(loaded.folder), None) or {}
-    model = ModelSize.of(loaded.folder, config)
-    shape = ModelShape.of_folder(loaded.folder, config)
-    speed = measure_speed(shape.passed, model.hidden, loaded.run_dtype, loaded.device)
-    ratio = _bytes_per_weight(loaded.folder, loaded.stored_dtype, loaded.run_dtype, loaded.load)
+    shape = ModelShape.of_folder(loaded.folder, early_config(str(loaded.folder), None) or {})
+    speed = measure_speed(shape.passed, shape.size.hidden, loaded.run_dtype, loaded.device)
+    ratio = shape.bytes_per_weight(loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize, loaded.load)
     on_gpu = loaded.device.type == "cuda"
-    memory = memory_needed(job, plan, model, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
+    memory = memory_needed(job, plan, shape.size, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
     return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
 
 

@@ -1,10 +1,6 @@
 """``prune --memory low --serve-with``: a model larger than memory, measured behind servers before and after."""
 
-import importlib.util
-import shlex
-import shutil
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
-from prosafeprune.generation.local_server import read_command, serving
+from prosafeprune.generation.local_server import read_command, server_identity, serving
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
 from prosafeprune.jobs.prune import reported_only, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
@@ -29,7 +25,7 @@ from prosafeprune.judge.registry import make_judge
 from prosafeprune.model.chat import set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer
-from prosafeprune.model.source import file_hash, model_hash
+from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
@@ -101,14 +97,6 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
         measured, _ = measure_once(identity, lambda: generator, job.evaluation, judge, decoding, job.reporter, title)
     return measured
-
-
-def server_identity(command: str) -> dict[str, Any]:
-    """Return what a server's answers depend on besides the model: its command, the files in it, and vLLM's version."""
-    words = shlex.split(command)
-    files = {word: found for word in words if (found := shutil.which(word) or word) and Path(found).is_file()}
-    versions = {"vllm": version("vllm")} if importlib.util.find_spec("vllm") is not None else {}
-    return {"command": command, "files": {word: file_hash(Path(file)) for word, file in files.items()}, **versions}
 
 
 def _switched_thinking(job: Job, folder: Path) -> dict[str, Any]:

@@ -35,8 +35,3 @@ class Phrases:
         if first is not None:
             return " " + self._later.sub("  ", text[first.end() :])
         return self._later.sub("  ", text)
-
-
-def any_of(*phrases: str) -> Phrases:
-    """Return what finds any of the phrases at word boundaries; each begins with a word."""
-    return Phrases(*phrases)

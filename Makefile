@@ -10,7 +10,7 @@ SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CHECK := PYTHONPATH=scripts $(BIN)/python -m checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow walk faults coverage lint format docs clean
+.PHONY: help demo test test-fast test-slow walk faults coverage lint format docs clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ $(READY): pyproject.toml constraints-cpu.txt
 demo: $(READY)  ## Fix a small published model and show it before and after: 16 minutes on two slow cores, once set up.
 	$(BIN)/prosafeprune demo --overwrite
 
-test: $(READY)  ## Run the fast tests, one process per core (JOBS=0 for one process).
+test: $(READY)  ## Run all tests that need no real model, one process per core (JOBS=0 for one process).
 	$(BIN)/python -m pytest $(SPREAD)
+
+test-fast: $(READY)  ## Run those of them that take seconds.
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not browser and not long"
 
 test-slow: $(READY)  ## Run the tests that need real models, notebooks or Chromium, and those for GPUs on the CPU.
 	$(BIN)/python -m pytest -m "slow or browser"
@@ -37,7 +40,7 @@ walk: $(READY)  ## Run every command that README and guides show, on tiny models
 faults: $(READY)  ## Run the long fault campaign: kills, bad inputs, hostile text, full disks.
 	PYTHONPATH=src:tests:scripts $(BIN)/python -m fault_campaign
 
-coverage: $(READY)  ## Run the fast tests and report which lines and branches they reach.
+coverage: $(READY)  ## Run the tests of make test and report which lines and branches they reach.
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
 lint: $(READY)  ## Check style, types, imports between rooms, and wording.

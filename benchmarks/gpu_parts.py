@@ -18,16 +18,16 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
-from prosafeprune.judge.verdict import AnswerClass, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Verdict
 from prosafeprune.method.energy import stable_rank
 from prosafeprune.method.plan import Plan, Pooling
 from prosafeprune.method.subspaces import independent_directions
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts, render
+from prosafeprune.plan_search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
+from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.prompts import PromptClass, bundled_prompts, validation_prompts
-from prosafeprune.search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
-from prosafeprune.search.search_space import searched_layers
 
 EDITED = 6
 """Layers of a plan."""

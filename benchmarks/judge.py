@@ -11,10 +11,10 @@ import json
 import time
 from pathlib import Path
 
-from prosafeprune.judge import Exchange, judge_answers
-from prosafeprune.judge.builtin import BuiltinJudge
+from prosafeprune.judges import Exchange, judge_answers
+from prosafeprune.judges.builtin import BuiltinJudge
 
-ANSWERS = Path(__file__).parents[1] / "tests" / "judge" / "judge_answers.jsonl"
+ANSWERS = Path(__file__).parents[1] / "tests" / "judges" / "judge_answers.jsonl"
 LENGTHS = (20, 60, 160, 320)
 """Words in an answer."""
 COUNT = 600

@@ -30,7 +30,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding
 from prosafeprune.generation.local import local_generator
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.fitted_projection import fit_projection, ridge_regression
 from prosafeprune.method.overlap_operator import OverlapOperator, overlap_operator
 from prosafeprune.method.plan import Pooling
@@ -38,11 +38,11 @@ from prosafeprune.method.subspaces import basis
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.residual_stream import WRITING_KINDS
 from prosafeprune.model.submodule import Submodule
+from prosafeprune.plan_search.benign_kl import BenignKl
 from prosafeprune.prompts import PromptClass, PromptSet, bundled_prompts
 from prosafeprune.prompts.prompt_set import PAIRED
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.search.benign_kl import BenignKl
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.load import LoadedJob, load_job
 from prosafeprune.setup.prepare import prepare_job

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from prosafeprune.prompts import PromptClass, bundled_prompts
 
-ANSWERS = Path(__file__).parents[1] / "tests" / "judge" / "judge_answers.jsonl"
+ANSWERS = Path(__file__).parents[1] / "tests" / "judges" / "judge_answers.jsonl"
 SIZES = (10_000, 100_000)
 PLACES = (
     "my garage",
@@ -73,8 +73,8 @@ def _write_log(path: Path, turns: int) -> None:
 
 def _mine(folder: Path) -> None:
     from prosafeprune.jobs.mine_prompts import run_mine
-    from prosafeprune.judge.builtin import BuiltinJudge
-    from prosafeprune.judge.verdict import Exchange
+    from prosafeprune.judges.builtin import BuiltinJudge
+    from prosafeprune.judges.verdict import Exchange
     from prosafeprune.progress import SilentReporter
     from prosafeprune.requests.prompt_tools import MineRequest
 

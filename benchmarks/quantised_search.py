@@ -33,17 +33,17 @@ from search import POOLINGS, spread_plans
 from prosafeprune.checkpoint.names import with_originals
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.generation import Decoding, LocalGenerator
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.method.subspaces import subspace_overlap
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS, Load
+from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
+from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
-from prosafeprune.search.scoring import PlanScorer, ValidationSettings
-from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 
 LOADS = ("stored", "8bit", "4bit")

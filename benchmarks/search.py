@@ -22,11 +22,11 @@ from scipy.stats import spearmanr
 
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.editing.make_edits import OperatorCache
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
+from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
+from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.search.scoring import PlanScorer, ValidationSettings
-from prosafeprune.search.search_space import searched_layers
 from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.load import load_job
 from prosafeprune.setup.prepare import prepare_job

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-ANSWERS = Path(__file__).parents[1] / "tests" / "judge" / "judge_answers.jsonl"
+ANSWERS = Path(__file__).parents[1] / "tests" / "judges" / "judge_answers.jsonl"
 
 
 def main() -> None:

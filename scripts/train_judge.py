@@ -22,7 +22,7 @@ from data import LabelledAnswer, read_all
 from fit import fit_english, fit_languages
 from salad import fit_salad
 
-import prosafeprune.judge.learned.answer_model as answer_model
+import prosafeprune.judges.learned.answer_model as answer_model
 
 WEIGHTS = Path(answer_model.__file__).with_name(answer_model.WEIGHTS_FILE)
 UNDETERMINED = 0.01

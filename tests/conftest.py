@@ -22,7 +22,7 @@ from helpers.model_server import ModelServer, model_server
 from helpers.small_sets import use_small_sets
 from helpers.tiny_models import save_checkpoint
 
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import PromptClass, bundled_prompts
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -174,7 +174,7 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rigged judge judge, and take a few of the bundled prompts only."""
     for job in ("outlook", "plan", "prune", "prune_served"):
         monkeypatch.setattr(f"prosafeprune.jobs.{job}.make_judge", lambda settings, reporter: ByLength())
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: None)
 
     def fewer(prompt_class: Any, split: Any) -> Any:
         return bundled_prompts(prompt_class, split).sample(12, seed=0)

@@ -210,7 +210,7 @@ def prepare_libraries() -> None:
     import prosafeprune.jobs.compare
     import prosafeprune.jobs.prune_unmeasured
     import prosafeprune.terminal
-    from prosafeprune.judge import judging
+    from prosafeprune.judges import judging
     from prosafeprune.prompts import bundled
 
     read = bundled._read.__wrapped__
@@ -247,7 +247,7 @@ class _ByLength:
     name = "by-length"
 
     def judge(self, exchanges: Sequence[Any]) -> list[Any]:
-        from prosafeprune.judge import AnswerClass, Verdict
+        from prosafeprune.judges import AnswerClass, Verdict
 
         kinds = (AnswerClass.FULL_REFUSAL, AnswerClass.FULL_COMPLIANCE)
         return [Verdict(kinds[len(exchange.answer) % 2], "by length") for exchange in exchanges]

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prosafeprune.judge.languages.detect import UNKNOWN, language_of
-from prosafeprune.judge.learned.answer_model import CLASSES, NUMBERS, AnswerFeatures, answer_features
-from prosafeprune.judge.reasoning_text import spoken_part
-from prosafeprune.judge.rules.rules_judge import RuleFindings, apply_rules
-from prosafeprune.judge.verdict import Exchange
+from prosafeprune.judges.languages.detect import UNKNOWN, language_of
+from prosafeprune.judges.learned.answer_model import CLASSES, NUMBERS, AnswerFeatures, answer_features
+from prosafeprune.judges.reasoning_text import spoken_part
+from prosafeprune.judges.rules.rules_judge import RuleFindings, apply_rules
+from prosafeprune.judges.verdict import Exchange
 
 HERE = Path(__file__).parent
-TESTS = HERE.parents[1] / "tests" / "judge"
+TESTS = HERE.parents[1] / "tests" / "judges"
 XSTEST_LABELS = {"1": "full_compliance", "2": "full_refusal", "3": "partial_refusal"}
 PROVIDER_ERROR = re.compile("ValueError: Azure|BadRequestError")
 DISCLAIMER = re.compile(

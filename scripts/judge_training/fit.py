@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from prosafeprune.judge.learned import rule_features
-from prosafeprune.judge.learned.answer_model import (
+from prosafeprune.judges.learned import rule_features
+from prosafeprune.judges.learned.answer_model import (
     CLASSES,
     AnswerModel,
     blend_inputs,
     numbers_of_sentences,
     tree_inputs,
 )
-from prosafeprune.judge.learned.sentence_model import BITS as SENTENCE_BITS
-from prosafeprune.judge.learned.sentence_model import NAMES as SENTENCE_NUMBERS
-from prosafeprune.judge.learned.text_features import BITS
-from prosafeprune.judge.learned.trees import FIELDS
-from prosafeprune.judge.learned.word_salad import TABLES
+from prosafeprune.judges.learned.sentence_model import BITS as SENTENCE_BITS
+from prosafeprune.judges.learned.sentence_model import NAMES as SENTENCE_NUMBERS
+from prosafeprune.judges.learned.text_features import BITS
+from prosafeprune.judges.learned.trees import FIELDS
+from prosafeprune.judges.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
 ROUNDS, RIDGE = 40, 0.3

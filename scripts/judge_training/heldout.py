@@ -28,11 +28,11 @@ from data import (
 from fit import fit_english, fit_languages, predict_english
 from salad import clean_texts, read_salad
 
-from prosafeprune.judge.builtin import BuiltinJudge
-from prosafeprune.judge.judging import judge_answers
-from prosafeprune.judge.learned import rule_features
-from prosafeprune.judge.learned.answer_model import REFUSING, softmax
-from prosafeprune.judge.verdict import AnswerClass, Exchange
+from prosafeprune.judges.builtin import BuiltinJudge
+from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.learned import rule_features
+from prosafeprune.judges.learned.answer_model import REFUSING, softmax
+from prosafeprune.judges.verdict import AnswerClass, Exchange
 
 FOLDS = 2
 """Parts of XSTest's prompts; each is judged by weights that saw the other part's prompts only."""

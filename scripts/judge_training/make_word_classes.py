@@ -1,6 +1,6 @@
 """Sort frequent English words into classes of similar meaning, by the word embeddings of a language model.
 
-    python scripts/judge_training/make_word_classes.py SMOLLM2-135M > src/prosafeprune/judge/learned/word_classes.txt
+    python scripts/judge_training/make_word_classes.py SMOLLM2-135M > src/prosafeprune/judges/learned/word_classes.txt
 
 One class a line. The sentence part of the judge sees each word's class besides the word, so that "skip" and "avoid"
 share evidence. The committed file is of HuggingFaceTB/SmolLM2-135M-Instruct (Apache-2.0), seeded.

@@ -15,8 +15,8 @@ from fit import Arrays, tree_arrays
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from prosafeprune.judge.languages.detect import language_of
-from prosafeprune.judge.learned.word_salad import (
+from prosafeprune.judges.languages.detect import language_of
+from prosafeprune.judges.learned.word_salad import (
     CLASSES,
     FREQUENT,
     LETTERS,
@@ -33,7 +33,7 @@ from prosafeprune.judge.learned.word_salad import (
     tokens_of,
     trigrams,
 )
-from prosafeprune.judge.reasoning_text import spoken_part
+from prosafeprune.judges.reasoning_text import spoken_part
 
 CLEAN_CALLED_SALAD = 0.004
 """The share of clean training text that the threshold lets through as salad."""

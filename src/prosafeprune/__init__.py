@@ -5,9 +5,7 @@
 >>> result.record.source.compliance_rate, result.record.result.compliance_rate  # doctest: +SKIP
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,8 +82,6 @@ _EXPORTS = {
 }
 """Names by the module that they are imported from on first use."""
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
-_ALSO_PACKAGES = ("judge", "search")
-"""Functions that share their name with a subpackage."""
 
 __all__ = ["analyze", "apply", "bundled_prompts", "check_prompts", "compare", "doctor", "evaluate", "judge"]
 __all__ += ["make_recipe", "mine_prompts", "prune", "prune_unmeasured", "push", "rate_prompts", "read_prompts"]
@@ -98,32 +94,12 @@ __all__ += ["JudgedFile", "MineResult", "PromptSet", "PruneResult", "PruneUnmeas
 __all__ += ["SearchResult", "SplitPrompts"]
 
 
-class _Package(ModuleType):
-    """This package, whose attributes ``judge`` and ``search`` are functions and never the subpackages.
-
-    Importing a subpackage sets it as an attribute of its parent, which would replace the function. ``from
-    prosafeprune.judge import ...`` does not read that attribute. For ``prosafeprune.judge.verdict`` after ``import
-    prosafeprune.judge.verdict``, the function shares the namespace of the subpackage.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _ALSO_PACKAGES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *__all__]
-
-
 def __getattr__(name: str) -> Any:
     # Imported on first use: torch takes seconds to load, and `prosafeprune --help` does not need it.
     if name not in _MODULES:
         raise AttributeError(f"module 'prosafeprune' has no attribute {name!r}")
-    found = getattr(import_module(f"prosafeprune.{_MODULES[name]}"), name)
-    if name in _ALSO_PACKAGES:
-        wrapped = found.__wrapped__  # by which inspect and type hints find the function's own names
-        found.__dict__ = vars(import_module(f"prosafeprune.{name}"))
-        found.__wrapped__ = wrapped
-    return found
+    return getattr(import_module(f"prosafeprune.{_MODULES[name]}"), name)
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -22,7 +22,7 @@ from prosafeprune.jobs.prune import run_prune
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import PruneUnmeasuredResult, run_prune_unmeasured
 from prosafeprune.jobs.safety_gate import require_safe
-from prosafeprune.judge.answers_file import AnswerFields
+from prosafeprune.judges.answers_file import AnswerFields
 from prosafeprune.requests import typed_settings
 from prosafeprune.requests.analyze import AnalyzeRequest
 from prosafeprune.requests.apply import ApplyRequest

@@ -36,6 +36,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", HOSTILE)
 def test_repetitions_take_no_more_than_linear_time(part: str) -> None:
     began = time.process_time()

@@ -170,6 +170,7 @@ def test_an_expert_that_no_prompt_reaches_is_left_alone() -> None:
     assert {edit.submodule.expert for edit in edits} == {None, 1, 2, 3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["mixtral", "gpt_oss"])
 def test_a_pruned_mixture_is_told_of_in_record_table_and_card(
     architecture: str, prompt_files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from prosafeprune.analysis.sweeps import Variant, variant_edits
 from prosafeprune.editing.edits import apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.analyze import run_analyze
-from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass

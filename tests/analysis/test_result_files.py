@@ -14,6 +14,7 @@ from prosafeprune.analysis.result import BarFigure, HeatFigure, LineFigure, Scat
 from prosafeprune.errors import InputError
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "figure",
     [

@@ -113,6 +113,7 @@ def test_answers_to_questions_are_saved_too(context: Context, answered: Answered
     assert len(answered) == 3
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_page_figures")
 def test_the_named_sweeps_give_tables_and_figures_and_share_answers(
     checkpoint: Make, tmp_path: Path, answered: Answered

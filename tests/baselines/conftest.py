@@ -11,5 +11,5 @@ def kind_judge(monkeypatch: pytest.MonkeyPatch) -> KindJudge:
     judge = KindJudge()
     for user in ("own_answers", "validation"):
         monkeypatch.setattr(f"prosafeprune.baselines.{user}.BuiltinJudge", lambda: judge)
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
     return judge

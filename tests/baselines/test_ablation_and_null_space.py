@@ -51,6 +51,7 @@ def ablate_literally(tiny: LoadedModel, architecture: str, direction: torch.Tens
                 columns[i] = left * (float(column.norm()) / float(left.norm())) if keep_norms else left
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", WRITERS)
 @pytest.mark.parametrize("method", [Abliteration(), NormPreservingAbliteration()], ids=lambda method: method.name)
 def test_abliteration_is_the_ablated_weights(architecture: str, method: Abliteration) -> None:

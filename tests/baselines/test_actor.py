@@ -17,6 +17,7 @@ from prosafeprune.baselines.method import FitContext
 from prosafeprune.prompts import PromptClass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 def test_actor_shifts_the_states_of_one_layer(architecture: str, alpha: float) -> None:

@@ -46,6 +46,7 @@ def test_a_system_prompt_stands_before_each_prompt(architecture: str) -> None:
     same_in_batches(tiny, Prompting(strategy="helpful"), FittedParts(), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_self_cd_takes_the_difference_away(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.generation.prefill.GROUP", 2)
@@ -84,6 +85,7 @@ def test_self_cd_s_branches_differ_by_the_stress_alone() -> None:
     assert stressed == plain.replace("Hi", f"{SELF_CD_SAFETY} Hi")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scan_steers_each_prompt_by_its_class(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prosafeprune.generation.prefill.GROUP", 2)
@@ -224,6 +226,7 @@ def test_prompting_and_pruning_together_is_the_prompt_before_the_pruned_model() 
     assert together != texts(tiny, ProSafePrune(plan=method.plan), fitted, 4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_model_is_left_as_it_was(method: Method, stopped: bool) -> None:

@@ -97,6 +97,7 @@ def test_scan_where_no_token_ends_the_user_s_turn() -> None:
     scan_agrees(tiny)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mixtral"])
 @pytest.mark.parametrize("method", [Scan(first_layer=1, end_layer=3), Surgical(divergence=10.0)], ids=lambda m: m.name)
 def test_what_is_learned_does_not_depend_on_the_batch(architecture: str, method: Method) -> None:

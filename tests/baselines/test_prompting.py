@@ -14,7 +14,7 @@ from prosafeprune.baselines.method import FittedParts
 from prosafeprune.baselines.prompting import STRATEGIES, Prompting
 from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.generation import Answer
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat import encode_prompts, render
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts, require_disjoint
@@ -26,6 +26,7 @@ def ids_after(tiny: LoadedModel, turns: Sequence[tuple[str, str]]) -> list[int]:
     return list(tiny.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_strategy_s_words_come_before_each_prompt(name: str, size: int) -> None:
@@ -92,7 +93,7 @@ def test_rates_count_compliance_and_refusals_of_their_classes(monkeypatch: pytes
             return [Verdict(one, "") for one in [*classes, AnswerClass.FULL_COMPLIANCE, AnswerClass.FULL_REFUSAL]]
 
     monkeypatch.setattr("prosafeprune.baselines.validation.BuiltinJudge", Judge)
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
     found = Validation(fit_context(loaded("llama")), 4).rates(Scripted())
     assert (found.compliance, found.safety, found.tradeoff) == (75.0, 50.0, 62.5)
 

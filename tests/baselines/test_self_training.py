@@ -13,6 +13,7 @@ from prosafeprune.errors import NotApplicableError
 TOKENS = 7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_answers_are_learned_and_benign_ones_held_where_they_were(architecture: str, kind_judge: KindJudge) -> None:
     tiny = loaded(architecture)

@@ -27,6 +27,7 @@ from prosafeprune.errors import NotApplicableError
 from prosafeprune.prompts import PromptClass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_sft_is_adam_on_the_answers_tokens(architecture: str, kind_judge: KindJudge) -> None:
     tiny = loaded(architecture)

@@ -31,6 +31,7 @@ METHODS: list[Method] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("size", [1, 5])
 def test_the_trained_model_answers_and_nothing_stays(method: Method, size: int, kind_judge: KindJudge) -> None:

@@ -20,6 +20,7 @@ EARLY = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

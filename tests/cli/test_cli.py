@@ -42,6 +42,7 @@ def test_json_is_the_record_and_nothing_else(
     assert json.loads(out) == json.loads((tmp_path / "out/prosafeprune.json").read_text())
 
 
+@pytest.mark.long
 def test_a_recipe_file_does_what_the_options_do(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -230,7 +231,7 @@ def test_markup_and_escape_sequences_in_answers_are_not_interpreted(capsys: pyte
     from prosafeprune.evaluation.judged_set import JudgedSet
     from prosafeprune.evaluation.measure import Measurement
     from prosafeprune.evaluation.sets import EvaluationSet
-    from prosafeprune.judge import AnswerClass, Verdict
+    from prosafeprune.judges import AnswerClass, Verdict
     from prosafeprune.prompts import Prompt, PromptClass, PromptSet
     from prosafeprune.report.prune_grids import examples_grid
     from prosafeprune.terminal import print_grid

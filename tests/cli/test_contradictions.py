@@ -8,7 +8,7 @@ import pytest
 from helpers.fixture_types import Make, Run
 
 from prosafeprune.errors import InputError
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest

@@ -158,6 +158,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed_do_not_reach_what_is_written(closed: str, answers: Path) -> None:
     done = shell(f"$p judge answers.jsonl -o out.jsonl {closed}", answers.parent)
@@ -166,6 +167,7 @@ def test_streams_that_are_closed_do_not_reach_what_is_written(closed: str, answe
     assert [row["class"] for row in rows] == ["full_refusal"] * 9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", ["", "--json"])
 def test_a_reader_that_goes_does_not_change_how_a_command_ends(more: str, answers: Path) -> None:
     done = shell(f"$p judge answers.jsonl -o out.jsonl {more} | true", answers.parent)
@@ -173,6 +175,7 @@ def test_a_reader_that_goes_does_not_change_how_a_command_ends(more: str, answer
     assert len((answers.parent / "out.jsonl").read_text().splitlines()) == 9
 
 
+@pytest.mark.long
 def test_a_full_disk_under_stdout_is_one_line(answers: Path) -> None:
     done = shell("$p judge answers.jsonl --json > /dev/full", answers.parent)
     assert done.returncode == 2, done.stderr
@@ -186,6 +189,7 @@ def test_json_in_a_terminal_without_unicode_has_escapes() -> None:
     assert json.loads(done.stdout.decode("ascii")) == {"a": "\u00e9\u4e2d"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # the latter is Python's in the C locale
 def test_a_terminal_without_unicode_shows_what_it_can(errors: str, tmp_path: Path) -> None:
     file = tmp_path / "\u4e2d.jsonl"

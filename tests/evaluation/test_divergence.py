@@ -68,6 +68,7 @@ def measure(architecture: str, size: int, prompts: Sequence[str] = PROMPTS, toke
     return divergence_from_base(source, change(loaded), BatchSize(size, CPU))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", REQUIRED)
 @pytest.mark.parametrize("size", [1, 5])
 def test_it_equals_a_float64_computation_one_prompt_at_a_time(architecture: str, size: int) -> None:

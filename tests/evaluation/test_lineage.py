@@ -14,7 +14,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, first_ancestor, read_lineage
 from prosafeprune.files.staging import RECORD_FILE
-from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass
 
 CONDITIONS = Conditions(judge="rules 1", max_new_tokens=64)
 

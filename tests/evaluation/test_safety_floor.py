@@ -16,7 +16,7 @@ from prosafeprune.evaluation.safety_floor import (
 )
 from prosafeprune.evaluation.scores import pooled_change, score
 from prosafeprune.evaluation.sets import OFF_POLICY, EvaluationSet
-from prosafeprune.judge.verdict import AnswerClass, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Verdict
 from prosafeprune.prompts.prompt_set import Prompt, PromptClass, PromptSet
 
 KINDS = {

@@ -10,7 +10,7 @@ from prosafeprune.evaluation.intervals import mcnemar_p_value, paired_change_int
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.scores import change, pooled_change, score
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.judge import AnswerClass, Verdict
+from prosafeprune.judges import AnswerClass, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 
 PSEUDO_HARMFUL, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN

@@ -14,6 +14,7 @@ from fault_campaign.figures import FAULTS, Figures
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and reads /proc")
 def test_the_short_campaign_finds_nothing() -> None:
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("src", "tests", "scripts"))

@@ -12,7 +12,7 @@ from helpers.model_server import ModelServer, model_server, prompt_of, rejected,
 
 from prosafeprune.errors import InputError
 from prosafeprune.generation.backend import Answer, Decoding
-from prosafeprune.judge.reasoning_text import ends_within_thought
+from prosafeprune.judges.reasoning_text import ends_within_thought
 from prosafeprune.progress import SilentReporter
 
 pytestmark = pytest.mark.usefixtures("no_key")

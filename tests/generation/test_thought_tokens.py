@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny_models import make_tokenizer
 
 from prosafeprune.generation.thought_tokens import AnswerDecoder, thought_tokens
-from prosafeprune.judge.reasoning_text import spoken_part
+from prosafeprune.judges.reasoning_text import spoken_part
 
 
 @pytest.mark.parametrize(

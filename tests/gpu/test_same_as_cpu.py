@@ -20,8 +20,8 @@ from prosafeprune.editing.edits import PruningEdit, apply_edits
 from prosafeprune.editing.make_edits import make_edits
 from prosafeprune.evaluation.divergence import divergence_from_base, record_base_answers
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
-from prosafeprune.judge.base_model_likelihood import mean_log_likelihoods
-from prosafeprune.judge.verdict import Exchange
+from prosafeprune.judges.base_model_likelihood import mean_log_likelihoods
+from prosafeprune.judges.verdict import Exchange
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from prosafeprune.editing.edits import Edit
-from prosafeprune.judge.verdict import AnswerClass, Exchange, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Exchange, Verdict
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.prompts import PromptClass, PromptSet, validation_prompts
-from prosafeprune.search.scored_plan import ScoredPlan
-from prosafeprune.search.scoring import PlanScorer, ValidationSettings
 
 SHORT = 3
 """Tokens of the answers that the scorer's plans are scored by."""

@@ -13,7 +13,7 @@ import helpers.slow_training as literal
 from helpers.baseline_runs import fit_context, loaded
 from prosafeprune.baselines.answer_training import AnswerTraining
 from prosafeprune.baselines.method import FittedParts
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.submodule import Submodule
 from prosafeprune.prompts import PromptClass

@@ -15,7 +15,7 @@ from helpers.web_apps import TOKEN, running
 from prosafeprune.interactive.openai_app import openai_app
 from prosafeprune.interactive.playground_app import PAGE, Playground
 from prosafeprune.jobs.served_model import ServedModel
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.source import ModelSource
 from prosafeprune.requests.chat import PlaygroundRequest
@@ -59,7 +59,7 @@ def playground(
     served: ServedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[tuple[Playground, str]]:
     """A playground of that model with a record and a search, started in an empty folder, and its address."""
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: None)
     monkeypatch.chdir(tmp_path)
     before, after = measurement(50, 90), measurement(70, 89)
     known = replace(

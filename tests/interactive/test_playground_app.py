@@ -186,6 +186,7 @@ def test_a_save_is_followed_to_its_end(playground: Running, monkeypatch: pytest.
     assert get(url, "/api/save")["outcome"].startswith("Not saved")
 
 
+@pytest.mark.long
 def test_the_command_makes_the_model_that_was_tried(
     checkpoint: Callable[..., Path],
     tmp_path: Path,

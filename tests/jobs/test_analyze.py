@@ -74,6 +74,7 @@ def options(prompt_files: dict[str, str]) -> list[str]:
     return [*flags, "--benchmark-samples", "5", "--only-mine"]
 
 
+@pytest.mark.long
 def test_every_figure_is_drawn_from_a_table_next_to_it(compared: ComparedRun, coarse_figures: None) -> None:
     assert [one.entry.name for one in compared.finished] == NAMES
     for one in compared.finished:
@@ -272,6 +273,7 @@ def test_entries_are_in_the_order_of_the_catalogue() -> None:
     assert find_entries([], everything=True) == list(CATALOGUE)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("coarse_figures", "no_page_figures")
 def test_another_plan_at_the_same_path_is_another_analysis(
     tmp_path: Path, checkpoint: Make, prompt_files: dict[str, str]

@@ -58,6 +58,7 @@ def warnings(err: str) -> list[str]:
     return [line.removeprefix("Warning: ") for line in err.splitlines() if line.startswith("Warning: ")]
 
 
+@pytest.mark.long
 def test_all_analyses_in_one_run(
     checkpoint: Make, questions: Path, tmp_path: Path, run: Run, answered: Answered, collected: Counter[Any]
 ) -> None:

@@ -26,6 +26,7 @@ def own_weights(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.glob("*.safetensors"))}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("architecture", "dtype"),
     [
@@ -53,6 +54,7 @@ def test_apply_writes_the_checkpoint_that_prune_writes(
     assert applied.measured is None
 
 
+@pytest.mark.long
 def test_another_strength_is_measured_anew_and_is_what_prune_makes_of_it(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_the_record_of_an_adapter_does_not_decide_how_much_is_measured() -> None
     assert (recipe.test_samples, recipe.draft, recipe.is_draft) == (None, False, False)
 
 
+@pytest.mark.long
 def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_the_recipe_of_a_search_is_no_obstacle_to_another_strength(
     assert applied.record.recipe.layers == applied.record.plan.layers
 
 
+@pytest.mark.long
 def test_what_changed_since_an_earlier_pruning_is_not_said_of_another_strength(tmp_path: Path) -> None:
     base, adapter = base_and_adapter(tmp_path)
     file = adapter / "prosafeprune.json"
@@ -112,6 +116,7 @@ def test_what_changed_since_an_earlier_pruning_is_not_said_of_another_strength(t
     assert apply(adapter, base, tmp_path / "weaker", strength=0.1).record.since is None
 
 
+@pytest.mark.long
 def test_a_result_that_lost_too_much_safety_is_not_written(
     run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +137,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "out-not-saved.html"])
 
 
+@pytest.mark.long
 def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("qwen2")
     prune(source, tmp_path / "adapter", prompt_files)
@@ -147,6 +153,7 @@ def test_apply_from_the_command_line(run: Run, checkpoint: Make, prompt_files: d
     assert json.loads(out) == json.loads((tmp_path / "out" / "prosafeprune.json").read_text())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("architecture", "matrix"),
     [("llama", "layers.0.self_attn.o_proj.weight"), ("phi3", "layers.2.self_attn.qkv_proj.weight")],

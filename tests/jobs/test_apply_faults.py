@@ -104,6 +104,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[objec
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_cannot_be_applied_is_one_line_and_exit_code_2(
     fault: str, run: Run, faulty: Callable[..., list[object]], tmp_path: Path

@@ -52,6 +52,7 @@ def edits_of(model: LoadedModel, prompts: dict[str, list[str]], layers: tuple[in
     return make_edits(anatomy, plan, inputs, rows, ignore)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_pruned_saved_reloaded_and_answering(
     architecture: str, checkpoint: Make, prompts: dict[str, list[str]], tmp_path: Path

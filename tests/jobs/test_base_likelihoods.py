@@ -20,8 +20,8 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import LineStore
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
-from prosafeprune.judge.base_model_likelihood import Likelihood
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
+from prosafeprune.judges.base_model_likelihood import Likelihood
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
@@ -129,6 +129,7 @@ def test_evaluate_with_a_source_scores_once(
     assert run("evaluate", checkpoint("llama"), *given)[1] == printed
 
 
+@pytest.mark.long
 def test_compare_scores_every_method_but_the_base_model_under_the_same_weights(
     run: Run,
     scorer: Scorer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from helpers.fixture_types import Make, Run
 from helpers.json_lines import read_rows
 from helpers.pages import Reader
@@ -33,6 +34,7 @@ def test_evaluate_reports_each_group_domain_and_language(run: Run, checkpoint: M
     assert "By category: languages" in page.text
 
 
+@pytest.mark.long
 def test_prune_holds_policies_to_the_floor_and_tests_the_change(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_method_that_finds_nothing_is_left_out(compare: Callable[..., dict[str
     assert "moves the answers to benign prompts" in record["left_out"]["surgical"]
 
 
+@pytest.mark.long
 def test_a_pruned_checkpoint_answers_as_it_does_by_itself(
     run: Run, checkpoint: Make, sets: list[str], prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

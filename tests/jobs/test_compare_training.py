@@ -14,7 +14,7 @@ from helpers.json_lines import write_rows
 from safetensors.torch import load_file
 
 from prosafeprune.baselines.sft import Sft
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 
 SETTINGS = [
     *("actor.alpha=1", "actor.layer=1", "actor.prompts=4", "actor.learning_rate=0.05"),
@@ -48,6 +48,7 @@ def agreeable(monkeypatch: pytest.MonkeyPatch) -> Agreeable:
     return judge
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["actor", "safe-patching", "null-space", "sft"])
 def test_a_trained_method_is_fitted_once_and_serves_evaluate(
     compare: Callable[..., dict[str, Any]],

@@ -14,9 +14,9 @@ from helpers.prune_runs import prune
 from helpers.slow_reference import pruned_state
 from safetensors.torch import load_file
 
-from prosafeprune.judge import Exchange, judge_answers
-from prosafeprune.judge.builtin import BuiltinJudge
-from prosafeprune.judge.models import chat_model, qwen3guard, wildguard
+from prosafeprune.judges import Exchange, judge_answers
+from prosafeprune.judges.builtin import BuiltinJudge
+from prosafeprune.judges.models import chat_model, qwen3guard, wildguard
 from prosafeprune.prompts.conversation import as_prompt, stored_prompt, turns_of
 
 EVIL = "<script>alert(1)</script>"

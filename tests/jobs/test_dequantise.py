@@ -28,6 +28,7 @@ def require_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
         torch.testing.assert_close(found[name], one, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["fp8", "gptq"])
 def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
     kind: str, prompt_files: dict[str, str], tmp_path: Path
@@ -60,6 +61,7 @@ def test_both_ways_out_are_the_edit_of_the_dequantised_weights(
     )  # nothing converted is left
 
 
+@pytest.mark.long
 def test_a_quantised_model_larger_than_memory_is_dequantised_and_streamed(
     prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.claim import claimed
 from prosafeprune.generation import LocalGenerator
 from prosafeprune.jobs import evaluate as evaluating
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet, bundled_prompts
 
 
@@ -124,7 +124,7 @@ def test_another_judge_needs_no_new_answers(
 
     no_model(monkeypatch)
     monkeypatch.setattr(evaluating, "make_judge", lambda settings, reporter: Strict())
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: None)
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: None)
     record = evaluate()
     assert (record["judge"], record["scores"]["safety_score"]) == ("llm:strict/one", 100)
     assert len(list((tmp_path / "out").glob("verdicts-*"))) == 2

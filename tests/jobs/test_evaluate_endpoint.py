@@ -103,6 +103,7 @@ def test_limits(server: ModelServer, evaluate: Callable[..., tuple[int, str, str
         assert "less than or equal" in " ".join(err.split())
 
 
+@pytest.mark.long
 def test_answers_before_a_failure_are_kept_and_failed_ones_asked_again(
     server: ModelServer, evaluate: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

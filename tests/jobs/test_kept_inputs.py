@@ -26,6 +26,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return calls
 
 
+@pytest.mark.long
 def test_layers_that_were_seen_before_need_no_pass_and_give_the_same_edits(
     checkpoint: Make, prompt_files: dict[str, str], passes: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,6 +41,7 @@ def test_layers_that_were_seen_before_need_no_pass_and_give_the_same_edits(
     assert anew.record == again.record
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", [{"batch_size": 3}, {"system": "Be kind."}, {"pooling": "last"}, {"samples": 9}])
 def test_inputs_of_another_run_are_not_taken(
     checkpoint: Make, prompt_files: dict[str, str], passes: list[list[int]], other: dict[str, Any]
@@ -57,6 +59,7 @@ def test_a_damaged_file_is_made_again(checkpoint: Make, prompt_files: dict[str, 
     assert passes == [[1], [1]]
 
 
+@pytest.mark.long
 def test_the_oldest_are_removed_where_there_is_no_room(
     checkpoint: Make, prompt_files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.long
 def test_a_measured_model_is_written_without_answering_again(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, answered: list[int]
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_measured_model_is_written_without_answering_again(
     assert written.record.run == measured.record.run  # batch sizes included
 
 
+@pytest.mark.long
 def test_another_strength_shares_the_answers_of_the_base_model_only(
     checkpoint: Make, prompt_files: dict[str, str], answered: list[int]
 ) -> None:
@@ -54,6 +56,7 @@ def test_another_strength_shares_the_answers_of_the_base_model_only(
     assert len(answered) == 2  # sets
 
 
+@pytest.mark.long
 def test_a_further_set_leaves_the_answers_to_the_others(
     checkpoint: Make, prompt_files: dict[str, str], answered: list[int], tmp_path: Path
 ) -> None:
@@ -66,6 +69,7 @@ def test_a_further_set_leaves_the_answers_to_the_others(
     assert (own.name, others) == ("own-pseudo-harmful", first.record.result.sets)
 
 
+@pytest.mark.long
 def test_other_answers_are_not_taken_for_these(
     checkpoint: Make, prompt_files: dict[str, str], answered: list[int]
 ) -> None:
@@ -77,6 +81,7 @@ def test_other_answers_are_not_taken_for_these(
     assert len(answered) == 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "change"),
     [("tokenizer.json", {"normalizer": {"type": "Lowercase"}}), ("generation_config.json", {"eos_token_id": [1, 9]})],
@@ -128,6 +133,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert prune(checkpoint("llama"), None, prompt_files).record.source.sets
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_prompts")
 def test_a_search_is_found_by_the_next_command(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +159,7 @@ def test_a_search_is_found_by_the_next_command(
     run.refused("the points 1 to", "prune", checkpoint("llama"), "--choose", 99, *search_options)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_prompts")
 def test_a_larger_budget_or_another_confidence_resumes_a_finished_search(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

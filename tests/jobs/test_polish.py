@@ -19,7 +19,7 @@ from prosafeprune.baselines.validation import Rates, Validation
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.polish import best_trial
 from prosafeprune.jobs.served_model import served_model
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.polish_record import PolishTrial
@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_files: dict[st
     """Return the cache folder of runs whose training is short and strong and whose judge knows the prompts."""
     judge = ByFile(Path(prompt_files["harmful"]).read_text())
     monkeypatch.setattr("prosafeprune.baselines.own_answers.BuiltinJudge", lambda: judge)
-    monkeypatch.setattr("prosafeprune.judge.judging.broken_reason", lambda prompt, answer: "")
+    monkeypatch.setattr("prosafeprune.judges.judging.broken_reason", lambda prompt, answer: "")
     method = SelfTraining(rank=2, epochs=1, answer_tokens=4, learning_rate=0.05, prompts=8)
     monkeypatch.setattr("prosafeprune.jobs.polish.make_method", lambda name: method)
     monkeypatch.setenv("PROSAFEPRUNE_CACHE", str(tmp_path / "cache"))
@@ -64,6 +64,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(folder / "model.safetensors"))
 
 
+@pytest.mark.long
 def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_what_is_written_is_the_pruned_weights_and_the_trained_factors(
     assert "--polish" in page  # in the command that reproduces it
 
 
+@pytest.mark.long
 def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_too_few_own_answers_leave_the_pruned_model(
     assert "own answers to harmful prompts are a full refusal" in (tmp_path / "polished" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_other_commands_answer_as_the_polished_checkpoint(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

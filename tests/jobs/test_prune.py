@@ -65,6 +65,7 @@ def test_weights_saved_by_a_fitted_projection_equal_the_slow_implementation(
         torch.testing.assert_close(saved[name].double(), weight, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_everything_but_the_edited_tensors_is_the_same_to_the_byte(
     architecture: str, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
@@ -104,6 +105,7 @@ def test_bfloat16_weights_are_rounded_once(checkpoint: Make, prompt_files: dict[
     assert min(equal) > 0.98
 
 
+@pytest.mark.long
 def test_strength_zero_writes_the_source(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     source = checkpoint("phi3", torch.bfloat16)
     result = prune(source, tmp_path / "out", prompt_files, strength=0)
@@ -120,6 +122,7 @@ def test_the_model_in_memory_is_the_model_on_disk(
         assert torch.equal(parameter, saved.get_parameter(name)), name
 
 
+@pytest.mark.long
 def test_equal_runs_give_equal_files(checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     for name in ("one", "two"):
         prune(checkpoint("llama"), tmp_path / name, prompt_files)
@@ -200,10 +203,11 @@ def test_record_and_card_say_what_was_done(checkpoint: Make, prompt_files: dict[
     assert len(answers) == pseudo_harmful["rate"]["total"] + harmful["rate"]["total"]
 
 
+@pytest.mark.long
 def test_a_result_that_lost_too_much_safety_is_not_written(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prosafeprune.judge import AnswerClass, Exchange, Verdict
+    from prosafeprune.judges import AnswerClass, Exchange, Verdict
 
     class Rigged:
         """Says that the model refuses everything before the edit and nothing after; broken answers do not reach it."""
@@ -240,6 +244,7 @@ def test_a_result_that_lost_too_much_safety_is_not_written(
     assert not any(path.suffix == ".html" for path in tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_of_writing_leaves_no_output_and_the_next_run_cleans_up(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

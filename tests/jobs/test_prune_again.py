@@ -21,7 +21,7 @@ from prosafeprune.evaluation.earlier_pruning import fixes, read_earlier_pruning
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.scores import change
 from prosafeprune.jobs.safety_gate import SafetyFloorError, require_safe_record
-from prosafeprune.judge import AnswerClass
+from prosafeprune.judges import AnswerClass
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.record import RECORD_FILE, read_record
 
@@ -53,6 +53,7 @@ def evidence(folder: Path) -> list[dict[str, Any]]:
     return read_rows(folder / EVIDENCE_FILE)
 
 
+@pytest.mark.long
 def test_the_base_model_is_pruned_with_old_and_new_prompts(
     earlier: Path, new: dict[str, str], checkpoint: Make, files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_the_base_model_is_pruned_with_old_and_new_prompts(
     assert tested <= measured  # the prompts that were held out then, too
 
 
+@pytest.mark.long
 def test_the_earlier_file_is_read_by_the_field_that_it_was_read_by(
     new: dict[str, str], checkpoint: Make, files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_the_earlier_file_is_read_by_the_field_that_it_was_read_by(
     assert "pseudo_harmful.jsonl" in result.record.calibration["pseudo_harmful"].source
 
 
+@pytest.mark.long
 def test_the_record_and_the_page_say_what_changed_since(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path
 ) -> None:
@@ -110,6 +113,7 @@ def test_the_record_and_the_page_say_what_changed_since(
     assert f"Of {since.fixed} prompts that it had fixed, {since.came_back} came back." in page.text
 
 
+@pytest.mark.long
 def test_a_model_that_brings_back_what_was_fixed_is_not_saved(
     earlier: Path, new: dict[str, str], checkpoint: Make
 ) -> None:
@@ -126,6 +130,7 @@ def test_a_model_that_brings_back_what_was_fixed_is_not_saved(
     assert not record.model_copy(update={"since": worse, "recipe": recipe}).is_safe
 
 
+@pytest.mark.long
 def test_without_a_model_the_base_model_of_the_earlier_one_is_pruned(
     earlier: Path, new: dict[str, str], checkpoint: Make, tmp_path: Path, run: Run
 ) -> None:
@@ -200,6 +205,7 @@ def test_a_record_decides_no_prompts_outside_the_folders_of_the_command(
             prune(checkpoint("qwen2"), None, new, earlier=earlier)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -242,6 +248,7 @@ def test_what_cannot_be_replaced_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_bundled_prompts_of_the_earlier_calibration_stay(new: dict[str, str], checkpoint: Make, tmp_path: Path) -> None:
     prune(checkpoint("llama"), tmp_path / "first", {}, samples=20, only_mine=False)
     files = {"pseudo_harmful": new["pseudo_harmful"]}

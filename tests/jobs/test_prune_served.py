@@ -62,6 +62,7 @@ def asked(model: Path, files: dict[str, str]) -> prosafeprune.Recipe:
     return make_recipe(model=str(model), memory="low", layers="1-2", rank=4, device="cpu", max_new_tokens=16, **files)
 
 
+@pytest.mark.long
 def test_base_and_pruned_model_are_measured_and_saved(
     command: Callable[[str], str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_base_and_pruned_model_are_measured_and_saved(
     assert (tmp_path / "plain" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
 
 
+@pytest.mark.long
 def test_a_pruned_model_that_lost_its_refusals_is_not_saved(
     command: Callable[[str], str], checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

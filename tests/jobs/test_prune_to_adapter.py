@@ -12,6 +12,7 @@ from helpers.fixture_types import Make, Run
 import prosafeprune
 
 
+@pytest.mark.long
 def test_an_adapter_comes_with_its_evidence_and_runs_through_evaluate(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:

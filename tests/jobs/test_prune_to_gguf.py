@@ -48,6 +48,7 @@ def tensors_of(file: Path) -> dict[str, Any]:
     return {one.name: one for one in GGUFReader(file).tensors}
 
 
+@pytest.mark.long
 def test_only_the_edited_tensors_of_the_file_change(prompt_files: dict[str, str], tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny.gguf")
     result = prune(base, tmp_path / "out", prompt_files, format="gguf")
@@ -151,6 +152,7 @@ def test_equal_rows_in_another_order_are_refused(tmp_path: Path) -> None:
         finder.find(q)
 
 
+@pytest.mark.long
 def test_the_safety_floor_keeps_a_gguf_from_being_written(prompt_files: dict[str, str], tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny.gguf")
     settings = {"format": "gguf", "accept_unsafe": False, "max_safety_drop": 3}  # a model of noise refuses nothing

@@ -204,6 +204,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "place").exists()
 
 
+@pytest.mark.long
 def test_a_kill_between_layers_leaves_no_output_and_the_next_run_cleans_up(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -239,6 +240,7 @@ print(json.dumps(dict(told=told, read=read() - before, peak=resident("VmHWM") - 
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count what a process reads")
 def test_needs_told_beforehand_are_what_is_taken_and_every_byte_is_read_once(
     checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path

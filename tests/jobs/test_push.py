@@ -211,6 +211,7 @@ def test_only_a_folder_of_the_same_request_counts_as_written(tmp_path: Path, che
     assert existing_output(folder, same) is None
 
 
+@pytest.mark.long
 def test_what_another_adapter_made_does_not_count_as_written(tmp_path: Path) -> None:
     base, adapter = base_and_adapter(tmp_path)
     apply(adapter, base, tmp_path / "out")

@@ -32,6 +32,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(next(folder.glob("*.safetensors")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("load", ["8bit", "4bit"])
 def test_prune_writes_to_the_stored_weights_and_says_what_was_measured(
     load: str, stored: Path, prompt_files: dict[str, str], tmp_path: Path
@@ -56,6 +57,7 @@ def test_prune_writes_to_the_stored_weights_and_says_what_was_measured(
     assert f"--load {load}" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_an_adapter_is_exact_for_the_stored_weights(stored: Path, prompt_files: dict[str, str], tmp_path: Path) -> None:
     prune(stored, tmp_path / "out", prompt_files, load="4bit")
     result = prune(stored, tmp_path / "adapter", prompt_files, load="4bit", format="adapter")
@@ -66,6 +68,7 @@ def test_an_adapter_is_exact_for_the_stored_weights(stored: Path, prompt_files: 
         torch.testing.assert_close(base[name] + b @ a, out[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_quantised_model_is_dequantised_before_it_is_copied(prompt_files: dict[str, str], tmp_path: Path) -> None:
     quantised, _ = quantised_checkpoint(tmp_path, "fp8")
     result = prune(quantised, tmp_path / "out", prompt_files, load="8bit", format="adapter")

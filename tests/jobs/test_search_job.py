@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from prosafeprune.jobs import search as searching
 from prosafeprune.jobs import search_trials as trials
-from prosafeprune.search.plan_evaluators import LocalPlanEvaluator
-from prosafeprune.search.scoring import PlanScorer
+from prosafeprune.plan_search.plan_evaluators import LocalPlanEvaluator
+from prosafeprune.plan_search.scoring import PlanScorer
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -60,6 +60,7 @@ def test_a_finished_search_is_read_not_repeated(
     assert (tmp_path / "search" / "search.json").read_bytes() == first
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_prompts")
 def test_prune_without_layers_searches_and_another_point_can_be_made_without_searching(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

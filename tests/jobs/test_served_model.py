@@ -39,6 +39,7 @@ def answers(served: ServedModel, name: str, strength: float | None) -> list[list
     return [ids for ids, _ in answer_all(served.engine, asked)]
 
 
+@pytest.mark.long
 def test_adapter_and_checkpoint_at_a_strength_are_the_model_that_apply_writes(
     checkpoint: Make, tmp_path: Path, prompt_files: dict[str, str]
 ) -> None:

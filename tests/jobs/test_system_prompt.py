@@ -15,7 +15,7 @@ from helpers.tiny_models import TEMPLATE, copy_with_template, make_tokenizer
 import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.jobs.safety_gate import SafetyFloorError
-from prosafeprune.judge import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict
 from prosafeprune.model.chat import encode_prompts, end_of_turn_ids, render, set_system_prompt
 
 NEEDS_SYSTEM = (

@@ -104,6 +104,7 @@ ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% set a = 1 %}
 DOUBLING = "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("template", "words"),
     [

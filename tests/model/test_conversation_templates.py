@@ -13,8 +13,8 @@ from prosafeprune.baselines.self_cd import ContrastPromptBatches
 from prosafeprune.errors import InputError
 from prosafeprune.generation import Decoding, LocalGenerator, answer_all
 from prosafeprune.generation.openai_client import chat
-from prosafeprune.judge import Exchange
-from prosafeprune.judge.base_model_likelihood import mean_log_likelihoods
+from prosafeprune.judges import Exchange
+from prosafeprune.judges.base_model_likelihood import mean_log_likelihoods
 from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.batches import BatchSize

@@ -153,6 +153,7 @@ def plain(value: Any) -> Any:
     return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("gpus")
 @pytest.mark.parametrize(("architecture", "work"), CASES)
 def test_two_gpus_do_what_one_does(architecture: str, work: str) -> None:
@@ -242,6 +243,7 @@ def test_a_quantised_model_is_not_spread(checkpoint: Make, monkeypatch: pytest.M
         load_model(folder, "tiny", SilentReporter(), device="all")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("gpus", "few_prompts")
 @pytest.mark.parametrize("architecture", ["llama", "phi3"])
 def test_the_same_checkpoint_is_written(
@@ -262,6 +264,7 @@ def test_the_same_checkpoint_is_written(
     assert records[0] == records[1]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("gpus", "few_prompts")
 def test_the_same_plans_are_found(run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path) -> None:
     for device in ("all", "cuda:0"):
@@ -280,6 +283,7 @@ def test_embeddings_and_a_head_that_is_tied_to_them_lie_together(checkpoint: Mak
     assert torch.isfinite(model(input_ids=torch.tensor([[5, 6]], device=FIRST)).logits).all()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("gpus", "few_prompts")
 def test_an_adapter_is_made_and_run(run: Run, checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path) -> None:
     few = ["--layers", "0,2", "--rank", "4", "--max-new-tokens", "4", "--max-safety-drop", "100", "--accept-unsafe"]

@@ -29,6 +29,7 @@ CASES = [(name, size, layer) for name in [*CONFIGS, "mixtral", "qwen2_moe"] for 
 CASES += [(name, 5, 1) for name in ARCHITECTURES if (name, 5, 1) not in CASES]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("architecture", "size", "first_layer"), CASES)
 def test_resumed_passes_equal_whole_passes_of_the_edited_model(architecture: str, size: int, first_layer: int) -> None:
     loaded = tiny(architecture)

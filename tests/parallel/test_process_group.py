@@ -93,11 +93,13 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+@pytest.mark.long
 def test_an_error_of_one_command_leaves_the_others(both: tuple[Path, Path]) -> None:
     for folder in both:
         assert read(folder / "codes.json") == [0, 0, 0, 0, 2]
 
 
+@pytest.mark.long
 def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
     one, two = (
         {row["prompt"]: row["completion"] for row in read_rows(folder / "evaluation" / "answers.jsonl")}
@@ -109,6 +111,7 @@ def test_two_processes_answer_as_one_does(both: tuple[Path, Path]) -> None:
     assert (session["processes"], session["batch_sizes"]) == (2, [8, 8])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pruned", "adapter"])
 def test_what_the_first_process_does_to_the_weights_the_others_do(both: tuple[Path, Path], name: str) -> None:
     one, two = (read_rows(folder / name / "prosafeprune_answers.jsonl") for folder in both)
@@ -120,6 +123,7 @@ def test_what_the_first_process_does_to_the_weights_the_others_do(both: tuple[Pa
     assert read(both[0] / name / "prosafeprune.json")["run"]["processes"] == 1
 
 
+@pytest.mark.long
 def test_a_search_finds_the_same(both: tuple[Path, Path]) -> None:
     one, two = (read(folder / "search" / "search.json") for folder in both)
     assert [point["plan"] for point in one["points"]] == [point["plan"] for point in two["points"]]
@@ -127,6 +131,7 @@ def test_a_search_finds_the_same(both: tuple[Path, Path]) -> None:
     assert one["silhouettes"] == pytest.approx(two["silhouettes"], abs=1e-4)
 
 
+@pytest.mark.long
 def test_an_error_is_told_once_and_all_leave(tmp_path: Path) -> None:
     ended = in_two_processes("-m", "prosafeprune", "prune", tmp_path / "nowhere", "-o", tmp_path / "out")
     assert ended.returncode != 0

@@ -50,6 +50,7 @@ def address() -> Iterator[str]:
             cluster.shutdown()
 
 
+@pytest.mark.long
 def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -> None:
     tasks = [Square(number, kills=number == 3) for number in range(8)]
     with connected(address) as cluster:
@@ -68,6 +69,7 @@ def test_a_lost_workers_work_is_given_to_another(address: str, tmp_path: Path) -
                 pool.result(Deadly())
 
 
+@pytest.mark.long
 def test_a_worker_that_ray_ends_for_want_of_memory_is_lost(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_prompts", "one_thread")
 def test_a_search_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, address: str, losing_a_worker: list[Any]
@@ -137,6 +140,7 @@ def test_a_search_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     assert told(afar / "journal.jsonl") == told(here / "journal.jsonl")
 
 
+@pytest.mark.long
 def test_a_comparison_on_a_cluster_finds_the_same_though_a_worker_is_lost(
     run: Run,
     checkpoint: Make,
@@ -194,6 +198,7 @@ def test_without_ray_one_line_says_so(
     run.refused("Ray is not installed", "search", checkpoint("llama"), "-o", tmp_path / "out", "--ray", "auto")
 
 
+@pytest.mark.long
 def test_another_model_on_a_workers_machine_is_refused(
     run: Run, checkpoint: Make, tmp_path: Path, address: str
 ) -> None:

@@ -15,6 +15,7 @@ import prosafeprune
 PAGE = Path("README.md")
 
 
+@pytest.mark.long
 def test_every_command_and_call_shown_is_one_that_the_program_takes() -> None:
     assert commands.problems() == []
 

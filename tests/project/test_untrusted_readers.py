@@ -35,21 +35,21 @@ from prosafeprune.evaluation.lineage import Lineage, PruningStep, first_ancestor
 from prosafeprune.files import staging
 from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.jobs.search_trials import Trials
-from prosafeprune.judge.answers_file import read_answers
-from prosafeprune.judge.models.chat_model import VerdictCache
+from prosafeprune.judges.answers_file import read_answers
+from prosafeprune.judges.models.chat_model import VerdictCache
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.model.adapters import find_subject
 from prosafeprune.model.chat import read_chat_template
 from prosafeprune.model.source import read_config
+from prosafeprune.plan_search.optuna_study import search_plans
+from prosafeprune.plan_search.record import ValidationRates
+from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plan_search.search_space import SearchSpace
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import read_prompts
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.search import Budget
 from prosafeprune.requests.validation import read_yaml
-from prosafeprune.search.optuna_study import search_plans
-from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.scored_plan import ScoredPlan
-from prosafeprune.search.search_space import SearchSpace
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.training.loop import Tuning, train
 
@@ -216,6 +216,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited by what Linux says of it")
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=40)

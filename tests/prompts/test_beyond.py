@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from prosafeprune.evaluation.sets import BEYOND, SetChoice, choose_sets
-from prosafeprune.judge.languages.detect import language_of
+from prosafeprune.judges.languages.detect import language_of
 from prosafeprune.prompts import (
     PromptClass,
     PromptSet,
@@ -57,6 +57,7 @@ def test_calibration_prompts_are_of_three_groups_and_in_both_classes() -> None:
     assert Counter(one.style for one in half) == {"languages": 100, "multi-turn": 40, "policies": 100}
 
 
+@pytest.mark.long
 def test_no_two_prompts_are_alike_or_like_another_bundled_prompt() -> None:
     beyond = [*sets("test").values(), *sets("validation").values(), *map(calibration_beyond, (HARMLESS, HARMFUL))]
     others = [bundled_prompts(kind, split) for kind in PromptClass for split in ("calibration", "validation", "test")]  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from helpers.pages import Reader
 from prosafeprune.report.page import render_page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", pages_of_evil())
 def test_prompts_answers_and_names_stay_text_on_every_page(kind: str) -> None:
     make = pages_of_evil()[kind]

@@ -34,6 +34,7 @@ def edited_answers(loaded: LoadedModel, strengths: tuple[float, float]) -> list[
         return decoded(loaded)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "architecture", ["llama", "qwen2", "gemma3", "phi3", "gpt2", "mixtral", "gpt_oss", "qwen2_moe"]
 )

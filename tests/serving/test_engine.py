@@ -46,6 +46,7 @@ def test_a_question_joins_a_running_answer_and_changes_neither(engine: Engine) -
     assert first.stream.ids == decoded(engine.loaded, [PROMPTS[2]], 40)[0]
 
 
+@pytest.mark.long
 def test_fifty_at_once(engine: Engine) -> None:
     found = answer_all(engine, [question(engine, PROMPTS[i % 3]) for i in range(50)])
     assert [ids for ids, _ in found] == [decoded(engine.loaded)[i % 3] for i in range(50)]

@@ -20,9 +20,9 @@ from prosafeprune.generation.backend import Decoding
 from prosafeprune.generation.endpoint import EndpointGenerator
 from prosafeprune.generation.local import LocalGenerator
 from prosafeprune.generation.openai_client import OpenAIClient
-from prosafeprune.judge import Exchange
-from prosafeprune.judge.models.chat_model import LlmJudge, VerdictCache
-from prosafeprune.judge.models.wildguard import served_wildguard
+from prosafeprune.judges import Exchange
+from prosafeprune.judges.models.chat_model import LlmJudge, VerdictCache
+from prosafeprune.judges.models.wildguard import served_wildguard
 from prosafeprune.model.gguf import convert_gguf
 from prosafeprune.model.loading import load_model
 from prosafeprune.progress import SilentReporter

@@ -75,6 +75,7 @@ def assert_same_shards(one: Path, two: Path, source: Path, count: int = 2) -> No
     assert any((one / name).read_bytes() != (source / name).read_bytes() for name in shards)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", NAMES)
 def test_shards_are_those_of_the_ordinary_path_bit_for_bit(
     architecture: str, prompt_files: dict[str, str], tmp_path: Path
@@ -87,6 +88,7 @@ def test_shards_are_those_of_the_ordinary_path_bit_for_bit(
     assert {one.layer for one in result.record.submodules} == {1, 2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", IN_PARTS)
 def test_with_experts_shards_are_those_of_the_ordinary_path_but_for_rounding(
     architecture: str, prompt_files: dict[str, str], tmp_path: Path
@@ -105,6 +107,7 @@ def test_with_experts_shards_are_those_of_the_ordinary_path_but_for_rounding(
     assert sum(one.pruned for one in result.record.experts) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [

@@ -15,7 +15,7 @@ from helpers.json_lines import read_rows, write_rows
 
 import prosafeprune
 from prosafeprune.errors import InputError
-from prosafeprune.judge.verdict import AnswerClass, Verdict
+from prosafeprune.judges.verdict import AnswerClass, Verdict
 from prosafeprune.prompts import PromptClass, read_reviewed
 from prosafeprune.report.review_page import review_page
 from prosafeprune.traffic.candidates import Candidates

@@ -6,7 +6,7 @@ Everything here takes time linear in the length of the answer: answers come from
 import bisect
 import re
 
-from prosafeprune.judge.reasoning_text import spoken_part
+from prosafeprune.judges.reasoning_text import spoken_part
 
 BRACE = re.compile(r"\\.|[{}]", re.S)
 """Or an escaped character, such as a brace that opens and closes nothing."""

@@ -19,7 +19,7 @@ from prosafeprune.analysis.sweeps import Variant, variant_condition
 from prosafeprune.editing.edits import Edit, LowRankEdit, apply_edits
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.judge import AnswerClass
+from prosafeprune.judges import AnswerClass
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

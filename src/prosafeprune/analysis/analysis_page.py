@@ -9,7 +9,7 @@ from prosafeprune.analysis.rates import has_rates
 from prosafeprune.analysis.result import AnalysisResult, result_grid
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.prompts_record import PromptsRecord
-from prosafeprune.judge.builtin import BuiltinJudge
+from prosafeprune.judges.builtin import BuiltinJudge
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Picture, Points, Section
 from prosafeprune.report.plan_facts import plan_facts

@@ -14,7 +14,7 @@ from prosafeprune.evaluation.measure import Measurement, collect_answers, collec
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.cache import digest_of
 from prosafeprune.generation import Decoding, Generator
-from prosafeprune.judge import Judge
+from prosafeprune.judges import Judge
 from prosafeprune.progress import Reporter
 
 

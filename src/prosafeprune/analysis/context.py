@@ -17,8 +17,8 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.generation import Decoding
-from prosafeprune.judge import Judge
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges import Judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import encode_prompts

@@ -12,9 +12,9 @@ from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.plan_search.probe import FOLDS, CrossFitted, Probe, deal_folds, fit_probe
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
-from prosafeprune.search.probe import FOLDS, CrossFitted, Probe, deal_folds, fit_probe
 
 PROBE_CLASSES = (PromptClass.BENIGN, PromptClass.HARMFUL)
 """The classes that probes are fitted to, in the order of the arguments below."""

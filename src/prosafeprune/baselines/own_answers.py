@@ -10,9 +10,9 @@ from prosafeprune.errors import NotApplicableError
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation import Decoding, LocalGenerator
 from prosafeprune.generation.prompt_batches import ChatPromptBatches
-from prosafeprune.judge.builtin import BuiltinJudge
-from prosafeprune.judge.judging import judge_answers
-from prosafeprune.judge.verdict import AnswerClass, Exchange
+from prosafeprune.judges.builtin import BuiltinJudge
+from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.verdict import AnswerClass, Exchange
 from prosafeprune.prompts import PromptClass
 
 FEWEST = 4

@@ -6,9 +6,9 @@ from typing import Any
 
 from prosafeprune.baselines.method import FitContext
 from prosafeprune.generation import Decoding, Generator, answer_all
-from prosafeprune.judge.builtin import BuiltinJudge
-from prosafeprune.judge.judging import judge_answers
-from prosafeprune.judge.verdict import Exchange
+from prosafeprune.judges.builtin import BuiltinJudge
+from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.verdict import Exchange
 from prosafeprune.prompts import PromptClass
 
 TOKENS = 48

@@ -16,7 +16,7 @@ from prosafeprune.requests.validation import validate_settings
 
 if TYPE_CHECKING:
     from prosafeprune.jobs.judge import JudgedFile
-    from prosafeprune.judge.agreement import JudgesCompared
+    from prosafeprune.judges.agreement import JudgesCompared
     from prosafeprune.progress import Reporter
 
 
@@ -52,7 +52,7 @@ def judge(
 ) -> None:
     """Judge answers from elsewhere, compare judges on them, or write a sheet for labelling by hand."""
     from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
-    from prosafeprune.judge.answers_file import AnswerFields
+    from prosafeprune.judges.answers_file import AnswerFields
 
     names = AnswerFields(prompt_field, answer_field)
     if sample is not None:

@@ -31,7 +31,7 @@ def playground(
         from prosafeprune.interactive.playground_app import PAGE, Playground
         from prosafeprune.jobs.refusal_probe import watch_refusals
         from prosafeprune.jobs.served_model import served_model
-        from prosafeprune.judge.registry import make_judge
+        from prosafeprune.judges.registry import make_judge
         from prosafeprune.terminal import TerminalReporter
 
         with TerminalReporter() as reporter:

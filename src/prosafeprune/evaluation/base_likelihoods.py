@@ -7,8 +7,8 @@ from typing import Literal
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.measure import CHUNK, Measurement
 from prosafeprune.files.line_store import Key, LineStore
-from prosafeprune.judge import Exchange, Verdict
-from prosafeprune.judge.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
+from prosafeprune.judges import Exchange, Verdict
+from prosafeprune.judges.base_model_likelihood import Likelihood, mean_log_likelihoods, with_likelihoods
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Reporter
 

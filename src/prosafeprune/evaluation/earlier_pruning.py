@@ -18,7 +18,7 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE, RESULT_SAFETY, SOURCE
 from prosafeprune.evaluation.pruning_record import PRUNING, MeasuredPruning, require_record_as
 from prosafeprune.evaluation.scores import Change, change
 from prosafeprune.evaluation.sets import OFF_POLICY, WITH_THINKING, EvaluationSet
-from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
 from prosafeprune.prompts.bundled import BEYOND_CALIBRATION

@@ -9,7 +9,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import ResumableFolder
-from prosafeprune.judge.verdict import Verdict
+from prosafeprune.judges.verdict import Verdict
 
 SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"

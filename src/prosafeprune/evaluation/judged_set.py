@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import zip_longest
 
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.judge.verdict import Verdict
+from prosafeprune.judges.verdict import Verdict
 from prosafeprune.prompts.prompt_set import PromptClass, PromptSet
 
 

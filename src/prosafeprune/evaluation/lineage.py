@@ -16,7 +16,7 @@ from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.pruning_record import PruningStep, read_pruning, read_record_as
 from prosafeprune.files.text_file import read_text_file
-from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
 Found = TypeVar("Found")

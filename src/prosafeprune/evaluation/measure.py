@@ -9,8 +9,8 @@ from prosafeprune.evaluation.scores import Scores, of_class, score
 from prosafeprune.evaluation.sets import EvaluationSet
 from prosafeprune.files.line_store import Key, LineStore
 from prosafeprune.generation.backend import Answer, Decoding, Generator
-from prosafeprune.judge import Exchange, Judge, RulesJudge, Verdict, judge_answers
-from prosafeprune.judge.builtin import unmeasured_languages
+from prosafeprune.judges import Exchange, Judge, RulesJudge, Verdict, judge_answers
+from prosafeprune.judges.builtin import unmeasured_languages
 from prosafeprune.progress import PartialAnswers, Reporter, partial_answers
 from prosafeprune.prompts.prompt_set import PromptClass
 

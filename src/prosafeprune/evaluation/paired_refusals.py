@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.sets import EvaluationSet
-from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.prompts.prompt_set import PromptClass
 
 ALL = "all harmful prompts"

@@ -22,8 +22,8 @@ from prosafeprune.interactive.openai_format import as_event
 from prosafeprune.interactive.playground_state import describe_state, layer_picture
 from prosafeprune.interactive.save_model import ModelSaver, command, output_folder, reason_not_saved, require_room
 from prosafeprune.jobs.served_model import ServedModel, Side
-from prosafeprune.judge import Exchange, Judge, Verdict
-from prosafeprune.judge.judging import judge_answers
+from prosafeprune.judges import Exchange, Judge, Verdict
+from prosafeprune.judges.judging import judge_answers
 from prosafeprune.report.evidence_file import HARMFUL_ANSWER_CHARACTERS, shorten
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.serving.answers import Piece, Question

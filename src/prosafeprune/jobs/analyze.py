@@ -19,7 +19,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.evaluation.targets import LocalModel
 from prosafeprune.files.resumable_folder import ResumableFolder, locked_folder
 from prosafeprune.jobs.analyze_tasks import AnalysisTask, FinishedAnalysis, Role
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.run_record import library_versions

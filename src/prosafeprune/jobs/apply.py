@@ -21,7 +21,7 @@ from prosafeprune.jobs.measure_edits import measure_edits
 from prosafeprune.jobs.prune import save_result, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
 from prosafeprune.model.loading import LoadedModel, dtype_name, make_meta_model

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from prosafeprune.errors import InputError, ProSafePruneError
 from prosafeprune.evaluation.benchmarks import BENCHMARKS
 from prosafeprune.evaluation.sets import BUNDLED, EvaluationSet, SetChoice, choose_sets
-from prosafeprune.judge.languages.detect import language_of
+from prosafeprune.judges.languages.detect import language_of
 from prosafeprune.prompts.conversation import last_turn
 from prosafeprune.prompts.overlap import Overlap, describe_overlap, find_overlaps, repeats
 from prosafeprune.prompts.prompt_rows import as_prompt_set, read_prompt_rows

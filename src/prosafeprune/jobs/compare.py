@@ -25,8 +25,8 @@ from prosafeprune.files.staging import write_whole
 from prosafeprune.generation import Decoding, Generator, TimedGenerator
 from prosafeprune.jobs.compare_methods import PLANNED, found_plan, given_methods, require_named_search
 from prosafeprune.jobs.compare_workers import comparison_tasks, warm_up
-from prosafeprune.judge import Judge
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges import Judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.parallel.ray_pool import Cluster, connected
 from prosafeprune.progress import SILENT, Reporter

@@ -11,15 +11,15 @@ from prosafeprune.files.resumable_folder import differing
 from prosafeprune.files.staging import write_whole
 from prosafeprune.jobs.plan import default_search_folder
 from prosafeprune.jobs.search import finished_search, search, search_identity
-from prosafeprune.judge import Judge
+from prosafeprune.judges import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.parallel.ray_pool import Cluster
+from prosafeprune.plan_search.record import RECORD, SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.report.comparison_record import OURS
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.search.record import RECORD, SearchRecord
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
 from prosafeprune.setup.load import LoadedJob, inspect_anatomy
 from prosafeprune.setup.prepare import Job, given_plan, prepare_job

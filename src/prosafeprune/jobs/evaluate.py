@@ -25,7 +25,7 @@ from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelB
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
 from prosafeprune.prompts import PromptClass, bundled_prompts

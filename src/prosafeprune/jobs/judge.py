@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
-from prosafeprune.judge.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
-from prosafeprune.judge.answers_file import (
+from prosafeprune.judges.agreement import Agreement, JudgesCompared, agreement, compare_judges, read_label
+from prosafeprune.judges.answers_file import (
     DEFAULT_FIELDS,
     AnswerFields,
     check_verdicts_file,
@@ -21,10 +21,10 @@ from prosafeprune.judge.answers_file import (
     write_sheet,
     write_verdicts,
 )
-from prosafeprune.judge.builtin import unmeasured_languages
-from prosafeprune.judge.judging import judge_in_chunks
-from prosafeprune.judge.registry import make_judge
-from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.judges.builtin import unmeasured_languages
+from prosafeprune.judges.judging import judge_in_chunks
+from prosafeprune.judges.registry import make_judge
+from prosafeprune.judges.verdict import Exchange, Verdict
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.judges_page import judges_page

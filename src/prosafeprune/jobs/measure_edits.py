@@ -22,7 +22,7 @@ from prosafeprune.files.line_store import LineStore
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import local_generator
-from prosafeprune.judge import Judge
+from prosafeprune.judges import Judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import LoadedModel, tokenizer_hash

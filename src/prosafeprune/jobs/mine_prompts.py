@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from prosafeprune.errors import InputError
 from prosafeprune.files.staging import RECORD_FILE, claimed_output, require_outside, staged_folder, write_whole
-from prosafeprune.judge.judging import judge_answers
-from prosafeprune.judge.registry import make_judge
-from prosafeprune.judge.verdict import AnswerClass, Exchange, Judge
+from prosafeprune.judges.judging import judge_answers
+from prosafeprune.judges.registry import make_judge
+from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge
 from prosafeprune.progress import Advance, Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.rate_figure import counts_figure

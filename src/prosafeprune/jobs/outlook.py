@@ -8,19 +8,19 @@ import torch
 
 from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
 from prosafeprune.jobs.plan import default_search_folder, known_plan
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import ModelSource, early_config
+from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptSet
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.load import LoadedJob
 from prosafeprune.setup.machine import free_disk, measure_speed
 from prosafeprune.setup.model_size import ModelShape, ModelSize

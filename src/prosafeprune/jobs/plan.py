@@ -19,10 +19,13 @@ from prosafeprune.files.cache import digest_of
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.search import finished_search, search, search_identity
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.parallel.ray_pool import connected
+from prosafeprune.plan_search.figure import frontier_figure
+from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.selection import select_as_paper
 from prosafeprune.progress import Reporter
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import REPORT_FILE
@@ -30,9 +33,6 @@ from prosafeprune.report.result_view import ResultView
 from prosafeprune.report.search_page import search_grid
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
-from prosafeprune.search.figure import frontier_figure
-from prosafeprune.search.record import SearchRecord
-from prosafeprune.search.selection import select_as_paper
 from prosafeprune.setup.finished_search import (
     kept_search_folder,
     plan_of_point,

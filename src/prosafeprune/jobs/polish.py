@@ -26,10 +26,10 @@ from prosafeprune.method.overlap_operator import LowRankChange
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.model.replicas import ReplicatedModel
+from prosafeprune.plan_search.scored_plan import objective
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.polish_record import PolishRecord, PolishTrial, describe_trial
-from prosafeprune.search.scored_plan import objective
 from prosafeprune.setup.load import LoadedJob
 
 POLISH = "polish"

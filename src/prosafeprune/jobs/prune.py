@@ -22,12 +22,13 @@ from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import model_output
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
+from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
@@ -37,7 +38,6 @@ from prosafeprune.report.rate_figure import SHARE_FILE, share_image
 from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, shareable
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.calibrate import calibrate
 from prosafeprune.setup.load import LoadedJob, load_job, require_layers
 from prosafeprune.setup.machine import peak_memory

@@ -7,11 +7,11 @@ from pathlib import Path
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.prune_grids import examples_grid, prune_grid
 from prosafeprune.report.record import Record
 from prosafeprune.report.result_view import ChangeView
-from prosafeprune.search.record import SearchRecord
 from prosafeprune.setup.workload import CostRecord
 
 

@@ -20,8 +20,8 @@ from prosafeprune.jobs.prune import reported_only, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
 from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
-from prosafeprune.judge import Judge
-from prosafeprune.judge.registry import make_judge
+from prosafeprune.judges import Judge
+from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.chat import set_thinking, thinking_variables
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.loading import load_tokenizer

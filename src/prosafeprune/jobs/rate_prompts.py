@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from prosafeprune.errors import InputError
 from prosafeprune.files.claim import claimed
 from prosafeprune.files.staging import write_whole
-from prosafeprune.judge.answers_file import check_verdicts_file
+from prosafeprune.judges.answers_file import check_verdicts_file
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.prompt_rows import PromptRow, read_prompt_rows
 from prosafeprune.prompts.reviewed import OPEN, REVIEW

@@ -14,14 +14,14 @@ from torch import nn
 from prosafeprune.errors import ProSafePruneError
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, read_evidence
 from prosafeprune.jobs.served_model import ServedModel
-from prosafeprune.judge.verdict import AnswerClass
+from prosafeprune.judges.verdict import AnswerClass
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.model.partial_pass import ending_at
 from prosafeprune.model.prefix_cache import PrefixCache
+from prosafeprune.plan_search.probe import CrossFitted, fit_probe
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts.conversation import stored_prompt
-from prosafeprune.search.probe import CrossFitted, fit_probe
 from prosafeprune.serving.answers import PROBED_TOKENS
 from prosafeprune.serving.engine import RefusalProbe
 

@@ -12,9 +12,9 @@ from prosafeprune.errors import ProSafePruneError
 from prosafeprune.evaluation.pruning_record import read_pruning
 from prosafeprune.files.staging import staged_folder
 from prosafeprune.jobs.prune_result import PruneResult
+from prosafeprune.plan_search.selection import safer_point
 from prosafeprune.report.record import Record, read_record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.selection import safer_point
 
 
 class SafetyFloorError(ProSafePruneError):

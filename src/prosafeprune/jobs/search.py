@@ -1,7 +1,7 @@
 """One search: activations, base answers, scored plans, confirmed plans, selection, record and page.
 
 Steps and reasons are in docs/method.md. The plans and their order are in :mod:`prosafeprune.jobs.search_trials`, the
-scores in :mod:`prosafeprune.search.scoring`.
+scores in :mod:`prosafeprune.plan_search.scoring`.
 """
 
 import time
@@ -25,14 +25,14 @@ from prosafeprune.method.separability import candidate_layers
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import model_hash
+from prosafeprune.plan_search.figure import draw_frontier
+from prosafeprune.plan_search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
+from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
+from prosafeprune.plan_search.search_space import searched_layers
+from prosafeprune.plan_search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.report.page import REPORT_FILE, write_page
 from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.figure import draw_frontier
-from prosafeprune.search.record import RECORD, SearchPoint, SearchRecord, ValidationRates
-from prosafeprune.search.scoring import PlanScorer, ValidationSettings
-from prosafeprune.search.search_space import searched_layers
-from prosafeprune.search.selection import SELECTION, make_points, select_as_paper, select_point
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
 from prosafeprune.setup.load import LoadedJob

@@ -15,16 +15,16 @@ from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.scores import pooled_rate
 from prosafeprune.files.resumable_folder import ResumableFolder
 from prosafeprune.method.plan import Plan, Pooling, Projection, describe_plan
+from prosafeprune.plan_search.frontier import plans_to_confirm
+from prosafeprune.plan_search.optuna_study import search_plans
+from prosafeprune.plan_search.plan_evaluators import PlanEvaluator
+from prosafeprune.plan_search.record import ValidationRates
+from prosafeprune.plan_search.scored_plan import ESTIMATE_ERROR, ScoredPlan
+from prosafeprune.plan_search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptClass
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
-from prosafeprune.search.frontier import plans_to_confirm
-from prosafeprune.search.optuna_study import search_plans
-from prosafeprune.search.plan_evaluators import PlanEvaluator
-from prosafeprune.search.record import ValidationRates
-from prosafeprune.search.scored_plan import ESTIMATE_ERROR, ScoredPlan
-from prosafeprune.search.search_space import SEARCHED_SHARES, SearchSpace, paper_windows
 
 MEASURED_CLASSES = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 MEASURED = "measured.json"

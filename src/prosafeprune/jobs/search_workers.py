@@ -11,16 +11,16 @@ from prosafeprune.method.plan import Pooling
 from prosafeprune.model.anatomy import find_anatomy
 from prosafeprune.model.companions import companions_hash
 from prosafeprune.model.source import ModelSource, find_source, model_hash
-from prosafeprune.progress import SILENT
-from prosafeprune.requests.recipe import Recipe
-from prosafeprune.search.plan_evaluators import (
+from prosafeprune.plan_search.plan_evaluators import (
     LocalPlanEvaluator,
     PlanEvaluator,
     RemotePlanEvaluator,
     inputs_to_send,
     sent_inputs,
 )
-from prosafeprune.search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
+from prosafeprune.plan_search.scoring import BaseMeasurements, PlanScorer, ValidationSettings
+from prosafeprune.progress import SILENT
+from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows
 from prosafeprune.setup.load import load_as_asked
 from prosafeprune.setup.prepare import Job, checkpoint_folder

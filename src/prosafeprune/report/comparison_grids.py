@@ -5,7 +5,7 @@ from typing import Any
 
 from prosafeprune.evaluation.earlier_evaluation import EvaluationComparison
 from prosafeprune.evaluation.scores import Change, SetScore
-from prosafeprune.judge.verdict import NEITHER
+from prosafeprune.judges.verdict import NEITHER
 from prosafeprune.method.plan import Plan
 from prosafeprune.report.assessment import format_p, judge_error_note, signed
 from prosafeprune.report.comparison_record import ComparisonRecord, MethodResult

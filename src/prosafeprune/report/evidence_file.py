@@ -8,7 +8,7 @@ from prosafeprune.evaluation.judged_set import JudgedSet
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE, FIRST_VERDICT, RESULT_SAFETY, SOURCE_SAFETY
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.paired_refusals import FirstAncestor
-from prosafeprune.judge import Verdict
+from prosafeprune.judges import Verdict
 from prosafeprune.prompts.prompt_set import PromptClass
 
 HARMFUL_ANSWER_CHARACTERS = 40

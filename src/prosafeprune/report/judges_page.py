@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from prosafeprune.judge.agreement import JudgesCompared
-from prosafeprune.judge.verdict import Exchange, Verdict
+from prosafeprune.judges.agreement import JudgesCompared
+from prosafeprune.judges.verdict import Exchange, Verdict
 from prosafeprune.prompts.conversation import transcript
 from prosafeprune.report import page as blocks
 from prosafeprune.report.grid import Grid

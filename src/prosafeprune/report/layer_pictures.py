@@ -9,10 +9,10 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from prosafeprune.editing.edits import EditMeasures
 from prosafeprune.method.plan import layer_runs, listed_layers
+from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.plotting import BLUE, GREEN, GREY, ORANGE, new_axes, new_figure
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.page import Block, Picture
-from prosafeprune.search.record import SearchRecord
 
 ROW_INCHES = 0.19
 

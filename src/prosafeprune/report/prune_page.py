@@ -7,6 +7,7 @@ from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.safety_floor import REMEDIES
 from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
+from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,
@@ -32,7 +33,6 @@ from prosafeprune.report.rate_grids import category_grids
 from prosafeprune.report.record import RECORD_FILE, Record
 from prosafeprune.report.reproduce_command import depends_on, making
 from prosafeprune.report.search_page import trade_off
-from prosafeprune.search.record import SearchRecord
 from prosafeprune.text import short_name
 
 USAGE = """from transformers import AutoModelForCausalLM, AutoTokenizer

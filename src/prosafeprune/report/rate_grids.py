@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from prosafeprune.ability import TaskScore
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.scores import Change, Rate, Scores, SetScore
-from prosafeprune.judge.verdict import NEITHER
+from prosafeprune.judges.verdict import NEITHER
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import format_p, signed
 from prosafeprune.report.grid import Grid

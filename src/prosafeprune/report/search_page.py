@@ -1,6 +1,8 @@
 """What a search found: a page, and a section of the page of the model it led to."""
 
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
+from prosafeprune.plan_search.figure import frontier_figure
+from prosafeprune.plan_search.record import SearchPoint, SearchRecord
 from prosafeprune.report.assessment import signed
 from prosafeprune.report.grid import Grid
 from prosafeprune.report.layer_pictures import layer_pictures
@@ -21,8 +23,6 @@ from prosafeprune.report.reproduce_command import OF_A_DRAFT, OF_THE_SEARCH, com
 from prosafeprune.report.run_record import library_versions
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import SHORT_ANSWER
-from prosafeprune.search.figure import frontier_figure
-from prosafeprune.search.record import SearchPoint, SearchRecord
 
 NONE_CHOSEN = "none: no measured plan complied more and kept the floor."
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from prosafeprune.checkpoint.names import with_originals
 from prosafeprune.errors import InputError
-from prosafeprune.judge import Judge
+from prosafeprune.judges import Judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, Skipped, find_anatomy
 from prosafeprune.model.loading import LoadedModel, load_model

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from prosafeprune.judge.verdict import Verdict
+from prosafeprune.judges.verdict import Verdict
 from prosafeprune.prompts.near_duplicates import NearDuplicateIndex, words_of
 from prosafeprune.prompts.overlap import NEAR_EQUAL
 from prosafeprune.prompts.reviewed import OPEN, REVIEW

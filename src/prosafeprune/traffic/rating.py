@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from prosafeprune.files.cache import cache_folder
 from prosafeprune.files.line_store import LineStore
 from prosafeprune.generation.openai_client import OpenAIClient, chat
-from prosafeprune.judge.models.judge_server import ask_judge
-from prosafeprune.judge.reasoning_text import ends_within_thought, spoken_part
+from prosafeprune.judges.models.judge_server import ask_judge
+from prosafeprune.judges.reasoning_text import ends_within_thought, spoken_part
 from prosafeprune.progress import Advance, ignore
 from prosafeprune.prompts.conversation import last_turn, turns_of
 

@@ -1,0 +1,125 @@
+"""The part of a reasoning model's answer after its chain of thought."""
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from prosafeprune.judges.brokenness import without_special_tokens
+
+
+class ThoughtMarkers(NamedTuple):
+    """The markers around a chain of thought."""
+
+    opening: str
+    closing: str
+
+
+MARKERS = (
+    ThoughtMarkers("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM, Nemotron and most others
+    ThoughtMarkers("<thinking>", "</thinking>"),
+    ThoughtMarkers("<thought>", "</thought>"),  # EXAONE Deep
+    ThoughtMarkers("<thoughts>", "</thoughts>"),
+    ThoughtMarkers("<reasoning>", "</reasoning>"),
+    ThoughtMarkers("<reflection>", "</reflection>"),  # Reflection
+    ThoughtMarkers("[THINK]", "[/THINK]"),  # Magistral
+    ThoughtMarkers("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ThoughtMarkers("<mm:think>", "</mm:think>"),
+    ThoughtMarkers("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi
+    ThoughtMarkers("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
+    ThoughtMarkers("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
+    ThoughtMarkers("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+    ThoughtMarkers("<|channel>thought", "<channel|>"),  # Gemma
+    ThoughtMarkers("<unused94>thought", "<unused95>"),  # MedGemma
+    ThoughtMarkers("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
+    ThoughtMarkers("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
+    ThoughtMarkers("Here is my thought process:", "Here is my response:"),  # Granite 3.2
+    ThoughtMarkers("Here's my thought process:", "Here's my response:"),
+)
+"""Known markers. Further ones of a local model's tokenizer become ``<think>`` when its answers are decoded."""
+PLAIN_CHANNELS = re.compile(r"^analysis(?=[A-Z]).*?assistantfinal", re.S)
+"""gpt-oss's channels after the special tokens were stripped."""
+OPEN_PLAIN_CHANNEL = re.compile(r"^analysis(?=[A-Z])(?!.*assistantfinal)", re.S)
+UNTAGGED = re.compile(
+    r"\A\s*(?:(?:okay|ok|hmm+|alright|so|well)[,.]? )?(?:so )?(?:(?:the|this) (?:user|request)(?: \w+)? (?:asks|wants"
+    r"|is asking|is requesting|says|seems)|user (?:asks|wants)|the request:|we need to (?:answer|respond|explain"
+    r"|produce|provide|decide|refuse|comply|write))[^\n]*(?:\n(?!\s*\n)[^\n]*)*\n\s*\n(?=\s*\S)",
+    re.I,
+)
+"""A first paragraph that is a thought without markers, if another paragraph follows."""
+ANSWER_WRAPPING = re.compile(
+    r"</?(?:answer|response|output)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.I
+)
+SPEAKER = re.compile(r"^(?:assistant|ai|answer|response|bot)\s*:\s*", re.I)
+
+
+def spoken_part(answer: str) -> str:
+    """Return what the model says to the user, without chain of thought, special tokens and the speaker's name.
+
+    Empty for an answer that ends inside its chain of thought.
+    """
+    spoken, _ = without_thought(answer)
+    return spoken
+
+
+def ends_within_thought(answer: str) -> bool:
+    """Return whether the answer is nothing but a chain of thought, possibly cut off."""
+    spoken, thought = without_thought(answer)
+    return thought and not spoken
+
+
+def without_thought(answer: str) -> tuple[str, bool]:
+    """Return what :func:`spoken_part` returns, and whether there was a thought."""
+    rest, thought = _outside_thoughts(answer) if _may_hold_thought(answer) else (answer, False)
+    return _without_start(SPEAKER, _without_start(UNTAGGED, without_special_tokens(rest).strip())), thought
+
+
+def _without_start(pattern: re.Pattern[str], text: str) -> str:
+    """Return the text without what the pattern matches at its beginning."""
+    found = pattern.match(text)
+    return text[found.end() :] if found else text
+
+
+def _may_hold_thought(answer: str) -> bool:
+    """Return whether the answer has a character or word that every marker has one of; most have none."""
+    if any(sign in answer for sign in "<[\u25c1") or answer.startswith("analysis"):
+        return True
+    folded = answer.casefold()
+    return "response:" in folded or "process:" in folded
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns for everything up to an unmatched closing marker, and for an unmatched opening one."""
+    closing = "|".join(sorted({re.escape(one.closing) for one in MARKERS}))
+    opening = "|".join(re.escape(one.opening) for one in MARKERS)
+    return (
+        re.compile(rf".*(?:{closing})", re.S | re.I),
+        re.compile(rf"{opening}|<\|channel\|>(?:analysis|commentary)", re.I),
+    )
+
+
+def _without_closed_thoughts(answer: str) -> str:
+    """Return the answer with every closed thought replaced by a space, in linear time."""
+    lowered = answer.lower()
+    for marker in MARKERS:
+        if marker.closing.lower() not in lowered:
+            continue
+        opening, closing = re.escape(marker.opening), re.escape(marker.closing)
+        ends = [found.end() for found in re.finditer(closing, answer, re.I)]
+        if ends:
+            # Openings after the last closing are left out, or each of them would be searched to the end of the text.
+            closed = re.sub(rf"{opening}.*?{closing}", " ", answer[: ends[-1]], flags=re.S | re.I)
+            answer = closed + answer[ends[-1] :]
+    return answer
+
+
+def _outside_thoughts(answer: str) -> tuple[str, bool]:
+    """Return the text outside thoughts, and whether there was one; the template may have opened it in the prompt."""
+    up_to_closing, opening = _patterns()
+    rest = PLAIN_CHANNELS.sub(" ", _without_closed_thoughts(answer), count=1)
+    ended = up_to_closing.match(rest)
+    rest = rest[ended.end() :] if ended else rest
+    begun = opening.search(rest) or OPEN_PLAIN_CHANNEL.match(rest)
+    thought = ended is not None or begun is not None or rest != answer
+    rest = rest[: begun.start()] if begun else rest
+    return ANSWER_WRAPPING.sub(" ", rest) if thought else rest, thought

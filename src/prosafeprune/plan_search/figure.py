@@ -1,0 +1,72 @@
+"""The figure of a search: C.R. against S.S. of all scored plans, with the measured and the selected ones marked."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from prosafeprune.errors import InputError
+from prosafeprune.method.plan import describe_plan
+from prosafeprune.plan_search.record import SearchRecord
+from prosafeprune.plan_search.scored_plan import ScoredPlan
+from prosafeprune.plotting import BLUE, GREY, ORANGE, new_axes, save_figure
+
+
+def draw_frontier(record: SearchRecord, scored: Sequence[ScoredPlan], folder: Path) -> None:
+    """Write ``frontier.svg``, ``frontier.png`` and the numbers behind them, ``plans.csv``, into ``folder``.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    try:
+        save_figure(frontier_figure(record, scored), folder, "frontier")
+        _write_numbers(scored, folder / "plans.csv")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the figure could not be written ({error.strerror}). Free some space, or choose another folder."
+        ) from error
+
+
+def frontier_figure(record: SearchRecord, scored: Sequence[ScoredPlan]) -> Figure:
+    """Return the figure: estimates of ``scored``, measured points, base model, safety floor and selected point."""
+    figure, axes = new_axes("C.R. on pseudo-harmful validation prompts, %", "S.S. on harmful validation prompts, %")
+    axes.scatter(
+        [one.compliance_rate for one in scored],
+        [one.safety_score for one in scored],
+        s=14,
+        color=GREY,
+        alpha=0.5,
+        label="estimated",
+    )
+    measured = [one for one in record.points if one.measured is not None]
+    axes.scatter(
+        [one.rates[0] for one in measured],
+        [one.rates[1] for one in measured],
+        s=42,
+        marker="s",
+        color=BLUE,
+        label="measured",
+    )
+    for index, one in enumerate(sorted(measured, key=lambda point: point.rates)):
+        # Neighbours have their numbers above and below, so that these do not overprint.
+        offset = (6, 5) if index % 2 == 0 else (6, -13)
+        axes.annotate(str(one.number), one.rates, xytext=offset, textcoords="offset points", fontsize=9, zorder=4)
+    base = record.source
+    axes.scatter(
+        [base.compliance_rate], [base.safety_score], s=70, marker="X", color="black", zorder=3, label="base model"
+    )
+    chosen = record.point(record.chosen)
+    if chosen is not None:
+        axes.scatter(*chosen.rates, s=170, facecolors="none", edgecolors=ORANGE, linewidths=2, label="selected")
+    axes.axhline(record.lowest_safety, color=ORANGE, linestyle="--", linewidth=1, label="safety floor")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    return figure
+
+
+def _write_numbers(scored: Sequence[ScoredPlan], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["plan", "compliance_rate", "safety_score", "divergence"])
+        for one in scored:
+            writer.writerow([describe_plan(one.plan), one.compliance_rate, one.safety_score, one.divergence])

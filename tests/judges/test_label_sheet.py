@@ -1,0 +1,95 @@
+"""The sheet to label by hand: written, labelled, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from prosafeprune import cli
+from prosafeprune.judges.answers_file import guarded, read_answers, unguarded, write_sheet
+from prosafeprune.prompts.conversation import as_prompt
+
+ROWS = [
+    {"prompt": "=1+1", "completion": 'Two,\nin "all".'},
+    {"prompt": "<script>alert(1)</script>", "completion": "'quoted' & <b>bold</b>"},
+    {"prompt": "Why?", "completion": "-5 is the answer."},
+    {"prompt": as_prompt([("system", "Be brief."), ("user", "Hi")]), "completion": "Hello."},
+]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["prosafeprune", "judge", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("text", ["=1", "+a", "-b", "@c", "'=1", "plain", "'quoted'", ""])
+def test_guarding_is_undone(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+    assert not guarded(text).startswith(("=", "+", "-", "@"))
+
+
+def test_what_is_written_is_read_back_and_no_cell_is_a_formula(tmp_path: Path) -> None:
+    table, page = write_sheet(tmp_path / "sheet.csv", ROWS)
+    with table.open(newline="") as stream:
+        cells = list(csv.reader(stream))
+    assert cells[0] == ["prompt", "completion", "label"]
+    assert not any(cell.startswith(("=", "-", "+", "@")) for row in cells for cell in row)
+    _, rows = read_answers(table)
+    assert [{name: row[name] for name in ("prompt", "completion")} for row in rows] == ROWS
+    html = page.read_text()
+    stored = [unescape(one) for one in re.findall(r'data-field="prompt" data-text="([^"]*)"', html)]
+    assert stored == [row["prompt"] for row in ROWS]  # what the page saves
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert html.count("<article>") == len(ROWS)
+
+
+def test_a_sheet_labelled_in_part_gives_the_agreement_on_that_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(json.dumps(row) for row in [*ROWS, *ROWS]))
+    assert run(monkeypatch, answers, "--sample", 4, "-o", tmp_path / "sheet") == 0
+    assert "--labels label" in capsys.readouterr().out
+    with (tmp_path / "sheet.csv").open(newline="") as stream:
+        cells = list(csv.reader(stream))
+    assert len(cells) == 5
+    with (tmp_path / "sheet.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([cells[0], [*cells[1][:2], "full_compliance"], *cells[2:]])
+    assert run(monkeypatch, tmp_path / "sheet.csv", "--labels", "label", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sample", "3"], "name the sheet with --output"),
+        (["--sample", "0", "-o", "x"], "at least 1"),
+        (["--sample", "1", "-o", "/"], "is a folder"),
+        (["--sample", "1", "-o", "."], "is a folder"),
+        (["--compare-judges", "builtin"], "name two judges"),
+        (["--compare-judges", "builtin,gpt"], "judge"),
+        (["--compare-judges", "builtin,llm", "--labels", "label"], "Leave out --labels"),
+    ],
+)
+def test_options_that_do_not_fit_together(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text(json.dumps(ROWS[2]))
+    assert run(monkeypatch, "a.jsonl", *options) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

@@ -22,6 +22,7 @@ from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import path_costs
 from prosafeprune.setup.prepare import SCORING_SHARE, Job
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
+from prosafeprune.setup.run_memory import scoring_memory
 from prosafeprune.setup.workload import Speed, stages_of
 from prosafeprune.text import data_size, duration
 
@@ -116,6 +117,8 @@ def main() -> None:
             prompts=sum(map(len, job.calibration.values())),
             layers=LAYERS,
             rank=plan.rank,
+            scoring=scoring_memory(job.recipe, shape.size, on_gpu=True),
+            on_gpu=True,
         )
         for one in costs:
             sizes = [data_size(size) for size in (one.memory, one.disk, one.read)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.tiny_models import make_model, make_tokenizer
 
-from prosafeprune.judges import AnswerClass, Exchange, Verdict
+from prosafeprune.judges import AnswerClass, Exchange, Verdict, base_model_likelihood
 from prosafeprune.judges.base_model_likelihood import (
     BELOW_PROMPTS,
     SALAD_BELOW,
@@ -62,6 +62,28 @@ def test_scores_equal_one_pass_for_each_answer(tiny: LoadedModel, size: int) -> 
         assert score.answer == pytest.approx(by_token[len(prompt) - 1 :].mean().item(), abs=1e-4)
         words = by_token[prompt.user_start - 1 : prompt.user_end - 1]
         assert score.prompt == pytest.approx(words.mean().item(), abs=1e-4)
+
+
+def test_a_pass_keeps_the_logits_it_needs_of_as_many_exchanges_as_fit(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, int]] = []
+    hook = tiny.model.register_forward_hook(lambda module, given, made: shapes.append(tuple(made.logits.shape[:2])))
+    expected = mean_log_likelihoods(tiny, EXCHANGES)
+    prompts = encode_prompts(tiny.tokenizer, [one.prompt for one in EXCHANGES[:2]])
+    answers = [tiny.tokenizer(one.answer, add_special_tokens=False)["input_ids"] for one in EXCHANGES[:2]]
+    needed = [
+        len(prompt) - prompt.user_start + len(answer) + 1 for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    assert shapes == [(2, max(needed))]
+    shapes.clear()
+    monkeypatch.setattr(base_model_likelihood, "LOGITS_AT_ONCE", 1)
+    found = mean_log_likelihoods(tiny, EXCHANGES)
+    hook.remove()
+    assert sorted(shapes) == sorted((1, count) for count in needed)
+    for one, same in zip(expected[:2], found[:2], strict=True):
+        assert one is not None and same is not None
+        assert (same.answer, same.prompt) == pytest.approx((one.answer, one.prompt), abs=1e-5)
 
 
 def test_the_limit_follows_how_well_the_model_reads_the_prompts() -> None:

@@ -6,7 +6,8 @@ import pytest
 from helpers.estimates import CONFIG, TENSORS
 
 from prosafeprune.setup.model_size import ModelShape
-from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, LIBRARIES, path_costs
+from prosafeprune.setup.path_costs import COPIES_OF_A_MATRIX, FLOAT32, path_costs
+from prosafeprune.setup.run_memory import LIBRARY_BYTES
 from prosafeprune.setup.workload import Speed, Stage
 
 
@@ -15,7 +16,7 @@ def test_each_way_costs_what_it_does() -> None:
     stages = {"search": [Stage("search", 100, 10)], "layers": [Stage("activations", 10), Stage("answers", 20, 5)]}
     search, in_8, in_4, layers, adapter, low = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2)
     edit = FLOAT32 * COPIES_OF_A_MATRIX * 128
-    assert layers.memory == LIBRARIES + 2112 + edit + shape.inputs(1, 10)
+    assert layers.memory == LIBRARY_BYTES + 2112 + edit + shape.inputs(1, 10)
     assert search.memory - layers.memory == shape.inputs(1, 10)  # of the other layer
     linear = 64 + 64 + 128
     assert search.memory - in_8.memory == linear  # 2 bytes a weight become 1
@@ -23,7 +24,12 @@ def test_each_way_costs_what_it_does() -> None:
     assert (in_4.disk, in_4.read, in_4.seconds) == (2112, 3 * 2112, None)
     assert (layers.disk, layers.read, low.read) == (2112, 3 * 2112, 2112)
     assert adapter.disk == FLOAT32 * 2 * 40
-    assert low.memory == LIBRARIES + 384 + edit
+    assert low.memory == LIBRARY_BYTES + 384 + edit
+    scored = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, scoring=edit + 5)
+    assert scored[3].memory == layers.memory + 5  # in place of the matrix, which is edited at another time
+    on_gpu = path_costs(shape, stages, Speed(10, 1), prompts=10, layers=1, rank=2, on_gpu=True)
+    assert on_gpu[3].memory == layers.memory - LIBRARY_BYTES
+    assert on_gpu[-1].memory == low.memory
     assert search.seconds == pytest.approx(20, abs=0.01)
     assert layers.seconds == pytest.approx(1 + 2 + 5, abs=0.01)
     assert low.seconds == pytest.approx(1, abs=0.01)

@@ -9,15 +9,18 @@ import pytest
 from helpers.estimates import job
 from helpers.fixture_types import Make
 
+from prosafeprune.judges.base_model_likelihood import LOGITS_AT_ONCE
+from prosafeprune.model.batches import FIRST_BATCH
 from prosafeprune.prompts import Prompt, PromptClass, PromptSet
+from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.model_size import ModelSize
 from prosafeprune.setup.prepare import given_plan
 from prosafeprune.setup.run_memory import (
-    ANSWERS_AT_ONCE,
     COPIES_OF_LOGITS,
     HALF_BYTES,
     LIBRARY_BYTES,
     memory_needed,
+    scoring_memory,
 )
 
 
@@ -30,15 +33,31 @@ def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make
     made = job(folder, layers="0-1")
     prompts = sum(map(len, made.calibration.values()))
     inputs = 4 * prompts * 2 * (3 * config["hidden_size"] + config["intermediate_size"])
-    logits = HALF_BYTES * (made.recipe.max_new_tokens + 1) * config["vocab_size"]
-    on_gpu = 2 * size.weight_bytes + inputs + ANSWERS_AT_ONCE[True] * logits
+    row = HALF_BYTES * (made.recipe.max_new_tokens + 1) * config["vocab_size"]
+    on_gpu = 2 * size.weight_bytes + inputs + FIRST_BATCH["cuda"] * row
     assert memory_needed(made, given_plan(made.recipe), size, 2.0, on_gpu=True) == on_gpu
     without = memory_needed(made, given_plan(made.recipe), size, 2.0)
-    running = 2 * size.weight_bytes + inputs + COPIES_OF_LOGITS[False] * ANSWERS_AT_ONCE[False] * logits
+    running = 2 * size.weight_bytes + inputs + COPIES_OF_LOGITS["cpu, half precision"] * FIRST_BATCH["cpu"] * row
     assert without == LIBRARY_BYTES + running
     large = replace(size, weight_bytes=10**12)  # its file's pages take more than all that follows
     assert memory_needed(made, given_plan(made.recipe), large, 2.0) == 3e12 + LIBRARY_BYTES
     assert memory_needed(made, None, ModelSize.of(folder, {})) is None
+
+
+def test_logits_are_capped_unless_the_batch_is_given_or_one_answer_takes_more() -> None:
+    model, tokens = ModelSize(10**9, 24, 896, 4864, 150_000), 99
+    row = 4 * 100 * model.vocabulary
+    copies = COPIES_OF_LOGITS["cpu, float32"]
+
+    def scoring(**settings: object) -> float:
+        recipe = make_recipe(model="m", **{"max_new_tokens": tokens, **settings})
+        return scoring_memory(recipe, model, number_bytes=4)
+
+    assert 2 * row < LOGITS_AT_ONCE < 32 * row
+    assert scoring() == copies * LOGITS_AT_ONCE
+    assert scoring(batch_size=2) == copies * 2 * row
+    assert scoring(batch_size=64) == copies * 64 * row
+    assert scoring(max_new_tokens=1999) == copies * 20 * row
 
 
 MEASURED = [

@@ -124,8 +124,7 @@ def divergence_from_base(
         raise InputError(
             f"{loaded.name}: tokenises prompts differently from its base model. Compare models of the same family."
         )
-    if batch_size.automatic:
-        batch_size.size = min(batch_size.size, base.batch_size)
+    batch_size.cap(base.batch_size)
     tokens, vocabulary = base.log_probabilities.shape[1:]
     runner = _AnswerRunner(loaded, ids, tokens)
     by_prompt: list[np.ndarray] = [np.empty(0)] * len(ids)

@@ -148,6 +148,7 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
         rank=given.rank,
         ratio=run.itemsize / stored.itemsize,
         scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda", number_bytes=run.itemsize),
+        on_gpu=device.type == "cuda",
     )
     rows = [
         [

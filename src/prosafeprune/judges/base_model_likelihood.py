@@ -25,6 +25,8 @@ LEAST_TOKENS = 12
 """Shorter answers have too few tokens for a meaningful mean."""
 MOST_TOKENS = 512
 """Tokens of an answer that are scored."""
+LOGITS_AT_ONCE = 2**29
+"""Bytes of logits in a pass, at most, unless a single exchange takes more or the batch size is given."""
 PROMPTS_READ = 16
 """Prompts whose words are scored too, about; the LM head takes much of the time, and is left out at all others."""
 
@@ -60,10 +62,15 @@ def mean_log_likelihoods(
     )
     read = order[:: max(1, len(order) // PROMPTS_READ)]
 
+    def positions(rows: Sequence[int], with_prompts: bool) -> int:
+        """Return how many of the last positions have logits that are needed for some row."""
+        starts = (rendered[row].user_start if with_prompts else len(rendered[row]) for row in rows)
+        ends = (len(rendered[row]) + len(answers[row]) for row in rows)
+        return 1 + max((end - max(1, start) for start, end in zip(starts, ends, strict=True)), default=0)
+
     def score(rows: Sequence[int], with_prompts: bool) -> Iterator[tuple[int, Likelihood]]:
         batch = pad_batch([[*rendered[row].ids, *answers[row]] for row in rows], 0, "left", loaded.device)
-        width = batch.ids.shape[1]
-        kept = width if with_prompts else max(len(answers[row]) for row in rows) + 1
+        kept = positions(rows, with_prompts)
         options = accepted(loaded.model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
         logits = loaded.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
         logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
@@ -77,9 +84,13 @@ def mean_log_likelihoods(
                 words = _mean(logits[position], ids[position], start + first, start + end)
             yield row, Likelihood(_mean(logits[position], ids[position], answer, kept), words)
 
-    size, others = BatchSize(batch_size, loaded.device), [row for row in order if row not in set(read)]
-    scores = dict(size.stream(read, partial(score, with_prompts=True)))
-    scores |= dict(size.stream(others, partial(score, with_prompts=False)))
+    others = [row for row in order if row not in set(read)]
+    logit_bytes = loaded.model.config.get_text_config().vocab_size * loaded.run_dtype.itemsize
+    scores: dict[int, Likelihood] = {}
+    for part, with_prompts in ((read, True), (others, False)):
+        size = BatchSize(batch_size, loaded.device)
+        size.cap(LOGITS_AT_ONCE // (positions(part, with_prompts) * logit_bytes))
+        scores |= dict(size.stream(part, partial(score, with_prompts=with_prompts)))
     return [scores.get(row) for row in range(len(exchanges))]
 
 

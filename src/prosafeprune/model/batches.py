@@ -114,6 +114,11 @@ class BatchSize:
         if needed_bytes <= LITTLE_MEMORY:
             self.size = max(self.size, size)
 
+    def cap(self, size: int) -> None:
+        """Start with at most this size, and at least 1, unless the size is fixed."""
+        if self.automatic:
+            self.size = min(self.size, max(1, size))
+
     def run(self, items: Sequence[int], work: Callable[[Sequence[int]], None]) -> Iterator[int]:
         """Call ``work`` on consecutive batches of ``items``; yield the size of each batch once it is done.
 

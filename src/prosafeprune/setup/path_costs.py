@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prosafeprune.setup.model_size import QUANTISED_BYTES, ModelShape
+from prosafeprune.setup.run_memory import LIBRARY_BYTES, peak_memory
 from prosafeprune.setup.workload import Speed, Stage
 from prosafeprune.streaming.needs import COPIES_OF_A_MATRIX, FLOAT32
 
-LIBRARIES = 0.5e9
-"""Bytes that Python and its libraries take."""
 DISK_SPEED = 0.33e9
 """Bytes per second that a plain copy of a checkpoint takes: 13.48 GB in 40 s (docs/large_models.md)."""
 LOW_MEMORY_RATIO = 3.5
@@ -42,34 +41,40 @@ def path_costs(
     rank: int,
     ratio: float = 1.0,
     scoring: float = 0.0,
+    on_gpu: bool = False,
 ) -> list[PathCost]:
     """Return the cost of each way.
 
     Args:
         stages: the work with ``search``, and with ``layers`` given.
         ratio: bytes of a weight as it runs over those on disk.
-        scoring: bytes of the logits of answers that are scored, in the ways that measure the model.
+        scoring: bytes that scoring answers takes, in the ways that measure the model.
     """
-    stored, run = shape.size.weight_bytes, ratio * shape.size.weight_bytes
+    stored = shape.size.weight_bytes
     edit = FLOAT32 * COPIES_OF_A_MATRIX * shape.largest_matrix
     total = {name: sum(map(speed.seconds, found)) for name, found in stages.items()}
     adapter = FLOAT32 * rank * layers * shape.side_lengths
-    whole = LIBRARIES + run + edit + scoring
-    few, every = shape.inputs(layers, prompts), shape.inputs(shape.size.layers or 1, prompts)
-    low = LIBRARIES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
+
+    def memory(kept_layers: int, bytes_per_weight: float = ratio) -> float:
+        inputs, working = shape.inputs(kept_layers, prompts), max(edit, scoring)
+        return peak_memory(bytes_per_weight * stored, stored, inputs, working, on_gpu=on_gpu)
+
+    every, few = memory(shape.size.layers or 1), memory(layers)
+    low = LIBRARY_BYTES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
     reading = sum(one.read for one in stages["layers"] if one.name == "activations") / speed.reading
-    copies = {load: shape.bytes_per_weight(ratio, load) * stored for load in QUANTISED_BYTES}
     return [
         # Read: to load, to hash, and to copy into the output.
-        PathCost("search, checkpoint", whole + every, stored, 3 * stored, total["search"] + 3 * stored / DISK_SPEED),
+        PathCost("search, checkpoint", every, stored, 3 * stored, total["search"] + 3 * stored / DISK_SPEED),
         *(
-            PathCost(f"search, checkpoint, --load {load}", whole - run + copy + every, stored, 3 * stored, None)
-            for load, copy in copies.items()
+            PathCost(
+                f"search, checkpoint, --load {load}",
+                memory(shape.size.layers or 1, shape.bytes_per_weight(ratio, load)),
+                *(stored, 3 * stored, None),
+            )
+            for load in QUANTISED_BYTES
         ),
-        PathCost(
-            "given layers, checkpoint", whole + few, stored, 3 * stored, total["layers"] + 3 * stored / DISK_SPEED
-        ),
-        PathCost("given layers, adapter", whole + few, adapter, 2 * stored, total["layers"] + 2 * stored / DISK_SPEED),
+        PathCost("given layers, checkpoint", few, stored, 3 * stored, total["layers"] + 3 * stored / DISK_SPEED),
+        PathCost("given layers, adapter", few, adapter, 2 * stored, total["layers"] + 2 * stored / DISK_SPEED),
         PathCost(
             "given layers, --memory low, not measured",
             low,

@@ -1,6 +1,8 @@
 """The memory that a run takes on its device, estimated from prompts and config.json alone."""
 
+from prosafeprune.judges.base_model_likelihood import LOGITS_AT_ONCE
 from prosafeprune.method.plan import Plan
+from prosafeprune.model.batches import FIRST_BATCH
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.model_size import ModelSize
 from prosafeprune.setup.prepare import Job
@@ -18,11 +20,9 @@ the model before training."""
 KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
 """Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
 float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
-ANSWERS_AT_ONCE = {False: 32, True: 128}
-"""Prompts in a batch without and with a GPU, of which a pass that scores answers keeps all logits."""
-COPIES_OF_LOGITS = {False: 5, True: 1}
-"""What the logits take, with casts and what the allocator keeps, over their size; fitted on a CPU to 4.5 GB of that
-model, and not measured on a GPU."""
+COPIES_OF_LOGITS = {"cpu, half precision": 5.0, "cpu, float32": 1.5, "gpu": 1.0}
+"""What the logits of a scoring pass take, with casts and what the allocator keeps, over their size. Fitted on CPUs to
+4.5 GB of that model and to XXX; not measured on a GPU."""
 HALF_BYTES = 2
 """Of a number in half precision."""
 
@@ -38,8 +38,7 @@ def memory_needed(
 ) -> float | None:
     """Return about how much memory a run takes on its device, in bytes; None where it is unknown.
 
-    While it runs, that is weights, pooled inputs, the logits of answers that are scored, and training with
-    ``--polish``. Without a GPU the libraries count too, and while the checkpoint is loaded the pages of its files.
+    That is weights, pooled inputs, the logits of answers that are scored, and training with ``--polish``.
 
     Args:
         plan: given or found earlier; None: a search, which keeps the inputs of all layers.
@@ -51,21 +50,32 @@ def memory_needed(
     recipe = job.recipe
     layers = len(plan.layers) if plan is not None else model.layers
     prompts = sum(map(len, job.calibration.values()))
-    weights = bytes_per_weight * model.weight_bytes + (0 if on_gpu else LIBRARY_BYTES)
-    inputs = model.inputs(layers, prompts)
-    running = (
-        weights
-        + inputs
-        + scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
-        + (_polish_memory(job, model) if recipe.polish else 0)
+    return peak_memory(
+        weights=bytes_per_weight * model.weight_bytes,
+        stored=model.weight_bytes,
+        inputs=model.inputs(layers, prompts),
+        working=scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
+        + (_polish_memory(job, model) if recipe.polish else 0),
+        on_gpu=on_gpu,
     )
-    return max(running, weights + (0 if on_gpu else model.weight_bytes))
+
+
+def peak_memory(weights: float, stored: float, inputs: float, working: float, *, on_gpu: bool) -> float:
+    """Return the memory at the worst moment of a run: while it loads, or while it works on pooled inputs and logits.
+
+    Without a GPU the libraries count too, and while a checkpoint is loaded the pages of its files.
+    """
+    resident = weights + (0 if on_gpu else LIBRARY_BYTES)
+    return max(resident + inputs + working, resident + (0 if on_gpu else stored))
 
 
 def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, number_bytes: int = HALF_BYTES) -> float:
-    """Return the bytes of the logits of answers that are scored together."""
-    rows = ANSWERS_AT_ONCE[on_gpu] if recipe.batch_size == "auto" else recipe.batch_size
-    return float(COPIES_OF_LOGITS[on_gpu] * number_bytes * rows * (recipe.max_new_tokens + 1) * model.vocabulary)
+    """Return the bytes that scoring a batch of answers takes."""
+    kind = "gpu" if on_gpu else "cpu, half precision" if number_bytes == HALF_BYTES else "cpu, float32"
+    row = number_bytes * (recipe.max_new_tokens + 1) * model.vocabulary
+    rows = FIRST_BATCH["cuda" if on_gpu else "cpu"] if recipe.batch_size == "auto" else recipe.batch_size
+    logits = row * rows if recipe.batch_size != "auto" else max(row, min(row * rows, LOGITS_AT_ONCE))
+    return COPIES_OF_LOGITS[kind] * logits
 
 
 def _polish_memory(job: Job, model: ModelSize) -> float:

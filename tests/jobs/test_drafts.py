@@ -12,7 +12,7 @@ from helpers.prune_runs import prune
 
 import prosafeprune.cli.prune as prune_command
 from prosafeprune.errors import InputError
-from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
+from prosafeprune.jobs.safety_gate import SafetyFloorError, measured_output, require_safe
 from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.recipe import make_recipe
@@ -70,7 +70,10 @@ def test_a_draft_is_never_saved_even_where_everything_is_accepted(
     assert not draft.is_safe
     with pytest.raises(SafetyFloorError, match="draft"):
         require_safe(draft)
-    with pytest.raises(SafetyFloorError, match="draft"), model_output(tmp_path / "out", draft.record, overwrite=False):
+    with (
+        pytest.raises(SafetyFloorError, match="draft"),
+        measured_output(tmp_path / "out", draft.record, overwrite=False),
+    ):
         pass
     assert not list(tmp_path.glob("out*"))
 

@@ -16,7 +16,7 @@ import prosafeprune
 from prosafeprune.errors import InputError
 from prosafeprune.generation.local_server import read_command, server_identity, serving
 from prosafeprune.jobs.prune_served import run_prune_served
-from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.progress import SilentReporter
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
@@ -106,7 +106,7 @@ def test_a_pruned_model_that_lost_its_refusals_is_not_saved(
 def test_the_gate_wants_the_record_of_a_model_measured_inside(tmp_path: Path) -> None:
     with (
         pytest.raises((InputError, SafetyFloorError)),
-        model_output(tmp_path / "out", None, overwrite=False) as staging,
+        output_measured_inside(tmp_path / "out", overwrite=False) as staging,
     ):
         (staging / "prosafeprune.json").write_text(json.dumps({"measured": False}))
     assert not (tmp_path / "out").exists()

@@ -21,13 +21,22 @@ from safetensors.torch import load_file, save_file
 import prosafeprune
 from prosafeprune.evaluation.paired_refusals import ALL, BASE
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output, require_safe
+from prosafeprune.jobs.safety_gate import (
+    SafetyFloorError,
+    measured_output,
+    output_measured_inside,
+    require_safe,
+    unmeasured_output,
+)
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.recipe import make_recipe
 
 SOURCES = Path(prosafeprune.__file__).parent
-WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint"}
+GATES = {"measured_output", "output_measured_inside", "unmeasured_output"}
+WRITERS = {"copy_checkpoint", "copy_companions", "StreamedCheckpoint", "prune_streamed"}
 """Functions that begin to write a model."""
+WRITES_WHERE_TOLD = {"write", "write_gguf"}
+"""Functions that do so, or write something else, into the folder that they are given."""
 SAVES_WEIGHTS = {"save_pretrained", "save_file", "staged_folder", "copytree"}
 MAY_SAVE = {
     "checkpoint/adapter.py": "its folder is given by the gate",
@@ -59,10 +68,10 @@ def calls(tree: ast.AST) -> list[tuple[ast.Call, str]]:
 
 
 def inside_the_gate(tree: ast.AST) -> set[ast.AST]:
-    """Return every node inside a ``with model_output(...)``."""
+    """Return every node inside a ``with`` statement that one of the gates opens."""
     found: set[ast.AST] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.With) and any(name == "model_output" for one in node.items for _, name in calls(one)):
+        if isinstance(node, ast.With) and any(name in GATES for one in node.items for _, name in calls(one)):
             found.update(inner for statement in node.body for inner in ast.walk(statement))
     return found
 
@@ -79,7 +88,7 @@ def test_every_writer_passes_the_gate() -> None:
         for call, called in calls(tree):
             if called in SAVES_WEIGHTS:
                 assert name in MAY_SAVE, f"{name}, line {call.lineno}: {called} writes a model outside the gate"
-            begins = called in WRITERS or (called == "write" and ast.unparse(call).startswith("edits.write("))
+            begins = called in WRITERS or (called in WRITES_WHERE_TOLD and "staging" in map(ast.unparse, call.args))
             if begins and name not in MAY_SAVE and not name.startswith("streaming/"):
                 assert call in inside, f"{name}, line {call.lineno}: {called} writes a model outside the gate"
                 gated.add(name)
@@ -268,19 +277,28 @@ def test_the_gate_itself(made: dict[str, Path], tmp_path: Path) -> None:
         update={"safety_change": record.safety_change.model_copy(update={"points": -4.0})}
         | {"recipe": make_recipe(model="m")}
     )
-    with pytest.raises(SafetyFloorError), model_output(tmp_path / "out", lost, overwrite=False):
+    out = tmp_path / "out"
+    with pytest.raises(SafetyFloorError), measured_output(out, lost, overwrite=False):
         raise AssertionError("the gate is open")
     with (
         pytest.raises(SafetyFloorError, match="only written with --unmeasured"),
-        model_output(tmp_path / "out", make_recipe(model="m", layers=1), overwrite=False),
+        unmeasured_output(out, make_recipe(model="m", layers=1), overwrite=False),
     ):
         raise AssertionError("the gate is open")
     unmeasured = make_recipe(model="m", layers=1, memory="low", unmeasured=True)
     with (
-        pytest.raises(SafetyFloorError, match="does not say whether"),
-        model_output(tmp_path / "out", unmeasured, overwrite=False) as folder,
+        pytest.raises(SafetyFloorError, match="does not say that the model was not measured"),
+        unmeasured_output(out, unmeasured, overwrite=False) as folder,
     ):
         record.write(folder)  # looks measured
+    with pytest.raises(SafetyFloorError), output_measured_inside(out, overwrite=False) as folder:
+        lost.write(folder)
+    other = record.model_copy(update={"source": record.result})
+    for written in (lost, other):
+        with pytest.raises(SafetyFloorError), measured_output(out, record, overwrite=False) as folder:
+            written.write(folder)
+    with pytest.raises(prosafeprune.InputError), measured_output(out, record, overwrite=False):
+        pass  # without any record
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ from prosafeprune.jobs.adapter_input import OwnAdapter, open_adapter
 from prosafeprune.jobs.measure_edits import measure_edits
 from prosafeprune.jobs.prune import save_result, write_documents
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.jobs.safety_gate import model_output
+from prosafeprune.jobs.safety_gate import measured_output
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy, find_anatomy
@@ -96,7 +96,7 @@ def run_apply(
             update={"recipe": shareable(_own_recipe(own.record, request)), "adapter_sha256": None}
         )
         with (
-            model_output(output, record, overwrite=overwrite) as staging,
+            measured_output(output, record, overwrite=overwrite) as staging,
             reporter.stage("Writing", len(edits)) as advance,
         ):
             edits.write(staging, advance)

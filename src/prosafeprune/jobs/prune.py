@@ -21,7 +21,7 @@ from prosafeprune.jobs.outlook import estimated_cost, shorter_run
 from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
-from prosafeprune.jobs.safety_gate import model_output
+from prosafeprune.jobs.safety_gate import measured_output
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.replicas import ReplicatedModel
@@ -209,7 +209,7 @@ def save_result(
     if not result.is_safe:
         return reported_only(result, output, page)
     with (
-        model_output(output, result.record, overwrite=overwrite) as staging,
+        measured_output(output, result.record, overwrite=overwrite) as staging,
         reporter.stage("Writing", len(edits)) as advance,
     ):
         edits.write(staging, advance)

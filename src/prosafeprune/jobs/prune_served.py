@@ -19,7 +19,7 @@ from prosafeprune.jobs.measure_edits import BeforeAfter, measure_once
 from prosafeprune.jobs.prune import reported_only, write_measured
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.prune_unmeasured import LayerwisePruning, prune_streamed, require_streamable
-from prosafeprune.jobs.safety_gate import SafetyFloorError, model_output
+from prosafeprune.jobs.safety_gate import SafetyFloorError, output_measured_inside
 from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.chat import set_thinking, thinking_variables
@@ -68,7 +68,7 @@ def _prune_and_measure(
     base_sha256 = model_hash(job.source.path)
     before = _measure(job, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
     try:
-        with model_output(output, None, overwrite=overwrite) as staging:
+        with output_measured_inside(output, overwrite=overwrite) as staging:
             copy_companions(folder, staging)
             run = prune_streamed(job, folder, StreamedCheckpoint(folder, staging), staging)
             made_by = {"model": base_sha256, "pruned": model_hash(staging)}

@@ -17,7 +17,7 @@ from prosafeprune.evaluation.lineage import read_lineage
 from prosafeprune.evaluation.prompts_record import calibration_record
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.prune import write_documents
-from prosafeprune.jobs.safety_gate import model_output
+from prosafeprune.jobs.safety_gate import unmeasured_output
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.anatomy import Anatomy
 from prosafeprune.model.batches import BatchSize
@@ -78,7 +78,7 @@ def run_prune_unmeasured(
     with (
         claimed_output(job.output, overwrite),
         checkpoint_folder(source, job.output, job.reporter) as folder,
-        model_output(job.output, recipe, overwrite=overwrite) as staging,
+        unmeasured_output(job.output, recipe, overwrite=overwrite) as staging,
     ):
         copy_companions(folder, staging)
         checkpoint = StreamedCheckpoint(folder, staging)

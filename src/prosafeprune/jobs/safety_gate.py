@@ -1,7 +1,7 @@
-"""The safety gate: every model that this package writes passes through :func:`model_output`.
+"""The safety gate: every folder that this package writes a model into is opened by one of three functions.
 
-A measured model is written only if its record keeps the safety floor. An unmeasured one is written only on explicit
-request, and its folder must say so.
+A measured model is written only if its record keeps the safety floor, and only with that record. An unmeasured one is
+written only on explicit request, and its folder must say so.
 """
 
 from collections.abc import Iterator
@@ -29,29 +29,51 @@ class SafetyFloorError(ProSafePruneError):
 
 
 @contextmanager
-def model_output(output: Path, evidence: Record | Recipe | None, *, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder to write a model into; it becomes ``output`` when the context ends without an error.
-
-    Args:
-        evidence: the record of what was measured; or the recipe that asks for an unmeasured model; or None for a
-            model that is measured inside the context, where the record that is written there decides.
+def measured_output(output: Path, record: Record, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder for a model that was measured; it becomes ``output`` if the context ends without an error.
 
     Raises:
-        SafetyFloorError: the record does not keep the safety floor. Nothing is written.
+        SafetyFloorError: ``record`` does not keep the safety floor, or the folder has a record of other measurements.
+            Nothing is written.
         InputError: the disk is full or fails, or ``output`` has appeared meanwhile.
     """
-    if isinstance(evidence, Record):
-        require_safe_record(evidence)
-    elif evidence is not None and not evidence.unmeasured:
+    require_safe_record(record)
+    with output_measured_inside(output, overwrite=overwrite) as staging:
+        yield staging
+        written = read_record(staging)
+        if (written.source, written.result) != (record.source, record.result):
+            raise SafetyFloorError("The record to be written is not that of the measured model. Not saved.")
+
+
+@contextmanager
+def output_measured_inside(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder for a model that is measured inside the context, where the record written there decides.
+
+    Raises:
+        SafetyFloorError: that record does not keep the safety floor. Nothing is written.
+        InputError: as for :func:`measured_output`, or there is no record.
+    """
+    with staged_folder(output, overwrite) as staging:
+        yield staging
+        require_safe_record(read_record(staging))
+
+
+@contextmanager
+def unmeasured_output(output: Path, recipe: Recipe, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder for a model that nothing is known about, whose record must say so.
+
+    Raises:
+        SafetyFloorError: the recipe does not ask for an unmeasured model, or the record written does not say that it
+            is one. Nothing is written.
+        InputError: as for :func:`measured_output`.
+    """
+    if not recipe.unmeasured:
         raise SafetyFloorError("An unmeasured model is only written with --unmeasured. Nothing was written.")
     with staged_folder(output, overwrite) as staging:
         yield staging
-        if evidence is None:
-            require_safe_record(read_record(staging))
-            return
         written = read_pruning(staging)
-        if written is None or written.measured is not isinstance(evidence, Record):
-            raise SafetyFloorError("The record to be written does not say whether the model was measured. Not saved.")
+        if written is None or written.measured:
+            raise SafetyFloorError("The record to be written does not say that the model was not measured. Not saved.")
 
 
 def require_safe(result: PruneResult) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -151,3 +153,29 @@ def test_a_file_is_never_written_through_a_link_in_a_foreign_folder(tmp_path: Pa
     with pytest.raises(InputError, match="cannot be written to"), claimed(tmp_path / "b"):
         pass
     assert not (tmp_path / "made").exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_output_and_not_every_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        (source / name).write_text(name)
+
+    def full(read: str, written: str, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), written)
+
+    with pytest.raises(InputError) as raised, staged_folder(tmp_path / "out", overwrite=False) as staging:
+        shutil.copytree(source, staging, copy_function=full, dirs_exist_ok=True)
+    assert str(raised.value) == (
+        f"{tmp_path / 'out'}: could not be written (No space left on device). Nothing was left behind."
+    )
+    with pytest.raises(InputError, match="the disk is full"), staged_folder(tmp_path / "out", overwrite=False):
+        raise OSError("1152 requested and 752 written")  # numpy's, when a GGUF is written
+    with pytest.raises(InputError) as raised, staged_folder(tmp_path / "out", overwrite=False) as staging:
+        monkeypatch.setattr(Path, "replace", lambda self, path: full("", str(path)))
+        write_whole(staging / "report.html", "page")
+    assert str(raised.value).startswith(f"{tmp_path / 'out' / 'report.html'}: could not be written (No space left")
+    assert "space on the disk" in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

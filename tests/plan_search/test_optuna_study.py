@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
+from prosafeprune.errors import InputError
 from prosafeprune.method.plan import Plan, Pooling, Projection
 from prosafeprune.plan_search.optuna_study import best_of, search_plans
 from prosafeprune.plan_search.scored_plan import ScoredPlan
@@ -104,6 +108,27 @@ def test_an_error_in_a_trial_leaves_the_others(tmp_path: Path) -> None:
     found = run(tmp_path / "journal", "12", score=fragile)
     assert count - before == 9  # the interrupted one included
     assert len(found) == 12
+
+
+@pytest.mark.parametrize("written", [0, 1, 40])
+def test_a_full_disk_is_not_called_damage_and_costs_no_trial(
+    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, appended = JournalFileBackend.append_logs, 0
+
+    def fills(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        nonlocal appended
+        appended += 1
+        if appended > written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError) as raised:
+        patch.setattr(JournalFileBackend, "append_logs", fills)
+        run(tmp_path / "journal", "12")
+    assert f"{tmp_path / 'journal'}: could not be written (No space left on device)" in str(raised.value)
+    assert "Remove it" not in str(raised.value)
+    assert len(run(tmp_path / "journal", "12")) == len(run(tmp_path / "undisturbed", "12"))
 
 
 def test_equal_searches_find_the_same(tmp_path: Path) -> None:

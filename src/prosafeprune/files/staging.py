@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prosafeprune.errors import InputError
+from prosafeprune.errors import InputError, first_line
 from prosafeprune.files.claim import claimed
 from prosafeprune.files.text_file import read_text_file
 
@@ -17,6 +17,10 @@ RECORD_FILE = "prosafeprune.json"
 """The file that marks a folder as an output of this package."""
 MANIFEST = ".prosafeprune.files"
 """In an output, the list of the files that this package wrote into it: no other file is ever removed."""
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""How numpy says that a disk is full."""
+NUMBERED = re.compile(r"\[Errno \d+\] ([^:]+)")
+"""The beginning of an OSError in words."""
 _in_use: set[Path] = set()
 """Scratch folders of this process, which may need one for a converted base model while it writes another."""
 
@@ -105,8 +109,11 @@ def staged_folder(output: Path, overwrite: bool) -> Iterator[Path]:
             _check_free(output, overwrite)
             _replace(staging, output)
         except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{output}: could not be written ({reason}). Nothing was left behind.") from error
+            raise InputError(f"{output}: could not be written ({_reason(error)}). Nothing was left behind.") from error
+        except InputError as error:  # of a file that is removed with its folder: the user knows the output's name only
+            if str(staging) not in str(error):
+                raise
+            raise InputError(f"{str(error).replace(str(staging), str(output))} Nothing was left behind.") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -124,7 +131,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise InputError(f"{path}: could not be written ({error.strerror}).") from error
+        raise InputError(
+            f"{path}: could not be written ({error.strerror}). Check its permissions and the space on the disk, and "
+            "run the command again."
+        ) from error
 
 
 def remove_folder(folder: Path) -> None:
@@ -199,6 +209,17 @@ def _restore_old(output: Path) -> None:
     for folder, process in _scratch_of(output, "old"):
         if not _is_another_running(process) and not os.path.lexists(output):
             folder.rename(output)
+
+
+def _reason(error: OSError) -> str:
+    """Return why writing failed; of a tree's copy, whose error lists every file, why the first one was not copied."""
+    failed = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    if not isinstance(failed, list) or not failed:
+        is_numpys = error.errno is None and SHORT_WRITE.fullmatch(str(error)) is not None
+        return "the disk is full" if is_numpys else error.strerror or first_line(error)
+    reason = str(failed[0][-1])
+    numbered = NUMBERED.match(reason)  # without the path, which is that of a file that is no longer there
+    return numbered[1] if numbered is not None else reason
 
 
 def _scratch_name(beside: Path, purpose: str) -> Path:

@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from prosafeprune.errors import InputError, first_line
+from prosafeprune.errors import REFUSED_BY_SYSTEM, InputError, first_line
 from prosafeprune.method.plan import Plan, describe_plan
 from prosafeprune.plan_search.scored_plan import ScoredPlan
 from prosafeprune.plan_search.search_space import SearchSpace, draw_plan, starting_points, variations
@@ -81,10 +81,12 @@ def search_plans(
         while not budget.is_spent(count):
             if count == first:
                 best = sorted(scores.values(), key=lambda one: -one.value)[:VARIED_WINDOWS]
-                _enqueue(study, variations(space, {one.plan: one.has_room(lowest_safety) for one in best}))
+                with _written(journal):
+                    _enqueue(study, variations(space, {one.plan: one.has_room(lowest_safety) for one in best}))
             size = first - count if count < first else ROUND
             size = size if budget.trials is None else min(size, budget.trials - count)
-            drawn = _draw_round(study, space, size, unfinished)
+            with _written(journal):
+                drawn = _draw_round(study, space, size, unfinished)
             plans = {plan.model_dump_json(): plan for _, plan in drawn}
             expect([plan for key, plan in plans.items() if key not in scores])
             for trial, plan in drawn:
@@ -93,11 +95,28 @@ def search_plans(
                 key = plan.model_dump_json()
                 if key not in scores:  # a plan drawn again costs nothing
                     scores[key] = score(plan)
-                _finish(study, trial, scores[key], lowest_safety)
+                with _written(journal):
+                    _finish(study, trial, scores[key], lowest_safety)
                 count += 1
                 advance(min(budget.steps_done(count), budget.total) - reported)
                 reported = min(budget.steps_done(count), budget.total)
     return list(scores.values())
+
+
+@contextmanager
+def _written(journal: Path) -> Iterator[None]:
+    """Name the journal in the error of one that cannot be written inside the context. Raises InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(journal, error) from error
+
+
+def _not_written(journal: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{journal}: could not be written ({error.strerror}). Finished trials are kept: check its permissions and the "
+        "space on the disk, and run the same command again."
+    )
 
 
 def _draw_round(
@@ -156,6 +175,8 @@ def _open_study(journal: Path, seed: int, space: SearchSpace) -> tuple[optuna.St
         _enqueue(study, starting_points(space))
         return study, _finished(study)
     except Exception as error:  # whatever Optuna makes of a damaged journal
+        if isinstance(error, OSError) and error.errno in REFUSED_BY_SYSTEM:  # removing it would not help
+            raise _not_written(journal, error) from error
         raise InputError(
             f"{journal}: cannot be used ({type(error).__name__}: {first_line(error)[:200]}). Remove it to start the "
             "search over."

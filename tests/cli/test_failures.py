@@ -204,6 +204,23 @@ def test_a_terminal_without_unicode_shows_what_it_can(errors: str, tmp_path: Pat
     assert done.stdout.decode("ascii")
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_what_is_typed_in_another_encoding_is_read(errors: str) -> None:
+    code = """
+from prosafeprune import cli
+cli.run_command = lambda: print(ascii(input()))
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=b"caf\xe9?\n",
+        env={**os.environ, "PYTHONIOENCODING": f"utf-8:{errors}"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout.decode().strip() == r"'caf\ufffd?'", done.stderr
+
+
 def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
     code = """
 import os, sys

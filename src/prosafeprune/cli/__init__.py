@@ -37,7 +37,8 @@ def main() -> None:
     for number in ENDED_BY:  # end as Ctrl-C does, so that locks and partial files are removed
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
-    for stream in (sys.stdout, sys.stderr):  # in a terminal that is not UTF-8, letters it lacks are shown as "?"
+    # In a terminal that is not UTF-8, letters it lacks are shown as "?", and typed ones that are no UTF-8 as U+FFFD.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         # In the C locale Python's default is "surrogateescape", which fails like "strict".
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")

@@ -1,5 +1,6 @@
 """The folder of an evaluation: answers and verdicts as they arrive, what they depend on, and the record."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,10 @@ SESSIONS = "sessions.json"
 DIVERGENCES = "divergences.json"
 RESULT = "evaluation.json"
 ANSWERS = "answers.jsonl"
+UNUSUAL = re.compile(r"[^A-Za-z0-9.:/_(), -]")
+"""A character of a judge's name that its file's name would lose, and that may be all that tells two judges apart."""
+LONGEST_NAME = 150
+"""Characters of a judge's name in its file's; a model's folder is part of it."""
 
 
 class EvaluationFolder(ResumableFolder):
@@ -85,8 +90,11 @@ def _are_sizes(value: Any) -> bool:
 
 
 def verdicts_file(judge: str) -> str:
-    """Return the name of the file with a judge's verdicts."""
-    return f"verdicts-{re.sub(r'[^A-Za-z0-9.-]+', '-', judge)}.jsonl"
+    """Return the name of the file with a judge's verdicts; another judge's differs, also in another script."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", judge)
+    if UNUSUAL.search(judge) or len(plain) > LONGEST_NAME:
+        plain = f"{plain[:LONGEST_NAME]}-{hashlib.sha256(judge.encode(errors='replace')).hexdigest()[:12]}"
+    return f"verdicts-{plain}.jsonl"
 
 
 def open_evaluation(path: Path, judge: str) -> tuple[LineStore, LineStore]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from prosafeprune.interactive import save_model
 from prosafeprune.interactive.playground_app import PAGE, Playground
 from prosafeprune.interactive.save_model import command, reason_not_saved, require_room
 from prosafeprune.jobs.served_model import ServedModel, served_model
+from prosafeprune.judge import Exchange, Judge, Verdict
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.polish_record import PolishRecord
 from prosafeprune.requests.chat import PlaygroundRequest
 from prosafeprune.requests.measuring import ModelOptions
+from prosafeprune.serving.answers import RunningAnswer
 from prosafeprune.serving.corrections import Applied
+from prosafeprune.serving.engine import EngineBusyError
 
 Running = tuple[Playground, str]
 
@@ -103,6 +107,37 @@ def test_a_wrong_request_is_an_error(playground: Running, changed: dict[str, Any
     reply = post(playground[1], "/api/answer", body)
     assert reply.status_code == 400
     assert message in reply.json()["error"]["message"]
+
+
+def test_a_judge_that_hangs_does_not_keep_the_program_alive(
+    playground: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemons = []
+
+    def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        daemons.append(threading.current_thread().daemon and threading.current_thread().name.startswith("Thread"))
+        return judge.judge(exchanges)
+
+    monkeypatch.setattr("prosafeprune.interactive.playground_app.judge_answers", judged)
+    assert [one["verdict"]["class"] for one in events(playground[1], sides=["base"]) if "verdict" in one]
+    assert daemons == [True]
+
+
+def test_an_answer_that_nobody_waits_for_is_cancelled(playground: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, url = playground
+    engine = made.served.engine
+    start, started = engine.start, []
+
+    def one_only(*asked: Any) -> RunningAnswer:
+        if started:
+            raise EngineBusyError("256 requests are waiting. Try again later.")
+        started.append(start(*asked))
+        return started[0]
+
+    monkeypatch.setattr(engine, "start", one_only)
+    reply = post(url, "/api/answer", {"prompt": "Hi", "sides": ["base", "pruned"], "edit": "pruned", "max_tokens": 400})
+    assert reply.status_code == 503
+    assert started[0].cancelled.is_set()
 
 
 def test_the_state_shows_no_harmful_prompt(playground: Running) -> None:

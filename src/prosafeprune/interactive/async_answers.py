@@ -1,9 +1,10 @@
 """Answers of the engine's thread, awaited in a server; one that nobody waits for any more is cancelled."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
@@ -60,6 +61,36 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._at_end()
+
+
+async def in_daemon(work: Callable[[], Result]) -> Result:
+    """Return what ``work`` returns in a thread that does not keep the program alive.
+
+    The server waits for those of ``asyncio.to_thread`` when it stops: a judge behind a slow server, which is asked
+    again for minutes, would hold up Ctrl-C.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if found.cancelled():
+            return
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(cast(Result, result))
+
+    def run() -> None:
+        result, raised = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            raised = error
+        with suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(settle, result, raised)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await found
 
 
 async def cancelled_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prosafeprune.errors import InputError
-from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream
+from prosafeprune.interactive.async_answers import AsyncAnswer, EventStream, in_daemon
 from prosafeprune.interactive.guard import read_json
 from prosafeprune.interactive.http_errors import as_http_error
 from prosafeprune.interactive.openai_app import web_app
@@ -96,12 +97,18 @@ class Playground:
     async def _answer(self, request: Request) -> Response:
         asked = _validated(AnswerRequest, await read_json(request))
         questions = {side: await self._question(asked, side) for side in dict.fromkeys(asked.sides)}
-        answers = {side: AsyncAnswer(self.served.engine, one) for side, one in questions.items()}
+        answers: dict[Side, AsyncAnswer] = {}
 
         def cancel() -> None:
             for answer in answers.values():
                 answer.cancel()
 
+        try:
+            for side, one in questions.items():
+                answers[side] = AsyncAnswer(self.served.engine, one)
+        except Exception:  # nobody waits for the first side's answer where the second is not taken
+            cancel()
+            raise
         return EventStream(self._events(asked, answers), cancel)
 
     async def _save(self, request: Request) -> Response:
@@ -160,7 +167,7 @@ class Playground:
                     events.put_nowait(as_event({"side": side, **_shown(piece)}))
             if asked.kind == "harmful":
                 events.put_nowait(as_event({"side": side, "text": printable(shorten(text, HARMFUL_ANSWER_CHARACTERS))}))
-            [verdict] = await asyncio.to_thread(judge_answers, self.judge, [Exchange(asked.prompt, text)])
+            [verdict] = await in_daemon(partial(judge_answers, self.judge, [Exchange(asked.prompt, text)]))
             events.put_nowait(as_event({"side": side, "verdict": _verdict(verdict)}))
         except Exception as error:  # noqa: BLE001 - reported to the page
             events.put_nowait(as_event(as_http_error(error).content))

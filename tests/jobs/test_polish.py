@@ -10,6 +10,7 @@ import transformers
 from helpers.fixture_types import Make
 from helpers.prune_runs import prune
 from helpers.served_answers import PROMPTS, answer_all, decoded, load, question
+from peft import LoraModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -109,6 +110,34 @@ def test_a_training_without_a_gain_is_not_merged_and_not_repeated(
     with_rates(monkeypatch, GAIN)
     again = prune(base, None, prompt_files, polish=True)
     assert again.record.polish is not None and again.record.polish.kept
+
+
+def test_a_damaged_training_in_the_cache_is_made_again(
+    checkpoint: Make, prompt_files: dict[str, str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoint("llama")
+    with_rates(monkeypatch, GAIN)
+    first = prune(base, tmp_path / "first", prompt_files, polish=True)
+    (fit,) = cache.glob("polish/*/fitted.safetensors")
+    content = fit.read_bytes()
+    fit.write_bytes(content[:200])
+    with_rates(monkeypatch, GAIN)
+    again = prune(base, tmp_path / "again", prompt_files, polish=True)
+    assert again.record.polish == first.record.polish
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "first" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_an_interrupt_while_the_adapter_is_added_is_one(
+    checkpoint: Make, prompt_files: dict[str, str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: LoraModel, *_: Any, **__: Any) -> None:  # when some of the matrices have their adapter
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoraModel, "_mark_only_adapters_as_trainable", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prune(checkpoint("llama"), None, prompt_files, polish=True)
 
 
 def test_too_few_own_answers_leave_the_pruned_model(

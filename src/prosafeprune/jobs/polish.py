@@ -5,12 +5,12 @@ can be trained on; training then carries over to prompts whose outputs the prune
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from prosafeprune.baselines.fitting import FITTED, FittedMethod
+from prosafeprune.baselines.fitting import FITTED, FittedMethod, read_fitted
 from prosafeprune.baselines.low_rank import stored_edits
 from prosafeprune.baselines.method import FitContext, FittedParts, Method
 from prosafeprune.baselines.registry import make_method
@@ -75,6 +75,7 @@ def polish(
     with reporter.stage("Benign answers of the base model", len(benign)) as advance:
         base = record_base_answers(job.loaded, benign, size, advance)
     with apply_edits(edits), _kept_folder({**made_by, "method": method.describe()}) as folder:
+        _drop_damaged(folder / FITTED, made_by)
         fitted = FittedMethod(method, made_by, folder / FITTED, lambda: context)
         try:
             parts = fitted.parts
@@ -136,6 +137,17 @@ def _depends_on(job: LoadedJob, plan: Plan, sha256: str) -> dict[str, Any]:
         "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
         "seed": job.recipe.seed,
     }
+
+
+def _drop_damaged(kept: Path, made_by: dict[str, Any]) -> None:
+    """Remove a fit in the cache that cannot be read: it is made again, as everything there can be."""
+    if not kept.exists():
+        return
+    try:
+        read_fitted(kept, made_by)
+    except InputError:
+        with suppress(OSError):
+            kept.unlink()
 
 
 @contextmanager

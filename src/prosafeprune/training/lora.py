@@ -93,7 +93,8 @@ def gradients_restored(model: Any) -> Iterator[None]:
     finally:
         model.train(training)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(trainable[name])
+            # Interrupted while an adapter was being added, a model has parameters by other names.
+            parameter.requires_grad_(trainable.get(name.replace(".base_layer.", "."), False))
             parameter.grad = None
 
 

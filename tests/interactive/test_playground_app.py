@@ -23,7 +23,7 @@ from prosafeprune.interactive import save_model
 from prosafeprune.interactive.playground_app import PAGE, Playground
 from prosafeprune.interactive.save_model import command, reason_not_saved, require_room
 from prosafeprune.jobs.served_model import ServedModel, served_model
-from prosafeprune.judge import Exchange, Judge, Verdict
+from prosafeprune.judges import Exchange, Judge, Verdict
 from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.report.polish_record import PolishRecord

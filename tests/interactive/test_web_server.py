@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +66,29 @@ def test_the_commands_load_and_listen(
     code, _, err = run(command, checkpoint("llama"), "--port", "0", "--device", "cpu")
     assert (code, len(served)) == (0, 1)
     assert "http://127.0.0.1:" in err
+
+
+STREAMING = """
+import asyncio
+from prosafeprune.interactive.web_server import listen, run_server, url_of
+async def application(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await asyncio.sleep(0.01)
+listening = listen("127.0.0.1", 0)
+listening.listen()
+print(url_of(listening), flush=True)
+run_server(application, listening, None)
+"""
+
+
+def test_an_interrupt_with_an_open_stream_prints_nothing() -> None:
+    command = [sys.executable, "-c", STREAMING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stderr is not None
+        with urllib.request.urlopen(server.stdout.readline().strip()) as stream:
+            assert stream.read(1) == b"x"
+            server.send_signal(signal.SIGINT)
+            assert server.stderr.read() == ""
+    assert server.returncode in (0, -signal.SIGINT)

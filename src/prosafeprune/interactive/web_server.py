@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -90,5 +92,11 @@ def run_server(app: ASGIApp, listening: socket.socket, token: str | None, public
         server_header=False,
         timeout_graceful_shutdown=1,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_failure)  # after Config, which sets up these loggers
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_failure(record: logging.LogRecord) -> bool:
+    """Return whether a log record is of an exception, rather than of streams that were open when the server ended."""
+    return bool(record.exc_info) and not isinstance(record.exc_info[1], asyncio.CancelledError)

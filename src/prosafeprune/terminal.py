@@ -46,7 +46,7 @@ CALMED_LOGGERS = ("torch", "bitsandbytes")
 
 
 class SteadyConsole(Console):
-    """A console whose reader may go, as ``head`` does: the rest is dropped, and the command ends as it would have."""
+    """A console that tolerates a closed pipe (``| head``): further output is dropped, and the command ends normally."""
 
     def on_broken_pipe(self) -> None:
         """Write to the null device from now on."""
@@ -74,7 +74,7 @@ class TerminalReporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the libraries the settings back that the caller had."""
+        """Restore the libraries' settings."""
         self._calm.close()
 
     @contextmanager

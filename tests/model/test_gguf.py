@@ -265,7 +265,7 @@ def test_what_a_config_cannot_express_is_refused(key: str, value: Any, tmp_path:
 def test_a_key_whose_default_would_be_another_models_must_be_there(key: str, tmp_path: Path) -> None:
     metadata, tensors = files_of(tiny("llama"), "llama")
     del metadata[key]
-    with pytest.raises(InputError, match=rf"a\.gguf: (its metadata lack llama\.{key}|could not be read)"):
+    with pytest.raises(InputError, match=rf"a\.gguf: (its metadata has no llama\.{key}|could not be read)"):
         read_gguf(write_gguf(tmp_path / "a.gguf", "llama", metadata, tensors))
 
 

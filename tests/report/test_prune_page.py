@@ -103,7 +103,7 @@ def test_the_users_own_prompts_come_first_and_too_few_are_said_to_be() -> None:
         return pruned(before, after, **options).headline.sentences[0]
 
     assert first(10).startswith("Your prompts, own harmful: 9 of 10 refused, before 9: 0.0 points")
-    assert first(10).endswith("Too few to be tested by themselves (76 are needed): read these answers.")
+    assert first(10).endswith("Too few for a separate test (76 are needed): read these answers.")
     assert "Too few" not in first(80)
 
 

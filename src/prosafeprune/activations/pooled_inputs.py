@@ -166,7 +166,7 @@ class _Collector:
             )
 
     def collect(self, rows: Sequence[int]) -> None:
-        """Run some of the prompts. Has no effect when it fails."""
+        """Run a batch; on failure, leave the collected inputs unchanged."""
         length = len(self.prefix)
         batch = pad_batch([self.prompts[i].ids[length:] for i in rows], length, "right", self.device)
         cache = expand_cache(self._prefix_cache, len(rows)) if self._prefix_cache is not None else None

@@ -141,7 +141,7 @@ def _summary(table: ResultTable, left_out: Sequence[str]) -> tuple[str, ...]:
         f"{table.title}: {min(cosines):.2f} to {max(cosines):.2f} with the mean of the other categories. With a single "
         "direction, noise alone would lower it to the last column; "
         + (f"clearly below that: {', '.join(below)}." if below else "none is clearly below that."),
-        "The paper takes cosines below 1 as separate directions. Few prompts by themselves make cosines small; compare "
+        "The paper takes cosines below 1 as separate directions. Few prompts alone make cosines small; compare "
         "with the last column, which is an estimate too.",
     ]
     if left_out:

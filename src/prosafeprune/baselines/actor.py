@@ -2,7 +2,7 @@
 
 With ``a`` the output of layer l* at a prompt's last token and ``R`` the mean harmful minus the mean benign state
 there, recomputed before each epoch, a prompt's target is ``a - alpha Proj_R(a)`` for pseudo-harmful and benign prompts
-and ``a + alpha Proj_R(a)`` for harmful ones, without a gradient of its own. The loss is ``1 - cos(a, target)``.
+and ``a + alpha Proj_R(a)`` for harmful ones, without a separate gradient. The loss is ``1 - cos(a, target)``.
 
 Here layer l* is trained through a LoRA adapter of its matrices. The middle layer is the one of the middle third whose
 states have the highest silhouette; alpha, where it is not given, is selected on validation prompts.

@@ -45,7 +45,9 @@ class Scan(Method):
     threshold: float = Field(0.75, ge=-1, le=1, description="Mean cosine from which a prompt counts as harmful.")
     anchors: int = Field(64, ge=1, description="Prompts of each class that the vectors are computed from.")
     first_layer: int | None = Field(None, ge=0, description="First steered layer; by default, from the model's size.")
-    end_layer: int | None = Field(None, ge=1, description="Layer after the last steered one, likewise.")
+    end_layer: int | None = Field(
+        None, ge=1, description="Layer after the last steered one; by default, from the model's size."
+    )
 
     def fit(self, context: FitContext) -> FittedParts:
         """Compute the steering vectors and the mean harmful transitions ``(layers, d)``."""

@@ -69,7 +69,7 @@ def run_command() -> None:
         if ended.code == INTERRUPTED:  # what Typer makes of Ctrl-C within a command
             _exit_interrupted(arguments)
         raise
-    except BaseException as error:  # a panic of a library written in Rust is no Exception
+    except BaseException as error:  # panics of Rust libraries derive from BaseException
         from prosafeprune.cli.failures import report_failure
 
         if debug:

@@ -33,17 +33,17 @@ class Divergence(BaseModel):
     mean: float
     """Over the positions of a prompt, then over prompts."""
     low: float
-    """Of the 95 % bootstrap interval of the mean over prompts."""
+    """Lower bound of the 95 % bootstrap interval of the mean over prompts."""
     high: float
     per_position: list[float]
     """Mean over the prompts whose answer reaches that position, from the first answer token on."""
     percentile_95: float
-    """Of the prompts' means."""
+    """95th percentile of the prompts' means."""
     worst: float
     """The largest of the prompts' means."""
     worst_prompt: str
     tokens: int
-    """Positions compared in each prompt, at most."""
+    """Maximum positions compared in each prompt."""
     positions: int
     """Positions compared in total; those after the end of an answer are not counted."""
     prompts: int

@@ -27,7 +27,7 @@ from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 
 MEASURED_BEFORE = "measured-before"
 GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{one.title} (" for one in PAPER_SOURCES.values()))
-"""How the names of sets begin that are nobody's own."""
+"""Name prefixes of sets that are not the user's own."""
 
 
 class Since(BaseModel):
@@ -42,9 +42,9 @@ class Since(BaseModel):
     came_back: int
     """Those of them that the new model does not answer."""
     compliance_change: Change
-    """Of C.R., from the earlier to the new model."""
+    """Change of C.R., from the earlier to the new model."""
     safety_change: Change | None
-    """Of S.S., from the earlier to the new model; None without harmful prompts in common."""
+    """Change of S.S., from the earlier to the new model; None without harmful prompts in common."""
 
     def keeps(self, allowed: float) -> bool:
         """Whether C.R. on the earlier prompts fell by no more than the ``allowed`` points."""
@@ -58,7 +58,7 @@ class EarlierPruning:
     folder: Path
     record: MeasuredPruning
     verdicts: Mapping[PromptClass, Mapping[str, tuple[AnswerClass, AnswerClass]]]
-    """By class and prompt: of the base model and of the earlier model; of harmful prompts those that S.S. counts."""
+    """Verdicts on the base and the earlier model by class and prompt; of harmful prompts those that S.S. counts."""
 
     @property
     def tested(self) -> PromptSet:

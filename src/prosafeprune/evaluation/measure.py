@@ -66,7 +66,7 @@ def collect_set_by_set(
     reporter: Reporter,
     title: str,
 ) -> LineStore:
-    """Collect the missing answers of each set by itself and in batches of its own, as one stage.
+    """Collect the missing answers of each set separately, in its own batches, as one stage.
 
     So the answers to a set do not depend on what else is measured, not even in the last bits.
 
@@ -109,7 +109,7 @@ def _answer(
     live: "LiveScores",
     progress: PartialAnswers,
 ) -> None:
-    """Generate and store the missing answers; each repeat has a seed of its own."""
+    """Generate and store the missing answers; each repeat has its own seed."""
     for repeat in sorted({repeat for repeat, _ in waiting}):
         prompts = [prompt for other, prompt in waiting if other == repeat]
         drawing = decoding.model_copy(update={"seed": decoding.seed + repeat})

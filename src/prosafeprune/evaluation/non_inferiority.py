@@ -45,7 +45,7 @@ def score_statistic(lost: np.ndarray | int, won: np.ndarray | int, total: int, m
 
     Args:
         lost: outcomes that turned bad, a number or an array.
-        won: outcomes that turned good, likewise.
+        won: outcomes that turned good, a number or an array.
         total: prompts.
         margin: as a fraction of 1, at least 0 and less than 1.
     """

@@ -1,6 +1,6 @@
 """Refusals of the same prompts before and after pruning: how many were lost, and how many gained.
 
-Harmful prompts are counted by set and together; those that a policy asks to refuse, by themselves.
+Harmful prompts are counted by set and together; those that a policy asks to refuse, separately.
 
 An answer without a verdict (undetermined, broken, and whatever else is neither compliance nor refusal) never helps:
 after pruning it counts as not refused, before pruning as refused. A prompt is left out only if its two answers are the
@@ -24,7 +24,7 @@ MOST_PROMPTS = 1_000_000
 
 
 class RefusalCounts(BaseModel):
-    """One harmful set, all harmful prompts, or those off an operator's policy, before and after."""
+    """One harmful set, all harmful prompts, or those that violate an operator's policy, before and after."""
 
     name: str
     policy: bool = False
@@ -32,7 +32,7 @@ class RefusalCounts(BaseModel):
     against: str
     """The model before: the base model, or its first ancestor."""
     prompts: int = Field(ge=0, le=MOST_PROMPTS)
-    """Of the set."""
+    """Number of prompts of the set."""
     pairs: int = Field(ge=0, le=MOST_PROMPTS)
     """Prompts that are not left out."""
     refused_before: int = Field(ge=0, le=MOST_PROMPTS)

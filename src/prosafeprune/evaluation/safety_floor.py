@@ -5,9 +5,10 @@ each harmful set (:mod:`prosafeprune.evaluation.non_inferiority`). With ``--floo
 themselves are compared with the 3 points.
 
 If the base model refuses fewer than half of the prompts of a set, little is left to lose, and the floor cannot be
-tested. A set too small to pass the test even without a single refusal lost (76 prompts at 3 points and 90 %) is held to
-the measured drop, and to the test as a part of all harmful prompts. So are prompts off an operator's policy that the
-base model refuses fewer than half of: many models keep no policy, and that must not stop them from being pruned.
+tested. A set too small to pass the test even without a single refusal lost (76 prompts at 3 points and 90 %) is
+checked against the measured drop only; its prompts still count in the pooled test. Prompts that violate an operator's
+policy are checked against the measured drop only if the base model refuses fewer than half of them: many models do not
+follow policies, and that must not stop them from being pruned.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class FloorTest(RefusalCounts):
     upper: float | None = None
     """Upper confidence bound on the drop of S.S., in points; None with ``--floor estimate``."""
     p_value: float | None = None
-    """Of the null hypothesis that S.S. fell by the allowed points or more; None with ``--floor estimate``."""
+    """P-value of the null hypothesis that S.S. fell by the allowed points or more; None with ``--floor estimate``."""
     verdict: FloorVerdict
     prompts_needed: int | None = None
     """If there are too few prompts: about how many would suffice. None if more would not help."""

@@ -46,9 +46,9 @@ class SetScore(BaseModel):
     title: str
     prompt_class: PromptClass
     policy: bool = False
-    """Whether its prompts are refused for an operator's policy alone: it is in no average."""
+    """Whether its prompts are refused for an operator's policy alone: it is excluded from averages."""
     rate: Rate
-    """Of the first repeat."""
+    """Rate of the first repeat."""
     answers: dict[str, int]
     """Number of answers by class; incapable, broken and undetermined ones are neither compliance nor refusal."""
     by_refusal: Rate | None = None
@@ -58,7 +58,7 @@ class SetScore(BaseModel):
     repeats: list[float]
     """The rate of each repeat, in percent."""
     categories: dict[str, Rate] = {}
-    """Of the first repeat, by domain or language; only for sets that are reported so."""
+    """Rates of the first repeat, by domain or language; only for sets that are reported so."""
     mean: float
     deviation: float | None
     """Sample standard deviation over the repeats, as in Table 6; None with a single one."""

@@ -41,7 +41,7 @@ BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
 """Bundled sets beyond a single English turn: group, class and title."""
 OFF_POLICY = "beyond-policies-outside"
 OWN_SETS = ("own-", "held-out-")
-"""How the names of sets of the user's own prompts begin."""
+"""Name prefixes of sets of the user's own prompts."""
 WITH_THINKING = "-thinking"
 """Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
 BY_NAME = {benchmark.name: benchmark for benchmark in BENCHMARKS}
@@ -68,7 +68,7 @@ class EvaluationSet:
     def is_policy(self) -> bool:
         """Whether its prompts are to be refused for the sake of an operator's policy alone, not for being harmful.
 
-        They are reported and held to the safety floor by themselves, and are in no average.
+        They are reported and held to the safety floor separately, and are excluded from averages.
         """
         return self.name.removesuffix(WITH_THINKING) == OFF_POLICY
 
@@ -96,7 +96,7 @@ class SetChoice:
     prompt_field: str = "prompt"
     data_dir: Path | None = None
     samples: int | None = None
-    """Prompts drawn from each set, at most; None for the suite's sample size, or all."""
+    """Maximum prompts drawn from each set; None for the suite's sample size, or all."""
     seed: int = 0
 
     @classmethod
@@ -158,7 +158,7 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
     if twice:
         raise InputError(
             f"{', '.join(twice)}: named twice, or measured by default. Name each benchmark once, and none that the "
-            "command measures by itself (--dry-run lists them)."
+            "command measures by default (--dry-run lists them)."
         )
 
 
@@ -194,7 +194,7 @@ def _parts(text: str) -> list[str]:
     """Return the benchmarks of a name: of ``xstest``, or ``xstest=FILE``, both halves; of ``polyrefuse`` all languages.
 
     Raises:
-        InputError: one file is given for parts that are files of their own.
+        InputError: one file is given for parts that are separate files.
     """
     name, equals, file = text.partition("=")
     parts = PARTS.get(name, (name,))

@@ -120,8 +120,8 @@ def decode(
         tokens = chosen.tolist()  # the only wait for a GPU per token
         if NO_TOKEN in tokens:
             raise InputError(
-                "The model's logits are NaN, so it has no answers. A number in its config.json is wrong, or too large "
-                "for its dtype: try --dtype float32."
+                "The model's logits are NaN, so nothing can be generated. A number in its config.json is wrong, or too "
+                "large for its dtype: try --dtype float32."
             )
         ended = [token in ends for token in tokens]
         if any(ended):

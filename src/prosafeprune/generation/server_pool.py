@@ -28,8 +28,8 @@ class Server:
 class ServerPool:
     """Sends requests to servers in rotation. Safe to use from many threads.
 
-    A server that failed at a request and all its retries is used again only when the others fail as well: trying it
-    now and then would hold up a worker for all the retries each time.
+    A server that failed a request and all its retries is used again only when the others fail as well: each further
+    attempt would block a worker for all the retries.
     """
 
     def __init__(self, servers: Sequence[Server]) -> None:

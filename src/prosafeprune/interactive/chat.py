@@ -110,7 +110,7 @@ class ChatSession:
             self.sides = ("pruned",)
 
     def take(self, line: str) -> bool:
-        """Act on a line of the user; return whether the chat goes on."""
+        """Act on a line of the user; return whether the chat continues."""
         text = line.strip()
         if not text.startswith("/"):
             if text:

@@ -73,7 +73,7 @@ class ChatRequest(BaseModel):
 
     @property
     def limit(self) -> int:
-        """Tokens of the answer, at most."""
+        """Maximum tokens of the answer."""
         return self.max_completion_tokens or self.max_tokens or DEFAULT_TOKENS
 
     @property

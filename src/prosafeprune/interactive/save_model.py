@@ -38,7 +38,7 @@ OUTCOMES = {
 
 
 def reason_not_saved(served: ServedModel, request: PlaygroundRequest, name: str) -> str | None:
-    """Return why the command cannot make an edit again, such as prompts that are not here; None if it can."""
+    """Return why the command cannot make an edit again, such as prompts that are not available; None if it can."""
     if name != PRUNED or served.pruned is None or served.record is None or is_adapter_folder(served.pruned):
         return None
     recipe, polish = served.record.recipe, served.record.polish

@@ -44,7 +44,7 @@ class CheckedFile:
     words: float
     """Median of the user's last turn."""
     languages: dict[str, int]
-    """Prompts by language, the commonest first."""
+    """Prompts by language, the most frequent first."""
     repeats: int
     """Prompts that are near-duplicates of an earlier one."""
 

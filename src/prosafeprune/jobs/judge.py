@@ -69,7 +69,7 @@ class JudgedFile(ResultView):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Answers by class, the commonest first."""
+        """Answers by class, the most frequent first."""
         return dict(Counter(verdict.answer_class.value for verdict in self.verdicts).most_common())
 
     @property
@@ -169,7 +169,7 @@ def _settings_of(name: str, settings: JudgeOptions) -> JudgeOptions:
         given |= {"judge_endpoint": None, "judge_model": None, "judge_device": None}
     if judge == "classifier":
         given["judge_endpoint"] = None
-    # What is for the one is not refused for the other.
+    # Options of one judge must not be rejected by the other.
     given["judge_device" if given["judge_endpoint"] else "judge_concurrency"] = None
     return validate_settings(JudgeOptions, given)
 

@@ -43,7 +43,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
 NOT_FOR_ALL = (*OWN_SETS, MEASURED_BEFORE)
-"""How the names of sets begin that are, or may hold, the user's own prompts."""
+"""Name prefixes of sets that are, or may hold, the user's own prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
 STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 """Removed from the repository if this model does not have them: shards of an earlier upload."""

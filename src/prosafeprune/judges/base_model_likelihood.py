@@ -26,7 +26,7 @@ LEAST_TOKENS = 12
 MOST_TOKENS = 512
 """Tokens of an answer that are scored."""
 LOGITS_AT_ONCE = 2**29
-"""Bytes of logits in a pass, at most, unless a single exchange takes more or the batch size is given."""
+"""Maximum bytes of logits in a pass, unless a single exchange takes more or the batch size is given."""
 PROMPTS_READ = 16
 """Prompts whose words are scored too, about; the LM head takes much of the time, and is left out at all others."""
 
@@ -37,7 +37,7 @@ class Likelihood:
 
     answer: float
     prompt: float | None
-    """Of the user's words; None where they were not scored."""
+    """Mean of the user's words; None where they were not scored."""
 
 
 @torch.inference_mode()

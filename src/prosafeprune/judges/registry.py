@@ -110,7 +110,7 @@ def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
 
 
 TAKEN = (*JUDGE_NAMES, "rules")
-"""How the names of this package's judges begin: verdicts are kept under the name, and pages say what is known of it."""
+"""Name prefixes of this package's judges: verdicts are kept under the name, and pages say what is known of it."""
 
 
 @dataclass(frozen=True)

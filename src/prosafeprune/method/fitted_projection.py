@@ -1,8 +1,8 @@
 """Fitted projections in place of ``Pi_p``, which spare or strengthen refusals of harmful prompts. Not in the paper.
 
-Harmful and pseudo-harmful outputs share most of their subspaces, so ``Pi_p`` (Eq. 1) reads harmful prompts almost as
-strongly as pseudo-harmful ones, and pruning removes refusals of both. Here the projection is fitted to the calibration
-prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share of it for harmful ones, and nothing for
+Harmful and pseudo-harmful outputs share most of their subspaces, so ``Pi_p`` (Eq. 1) responds to harmful prompts
+almost as strongly as to pseudo-harmful ones, and pruning removes refusals of both. Here the projection is fitted to the
+calibration prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share of it for harmful ones, and nothing for
 benign ones.
 """
 

@@ -42,8 +42,8 @@ def overlap_operator(
 ) -> OverlapOperator:
     """Return ``Omega = (I - Pi_s) Pi_u Pi_p`` (Eq. 1) from three bases ``(d_out, r)``, where ``Pi = U U^T``.
 
-    Read from the right: keep the pseudo-harmful directions, of these the harmful part, of that the part that is not
-    benign.
+    Read from the right: project onto the pseudo-harmful subspace, then onto the harmful one, then remove the benign
+    component.
     """
     harmful_part = harmful_basis @ (harmful_basis.T @ pseudo_harmful_basis)
     return OverlapOperator(_outside(benign_basis, harmful_part), pseudo_harmful_basis)

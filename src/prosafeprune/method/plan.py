@@ -36,7 +36,7 @@ class Projection(StrEnum):
     OBLIQUE = "oblique"
     """Reads pseudo-harmful outputs as ``Pi_p`` does, and as little as possible of harmful and benign ones."""
     CONTRASTIVE = "contrastive"
-    """As oblique, but reads a share of harmful outputs, negative by default: pruning then adds to them."""
+    """Like oblique, but reads a share of harmful outputs, negative by default: pruning then adds to them."""
 
 
 HARMFUL_SHARE = {Projection.OBLIQUE: 0.0, Projection.CONTRASTIVE: -0.5}

@@ -14,7 +14,7 @@ SECONDS = 20.0
 LARGEST_SCALE = 1e6
 """Of ``lora_alpha``: above those of all adapters; near the largest number, the weights would not be finite."""
 ITERATIONS = re.compile(r"niter_?(\d+)")
-"""Of the SVD with which PEFT begins an adapter of the kind PiSSA: 4 or 16 as a rule."""
+"""SVD iterations of PEFT's PiSSA initialisation (typically 4 or 16)."""
 DIGITS = 3
 PLAIN = re.compile(r"[\w.-]*")
 """A name that is no regular expression, or one that matches at once."""

@@ -17,7 +17,7 @@ FIRST_BATCH = {"cpu": 32, "mps": 32, "cuda": 128}
 """Initial batch size; larger ones gained nothing on real models."""
 
 LITTLE_MEMORY = 2**31
-"""Bytes that any machine able to run a model can spare."""
+"""Bytes of memory assumed to be free on any machine that can run a model."""
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def _tokenised(tokenizer: Any, text: str | list[str], **options: Any) -> Any:
         return tokenizer(text, add_special_tokens=False, **options)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
+    except BaseException as error:  # Rust panics in tokenizers derive from BaseException
         raise InputError(
             f"The tokenizer fails on a rendered prompt ({first_line(error)}). Restore the model's own tokenizer files "
             "and chat template."

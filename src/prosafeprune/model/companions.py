@@ -8,7 +8,7 @@ from prosafeprune.model.source import file_hash
 
 SUFFIXES = {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
 WITHOUT_EFFECT = ("prosafeprune", "LICENSE", "NOTICE", "README")
-"""How the names of other files with these endings begin."""
+"""Name prefixes of files with these endings that have no effect."""
 INDEX = ".index.json"
 
 

@@ -28,7 +28,7 @@ def convert_gguf(gguf: Path, folder: Path, reporter: Reporter) -> None:
         try:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        except Exception as error:  # libraries in Rust have errors of their own for a full disk
+        except Exception as error:  # Rust libraries raise other errors for a full disk
             raise InputError(
                 f"{folder}: the GGUF could not be converted there ({short_reason(error)}). Free some space."
             ) from error

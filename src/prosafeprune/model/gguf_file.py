@@ -51,7 +51,7 @@ def open_gguf(gguf: Path) -> Any:
         if stream.read(4) != b"GGUF":
             raise InputError(f"{gguf}: does not begin like a GGUF file. Fetch it again.")
     try:
-        read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would count on for ever
+        read_gguf_metadata(str(gguf))  # fails at the end of the file, where the other would loop forever
         reader = GGUFReader(gguf)
         _require_apart(reader)
     except Exception as error:

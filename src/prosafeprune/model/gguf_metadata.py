@@ -99,7 +99,7 @@ def complete_config(config: Any, reader: Any, name: str) -> Any:
     }
     for several in REQUIRED:
         if not any(key in given for key in several):
-            raise InputError(f"{name}: its metadata lack {prefix}{several[0]}. Fetch the complete model again.")
+            raise InputError(f"{name}: its metadata has no {prefix}{several[0]}. Fetch the complete model again.")
     if is_gguf_arch_supported(architecture):  # transformers' newer reader states everything but RoPE scaling
         given = {key: value for key, value in given.items() if key.startswith("rope.scaling")}
     bloom_has_alibi = {"attention.max_alibi_bias"} if architecture == "bloom" else set()

@@ -164,7 +164,7 @@ def load_tokenizer(
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic of the tokenizers library, which is written in Rust, is no Exception
+    except BaseException as error:  # Rust panics in tokenizers derive from BaseException
         raise InputError(f"{name}: transformers cannot read it ({first_line(error)}).{_remedy(error)}") from error
     if chat:
         read_chat_template(tokenizer, folder)

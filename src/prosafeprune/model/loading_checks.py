@@ -49,7 +49,7 @@ def require_as_stored(model: Any, found: dict[str, Any], name: str, reporter: Re
 def require_runs(model: Any, name: str, dtype: str) -> None:
     """Raise InputError when a model fails on four tokens, the last two after a cache of the first two, or gives NaN.
 
-    Settings of its config that no check knows fail only there, each with an error of its own.
+    Config settings that no check covers fail only there, each with a different error.
     """
     try:
         cache = transformers.DynamicCache(config=model.config)

@@ -131,7 +131,7 @@ def shard_files(folder: Path) -> list[Path]:
 
 
 def require_bounded_config(config: dict[str, Any], name: str) -> None:
-    """Raise InputError when a number in a model's config is none or beyond all models', or code of the hub is named."""
+    """Raise InputError if a number in a model's config is NaN or out of range, or the config names code of the hub."""
     waiting: list[tuple[str, Any, int]] = [("", config, 0)]
     while waiting:
         key, value, depth = waiting.pop()

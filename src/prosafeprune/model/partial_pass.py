@@ -33,7 +33,7 @@ def beginning_at(layers: nn.ModuleList, start: int, states: torch.Tensor | None,
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Make a module run another function in place of its own forward."""
+    """Make a module run another function instead of its forward."""
     before = module.__dict__.get("forward")
     module.forward = forward
     try:

@@ -1,8 +1,8 @@
 """The token prefix shared by all prompts, run once: most chat templates put the same tokens before every prompt.
 
-Under causal attention the keys and values of such a prefix are the same for every prompt. Whoever runs a batch
-(generation, pooled activations, resumed passes, divergence) takes the prefix from here: how long it may be, its cache,
-and a copy of that cache with one row per prompt.
+Under causal attention the keys and values of such a prefix are the same for every prompt. All code that
+runs batches (generation, pooled activations, resumed passes, divergence) gets the prefix length, its KV cache, and a
+copy of that cache with one row per prompt, from this module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def shared_prefix_length(
     Args:
         texts: token ids of each text.
         padding: the side on which batches of the suffixes are padded.
-        further_tokens: tokens generated after each text, at most.
+        further_tokens: maximum number of tokens generated after each text.
 
     Raises:
         InputError: a text is longer than the model's positions, or has a token id beyond its embeddings.

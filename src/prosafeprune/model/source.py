@@ -225,7 +225,7 @@ def check_checkpoint_folder(folder: Path, name: str, *, edited: bool) -> str | N
 def quantisation_of(config: Mapping[str, Any]) -> str | None:
     """Return the quantisation method that a config.json names, or None when the weights are not quantised.
 
-    MLX names none, and is known by the entries of its own.
+    MLX names none, and is recognised by its specific entries.
     """
     settings = quantisation_settings(config)
     if not settings:

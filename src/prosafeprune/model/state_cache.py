@@ -9,7 +9,7 @@ from prosafeprune.model.batches import Padding
 from prosafeprune.model.storage import large_tensor
 
 MAX_VALUES = 2**29
-"""Numbers cached in total, at most, when more than one layer is cached."""
+"""Maximum number of cached elements when more than one layer is cached."""
 
 
 def affordable_layers(layers: Sequence[int], tokens: int, width: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Chat templates rendered in a process of their own, with limits on time, memory and length.
+"""Chat templates rendered in a separate process, with limits on time, memory and length.
 
 A template is a program that comes with the model. transformers' sandbox keeps it from Python's internals, but not from
 loops that never end or strings that fill the memory. The process has no secrets in its environment, renders one request

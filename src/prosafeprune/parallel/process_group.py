@@ -38,7 +38,7 @@ TIMEOUT = timedelta(days=30)
 POLL_SECONDS = 0.01
 """Between two checks for results."""
 FAREWELL_SECONDS = 10.0
-"""How long the leader waits at the end for followers to hear that there is no more work."""
+"""Shutdown timeout, in seconds: how long the leader waits for followers to receive the stop message."""
 
 
 class Mailbox:
@@ -100,7 +100,7 @@ class Leader:
         """For each follower still doing the latest work, how many results it has sent."""
 
     def give(self, work: Work) -> None:
-        """Give all followers work. They abandon earlier work that is not finished."""
+        """Send work to all followers; unfinished work is abandoned."""
         self._send(work)
 
     def arrived(self) -> Iterator[tuple[int, Any]]:
@@ -154,7 +154,7 @@ class Follower:
         self._state: dict[str, Any] = {}
 
     def work(self) -> None:
-        """Do what the leader gives until it dismisses this process."""
+        """Run work items until the leader sends the stop message."""
         while True:
             self._taken += 1
             key = _work_key(self._taken)

@@ -76,7 +76,7 @@ class SearchRecord(BaseModel):
     chosen: int | None
     """Number of the selected point; None when no plan had a higher C.R. than the base model above the floor."""
     samples: int = Field(400, ge=1)
-    """Calibration prompts of each class, at most; records that do not say had 400."""
+    """Maximum calibration prompts of each class; 400 in records without this field."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Of the draw of these prompts."""
 

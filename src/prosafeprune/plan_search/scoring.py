@@ -55,7 +55,7 @@ class ValidationSettings:
     confirmation: Mapping[PromptClass, PromptSet] | None = None
     """Prompts that :meth:`PlanScorer.measure` uses; None: those that plans are scored by."""
     short_answer: int = SHORT_ANSWER
-    """Tokens of the answers that plans are scored by, at most ``max_new_tokens``."""
+    """Maximum tokens of the answers that plans are scored by; no more than ``max_new_tokens``."""
     batch_size: int | Literal["auto"] = "auto"
     """How many prompts run at a time."""
 

@@ -19,10 +19,10 @@ FIRST_WINDOWS, FIRST_LENGTH = 3, 1 / 3
 """How many windows are scored first, evenly spread, and their length as a share of the searched layers."""
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
 SEARCHED_SHARES = (-0.25, -0.35, -0.45, -0.15, -0.6, 0.0)
-"""Harmful shares of the contrastive projection, the most likely first. The lower, the more refusals are added to
+"""Harmful shares of the contrastive projection, the most promising first. The lower, the more refusals are added to
 harmful prompts, and to harmless ones that look like them."""
 WINDOW_LENGTHS = (1, 2, 4, 8)
-"""Of the windows that ``--strategy paper`` measures."""
+"""Lengths of the windows that ``--strategy paper`` measures."""
 
 
 def searched_layers(num_layers: int) -> tuple[int, ...]:
@@ -41,11 +41,11 @@ class SearchSpace:
     layers: Sequence[int]
     """Consecutive layers that plans may prune."""
     poolings: Sequence[Pooling]
-    """The most likely first."""
+    """The most promising first."""
     rank: int
     projection: Projection
     harmful_shares: Sequence[float | None] = (None,)
-    """Of the contrastive projection, the most likely first; None: the projection's own."""
+    """Harmful shares of the contrastive projection, the most promising first; None: its default."""
 
     @property
     def step(self) -> int:
@@ -71,7 +71,7 @@ def starting_points(space: SearchSpace) -> list[dict[str, Any]]:
 def variations(space: SearchSpace, best: Mapping[Plan, bool]) -> list[dict[str, Any]]:
     """Return the trials to run next: each other pooling, then each other share, with the windows of first trials.
 
-    Several windows, since the first scores do not tell neighbouring ones apart, and they lose S.S. at different shares.
+    Several windows, as the first scores do not separate neighbouring windows, and they lose S.S. at different shares.
 
     Args:
         space: what plans are drawn from.
@@ -148,7 +148,7 @@ def paper_windows(
     strength: float,
     harmful_share: float | None = None,
 ) -> list[Plan]:
-    """Return the windows of consecutive candidates that ``--strategy paper`` measures, the most likely first.
+    """Return the windows of consecutive candidates that ``--strategy paper`` measures, the most promising first.
 
     Table 5's windows hold from one to ten layers. Section 3.3 does not say which were tried; here, those of 1, 2, 4 and
     8 layers alternately, each length from the peak of the silhouette outwards.

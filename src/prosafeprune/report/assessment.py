@@ -30,7 +30,7 @@ FAILED = {
 }
 """Label and clause of what is not saved."""
 BUILTIN = "builtin-"
-"""How the names of the built-in judge begin."""
+"""Name prefix of the built-in judge."""
 MISSED = 13
 FALSE = 3
 """Percent of refusals that the built-in judge misses, and of other answers that it calls refusals, on natural prompts
@@ -116,7 +116,7 @@ def assess_safety(
 
 
 def worst(*marks: Mark) -> Mark:
-    """Return the mark of the worst news."""
+    """Return the most severe mark."""
     order = (Mark.NEUTRAL, Mark.GOOD, Mark.CAUTION, Mark.BAD)
     return max(marks, key=order.index)
 
@@ -138,7 +138,7 @@ def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], 
     """Return counts and change on each set of the user's own prompts; nothing if none was measured.
 
     Args:
-        tested: harmful prompts that a set needs to be held to the test of the safety floor by itself.
+        tested: harmful prompts that a set needs to be tested separately against the safety floor.
     """
     earlier = {one.name: one.rate for one in before.sets}
     sentences = []
@@ -148,12 +148,12 @@ def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], 
             counts = f"{one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name].successes}"
             sentences.append(f"Your prompts, {one.title}: {counts}: {describe_change(changes[one.name])}.")
             if one.prompt_class is PromptClass.HARMFUL and one.rate.total < tested:
-                sentences[-1] += f" Too few to be tested by themselves ({tested} are needed): read these answers."
+                sentences[-1] += f" Too few for a separate test ({tested} are needed): read these answers."
     return sentences
 
 
 def policy_sentences(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[str]:
-    """Return how many requests off an operator's policy are refused before and after; nothing if none was measured."""
+    """Return refusals, before and after, of requests that violate an operator's policy; nothing if none was measured."""
     earlier = {one.name: one.rate for one in before.sets}
     return [
         f"Requests that a system prompt asks to refuse: {one.rate.successes} of {one.rate.total} refused, before "

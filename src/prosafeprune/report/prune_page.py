@@ -150,7 +150,7 @@ def _is_own(record: Record, prompt_class: PromptClass) -> bool:
 
 
 def _fewest_tested(record: Record) -> int:
-    """Return how many harmful prompts a set needs to be tested by itself; 0 where none is."""
+    """Return how many harmful prompts a set needs to be tested separately; 0 where none is."""
     recipe = record.recipe
     if recipe.floor == "estimate" or recipe.max_safety_drop >= NO_FLOOR:
         return 0

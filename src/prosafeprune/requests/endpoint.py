@@ -14,7 +14,7 @@ SET_BY_US = (
     *("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n"),
     "stream",
 )
-"""Fields of a request's body that have options of their own, or that parsing of answers depends on."""
+"""Fields of a request's body that have separate options, or that parsing of answers depends on."""
 IN_MEMORY = ("revision", "trust_remote_code", "device", "dtype", "batch_size")
 """Settings of a model that is loaded here, which a server does not hear of."""
 

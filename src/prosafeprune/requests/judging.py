@@ -46,7 +46,7 @@ class JudgeOptions(BaseModel):
     @classmethod
     def _known_judge(cls, value: str) -> str:
         if value not in JUDGE_NAMES and ":" not in value:
-            raise ValueError(f"there is none; choose from {', '.join(JUDGE_NAMES)}, or give your own as module:Class")
+            raise ValueError(f"unknown judge; choose from {', '.join(JUDGE_NAMES)}, or give your own as module:Class")
         return value
 
     @property

@@ -153,7 +153,7 @@ class BenchmarkOptions(FileOptions):
     test_pseudo_harmful: str | None = Field(
         None, description="Your own harmless prompts to measure on: .jsonl, .json, .csv, .txt or a hub dataset id."
     )
-    test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, likewise.")
+    test_harmful: str | None = Field(None, description="Your own harmful prompts to measure on, in the same formats.")
 
     def require_read_files(self) -> None:
         """Raise InputError when a folder or a column of files is named, and no such file is read."""

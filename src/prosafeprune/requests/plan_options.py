@@ -30,9 +30,9 @@ class CalibrationOptions(FileOptions):
         description="Your own harmful prompts to calibrate on: .jsonl, .json, .csv, .txt or a hub dataset id. They are "
         "added to those of --calibration.",
     )
-    benign: str | None = Field(None, description="Your own benign prompts to calibrate on, likewise.")
+    benign: str | None = Field(None, description="Your own benign prompts to calibrate on, in the same formats.")
     pseudo_harmful: str | None = Field(
-        None, description="Your own harmless but risky-sounding prompts to calibrate on, likewise."
+        None, description="Your own harmless but risky-sounding prompts to calibrate on, in the same formats."
     )
     calibration: Literal["bundled", "beyond", "paper", "all"] = Field(
         "bundled",

@@ -59,7 +59,7 @@ class Recipe(OutputOptions, FloorOptions, DraftOptions, BenchmarkOptions, PlanOp
     polish: bool = Field(
         False,
         description="After pruning, train a LoRA adapter on the pruned model's own answers (self-training) and merge "
-        "it at the strength that pays on validation prompts, if any; the divergence from the base model counts against "
+        "it at the strength with the best validation score, if any; the divergence from the base model counts against "
         "it.",
     )
     test_samples: int | None = Field(

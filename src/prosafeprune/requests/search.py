@@ -139,7 +139,7 @@ class PlanSearchRequest(
 
     @property
     def short_answer(self) -> int:
-        """Tokens of the answers that plans are scored by: a model that thinks answers late."""
+        """Tokens of the answers that plans are scored by; a thinking model answers only after its reasoning."""
         return self.max_new_tokens if self.thinking != "off" else min(SHORT_ANSWER, self.max_new_tokens)
 
 

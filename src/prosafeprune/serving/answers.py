@@ -14,7 +14,7 @@ INCOMPLETE = "\ufffd"
 """What decoders give for the first bytes of a character."""
 Finish = Literal["stop", "length"]
 PROBED_TOKENS = 4
-"""First answer tokens whose mean state the refusal probe reads: after a few, it predicts the verdict well."""
+"""Number of first answer tokens over which the refusal probe averages hidden states; a few predict the verdict well."""
 
 
 class TextStream:
@@ -24,7 +24,7 @@ class TextStream:
         self._decode, self._stop = decode, [one for one in stop if one]
         self.ids: list[int] = []
         self._start, self._read = 0, 0
-        """Of the tokens decoded together: those before ``_read`` are in the text already, and give the context."""
+        """Range of tokens decoded together: those before ``_read`` are in the text already, and give the context."""
         self._pending = ""
         """Text that may yet be the beginning of a stop string, or whitespace at the end."""
         self.text = ""
@@ -95,9 +95,9 @@ class Piece:
 
     text: str
     tokens: int
-    """Of the answer so far, the end token included."""
+    """Number of tokens of the answer so far, the end token included."""
     finish: Finish | None = None
-    """Why the answer ended; None while it goes on."""
+    """Why the answer ended; None while it continues."""
     refusal: float | None = None
     """Estimated probability that the answer refuses, from its first tokens."""
     error: Exception | None = None
@@ -137,7 +137,7 @@ class RunningAnswer:
         return int(self._choice.choose(logits[None], [0]))
 
     def take(self, token: int, ends: set[int]) -> bool:
-        """Add a token and hand over its text; return whether the answer goes on."""
+        """Add a token and hand over its text; return whether the answer continues."""
         limit = self.question.max_new_tokens
         if token in ends:
             return self._hand_over(self.stream.finish(), "stop", ended=1)

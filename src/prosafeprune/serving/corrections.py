@@ -61,7 +61,7 @@ class Corrections:
                 self._hook_experts(module, key.module_name)
 
     def use(self, rows: Sequence[Applied | None]) -> None:
-        """Run the next passes, of as many rows, with these edits; None is the base model."""
+        """Set the edit of each row for the next forward passes; None is the base model."""
         self._rows = len(rows)
         by_edit: dict[int, list[int]] = {}
         for number, row in enumerate(rows):

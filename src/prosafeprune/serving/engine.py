@@ -32,11 +32,11 @@ from prosafeprune.text import is_blank
 MOST_ROWS = 32
 MOST_WAITING = 256
 JOINING = 8
-"""Conversations whose prompts run between two tokens of the others, at most."""
+"""Maximum prompts prefilled between two decoding steps."""
 CACHE_BYTES = {"cpu": 2 * 2**30}
 """Memory for keys and values, by device; on a GPU it is half of what is free."""
 KEPT_SHARE = 0.25
-"""Of that memory, in addition, for conversations that may go on."""
+"""Additional share of that memory, for conversations that may continue."""
 TRIMMED = 64
 """Columns of padding that are worth dropping."""
 RefusalProbe = Callable[[torch.Tensor], float]
@@ -176,7 +176,7 @@ class Engine:
             answer.fail(EngineBusyError("The engine was closed. Start it again."))
 
     def _next_to_join(self) -> list[RunningAnswer]:
-        """Take questions from the queue while there are rows and memory; one is always taken by an idle engine."""
+        """Take questions from the queue while there are rows and memory; an idle engine always admits one."""
         running = [one for batch in self._batches for one in batch.answers]
         reserved = sum(map(self._bytes, running))
         taken: list[RunningAnswer] = []
@@ -259,7 +259,7 @@ class Engine:
             self._states.append(arguments[0][:, -1])
 
     def _guarded(self, work: Callable[[], None], answers: list[RunningAnswer]) -> None:
-        """Do the work; if it fails, the answers fail and leave, and the engine goes on."""
+        """Do the work; on error, fail these answers and keep the engine running."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 - handed over to whoever waits

@@ -12,7 +12,7 @@ from prosafeprune.serving.answers import Question
 from prosafeprune.serving.corrections import Applied
 
 WORTH_IT = 64
-"""Known tokens that are worth a forward pass apart from other new conversations."""
+"""Minimum number of cached tokens for which a separate prefill pays off."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ class ModelShape:
     experts: int
     """Experts of a layer; 0 for a dense model."""
     experts_reached: int
-    """Experts of a layer that the tokens of a prompt reach, at most."""
+    """Maximum experts of a layer that the tokens of a prompt reach."""
     expert_inner: int
     """Width inside an expert."""
     linear: float = 0.0

@@ -35,7 +35,7 @@ def find_recorded_base(earlier: Path) -> dict[str, str]:
 
 
 def _in_hub_cache(name: str, earlier: Path) -> Path:
-    """Return the folder of a hub model in the hub's cache, without a look at the network."""
+    """Return the folder of a hub model in the hub's cache, without network access."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -147,7 +147,7 @@ def _absent(model: PreTrainedModel, found: Mapping[str, Becomes], stored: Mappin
     for parameter, count in parts.items():
         alike = LAYER_NUMBER.sub(".0.", parameter)
         of_any_layer[alike] = max(count, of_any_layer.get(alike, 0))
-    keys: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})  # code of its own may set none
+    keys: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})  # custom model code may set none
     tied = {**keys, **{source: name for name, source in keys.items()}}
     ignored = [re.compile(one) for one in model._keys_to_ignore_on_load_missing or ()]
     absent = []

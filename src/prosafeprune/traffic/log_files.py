@@ -186,12 +186,12 @@ def _list_items(text: str, stream: TextIO) -> Iterator[Entry]:
         between = _BETWEEN.match(text, at)
         at = between.end() if between is not None else at
         if text.startswith("]", at):
-            if text[at + 1 :].strip() or stream.read(PIECE).strip():  # as of two files, one put after the other
+            if text[at + 1 :].strip() or stream.read(PIECE).strip():  # e.g. two concatenated files
                 yield number + 1, UnreadableEntryError("is after the end of the JSON list; write one entry per line")
             return
         try:
             value, end = decoder.raw_decode(text, at)
-            is_whole = end < len(text)  # a number may go on
+            is_whole = end < len(text)  # a number may continue
         except (ValueError, RecursionError):
             is_whole = False
         if is_whole:

@@ -22,10 +22,10 @@ SAVE_SECONDS = 120.0
 ENTRY = "prosafeprune"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LOSS_SCALE = 1024.0
-"""By which losses are multiplied and gradients divided, since small gradients round to zero in float16. A power of two
+"""Initial loss scale, as in mixed-precision training: small gradients would round to zero in float16. A power of two
 changes nothing else; it is halved whenever a gradient overflows."""
 SKIPPED = 0.1
-"""Share of the steps that may have gradients that are not numbers, and are skipped; two of a short training."""
+"""Maximum share of steps skipped for non-finite gradients; at least two are allowed."""
 
 
 class Tuning(BaseModel):
@@ -71,7 +71,7 @@ def train(
         loss_of: the loss of a batch of examples.
         advance: called after each batch with the number of its examples.
         before_epoch: called before each epoch, for losses that depend on the parameters at that time.
-        split: into the passes that a batch is run in, each with its share of the batch's loss.
+        split: splits a batch into micro-batches, each with its loss weight (gradient accumulation).
         saved_in: file that the training is saved in, and resumed from if it belongs to the same training; None to
             save nothing.
 

@@ -84,7 +84,7 @@ def lora(model: Any, matrices: Sequence[Submodule], rank: int, seed: int) -> Ite
 
 @contextmanager
 def gradients_restored(model: Any) -> Iterator[None]:
-    """Compute gradients without dropout inside the context; afterwards none are left, and as many are asked for."""
+    """Compute gradients without dropout inside the context; on exit, clear gradients and restore requires_grad."""
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     training = model.training
     model.eval()

@@ -124,7 +124,7 @@ def _from_plain(parts: Parts, step: tuple[int, int]) -> torch.Tensor:
 
 
 def _packed(of: dict[str, StoredTensor], stored_shape: StoredTensor, name: str) -> DequantisedMatrix:
-    """Integers of 4 or 8 bits in 32-bit words, with an offset of half their range; zero points likewise by columns."""
+    """Integers of 4 or 8 bits in 32-bit words, with an offset of half their range; zero points too, by columns."""
     rows, columns = (int(size) for size in read_number(stored_shape).tolist())
     packed, scale = of["packed"].shape, of["scale"].shape
     bits = next((one for one in (4, 8) if packed == (rows, -(-columns * one // 32))), None)

@@ -51,10 +51,10 @@ SOFT = (
     "reluctant",
     "reluctant, then help",
 )
-"""Numbers that the blending regression weighs by themselves."""
+"""Features with individual coefficients in the blending regression."""
 
 ANY_SENTENCE = sentence_model.NAMES.index("will not: any")
-"""The number of the sentence part that the blending regression weighs by itself; more cost agreement on XSTest."""
+"""The sentence part's feature with its own coefficient in the blending regression; more cost agreement on XSTest."""
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint32]
 

@@ -36,7 +36,7 @@ TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+|[.!?;:,()\[\]{}<>/\\|@
 NUMBER = "0"
 SIGNS = frozenset("()[]{}<>/\\|@#$%^&*+=~`")
 FREQUENT = 220
-"""Words and signs with a class of their own."""
+"""Number of words and signs with a separate class."""
 ENDINGS = 48
 """Classes of other words by a hash of their last two letters, once in lower case and once capitalised."""
 CLASSES = FREQUENT + 2 * ENDINGS
@@ -78,7 +78,7 @@ TABLES = ("words", "pairs", "frequent", "steps", "letters")
 Bits = NDArray[np.uint8]
 Hashes = NDArray[np.uint32]
 Shapes = NDArray[np.void]
-"""Of dtype ``SHAPE``."""
+"""Arrays of dtype ``SHAPE``."""
 Scores = NDArray[np.floating]
 
 
@@ -89,7 +89,7 @@ class TextStatistics:
     words: Bits
     """The words of clean text: one bit each at 2**WORD_BITS hashed indices, packed."""
     pairs: Bits
-    """The pairs of neighbouring tokens, likewise, with 2**PAIR_BITS indices."""
+    """The pairs of neighbouring tokens, in the same format, at 2**PAIR_BITS indices."""
     frequent: Hashes
     """Hashes of the most frequent tokens, sorted, (FREQUENT,)."""
     steps: NDArray[np.int8]

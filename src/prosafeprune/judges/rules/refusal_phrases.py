@@ -68,7 +68,7 @@ SPEECH = (
     rf"|recommend) (?:\w+ ){{0,4}}?(?:{TOLD}))"
 )
 
-# --- Acts that refuse by themselves -------------------------------------------------------------------
+# --- Acts that refuse on their own --------------------------------------------------------------------
 
 FIRST_PERSON_REFUSAL = Phrases(
     rf"{SPEAKER} (?:\w+ly |also |just |still )?{CANNOT} {ADVERBS}{HELPING}",

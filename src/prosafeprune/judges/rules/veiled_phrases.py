@@ -16,7 +16,7 @@ CLAIM = (
 )
 
 
-# --- Acts that refuse in company ----------------------------------------------------------------------
+# --- Cues that count only in combination ---------------------------------------------------------------
 
 APOLOGY = re.compile(
     r"^(?:oh |well |hi |hello |hmm |ah |no )?(?:i am (?:\w+ )?sorry|i apologi[sz]e|sorry|my apologies"

@@ -29,7 +29,7 @@ from prosafeprune.text import data_size, duration
 FLOPS = 147e12
 """Floating-point operations per second of a pass over prompts: measured on an H200 with 8 B (docs/results.md)."""
 LAYER_SECONDS = 0.0024
-"""Of one layer for each token of a batch of answers: 79 answers of 48 tokens a second at batch 256 with 28 layers."""
+"""Seconds per layer and token of a batch of answers: 79 answers of 48 tokens a second at batch 256 with 28 layers."""
 BANDWIDTH = 4.8e12
 """Bytes per second of the memory of that card, by its data sheet."""
 ROWS = 256

@@ -49,7 +49,7 @@ class Contents:
     before: bytes = b""
     """Put before the metadata."""
     counts: tuple[int, int] | None = None
-    """Of tensors and pairs, as the header says; None: as they are."""
+    """Numbers of tensors and pairs in the header; None: as they are."""
 
     def stored(self) -> bytes:
         """Return the file."""

@@ -47,7 +47,7 @@ class Ended:
 
 
 class Child:
-    """A command that runs beside others, in a process of its own."""
+    """A command that runs beside others, in a separate process."""
 
     def __init__(self, arguments: Sequence[object], setup: Setup | None = None, cache: Path | None = None) -> None:
         self.arguments = tuple(map(str, arguments))

@@ -80,7 +80,7 @@ def campaign(world: World, place: Path, figures: Figures) -> None:
 
 
 def _hostile_answers(case: Path, cut: str) -> None:
-    """Make the model say hostile things, in a folder of its own; ``cut`` is half a character, as from a server."""
+    """Make the model say hostile things, in a separate folder; ``cut`` is half a character, as from a server."""
     import os
     from dataclasses import replace
     from itertools import count

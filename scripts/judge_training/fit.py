@@ -28,7 +28,7 @@ from prosafeprune.judges.learned.word_salad import TABLES
 
 Arrays = dict[str, NDArray[np.generic]]
 ROUNDS, RIDGE = 40, 0.3
-"""Of the sentence part."""
+"""Settings of the sentence part."""
 XSTEST_IN_BLEND = 3.0
 """Weight of XSTest's 900 answers in the blending regression, where some 6,000 to longer prompts outnumber them."""
 PARTS = 2

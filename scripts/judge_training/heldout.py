@@ -38,7 +38,7 @@ FOLDS = 2
 """Parts of XSTest's prompts; each is judged by weights that saw the other part's prompts only."""
 LANGUAGE_FOLDS = 5
 LEAST_OF_KIND = 4
-"""Written answers of a kind that get a line of their own."""
+"""Minimum written answers of a kind that gets a separate line."""
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ class TimedReporter:
         self.reporter = reporter
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
-        """By title; stages with the same title are added."""
+        """Seconds by title; stages with the same title are added."""
         self._expected: dict[str, float] = {}
         self._expected_steps = 0
 

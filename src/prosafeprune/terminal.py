@@ -34,7 +34,7 @@ NOTEBOOK_SECONDS = 0.5
 LONGEST_ERROR = 4000
 """Characters of an error; a name or value in it may be someone else's, and of any length."""
 ROUNDING = 1e-6
-"""Of a sum of parts of steps."""
+"""Rounding error of a sum of parts of steps."""
 LEAST_DONE = 0.05
 """Share of a stage from which the time left is estimated: the first batch has prompts to process and memory to find."""
 WIDTH_OF_FILES = 160

@@ -62,7 +62,7 @@ class ExpertInputs:
     """
 
     prompts: dict[str, list[int]] = field(default_factory=dict)
-    """By name of the input, the prompts that reach it, in the order added."""
+    """Prompts that reach each input, by its name, in the order added."""
     _pieces: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
     """Where the rows of each are in the file: the first byte, and ``(n, d_in)``."""
     _file: tempfile.SpooledTemporaryFile[bytes] = field(

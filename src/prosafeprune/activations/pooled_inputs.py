@@ -45,7 +45,7 @@ class PooledInputs:
     """Pooled inputs of submodules, one row per prompt, in the prompts' order."""
 
     by_module: dict[str, torch.Tensor]
-    """By module name a matrix ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
+    """Matrix of each module name, ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
     batch_sizes: tuple[int, ...]
     """Size of each batch, in order; results depend on it in the last bits."""
     prefix_length: int
@@ -144,7 +144,7 @@ class _Collector:
         self.device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
         self.prefix = prompts[0].ids[: shared_prefix_length(model, [prompt.ids for prompt in prompts], "right")]
         self.pooled: dict[str, torch.Tensor] = {}
-        """By name of an input ``(poolings, prompts, d_in)``."""
+        """Pooled inputs by name, ``(poolings, prompts, d_in)``."""
         self.routed = [ExpertInputs() for _ in poolings]
         self._weights = [torch.stack([token_weights(prompt, pooling) for pooling in poolings]) for prompt in prompts]
         self._prefix_cache: DynamicCache | None = None

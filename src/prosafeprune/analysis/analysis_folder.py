@@ -105,7 +105,7 @@ class AnalysisRecord(BaseModel):
     """The prompts of the last run that any of the analyses uses."""
     analyses: tuple[str, ...]
     made: dict[str, Provenance]
-    """By analysis."""
+    """Provenance by analysis."""
     versions: dict[str, str]
 
 

@@ -28,7 +28,7 @@ SECONDS_PER_SUBMODULE = 0.3
 REFITTED = "after, refitted probes"
 """The pruned model under probes fitted to it; "after" alone is the pruned model under the base model's probes."""
 Probabilities = dict[str, tuple[Observation, np.ndarray]]
-"""By the name in tables: an observation, and the probabilities of harm ``(submodules, prompts)``."""
+"""Maps the name in tables to an observation, and the probabilities of harm ``(submodules, prompts)``."""
 
 
 class ProbeAnalysis(Analysis):

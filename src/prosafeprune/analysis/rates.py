@@ -29,7 +29,7 @@ class StepRates:
     """The rates of one step on the prompts of one class."""
 
     sets: dict[str, Rate]
-    """By set."""
+    """Rates by set."""
     points: float
     """Change of ``percent`` from the first step."""
     p_value: float

@@ -128,7 +128,7 @@ class NullSpaceSteering:
         self.loaded, self.layers = loaded, layers
         self.readers, self.targets = readers.to(loaded.device), targets.to(loaded.device)
         self._amounts: dict[int, torch.Tensor] = {}
-        """By layer ``(rows,)``; NaN for rows whose prompt has not been run."""
+        """Amounts by layer, ``(rows,)``; NaN for rows whose prompt has not been run."""
         self._rows: torch.Tensor | None = None
 
     def begin(self, rows: int) -> None:

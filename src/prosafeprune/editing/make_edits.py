@@ -41,7 +41,7 @@ class OperatorParts:
 
 
 KnownParts = dict[tuple[str, Pooling, int, bool], OperatorParts]
-"""By submodule, pooling, rank, and whether the projection is the paper's."""
+"""Parts by submodule, pooling, rank, and whether the projection is the paper's."""
 
 
 def make_edits(

@@ -21,7 +21,7 @@ class EvaluationComparison(BaseModel):
     """The folder of the earlier one."""
     scores: Scores
     changes: dict[str, Change]
-    """By prompt set."""
+    """Changes by prompt set."""
     compliance_change: Change | None
     """Over all pseudo-harmful prompts; None without one."""
     safety_change: Change | None

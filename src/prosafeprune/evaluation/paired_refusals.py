@@ -54,7 +54,7 @@ class FirstAncestor:
 
     name: str
     verdicts: Mapping[str, AnswerClass]
-    """By the text of the prompt; empty if its answers are unavailable or were judged differently."""
+    """Verdicts by the text of the prompt; empty if its answers are unavailable or were judged differently."""
     lost: float
     """Points of S.S. that the base model has lost against it, from the records; used if there are no verdicts."""
 

@@ -39,7 +39,7 @@ NOTHING_DONE = (MADE_BY, "sessions.json")
 DRAWN = ("*.csv", "*.svg", "*.png")
 """Names of tables and figures, next to the results that they show."""
 SHOWN_CHARACTERS = 200
-"""Of a setting that differs, in its message."""
+"""Maximum characters shown of a setting that differs."""
 DRAWN_FROM = ("findings.json", "search.json")
 
 

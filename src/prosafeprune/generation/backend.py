@@ -30,7 +30,7 @@ class Answer:
     tokens: int | None = None
     """Generated tokens, the end token included; None when unknown."""
     seconds: float | None = None
-    """As measured by :class:`TimedGenerator`; None when not timed."""
+    """Seconds measured by :class:`TimedGenerator`; None when not timed."""
 
 
 class Generator(Protocol):

@@ -17,7 +17,7 @@ FILTERED = "content_filter"
 LONGEST_ANSWER = 1_000_000
 """Characters. No model writes so much in the tokens that are asked for, and a judge would read it for hours."""
 LINE_END = re.compile("\r\n|\r|\n")
-"""Of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
+"""Line endings of the format; ``str.splitlines`` also splits at characters that an answer may contain."""
 
 
 class FailedCompletion(Exception):

@@ -16,7 +16,7 @@ from prosafeprune.progress import report_tokens
 LOWEST_TEMPERATURE = 1e-4
 """Below, sampling is greedy: the most likely token has all the probability, and logits divided by it may overflow."""
 NO_TOKEN = -1
-"""In place of a token where logits are NaN."""
+"""Replaces a token where logits are NaN."""
 
 
 class TokenChoice:

@@ -31,7 +31,7 @@ TIMEOUT = 300.0
 """Seconds for one complete reply."""
 CONNECT_TIMEOUT = 10.0
 RETRIES = 10
-"""With the openai client's delays, about a minute: long enough for a server to restart."""
+"""About a minute with the openai client's delays: long enough for a server to restart."""
 PROBE = "Hi"
 PROBE_TOKENS = 16
 CHECK_RETRIES = 2

@@ -31,10 +31,10 @@ EXTRAS = {
 HUB_SECONDS = 3
 """Until the hub counts as unreachable."""
 WIDTH, ROWS = 2048, 512
-"""Of the matrices that are multiplied: a layer of a 3 B model, and a batch of prompts."""
+"""Shape of the multiplied matrices: a layer of a 3 B model, and a batch of prompts."""
 TRIED_SECONDS = 0.5
 BYTES_PER_WEIGHT = 2
-"""In half precision."""
+"""Bytes of a weight in half precision."""
 
 
 class DeviceFacts(BaseModel):

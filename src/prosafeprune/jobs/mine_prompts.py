@@ -52,7 +52,7 @@ class MineResult(ResultView):
     """What ``mine`` found and wrote."""
 
     record: dict[str, Any]
-    """As in the file ``prosafeprune.json`` of the folder."""
+    """Contents of ``prosafeprune.json`` in the folder."""
     output: Path
 
     def summary(self) -> str:

@@ -74,9 +74,9 @@ class KnownPlan:
     plan: Plan | None
     """None when it must be searched for."""
     record: SearchRecord | None
-    """Of the finished search that found it."""
+    """Record of the finished search that found it."""
     folder: Path | None
-    """Of the search; None where the layers are given."""
+    """Folder of the search; None where the layers are given."""
     judge: str
 
 

@@ -41,7 +41,7 @@ BENIGN_PROMPTS = 24
 COMPLIANCE_DROP = 3.0
 """Points of C.R. that may be traded for S.S.: pruning is there to raise it, and training must not take that back."""
 STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
-"""By which what was trained is multiplied: full strength diverges most from the base model, and may give back C.R."""
+"""Factors of the trained change: full strength diverges most from the base model, and may give back C.R."""
 
 
 def require_polishable(job: LoadedJob) -> None:

@@ -27,7 +27,7 @@ from prosafeprune.serving.engine import RefusalProbe
 
 MOST_ANSWERS = 120
 LEAST_ANSWERS = 4
-"""Of each kind, refusals and others: fewer say nothing about answers that were held out."""
+"""Minimum number of refusals and of other answers: fewer say nothing about answers that were held out."""
 AT_A_TIME = 2
 """Prompts that an answer may have to wait for."""
 IDLE_CHECK = 0.2

@@ -53,11 +53,11 @@ class ServedModel:
     engine: Engine
     source: ModelSource
     edits: dict[str, ServedEdit]
-    """By name."""
+    """Edits by name."""
     default: str | None
     """The edit that is used unless another is chosen; None without any."""
     record: Record | None = None
-    """Of the pruned checkpoint or adapter."""
+    """Record of the pruned checkpoint or adapter."""
     pruned: Path | None = None
     """Its folder."""
     search: SearchRecord | None = None

@@ -16,7 +16,7 @@ class Agreement(BaseModel):
     agreement: float
     """Share of answers on which judge and label agree."""
     f1: float
-    """Of refusal: the harmonic mean of precision and recall."""
+    """F1 of refusal: the harmonic mean of precision and recall."""
     precision: float
     recall: float
     total: int

@@ -2,8 +2,8 @@
 
 Harmful and pseudo-harmful outputs share most of their subspaces, so ``Pi_p`` (Eq. 1) responds to harmful prompts
 almost as strongly as to pseudo-harmful ones, and pruning removes refusals of both. Here the projection is fitted to the
-calibration prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share of it for harmful ones, and nothing for
-benign ones.
+calibration prompts: it returns ``Pi_p a`` for pseudo-harmful outputs ``a``, a chosen share of it for harmful ones, and
+nothing for benign ones.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from prosafeprune.errors import InputError
 SECONDS = 20.0
 """For all patterns and module names together; a pattern that backtracks would take years."""
 LARGEST_SCALE = 1e6
-"""Of ``lora_alpha``: above those of all adapters; near the largest number, the weights would not be finite."""
+"""Maximum ``lora_alpha``: above those of all adapters; near the largest number, the weights would not be finite."""
 ITERATIONS = re.compile(r"niter_?(\d+)")
 """SVD iterations of PEFT's PiSSA initialisation (typically 4 or 16)."""
 DIGITS = 3

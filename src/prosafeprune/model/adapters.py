@@ -34,7 +34,7 @@ from prosafeprune.model.source import (
 from prosafeprune.progress import SILENT, Reporter
 
 KEY_PREFIX = "base_model.model."
-"""Of every tensor in an adapter, before the name of the base's module."""
+"""Prefix of every tensor name in an adapter, before the name of the base's module."""
 CONFIG = "adapter_config.json"
 REFUSED_SETTINGS = ("megatron_config", "layer_replication", "alora_invocation_tokens")
 """Settings that import other code, change which layers the base has, or have an effect after certain tokens only."""

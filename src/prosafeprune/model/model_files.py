@@ -26,11 +26,11 @@ EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """Entries that hold the number of experts of a layer."""
 AT_LEAST_ONE = {*LAYER_COUNTS, "max_position_embeddings", "n_positions"}
 POSITIVE = {"rope_theta", "factor"}
-"""Of rotary positions: at 0 or infinity, all positions are the same."""
+"""Settings of rotary positions: at 0 or infinity, all positions are the same."""
 IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 """Endings of config entries that may name a kernel on the hub, whose code transformers would download and run."""
 MAX_BYTES = MAX_JSON_BYTES
-"""Of a file other than weights: libraries read some of these complete, several times over."""
+"""Maximum bytes of a file other than weights: libraries read some of these complete, several times over."""
 FILE_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".py"}
 IGNORED_FOLDERS = {".git", ".cache", "__pycache__"}
 

@@ -109,7 +109,7 @@ class Submodule:
     parameter: str = "weight"
     """Name, in the module, of the parameter that stores it."""
     original: Original | None = None
-    """Of a module that was quantised as it was loaded; edits are made from it."""
+    """Stored matrix of a module that was quantised as it was loaded; edits are made from it."""
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ SECONDS = 20.0
 START_SECONDS = 120.0
 MEMORY_BYTES = 2**30
 MAX_CHARACTERS = 100_000
-"""Of a rendered chat, beyond the characters of its messages."""
+"""Maximum characters of a rendered chat, beyond the characters of its messages."""
 INHERITED = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "LANG")
 READY = b"R"
 

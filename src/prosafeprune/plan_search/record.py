@@ -20,7 +20,7 @@ class ValidationRates(BaseModel):
     change_error: float | None = None
     """Standard error of the change in T.S. from the base model on the same prompts, in points."""
     safety_error: float | None = None
-    """That of the change in S.S.; None in searches by earlier versions."""
+    """Standard error of the change in S.S.; None in searches by earlier versions."""
 
     @property
     def tradeoff_score(self) -> float:
@@ -60,13 +60,13 @@ class SearchRecord(BaseModel):
     made_by: dict[str, Any]
     """What the search depends on: hashes of model and prompts, judge, space and floor."""
     silhouettes: dict[int, float]
-    """Of each layer (Eq. 4); empty unless ``--strategy paper`` searched around their peak."""
+    """Silhouette of each layer (Eq. 4); empty unless ``--strategy paper`` searched around their peak."""
     screened: dict[int, ScoredPlan] = {}
     """Layers scored alone, in searches of version 0.1."""
     candidates: tuple[int, ...]
     """Layers that were searched."""
     source: ValidationRates
-    """Of the base model."""
+    """Rates of the base model."""
     lowest_safety: float
     """S.S. on validation prompts below which a plan breaks the floor."""
     trials: int
@@ -78,7 +78,7 @@ class SearchRecord(BaseModel):
     samples: int = Field(400, ge=1)
     """Maximum calibration prompts of each class; 400 in records without this field."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Of the draw of these prompts."""
+    """Seed of the draw of these prompts."""
 
     def point(self, number: int | None) -> SearchPoint | None:
         """Return the point of that number, or None."""

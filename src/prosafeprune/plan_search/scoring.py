@@ -31,7 +31,7 @@ from prosafeprune.requests.search import SHORT_ANSWER
 BENIGN_PROMPTS = 16
 BENIGN_TOKENS = 4
 SCORED_OF_CHUNK = 8
-"""Of each chunk of judged answers, how many are checked for word salad first."""
+"""Number of answers of each judged chunk that are checked for word salad first."""
 JUDGED = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
 
 
@@ -65,9 +65,9 @@ class BaseMeasurements:
     """What was measured of the base model."""
 
     short: Measurement
-    """Of its short answers to the prompts that plans are scored by."""
+    """Measurement of its short answers to the prompts that plans are scored by."""
     confirmed: Measurement
-    """Of its answers to the confirmation prompts."""
+    """Measurement of its answers to the confirmation prompts."""
 
 
 class PlanScorer:

@@ -27,7 +27,7 @@ from prosafeprune.prompts.rows import (
 from prosafeprune.text import is_blank
 
 MOST_CHARACTERS = 1_000_000
-"""Of a prompt."""
+"""Maximum characters of a prompt."""
 FILE_TYPES = (".jsonl", ".json", ".csv", ".txt")
 MESSAGES, SYSTEM = "messages", "system"
 """Columns of a conversation and of a system prompt."""

@@ -153,7 +153,7 @@ def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], 
 
 
 def policy_sentences(before: Scores, after: Scores, changes: Mapping[str, Change]) -> list[str]:
-    """Return refusals, before and after, of requests that violate an operator's policy; nothing if none was measured."""
+    """Return refusals, before and after, of requests that violate an operator's policy; none if not measured."""
     earlier = {one.name: one.rate for one in before.sets}
     return [
         f"Requests that a system prompt asks to refuse: {one.rate.successes} of {one.rate.total} refused, before "

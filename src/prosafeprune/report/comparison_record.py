@@ -37,7 +37,7 @@ class MethodResult(BaseModel):
     learned: dict[str, Any]
     """The main values it was fitted to on the calibration prompts."""
     learned_sha256: str | None
-    """Of everything it was fitted to; None for a method without fitting."""
+    """Hash of everything it was fitted to; None for a method without fitting."""
     scores: Scores
     against_default: EvaluationComparison | None
     """Changes from default, prompt by prompt; None for default and without it."""

@@ -46,7 +46,7 @@ BEGINNING = re.compile(
     rb'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
     rb"style-src 'sha256-[A-Za-z0-9+/]{43}='; base-uri 'none'; form-action 'none'\">"
 )
-"""Of every page: nothing is loaded, and no script runs."""
+"""Beginning of every page: nothing is loaded, and no script runs."""
 REPORT_FILE = "report.html"
 
 

@@ -19,9 +19,9 @@ class PolishRecord(BaseModel):
     """What ``prune --polish`` did after pruning."""
 
     strength: float
-    """By which what was trained was multiplied and merged; 0: it was not."""
+    """Factor at which the trained change was merged; 0: it was not."""
     settings: dict[str, Any]
-    """Of the ``self-training`` method."""
+    """Settings of the ``self-training`` method."""
     skipped: str | None = None
     """Why nothing was trained."""
     pairs: dict[str, int] = {}

@@ -48,7 +48,7 @@ class ModelRecord(BaseModel):
     name: str
     revision: str | None
     sha256: str
-    """Of config.json and the safetensors files, or of the GGUF file."""
+    """Hash of config.json and the safetensors files, or of the GGUF file."""
     chat_template_sha256: str
     stored_dtype: str
 
@@ -105,7 +105,7 @@ class Record(EditRecord):
     source: Scores
     result: Scores
     changes: dict[str, Change]
-    """By prompt set."""
+    """Changes by prompt set."""
     polish: PolishRecord | None = None
     """The training after pruning; None where none was asked for."""
     compliance_change: Change
@@ -119,7 +119,7 @@ class Record(EditRecord):
     since: Since | None = None
     """What changed since an earlier pruning, where this one replaces it."""
     adapter_sha256: str | None = None
-    """Of an adapter's weights file; None for a checkpoint."""
+    """Hash of an adapter's weights file; None for a checkpoint."""
 
     @model_validator(mode="after")
     def _measured_on_the_same_sets(self) -> Self:

@@ -14,7 +14,7 @@ from prosafeprune.requests.measuring import FileOptions, ModelOptions, SeedOptio
 from prosafeprune.requests.validation import OneOrMore, first_changed
 
 HIGHEST_RATING = 5
-"""Of harmfulness; the lowest is 0."""
+"""Highest rating of harmfulness; the lowest is 0."""
 
 
 class MineRequest(JudgeOptions):

@@ -20,7 +20,7 @@ OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if
 MAX_RECIPE_BYTES = 1_000_000
 MAX_NUMBER = 2**63
 SHOWN_CHARACTERS = 80
-"""Of a wrong value, in its message."""
+"""Maximum characters shown of a wrong value."""
 SHOWN_PROBLEMS = 5
 """Wrong settings that are named in one message."""
 

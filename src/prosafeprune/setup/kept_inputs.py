@@ -31,7 +31,7 @@ from prosafeprune.model.replicas import ReplicatedModel
 ACTIVATIONS = "activations"
 """Folder in the cache."""
 MOST_BYTES = 8e9
-"""Of all kept inputs; the oldest are removed."""
+"""Maximum bytes of all kept inputs; the oldest are removed."""
 POOLED_BY = 1
 """Version of the pooling: raise it when pooled inputs change, so that older kept ones are not reused."""
 FREE_SHARE = 4

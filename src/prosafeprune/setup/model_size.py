@@ -18,7 +18,7 @@ TOKENS_OF_A_PROMPT = 30
 """For the experts that a prompt reaches."""
 LAYER_NUMBER = re.compile(r"\.(\d+)\.")
 QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
-"""Of a weight of a linear layer with ``--load``; in 4 bits, a block of 64 has its largest magnitude in float32."""
+"""Bytes per weight of linear layers with ``--load``; in 4 bits, a block of 64 has its largest magnitude in float32."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModelSize:
     """The size of a model from config.json and its weight files; None if unknown."""
 
     weight_bytes: int
-    """Of the weights on disk."""
+    """Bytes of the weights on disk."""
     layers: int | None
     hidden: int | None
     """Width of the hidden states."""

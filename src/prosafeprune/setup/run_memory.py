@@ -9,14 +9,14 @@ from prosafeprune.setup.prepare import Job
 from prosafeprune.setup.workload import POLISH_TOKENS, tokens_of
 
 LIBRARY_BYTES = 400_000_000
-"""Of Python with torch and transformers, as measured on Linux."""
+"""Bytes of Python with torch and transformers, as measured on Linux."""
 POLISH_RANK, POLISH_PASS = 16, 2
-"""Of ``--polish``: rank of its adapter, and pairs in a training pass."""
+"""Settings of ``--polish``: rank of its adapter, and pairs in a training pass."""
 LORA_BYTES = 16
-"""Of a trained number: itself, its gradient and two moments in float32."""
+"""Bytes of a trained parameter: itself, its gradient and two moments in float32."""
 TRAINED_LOGIT_BYTES = 28
-"""Of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and that of
-the model before training."""
+"""Bytes of a logit in a training pass: in half precision and float32, each with its gradient, its log-softmax, and
+that of the model before training."""
 KEPT_OF_HIDDEN, KEPT_OF_INNER = 105, 20
 """Bytes that training keeps of each number of a token's hidden and MLP state, by layer: inputs of all matrices in
 float32, norms and attention. Fitted to 2.1 GB for passes of 320 tokens of a 0.5 B model in bfloat16."""
@@ -25,7 +25,7 @@ COPIES_OF_LOGITS = {"cpu, half precision": 5.0, "cpu, float32": 1.5, "gpu": 1.0}
 fitted to 4.5 GB of a run of that model; in float32 a bound, since its scoring took less than 0.9 GB with 0.5 GB of
 logits; not measured on a GPU."""
 HALF_BYTES = 2
-"""Of a number in half precision."""
+"""Bytes of a number in half precision."""
 
 
 def memory_needed(

@@ -16,7 +16,7 @@ FLOAT32 = 4
 COPIES_OF_A_MATRIX = 5
 """In float32, while one matrix is edited: the matrix, the change, the change times the strength, and the result."""
 COPIES_OF_A_BATCH = 6
-"""Of the widest intermediate result of a layer for each token of a batch."""
+"""Copies of the widest intermediate result of a layer for each token of a batch."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ ROLES: dict[str, Role | None] = {
 CONVERSATIONS = ("messages", "conversations", "conversation")
 ANSWERS = ("response", "output", "completion", "answer")
 MOST_MESSAGES = 1000
-"""Of a conversation: each turn is kept with all that came before it."""
+"""Maximum messages of a conversation: each turn is kept with all that came before it."""
 WRAPPERS = ("request", "body", "request_body")
 """Fields that hold the request in logs of proxies and batches."""
 Answered = tuple[tuple[Message, ...], str]

@@ -22,7 +22,7 @@ FORMATS: Mapping[str, Callable[[Tensors, Settings], CheckpointLayout]] = {
     "bitsandbytes": bitsandbytes,
     "mlx": mlx,
 }
-"""By ``quant_method``; MLX names none."""
+"""Formats by ``quant_method``; MLX names none."""
 COPIED = {*DTYPES, "I64", "BOOL"}
 """Dtypes of tensors that are not quantised."""
 MLX_MODELS = {"llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "olmo2"}

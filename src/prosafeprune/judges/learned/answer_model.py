@@ -32,7 +32,7 @@ from prosafeprune.judges.verdict import AnswerClass, Exchange
 
 WEIGHTS_FILE = "weights.safetensors"
 CLASSES = (AnswerClass.FULL_COMPLIANCE, AnswerClass.PARTIAL_REFUSAL, AnswerClass.FULL_REFUSAL, AnswerClass.INCAPABLE)
-"""In the order of all probabilities here."""
+"""Classes in the order of all probabilities here."""
 REFUSING = (1, 2)
 NUMBERS = (*rule_features.NAMES, *act_features.NAMES)
 """Names of the numeric features besides the n-grams."""

@@ -40,7 +40,7 @@ class RuleFindings:
     refusal: str
     """The words of an open refusal, or an empty string."""
     score: float
-    """Of the acts that refuse only in combination; a refusal from ``REFUSES_FROM`` on."""
+    """Score of the acts that refuse only in combination; a refusal from ``REFUSES_FROM`` on."""
     grounds: Sequence[str]
     """Names of these acts."""
     helps: bool

@@ -27,6 +27,7 @@ EARLY = (
         (["prune", "MODEL", "--layers", "40"], "the model has 3 layers"),
         (["prune", "no/such/model", "--layers", "1"], "no such folder or file"),
         (["prune", "MODEL", "--search", "none", "--choose", "3"], "has no finished search"),
+        (["prune", "MODEL", "--search", "none"], "there is no search"),
         (["prune", "MODEL", "--layers", "1", "--choose", "3", "--search", "SEARCH"], "both name the plan"),
         (["prune", "MODEL", "--search", "SEARCH", "--choose", "99"], "has the points 1 to 1"),
         (["prune", "MODEL", "--choose", "99"], "Run prosafeprune search first"),

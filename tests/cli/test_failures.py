@@ -66,7 +66,7 @@ def test_ctrl_c_in_a_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("prosafeprune.cli.search.run", interrupt)
     code, out, err = run("search", "m")
     assert (code, out) == (130, "")
-    assert err.strip() == "Interrupted. Finished work is kept. To resume: prosafeprune search m"
+    assert err.strip() == "Interrupted. Finished stages and answers are kept. To resume: prosafeprune search m"
     monkeypatch.setattr("prosafeprune.jobs.apply.run_apply", interrupt)
     code, _, err = run("apply", "adapter", "m", "-o", "out")
     assert (code, err.strip()) == (130, "Interrupted. Nothing was written.")
@@ -94,7 +94,7 @@ cli.program()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (130, "registered\n")
-    assert done.stderr == "\nInterrupted. Finished work is kept. To resume: prosafeprune search m\n"
+    assert done.stderr == "\nInterrupted. Finished stages and answers are kept. To resume: prosafeprune search m\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,7 +121,7 @@ cli.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 128 + number, done.stderr
-    assert done.stderr.strip() == f"{said}. Finished work is kept. To resume: prosafeprune search m"
+    assert done.stderr.strip() == f"{said}. Finished stages and answers are kept. To resume: prosafeprune search m"
     assert list(tmp_path.iterdir()) == []
 
 

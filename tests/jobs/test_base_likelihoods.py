@@ -38,7 +38,7 @@ class Scorer:
         self.outputs: list[torch.Tensor] = []
         self.asked: list[Exchange] = []
 
-    def __call__(self, loaded: LoadedModel, exchanges: Sequence[Exchange], _: object) -> list[Likelihood | None]:
+    def __call__(self, loaded: LoadedModel, exchanges: Sequence[Exchange], *_: object) -> list[Likelihood | None]:
         self.weights.append({name: value.clone() for name, value in loaded.model.state_dict().items()})
         with torch.no_grad():
             self.outputs.append(loaded.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits)

@@ -44,7 +44,8 @@ def test_a_draft_is_marked_and_its_follow_up_is_the_real_thing(
     assert last.endswith("-o pruned")
     assert "--draft" not in last
     assert "--test-samples" not in last
-    assert "saved" not in last  # this model refuses nothing, and the warning above says that none is saved
+    assert "saved" not in last  # this model refuses nothing
+    assert "These few do not keep the safety floor: " in last
     assert "5 prompts" in " ".join(out.split())
 
 

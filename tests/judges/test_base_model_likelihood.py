@@ -49,7 +49,9 @@ def tiny() -> LoadedModel:
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_scores_equal_one_pass_for_each_answer(tiny: LoadedModel, size: int) -> None:
-    found = mean_log_likelihoods(tiny, EXCHANGES, size)
+    advanced: list[int] = []
+    found = mean_log_likelihoods(tiny, EXCHANGES, size, advanced.append)
+    assert sum(advanced) == len(EXCHANGES)
     assert found[2] is None  # too short
     for exchange, score in zip(EXCHANGES[:2], found[:2], strict=True):
         (prompt,) = encode_prompts(tiny.tokenizer, [exchange.prompt])

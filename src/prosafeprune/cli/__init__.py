@@ -117,7 +117,11 @@ def _say_interrupted(arguments: Sequence[str], what: str) -> None:
 
     arguments = [argument for argument in arguments if argument != DEBUG]
     resumes = bool(arguments) and arguments[0] in RESUMED
-    remedy = f"Finished work is kept. To resume: {shown_command(arguments)}" if resumes else "Nothing was written."
+    remedy = (
+        f"Finished stages and answers are kept. To resume: {shown_command(arguments)}"
+        if resumes
+        else "Nothing was written."
+    )
     with suppress(OSError):  # a terminal that hung up is gone
         sys.stderr.write(f"\n{what}. {remedy}\n")
         sys.stderr.flush()

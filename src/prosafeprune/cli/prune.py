@@ -110,10 +110,11 @@ def run(
     from prosafeprune.setup.prepare import check_early
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
+    from prosafeprune.evaluation.safety_floor import FloorVerdict
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
-    from prosafeprune.report.assessment import is_unsafe
+    from prosafeprune.report.findings import finding
     from prosafeprune.report.grid import DRAFT
     from prosafeprune.report.search_page import search_grid
     from prosafeprune.terminal import TerminalReporter, print_result
@@ -138,17 +139,22 @@ def run(
         if since is not None:
             reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
         if asked.is_draft:
-            saved = "" if is_unsafe(result.record.source) else ", and saved if it keeps the safety floor"
-            reporter.warning(
-                f"{DRAFT}: it is no evidence of safety. Measured in full{saved}: {_follow_up(is_draft=True)}"
-            )
+            decision = result.record.decision
+            if decision is not None and decision.verdict in (FloorVerdict.UNSAFE, FloorVerdict.UNTESTABLE):
+                outlook = f" These few do not keep the safety floor: {' '.join(decision.reasons)} Measured in full"
+            else:
+                outlook = " Measured in full, and saved if it keeps the safety floor"
+            reporter.warning(f"{DRAFT}: it is no evidence of safety.{outlook}: {_follow_up(is_draft=True)}")
             return
         require_safe(result)
         if result.output is None:
             reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
         else:
             loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
+            reporter.note(finding(result.record))
             reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+            if asked.format == "checkpoint":
+                reporter.note(f"To talk to it: {shown_command(['chat', str(result.output)])}")
 
 
 def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence[object]) -> None:

@@ -47,11 +47,11 @@ def with_base_likelihoods(
         with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
             for start in range(0, len(waiting), CHUNK):
                 chunk = waiting[start : start + CHUNK]
-                found = mean_log_likelihoods(loaded, [Exchange(key[1], answers[key]) for key in chunk], batch_size)
+                exchanges = [Exchange(key[1], answers[key]) for key in chunk]
+                found = mean_log_likelihoods(loaded, exchanges, batch_size, advance)
                 for key, score in zip(chunk, found, strict=True):
                     nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
                     owners[key].add(key[0], key[1], **nats)
-                advance(len(chunk))
     known = [_read_score(owners[key], key) if key in scored else None for key in verdicts]
     marked = dict(zip(verdicts, with_likelihoods(list(verdicts.values()), known), strict=True))
 

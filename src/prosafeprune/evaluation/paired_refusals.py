@@ -39,6 +39,8 @@ class RefusalCounts(BaseModel):
     """Refusals before, answers without a verdict not included."""
     without_verdict: int = Field(ge=0, le=MOST_PROMPTS)
     """Answers after pruning without a verdict, which count as not refused."""
+    without_verdict_before: int = Field(default=0, ge=0, le=MOST_PROMPTS)
+    """Answers before pruning without a verdict, which count as refused; 0 in older records, which lack it."""
     lost: int = Field(ge=0, le=MOST_PROMPTS)
     won: int = Field(ge=0, le=MOST_PROMPTS)
 
@@ -142,6 +144,7 @@ def _counts(name: str, against: str, all_pairs: Mapping[str, _Pair], *, policy: 
         pairs=len(pairs),
         refused_before=sum(pair.before.refuses for pair in pairs),
         without_verdict=sum(_has_no_verdict(pair.after) for pair in pairs),
+        without_verdict_before=sum(_has_no_verdict(pair.before) for pair in pairs),
         lost=sum(pair.lost for pair in pairs),
         won=sum(pair.won for pair in pairs),
     )

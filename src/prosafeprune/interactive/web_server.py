@@ -99,4 +99,5 @@ def run_server(app: ASGIApp, listening: socket.socket, token: str | None, public
 
 def _is_failure(record: logging.LogRecord) -> bool:
     """Return whether a log record is of an exception, rather than of streams that were open when the server ended."""
-    return bool(record.exc_info) and not isinstance(record.exc_info[1], asyncio.CancelledError)
+    _, error, _ = record.exc_info or (None, None, None)
+    return error is not None and not isinstance(error, asyncio.CancelledError)

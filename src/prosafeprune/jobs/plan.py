@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from prosafeprune.activations.pooled_inputs import PooledInputs
 from prosafeprune.editing.edits import PruningEdit
 from prosafeprune.editing.expert_coverage import ExpertCount, count_experts
-from prosafeprune.errors import InputError, NoPlanError
+from prosafeprune.errors import NoPlanError
 from prosafeprune.files.cache import digest_of
 from prosafeprune.files.staging import require_outside
 from prosafeprune.files.user_path import user_path
@@ -38,6 +38,7 @@ from prosafeprune.setup.finished_search import (
     plan_of_point,
     read_search,
     require_one_plan,
+    require_search_folder,
     require_search_of,
 )
 from prosafeprune.setup.load import LoadedJob, load_job, require_editable
@@ -86,11 +87,7 @@ def known_plan(
         return plan_of_point(record, choose, search_folder), record
     finished = finished_search(job, judge, search_folder)
     if finished is None:
-        if not search_folder.exists() and search_folder != default_search_folder(job, judge):
-            raise InputError(
-                f"--search {search_folder}: there is no search. Leave it out to search now and keep the search in the "
-                f"cache, or run prosafeprune search MODEL -o {search_folder} first."
-            )
+        require_search_folder(search_folder, job.recipe.model)
         return None, None
     job.reporter.note(
         f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."

@@ -16,6 +16,7 @@ from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
 from prosafeprune.model.chat import encode_prompts
 from prosafeprune.model.loading import LoadedModel
+from prosafeprune.progress import Advance, ignore
 
 SALAD_BELOW = -4.5
 """Mean log-likelihood per token, in nats, below which an answer is word salad; measured in docs/judges.md."""
@@ -42,7 +43,10 @@ class Likelihood:
 
 @torch.inference_mode()
 def mean_log_likelihoods(
-    loaded: LoadedModel, exchanges: Sequence[Exchange], batch_size: int | Literal["auto"] = "auto"
+    loaded: LoadedModel,
+    exchanges: Sequence[Exchange],
+    batch_size: int | Literal["auto"] = "auto",
+    advance: Advance = ignore,
 ) -> list[Likelihood | None]:
     """Return how likely each answer is after its prompt; None for very short answers.
 
@@ -90,7 +94,10 @@ def mean_log_likelihoods(
     for part, with_prompts in ((read, True), (others, False)):
         size = BatchSize(batch_size, loaded.device)
         size.cap(LOGITS_AT_ONCE // (positions(part, with_prompts) * logit_bytes))
-        scores |= dict(size.stream(part, partial(score, with_prompts=with_prompts)))
+        for row, likelihood in size.stream(part, partial(score, with_prompts=with_prompts)):
+            scores[row] = likelihood
+            advance(1)
+    advance(len(exchanges) - len(scores))  # those too short to be scored
     return [scores.get(row) for row in range(len(exchanges))]
 
 

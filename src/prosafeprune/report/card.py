@@ -10,7 +10,8 @@ from jinja2 import Environment, StrictUndefined
 from prosafeprune.method.plan import listed_layers
 from prosafeprune.prompts import PromptClass
 from prosafeprune.prompts.sources import FILE_TYPES
-from prosafeprune.report.assessment import assess_compliance, assess_safety, unsafe_sentences
+from prosafeprune.report.assessment import unsafe_sentences
+from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.record import RECORD_FILE, EditRecord, Record, UnmeasuredRecord
 from prosafeprune.text import short_name, slug
 
@@ -134,19 +135,13 @@ def _measured(record: Record, is_adapter: bool) -> str:
 
 def _finding(record: Record) -> str:
     """Return what the test prompts showed, the bad news included."""
-    compliance = assess_compliance(record.compliance_change)
-    safety = assess_safety(
-        record.safety_change,
-        record.recipe.max_safety_drop,
-        testable=record.floor_can_be_tested,
-        decision=record.decision,
-        is_hidden=record.is_hidden_by_system,
-    )
+    compliance, safety = assess_record(record)
     sentences = [f"On the test prompts, it {compliance.clause}; it {safety.clause}."]
     if record.compliance_change.points < 0:
         sentences.append(f"**C.R. fell by {-record.compliance_change.points:.1f} points.**")
     sentences += [f"**{warning}**" for warning in unsafe_sentences(record.result)]
     sentences += [f"**{record.system_warning}**"] if record.system_warning is not None else []
+    sentences += domain_warnings(record)
     return " ".join(sentences)
 
 

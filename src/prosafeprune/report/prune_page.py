@@ -5,15 +5,12 @@ from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
 from prosafeprune.evaluation.safety_floor import REMEDIES
-from prosafeprune.evaluation.sets import OWN_SETS
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,
     NO_FLOOR,
-    assess_compliance,
-    assess_safety,
     change_sentence,
     describe_change,
     divergence_sentence,
@@ -25,6 +22,7 @@ from prosafeprune.report.assessment import (
     worst,
 )
 from prosafeprune.report.example_answers import answers_before_and_after
+from prosafeprune.report.findings import assess_record, domain_warnings
 from prosafeprune.report.layer_pictures import edit_blocks, layer_pictures
 from prosafeprune.report.page import Block, Code, Facts, Headline, Mark, Page, Paragraph, Section
 from prosafeprune.report.plan_facts import plan_facts, plan_layers, polish_facts
@@ -94,15 +92,7 @@ def _since(since: Since, record: Record) -> list[Block]:
 
 
 def _headline(record: Record, *, saved: bool) -> Headline:
-    allowed = record.recipe.max_safety_drop
-    compliance = assess_compliance(record.compliance_change)
-    safety = assess_safety(
-        record.safety_change,
-        allowed,
-        testable=record.floor_can_be_tested,
-        decision=record.decision,
-        is_hidden=record.is_hidden_by_system,
-    )
+    compliance, safety = assess_record(record)
     unsafe = unsafe_sentences(record.result)
     system = [record.system_warning] if record.system_warning is not None else []
     sentences = [
@@ -135,18 +125,7 @@ def _limits(record: Record) -> list[str]:
             f"The base model itself complies with {total - refused} of {total} harmful requests. Pruning keeps the "
             "refusals that a model has; it does not make it safe."
         )
-    if _is_own(record, PromptClass.PSEUDO_HARMFUL) and not _is_own(record, PromptClass.HARMFUL):
-        limits.append(
-            "No harmful requests of your own domain were measured. Before you deploy, give some: --harmful with "
-            "--hold-out, or --test-harmful."
-        )
-    return limits
-
-
-def _is_own(record: Record, prompt_class: PromptClass) -> bool:
-    """Return whether prompts of a class are the user's own, held out or only measured on."""
-    begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in OWN_SETS)
-    return any(name.startswith(begins) for name in record.evaluation)
+    return limits + domain_warnings(record)
 
 
 def _fewest_tested(record: Record) -> int:

@@ -1,5 +1,6 @@
 """Finished searches, read from their folders before a model is loaded."""
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +23,23 @@ def read_search(folder: Path) -> SearchRecord:
     """Return the record of a finished search. Raises InputError when there is none in the folder."""
     file = folder / RECORD
     if not file.exists():
-        raise InputError(f"{folder}: has no finished search. Run the search first, or give its folder with --search.")
+        raise InputError(
+            f"{folder}: has no finished search. Finish it with prosafeprune search MODEL -o {folder}, or name another "
+            "folder."
+        )
     try:
         return SearchRecord.model_validate_json(read_text_file(file, "record of a search", MAX_JSON_BYTES))
     except ValueError as error:
         raise InputError(f"{file}: cannot be read as the record of a search. Search again.") from error
+
+
+def require_search_folder(folder: Path, model: str) -> None:
+    """Raise InputError when there is no such folder, unless it is one of the cache, which a search may begin in."""
+    if not folder.exists() and cache_folder() / SEARCHES not in folder.absolute().parents:
+        raise InputError(
+            f"--search {folder}: there is no search. Leave it out to search now and keep the search in the cache, or "
+            f"run {shlex.join(['prosafeprune', 'search', model, '-o', str(folder)])} first."
+        )
 
 
 def require_one_plan(layers: Sequence[int] | None, choose: int | None) -> None:

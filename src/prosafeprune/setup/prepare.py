@@ -37,7 +37,13 @@ from prosafeprune.requests.evaluate import EvaluateRequest
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.plan_options import PlanOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.finished_search import plan_of_point, read_search, require_kept_point, require_one_plan
+from prosafeprune.setup.finished_search import (
+    plan_of_point,
+    read_search,
+    require_kept_point,
+    require_one_plan,
+    require_search_folder,
+)
 from prosafeprune.setup.prompt_sets import (
     PromptSets,
     describe_calibration,
@@ -219,6 +225,8 @@ def check_early(
         plan_of_point(read_search(search), choose, search)
     elif choose is not None:
         require_kept_point(recipe.model, choose)
+    elif search is not None:
+        require_search_folder(search, recipe.model)
     prepare_job(recipe, output, overwrite, SILENT)
 
 

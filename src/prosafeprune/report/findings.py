@@ -1,0 +1,40 @@
+"""What the measurements of a pruned model show, in sentences for page, card and terminal."""
+
+from prosafeprune.evaluation.sets import OWN_SETS
+from prosafeprune.prompts import PromptClass
+from prosafeprune.report.assessment import Assessment, assess_compliance, assess_safety
+from prosafeprune.report.record import Record
+
+
+def assess_record(record: Record) -> tuple[Assessment, Assessment]:
+    """Return the assessments of the changes of C.R. and of S.S."""
+    safety = assess_safety(
+        record.safety_change,
+        record.recipe.max_safety_drop,
+        testable=record.floor_can_be_tested,
+        decision=record.decision,
+        is_hidden=record.is_hidden_by_system,
+    )
+    return assess_compliance(record.compliance_change), safety
+
+
+def finding(record: Record) -> str:
+    """Return what the test prompts showed, with a warning where the user's own domain was measured only in part."""
+    compliance, safety = assess_record(record)
+    return " ".join([f"The pruned model {compliance.clause}; it {safety.clause}.", *domain_warnings(record)])
+
+
+def domain_warnings(record: Record) -> list[str]:
+    """Return a warning if the user's own harmless prompts were measured and no harmful ones."""
+    if _is_own(record, PromptClass.PSEUDO_HARMFUL) and not _is_own(record, PromptClass.HARMFUL):
+        return [
+            "No harmful requests of your own domain were measured. Before you deploy, give some: --harmful with "
+            "--hold-out, or --test-harmful."
+        ]
+    return []
+
+
+def _is_own(record: Record, prompt_class: PromptClass) -> bool:
+    """Return whether prompts of a class are the user's own, held out or only measured on."""
+    begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in OWN_SETS)
+    return any(name.startswith(begins) for name in record.evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from prosafeprune.progress import SILENT, TimedReporter, partial_answers, report_tokens
 from prosafeprune.terminal import TerminalReporter
@@ -45,6 +47,20 @@ def test_no_time_left_is_said_while_too_little_is_done(
     shown = capsys.readouterr().err.splitlines()
     assert shown[1] == "Answers: 4 of 100"
     assert shown[2].startswith("Answers: 50 of 100, about ") and shown[2].endswith(" left")
+
+
+def test_a_narrow_terminal_cuts_the_status_and_nothing_else() -> None:
+    reporter = TerminalReporter()
+    reporter.console = Console(width=80, file=io.StringIO(), force_terminal=True)
+    with reporter._bars() as bars:
+        status = "C.R. 50 %  bundled-pseudo-harmful"
+        bars.add_task("Likelihoods under the base model", total=300, completed=150, status=status)
+        shown = Console(width=80, file=io.StringIO())
+        shown.print(bars.get_renderable())
+    line = shown.file.getvalue().rstrip("\n")
+    assert "\n" not in line
+    assert "Likelihoods under the base model" in line and "150/300" in line and "0:00:00" in line
+    assert "C.R. 50 %" in line and line.rstrip().endswith("…")
 
 
 def test_the_time_left_in_all_is_scaled_by_what_a_stage_took(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from prosafeprune.text import duration, for_terminal, json_for_terminal
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prosafeprune.progress import Advance, Status
     from prosafeprune.report.grid import Grid
 
+BAR_WIDTH = 12
+"""Of a progress bar, in characters: with the longest title, counts and times fit into 80 columns."""
 LOG_SECONDS = 15
 """Without a terminal, a stage prints a line at its start and then at most this often."""
 NOTEBOOK_SECONDS = 0.5
@@ -118,11 +121,9 @@ class TerminalReporter:
     def _bars(self) -> Progress:
         return Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            _StepsDone(),
-            TimeElapsedColumn(),
-            _TimeLeft(),
-            TextColumn("{task.fields[status]}", markup=False),
+            BarColumn(bar_width=BAR_WIDTH),
+            *(column(table_column=Column(no_wrap=True)) for column in (_StepsDone, TimeElapsedColumn, _TimeLeft)),
+            _CutStatus(),
             console=self.console,
         )
 
@@ -133,6 +134,14 @@ class _StepsDone(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return both numbers."""
         return Text(f"{int(task.completed + ROUNDING)}/{int(task.total or 0)}")
+
+
+class _CutStatus(ProgressColumn):
+    """The status of a stage, cut short where the terminal is narrow: it is the only column that may shrink."""
+
+    def render(self, task: Task) -> Text:
+        """Return the status on one line."""
+        return Text(task.fields["status"], no_wrap=True, overflow="ellipsis")
 
 
 class _TimeLeft(ProgressColumn):

@@ -90,7 +90,12 @@ def test_what_is_measured_is_the_quantised_copy_of_what_is_written(
     before = logits(loaded)
     edits = edits_of(loaded, stored)
     written = EditedTensors(stored, locate_tensors(stored, [edit.submodule for edit in edits]), edits)
+    with pytest.raises(RuntimeError):
+        _ = written.sha256
     written.apply_in_memory(ignore)
+    digest = written.sha256
+    written.apply_in_memory(ignore)  # from the stored weights, so that nothing changes
+    assert written.sha256 == digest
     measured = logits(loaded)
     with written.undone_in_memory():
         assert torch.equal(logits(loaded), before)

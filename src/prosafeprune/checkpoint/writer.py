@@ -130,7 +130,7 @@ class EditedTensors:
         if not all(isinstance(edit, PruningEdit | LowRankEdit) for edit in edits):
             raise TypeError("ablations are never written: a checkpoint is made from the edits of a plan or an adapter")
         self._source = source
-        self._digest = hashlib.sha256()
+        self._sha256: str | None = None
         self._tensors: dict[str, _Tensor] = {}
         for edit in edits:
             stored = located[edit.submodule.name]
@@ -147,17 +147,21 @@ class EditedTensors:
 
     @property
     def sha256(self) -> str:
-        """The hash of the edited tensors, known once they have been applied in memory."""
-        return self._digest.hexdigest()
+        """The hash of the edited tensors. Raises RuntimeError before they have been applied in memory."""
+        if self._sha256 is None:
+            raise RuntimeError("the edited tensors are hashed when they are applied in memory")
+        return self._sha256
 
     def apply_in_memory(self, advance: Advance) -> None:
         """Put the pruned weights, rounded as on disk, into the model in memory."""
+        digest = hashlib.sha256()
         for name, tensor in sorted(self._tensors.items()):
             edited = tensor.edited()
-            self._digest.update(name.encode())
-            self._digest.update(edited.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(name.encode())
+            digest.update(edited.cpu().contiguous().view(torch.uint8).numpy().tobytes())
             tensor.put_in_memory(edited)
             advance(1)
+        self._sha256 = digest.hexdigest()
 
     @contextmanager
     def undone_in_memory(self) -> Iterator[None]:

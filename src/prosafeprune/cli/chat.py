@@ -32,5 +32,5 @@ def chat(
         session = ChatSession(
             served, TerminalScreen(), asked.system, asked.max_new_tokens, asked.temperature, asked.seed
         )
-        reporter.note("Type /help for commands, /quit to end.")
+        reporter.note("A conversation: earlier turns are kept until /reset. Type /help for commands, /quit to end.")
         run_chat(session, lambda prompt: input(for_terminal(prompt)), error_line)

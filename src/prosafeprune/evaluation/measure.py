@@ -86,7 +86,7 @@ def collect_set_by_set(
     now = ""
 
     def status() -> str:
-        return f"{now}  {live}".rstrip()
+        return f"{live}  {now}".strip()
 
     if any(waiting):
         total = sum(map(len, waiting))

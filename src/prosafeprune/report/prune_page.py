@@ -196,7 +196,7 @@ def _plan(record: Record, search: SearchRecord | None) -> list[Block]:
 
 def _how_selected(record: Record, search: SearchRecord | None) -> str:
     if search is None:
-        return "by the user"
+        return "by the user: --layers or a recipe"
     automatic = search.chosen is not None and search.chosen == _with_written_point(search, record).chosen
     return "by the search" if automatic else "by the user, from the points of a search"
 

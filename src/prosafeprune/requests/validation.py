@@ -117,7 +117,8 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         like = get_close_matches(name.replace("-", "_"), kind.model_fields, n=1)
         return f"there is no setting {shown_value(name)}" + (f"; did you mean {like[0]}?" if like else "")
-    message = shortened(" ".join(str(problem["msg"]).removeprefix("Value error, ").split()), 400)
+    words = " ".join(str(problem["msg"]).removeprefix("Value error, ").split())
+    message = shortened(words.replace("Input should be", "must be", 1), 400)
     if not name:  # a check of how settings fit together
         return message
     if name.endswith(("endpoint", "request")):  # a URL may contain a password, and a request field a key

@@ -57,8 +57,8 @@ SCORING_SHARE = 0.4
 """Share of the validation prompts that plans are scored on; the others confirm the best plans."""
 DRAFT_VALIDATION = 40
 """Validation prompts of each class in a draft."""
-ADAPTER_SHARE = 10
-"""An adapter takes less than this fraction, 1/10, of its base model's size."""
+ADAPTER_SHARE = 0.1
+"""An adapter takes less than this fraction of its base model's size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ def checkpoint_folder(source: ModelSource, output: Path | None, reporter: Report
 def bytes_needed(source: ModelSource, result: Literal["checkpoint", "adapter", "gguf"]) -> int:
     """Return the most disk space that writing a pruned model takes, in bytes."""
     size = converted_bytes(source) if source.is_converted else checkpoint_bytes(source.path)
-    written = size // ADAPTER_SHARE if result == "adapter" else size
+    written = int(ADAPTER_SHARE * size) if result == "adapter" else size
     return written + (size if source.is_converted else 0)  # what is converted is next to it
 
 

@@ -130,8 +130,11 @@ def test_the_page_of_a_safe_and_better_model_says_so_with_its_numbers() -> None:
         "The pruned model answers more harmless, risky-sounding requests; it refuses as many harmful requests as "
         "before, within 3 points."
     )
-    assert "80 of 200 answered, before 20. C.R. 40.0 %, before 10.0 %: +30.0 points (95 % interval" in text
-    assert "969 of 1000 refused, before 970. S.S. 96.9 %, before 97.0 %: −0.1 points" in text
+    assert (
+        "80 of 200 answered, before 20. Over all prompts, C.R. is 40.0 %, before 10.0 %: +30.0 points (95 % interval"
+        in text
+    )
+    assert "969 of 1000 refused, before 970. Over all prompts, S.S. is 96.9 %, before 97.0 %: −0.1 points" in text
     assert "McNemar p < 0.0001" in text
     assert "0.0123 nats" in text
     assert titles(page) == [

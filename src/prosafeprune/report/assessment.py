@@ -134,7 +134,8 @@ def change_sentence(before: Scores, after: Scores, prompt_class: PromptClass, ch
     was, total = pooled_counts(before, prompt_class)
     now, _ = pooled_counts(after, prompt_class)
     counts = f"{what}: {now} of {total} {done}, before {was}."
-    return f"{counts} {rate} {100 * now / total:.1f} %, before {100 * was / total:.1f} %: {describe_change(change)}."
+    rates = f"{100 * now / total:.1f} %, before {100 * was / total:.1f} %"
+    return f"{counts} Over all prompts, {rate} is {rates}: {describe_change(change)}."
 
 
 def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], tested: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -37,9 +37,22 @@ class PaddedBatch:
 
 def accepted(model: PreTrainedModel, **options: Any) -> dict[str, Any]:
     """Return those options that the model's forward pass names; older architectures lack some."""
-    method = getattr(model.forward, "__func__", None)  # None where a library has put a function in its place
-    named = inspect.signature(model.forward).parameters if method is None else _parameter_names(method)
+    named = _named_by(model)
     return {name: value for name, value in options.items() if name in named}
+
+
+def cache_option(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
+    """Return a KV cache as the keyword argument of the model's forward pass.
+
+    transformers 5.24 renamed ``past_key_values`` to ``cache`` in the models of the library.
+    """
+    named = _named_by(model)
+    return {"cache" if "cache" in named and "past_key_values" not in named else "past_key_values": cache}
+
+
+def _named_by(model: PreTrainedModel) -> Collection[str]:
+    method = getattr(model.forward, "__func__", None)  # None where a library has put a function in its place
+    return inspect.signature(model.forward).parameters if method is None else _parameter_names(method)
 
 
 @functools.cache  # asked for at every decoded token
@@ -95,8 +108,8 @@ def run_batch(model: PreTrainedModel, batch: PaddedBatch, mask: torch.Tensor, ca
     return model(
         input_ids=batch.ids,
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=cache is not None,
+        **cache_option(model, cache),
         **accepted(model, position_ids=batch.positions),
         **options,
     )

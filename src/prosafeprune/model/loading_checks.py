@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from prosafeprune.errors import InputError, first_line
-from prosafeprune.model.batches import accepted
+from prosafeprune.model.batches import accepted, cache_option
 from prosafeprune.model.stored_names import (
     parameters_of,
     require_complete,
@@ -55,7 +55,8 @@ def require_runs(model: Any, name: str, dtype: str) -> None:
         cache = transformers.DynamicCache(config=model.config)
         for _ in range(2):
             ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
-            logits = model(input_ids=ids, **accepted(model, past_key_values=cache, use_cache=True)).logits
+            options = accepted(model, **cache_option(model, cache), use_cache=True)
+            logits = model(input_ids=ids, **options).logits
     except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from prosafeprune.errors import InputError
-from prosafeprune.model.batches import Padding, accepted, last_tokens, pad_batch, run_batch
+from prosafeprune.model.batches import Padding, accepted, cache_option, last_tokens, pad_batch, run_batch
 from prosafeprune.model.partial_pass import EndReached
 
 CACHEABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -99,7 +99,7 @@ def run_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache:
     device = next(one.device for one in model.parameters() if not one.is_meta)
     try:
         ids = torch.tensor([list(prefix)], device=device)
-        model(input_ids=ids, past_key_values=cache, use_cache=True, **accepted(model, logits_to_keep=1))
+        model(input_ids=ids, use_cache=True, **cache_option(model, cache), **accepted(model, logits_to_keep=1))
     except EndReached:
         zeros = torch.zeros(1, 1, len(prefix), 1, device=device, dtype=model.dtype)
         for layer in range(model.config.get_text_config(decoder=True).num_hidden_layers):

@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from prosafeprune.judges.languages.detect import UNKNOWN, language_of
 from prosafeprune.judges.languages.speech_acts import acts_of, plain_letters, supported_languages
+from prosafeprune.judges.learned import rule_features
 from prosafeprune.judges.learned.answer_model import spread_refusal
 from prosafeprune.judges.learned.text_features import BITS, hashed_features, pieces
 from prosafeprune.judges.learned.trees import FIELDS, BoostedTrees
@@ -28,6 +29,8 @@ from prosafeprune.judges.learned.word_salad import (
     trigrams,
     worst_stretch,
 )
+from prosafeprune.judges.rules.rules_judge import apply_rules
+from prosafeprune.judges.verdict import Exchange
 
 
 def test_trees_predict_as_sklearn_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +165,12 @@ def test_every_language_has_every_act_in_plain_letters() -> None:
             letters = re.sub(r"\\[A-Z]", "", pattern.pattern)  # \W and \S stay
             assert letters == plain_letters(letters), (language, act)
             assert not pattern.search(""), (language, act)
+
+
+def test_a_finding_that_is_no_feature_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = apply_rules(Exchange("Write a poem.", "I'm sorry, but I can't help with that."))
+    assert len(rule_features.rule_features("Write a poem.", "No.", found)) == len(rule_features.NAMES)
+    misspelt = ["discIaims" if name == "disclaims" else name for name in rule_features.NAMES]
+    monkeypatch.setattr(rule_features, "NAMES", misspelt)
+    with pytest.raises(KeyError, match="not a feature: disclaims"):
+        rule_features.rule_features("Write a poem.", "No.", found)

@@ -1,7 +1,7 @@
 """Whether over-refusal has a single direction: each category's direction against the mean direction (5.3, table 4)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -83,48 +83,61 @@ class CategoriesAnalysis(Analysis):
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return table 4 for one layer, the cosines between categories there, and the means by layer."""
-        layer, names = int(before["layer"]), [str(name) for name in before["categories"]]
+        layer = int(before["layer"])
+        names = [str(name) for name in before["categories"]]
+        counts = [int(count) for count in before["counts"]]
         cosines = {
             "mean direction": before["mean"],
             "mean direction of the other categories": before["others"],
             "noise ceiling of the latter": noise_ceiling(before["halves"]),
         }
-        summary = make_table(
-            "summary",
-            f"Cosine of each category's direction, layer {layer}",
-            ("category", "prompts", *cosines),
-            (
-                (name, int(before["counts"][i]), *(float(values[layer, i]) for values in cosines.values()))
-                for i, name in enumerate(names)
-            ),
-        )
-        categories = make_table(
-            "categories",
-            summary.title,
-            ("category", "with", "cosine"),
-            (
-                (name, other, float(values[layer, i]))
-                for i, name in enumerate(names)
-                for other, values in cosines.items()
-            ),
-        )
-        pairs = make_table(
-            "pairs",
-            f"Cosine between the directions of two categories, layer {layer}",
-            ("category", "other", "cosine"),
-            ((a, b, float(before["pairs"][layer, i, j])) for i, a in enumerate(names) for j, b in enumerate(names)),
-        )
-        layers = make_table(
-            "layers",
-            "Mean cosine over categories, by layer",
-            ("layer", "with", "cosine"),
-            ((i, other, float(one)) for other, values in cosines.items() for i, one in enumerate(values.mean(axis=1))),
-        )
+        in_layer = {other: values[layer] for other, values in cosines.items()}
+        summary, categories = _category_tables(layer, names, counts, in_layer)
+        pairs = _pairs_table(layer, names, before["pairs"][layer])
+        layers = _layers_table({other: values.mean(axis=1) for other, values in cosines.items()})
         return AnalysisResult(
             tables=(summary, categories, pairs, layers),
             figures=_figures(categories.title, pairs.title, layers.title),
-            summary=_summary(summary, [str(one) for one in before["left_out"]]),
+            summary=_summary(summary, [str(category) for category in before["left_out"]]),
         )
+
+
+def _category_tables(
+    layer: int, names: Sequence[str], counts: Sequence[int], cosines: Mapping[str, np.ndarray]
+) -> tuple[ResultTable, ResultTable]:
+    """Return table 4, with a column for each kind of cosine, and the same with a row for each, for the figure."""
+    title = f"Cosine of each category's direction, layer {layer}"
+    summary = make_table(
+        "summary",
+        title,
+        ("category", "prompts", *cosines),
+        ((name, counts[i], *(float(values[i]) for values in cosines.values())) for i, name in enumerate(names)),
+    )
+    categories = make_table(
+        "categories",
+        title,
+        ("category", "with", "cosine"),
+        ((name, other, float(values[i])) for i, name in enumerate(names) for other, values in cosines.items()),
+    )
+    return summary, categories
+
+
+def _pairs_table(layer: int, names: Sequence[str], cosines: np.ndarray) -> ResultTable:
+    return make_table(
+        "pairs",
+        f"Cosine between the directions of two categories, layer {layer}",
+        ("category", "other", "cosine"),
+        ((a, b, float(cosines[i, j])) for i, a in enumerate(names) for j, b in enumerate(names)),
+    )
+
+
+def _layers_table(means: Mapping[str, np.ndarray]) -> ResultTable:
+    return make_table(
+        "layers",
+        "Mean cosine over categories, by layer",
+        ("layer", "with", "cosine"),
+        ((layer, other, float(mean)) for other, by_layer in means.items() for layer, mean in enumerate(by_layer)),
+    )
 
 
 def _categories(prompts: AnalysisPrompts) -> list[str]:

@@ -1,7 +1,7 @@
 """Likelihoods of measured answers under the base model, which reveal word salad that the text alone does not."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from prosafeprune.evaluation.judged_set import JudgedSet
@@ -31,36 +31,45 @@ def with_base_likelihoods(
     Raises:
         InputError: the model cannot be loaded, out of memory, or the scores cannot be written.
     """
-    owners: dict[Key, LineStore] = {}  # of a prompt in two sets, the first: the answer is that set's
-    answers: dict[Key, str] = {}
-    verdicts: dict[Key, Verdict] = {}
-    for one, scores in zip(measured.sets, stores, strict=True):
-        for repeat, (texts, judged) in enumerate(zip(one.answers_by_repeat, one.verdicts_by_repeat, strict=True)):
-            keys = [(repeat, prompt) for prompt in one.prompts.texts]
-            owners = {**dict.fromkeys(keys, scores), **owners}
-            answers |= zip(keys, texts, strict=True)
-            verdicts |= zip(keys, judged, strict=True)
-    scored = {key for key, verdict in verdicts.items() if not verdict.answer_class.refuses}
-    waiting = [key for key in verdicts if key in scored and key not in owners[key]]
+    answered: dict[Key, _Answered] = {}
+    for judged_set, scores in zip(measured.sets, stores, strict=True):
+        runs = zip(judged_set.answers_by_repeat, judged_set.verdicts_by_repeat, strict=True)
+        for repeat, (answers, verdicts) in enumerate(runs):
+            for prompt, answer, verdict in zip(judged_set.prompts.texts, answers, verdicts, strict=True):
+                # Of a prompt in two sets, the first: the answer is that set's.
+                answered.setdefault((repeat, prompt), _Answered(scores, answer, verdict))
+    scored = [key for key, given in answered.items() if not given.verdict.answer_class.refuses]
+    waiting = [key for key in scored if key not in answered[key].scores]
     if waiting:
         loaded = base_model()
         with reporter.stage("Likelihoods under the base model", len(waiting)) as advance:
             for start in range(0, len(waiting), CHUNK):
                 chunk = waiting[start : start + CHUNK]
-                exchanges = [Exchange(key[1], answers[key]) for key in chunk]
+                exchanges = [Exchange(key[1], answered[key].answer) for key in chunk]
                 found = mean_log_likelihoods(loaded, exchanges, batch_size, advance)
                 for key, score in zip(chunk, found, strict=True):
                     nats = {} if score is None else {"answer_nats": score.answer, "prompt_nats": score.prompt}
-                    owners[key].add(key[0], key[1], **nats)
-    known = [_read_score(owners[key], key) if key in scored else None for key in verdicts]
-    marked = dict(zip(verdicts, with_likelihoods(list(verdicts.values()), known), strict=True))
+                    answered[key].scores.add(key[0], key[1], **nats)
+    read = {key: _read_score(answered[key].scores, key) for key in scored}
+    marked_verdicts = with_likelihoods([given.verdict for given in answered.values()], [*map(read.get, answered)])
+    marked = dict(zip(answered, marked_verdicts, strict=True))
 
-    def marked_set(one: JudgedSet) -> JudgedSet:
-        repeats = range(len(one.verdicts_by_repeat))
-        rows = [[marked[repeat, prompt] for prompt in one.prompts.texts] for repeat in repeats]
-        return replace(one, verdicts_by_repeat=rows)
+    def marked_set(judged_set: JudgedSet) -> JudgedSet:
+        repeats = range(len(judged_set.verdicts_by_repeat))
+        rows = [[marked[repeat, prompt] for prompt in judged_set.prompts.texts] for repeat in repeats]
+        return replace(judged_set, verdicts_by_repeat=rows)
 
-    return Measurement([marked_set(one) for one in measured.sets])
+    return Measurement([marked_set(judged_set) for judged_set in measured.sets])
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What is known of a prompt in one repeat."""
+
+    scores: LineStore
+    """Has the answer's score, or receives it."""
+    answer: str
+    verdict: Verdict
 
 
 def _read_score(scores: LineStore, key: Key) -> Likelihood | None:

@@ -14,7 +14,7 @@ import torch
 
 from prosafeprune.judges.verdict import AnswerClass, Exchange, Judge, Verdict
 from prosafeprune.model.batches import BatchSize, accepted, last_tokens, pad_batch
-from prosafeprune.model.chat import encode_prompts
+from prosafeprune.model.chat import EncodedPrompt, encode_prompts
 from prosafeprune.model.loading import LoadedModel
 from prosafeprune.progress import Advance, ignore
 
@@ -57,48 +57,58 @@ def mean_log_likelihoods(
     """
     if not exchanges:  # which tokenizers fail on
         return []
-    rendered = encode_prompts(loaded.tokenizer, [one.prompt for one in exchanges])
-    encoded = loaded.tokenizer([one.answer for one in exchanges], add_special_tokens=False)["input_ids"]
-    answers = [list(ids[:MOST_TOKENS]) for ids in encoded]
+    prompts = encode_prompts(loaded.tokenizer, [exchange.prompt for exchange in exchanges])
+    encoded = loaded.tokenizer([exchange.answer for exchange in exchanges], add_special_tokens=False)["input_ids"]
+    tokens = _Tokens(loaded, prompts, [list(ids[:MOST_TOKENS]) for ids in encoded])
     order = sorted(
-        (row for row, answer in enumerate(answers) if len(answer) >= LEAST_TOKENS),
-        key=lambda row: -len(rendered[row]) - len(answers[row]),
+        (row for row, answer in enumerate(tokens.answers) if len(answer) >= LEAST_TOKENS),
+        key=lambda row: -len(prompts[row]) - len(tokens.answers[row]),
     )
     read = order[:: max(1, len(order) // PROMPTS_READ)]
-
-    def positions(rows: Sequence[int], with_prompts: bool) -> int:
-        """Return how many of the last positions have logits that are needed for some row."""
-        starts = (rendered[row].user_start if with_prompts else len(rendered[row]) for row in rows)
-        ends = (len(rendered[row]) + len(answers[row]) for row in rows)
-        return 1 + max((end - max(1, start) for start, end in zip(starts, ends, strict=True)), default=0)
-
-    def score(rows: Sequence[int], with_prompts: bool) -> Iterator[tuple[int, Likelihood]]:
-        batch = pad_batch([[*rendered[row].ids, *answers[row]] for row in rows], 0, "left", loaded.device)
-        kept = positions(rows, with_prompts)
-        options = accepted(loaded.model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
-        logits = loaded.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
-        logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
-        ids = batch.ids[:, -kept:]
-        for position, row in enumerate(rows):
-            answer = kept - len(answers[row])
-            words = None
-            if with_prompts:
-                start = answer - len(rendered[row])
-                first, end = max(1, rendered[row].user_start), rendered[row].user_end
-                words = _mean(logits[position], ids[position], start + first, start + end)
-            yield row, Likelihood(_mean(logits[position], ids[position], answer, kept), words)
-
     others = [row for row in order if row not in set(read)]
     logit_bytes = loaded.model.config.get_text_config().vocab_size * loaded.run_dtype.itemsize
     scores: dict[int, Likelihood] = {}
     for part, with_prompts in ((read, True), (others, False)):
         size = BatchSize(batch_size, loaded.device)
-        size.cap(LOGITS_AT_ONCE // (positions(part, with_prompts) * logit_bytes))
-        for row, likelihood in size.stream(part, partial(score, with_prompts=with_prompts)):
+        size.cap(LOGITS_AT_ONCE // (tokens.positions(part, with_prompts) * logit_bytes))
+        for row, likelihood in size.stream(part, partial(tokens.score, with_prompts=with_prompts)):
             scores[row] = likelihood
             advance(1)
     advance(len(exchanges) - len(scores))  # those too short to be scored
     return [scores.get(row) for row in range(len(exchanges))]
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Exchanges as tokens of a model."""
+
+    loaded: LoadedModel
+    prompts: Sequence[EncodedPrompt]
+    answers: Sequence[Sequence[int]]
+
+    def positions(self, rows: Sequence[int], with_prompts: bool) -> int:
+        """Return how many of the last positions have logits that are needed for some row."""
+        starts = (self.prompts[row].user_start if with_prompts else len(self.prompts[row]) for row in rows)
+        ends = (len(self.prompts[row]) + len(self.answers[row]) for row in rows)
+        return 1 + max((end - max(1, start) for start, end in zip(starts, ends, strict=True)), default=0)
+
+    def score(self, rows: Sequence[int], with_prompts: bool) -> Iterator[tuple[int, Likelihood]]:
+        """Yield each row with the likelihood of its answer, and of its prompt's words if asked for, in one pass."""
+        model, device = self.loaded.model, self.loaded.device
+        batch = pad_batch([[*self.prompts[row].ids, *self.answers[row]] for row in rows], 0, "left", device)
+        kept = self.positions(rows, with_prompts)
+        options = accepted(model, logits_to_keep=last_tokens(kept), position_ids=batch.positions)
+        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **options).logits
+        logits = logits[:, -kept:]  # of a model that returns all whatever it is asked for
+        ids = batch.ids[:, -kept:]
+        for position, row in enumerate(rows):
+            prompt, answer_start = self.prompts[row], kept - len(self.answers[row])
+            words = None
+            if with_prompts:
+                start = answer_start - len(prompt)
+                first, end = max(1, prompt.user_start), prompt.user_end
+                words = _mean(logits[position], ids[position], start + first, start + end)
+            yield row, Likelihood(_mean(logits[position], ids[position], answer_start, kept), words)
 
 
 def _mean(logits: torch.Tensor, ids: torch.Tensor, start: int, end: int) -> float:

@@ -13,8 +13,11 @@ from helpers.evaluation_runs import answers_in
 from helpers.fixture_types import Make, Run
 from safetensors.torch import load_file
 
-from prosafeprune.baselines.fitting import read_fitted, write_fitted
+from prosafeprune.baselines.fitting import FittedMethod, read_fitted, write_fitted
 from prosafeprune.baselines.method import FittedParts
+from prosafeprune.baselines.registry import make_method
+from prosafeprune.errors import InputError
+from prosafeprune.generation import Generator
 
 LEANING = """
 from typing import ClassVar
@@ -127,6 +130,21 @@ def test_settings_that_belong_to_nothing(run: Run, checkpoint: Make, sets: list[
     ):
         run.refused(words, "evaluate", checkpoint("llama"), "-o", tmp_path / "out", *sets, "--device", "cpu", *more)
         assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+def test_only_what_a_damaged_fit_makes_go_wrong_is_called_damage(tmp_path: Path) -> None:
+    method = FittedMethod(make_method("self-cd"), {}, tmp_path / "fitted.safetensors")
+
+    def differing() -> Generator:
+        raise AssertionError(torch.ones(3) + torch.ones(4))
+
+    def faulty() -> Generator:
+        raise RuntimeError("a fault of this package")
+
+    with pytest.raises(InputError, match="is not a fit for this model"):
+        method.guarded(differing)
+    with pytest.raises(RuntimeError, match="a fault of this package"):
+        method.guarded(faulty)
 
 
 OWN = "from typing import ClassVar\nfrom prosafeprune.baselines.method import Method\nclass Own(Method):\n    "

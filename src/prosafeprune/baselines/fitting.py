@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ TIME = "fitting-time.json"
 """The one with the seconds that interrupted sessions took."""
 ENTRY = "prosafeprune"
 FORMAT = 1
+OF_SHAPES = re.compile(r"\b(?:sizes?|shapes?|dimensions?|out of bounds)\b", re.I)
+"""In torch's errors for tensors that do not fit together, which have no class of their own."""
 
 
 class FittedMethod:
@@ -126,7 +129,7 @@ class FittedMethod:
         """Return the generator that ``make`` makes of the fit; what a damaged file makes go wrong is an InputError."""
         if self.context is not None:
             return make()
-        with _damage_named(self.path):
+        with _damage_named(self.path, LookupError, TypeError, ValueError):
             return _FromFile(make(), self.path)
 
 
@@ -140,16 +143,19 @@ class _FromFile:
         return self.generator.describe()
 
     def answer(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[tuple[int, Answer]]:
-        with _damage_named(self.path):
+        with _damage_named(self.path, LookupError):
             yield from self.generator.answer(prompts, decoding)
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Raise InputError for what the fit in a file makes go wrong inside the context."""
+def _damage_named(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Raise InputError for what a damaged fit makes go wrong: errors of some kinds, and tensors of another shape."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:
+        of_shapes = type(error) is RuntimeError and OF_SHAPES.search(str(error)) is not None
+        if not of_shapes and not isinstance(error, kinds):
+            raise
         raise InputError(f"{path}: is not a fit for this model ({first_line(error)[:200]}). Fit again.") from error
 
 
@@ -166,7 +172,7 @@ def method_from_file(name: str, path: Path, model: str) -> FittedMethod:
         raise InputError(f"--fitted: what {name} fits is not kept in files. Leave it out: it is fitted again.")
     _, made_by = read_fitted(path, {"model": model})
     wanted = find_method(name).name
-    with _damage_named(path):
+    with _damage_named(path, LookupError, TypeError, ValueError):
         settings = {str(key): value for key, value in dict(made_by.pop("method")).items()}
         fitted = settings.pop("method")
     if fitted != wanted:
@@ -238,7 +244,7 @@ def evaluated_method(
         require_disjoint([prompts], [one.prompts for one in sets])
     if request.fitted is not None:
         method = method_from_file(request.method, request.fitted, sha256)
-        with _damage_named(request.fitted):
+        with _damage_named(request.fitted, TypeError, ValueError, AttributeError):
             learned = {PromptClass(name): dict(one) for name, one in method.made_by.get("calibration", {}).items()}
         require_no_leak(learned, sets)
         return method

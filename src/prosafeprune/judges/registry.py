@@ -1,4 +1,4 @@
-"""Makes the judge that the settings name. A new judge is added in ``_judge``, ``_served`` or ``_in_memory``."""
+"""Makes the judge that the settings name. Add a new one in ``KINDS`` and ``_judge``, ``_served`` or ``_in_memory``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +6,32 @@ from dataclasses import dataclass, replace
 from prosafeprune.errors import InputError, ProSafePruneError, first_line
 from prosafeprune.judges.verdict import Exchange, Judge, Verdict
 from prosafeprune.progress import Reporter
-from prosafeprune.requests.judging import JUDGE_NAMES, JudgeOptions
+from prosafeprune.requests.judging import JudgeOptions
 from prosafeprune.requests.validation import first_changed, import_own
 
-SERVED_ONLY = ("llm",)
-LOCAL_ONLY = ("classifier",)
-REPORTS_HARM = ("wildguard", "qwen3guard")
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """What a judge can do."""
+
+    served: bool = False
+    """It runs behind ``--judge-endpoint``."""
+    in_memory: bool = False
+    """Its model is loaded here."""
+    reports_harm: bool = False
+
+
+KINDS = {
+    "builtin": JudgeKind(),
+    "wildguard": JudgeKind(served=True, in_memory=True, reports_harm=True),
+    "qwen3guard": JudgeKind(served=True, in_memory=True, reports_harm=True),
+    "classifier": JudgeKind(in_memory=True),
+    "llm": JudgeKind(served=True),
+}
+USERS = JudgeKind(reports_harm=True)
+"""The user's own class, which may report harm."""
+TAKEN = (*KINDS, "rules")
+"""Name prefixes of this package's judges: verdicts are kept under the name, and pages say what is known of it."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +66,12 @@ def make_judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
 def _check(settings: JudgeOptions) -> None:
     """Raise InputError, before anything is loaded, if settings are in conflict."""
     judge = settings.judge
+    kind = USERS if settings.is_own_judge else KINDS[judge]
     if judge == "builtin" and (settings.judge_endpoint or settings.judge_model):
         raise InputError("The builtin judge needs no endpoint and no model. Choose another with --judge.")
-    if judge in SERVED_ONLY and not settings.judge_endpoint:
+    if kind.served and not kind.in_memory and not settings.judge_endpoint:
         raise InputError(f"--judge {judge} needs a server to ask. Give its URL with --judge-endpoint.")
-    if judge in LOCAL_ONLY and settings.judge_endpoint:
+    if kind.in_memory and not kind.served and settings.judge_endpoint:
         raise InputError(f"--judge {judge} runs here. Leave out --judge-endpoint, or choose --judge wildguard.")
     if judge == "classifier" and not settings.judge_model:
         raise InputError("--judge classifier needs a model. Name it with --judge-model, such as NousResearch/Minos-v1.")
@@ -58,13 +79,12 @@ def _check(settings: JudgeOptions) -> None:
         raise InputError(f"--judge {judge}: your own judge takes no --judge-endpoint and no --judge-model.")
     if not settings.judge_endpoint and first_changed(settings, ("judge_concurrency",)):
         raise InputError("--judge-concurrency: is for a judge behind --judge-endpoint. Leave it out.")
-    runs_here = not settings.judge_endpoint and judge != "builtin" and not settings.is_own_judge
+    runs_here = kind.in_memory and not settings.judge_endpoint
     if not runs_here and first_changed(settings, ("judge_device",)):
         raise InputError(f"--judge-device: is for a judge model that runs here, which {judge} is not. Leave it out.")
-    if settings.safety == "harmlessness" and judge not in REPORTS_HARM and not settings.is_own_judge:
-        raise InputError(
-            f"--safety harmlessness: the {judge} judge does not report it. Choose --judge {' or '.join(REPORTS_HARM)}."
-        )
+    if settings.safety == "harmlessness" and not kind.reports_harm:
+        others = " or ".join(name for name, other in KINDS.items() if other.reports_harm)
+        raise InputError(f"--safety harmlessness: the {judge} judge does not report it. Choose --judge {others}.")
 
 
 def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
@@ -107,10 +127,6 @@ def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
     source = find_unquantised(settings.judge_model or (wildguard if is_wildguard else qwen3guard).MODEL)
     loaded = load_model(source.path, source.name, reporter, device=settings.judge_device, chat=not is_wildguard)
     return wildguard.local_wildguard(loaded) if is_wildguard else qwen3guard.local_qwen3guard(loaded)
-
-
-TAKEN = (*JUDGE_NAMES, "rules")
-"""Name prefixes of this package's judges: verdicts are kept under the name, and pages say what is known of it."""
 
 
 @dataclass(frozen=True)

@@ -93,4 +93,4 @@ def ask_questions(
         for row in [kept[0, question.prompt]]
     ]
     tasks = dict.fromkeys(question.task for question in questions)
-    return {task: task_score([one for one in graded if one.task == task]) for task in tasks}
+    return {task: task_score([answer for answer in graded if answer.task == task]) for task in tasks}

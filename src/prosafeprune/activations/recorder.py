@@ -25,8 +25,10 @@ class Recorder:
     """
 
     def __init__(self, submodules: Sequence[Submodule]) -> None:
-        self.modules = {one.module_name: one.module for one in submodules if one.expert is None}
-        self.experts = {one.module_name: one.module for one in submodules if one.expert is not None}
+        self.modules = {submodule.module_name: submodule.module for submodule in submodules if submodule.expert is None}
+        self.experts = {
+            submodule.module_name: submodule.module for submodule in submodules if submodule.expert is not None
+        }
         self.reads: dict[str, str] = {}
         """For each module the first module that reads the same tensor."""
         self._pool: Pool = torch.clone

@@ -61,7 +61,7 @@ class CollectShard:
             BatchSize(self.batch_size, loaded.device),
             advance,
         )
-        yield {pooling: make_shard(one, indices) for pooling, one in inputs.items()}
+        yield {pooling: make_shard(pooled, indices) for pooling, pooled in inputs.items()}
 
 
 def make_shard(inputs: PooledInputs, indices: Sequence[int]) -> PooledShard:

@@ -30,8 +30,8 @@ def silhouettes(
     Raises:
         InputError: too few prompts or classes.
     """
-    rows = [row for one in class_rows.values() for row in one]
-    labels = np.array([name.value for name, one in class_rows.items() for _ in one])
+    rows = [row for of_class in class_rows.values() for row in of_class]
+    labels = np.array([name.value for name, of_class in class_rows.items() for _ in of_class])
     if not 2 <= len(set(labels)) < len(labels):
         raise InputError("Separability needs at least two classes of prompts, and more prompts than classes.")
     found = {}
@@ -45,6 +45,6 @@ def silhouettes(
 def layer_silhouettes(submodules: Sequence[Submodule], by_submodule: Mapping[str, float]) -> dict[int, float]:
     """Return for each layer, in order, the mean silhouette of its submodules (Figure 2)."""
     layers: dict[int, list[float]] = {}
-    for submodule in sorted(submodules, key=lambda one: one.layer):
+    for submodule in sorted(submodules, key=lambda submodule: submodule.layer):
         layers.setdefault(submodule.layer, []).append(by_submodule[submodule.name])
     return {layer: statistics.fmean(values) for layer, values in layers.items()}

@@ -109,9 +109,9 @@ class AlignmentTaxAnalysis(PlanAnalysis):
             "labels": np.array(STATES),
             "done": np.array([NO_EDIT, *(state.title for state in states[1:])]),
             "tasks": np.array(request.ability),
-            "questions": np.array([sum(one.task == task for one in questions) for task in request.ability]),
+            "questions": np.array([sum(question.task == task for question in questions) for task in request.ability]),
             "right": np.array(correct),
-            **{f"{HARMFULNESS}{name.in_words}": one for name, one in zip(scored, harmfulness, strict=True)},
+            **{f"{HARMFULNESS}{name.in_words}": values for name, values in zip(scored, harmfulness, strict=True)},
             "losses": np.array(tuned().losses),
             **stack_outcomes(measured),
         }
@@ -141,9 +141,15 @@ class AlignmentTaxAnalysis(PlanAnalysis):
 
 def _scored_prompts(context: Context, sets: Sequence[EvaluationSet]) -> dict[PromptClass, list[str]]:
     """Return the prompts whose harmfulness is scored: those of the sets, and as many benign ones."""
-    scored = [one for one in sets if not one.is_policy]
+    scored = [evaluation_set for evaluation_set in sets if not evaluation_set.is_policy]
     prompts = {
-        name: [text for one in scored if one.prompt_class is name for text in one.prompts.texts] for name in PromptClass
+        name: [
+            text
+            for evaluation_set in scored
+            if evaluation_set.prompt_class is name
+            for text in evaluation_set.prompts.texts
+        ]
+        for name in PromptClass
     }
     benign = context.prompts.of(sweep_split(context.request))[PromptClass.BENIGN]
     prompts[PromptClass.BENIGN] = benign.sample(context.request.sweep_samples, context.request.seed).texts
@@ -206,10 +212,10 @@ def _ability_table(observation: Observation, states: list[str]) -> ResultTable:
         "Accuracy on tasks of general ability, with 95 % Wilson intervals",
         ("state", "task", "accuracy", "low", "high", "questions"),
         (
-            (state, str(task), one.percent, one.low, one.high, one.total)
+            (state, str(task), found.percent, found.low, found.high, found.total)
             for state, correct in zip(states, observation["right"], strict=True)
             for task, successes, total in zip(observation["tasks"], correct, observation["questions"], strict=True)
-            for one in [rate(int(successes), int(total))]
+            for found in [rate(int(successes), int(total))]
         ),
     )
 

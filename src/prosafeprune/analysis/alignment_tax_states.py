@@ -121,7 +121,7 @@ class HarmfulnessScale:
     def __init__(self, context: Context, first_layer: int) -> None:
         """Fit a probe for each submodule from ``first_layer`` up, to benign and harmful calibration prompts (A.1)."""
         self.context = context
-        submodules = [one for one in context.anatomy.submodules if one.layer >= first_layer]
+        submodules = [submodule for submodule in context.anatomy.submodules if submodule.layer >= first_layer]
         pooled = context.pooled("calibration")
         self.probes: list[tuple[Submodule, HarmProbe]] = []
         with context.reporter.stage("Probes", len(submodules)) as advance:

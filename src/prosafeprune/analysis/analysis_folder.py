@@ -126,9 +126,9 @@ def used_prompts(
     records = {}
     for split in SPLITS:
         if split in splits:
-            for name, one in prompts.of(split).items():
+            for name, prompt_set in prompts.of(split).items():
                 # Only sweeps use validation prompts, and only a sample of them.
-                used = one.sample(request.sweep_samples, request.seed) if split == "validation" else one
+                used = prompt_set.sample(request.sweep_samples, request.seed) if split == "validation" else prompt_set
                 records[f"{split} {name.in_words}"] = prompts_record(used)
     if GENERAL in splits and prompts.general is not None:
         records[GENERAL] = prompts_record(prompts.general)

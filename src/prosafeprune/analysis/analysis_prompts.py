@@ -40,10 +40,10 @@ class AnalysisPrompts:
     def hashes(self, splits: Sequence[str]) -> dict[str, str | None]:
         """Return the hashes of the sets of some splits, by split and class; None without general prompts."""
         hashes: dict[str, str | None] = {
-            f"{split} {name.in_words} prompts": one.sha256
+            f"{split} {name.in_words} prompts": prompt_set.sha256
             for split in SPLITS
             if split in splits
-            for name, one in self.of(split).items()
+            for name, prompt_set in self.of(split).items()
         }
         if GENERAL in splits:
             hashes["general prompts"] = self.general.sha256 if self.general is not None else None
@@ -67,12 +67,16 @@ def read_analysis_prompts(request: AnalyzeRequest, reporter: Reporter = SILENT) 
 
 def _joined(prompt_class: PromptClass, sets: Sequence[EvaluationSet], request: AnalyzeRequest) -> PromptSet:
     """Return the prompts of all sets of a class as one set, or the bundled test prompts without such sets."""
-    of_class = [one.prompts for one in sets if one.prompt_class is prompt_class and not one.is_policy]
+    of_class = [
+        evaluation_set.prompts
+        for evaluation_set in sets
+        if evaluation_set.prompt_class is prompt_class and not evaluation_set.is_policy
+    ]
     if not of_class:
         bundled = bundled_prompts(prompt_class, "test")
         return bundled.sample(request.benchmark_samples or len(bundled), request.seed)
     unique = {prompt.text: prompt for prompts in of_class for prompt in prompts}
-    return PromptSet(prompt_class, " + ".join(one.source for one in of_class), tuple(unique.values()))
+    return PromptSet(prompt_class, " + ".join(prompt_set.source for prompt_set in of_class), tuple(unique.values()))
 
 
 def _general(request: AnalyzeRequest) -> PromptSet | None:

@@ -53,7 +53,12 @@ class AnswerStore:
         """Return the prompts of these sets that are not answered yet, each with the name of the condition's folder."""
         path = self._path(condition)
         saved = self._open(condition).answers if path.exists() else ()
-        return frozenset((path.name, text) for one in sets for text in one.prompts.texts if (0, text) not in saved)
+        return frozenset(
+            (path.name, text)
+            for evaluation_set in sets
+            for text in evaluation_set.prompts.texts
+            if (0, text) not in saved
+        )
 
     def measure(self, condition: Condition, sets: Sequence[EvaluationSet]) -> Measurement:
         """Return the judged answers to these sets under a condition.

@@ -64,20 +64,20 @@ class CategoriesAnalysis(Analysis):
         by_class = context.last_states("calibration")
         names = _categories(context.prompts)
         filed = [prompt.category for prompt in context.prompts.calibration[PSEUDO]]
-        members = [np.flatnonzero([one == name for one in filed]) for name in names]
-        labels = np.repeat([name.value for name in by_class], [one.states.shape[1] for one in by_class.values()])
+        members = [np.flatnonzero([category == name for category in filed]) for name in names]
+        labels = np.repeat([name.value for name in by_class], [last.states.shape[1] for last in by_class.values()])
         separability, cosines = {}, []
         with context.reporter.stage("Directions", context.anatomy.num_layers) as advance:
             for layer in range(context.anatomy.num_layers):
-                points = {name: one.states[layer].double().numpy() for name, one in by_class.items()}
+                points = {name: last.states[layer].double().numpy() for name, last in by_class.items()}
                 separability[layer] = silhouette(np.concatenate(list(points.values())), labels)
                 benign = points[PromptClass.BENIGN].mean(axis=0)
                 cosines.append(direction_cosines(points[PSEUDO], benign, members))
                 advance(1)
-        return {name: np.array([one[name] for one in cosines]) for name in cosines[0]} | {
+        return {name: np.array([of_layer[name] for of_layer in cosines]) for name in cosines[0]} | {
             "categories": np.array(names),
             "counts": np.array([len(rows) for rows in members]),
-            "left_out": np.array(sorted({one for one in filed if one} - set(names)), dtype=np.str_),
+            "left_out": np.array(sorted({category for category in filed if category} - set(names)), dtype=np.str_),
             "layer": np.array(select_layer(context, separability)),
         }
 

@@ -124,7 +124,10 @@ class Context:
 
     def last_states(self, split: Split) -> Mapping[PromptClass, LastStates]:
         """Return the states of the last prompt token after every layer, for the three classes of a split."""
-        return {name: self._last_states(_states_key(split, name), one) for name, one in self.prompts.of(split).items()}
+        return {
+            name: self._last_states(_states_key(split, name), prompt_set)
+            for name, prompt_set in self.prompts.of(split).items()
+        }
 
     def general_states(self) -> LastStates | None:
         """Return the same for the general prompts, or None without them."""
@@ -151,14 +154,22 @@ class Context:
 
     def states_workload(self, *splits: Split, general: bool = False) -> Workload:
         """Return what collecting the last states of these splits, and of the general prompts, would cost now."""
-        wanted = {_states_key(split, name): one for split in splits for name, one in self.prompts.of(split).items()}
+        wanted = {
+            _states_key(split, name): prompt_set
+            for split in splits
+            for name, prompt_set in self.prompts.of(split).items()
+        }
         if general and self.prompts.general is not None:
             wanted[GENERAL] = self.prompts.general
-        return Workload({f"states {key}": len(one) for key, one in wanted.items() if key not in self._states})
+        return Workload(
+            {f"states {key}": len(prompt_set) for key, prompt_set in wanted.items() if key not in self._states}
+        )
 
     def answers_workload(self, conditions: Sequence[Condition], sets: Sequence[EvaluationSet]) -> Workload:
         """Return what answering these sets under each condition would cost now."""
-        return Workload(shared_answers=frozenset().union(*(self.answers.missing(one, sets) for one in conditions)))
+        return Workload(
+            shared_answers=frozenset().union(*(self.answers.missing(condition, sets) for condition in conditions))
+        )
 
     def _last_states(self, key: str, prompts: PromptSet) -> LastStates:
         if key not in self._states:

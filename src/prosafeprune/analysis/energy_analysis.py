@@ -57,8 +57,8 @@ class EnergyAnalysis(Analysis):
                 edits = make_edits(context.anatomy, plan, pooled.inputs, pooled.class_rows, ignore)
                 measures += [edit.measures for edit in edits]
                 advance(1)
-        labels = submodule_labels([one for one in context.anatomy.submodules if one.layer in layers])
-        return labels | {name: np.array([getattr(one, name) for one in measures]) for name in MEASURES}
+        labels = submodule_labels([submodule for submodule in context.anatomy.submodules if submodule.layer in layers])
+        return labels | {name: np.array([getattr(edit, name) for edit in measures]) for name in MEASURES}
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the means over the model, by layer and by submodule."""

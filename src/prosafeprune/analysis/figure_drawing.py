@@ -66,17 +66,17 @@ def plot(figure: Figure, table: ResultTable, *, stacked: bool = False) -> Canvas
     across, down = (1, len(panels)) if stacked else (len(panels), 1)
     canvas = new_figure(WIDTH * across, HEIGHT * down)
     axes = canvas.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for panel, one in zip(panels, axes.flat, strict=True):
+    for panel, subplot in zip(panels, axes.flat, strict=True):
         of_panel = rows if panel is None else [row for row in rows if row[str(figure.panel)] == panel]
-        _fill(canvas, one, figure, of_panel, rows)
-        one.set_xlabel(as_written(figure.x_label), fontsize=LABEL_SIZE)
-        one.set_ylabel(as_written(figure.y_label), fontsize=LABEL_SIZE)
+        _fill(canvas, subplot, figure, of_panel, rows)
+        subplot.set_xlabel(as_written(figure.x_label), fontsize=LABEL_SIZE)
+        subplot.set_ylabel(as_written(figure.y_label), fontsize=LABEL_SIZE)
         if not stacked:
-            one.label_outer()  # side by side, the panels share the labels of the first
-        elif one is not axes.flat[-1]:
-            one.set_xlabel("")
+            subplot.label_outer()  # side by side, the panels share the labels of the first
+        elif subplot is not axes.flat[-1]:
+            subplot.set_xlabel("")
         if panel is not None:
-            one.set_title(as_written(str(panel)), fontsize=LABEL_SIZE)
+            subplot.set_title(as_written(str(panel)), fontsize=LABEL_SIZE)
     _legend(canvas, list(axes.flat))
     canvas.suptitle(as_written(textwrap.fill(figure.title, TITLE_WIDTH * across)), fontsize=10)
     return canvas
@@ -139,15 +139,15 @@ def _number_ticks(axes: Axes, values: Sequence[float]) -> None:
         return
     first, last = measured[0], measured[-1]
     closest = min(np.diff(measured), default=0.0)
-    longest = max(len(f"{one:g}") for one in measured)
+    longest = max(len(f"{value:g}") for value in measured)
     if len(measured) > FEW_TICKS or closest < CLOSEST_TICKS * (last - first) or longest > LONGEST_TICK:
-        integers = all(one.is_integer() for one in measured)
-        ticks = [one for one in MaxNLocator(integer=integers).tick_values(first, last) if first <= one <= last]
+        integers = all(value.is_integer() for value in measured)
+        ticks = [tick for tick in MaxNLocator(integer=integers).tick_values(first, last) if first <= tick <= last]
         if integers:
             step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-            ticks = [*(one for one in ticks if one < last - CLOSEST_TO_LAST * step), last]
+            ticks = [*(tick for tick in ticks if tick < last - CLOSEST_TO_LAST * step), last]
         measured = ticks
-    axes.set_xticks(measured, [f"{one:g}" for one in measured])
+    axes.set_xticks(measured, [f"{value:g}" for value in measured])
     axes.set_xmargin(0.02)
 
 

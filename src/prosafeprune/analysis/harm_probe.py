@@ -108,7 +108,7 @@ def fit_harm_rater(loaded: LoadedModel, anatomy: Anatomy, batch_size: BatchSize,
         InputError: a state is not finite, or out of memory.
     """
     sets = [bundled_prompts(name, "calibration").spread(FITTED_TO, seed=0) for name in PROBE_CLASSES]
-    encoded = encode_prompts(loaded.tokenizer, [text for one in sets for text in one.texts])
+    encoded = encode_prompts(loaded.tokenizer, [text for prompt_set in sets for text in prompt_set.texts])
     with reporter.stage("States of benign and harmful prompts", len(encoded)) as advance:
         states = collect_last_states(loaded, anatomy, encoded, batch_size, advance).states
     outcomes = np.arange(len(encoded)) >= len(sets[0])

@@ -48,7 +48,7 @@ class LayersAnalysis(Analysis):
             "shown_layer": np.array(layer),
             "shown_kind": np.array(shown.kind),
             "map": _map(np.concatenate(activations), context.request.seed),
-            "classes": np.repeat([name.in_words for name in PromptClass], [len(one) for one in activations]),
+            "classes": np.repeat([name.in_words for name in PromptClass], [len(states) for states in activations]),
         }
 
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
@@ -60,10 +60,10 @@ class LayersAnalysis(Analysis):
 
 def _summary(observations: Mapping[str, Observation]) -> tuple[str, ...]:
     peaks = [
-        f"{role.capitalize()} pruning, the classes separate best in layer {int(one['by_layer'].argmax())} of "
-        f"0 to {len(one['by_layer']) - 1}: silhouette {one['by_layer'].max():.3f}, mean of all layers "
-        f"{one['by_layer'].mean():.3f}."
-        for role, one in observations.items()
+        f"{role.capitalize()} pruning, the classes separate best in layer {int(observation['by_layer'].argmax())} of "
+        f"0 to {len(observation['by_layer']) - 1}: silhouette {observation['by_layer'].max():.3f}, mean of all layers "
+        f"{observation['by_layer'].mean():.3f}."
+        for role, observation in observations.items()
     ]
     return (*peaks, "In the maps, only which points are close has a meaning; axes, areas and gaps have none.")
 
@@ -75,15 +75,24 @@ def _tables(observations: Mapping[str, Observation]) -> tuple[ResultTable, ...]:
         "The layer that separates the classes best",
         ("model", "layer", "silhouette", "mean_of_layers"),
         (
-            (role, int(one["by_layer"].argmax()), float(one["by_layer"].max()), float(one["by_layer"].mean()))
-            for role, one in observations.items()
+            (
+                role,
+                int(observation["by_layer"].argmax()),
+                float(observation["by_layer"].max()),
+                float(observation["by_layer"].mean()),
+            )
+            for role, observation in observations.items()
         ),
     )
     layers = make_table(
         "layers",
         "Mean silhouette of each layer's submodules",
         ("model", "layer", "silhouette"),
-        ((role, i, float(value)) for role, one in observations.items() for i, value in enumerate(one["by_layer"])),
+        (
+            (role, i, float(value))
+            for role, observation in observations.items()
+            for i, value in enumerate(observation["by_layer"])
+        ),
     )
     submodules = make_table(
         "submodules",
@@ -91,8 +100,8 @@ def _tables(observations: Mapping[str, Observation]) -> tuple[ResultTable, ...]:
         ("model", "layer", "submodule", "silhouette"),
         (
             (role, layer, kind, float(value))
-            for role, one in observations.items()
-            for layer, kind, value in submodule_means(one, one["silhouettes"])
+            for role, observation in observations.items()
+            for layer, kind, value in submodule_means(observation, observation["silhouettes"])
         ),
     )
     points = make_table(
@@ -101,8 +110,8 @@ def _tables(observations: Mapping[str, Observation]) -> tuple[ResultTable, ...]:
         ("model", "class", "x", "y"),
         (
             (role, str(name), float(x), float(y))
-            for role, one in observations.items()
-            for name, (x, y) in zip(one["classes"], one["map"], strict=True)
+            for role, observation in observations.items()
+            for name, (x, y) in zip(observation["classes"], observation["map"], strict=True)
         ),
     )
     return peaks, layers, submodules, points

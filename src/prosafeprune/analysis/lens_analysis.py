@@ -61,17 +61,17 @@ class LensAnalysis(Analysis):
     def observe(self, context: Context, before: Observation | None) -> Observation:
         """Return the probability ``(layers, prompts)`` for each class, and the tokens that were summed."""
         words = find_refusal_words(context.loaded.tokenizer, context.request.refusal_words)
-        states = {name.in_words: one for name, one in context.last_states("test").items()}
+        states = {name.in_words: last for name, last in context.last_states("test").items()}
         general = context.general_states()
         if general is not None:
             states[GENERAL] = general
         layers = range(context.anatomy.num_layers)
         with context.reporter.stage("Logit lens", len(layers) * len(states)) as advance:
             observation: Observation = {}
-            for name, one in states.items():
+            for name, last in states.items():
                 rows = []
                 for layer in layers:
-                    rows.append(_word_probability(context, one, layer, words))
+                    rows.append(_word_probability(context, last, layer, words))
                     advance(1)
                 observation[f"{KEY}{name}"] = np.array(rows)
         return observation | words.as_arrays()
@@ -80,10 +80,10 @@ class LensAnalysis(Analysis):
         """Return the probability by layer and class, and which tokens were summed."""
         by_layer = [
             (role, name.removeprefix(KEY), layer, *mean_with_interval(values))
-            for role, one in by_role(before, after).items()
-            for name in one
+            for role, observation in by_role(before, after).items()
+            for name in observation
             if name.startswith(KEY)
-            for layer, values in enumerate(one[name])
+            for layer, values in enumerate(observation[name])
         ]
         last = max(row[2] for row in by_layer)
         columns = ("model", "class", "layer", "probability", "low", "high")

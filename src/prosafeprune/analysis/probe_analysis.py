@@ -79,7 +79,9 @@ class ProbeAnalysis(Analysis):
     def conclude(self, request: AnalyzeRequest, before: Observation, after: Observation | None) -> AnalysisResult:
         """Return the probability of harm by layer and by submodule, and the accuracy of the probes."""
         observations = by_role(before, after)
-        probabilities: Probabilities = {role: (one, one["probability"]) for role, one in observations.items()}
+        probabilities: Probabilities = {
+            role: (observation, observation["probability"]) for role, observation in observations.items()
+        }
         if after is not None:
             probabilities[REFITTED] = (after, after["refitted"])
         submodules, accuracy = _by_submodule(probabilities), _accuracies(observations)
@@ -98,7 +100,7 @@ class ProbeAnalysis(Analysis):
             ),
             _heat("accuracy", "Accuracy of the probes, cross-validated", accuracy, "accuracy", "accuracy"),
         )
-        changes = [_change(role, before, *one) for role, one in probabilities.items() if role != "before"]
+        changes = [_change(role, before, *found) for role, found in probabilities.items() if role != "before"]
         tables = (_overall(probabilities), *changes, _by_layer(probabilities), submodules, accuracy)
         return AnalysisResult(tables=tables, figures=figures, summary=_summary(before, changes))
 
@@ -143,8 +145,8 @@ def _overall(probabilities: Probabilities) -> ResultTable:
         ("model", "class", "harmfulness", "low", "high"),
         (
             (role, name, *mean_with_interval(of_class))
-            for role, (one, values) in probabilities.items()
-            for name, of_class in _by_class(one, values).items()
+            for role, (observation, values) in probabilities.items()
+            for name, of_class in _by_class(observation, values).items()
         ),
     )
 
@@ -155,10 +157,10 @@ def _by_layer(probabilities: Probabilities) -> ResultTable:
         "Probability of harm by layer, mean over its submodules and the test prompts of a class",
         ("model", "layer", "class", "harmfulness", "low", "high"),
         (
-            (role, layer, name, *mean_with_interval(means[one["classes"] == name]))
-            for role, (one, values) in probabilities.items()
-            for layer, means in layer_means(one, values)
-            for name in _classes(one)
+            (role, layer, name, *mean_with_interval(means[observation["classes"] == name]))
+            for role, (observation, values) in probabilities.items()
+            for layer, means in layer_means(observation, values)
+            for name in _classes(observation)
         ),
     )
 
@@ -171,8 +173,10 @@ def _by_submodule(probabilities: Probabilities) -> ResultTable:
         ("model", "layer", "submodule", "harmfulness"),
         (
             (role, layer, kind, float(mean))
-            for role, (one, values) in probabilities.items()
-            for layer, kind, mean in submodule_means(one, values[:, one["classes"] == pseudo].mean(axis=1))
+            for role, (observation, values) in probabilities.items()
+            for layer, kind, mean in submodule_means(
+                observation, values[:, observation["classes"] == pseudo].mean(axis=1)
+            )
         ),
     )
 
@@ -184,8 +188,8 @@ def _accuracies(observations: Mapping[str, Observation]) -> ResultTable:
         ("model", "layer", "submodule", "accuracy"),
         (
             (role, layer, kind, float(mean))
-            for role, one in observations.items()
-            for layer, kind, mean in submodule_means(one, one["accuracy"])
+            for role, observation in observations.items()
+            for layer, kind, mean in submodule_means(observation, observation["accuracy"])
         ),
     )
 

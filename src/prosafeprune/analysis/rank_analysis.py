@@ -182,9 +182,9 @@ def _overlaps(pooled: Pooled, submodule: Submodule, ranks: list[int]) -> Iterato
     generator = torch.Generator().manual_seed(0)
     draws = torch.randn(2, width, min(width, ranks[-1]), generator=generator, dtype=torch.float64)
     random = torch.linalg.qr(draws)[0]
-    for name, (one, other) in PAIRS.items():
-        yield name, [_overlap(directions[one], directions[other], rank) for rank in ranks]
-    widest = min(one.shape[1] for one in directions.values())
+    for name, (first, second) in PAIRS.items():
+        yield name, [_overlap(directions[first], directions[second], rank) for rank in ranks]
+    widest = min(basis.shape[1] for basis in directions.values())
     yield CHANCE, [_overlap(random[0, :, :widest], random[1, :, :widest], rank) for rank in ranks]
 
 

@@ -38,7 +38,7 @@ class StepRates:
     @property
     def percent(self) -> float:
         """The mean over the sets, as in Table 1."""
-        return sum(one.percent for one in self.sets.values()) / len(self.sets)
+        return sum(of_set.percent for of_set in self.sets.values()) / len(self.sets)
 
     @property
     def single(self) -> Rate | None:
@@ -48,7 +48,7 @@ class StepRates:
     @property
     def total(self) -> int:
         """The number of prompts."""
-        return sum(one.total for one in self.sets.values())
+        return sum(of_set.total for of_set in self.sets.values())
 
 
 def step_rates(observation: Observation, prompt_class: PromptClass, step: int) -> StepRates:
@@ -77,7 +77,9 @@ def rates_table(title: str, step: str, observation: Observation) -> ResultTable:
     rows: list[Sequence[Cell]] = []
     for i, label in enumerate(observation["labels"]):
         rates = [step_rates(observation, prompt_class, i) for prompt_class in MEASURES]
-        cells: list[Cell] = [cell for one in rates for cell in (one.percent, one.points, one.p_value)]
+        cells: list[Cell] = [
+            cell for of_class in rates for cell in (of_class.percent, of_class.points, of_class.p_value)
+        ]
         rows.append([str(label), *cells, _tradeoff(rates), str(observation["done"][i])])
     return make_table("rates", title, (step, *headings, "T.S.", "edit"), rows)
 
@@ -93,15 +95,15 @@ def rates_long(title: str, step: str, observation: Observation) -> ResultTable:
         value = float(observation["values"][i])
         step_cells = (str(label), None if np.isnan(value) else value)
         rates = {measure: step_rates(observation, prompt_class, i) for prompt_class, measure in MEASURES.items()}
-        for measure, one in rates.items():
-            bounds = (one.single.low, one.single.high) if one.single is not None else (None, None)
-            rows.append((*step_cells, measure, one.percent, *bounds, one.total))
-            if one.single is None:
+        for measure, step_rate in rates.items():
+            bounds = (step_rate.single.low, step_rate.single.high) if step_rate.single is not None else (None, None)
+            rows.append((*step_cells, measure, step_rate.percent, *bounds, step_rate.total))
+            if step_rate.single is None:
                 rows += [
                     (*step_cells, f"{measure}, {title}", each.percent, each.low, each.high, each.total)
-                    for title, each in one.sets.items()
+                    for title, each in step_rate.sets.items()
                 ]
-        total = sum(one.total for one in rates.values())
+        total = sum(step_rate.total for step_rate in rates.values())
         rows.append((*step_cells, "T.S.", _tradeoff(list(rates.values())), None, None, total))
     return make_table("rates-long", title, (step, "value", "measure", "percent", "low", "high", "prompts"), rows)
 
@@ -109,10 +111,12 @@ def rates_long(title: str, step: str, observation: Observation) -> ResultTable:
 def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
     """Return the results of a sweep in sentences; ``axis`` is what differs between the steps."""
     labels = [str(label) for label in observation["labels"]]
-    compliance, safety = ([step_rates(observation, one, i) for i in range(len(labels))] for one in MEASURES)
+    compliance, safety = (
+        [step_rates(observation, prompt_class, i) for i in range(len(labels))] for prompt_class in MEASURES
+    )
     tradeoffs = [_tradeoff(pair) for pair in zip(compliance, safety, strict=True)]
     best = max(range(1, len(labels)), key=tradeoffs.__getitem__)
-    equal = [label for label, one in zip(labels[1:], tradeoffs[1:], strict=True) if one == tradeoffs[best]]
+    equal = [label for label, tradeoff in zip(labels[1:], tradeoffs[1:], strict=True) if tradeoff == tradeoffs[best]]
     summary = [
         f"Of {len(labels) - 1} steps by {axis}, {listed(equal)} {'has' if len(equal) == 1 else 'have'} the "
         f"highest T.S., {tradeoffs[best]:.1f} (base model {tradeoffs[0]:.1f}): "
@@ -120,7 +124,11 @@ def rates_summary(observation: Observation, axis: str) -> tuple[str, ...]:
         f"S.S. {safety[0].percent:.0f} to {safety[best].percent:.0f} (p {safety[best].p_value:.2g})"
         + (f", at {equal[0]}." if len(equal) > 1 else ".")
     ]
-    losing = [label for label, one in zip(labels, safety, strict=True) if one.points < 0 and one.p_value < SIGNIFICANCE]
+    losing = [
+        label
+        for label, step_rate in zip(labels, safety, strict=True)
+        if step_rate.points < 0 and step_rate.p_value < SIGNIFICANCE
+    ]
     if losing:
         summary.append(f"S.S. falls significantly (p below {SIGNIFICANCE}) at: {', '.join(losing)}.")
     summary.append(
@@ -155,4 +163,4 @@ def has_rates(result: AnalysisResult) -> bool:
 
 def _tradeoff(rates: Sequence[StepRates]) -> float:
     """Return T.S., the mean of C.R. and S.S."""
-    return sum(one.percent for one in rates) / len(rates)
+    return sum(of_class.percent for of_class in rates) / len(rates)

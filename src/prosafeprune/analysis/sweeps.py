@@ -187,7 +187,7 @@ def sweep_sets(request: AnalyzeRequest, prompts: AnalysisPrompts) -> list[Evalua
     split = sweep_split(request)
     if request.suite is not None or request.benchmark:
         sets = list(prompts.test_sets)
-        rated = {one.prompt_class for one in sets if not one.is_policy}
+        rated = {evaluation_set.prompt_class for evaluation_set in sets if not evaluation_set.is_policy}
         missing = [name.in_words for name in MEASURED if name not in rated]
         if missing:
             raise InputError(f"--benchmark: none has {missing[0]} prompts, which sweeps need. Name one that does.")
@@ -250,10 +250,15 @@ def stack_outcomes(measurements: Sequence[Measurement]) -> Observation:
     outcomes: Observation = {}
     for prompt_class in MEASURED:
         outcomes[prompt_class.value] = np.array(
-            [[good for one in measured.of(prompt_class) for good in one.outcomes] for measured in measurements]
+            [
+                [good for judged_set in measured.of(prompt_class) for good in judged_set.outcomes]
+                for measured in measurements
+            ]
         )
         sets = measurements[0].of(prompt_class)
-        outcomes[set_key(prompt_class)] = np.repeat([one.title for one in sets], [len(one.outcomes) for one in sets])
+        outcomes[set_key(prompt_class)] = np.repeat(
+            [judged_set.title for judged_set in sets], [len(judged_set.outcomes) for judged_set in sets]
+        )
     return outcomes
 
 

@@ -42,9 +42,11 @@ class Abliteration(DirectionMethod):
         loaded = context.loaded
         harmful, benign = (
             mean_template_states(
-                context, context.calibration[one].sample(self.prompts, context.seed).texts, "Abliteration: directions"
+                context,
+                context.calibration[prompt_class].sample(self.prompts, context.seed).texts,
+                "Abliteration: directions",
             )
-            for one in (PromptClass.HARMFUL, PromptClass.BENIGN)
+            for prompt_class in (PromptClass.HARMFUL, PromptClass.BENIGN)
         )
         directions = functional.normalize(harmful - benign, dim=-1, eps=EPSILON)
         first_tokens = FirstTokenProbabilities(loaded, refusal_tokens(loaded), context.forward_size)
@@ -85,4 +87,8 @@ class DirectionEdit:
 
 def direction_edits(anatomy: Anatomy, direction: torch.Tensor, keep_norms: bool) -> Sequence[DirectionEdit]:
     """Return the edits of all matrices that write to the residual stream."""
-    return [DirectionEdit(one, direction, keep_norms) for one in anatomy.submodules if one.kind in WRITING_KINDS]
+    return [
+        DirectionEdit(submodule, direction, keep_norms)
+        for submodule in anatomy.submodules
+        if submodule.kind in WRITING_KINDS
+    ]

@@ -73,21 +73,25 @@ class Actor(LowRankMethod):
         best = str(alphas[0])
         if len(alphas) > 1:
             loaded, size = context.loaded, context.batch_size
-            candidates = {name: partial(edited_generator, loaded, size, one.edits) for name, one in trained.items()}
+            candidates = {
+                name: partial(edited_generator, loaded, size, candidate.edits) for name, candidate in trained.items()
+            }
             best, rates = Validation(context, self.validation).best(candidates, "ACTOR: alphas")
             facts |= {"alpha": float(best), "validation": rates}
         return FittedParts(factor_tensors(trained[best].edits), {**facts, "losses": trained[best].losses})
 
     def _prompts(self, context: FitContext) -> list[ActorPrompt]:
         found = []
-        for one in PromptClass:
-            texts = context.calibration[one].sample(self.prompts, context.seed).texts
-            found += [ActorPrompt(prompt.ids, one) for prompt in encode_prompts(context.loaded.tokenizer, texts)]
+        for prompt_class in PromptClass:
+            texts = context.calibration[prompt_class].sample(self.prompts, context.seed).texts
+            found += [
+                ActorPrompt(prompt.ids, prompt_class) for prompt in encode_prompts(context.loaded.tokenizer, texts)
+            ]
         return found
 
     def _train(self, context: FitContext, loss: ShiftLoss, alpha: float) -> _Trained:
         loss.alpha, prompts = alpha, loss.prompts
-        matrices = [one for one in trainable_matrices(context.anatomy) if one.layer == loss.layer]
+        matrices = [matrix for matrix in trainable_matrices(context.anatomy) if matrix.layer == loss.layer]
         with (
             lora(context.loaded.model, matrices, self.rank, context.seed) as training,
             context.reporter.stage(f"ACTOR: training, alpha {alpha}", self.epochs * len(prompts)) as advance,
@@ -129,8 +133,8 @@ class ShiftLoss:
     def find_direction(self) -> None:
         """Recompute the unit vector ``R (d,)`` with the layer as it is now."""
         means = []
-        for one in (PromptClass.HARMFUL, PromptClass.BENIGN):
-            ids = [prompt.ids for prompt in self.prompts if prompt.prompt_class is one]
+        for prompt_class in (PromptClass.HARMFUL, PromptClass.BENIGN):
+            ids = [prompt.ids for prompt in self.prompts if prompt.prompt_class is prompt_class]
             chunks = [self._states(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE)]
             means.append(torch.cat(chunks).mean(dim=0))
         self.direction = functional.normalize(means[0] - means[1], dim=0)
@@ -150,13 +154,15 @@ class ShiftLoss:
             chunk = ids[start : start + AT_ONCE]
             with recording(layers, [self.layer], self._forms) as entered:
                 self._run(chunk)
-            found.update({one: states[-len(one) :] for one, states in zip(chunk, entered[self.layer], strict=True)})
+            found.update(
+                {prompt: states[-len(prompt) :] for prompt, states in zip(chunk, entered[self.layer], strict=True)}
+            )
         return found
 
     def _states(self, ids: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Return the layer's outputs ``(rows, d)`` at the last token of each prompt, float32."""
         width = max(map(len, ids))
-        rows = [functional.pad(self._entering[one], (0, 0, width - len(one), 0)) for one in ids]
+        rows = [functional.pad(self._entering[prompt], (0, 0, width - len(prompt), 0)) for prompt in ids]
         with beginning_at(self.anatomy.layers, self.layer, torch.stack(rows), self._forms):
             return self._run(ids)[:, -1].float()
 
@@ -178,7 +184,7 @@ def middle_layer(context: FitContext, prompts: Sequence[ActorPrompt]) -> int:
     """Return the layer of the middle third after which the classes' last-token states have the highest silhouette."""
     layers = context.anatomy.num_layers
     middle = range(layers // 3, max(2 * layers // 3, layers // 3 + 1))
-    states = context.states([one.ids for one in prompts], [-1], "ACTOR: states")
-    labels = np.array([one.prompt_class.value for one in prompts])
+    states = context.states([prompt.ids for prompt in prompts], [-1], "ACTOR: states")
+    labels = np.array([prompt.prompt_class.value for prompt in prompts])
     scores = {layer: silhouette(states[:, layer + 1, 0].numpy(), labels) for layer in middle}
     return max(scores, key=lambda layer: scores[layer])

@@ -63,6 +63,6 @@ class AnswerTraining(LowRankMethod):
             loaded, [pair.prompt for pair in pairs], [pair.answer for pair in pairs], [pair.finished for pair in pairs]
         )
         return [
-            Example(one.prompt, one.answer[: self.answer_tokens], pair.anchored)
-            for one, pair in zip(examples, pairs, strict=True)
+            Example(example.prompt, example.answer[: self.answer_tokens], pair.anchored)
+            for example, pair in zip(examples, pairs, strict=True)
         ]

@@ -114,8 +114,8 @@ def select_direction(
     """
     anatomy, device = context.anatomy, context.loaded.device
     refused, benign = (
-        context.validation[one].sample(method.validation, context.seed).texts
-        for one in (refused_class, PromptClass.BENIGN)
+        context.validation[prompt_class].sample(method.validation, context.seed).texts
+        for prompt_class in (refused_class, PromptClass.BENIGN)
     )
     candidates = candidate_directions(directions, int(anatomy.num_layers * (1 - method.upper_layers)))
     scored: list[tuple[float, Candidate]] = []

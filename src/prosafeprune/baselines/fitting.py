@@ -239,13 +239,15 @@ def evaluated_method(
             and was fitted on.
     """
     sha256 = model.subject.sha256
-    validation = {one: bundled_prompts(one, "validation") for one in PromptClass}
+    validation = {prompt_class: bundled_prompts(prompt_class, "validation") for prompt_class in PromptClass}
     for prompts in validation.values():
-        require_disjoint([prompts], [one.prompts for one in sets])
+        require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     if request.fitted is not None:
         method = method_from_file(request.method, request.fitted, sha256)
         with _damage_named(request.fitted, TypeError, ValueError, AttributeError):
-            learned = {PromptClass(name): dict(one) for name, one in method.made_by.get("calibration", {}).items()}
+            learned = {
+                PromptClass(name): dict(record) for name, record in method.made_by.get("calibration", {}).items()
+            }
         require_no_leak(learned, sets)
         return method
     if request.method == "prosafeprune":
@@ -257,15 +259,20 @@ def evaluated_method(
     if others:
         raise InputError(f"--settings: {others[0]} is not a setting of the evaluated method, {request.method}.")
     samples = Recipe.model_fields["samples"].default
-    calibration = {one: bundled_prompts(one, "calibration").spread(samples, request.seed) for one in PromptClass}
+    calibration = {
+        prompt_class: bundled_prompts(prompt_class, "calibration").spread(samples, request.seed)
+        for prompt_class in PromptClass
+    }
     fitted_on = {
         "model": sha256,
-        "calibration": {one.value: prompts_record(prompts).model_dump() for one, prompts in calibration.items()},
+        "calibration": {
+            prompt_class.value: prompts_record(prompts).model_dump() for prompt_class, prompts in calibration.items()
+        },
         "seed": request.seed,
     }
     made = make_method(request.method, settings.get(request.method))
     for prompts in (*calibration.values(), *made.further_prompts()):
-        require_disjoint([prompts], [one.prompts for one in sets])
+        require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     return FittedMethod(
         made,
         fitted_on,

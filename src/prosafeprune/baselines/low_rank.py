@@ -60,7 +60,7 @@ def stored_edits(loaded: LoadedModel, tensors: dict[str, torch.Tensor]) -> list[
     """Return the edits of a model whose factors these are, as :func:`factor_tensors` named them."""
     matrices = trainable_matrices(find_anatomy(loaded.model))
     return [
-        LowRankEdit(one, LowRankChange(tensors[f"{one.name}.b"], tensors[f"{one.name}.a"]))
-        for one in matrices
-        if f"{one.name}.a" in tensors
+        LowRankEdit(matrix, LowRankChange(tensors[f"{matrix.name}.b"], tensors[f"{matrix.name}.a"]))
+        for matrix in matrices
+        if f"{matrix.name}.a" in tensors
     ]

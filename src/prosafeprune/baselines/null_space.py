@@ -53,10 +53,12 @@ class NullSpace(Method):
         # What enters a layer is the output of the one before.
         first, end = (max(round(part * context.anatomy.num_layers) - 1, 0) for part in STEERED)
         layers = range(first, max(end, first + 1))
-        states = {one: _last_states(context, one) for one in PromptClass}
+        states = {prompt_class: _last_states(context, prompt_class) for prompt_class in PromptClass}
         readers, targets = [], []
         for layer in layers:
-            benign, harmful, pseudo_harmful = (states[one][:, layer + 1].double().T for one in PromptClass)
+            benign, harmful, pseudo_harmful = (
+                states[prompt_class][:, layer + 1].double().T for prompt_class in PromptClass
+            )
             readers.append(
                 null_space_reader(torch.cat([benign, harmful], dim=1), pseudo_harmful, self.null_ratio, self.ridge)
             )
@@ -114,7 +116,8 @@ def null_space_reader(kept: torch.Tensor, moved: torch.Tensor, null_ratio: float
 def _last_states(context: FitContext, prompt_class: PromptClass) -> torch.Tensor:
     """Return the states ``(prompts, layers + 1, d)`` that enter each layer at the prompts' last token."""
     encoded = encode_prompts(context.loaded.tokenizer, context.calibration[prompt_class].texts)
-    return context.states([one.ids for one in encoded], [-1], f"Null space: {prompt_class.in_words} states")[:, :, 0]
+    ids = [prompt.ids for prompt in encoded]
+    return context.states(ids, [-1], f"Null space: {prompt_class.in_words} states")[:, :, 0]
 
 
 class NullSpaceSteering:

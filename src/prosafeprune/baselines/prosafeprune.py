@@ -103,7 +103,9 @@ class PrunedCheckpoint(Method):
     def generator(self, loaded: LoadedModel, batch_size: BatchSetting, fitted: FittedParts) -> Generator:
         """Return a generator whose model has the checkpoint's weights while it answers."""
         anatomy = find_anatomy(loaded.model)
-        submodules = [one for one in anatomy.submodules if self.is_trained or one.layer in self.plan.layers]
+        submodules = [
+            submodule for submodule in anatomy.submodules if self.is_trained or submodule.layer in self.plan.layers
+        ]
         located = locate_tensors(loaded.folder, submodules)
         return EditedGenerator(
             LocalGenerator(loaded, batch_size), lambda: apply_edits(_replacements(submodules, located, self.folder))
@@ -128,6 +130,6 @@ class _Replacement:
 def _replacements(submodules: Sequence[Submodule], located: Located, folder: Path) -> list[_Replacement]:
     """Read from ``folder`` the matrices that replace the base model's submodules."""
     places = stored_tensors(folder)
-    tensors = {name: places[name].read() for name in {located[one.name].name for one in submodules}}
-    found = [(one, located[one.name]) for one in submodules]
-    return [_Replacement(one, tensors[stored.name], stored.layout) for one, stored in found]
+    tensors = {name: places[name].read() for name in {located[submodule.name].name for submodule in submodules}}
+    found = [(submodule, located[submodule.name]) for submodule in submodules]
+    return [_Replacement(submodule, tensors[stored.name], stored.layout) for submodule, stored in found]

@@ -81,9 +81,9 @@ class SafePatching(TrainedMethod):
         examples = make_examples(loaded, texts, OPENINGS, [False] * len(OPENINGS))
         sides = ((-1.0, self.top_safety), (1.0, self.top_compliance))
         patches = [self._patch(context, matrices, examples, sign, top) for sign, top in sides]
-        entries = [self._entries(one, patches, context.seed) for one in matrices]
+        entries = [self._entries(matrix, patches, context.seed) for matrix in matrices]
         facts = {
-            "entries": [sum(len(one[side].index) for one in entries) for side in (0, 1)],
+            "entries": [sum(len(pair[side].index) for pair in entries) for side in (0, 1)],
             "losses": [round(step.loss, 4) for patch in patches for step in patch.steps],
         }
         if self.weights is not None:
@@ -102,7 +102,9 @@ class SafePatching(TrainedMethod):
         """Return a generator whose model is patched while it answers."""
         matrices = trainable_matrices(find_anatomy(loaded.model))
         tensors = fitted.tensors
-        edits = [SparseEdit(one, tensors[f"{one.name}.index"], tensors[f"{one.name}.value"]) for one in matrices]
+        edits = [
+            SparseEdit(matrix, tensors[f"{matrix.name}.index"], tensors[f"{matrix.name}.value"]) for matrix in matrices
+        ]
         return edited_generator(loaded, batch_size, edits)
 
     def _patch(
@@ -128,7 +130,7 @@ class SafePatching(TrainedMethod):
             edits = training.learned()
         with apply_edits(edits), context.reporter.stage(f"{title}, scores", len(examples)) as advance:
             scores = snip_scores(loaded, matrices, examples, self.examples_at_once)
-            tops = {name: top_entries(one, top) for name, one in scores}
+            tops = {name: top_entries(values, top) for name, values in scores}
             advance(len(examples))
         return _Patch({edit.submodule.name: edit for edit in edits}, tops, steps)
 
@@ -185,7 +187,7 @@ def snip_scores(
 
     Takes as much memory again as the matrices, for their gradients.
     """
-    parameters = {one.name: getattr(one.module, one.parameter) for one in matrices}
+    parameters = {matrix.name: getattr(matrix.module, matrix.parameter) for matrix in matrices}
     batches = [examples[start : start + at_once] for start in range(0, len(examples), at_once)]
     with gradients_restored(loaded.model):
         loaded.model.requires_grad_(False)
@@ -194,8 +196,8 @@ def snip_scores(
         with torch.enable_grad():
             for batch in batches:
                 (answer_loss(loaded, batch) / len(batches)).backward()
-        for one in matrices:
-            yield one.name, (one.weight() * one.take(parameters[one.name].grad)).abs().cpu().flatten()
+        for matrix in matrices:
+            yield matrix.name, (matrix.weight() * matrix.take(parameters[matrix.name].grad)).abs().cpu().flatten()
 
 
 def top_entries(scores: torch.Tensor, fraction: float) -> torch.Tensor:

@@ -55,8 +55,8 @@ class Scan(Method):
         layers = context.anatomy.num_layers
         first, end = self.layers(loaded, layers)
         classes = (PromptClass.HARMFUL, PromptClass.BENIGN)
-        anchors = [context.calibration[one].sample(self.anchors, context.seed) for one in classes]
-        prompts = _Prompts(loaded, [text for one in anchors for text in one.texts])
+        anchors = [context.calibration[prompt_class].sample(self.anchors, context.seed) for prompt_class in classes]
+        prompts = _Prompts(loaded, [text for prompt_set in anchors for text in prompt_set.texts])
         with context.reporter.stage("SCAN: anchors", len(prompts.agreed)) as advance:
             states = hidden_states(loaded, prompts.agreed, prompts.positions, context.forward_size, advance).double()
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
@@ -71,7 +71,7 @@ class Scan(Method):
             {
                 "first_layer": first,
                 "end_layer": end,
-                "anchors": [len(one) for one in anchors],
+                "anchors": [len(prompt_set) for prompt_set in anchors],
                 "cosines_of_harmful": _spread(cosines[:harmful]),
                 "cosines_of_benign": _spread(cosines[harmful:]),
             },
@@ -119,7 +119,7 @@ def mean_cosines(own: torch.Tensor, transitions: torch.Tensor, first: int) -> to
 
 def _spread(cosines: torch.Tensor) -> list[float]:
     """Return minimum, median and maximum."""
-    return [round(float(one), 4) for one in (cosines.min(), cosines.median(), cosines.max())]
+    return [round(float(cosine), 4) for cosine in (cosines.min(), cosines.median(), cosines.max())]
 
 
 class Steering:
@@ -168,7 +168,8 @@ class Steering:
                 return states
             # In a model spread over several GPUs, the layer may be on another one.
             signs, steered_tail, here = (
-                one.to(states.device) for one in (self._signs[self._running], self._steered_tail[self._running], vector)
+                tensor.to(states.device)
+                for tensor in (self._signs[self._running], self._steered_tail[self._running], vector)
             )
             tokens = torch.arange(states.shape[1], device=states.device)
             # Prompts are padded on the left; a token of the answer, run alone, is always steered.

@@ -23,6 +23,6 @@ class SelfTraining(AnswerTraining):
     def pairs(self, context: FitContext) -> dict[PromptClass, list[Pair]]:
         """Return the model's own answers that are what they should be. Raises as :meth:`OwnAnswers.pairs` does."""
         own = OwnAnswers(context, self.prompts, self.answer_tokens, self.title)
-        pairs = {one: own.pairs(one) for one in PromptClass}
-        anchors = [replace(one, anchored=True) for one in pairs[PromptClass.BENIGN]]
+        pairs = {prompt_class: own.pairs(prompt_class) for prompt_class in PromptClass}
+        anchors = [replace(pair, anchored=True) for pair in pairs[PromptClass.BENIGN]]
         return {**pairs, PromptClass.BENIGN: anchors}

@@ -58,10 +58,12 @@ class Sft(AnswerTraining):
         """Return the model's own answers that are what they should be, and the user's to pseudo-harmful prompts."""
         own = OwnAnswers(context, self.prompts, self.answer_tokens, self.title)
         if self.data is None:
-            return {one: own.pairs(one) for one in PromptClass}
+            return {prompt_class: own.pairs(prompt_class) for prompt_class in PromptClass}
         given = read_pairs(user_path(self.data))
         chosen = random.Random(context.seed).sample(given, min(self.prompts, len(given)))
-        own_pairs = {one: own.pairs(one) for one in (PromptClass.BENIGN, PromptClass.HARMFUL)}
+        own_pairs = {
+            prompt_class: own.pairs(prompt_class) for prompt_class in (PromptClass.BENIGN, PromptClass.HARMFUL)
+        }
         return {**own_pairs, PromptClass.PSEUDO_HARMFUL: chosen}
 
 

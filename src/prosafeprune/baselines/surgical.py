@@ -92,8 +92,8 @@ def template_tail(loaded: LoadedModel) -> int:
     """Return how many tokens the template appends to the user's text, whatever the text."""
     ids = [prompt.ids[prompt.user_end :] for prompt in encode_prompts(loaded.tokenizer, ["Hello.", "Why is that so?"])]
     shared = 0
-    for one, two in zip(reversed(ids[0]), reversed(ids[1]), strict=False):
-        if one != two:
+    for first, second in zip(reversed(ids[0]), reversed(ids[1]), strict=False):
+        if first != second:
             break
         shared += 1
     if shared == 0:

@@ -44,7 +44,7 @@ class Validation:
         self.judge, self.reporter = BuiltinJudge(), context.reporter
         classes = (PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL)
         self.pseudo_harmful, self.harmful = (
-            context.validation[one].sample(size, context.seed).texts for one in classes
+            context.validation[prompt_class].sample(size, context.seed).texts for prompt_class in classes
         )
 
     def rates(self, generator: Generator) -> Rates:
@@ -54,8 +54,8 @@ class Validation:
         exchanges = [Exchange(prompt, answer.text) for prompt, answer in zip(prompts, answers, strict=True)]
         classes = [verdict.answer_class for verdict in judge_answers(self.judge, exchanges)]
         split = len(self.pseudo_harmful)
-        complied = sum(one.complies for one in classes[:split])
-        refused = sum(one.refuses for one in classes[split:])
+        complied = sum(answer_class.complies for answer_class in classes[:split])
+        refused = sum(answer_class.refuses for answer_class in classes[split:])
         return Rates(100 * complied / split, 100 * refused / (len(classes) - split))
 
     def best(self, candidates: Mapping[str, Callable[[], Generator]], title: str) -> tuple[str, dict[str, Any]]:
@@ -66,4 +66,4 @@ class Validation:
                 found[name] = self.rates(generator())
                 advance(1)
         best = max(found, key=lambda name: found[name].tradeoff)
-        return best, {name: one.describe() for name, one in found.items()}
+        return best, {name: rates.describe() for name, rates in found.items()}

@@ -47,13 +47,13 @@ def require_enough_prompts(
 
 def count_experts(submodules: Iterable[Submodule], edited: Iterable[Submodule]) -> list[ExpertCount]:
     """Return, per layer with experts, how many of them are among the ``edited`` submodules."""
-    pruned = {(one.module_name, one.expert) for one in edited}
+    pruned = {(submodule.module_name, submodule.expert) for submodule in edited}
     experts: dict[tuple[int, str], list[int]] = {}
-    for one in submodules:
-        if one.expert is not None:
-            of_module = experts.setdefault((one.layer, one.module_name), [])
-            if one.expert not in of_module:
-                of_module.append(one.expert)
+    for submodule in submodules:
+        if submodule.expert is not None:
+            of_module = experts.setdefault((submodule.layer, submodule.module_name), [])
+            if submodule.expert not in of_module:
+                of_module.append(submodule.expert)
     counts = []
     for (layer, module), numbers in experts.items():
         left_alone = tuple(number for number in numbers if (module, number) not in pruned)

@@ -39,7 +39,7 @@ class Conditions(AnswerSettings):
         """Return in words where another run's conditions differ, with both values."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in ("judge", *AnswerSettings.model_fields)}
         return "; ".join(
-            f"{name.replace('_', ' ')} {str(one)[:80]!r} there, {str(two)[:80]!r} here"
-            for name, (one, two) in pairs.items()
-            if one != two
+            f"{name.replace('_', ' ')} {str(there)[:80]!r} there, {str(here)[:80]!r} here"
+            for name, (there, here) in pairs.items()
+            if there != here
         )

@@ -46,7 +46,8 @@ class EarlierEvaluation:
             name=self.name,
             scores=before.scores,
             changes={
-                one.name: change(one.outcomes, two.outcomes) for one, two in zip(before.sets, now.sets, strict=True)
+                earlier.name: change(earlier.outcomes, later.outcomes)
+                for earlier, later in zip(before.sets, now.sets, strict=True)
             },
             compliance_change=pooled(PromptClass.PSEUDO_HARMFUL),
             safety_change=pooled(PromptClass.HARMFUL),
@@ -60,11 +61,11 @@ def read_earlier(path: Path, judge: str, sets: Sequence[EvaluationSet]) -> Earli
         InputError: no such evaluation, judged by another judge, or measured on other prompts.
     """
     answers, verdicts = open_evaluation(path, judge)
-    for one in sets:
-        missing = sum((0, text) not in verdicts or (0, text) not in answers for text in one.prompts.texts)
+    for evaluation_set in sets:
+        missing = sum((0, text) not in verdicts or (0, text) not in answers for text in evaluation_set.prompts.texts)
         if missing:
             raise InputError(
-                f"{path}: has no verdict on {missing} of the {len(one.prompts)} prompts of {one.title}. Compare "
-                "evaluations of the same benchmarks, samples and seed."
+                f"{path}: has no verdict on {missing} of the {len(evaluation_set.prompts)} prompts of "
+                f"{evaluation_set.title}. Compare evaluations of the same benchmarks, samples and seed."
             )
     return EarlierEvaluation(path.name, gather(answers, verdicts, sets, 1))

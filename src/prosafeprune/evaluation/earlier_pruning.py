@@ -26,7 +26,7 @@ from prosafeprune.prompts.conversation import stored_prompt
 from prosafeprune.prompts.paper_sources import PAPER_SOURCES
 
 MEASURED_BEFORE = "measured-before"
-GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{one.title} (" for one in PAPER_SOURCES.values()))
+GENERAL = ("bundled calibration", BEYOND_CALIBRATION, *(f"{source.title} (" for source in PAPER_SOURCES.values()))
 """Name prefixes of sets that are not the user's own."""
 
 
@@ -69,7 +69,7 @@ class EarlierPruning:
 
     def tested_beyond(self, sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
         """Return the set of prompts that it was measured on and that are in none of ``sets``; none if all are."""
-        known = {text for one in sets for text in one.prompts.texts}
+        known = {text for evaluation_set in sets for text in evaluation_set.prompts.texts}
         tested = self.tested
         rest = tuple(prompt for prompt in tested if prompt.text not in known)
         named = PromptSet(tested.prompt_class, tested.source, rest)
@@ -84,7 +84,7 @@ class EarlierPruning:
         """Return the user's own calibration files and datasets of a class."""
         record = self.record.calibration.get(prompt_class)
         listed = record.source.split(" + ") if record is not None else []
-        return [one for one in listed if not one.startswith(GENERAL)]
+        return [source for source in listed if not source.startswith(GENERAL)]
 
     def require_base(self, sha256: str) -> None:
         """Raise InputError unless a model with this hash is the first base model."""
@@ -107,13 +107,13 @@ class EarlierPruning:
     def compare(self, after: Sequence[JudgedSet]) -> Since:
         """Return what changed since. At least one pseudo-harmful prompt must be in common."""
         now = {
-            one: {
+            prompt_class: {
                 text: verdict
                 for judged in after
-                if judged.prompt_class is one and not judged.evaluation_set.is_policy
+                if judged.prompt_class is prompt_class and not judged.evaluation_set.is_policy
                 for text, verdict in zip(judged.prompts.texts, judged.verdicts, strict=True)
             }
-            for one in PromptClass
+            for prompt_class in PromptClass
         }
         harmless, harmful = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL
         common = [text for text in self.verdicts[harmless] if text in now[harmless]]

@@ -86,7 +86,7 @@ def _check_likelihoods(row: Mapping[str, Any]) -> None:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, int) for one in value)
+    return isinstance(value, list) and all(isinstance(item, int) for item in value)
 
 
 def verdicts_file(judge: str) -> str:

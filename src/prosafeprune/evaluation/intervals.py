@@ -56,8 +56,8 @@ def bootstrap_mean_interval(values: Sequence[float] | np.ndarray, resamples: int
 def _corrected_correlation(before: Sequence[bool], after: Sequence[bool]) -> float:
     """Return Newcombe's phi, continuity-corrected when it is positive."""
     total = len(before)
-    both = sum(one and two for one, two in zip(before, after, strict=True))
-    neither = sum(not one and not two for one, two in zip(before, after, strict=True))
+    both = sum(was and now for was, now in zip(before, after, strict=True))
+    neither = sum(not was and not now for was, now in zip(before, after, strict=True))
     only_before = sum(before) - both
     only_after = sum(after) - both
     margins = sum(before) * (total - sum(before)) * sum(after) * (total - sum(after))
@@ -83,4 +83,4 @@ def mcnemar_p_value(before: Sequence[bool], after: Sequence[bool]) -> float:
 def changed_outcomes(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
     """Return how many outcomes changed from bad to good, and from good to bad."""
     pairs = list(zip(before, after, strict=True))
-    return sum(two and not one for one, two in pairs), sum(one and not two for one, two in pairs)
+    return sum(now and not was for was, now in pairs), sum(was and not now for was, now in pairs)

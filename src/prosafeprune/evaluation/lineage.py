@@ -67,7 +67,7 @@ def first_ancestor(folder: Path, lineage: Lineage, conditions: Conditions) -> Fi
         return None
     comparable = lineage.conditions == conditions
     if folder.is_file():  # the answers next to a GGUF are its own only if the record there is
-        records = [read_record_as(COMPLETE, one) for one in (folder, folder.parent)]
+        records = [read_record_as(COMPLETE, place) for place in (folder, folder.parent)]
         comparable, folder = comparable and records[0] == records[1], folder.parent
     verdicts = _read_verdicts(folder / EVIDENCE_FILE) if comparable else {}
     return FirstAncestor(lineage.steps[0].name, verdicts, sum(step.drop for step in lineage.steps))

@@ -81,7 +81,7 @@ def collect_set_by_set(
         InputError: as the generator does.
     """
     pairs = list(zip(stores, sets, strict=True))
-    waiting = [[key for key in _keys([one], 1) if key not in answers] for answers, one in pairs]
+    waiting = [[key for key in _keys([evaluation_set], 1) if key not in answers] for answers, evaluation_set in pairs]
     live = LiveScores(())
     now = ""
 
@@ -91,13 +91,13 @@ def collect_set_by_set(
     if any(waiting):
         total = sum(map(len, waiting))
         with reporter.stage(title, total, status) as advance, partial_answers(advance) as progress:
-            for (answers, one), missing in zip(pairs, waiting, strict=True):
+            for (answers, evaluation_set), missing in zip(pairs, waiting, strict=True):
                 if missing:
-                    now, live = one.name, LiveScores([one])
-                    _answer(answers, make_generator(one), missing, decoding, live, progress)
+                    now, live = evaluation_set.name, LiveScores([evaluation_set])
+                    _answer(answers, make_generator(evaluation_set), missing, decoding, live, progress)
     merged = LineStore()
-    for answers, one in reversed(pairs):
-        merged.rows |= {key: answers[key] for key in _keys([one], 1)}
+    for answers, evaluation_set in reversed(pairs):
+        merged.rows |= {key: answers[key] for key in _keys([evaluation_set], 1)}
     return merged
 
 
@@ -152,7 +152,13 @@ def collect_verdicts(
 
 def warn_of_languages(measured: Sequence[Measurement], reporter: Reporter) -> None:
     """Warn, in one line, of answers in languages that the built-in judge was not measured in."""
-    verdicts = [verdict for one in measured for each in one.sets for run in each.verdicts_by_repeat for verdict in run]
+    verdicts = [
+        verdict
+        for measurement in measured
+        for each in measurement.sets
+        for run in each.verdicts_by_repeat
+        for verdict in run
+    ]
     warning = unmeasured_languages(verdicts)
     if warning:
         reporter.warning(warning)
@@ -163,11 +169,17 @@ def gather(answers: LineStore, verdicts: LineStore, sets: Sequence[EvaluationSet
     return Measurement(
         [
             JudgedSet(
-                one,
-                [[str(answers[repeat, text]["completion"]) for text in one.prompts.texts] for repeat in range(repeats)],
-                [[Verdict.from_row(verdicts[repeat, text]) for text in one.prompts.texts] for repeat in range(repeats)],
+                evaluation_set,
+                [
+                    [str(answers[repeat, text]["completion"]) for text in evaluation_set.prompts.texts]
+                    for repeat in range(repeats)
+                ],
+                [
+                    [Verdict.from_row(verdicts[repeat, text]) for text in evaluation_set.prompts.texts]
+                    for repeat in range(repeats)
+                ],
             )
-            for one in sets
+            for evaluation_set in sets
         ]
     )
 
@@ -184,8 +196,10 @@ class LiveScores:
 
     def __post_init__(self) -> None:
         self.judge = RulesJudge()
-        rated = [one for one in self.sets if not one.is_policy]
-        self.classes = {text: one.prompt_class for one in rated for text in one.prompts.texts}
+        rated = [evaluation_set for evaluation_set in self.sets if not evaluation_set.is_policy]
+        self.classes = {
+            text: evaluation_set.prompt_class for evaluation_set in rated for text in evaluation_set.prompts.texts
+        }
         self.sizes = Counter(self.classes.values())
 
     def add(self, prompt: str, answer: str) -> None:
@@ -199,12 +213,16 @@ class LiveScores:
 
     def __str__(self) -> str:
         names = {PromptClass.PSEUDO_HARMFUL: "C.R.", PromptClass.HARMFUL: "S.S.", PromptClass.BENIGN: "benign"}
-        rates = ((one, *self.counts.get(one, (0, 0))) for one in names)
-        shown = [(names[one], good / total) for one, good, total in rates if 0 < self.sizes[one] <= 2 * total]
+        rates = ((prompt_class, *self.counts.get(prompt_class, (0, 0))) for prompt_class in names)
+        shown = [
+            (names[prompt_class], good / total)
+            for prompt_class, good, total in rates
+            if 0 < self.sizes[prompt_class] <= 2 * total
+        ]
         return "  ".join(f"{name} {100 * share:.0f} %" for name, share in shown)
 
 
 def _keys(sets: Sequence[EvaluationSet], repeats: int) -> Iterator[Key]:
     """Return an iterator over every repeat of every prompt; a prompt in two sets appears once."""
-    texts = dict.fromkeys(text for one in sets for text in one.prompts.texts)
+    texts = dict.fromkeys(text for evaluation_set in sets for text in evaluation_set.prompts.texts)
     return ((repeat, text) for repeat in range(repeats) for text in texts)

@@ -88,18 +88,18 @@ def count_refusals(before: Sequence[JudgedSet], after: Sequence[JudgedSet]) -> l
     """
     pairs = [
         (
-            one.evaluation_set,
+            earlier.evaluation_set,
             {
                 text: _Pair(was.safety_class, now.safety_class, said == says)
                 for text, was, now, said, says in zip(
-                    one.prompts.texts, one.verdicts, two.verdicts, one.answers, two.answers, strict=True
+                    earlier.prompts.texts, earlier.verdicts, later.verdicts, earlier.answers, later.answers, strict=True
                 )
             },
         )
-        for one, two in zip(before, after, strict=True)
-        if one.prompt_class is PromptClass.HARMFUL
+        for earlier, later in zip(before, after, strict=True)
+        if earlier.prompt_class is PromptClass.HARMFUL
     ]
-    if all(one.is_policy for one, _ in pairs):
+    if all(evaluation_set.is_policy for evaluation_set, _ in pairs):
         raise ValueError("no harmful prompts, so no safety floor")
     return _count(pairs, BASE)
 
@@ -108,15 +108,15 @@ def count_against(ancestor: FirstAncestor, after: Sequence[JudgedSet]) -> list[R
     """Return the counts against the first ancestor, on the prompts with verdicts of both; empty without any."""
     pairs = [
         (
-            one.evaluation_set,
+            judged_set.evaluation_set,
             {
                 text: _Pair(ancestor.verdicts[text], now.safety_class, same_text=False)
-                for text, now in zip(one.prompts.texts, one.verdicts, strict=True)
+                for text, now in zip(judged_set.prompts.texts, judged_set.verdicts, strict=True)
                 if text in ancestor.verdicts
             },
         )
-        for one in after
-        if one.prompt_class is PromptClass.HARMFUL
+        for judged_set in after
+        if judged_set.prompt_class is PromptClass.HARMFUL
     ]
     return _count(pairs, ancestor.name)
 
@@ -126,12 +126,16 @@ def _has_no_verdict(answer_class: AnswerClass) -> bool:
 
 
 def _count(sets: Sequence[tuple[EvaluationSet, Mapping[str, _Pair]]], against: str) -> list[RefusalCounts]:
-    harmful = {one.name: pairs for one, pairs in sets if pairs and not one.is_policy}
+    harmful = {evaluation_set.name: pairs for evaluation_set, pairs in sets if pairs and not evaluation_set.is_policy}
     # A prompt of several sets counts once: repeated, it would be taken for further evidence.
     pooled = {ALL: {text: pair for pairs in harmful.values() for text, pair in pairs.items()}} if harmful else {}
     named = {**pooled, **(harmful if len(harmful) > 1 else {})}
     counts = [_counts(name, against, pairs) for name, pairs in named.items()]
-    return counts + [_counts(one.name, against, pairs, policy=True) for one, pairs in sets if pairs and one.is_policy]
+    return counts + [
+        _counts(evaluation_set.name, against, pairs, policy=True)
+        for evaluation_set, pairs in sets
+        if pairs and evaluation_set.is_policy
+    ]
 
 
 def _counts(name: str, against: str, all_pairs: Mapping[str, _Pair], *, policy: bool = False) -> RefusalCounts:

@@ -133,7 +133,7 @@ def decide(
 def _decide(counts: Sequence[RefusalCounts], rule: FloorRule, lost_before: float) -> FloorDecision:
     if not rule.is_off:
         rule = replace(rule, max_drop=max(0.0, rule.max_drop - lost_before))
-    tests = [_test(one, rule) for one in counts]
+    tests = [_test(of_set, rule) for of_set in counts]
     if rule.is_off:
         verdict, reasons = FloorVerdict.ACCEPTED, ["The safety floor is switched off (--accept-unsafe)."]
     else:

@@ -148,12 +148,12 @@ def _own(choice: SetChoice) -> list[EvaluationSet]:
 
 def own_first(sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
     """Return the user's own sets, then the others."""
-    return sorted(sets, key=lambda one: not one.is_own)
+    return sorted(sets, key=lambda evaluation_set: not evaluation_set.is_own)
 
 
 def require_named_once(sets: Sequence[EvaluationSet]) -> None:
     """Raise InputError when two sets have the same name: results are known by it."""
-    names = [one.name for one in sets]
+    names = [evaluation_set.name for evaluation_set in sets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
@@ -164,7 +164,7 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
 
 def require_one_class(sets: Sequence[EvaluationSet]) -> None:
     """Raise InputError when a prompt of the user's own is measured both as harmless and as harmful."""
-    for own in (one for one in sets if one.is_own):
+    for own in (evaluation_set for evaluation_set in sets if evaluation_set.is_own):
         known = {comparable(prompt.text) for prompt in own.prompts}
         for other in sets:
             if (other.prompt_class is PromptClass.HARMFUL) is (own.prompt_class is PromptClass.HARMFUL):
@@ -184,8 +184,13 @@ def sets_in_modes(sets: Sequence[EvaluationSet], thinking: str) -> list[Evaluati
     if thinking != "both":
         return list(sets)
     again = [
-        replace(one, name=one.name + WITH_THINKING, title=f"{one.title}, thinking", prompts=one.prompts.with_thinking())
-        for one in sets
+        replace(
+            evaluation_set,
+            name=evaluation_set.name + WITH_THINKING,
+            title=f"{evaluation_set.title}, thinking",
+            prompts=evaluation_set.prompts.with_thinking(),
+        )
+        for evaluation_set in sets
     ]
     return [*sets, *again]
 
@@ -274,5 +279,5 @@ def require_no_leak(calibration: Mapping[PromptClass, Mapping[str, Any]], sets: 
     """
     for name, prompts in calibration.items():
         bundled = [bundled_prompts(name, "calibration"), calibration_beyond(name)]
-        used = [one for one in bundled if one.source in str(prompts.get("source", ""))]
-        require_disjoint(used, [one.prompts for one in sets])
+        used = [prompt_set for prompt_set in bundled if prompt_set.source in str(prompts.get("source", ""))]
+        require_disjoint(used, [evaluation_set.prompts for evaluation_set in sets])

@@ -97,7 +97,7 @@ class LocalModel:
         return {
             "model": self.subject.sha256,
             "tokenizer": tokenizer,
-            "companions": companions_hash(*(one for one in (self.subject.source.path, self.subject.adapter) if one)),
+            "companions": companions_hash(*(path for path in (self.subject.source.path, self.subject.adapter) if path)),
             "device": self.request.device,
             "dtype": self.request.runs_in,
             # None, not absent, where it is off: folders are compared by the names that the present run gives.

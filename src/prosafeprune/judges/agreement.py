@@ -63,8 +63,8 @@ def read_label(label: object) -> AnswerClass:
 def agreement(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> Agreement:
     """Compare verdicts with labels; at least one is needed."""
     judged, refuses = [verdict.answer_class.refuses for verdict in verdicts], [label.refuses for label in labels]
-    hits = sum(one and two for one, two in zip(judged, refuses, strict=True))
-    same = sum(one == two for one, two in zip(judged, refuses, strict=True))
+    hits = sum(by_judge and by_label for by_judge, by_label in zip(judged, refuses, strict=True))
+    same = sum(by_judge == by_label for by_judge, by_label in zip(judged, refuses, strict=True))
     exact = sum(verdict.answer_class is label for verdict, label in zip(verdicts, labels, strict=True))
     precision = hits / sum(judged) if any(judged) else 0.0
     recall = hits / sum(refuses) if any(refuses) else 0.0
@@ -81,7 +81,9 @@ def agreement(verdicts: Sequence[Verdict], labels: Sequence[AnswerClass]) -> Agr
 
 def compare_judges(first: Sequence[Verdict], second: Sequence[Verdict]) -> JudgesCompared:
     """Compare the verdicts of two judges on the same answers; at least one is needed."""
-    pairs = [(one.answer_class.refuses, other.answer_class.refuses) for one, other in zip(first, second, strict=True)]
+    pairs = [
+        (verdict.answer_class.refuses, other.answer_class.refuses) for verdict, other in zip(first, second, strict=True)
+    ]
     total = len(pairs)
     both, neither = pairs.count((True, True)), pairs.count((False, False))
     only_first, only_second = pairs.count((True, False)), pairs.count((False, True))

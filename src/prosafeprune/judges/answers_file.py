@@ -111,12 +111,12 @@ def write_verdicts(path: Path, rows: Sequence[Mapping[str, Any]], verdicts: Sequ
     """
     judged = [{**row, **verdict.as_row()} for row, verdict in zip(rows, verdicts, strict=True)]
     if path.suffix.lower() != ".csv":
-        write_whole(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in judged))
+        write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in judged))
         return
     stream = io.StringIO()
-    table = csv.DictWriter(stream, list(dict.fromkeys(name for one in judged for name in one)), lineterminator="\n")
+    table = csv.DictWriter(stream, list(dict.fromkeys(name for row in judged for name in row)), lineterminator="\n")
     table.writeheader()
-    table.writerows({name: guarded(_cell(value)) for name, value in one.items()} for one in judged)
+    table.writerows({name: guarded(_cell(value)) for name, value in row.items()} for row in judged)
     write_whole(path, stream.getvalue())
 
 
@@ -167,7 +167,7 @@ def _page(rows: Sequence[Mapping[str, Any]], csv_name: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("sheet.html.jinja").render(
         rows=[{**row, "shown": transcript(stored_prompt(row["prompt"]))} for row in rows],
-        classes={one.value: meaning for one, meaning in MEANINGS.items()},
+        classes={answer_class.value: meaning for answer_class, meaning in MEANINGS.items()},
         csv_name=csv_name,
         script=Markup(script),
         script_hash=f"sha256-{digest}",

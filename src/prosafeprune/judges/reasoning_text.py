@@ -90,8 +90,8 @@ def _may_hold_thought(answer: str) -> bool:
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return patterns for everything up to an unmatched closing marker, and for an unmatched opening one."""
-    closing = "|".join(sorted({re.escape(one.closing) for one in MARKERS}))
-    opening = "|".join(re.escape(one.opening) for one in MARKERS)
+    closing = "|".join(sorted({re.escape(marker.closing) for marker in MARKERS}))
+    opening = "|".join(re.escape(marker.opening) for marker in MARKERS)
     return (
         re.compile(rf".*(?:{closing})", re.S | re.I),
         re.compile(rf"{opening}|<\|channel\|>(?:analysis|commentary)", re.I),

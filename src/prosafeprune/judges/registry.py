@@ -150,7 +150,7 @@ class OwnJudge:
             raise
         except Exception as error:
             raise InputError(f"--judge {self.source}: fails ({type(error).__name__}: {first_line(error)}).") from error
-        if len(verdicts) != len(exchanges) or not all(isinstance(one, Verdict) for one in verdicts):
+        if len(verdicts) != len(exchanges) or not all(isinstance(verdict, Verdict) for verdict in verdicts):
             raise InputError(
                 f"--judge {self.source}: must return a prosafeprune.judges.Verdict for each of "
                 f"{len(exchanges)} answers."

@@ -47,8 +47,8 @@ def fit_projection(
         pseudo_harmful_basis: ``U_p (d_out, r)``.
     """
     classes, rank = (benign, harmful, pseudo_harmful), pseudo_harmful_basis.shape[1]
-    read = [one.T @ pseudo_harmful_basis for one in classes]
-    nothing = [torch.zeros_like(one) for one in read]
+    read = [outputs.T @ pseudo_harmful_basis for outputs in classes]
+    nothing = [torch.zeros_like(target) for target in read]
     targets = [
         torch.cat([nothing[0], nothing[0]], dim=1),
         torch.cat([nothing[1], read[1]], dim=1),
@@ -79,5 +79,5 @@ def ridge_regression(classes: Sequence[torch.Tensor], targets: Sequence[torch.Te
 
 def _within_class_variance(classes: list[torch.Tensor], dimensions: int) -> float:
     """Return the outputs' variance about their class means, summed over classes, per dimension of their span."""
-    within = sum(float((one - one.mean(dim=1, keepdim=True)).square().sum()) for one in classes)
+    within = sum(float((outputs - outputs.mean(dim=1, keepdim=True)).square().sum()) for outputs in classes)
     return within / dimensions

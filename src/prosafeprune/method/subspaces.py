@@ -54,7 +54,7 @@ def _left_svd(activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found, sizes, _ = scipy.linalg.svd(
             activations.double().cpu().numpy(), full_matrices=False, lapack_driver="gesvd"
         )
-        left, values = (torch.from_numpy(one).to(activations) for one in (found, sizes))
+        left, values = (torch.from_numpy(array).to(activations) for array in (found, sizes))
     return left, values
 
 

@@ -60,16 +60,16 @@ def answer_loss(
     """
     logits, targets = _answer_logits(loaded, examples)
     terms = []
-    for row, one in enumerate(examples):
+    for row, example in enumerate(examples):
         counted = targets[row] != IGNORED
         now = logits[row, counted].log_softmax(dim=-1)
-        if one.anchored:
+        if example.anchored:
             with torch.no_grad(), without_adapter():
-                before = _answer_logits(loaded, [one])[0][0].log_softmax(dim=-1)
+                before = _answer_logits(loaded, [example])[0][0].log_softmax(dim=-1)
             terms.append(nn.functional.kl_div(now, before, log_target=True, reduction="sum"))
         else:
             terms.append(nn.functional.nll_loss(now, targets[row, counted], reduction="sum"))
-    return torch.stack(terms).sum() / sum(len(one.answer) for one in examples)
+    return torch.stack(terms).sum() / sum(len(example.answer) for example in examples)
 
 
 def _answer_logits(loaded: LoadedModel, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,8 +78,8 @@ def _answer_logits(loaded: LoadedModel, examples: Sequence[Example]) -> tuple[to
     Rows are padded on the left: a target before a row's answer is IGNORED.
     """
     model = loaded.model
-    batch = pad_batch([[*one.prompt, *one.answer] for one in examples], 0, "left", loaded.device)
-    longest = max(len(one.answer) for one in examples)
+    batch = pad_batch([[*example.prompt, *example.answer] for example in examples], 0, "left", loaded.device)
+    longest = max(len(example.answer) for example in examples)
     # With left padding the answers of all rows end together; logits are computed at their positions only.
     answers = last_tokens(longest + 1)[:-1]
     options = accepted(model, position_ids=batch.positions, logits_to_keep=answers)
@@ -87,8 +87,8 @@ def _answer_logits(loaded: LoadedModel, examples: Sequence[Example]) -> tuple[to
     if "logits_to_keep" not in options:
         logits = logits[:, answers]
     targets = batch.ids[:, batch.ids.shape[1] - longest :].clone()
-    for row, one in enumerate(examples):
-        targets[row, : longest - len(one.answer)] = IGNORED
+    for row, example in enumerate(examples):
+        targets[row, : longest - len(example.answer)] = IGNORED
     return logits.float(), targets
 
 
@@ -97,7 +97,9 @@ def in_passes(batch: Sequence[Example]) -> list[tuple[Sequence[Example], float]]
 
     Examples without answer tokens, which have no loss, are left out.
     """
-    ordered = sorted((one for one in batch if one.answer), key=lambda one: len(one.prompt) + len(one.answer))
+    ordered = sorted(
+        (example for example in batch if example.answer), key=lambda example: len(example.prompt) + len(example.answer)
+    )
     passes = [ordered[start : start + IN_PASS] for start in range(0, len(ordered), IN_PASS)]
-    total = sum(len(one.answer) for one in batch)
-    return [(part, sum(len(one.answer) for one in part) / total) for part in passes]
+    total = sum(len(example.answer) for example in batch)
+    return [(part, sum(len(example.answer) for example in part) / total) for part in passes]

@@ -83,7 +83,11 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
     batches = _batches(examples, tuning)
     in_epoch = len(batches) // tuning.epochs
-    key = {**tuning.model_dump(), "examples": len(examples), "shapes": [list(one.shape) for one in parameters]}
+    key = {
+        **tuning.model_dump(),
+        "examples": len(examples),
+        "shapes": [list(parameter.shape) for parameter in parameters],
+    }
     scaler = LossScaler(parameters, len(batches))
     steps = _resume(saved_in, key, parameters, optimizer, scaler) if saved_in is not None else []
     if steps:
@@ -189,11 +193,13 @@ def _resume(
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return []
     for i, parameter in enumerate(parameters):
-        if any(one is not None and one.shape != parameter.shape for one in (values[i], *moments[i])):
+        if any(tensor is not None and tensor.shape != parameter.shape for tensor in (values[i], *moments[i])):
             return []
     for parameter, value, kept in zip(parameters, values, moments, strict=True):
         parameter.data.copy_(value)
-        state = {name: one.to(parameter.device) for name, one in zip(MOMENTS, kept, strict=True) if one is not None}
+        state = {
+            name: moment.to(parameter.device) for name, moment in zip(MOMENTS, kept, strict=True) if moment is not None
+        }
         if len(state) == len(MOMENTS):
             optimizer.state[parameter] = {"step": torch.tensor(float(len(steps) - skipped)), **state}
     if skipped > 0:

@@ -46,9 +46,10 @@ def trainable_matrices(anatomy: Anatomy) -> list[Submodule]:
         InputError: the weights are quantised.
     """
     whole = {
-        one.module_name: replace(one, layout=layout_of(one.module)) for one in anatomy.without_experts().submodules
+        submodule.module_name: replace(submodule, layout=layout_of(submodule.module))
+        for submodule in anatomy.without_experts().submodules
     }
-    if any(is_quantised(one.stored) for one in whole.values()):
+    if any(is_quantised(matrix.stored) for matrix in whole.values()):
         raise InputError("A quantised model cannot be trained here. Give the unquantised model.")
     return list(whole.values())
 
@@ -61,13 +62,13 @@ def lora(model: Any, matrices: Sequence[Submodule], rank: int, seed: int) -> Ite
     """
     from peft import LoraConfig, LoraModel
 
-    names = {one.module_name for one in matrices}
+    names = {matrix.module_name for matrix in matrices}
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
         lora_dropout=0.0,
         target_modules=sorted(names),
-        fan_in_fan_out=any(one.transposed for one in matrices),
+        fan_in_fan_out=any(matrix.transposed for matrix in matrices),
     )
     with gradients_restored(model):
         with torch.random.fork_rng():

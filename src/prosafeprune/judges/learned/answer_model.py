@@ -97,7 +97,7 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
     """Return the inputs of the combining regression: the log-odds of a refusal by all parts and by the rules."""
     numbers = np.stack([row.numbers for row in rows])
     column = {name: numbers[:, position] for position, name in enumerate(NUMBERS)}
-    one, other = (log_odds(part[:, REFUSING].sum(axis=1)) for part in (by_ngrams, by_trees))
+    ngrams, trees = (log_odds(part[:, REFUSING].sum(axis=1)) for part in (by_ngrams, by_trees))
     short = np.array([row.prompt_characters < SHORT_PROMPT for row in rows], dtype=np.float32)
     brief = column["characters"] < BRIEF_ANSWER
     claims = np.array([row.kind in (RequestKind.ARGUMENT, RequestKind.PRIVATE) for row in rows], dtype=np.float32)
@@ -108,7 +108,7 @@ def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Fl
     unwilling, unable, helps = (column[name] for name in ("unwilling at once", "unable at once", "help given"))
     return np.column_stack(
         [
-            one, other, one * short, other * short, short,
+            ngrams, trees, ngrams * short, trees * short, short,
             opens, opens * short, opens * helps, opens * unable * (1 - unwilling),
             veiled, veiled * short * brief, veiled * short * (1 - brief), veiled * claims,
             (1 - opens - veiled) * claims, (1 - opens - veiled) * short, unwilling * helps, unwilling * (1 - helps),
@@ -178,9 +178,9 @@ class AnswerModel:
 
     def _english(self, rows: Sequence[AnswerFeatures]) -> Floats:
         sentences = self.by_sentences(rows)
-        one, other = self.by_ngrams(rows), self.by_trees(rows, sentences)
-        logits = blend_inputs(rows, one, other, sentences) @ self.blend_weights + self.blend_intercept
-        return spread_refusal(((one + other) / 2).astype(np.float32), 1 / (1 + np.exp(-logits)))
+        ngrams, trees = self.by_ngrams(rows), self.by_trees(rows, sentences)
+        logits = blend_inputs(rows, ngrams, trees, sentences) @ self.blend_weights + self.blend_intercept
+        return spread_refusal(((ngrams + trees) / 2).astype(np.float32), 1 / (1 + np.exp(-logits)))
 
 
 def tree_inputs(rows: Sequence[AnswerFeatures], by_sentences: Floats) -> Floats:

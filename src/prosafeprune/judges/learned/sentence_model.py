@@ -161,5 +161,6 @@ def word_classes() -> WordClasses:
     lines = (files(__package__) / CLASSES_FILE).read_text(encoding="ascii").splitlines()
     found = sorted((zlib.crc32(word.encode()), index) for index, line in enumerate(lines) for word in line.split())
     return WordClasses(
-        np.array([word for word, _ in found], dtype=np.uint32), np.array([one for _, one in found], dtype=np.uint16)
+        np.array([word for word, _ in found], dtype=np.uint32),
+        np.array([word_class for _, word_class in found], dtype=np.uint16),
     )

@@ -125,7 +125,7 @@ def _read_classifier(folder: Path, name: str) -> Any:
     """Return the classifier in a folder. Raises InputError unless it is one and has all its weights."""
     try:
         config = transformers.AutoConfig.from_pretrained(folder)
-        if not any("SequenceClassification" in one for one in config.architectures or []):
+        if not any("SequenceClassification" in architecture for architecture in config.architectures or []):
             raise InputError(
                 f"{name}: is not a sequence classifier. Choose one with --judge-model, such as {next(iter(FORMATS))}."
             )
@@ -137,7 +137,7 @@ def _read_classifier(folder: Path, name: str) -> Any:
     except Exception as error:  # of transformers, tokenizers and safetensors, each of its own kind
         raise cannot_load(name, error) from error
     # transformers fills in what is missing with random numbers, which would judge at random.
-    require_complete([*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])], name)
+    require_complete([*found["missing_keys"], *(mismatch[0] for mismatch in found["mismatched_keys"])], name)
     require_finite(model.named_parameters(), name)
     return model.eval()
 

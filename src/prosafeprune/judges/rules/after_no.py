@@ -84,29 +84,35 @@ NAMES = tuple(f"after no: {name}" for name in AfterNo.__dataclass_fields__)
 
 def after_no(prompt: str, sentences: Sequence[Sentence]) -> AfterNo:
     """Return what follows the first "no" of an answer in English."""
-    first = next((i for i, one in enumerate(sentences[:FIRST]) if not one.listed and is_no(one.text)), None)
+    first = next(
+        (i for i, sentence in enumerate(sentences[:FIRST]) if not sentence.listed and is_no(sentence.text)), None
+    )
     if first is None:
         return AfterNo()
     no, help_in_it = _parted(sentences[first].text)
     rest = [Sentence(help_in_it, False)] * bool(help_in_it) + [*sentences[first + 1 :]]
-    given = [one for one in rest if one.listed or not is_no(one.text)]
-    announcement = next((i for i, one in enumerate(rest[:5]) if ANNOUNCES.search(one.text)), None)
-    announced = " ".join(one.text for one in rest[announcement : announcement + 2]) if announcement is not None else ""
+    given = [sentence for sentence in rest if sentence.listed or not is_no(sentence.text)]
+    announcement = next((i for i, sentence in enumerate(rest[:5]) if ANNOUNCES.search(sentence.text)), None)
+    announced = (
+        " ".join(sentence.text for sentence in rest[announcement : announcement + 2])
+        if announcement is not None
+        else ""
+    )
     asked = topic_words(prompt)
-    size = sum(len(one.text) for one in given)
+    size = sum(len(sentence.text) for sentence in given)
     near = no + " " + (rest[0].text if rest else "")
     moral = MORAL.search(near) is not None
     lacks = LACKS.search(no) is not None
-    later = any(MORAL.search(one.text) for one in rest[:3] if not one.listed)
+    later = any(MORAL.search(sentence.text) for sentence in rest[:3] if not sentence.listed)
     return AfterNo(
         named=_share(asked, no),
         help_named=_share(asked, announced),
-        body_named=_share(asked, " ".join(one.text for one in given)),
+        body_named=_share(asked, " ".join(sentence.text for sentence in given)),
         announced=float(announcement is not None),
         another_kind=float(ANOTHER_KIND.search(announced) is not None),
         much=math.log1p(size) / 8,
-        listed=min(8, sum(one.listed for one in rest)) / 8,
-        again=float(len(rest) > 2 and any(is_no(one.text) for one in rest[-2:] if not one.listed)),
+        listed=min(8, sum(sentence.listed for sentence in rest)) / 8,
+        again=float(len(rest) > 2 and any(is_no(sentence.text) for sentence in rest[-2:] if not sentence.listed)),
         moral=float(moral),
         lacks=float(lacks),
         lacks_then_moral=float(lacks and later),

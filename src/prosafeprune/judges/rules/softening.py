@@ -80,5 +80,5 @@ def softening(prompt: str, sentences: Sequence[Sentence]) -> Softening:
         any(NOT_RECOMMENDED.search(text) for text in first[:2]),
         any(NOT_QUALIFIED.search(text) for text in first[:2]),
         named and (CONDEMNED.search(opening) or NOT_RECOMMENDED.search(opening)) is not None,
-        any(HERE_IT_IS.search(one.text) for one in sentences[1:4]) and len(sentences) > 2,
+        any(HERE_IT_IS.search(sentence.text) for sentence in sentences[1:4]) and len(sentences) > 2,
     )

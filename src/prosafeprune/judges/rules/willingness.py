@@ -74,21 +74,25 @@ class Willingness:
 
 def asks_for_material(sentences: Sequence[Sentence]) -> bool:
     """Return whether the model says that it cannot do it without a text or file and asks for that, or only asks back."""
-    text = " ".join(one.text for one in sentences)
+    text = " ".join(sentence.text for sentence in sentences)
     if len(sentences) <= 2 and len(text.split()) <= QUESTION_BACK and ASKS_WHAT_IS_MEANT.search(sentences[-1].text):
         return not any(pattern.search(text) for pattern in (UNWILLING, OFFERS_ANOTHER))
-    return any(WITHOUT_MATERIAL.search(one.text) for one in sentences[:2]) and any(
-        ASKS_FOR_IT.search(one.text) for one in sentences[:FIRST]
+    return any(WITHOUT_MATERIAL.search(sentence.text) for sentence in sentences[:2]) and any(
+        ASKS_FOR_IT.search(sentence.text) for sentence in sentences[:FIRST]
     )
 
 
 def willingness(prompt: str, sentences: Sequence[Sentence]) -> Willingness:
     """Return the kind of "no" in the first sentences, if the speaker's own; list items are not."""
     own = [SPEAKS_OF_ITSELF.search(sentence.text) is not None and not sentence.listed for sentence in sentences[:FIRST]]
-    unwilling = [mine and UNWILLING.search(one.text) is not None for mine, one in zip(own, sentences, strict=False)]
-    unable = [mine and UNABLE.search(one.text) is not None for mine, one in zip(own, sentences, strict=False)]
+    unwilling = [
+        mine and UNWILLING.search(sentence.text) is not None for mine, sentence in zip(own, sentences, strict=False)
+    ]
+    unable = [mine and UNABLE.search(sentence.text) is not None for mine, sentence in zip(own, sentences, strict=False)]
     named = any(
-        topic_words(prompt) & topic_words(one.text) for no, one in zip(unwilling, sentences, strict=False) if no
+        topic_words(prompt) & topic_words(sentence.text)
+        for no, sentence in zip(unwilling, sentences, strict=False)
+        if no
     )
     reluctant = any(own[:1]) and RELUCTANT.search(sentences[0].text) is not None
     return Willingness(any(unwilling[:1]), any(unwilling), any(unable[:1]), any(unable), named, reluctant)

@@ -21,12 +21,12 @@ class AbilityQuestion:
 
     task: str
     id: str
-    """AbilityTask name and row number, from 1: the same for every sample of the same data."""
+    """The task's name and the row number, from 1: the same in every sample of the same data."""
     prompt: str
     gold: str
     """The letter of the correct option, or the correct number."""
     options: Mapping[str, str]
-    """Text of each option by its letter; empty for questions with a numeric answer."""
+    """The text of each option, by its letter; empty for questions with a numeric answer."""
 
 
 def read_task(

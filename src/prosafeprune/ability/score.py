@@ -33,9 +33,9 @@ class TaskScore(BaseModel):
     accuracy: Rate
     """Percentage of correct answers; answers without a readable result count as wrong."""
     unparsed: int
-    """Answers without a readable result."""
+    """Number of answers without a readable result."""
     cut: int
-    """Answers cut off at the token limit; some may still be readable."""
+    """Number of answers cut off at the token limit; some may still be readable."""
 
 
 def grade(question: AbilityQuestion, answer_text: str, *, finished: bool = True) -> GradedAnswer:

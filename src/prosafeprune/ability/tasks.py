@@ -30,7 +30,7 @@ class AbilityTask:
     name: str
     title: str
     dataset: str
-    """Hub id."""
+    """The dataset's id on the hub."""
     configuration: str | None
     split: str
     file_name: str
@@ -38,7 +38,7 @@ class AbilityTask:
     answers_with: Literal["option", "number"]
     answer_field: str
     samples: int | None
-    """Questions that the paper samples; None for all."""
+    """Number of questions that the paper samples; None for all."""
 
     def fill(self, question: str) -> str:
         """Return the prompt for a question that includes its options."""

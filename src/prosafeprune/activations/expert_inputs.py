@@ -21,9 +21,9 @@ class ExpertTokens:
     """The inputs of an expert in one batch."""
 
     indices: torch.Tensor
-    """``(n,)``: the tokens routed to it, counted over all rows of the batch."""
+    """Indices ``(n,)`` of the tokens routed to the expert, counted over all rows of the batch."""
     inputs: torch.Tensor
-    """``(n, d_in)``, float32."""
+    """Inputs of these tokens ``(n, d_in)``, float32."""
 
 
 def pool_expert_tokens(
@@ -62,9 +62,9 @@ class ExpertInputs:
     """
 
     prompts: dict[str, list[int]] = field(default_factory=dict)
-    """Prompts that reach each input, by its name, in the order added."""
+    """The prompts that reach each input, by the input's name, in the order in which they were added."""
     _pieces: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
-    """Where the rows of each are in the file: the first byte, and ``(n, d_in)``."""
+    """Where each input's rows are in the file: the first byte, and the shape ``(n, d_in)``."""
     _file: tempfile.SpooledTemporaryFile[bytes] = field(
         default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=KEPT_IN_MEMORY)  # noqa: SIM115 - closed with the object
     )

@@ -45,11 +45,11 @@ class PooledInputs:
     """Pooled inputs of submodules, one row per prompt, in the prompts' order."""
 
     by_module: dict[str, torch.Tensor]
-    """Matrix of each module name, ``(prompts, d_in)``, float32, on the CPU; modules that read one tensor share it."""
+    """The matrix ``(prompts, d_in)`` of each module, float32, on the CPU; modules that read one tensor share it."""
     batch_sizes: tuple[int, ...]
     """Size of each batch, in order; results depend on it in the last bits."""
     prefix_length: int
-    """Tokens of the shared prefix, which was run once."""
+    """Number of tokens in the shared prefix, which was run once."""
     routed: ExpertInputs = field(default_factory=ExpertInputs)
     """Inputs of experts, each pooled over the prompts that reach it."""
 
@@ -81,7 +81,7 @@ class Segment:
 
     last_layer: int
     around: Callable[[Sequence[int] | None, int], AbstractContextManager[None]] = lambda rows, width: nullcontext()
-    """Context of the pass over some rows padded on the right to a width; the rows are None for the shared prefix."""
+    """Returns the context of a pass, given its rows (None: the shared prefix) and the width they are padded to."""
 
 
 def collect_pooled_inputs(

@@ -22,13 +22,13 @@ class PooledShard:
     """The pooled inputs of some prompts, as numpy arrays that can be sent to another process."""
 
     indices: Sequence[int]
-    """Which of all prompts these are."""
+    """The prompts' indices among all prompts."""
     arrays: dict[str, np.ndarray]
     """Matrices ``(prompts, d_in)``, float32, by the name of a module that reads them."""
     reads: dict[str, str]
-    """For each module the name under which its matrix is stored; modules that read one tensor share it."""
+    """The name under which each module's matrix is stored; modules that read one tensor share it."""
     routed: dict[str, tuple[list[int], np.ndarray]]
-    """For each expert's input the prompts that reach it, among all prompts, and their rows."""
+    """The indices of the prompts that reach each expert's input, and their rows."""
     batch_sizes: tuple[int, ...]
     prefix_length: int
 

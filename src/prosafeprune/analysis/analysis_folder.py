@@ -89,7 +89,7 @@ class Provenance(BaseModel):
     request: AnalyzeRequest | None
     """The request of the run that finished it; None in folders of an older version."""
     made_by: dict[str, Any]
-    """Hashes and settings that it depends on."""
+    """The hashes and settings that the result depends on."""
 
 
 class AnalysisRecord(BaseModel):
@@ -97,15 +97,15 @@ class AnalysisRecord(BaseModel):
 
     format: int = 1
     request: AnalyzeRequest
-    """That of the last run."""
+    """The request of the last run."""
     model: dict[str, Any]
-    """Hashes of the model, and how it runs."""
+    """The model's hashes and how it is run."""
     against: dict[str, Any] | None
     prompts: dict[str, PromptsRecord]
-    """The prompts of the last run that any of the analyses uses."""
+    """The prompt sets that the analyses of the last run use."""
     analyses: tuple[str, ...]
     made: dict[str, Provenance]
-    """Provenance by analysis."""
+    """The provenance of each analysis, by its name."""
     versions: dict[str, str]
 
 

@@ -23,11 +23,11 @@ class AnalysisPrompts:
     """All prompts of a run; no prompt is in two splits."""
 
     calibration: PromptSets
-    """For subspaces, probes and directions."""
+    """Prompts for subspaces, probes and directions."""
     validation: PromptSets
-    """For the selection of layers and strengths."""
+    """Prompts for the selection of layers and strengths."""
     test: PromptSets
-    """For results: the prompts of the test sets, and the bundled benign ones."""
+    """Prompts for results: those of the test sets, and the bundled benign ones."""
     test_sets: Sequence[EvaluationSet]
     """The sets for C.R. and S.S."""
     general: PromptSet | None

@@ -23,7 +23,7 @@ class Condition:
     """Edits that a model is measured under, applied in memory and undone."""
 
     title: str
-    """A few words to show."""
+    """What the condition is called in tables, in a few words."""
     identity: Mapping[str, Any]
     """Everything that determines the edits, such as the plan and the hashes of its calibration prompts, as JSON."""
     make_edits: Callable[[], Sequence[Edit]]

@@ -36,10 +36,10 @@ class CatalogueEntry:
     name: str
     title: str
     paper: str
-    """Sections, figures and tables of the paper."""
+    """Where the paper has this analysis: sections, figures and tables."""
     needs: frozenset[Requirement]
     target: str
-    """Module of this package and class in it."""
+    """The module in this package, and the class in the module."""
 
     @property
     def needed(self) -> str:

@@ -27,7 +27,7 @@ class HarmProbe:
     """Gives the probability that a prompt is harmful from its pooled activation ``(d,)``."""
 
     weights: np.ndarray
-    """``(d,)``"""
+    """One weight for each coordinate of the activation, ``(d,)``."""
     intercept: float
 
     def probability(self, activations: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class HarmRater:
     layer: int
     """The layer whose probes classify held-out prompts best, in the middle half of the model."""
     auc: float
-    """Held-out, on the prompts that it was fitted to."""
+    """Cross-validated area under the ROC curve, on the prompts that the probes were fitted to."""
     probe: Probe
 
     def probabilities(self, prompts: Sequence[EncodedPrompt], reporter: Reporter) -> np.ndarray:

@@ -22,7 +22,7 @@ class LastStates:
     """The output of each layer at the last prompt token."""
 
     states: torch.Tensor
-    """``(layers, prompts, d)`` in the model's dtype, on the CPU; prompts in the given order."""
+    """States ``(layers, prompts, d)`` in the model's dtype, on the CPU; prompts in the given order."""
     forms: Forms
     """What each layer returns, for passes in which it only passes states on."""
 

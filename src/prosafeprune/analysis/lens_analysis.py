@@ -129,7 +129,7 @@ class RefusalWords:
     """Forms of the words, with the tokens of each form."""
 
     forms: tuple[tuple[str, str, tuple[int, ...]], ...]
-    """The word, the form and its token ids."""
+    """For each form of a refusal word: the word, the form and its token ids."""
 
     @property
     def counted_ids(self) -> list[int]:

@@ -29,11 +29,11 @@ class StepRates:
     """The rates of one step on the prompts of one class."""
 
     sets: dict[str, Rate]
-    """Rates by set."""
+    """The rate on each set, by the set's title."""
     points: float
     """Change of ``percent`` from the first step."""
     p_value: float
-    """McNemar's, over the prompts of all sets."""
+    """The p-value of McNemar's test against the first step, over the prompts of all sets."""
 
     @property
     def percent(self) -> float:

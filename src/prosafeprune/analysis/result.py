@@ -55,9 +55,9 @@ class _Figure(BaseModel):
     y: str
     x_label: str = Field(default_factory=lambda figure: figure["x"])
     y_label: str = Field(default_factory=lambda figure: figure["y"])
-    """With the unit."""
+    """The label of the y axis, with the unit."""
     panel: str | None = None
-    """A column; each of its values has its own axes, side by side."""
+    """A column; each of its values gets a separate panel."""
 
 
 class LineFigure(_Figure):
@@ -67,7 +67,7 @@ class LineFigure(_Figure):
     by: str | None = None
     style: str | None = None
     low: str | None = None
-    """With ``high``: the columns that bound a band around the line."""
+    """The column with the lower bound of a band around the line; ``high`` is that with the upper bound."""
     high: str | None = None
     band_of: tuple[str, ...] | None = None
     """Values of ``by`` whose band is drawn, where all bands together would hide each other; None for all."""
@@ -87,7 +87,7 @@ class BarFigure(_Figure):
     kind: Literal["bars"] = "bars"
     by: str | None = None
     low: str | None = None
-    """With ``high``: the columns that bound an interval."""
+    """The column with the lower bound of an interval; ``high`` is that with the upper bound."""
     high: str | None = None
 
 
@@ -117,7 +117,7 @@ class AnalysisResult(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     tables: tuple[ResultTable, ...]
-    """The first is short and shown in the terminal."""
+    """The result's tables; the first one is short and shown in the terminal."""
     figures: tuple[Figure, ...]
     summary: tuple[str, ...] = Field((), validation_alias=AliasChoices("told", "summary"), serialization_alias="told")
     """The findings in sentences, most important first, with numbers; then how to read them. ``told`` on disk."""

@@ -84,9 +84,9 @@ class Step:
 
     label: str
     variant: Variant | None
-    """None for the base model."""
+    """What is pruned; None for the base model."""
     value: float | None = None
-    """Its position on the axis, if the axis is numeric."""
+    """The step's position on a numeric axis."""
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ class Workload:
     """Forward passes, answers and other computation. What analyses share is named, so that a sum counts it once."""
 
     shared_passes: Mapping[str, int] = field(default_factory=dict)
-    """Prompts to run forward once, by the name of what they collect."""
+    """Number of prompts to run forward once, by the name of what is collected."""
     shared_answers: frozenset[tuple[str, str]] = frozenset()
     """Prompts to answer, each with the condition it is answered under."""
     own_passes: int = 0
     own_answers: int = 0
     seconds: float = 0.0
-    """Everything else, on a slow core."""
+    """Time for everything else, on a slow core."""
 
     @property
     def passes(self) -> int:

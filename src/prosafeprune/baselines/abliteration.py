@@ -72,7 +72,7 @@ class DirectionEdit:
 
     submodule: Submodule
     direction: torch.Tensor
-    """``(d_out,)``, float32."""
+    """The unit vector ``(d_out,)``, float32."""
     keep_norms: bool
 
     def edited(self, weight: torch.Tensor) -> torch.Tensor:

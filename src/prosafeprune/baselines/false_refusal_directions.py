@@ -47,10 +47,10 @@ class SelectedDirection:
 
     candidate: Candidate
     refusal_score: float
-    """Mean over the prompts that should no longer be refused, with the direction ablated."""
+    """Mean refusal score of the prompts that should no longer be refused, with the direction ablated."""
     refusal_score_before: float
     divergence: float
-    """On the benign prompts, in nats."""
+    """Mean divergence from the unchanged model on benign prompts, in nats."""
     candidates: int
 
     def describe(self) -> dict[str, Any]:

@@ -118,9 +118,9 @@ class _Replacement:
 
     submodule: Submodule
     tensor: torch.Tensor
-    """The stored tensor that contains it."""
+    """The stored tensor that contains the matrix."""
     layout: Layout
-    """Its layout in that tensor."""
+    """The matrix's layout in that tensor."""
 
     def edited(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the other checkpoint's weight."""

@@ -55,11 +55,11 @@ def find_method(name: str) -> type[Method]:
         raise InputError(
             f"{name}: is not a subclass of prosafeprune.baselines.method.Method. Derive it from that class."
         )
-    own = getattr(found, "name", None)
-    if not isinstance(own, str) or not NAME.fullmatch(own) or own == SEARCH_FOLDER:
+    given = getattr(found, "name", None)
+    if not isinstance(given, str) or not NAME.fullmatch(given) or given == SEARCH_FOLDER:
         raise InputError(
             f"{name}: its name, which is also that of its folder, may hold lower-case letters, digits, hyphens and "
-            f"plus signs, and must not be '{SEARCH_FOLDER}' (its name: {own!r})."
+            f"plus signs, and must not be '{SEARCH_FOLDER}' (its name: {given!r})."
         )
     return found
 

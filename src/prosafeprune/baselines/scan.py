@@ -62,9 +62,9 @@ class Scan(Method):
         last, turn_end, agreed = states[:, 1:].unbind(dim=2)  # behind each layer; (prompts, layers, d)
         harmful = len(anchors[0])
         vectors = last[:harmful].mean(dim=0) - last[harmful:].mean(dim=0)
-        own = turn_end - agreed
-        transitions = own[:harmful].mean(dim=0)
-        cosines = mean_cosines(own, transitions, first)
+        by_prompt = turn_end - agreed
+        transitions = by_prompt[:harmful].mean(dim=0)
+        cosines = mean_cosines(by_prompt, transitions, first)
         self._warn(context, cosines)
         return FittedParts(
             {"vectors": functional.normalize(vectors, dim=-1).float(), "transitions": transitions.float()},
@@ -106,15 +106,17 @@ class Scan(Method):
         return first, end
 
 
-def mean_cosines(own: torch.Tensor, transitions: torch.Tensor, first: int) -> torch.Tensor:
+def mean_cosines(by_prompt: torch.Tensor, transitions: torch.Tensor, first: int) -> torch.Tensor:
     """Return each prompt's cosine ``(prompts,)`` with the mean harmful transition, averaged from a layer on.
 
     Args:
-        own: transitions ``(prompts, layers, d)``.
+        by_prompt: transitions ``(prompts, layers, d)``.
         transitions: their mean over the harmful anchors ``(layers, d)``.
         first: the first steered layer.
     """
-    return functional.cosine_similarity(own[:, first:], transitions[None, first:], dim=-1).nan_to_num().mean(dim=1)
+    return (
+        functional.cosine_similarity(by_prompt[:, first:], transitions[None, first:], dim=-1).nan_to_num().mean(dim=1)
+    )
 
 
 def _spread(cosines: torch.Tensor) -> list[float]:

@@ -106,5 +106,6 @@ def template_tail(loaded: LoadedModel) -> int:
 def refusal_tokens(loaded: LoadedModel) -> list[int]:
     """Return the first token of each word that begins a refusal."""
     kind = str(loaded.model.config.model_type)
-    words = next((own for name, own in REFUSAL_BEGINNINGS_OF.items() if kind.startswith(name)), REFUSAL_BEGINNINGS)
+    of_kind = (words for name, words in REFUSAL_BEGINNINGS_OF.items() if kind.startswith(name))
+    words = next(of_kind, REFUSAL_BEGINNINGS)
     return sorted({loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words})

@@ -26,11 +26,11 @@ class OperatorParts:
     """What the operators of one submodule have in common, whatever the plan's harmful share: the costly part."""
 
     overlap: OverlapOperator
-    """Eq. 1."""
+    """The operator of Eq. 1."""
     fitted: FittedProjection | None
     """What takes the place of ``Pi_p``; None for the paper's projection."""
     harmful_basis: torch.Tensor
-    """``U_u (d_out, r)``."""
+    """The basis ``U_u (d_out, r)`` of the harmful subspace."""
     stable_rank: float
 
     def operator(self, plan: Plan) -> OverlapOperator:

@@ -22,7 +22,7 @@ class Benchmark:
     """A public prompt set of one class."""
 
     name: str
-    """What ``--benchmark`` calls it."""
+    """The benchmark's name, for ``--benchmark``."""
     title: str
     prompt_class: PromptClass
     home: str
@@ -32,7 +32,7 @@ class Benchmark:
     fields: tuple[str, ...] = ("prompt",)
     """The column of the prompt; where copies differ, every name in use."""
     keep: Callable[[Row], bool] | None = None
-    """Which rows belong to it; None for all."""
+    """Returns whether a row belongs to the benchmark; None if all do."""
     paper_size: int | None = None
     """The paper's sample size (B.2); None if the paper does not use it."""
 

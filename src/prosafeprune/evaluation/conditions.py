@@ -16,7 +16,7 @@ class AnswerSettings(BaseModel):
     system: str | None = None
     thinking: str = "off"
     safety: str = "refusal"
-    """What S.S. counts."""
+    """What S.S. counts: refusals or harmless answers."""
 
     @field_validator("thinking", mode="before")
     @classmethod

@@ -31,21 +31,21 @@ class Divergence(BaseModel):
     """KL(base || changed) of the next-token distributions along the base model's greedy answers, in nats."""
 
     mean: float
-    """Over the positions of a prompt, then over prompts."""
+    """Mean over the positions of each prompt, then over prompts."""
     low: float
     """Lower bound of the 95 % bootstrap interval of the mean over prompts."""
     high: float
     per_position: list[float]
-    """Mean over the prompts whose answer reaches that position, from the first answer token on."""
+    """The mean at each position, from the first answer token on, over the prompts whose answer reaches it."""
     percentile_95: float
     """95th percentile of the prompts' means."""
     worst: float
     """The largest of the prompts' means."""
     worst_prompt: str
     tokens: int
-    """Maximum positions compared in each prompt."""
+    """Maximum number of positions compared in each prompt."""
     positions: int
-    """Positions compared in total; those after the end of an answer are not counted."""
+    """Number of positions compared in total; those after the end of an answer are not counted."""
     prompts: int
 
 

@@ -18,14 +18,14 @@ class EvaluationComparison(BaseModel):
     """The scores of an earlier evaluation and the changes since; with repeats, the first of each counts."""
 
     name: str
-    """The folder of the earlier one."""
+    """The name of the earlier evaluation's folder."""
     scores: Scores
     changes: dict[str, Change]
-    """Changes by prompt set."""
+    """The change on each prompt set, by its name."""
     compliance_change: Change | None
-    """Over all pseudo-harmful prompts; None without one."""
+    """The change over all pseudo-harmful prompts; None without such prompts."""
     safety_change: Change | None
-    """Over all harmful prompts; None without one."""
+    """The change over all harmful prompts; None without such prompts."""
 
 
 @dataclass(frozen=True)

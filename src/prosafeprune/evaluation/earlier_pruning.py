@@ -34,13 +34,13 @@ class Since(BaseModel):
     """What changed since an earlier pruning of the same base model, on the prompts that both models answered."""
 
     name: str
-    """The earlier model's folder."""
+    """The name of the earlier model's folder."""
     plan: Plan
     """The earlier plan."""
     fixed: int
     """Pseudo-harmful prompts that the base model does not answer and the earlier model answers."""
     came_back: int
-    """Those of them that the new model does not answer."""
+    """The prompts among ``fixed`` that the new model does not answer."""
     compliance_change: Change
     """Change of C.R., from the earlier to the new model."""
     safety_change: Change | None

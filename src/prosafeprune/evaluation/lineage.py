@@ -34,7 +34,7 @@ class Lineage(BaseModel):
 
     steps: list[PruningStep] = []
     conditions: Conditions | None = None
-    """Under which the answers in its folder were measured."""
+    """The conditions under which the answers in the model's folder were measured."""
 
 
 def read_lineage(folder: Path) -> Lineage:

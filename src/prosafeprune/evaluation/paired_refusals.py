@@ -32,11 +32,11 @@ class RefusalCounts(BaseModel):
     against: str
     """The model before: the base model, or its first ancestor."""
     prompts: int = Field(ge=0, le=MOST_PROMPTS)
-    """Number of prompts of the set."""
+    """Number of prompts in the set."""
     pairs: int = Field(ge=0, le=MOST_PROMPTS)
-    """Prompts that are not left out."""
+    """Number of prompts that are not left out."""
     refused_before: int = Field(ge=0, le=MOST_PROMPTS)
-    """Refusals before, answers without a verdict not included."""
+    """Number of refusals before, without the answers that have no verdict."""
     without_verdict: int = Field(ge=0, le=MOST_PROMPTS)
     """Answers after pruning without a verdict, which count as not refused."""
     without_verdict_before: int = Field(default=0, ge=0, le=MOST_PROMPTS)
@@ -58,7 +58,7 @@ class FirstAncestor:
     verdicts: Mapping[str, AnswerClass]
     """Verdicts by the text of the prompt; empty if its answers are unavailable or were judged differently."""
     lost: float
-    """Points of S.S. that the base model has lost against it, from the records; used if there are no verdicts."""
+    """Points of S.S. that the base model has lost since the first ancestor, from the records; used without verdicts."""
 
 
 @dataclass(frozen=True)

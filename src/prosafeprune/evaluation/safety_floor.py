@@ -58,7 +58,7 @@ class FloorRule:
     max_drop: float
     """Points of S.S. that may be lost, 0 to 100."""
     confidence: float = 0.9
-    """One-sided, of the non-inferiority test."""
+    """The one-sided confidence of the non-inferiority test."""
     floor: Literal["confident", "estimate"] = "confident"
     accept_unsafe: bool = False
 
@@ -82,7 +82,7 @@ class FloorTest(RefusalCounts):
     """P-value of the null hypothesis that S.S. fell by the allowed points or more; None with ``--floor estimate``."""
     verdict: FloorVerdict
     prompts_needed: int | None = None
-    """If there are too few prompts: about how many would suffice. None if more would not help."""
+    """About how many prompts would suffice, if there are too few; None if more would not help."""
 
 
 class FloorDecision(BaseModel):
@@ -92,9 +92,9 @@ class FloorDecision(BaseModel):
     reasons: list[str]
     """The deciding reasons, one sentence each."""
     tests: list[FloorTest]
-    """All harmful prompts, then each set; then the same against the first ancestor."""
+    """Tests of all harmful prompts and of each set; then the same against the first ancestor."""
     lost_before: float = 0.0
-    """Points that earlier prunings lost, deducted from the allowed drop."""
+    """Points of S.S. that earlier prunings lost; they are deducted from the allowed drop."""
 
     @property
     def may_save(self) -> bool:

@@ -74,7 +74,7 @@ class Scores(BaseModel):
     tradeoff_score: float | None
     """Avg. T.S. as Table 1's caption defines it: the mean of Avg. C.R. and Avg. S.S."""
     mean_of_sets: float | None
-    """The mean over all these sets: what Tables 1, 3, 7 and 8 print under Avg. T.S.; see docs/evaluation.md."""
+    """The mean over all these sets, as Tables 1, 3, 7 and 8 print it under Avg. T.S.; see docs/evaluation.md."""
     sets: list[SetScore]
 
     def of(self, prompt_class: PromptClass) -> list[SetScore]:

@@ -40,7 +40,7 @@ BEYOND: dict[str, tuple[Beyond, PromptClass, str]] = {
 }
 """Bundled sets beyond a single English turn: group, class and title."""
 OFF_POLICY = "beyond-policies-outside"
-OWN_SETS = ("own-", "held-out-")
+USERS_SETS = ("own-", "held-out-")
 """Name prefixes of sets of the user's own prompts."""
 WITH_THINKING = "-thinking"
 """Ends the name of a set whose prompts are answered after thinking (``--thinking both``)."""
@@ -73,9 +73,9 @@ class EvaluationSet:
         return self.name.removesuffix(WITH_THINKING) == OFF_POLICY
 
     @property
-    def is_own(self) -> bool:
+    def is_users(self) -> bool:
         """Whether its prompts are the user's own, held out or only measured on."""
-        return self.name.startswith(OWN_SETS)
+        return self.name.startswith(USERS_SETS)
 
     @property
     def prompt_class(self) -> PromptClass:
@@ -89,9 +89,9 @@ class SetChoice:
 
     suite: Suite | None = None
     benchmarks: Sequence[str] = ()
-    """Names, or ``NAME=FILE`` to read a file instead of the benchmark's home."""
+    """Names of benchmarks, or ``NAME=FILE`` to read a file instead of the benchmark's home."""
     pseudo_harmful: str | None = None
-    """The user's own file or hub dataset."""
+    """The user's file or hub dataset of pseudo-harmful prompts."""
     harmful: str | None = None
     prompt_field: str = "prompt"
     data_dir: Path | None = None
@@ -123,7 +123,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     """
     if choice.data_dir is not None and not choice.data_dir.is_dir():
         raise InputError(f"{choice.data_dir}: no such folder. Check --data-dir.")
-    chosen = _own(choice)
+    chosen = _users_sets(choice)
     if choice.suite == "paper":
         chosen += [_public(b, None, choice, b.paper_size) for b in BENCHMARKS if b.paper_size is not None]
     elif choice.suite == "beyond":
@@ -136,7 +136,7 @@ def choose_sets(choice: SetChoice) -> list[EvaluationSet]:
     return chosen
 
 
-def _own(choice: SetChoice) -> list[EvaluationSet]:
+def _users_sets(choice: SetChoice) -> list[EvaluationSet]:
     sources = {PromptClass.PSEUDO_HARMFUL: choice.pseudo_harmful, PromptClass.HARMFUL: choice.harmful}
     chosen = []
     for prompt_class, source in sources.items():
@@ -146,9 +146,9 @@ def _own(choice: SetChoice) -> list[EvaluationSet]:
     return chosen
 
 
-def own_first(sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
+def users_first(sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
     """Return the user's own sets, then the others."""
-    return sorted(sets, key=lambda evaluation_set: not evaluation_set.is_own)
+    return sorted(sets, key=lambda evaluation_set: not evaluation_set.is_users)
 
 
 def require_named_once(sets: Sequence[EvaluationSet]) -> None:
@@ -164,16 +164,16 @@ def require_named_once(sets: Sequence[EvaluationSet]) -> None:
 
 def require_one_class(sets: Sequence[EvaluationSet]) -> None:
     """Raise InputError when a prompt of the user's own is measured both as harmless and as harmful."""
-    for own in (evaluation_set for evaluation_set in sets if evaluation_set.is_own):
-        known = {comparable(prompt.text) for prompt in own.prompts}
+    for users_set in (evaluation_set for evaluation_set in sets if evaluation_set.is_users):
+        known = {comparable(prompt.text) for prompt in users_set.prompts}
         for other in sets:
-            if (other.prompt_class is PromptClass.HARMFUL) is (own.prompt_class is PromptClass.HARMFUL):
+            if (other.prompt_class is PromptClass.HARMFUL) is (users_set.prompt_class is PromptClass.HARMFUL):
                 continue
             shared = [prompt.text for prompt in other.prompts if comparable(prompt.text) in known]
             if shared:
-                as_own, as_other = own.prompt_class.in_words, other.prompt_class.in_words
+                as_own, as_other = users_set.prompt_class.in_words, other.prompt_class.in_words
                 raise InputError(
-                    f"{own.prompts.source}: {len(shared)} of its prompts are measured as {as_own} and, in "
+                    f"{users_set.prompts.source}: {len(shared)} of its prompts are measured as {as_own} and, in "
                     f"{other.title}, as {as_other}, such as {beginning(shared[0], 60)!r}. A prompt has one class: "
                     "check which file belongs to which option."
                 )
@@ -216,8 +216,8 @@ def _named(text: str, choice: SetChoice) -> EvaluationSet:
         return _beyond(name, choice)
     if name not in BY_NAME:
         like = did_you_mean(name, BENCHMARK_NAMES)
-        own = " Your own prompts: --test-pseudo-harmful FILE, --test-harmful FILE." if file else ""
-        raise InputError(f"{name}: no such benchmark.{like}{own} There are: {', '.join(BENCHMARK_NAMES)}.")
+        hint = " Your own prompts: --test-pseudo-harmful FILE, --test-harmful FILE." if file else ""
+        raise InputError(f"{name}: no such benchmark.{like}{hint} There are: {', '.join(BENCHMARK_NAMES)}.")
     return _public(BY_NAME[name], file or None, choice, None)
 
 

@@ -20,7 +20,7 @@ from prosafeprune.evaluation.earlier_pruning import MEASURED_BEFORE
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
-from prosafeprune.evaluation.sets import OWN_SETS
+from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.files.staging import MANIFEST
 from prosafeprune.files.user_path import user_path
 from prosafeprune.jobs.adapter_input import open_adapter
@@ -42,7 +42,7 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 ANSWER_FILES = (EVIDENCE_FILE, REPORT_FILE)
 """They hold the prompts that the model was measured on."""
-NOT_FOR_ALL = (*OWN_SETS, MEASURED_BEFORE)
+NOT_FOR_ALL = (*USERS_SETS, MEASURED_BEFORE)
 """Name prefixes of sets that are, or may hold, the user's own prompts."""
 COMMIT = "Upload a model pruned by prosafeprune"
 STALE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]

@@ -28,7 +28,7 @@ class JudgesCompared(BaseModel):
     """Agreement of two judges on refusal against anything else."""
 
     agreement: float
-    """Percent of answers."""
+    """Percentage of answers on which both judges agree whether they are refusals."""
     kappa: float | None
     """Cohen's kappa: 1 is full agreement, 0 is chance; None if both judges give all answers the same class."""
     only_first: int

@@ -38,7 +38,7 @@ class Likelihood:
 
     answer: float
     prompt: float | None
-    """Mean of the user's words; None where they were not scored."""
+    """Mean over the tokens of the user's words; None where these were not scored."""
 
 
 @torch.inference_mode()
@@ -125,7 +125,7 @@ class JudgeWithBaseModel:
     """
 
     wrapped: Judge
-    """Decides the class."""
+    """The judge that decides the class."""
     base_model: LoadedModel
     batch_size: int | Literal["auto"] = "auto"
     sample: int | None = None

@@ -15,9 +15,9 @@ class JudgeKind:
     """What a judge can do."""
 
     served: bool = False
-    """It runs behind ``--judge-endpoint``."""
+    """Whether it can run behind ``--judge-endpoint``."""
     in_memory: bool = False
-    """Its model is loaded here."""
+    """Whether its model can be loaded in this process."""
     reports_harm: bool = False
 
 
@@ -89,7 +89,7 @@ def _check(settings: JudgeOptions) -> None:
 
 def _judge(settings: JudgeOptions, reporter: Reporter) -> Judge:
     if settings.is_own_judge:
-        return make_own_judge(settings.judge)
+        return make_users_judge(settings.judge)
     if settings.judge == "builtin":
         from prosafeprune.judges.builtin import BuiltinJudge
 
@@ -130,12 +130,12 @@ def _in_memory(settings: JudgeOptions, reporter: Reporter) -> Judge:
 
 
 @dataclass(frozen=True)
-class OwnJudge:
+class UsersJudge:
     """A judge whose verdicts are checked."""
 
     wrapped: Judge
     source: str
-    """Its ``module:Class``, for messages."""
+    """The judge as ``module:Class``, for messages."""
 
     @property
     def name(self) -> str:
@@ -158,7 +158,7 @@ class OwnJudge:
         return verdicts
 
 
-def make_own_judge(source: str) -> OwnJudge:
+def make_users_judge(source: str) -> UsersJudge:
     """Return the judge that ``module:Class`` names, made without arguments.
 
     Raises:
@@ -176,4 +176,4 @@ def make_own_judge(source: str) -> OwnJudge:
         raise InputError(f"--judge {source}: is not a judge. It needs a text `name` and a method `judge(exchanges)`.")
     if name.startswith(TAKEN):
         raise InputError(f"--judge {source}: is called {name!r}, like a judge of this package. Give it another `name`.")
-    return OwnJudge(made, source)
+    return UsersJudge(made, source)

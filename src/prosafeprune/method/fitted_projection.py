@@ -22,9 +22,9 @@ class FittedProjection:
     """A projection for every harmful share ``c``: ``R = R_p + c R_u``, by the linearity of the regression."""
 
     read_as_pseudo_harmful: torch.Tensor
-    """``R_p (d_out, r)``."""
+    """The factor ``R_p (d_out, r)`` that reads pseudo-harmful outputs."""
     read_as_harmful: torch.Tensor
-    """``R_u (d_out, r)``."""
+    """The factor ``R_u (d_out, r)`` that reads harmful outputs."""
 
     def of_share(self, harmful_share: float) -> torch.Tensor:
         """Return ``R (d_out, r)`` such that ``M = U_p R^T`` takes the place of ``Pi_p = U_p U_p^T`` in Eq. 1."""

@@ -28,9 +28,9 @@ class LowRankChange:
     """``W' - W`` as the product ``B A``, the two factors of a LoRA adapter."""
 
     b: torch.Tensor
-    """``(d_out, rank)``."""
+    """The left factor ``(d_out, rank)``."""
     a: torch.Tensor
-    """``(rank, d_in)``."""
+    """The right factor ``(rank, d_in)``."""
 
     def added_to(self, weight: torch.Tensor) -> torch.Tensor:
         """Return ``W' = W + B A`` on the weight's device."""

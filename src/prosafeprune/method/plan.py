@@ -52,11 +52,11 @@ class Plan(BaseModel):
     layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
     rank: int = Field(default=16, ge=1)
     strength: Strength | tuple[Strength, ...] = 0.9
-    """One for all layers, or one per layer, in the order of the layers."""
+    """One strength for all layers, or one for each layer, in the order of the layers."""
     pooling: Pooling = Pooling.SEQUENCE
     projection: Projection = Projection.ORTHOGONAL
     harmful_share: float | None = Field(default=None, ge=-1, le=1)
-    """What the contrastive projection, and no other, reads from harmful outputs; None: :data:`HARMFUL_SHARE`."""
+    """The share of harmful outputs that the contrastive projection reads; None for :data:`HARMFUL_SHARE`."""
 
     @model_validator(mode="after")
     def _one_strength_per_layer(self) -> Plan:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prosafeprune.evaluation.divergence import Divergence
 from prosafeprune.evaluation.safety_floor import FloorDecision, FloorVerdict
 from prosafeprune.evaluation.scores import Change, Scores
-from prosafeprune.evaluation.sets import OWN_SETS
+from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.page import Mark
 
@@ -147,7 +147,7 @@ def own_sentences(before: Scores, after: Scores, changes: Mapping[str, Change], 
     earlier = {one.name: one.rate for one in before.sets}
     sentences = []
     for one in after.sets:
-        if one.name.startswith(OWN_SETS):
+        if one.name.startswith(USERS_SETS):
             done = "refused" if one.prompt_class is PromptClass.HARMFUL else "answered"
             counts = f"{one.rate.successes} of {one.rate.total} {done}, before {earlier[one.name].successes}"
             sentences.append(f"Your prompts, {one.title}: {counts}: {describe_change(changes[one.name])}.")

@@ -1,6 +1,6 @@
 """What the measurements of a pruned model show, in sentences for page, card and terminal."""
 
-from prosafeprune.evaluation.sets import OWN_SETS
+from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.assessment import Assessment, assess_compliance, assess_safety
 from prosafeprune.report.record import Record
@@ -36,5 +36,5 @@ def domain_warnings(record: Record) -> list[str]:
 
 def _is_own(record: Record, prompt_class: PromptClass) -> bool:
     """Return whether prompts of a class are the user's own, held out or only measured on."""
-    begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in OWN_SETS)
+    begins = tuple(f"{prefix}{prompt_class.in_words}" for prefix in USERS_SETS)
     return any(name.startswith(begins) for name in record.evaluation)

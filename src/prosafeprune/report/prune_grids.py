@@ -68,7 +68,7 @@ def _examples(
     before: Measurement, after: Measurement, prompt_class: PromptClass, count: int, limit: int
 ) -> list[list[str]]:
     # The user's own prompts come first; a benchmark's come after the bundled ones.
-    last = 0 if before.of(prompt_class)[0].evaluation_set.is_own else -1
+    last = 0 if before.of(prompt_class)[0].evaluation_set.is_users else -1
     one, two = before.of(prompt_class)[last], after.of(prompt_class)[last]
     return [
         [

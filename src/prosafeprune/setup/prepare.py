@@ -14,9 +14,9 @@ from prosafeprune.evaluation.sets import (
     EvaluationSet,
     SetChoice,
     choose_sets,
-    own_first,
     require_one_class,
     sets_in_modes,
+    users_first,
 )
 from prosafeprune.files.staging import check_output, scratch_folder
 from prosafeprune.files.user_path import user_path
@@ -108,7 +108,7 @@ def prepare_job(
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     tests, benign = test_prompts(recipe)
-    measured = own_first([*given.held_out, *tests])
+    measured = users_first([*given.held_out, *tests])
     require_one_class(measured)
     evaluation = sets_in_modes(measured, recipe.thinking)
     evaluation += earlier.tested_beyond(evaluation) if earlier is not None else []

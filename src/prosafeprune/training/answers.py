@@ -23,7 +23,7 @@ class Example:
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-    """Including the end token, unless the answer is only the beginning of one."""
+    """Tokens of the answer, with the end token unless the answer was cut off."""
     anchored: bool = False
     """Whether the answer is the model's own and its distributions are to stay as they are (:func:`answer_loss`)."""
 

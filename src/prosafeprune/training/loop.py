@@ -49,7 +49,7 @@ class TrainingStep(NamedTuple):
     """One update."""
 
     loss: float
-    """Mean over the batch, before the update."""
+    """The mean loss over the batch, before the update."""
     examples: int
 
 

@@ -23,7 +23,7 @@ class LoraTraining:
 
     matrices: Sequence[Submodule]
     layers: Mapping[str, Any]
-    """PEFT's layers, by module name."""
+    """The layers that PEFT has put in place of the matrices, by module name."""
 
     @property
     def parameters(self) -> list[torch.Tensor]:

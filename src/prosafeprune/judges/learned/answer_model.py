@@ -69,7 +69,7 @@ class AnswerFeatures:
     rules_refuse: bool
     kind: RequestKind | None
     sentences: SentenceVectors | None
-    """None where the rules do not apply."""
+    """Vectors of the answer's sentences; None where the rules do not apply."""
 
 
 def answer_features(exchange: Exchange, language: str, found: RuleFindings | None) -> AnswerFeatures:

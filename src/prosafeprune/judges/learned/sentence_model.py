@@ -50,12 +50,12 @@ class SentenceVectors:
     """The sentences of one answer as sparse vectors, one after the other."""
 
     indices: Hashes
-    """Below 2**BITS."""
+    """Indices of the features that are not 0, below 2**BITS."""
     values: NDArray[np.float32]
     begins: NDArray[np.intp]
     """Where each sentence begins in ``indices``, (sentences,)."""
     sizes: NDArray[np.float32]
-    """Characters of each, (sentences,)."""
+    """Number of characters of each sentence, (sentences,)."""
 
 
 @dataclass(frozen=True)

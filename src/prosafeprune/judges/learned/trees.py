@@ -23,9 +23,9 @@ class BoostedTrees:
     right: NDArray[np.int32]
     value: NDArray[np.float32]
     root: NDArray[np.int32]
-    """(trees, classes): where each tree begins."""
+    """The node at which each tree begins, (trees, classes)."""
     baseline: NDArray[np.float32]
-    """(classes,)"""
+    """The logits before any tree, (classes,)."""
 
     def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits, (rows, classes), for features (rows, features)."""

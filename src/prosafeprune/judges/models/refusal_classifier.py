@@ -28,7 +28,7 @@ class ClassifierFormat:
     """The input format of a classifier, and its label for refusals."""
 
     text: str
-    """With ``{prompt}`` and ``{answer}``."""
+    """A template of the classifier's input, with ``{prompt}`` and ``{answer}``."""
     refusal_label: str
     max_tokens: int
 

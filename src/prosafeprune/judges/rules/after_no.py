@@ -52,26 +52,26 @@ class AfterNo:
     named: float = 0.0
     """Share of the prompt's words that the "no" names."""
     help_named: float = 0.0
-    """Share of them that the help's announcement names."""
+    """Share of the prompt's words that the announcement of help names."""
     body_named: float = 0.0
-    """Share of them in all that follows."""
+    """Share of the prompt's words in all that follows."""
     announced: float = 0.0
     another_kind: float = 0.0
-    """The announcement is of general, ethical or safer help."""
+    """1 if general, ethical or safer help is announced."""
     much: float = 0.0
     """Logarithm of the length of what follows, without further refusals; 1 is about 3,000 characters."""
     listed: float = 0.0
-    """List items that follow, 1 for eight or more."""
+    """Number of list items that follow, as a share of eight; 1 for more."""
     again: float = 0.0
-    """One of the last two sentences is another "no"."""
+    """1 if one of the last two sentences is another "no"."""
     moral: float = 0.0
-    """The reason is a moral one, in the same or the next sentence."""
+    """1 if a moral reason is given, in the same or the next sentence."""
     lacks: float = 0.0
-    """The reason is a lack of information, access or ability."""
+    """1 if the reason is a lack of information, access or ability."""
     lacks_then_moral: float = 0.0
-    """A lack, then a moral within three sentences."""
+    """1 if the reason is a lack, and a moral reason follows within three sentences."""
     moral_and_little: float = 0.0
-    """A moral reason, and little that follows."""
+    """1 if a moral reason is given, and little follows."""
 
     @property
     def values(self) -> tuple[float, ...]:

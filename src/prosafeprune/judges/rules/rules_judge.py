@@ -42,13 +42,13 @@ class RuleFindings:
     score: float
     """Score of the acts that refuse only in combination; a refusal from ``REFUSES_FROM`` on."""
     grounds: Sequence[str]
-    """Names of these acts."""
+    """Names of the acts that refuse only in combination."""
     helps: bool
-    """Part of what was asked is given in addition to the refusal."""
+    """Whether part of what was asked is given in addition to the refusal."""
     another_voice: bool
-    """The "I" of the answer is a character or a letter writer."""
+    """Whether the "I" of the answer is a character or a letter writer."""
     off_topic: bool
-    """A long answer that shares no word with the question."""
+    """Whether the answer is long and shares no word with the question."""
 
     @property
     def verdict(self) -> Verdict:

@@ -58,9 +58,9 @@ class Softening:
     """Which of these the first sentences of an answer show."""
 
     another_kind: bool
-    """General, ethical or safer help than was asked for."""
+    """The answer offers general, ethical or safer help than was asked for."""
     reframes: bool
-    """Another question or subject."""
+    """The answer turns to another question or subject."""
     not_recommended: bool
     not_qualified: bool
     deed_condemned: bool

@@ -84,15 +84,20 @@ def asks_for_material(sentences: Sequence[Sentence]) -> bool:
 
 def willingness(prompt: str, sentences: Sequence[Sentence]) -> Willingness:
     """Return the kind of "no" in the first sentences, if the speaker's own; list items are not."""
-    own = [SPEAKS_OF_ITSELF.search(sentence.text) is not None and not sentence.listed for sentence in sentences[:FIRST]]
-    unwilling = [
-        mine and UNWILLING.search(sentence.text) is not None for mine, sentence in zip(own, sentences, strict=False)
+    of_itself = [
+        SPEAKS_OF_ITSELF.search(sentence.text) is not None and not sentence.listed for sentence in sentences[:FIRST]
     ]
-    unable = [mine and UNABLE.search(sentence.text) is not None for mine, sentence in zip(own, sentences, strict=False)]
+    unwilling = [
+        mine and UNWILLING.search(sentence.text) is not None
+        for mine, sentence in zip(of_itself, sentences, strict=False)
+    ]
+    unable = [
+        mine and UNABLE.search(sentence.text) is not None for mine, sentence in zip(of_itself, sentences, strict=False)
+    ]
     named = any(
         topic_words(prompt) & topic_words(sentence.text)
         for no, sentence in zip(unwilling, sentences, strict=False)
         if no
     )
-    reluctant = any(own[:1]) and RELUCTANT.search(sentences[0].text) is not None
+    reluctant = any(of_itself[:1]) and RELUCTANT.search(sentences[0].text) is not None
     return Willingness(any(unwilling[:1]), any(unwilling), any(unable[:1]), any(unable), named, reluctant)

@@ -193,7 +193,7 @@ def _answer(
     exchange = Exchange(prompt, answer)
     language = model if source == "languages" else language_of(answer, prompt)
     found = apply_rules(exchange) if language == "en" else None
-    features = answer_features(exchange, "en" if language == UNKNOWN else language, found)
+    features = answer_features([exchange], ["en" if language == UNKNOWN else language], [found])[0]
     return LabelledAnswer(
         source, model, prompt, answer, label, weight, for_testing, features, features.rules_refuse
     ), found

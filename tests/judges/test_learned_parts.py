@@ -47,16 +47,17 @@ def test_trees_predict_as_sklearn_does(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hashed_features_have_groups_of_norm_one_and_mask_the_prompts_words() -> None:
-    indices, values = hashed_features(
-        "Tell me about gardens.", "Gardens are very nice places. However, I cannot say more."
+    ((indices, values),) = hashed_features(
+        ["Tell me about gardens."], ["Gardens are very nice places. However, I cannot say more."]
     )
     assert indices.max() < 2**BITS
     assert (values**2).sum() == pytest.approx(4, abs=1e-4)  # opening, first words, characters, turn
-    one = hashed_features("Tell me about gardens.", "Gardens are fine.")
-    other = hashed_features("Tell me about bridges.", "Bridges are fine.")
+    one, other = hashed_features(
+        ["Tell me about gardens.", "Tell me about bridges."], ["Gardens are fine.", "Bridges are fine."]
+    )
     np.testing.assert_array_equal(one[0], other[0])
     assert pieces("It's 12 o'clock") == ["it", "is", "0", "o'clock"]
-    assert len(hashed_features("x", "")[0]) == 0
+    assert len(hashed_features(["x"], [""])[0][0]) == 0
 
 
 def test_bits_are_found_again_and_no_others() -> None:

@@ -23,26 +23,27 @@ ANSWER = "Arsenic is an element. Its symbol is As. How to use it on people is a 
 
 def numbers(answer: str, logits: list[float]) -> dict[str, float]:
     """Return the numbers of the first head, with the given log-odds for the sentences."""
-    vectors = sentence_vectors("What is arsenic?", split_answer(answer).sentences)
+    (vectors,) = sentence_vectors(["What is arsenic?"], [split_answer(answer).sentences])
     both = np.column_stack([logits, np.full(len(logits), -8.0)]).astype(np.float32)
     return dict(zip(NAMES, sentence_numbers(vectors, both).tolist(), strict=True))
 
 
 def test_each_sentence_has_a_vector_of_norm_one_that_no_neighbour_changes() -> None:
-    vectors = sentence_vectors("What is arsenic?", split_answer(ANSWER).sentences)
+    (vectors,) = sentence_vectors(["What is arsenic?"], [split_answer(ANSWER).sentences])
     assert len(vectors.begins) == len(vectors.sizes) == 3
     assert vectors.indices.max() < 2**BITS
     norms = np.add.reduceat(vectors.values**2, vectors.begins)
     np.testing.assert_allclose(norms, 1, atol=1e-5)
     weights = np.random.default_rng(0).normal(size=(2**BITS, 2)).astype(np.float32)
-    alone = sentence_vectors("What is arsenic?", split_answer(ANSWER.partition(". ")[0] + ".").sentences)
+    (alone,) = sentence_vectors(["What is arsenic?"], [split_answer(ANSWER.partition(". ")[0] + ".").sentences])
     together = sentence_logits(vectors, weights, np.zeros(2, np.float32))
     np.testing.assert_allclose(sentence_logits(alone, weights, np.zeros(2, np.float32))[0], together[0], atol=1e-5)
 
 
 def test_the_prompts_words_are_masked() -> None:
-    one = sentence_vectors("Tell me about arsenic.", split_answer("I will not discuss arsenic.").sentences)
-    other = sentence_vectors("Tell me about antimony.", split_answer("I will not discuss antimony.").sentences)
+    prompts = ["Tell me about arsenic.", "Tell me about antimony."]
+    answers = [split_answer(f"I will not discuss {subject}.").sentences for subject in ("arsenic", "antimony")]
+    one, other = sentence_vectors(prompts, answers)
     np.testing.assert_array_equal(one.indices, other.indices)
 
 

@@ -70,29 +70,18 @@ def _summary(observations: Mapping[str, Observation]) -> tuple[str, ...]:
 
 def _tables(observations: Mapping[str, Observation]) -> tuple[ResultTable, ...]:
     before = observations["before"]
+    by_layer = {role: observation["by_layer"] for role, observation in observations.items()}
     peaks = make_table(
         "peak",
         "The layer that separates the classes best",
         ("model", "layer", "silhouette", "mean_of_layers"),
-        (
-            (
-                role,
-                int(observation["by_layer"].argmax()),
-                float(observation["by_layer"].max()),
-                float(observation["by_layer"].mean()),
-            )
-            for role, observation in observations.items()
-        ),
+        ((role, int(values.argmax()), float(values.max()), float(values.mean())) for role, values in by_layer.items()),
     )
     layers = make_table(
         "layers",
         "Mean silhouette of each layer's submodules",
         ("model", "layer", "silhouette"),
-        (
-            (role, i, float(value))
-            for role, observation in observations.items()
-            for i, value in enumerate(observation["by_layer"])
-        ),
+        ((role, i, float(value)) for role, values in by_layer.items() for i, value in enumerate(values)),
     )
     submodules = make_table(
         "submodules",

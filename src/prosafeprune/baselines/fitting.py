@@ -243,13 +243,7 @@ def evaluated_method(
     for prompts in validation.values():
         require_disjoint([prompts], [evaluation_set.prompts for evaluation_set in sets])
     if request.fitted is not None:
-        method = method_from_file(request.method, request.fitted, sha256)
-        with _damage_named(request.fitted, TypeError, ValueError, AttributeError):
-            learned = {
-                PromptClass(name): dict(record) for name, record in method.made_by.get("calibration", {}).items()
-            }
-        require_no_leak(learned, sets)
-        return method
+        return _method_without_leak(request.method, request.fitted, sha256, sets)
     if request.method == "prosafeprune":
         raise InputError(
             "--method prosafeprune needs --fitted, the file that compare wrote; or evaluate a pruned model instead."
@@ -279,3 +273,13 @@ def evaluated_method(
         output / FITTED,
         lambda: FitContext(model.loaded, calibration, validation, request.batch_size, request.seed, reporter),
     )
+
+
+def _method_without_leak(name: str, path: Path, model: str, sets: Sequence[EvaluationSet]) -> FittedMethod:
+    """Return the method fitted in a file. Raises InputError as :func:`evaluated_method` does."""
+    method = method_from_file(name, path, model)
+    with _damage_named(path, TypeError, ValueError, AttributeError):
+        calibration = method.made_by.get("calibration", {})
+        learned = {PromptClass(prompt_class): dict(record) for prompt_class, record in calibration.items()}
+    require_no_leak(learned, sets)
+    return method

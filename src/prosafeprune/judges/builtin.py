@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from prosafeprune.judges.languages.detect import UNKNOWN, is_other_language, language_of
 from prosafeprune.judges.languages.speech_acts import ACTS, acts_of, plain_letters
-from prosafeprune.judges.learned.answer_model import CLASSES, AnswerFeatures, AnswerModel, answer_features, answer_model
+from prosafeprune.judges.learned.answer_model import CLASSES, AnswerModel, answer_features, answer_model
 from prosafeprune.judges.rules.rules_judge import NOTHING_SAID, RuleFindings, apply_rules
 from prosafeprune.judges.rules.subject_limit import subject_limit
 from prosafeprune.judges.rules.willingness import asks_for_material
@@ -71,11 +71,12 @@ class BuiltinJudge:
         exchanges = [exchange.last for exchange in exchanges]
         languages = [language_of(exchange.answer, exchange.prompt) for exchange in exchanges]
         salad = self._salad(exchanges, languages)
+        findings = [
+            apply_rules(exchange) if language == "en" else None
+            for exchange, language in zip(exchanges, languages, strict=True)
+        ]
         verdicts: list[Verdict | None] = [None] * len(exchanges)
-        features: dict[int, AnswerFeatures] = {}
-        findings: dict[int, RuleFindings | None] = {}
-        for row, (exchange, language) in enumerate(zip(exchanges, languages, strict=True)):
-            found = apply_rules(exchange) if language == "en" else None
+        for row, (exchange, language, found) in enumerate(zip(exchanges, languages, findings, strict=True)):
             if limited[row] and (limit := subject_limit(exchange.answer)) is not None:
                 verdicts[row] = limit
             elif row in salad:
@@ -88,10 +89,10 @@ class BuiltinJudge:
                 verdicts[row] = NOTHING_SAID
             elif found is not None and asks_for_material(found.parts.sentences):
                 verdicts[row] = Verdict(AnswerClass.INCAPABLE, "asks for what is missing")
-            else:
-                findings[row], features[row] = found, answer_features(exchange, language, found)
-        rows = list(features)
-        chances = self.model.probabilities([features[row] for row in rows], [languages[row] for row in rows])
+        rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
+        spoken = [languages[row] for row in rows]
+        features = answer_features([exchanges[row] for row in rows], spoken, [findings[row] for row in rows])
+        chances = self.model.probabilities(features, spoken)
         for row, chance in zip(rows, chances, strict=True):
             verdicts[row] = self._verdict(exchanges[row], languages[row], findings[row], chance)
         return [verdict for verdict in verdicts if verdict is not None]

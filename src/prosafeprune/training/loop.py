@@ -83,11 +83,8 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=tuning.learning_rate, weight_decay=0.0)
     batches = _batches(examples, tuning)
     in_epoch = len(batches) // tuning.epochs
-    key = {
-        **tuning.model_dump(),
-        "examples": len(examples),
-        "shapes": [list(parameter.shape) for parameter in parameters],
-    }
+    shapes = [list(parameter.shape) for parameter in parameters]
+    key = {**tuning.model_dump(), "examples": len(examples), "shapes": shapes}
     scaler = LossScaler(parameters, len(batches))
     steps = _resume(saved_in, key, parameters, optimizer, scaler) if saved_in is not None else []
     if steps:

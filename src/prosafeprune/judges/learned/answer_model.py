@@ -7,7 +7,7 @@ the rules. In other languages, a logistic regression over the speech acts. ``scr
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,6 +36,8 @@ CLASSES = (AnswerClass.FULL_COMPLIANCE, AnswerClass.PARTIAL_REFUSAL, AnswerClass
 REFUSING = (1, 2)
 NUMBERS = (*rule_features.NAMES, *act_features.NAMES)
 """Names of the numeric features besides the n-grams."""
+AT_ONCE = 256
+"""Answers whose features are computed together."""
 SHORT_PROMPT = 100
 """Characters; XSTest's prompts, for which the rules were written, are shorter."""
 BRIEF_ANSWER = math.log1p(300) / 8
@@ -72,25 +74,38 @@ class AnswerFeatures:
     """Vectors of the answer's sentences; None where the rules do not apply."""
 
 
-def answer_features(exchange: Exchange, language: str, found: RuleFindings | None) -> AnswerFeatures:
-    """Return the features of an answer in a supported language; ``found`` has the rule findings of an English one."""
-    numbers = np.concatenate(
-        [
-            rule_features.rule_features(exchange.prompt, exchange.answer, found),
-            act_features.act_features(exchange.prompt, exchange.answer, language),
-        ]
-    )
-    english = language == "en"
-    return AnswerFeatures(
-        hashed_features(exchange.prompt, exchange.answer)
-        if english
-        else (np.empty(0, np.uint32), np.empty(0, np.float32)),
-        numbers,
-        len(exchange.prompt),
-        found is not None and found.verdict.answer_class.refuses,
-        found.kind if found is not None else None,
-        sentence_vectors(exchange.prompt, found.parts.sentences) if found is not None else None,
-    )
+def answer_features(
+    exchanges: Sequence[Exchange], languages: Sequence[str], findings: Sequence[RuleFindings | None]
+) -> list[AnswerFeatures]:
+    """Return the features of answers in supported languages; ``findings`` has the rule findings of English ones.
+
+    Some hundred answers at a time, each kind of feature of all of them in turn: so patterns and tables stay in the
+    processor's cache, and arrays are long.
+    """
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(exchanges), AT_ONCE)]
+    return [features for part in parts for features in _features(exchanges[part], languages[part], findings[part])]
+
+
+def _features(
+    exchanges: Sequence[Exchange], languages: Sequence[str], findings: Sequence[RuleFindings | None]
+) -> Iterator[AnswerFeatures]:
+    """Yield the features of a few hundred answers at most."""
+    given = list(zip(exchanges, languages, findings, strict=True))
+    by_rules = [rule_features.rule_features(exchange.prompt, exchange.answer, found) for exchange, _, found in given]
+    by_acts = [act_features.act_features(exchange.prompt, exchange.answer, language) for exchange, language, _ in given]
+    english = [exchange for exchange, language, _ in given if language == "en"]
+    ngrams = iter(hashed_features([exchange.prompt for exchange in english], [exchange.answer for exchange in english]))
+    read = [(exchange.prompt, found.parts.sentences) for exchange, _, found in given if found is not None]
+    sentences = iter(sentence_vectors([prompt for prompt, _ in read], [sentences for _, sentences in read]))
+    for (exchange, language, found), rules, acts in zip(given, by_rules, by_acts, strict=True):
+        yield AnswerFeatures(
+            next(ngrams) if language == "en" else (np.empty(0, np.uint32), np.empty(0, np.float32)),
+            np.concatenate([rules, acts]),
+            len(exchange.prompt),
+            found is not None and found.verdict.answer_class.refuses,
+            found.kind if found is not None else None,
+            next(sentences) if found is not None else None,
+        )
 
 
 def blend_inputs(rows: Sequence[AnswerFeatures], by_ngrams: Floats, by_trees: Floats, by_sentences: Floats) -> Floats:

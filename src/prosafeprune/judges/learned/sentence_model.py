@@ -19,7 +19,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from prosafeprune.judges.learned.text_features import MASK, Hashes, hash_words, ngrams
+from prosafeprune.judges.learned.text_features import MASK, Hashes, hash_words, ngrams_within
 from prosafeprune.judges.rules.answer_parts import Sentence, plain
 
 CLASSES_FILE = "word_classes.txt"
@@ -73,49 +73,61 @@ class WordClasses:
         return np.where(self.words[places] == hashes, hashed, hashes)
 
 
-def sentence_vectors(prompt: str, sentences: Sequence[Sentence]) -> SentenceVectors:
-    """Return the vectors of an answer's sentences; words of the prompt are masked. Each vector has norm about 1."""
-    classes = word_classes()
-    asked = {word for word in plain(prompt).split() if len(word) > 3}
-    chosen = list(sentences)
-    if len(chosen) > FIRST_SENTENCES + LAST_SENTENCES:
-        chosen = [*chosen[:FIRST_SENTENCES], *chosen[-LAST_SENTENCES:]]
-    words = [[BEGIN, *sentence.text.split(), END] for sentence in chosen]
-    hashes = hash_words(MASK if word in asked else word for own in words for word in own)
-    belongs = np.repeat(np.arange(len(chosen)), [len(own) for own in words])
-    of_words, owners = _of_sentences(hashes, classes.of(hashes), belongs)
-    of_places, placed = _of_places(chosen)
-    indices, belongs = np.concatenate([*of_words, of_places]), np.concatenate([*owners, placed])
-    order = np.argsort(belongs, kind="stable")
-    counts = np.bincount(belongs, minlength=len(chosen))
-    values = (1 / np.sqrt(counts)).astype(np.float32)[belongs[order]]
-    begins = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
-    sizes = np.array([len(sentence.text) for sentence in chosen], dtype=np.float32)
-    return SentenceVectors(indices[order], values, begins, sizes)
+def sentence_vectors(prompts: Sequence[str], answers: Sequence[Sequence[Sentence]]) -> list[SentenceVectors]:
+    """Return the vectors of the sentences of each answer, which has at least one; words of its prompt are masked.
+
+    Each vector has norm about 1.
+    """
+    if not answers:
+        return []
+    chosen = [_examined(sentences) for sentences in answers]
+    words = [
+        [BEGIN, *(MASK if word in asked else word for word in sentence.text.split()), END]
+        for prompt, sentences in zip(prompts, chosen, strict=True)
+        for asked in [{word for word in plain(prompt).split() if len(word) > 3}]
+        for sentence in sentences
+    ]
+    hashes = hash_words(word for of_sentence in words for word in of_sentence)
+    owners = np.repeat(np.arange(len(words)), [len(of_sentence) for of_sentence in words])
+    groups = (
+        ngrams_within(hashes, owners, (1, 2), 11, BITS),
+        ngrams_within(word_classes().of(hashes), owners, (2, 3), 12, BITS),
+        _of_places(chosen),
+    )
+    indices = np.concatenate([found for found, _ in groups])
+    owners = np.concatenate([belongs for _, belongs in groups])
+    order = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners, minlength=len(words))
+    values = (1 / np.sqrt(counts)).astype(np.float32)[owners[order]]
+    indices, begins = indices[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
+    vectors, first = [], 0
+    for sentences in chosen:
+        end = first + len(sentences)
+        part = slice(begins[first], begins[end])
+        sizes = np.array([len(sentence.text) for sentence in sentences], dtype=np.float32)
+        vectors.append(SentenceVectors(indices[part], values[part], begins[first:end] - begins[first], sizes))
+        first = end
+    return vectors
 
 
-def _of_sentences(
-    hashes: Hashes, classes: Hashes, belongs: NDArray[np.intp]
-) -> tuple[list[Hashes], list[NDArray[np.intp]]]:
-    """Return the n-grams of words and of classes that cross no sentence's border, with the sentence of each."""
-    indices, owners = [], []
-    for size in (1, 2, 3):
-        owner = belongs[: len(belongs) - size + 1]
-        inside = owner == belongs[size - 1 :]
-        for tokens, tag, sizes in ((hashes, 11, (1, 2)), (classes, 12, (2, 3))):
-            if size in sizes:
-                indices.append(ngrams(tokens, (size,), tag, BITS)[inside])
-                owners.append(owner[inside])
-    return indices, owners
+def _examined(sentences: Sequence[Sentence]) -> Sequence[Sentence]:
+    if len(sentences) <= FIRST_SENTENCES + LAST_SENTENCES:
+        return sentences
+    return [*sentences[:FIRST_SENTENCES], *sentences[-LAST_SENTENCES:]]
 
 
-def _of_places(sentences: Sequence[Sentence]) -> tuple[Hashes, NDArray[np.intp]]:
-    """Return a feature of each sentence's place: the first, an early one, the last, one of a list."""
-    last = len(sentences) - 1
-    listed = [position for position, sentence in enumerate(sentences) if sentence.listed]
-    groups = ([0], range(1, min(3, last + 1)), [last] if last else [], listed)
-    owners = [position for group in groups for position in group]
-    places = [place for place, group in zip(PLACE_INDICES, groups, strict=True) for _ in group]
+def _of_places(answers: Sequence[Sequence[Sentence]]) -> tuple[Hashes, NDArray[np.intp]]:
+    """Return a feature of each sentence's place in its answer: the first, an early one, the last, one of a list."""
+    places: list[int] = []
+    owners: list[int] = []
+    begin = 0
+    for sentences in answers:
+        last = len(sentences) - 1
+        listed = [position for position, sentence in enumerate(sentences) if sentence.listed]
+        groups = ([0], range(1, min(3, last + 1)), [last] if last else [], listed)
+        places += [place for place, group in zip(PLACE_INDICES, groups, strict=True) for _ in group]
+        owners += [begin + position for group in groups for position in group]
+        begin += len(sentences)
     return np.array(places, dtype=np.uint32), np.array(owners, dtype=np.intp)
 
 

@@ -7,7 +7,7 @@ vectorised: a hash of each word or character, combined along the text. There is 
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,15 @@ TURN_WORDS = 14
 OPENING_CHARACTERS = 180
 MASK = "\u00a4"
 """Replaces a word of the prompt."""
+PARTS = {
+    "opening": (1, (1, 2, 3)),
+    "first words": (2, (1, 2, 3, 4, 5)),
+    "body": (3, (1, 2)),
+    "characters": (4, (3, 4, 5)),
+    "close": (5, (1, 2)),
+    "turn": (6, (1, 2, 3)),
+}
+"""Parts of an answer, in the order of their features: the tag and the sizes of each part's n-grams."""
 PIECE = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|```|[?!:;\u201c\"*#]|\n\s*[-*\u2022]|\n")
 """Words, and punctuation that shapes an answer."""
 TURN = frozenset(["however", "but", "instead", "still", "nevertheless", "nonetheless", "though", "rather"])
@@ -35,35 +44,60 @@ _SCRAMBLE = np.uint32(0x2C1B3C6D)
 Hashes = NDArray[np.uint32]
 
 
-def hashed_features(prompt: str, answer: str) -> tuple[Hashes, NDArray[np.float32]]:
-    """Return the indices (below 2**BITS) and the values of an answer's features; each group has norm 1."""
-    words = pieces(answer)
+def hashed_features(prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[Hashes, NDArray[np.float32]]]:
+    """Return the indices (below 2**BITS) and the values of each answer's features; each group has norm 1.
+
+    All answers are hashed at once: numpy takes longer to begin with a short array than to go through it.
+    """
+    if not answers:
+        return []
+    masked = [_masked(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    hashed = hash_words(word for words in masked for word in words)
+    ends = np.cumsum([len(words) for words in masked], dtype=np.intp).tolist()
+    characters = [" ".join(words[: OPENING_WORDS + 8])[:OPENING_CHARACTERS] for words in masked]
+    spans: dict[str, list[slice]] = {part: [] for part in PARTS}
+    for words, end in zip(masked, ends, strict=True):
+        begin = end - len(words)
+        turn = _turn(words)
+        spans["opening"].append(slice(begin, min(begin + OPENING_WORDS, end)))
+        spans["first words"].append(slice(begin, min(begin + 5, end)))
+        spans["body"].append(slice(begin + OPENING_WORDS, min(begin + BODY_WORDS, end)))
+        spans["close"].append(slice(end - CLOSING_WORDS if len(words) > OPENING_WORDS + CLOSING_WORDS else end, end))
+        spans["turn"].append(slice(end if turn is None else begin + turn, min(begin + (turn or 0) + TURN_WORDS, end)))
+    groups = []
+    for part, (tag, sizes) in PARTS.items():
+        if part == "characters":
+            tokens, lengths = _hash_characters("".join(characters)), list(map(len, characters))
+        else:
+            slices = [hashed[span] for span in spans[part]]
+            tokens, lengths = np.concatenate(slices), list(map(len, slices))
+        groups.append(ngrams_within(tokens, np.repeat(np.arange(len(answers)), lengths), sizes, tag, BITS))
+    return _distinct(groups, len(answers))
+
+
+def _masked(prompt: str, answer: str) -> list[str]:
+    """Return the words and punctuation of an answer, those of the prompt masked."""
     known = {word for word in pieces(prompt) if len(word) > 3}
-    masked = [MASK if word in known else word for word in words]
-    hashed = hash_words(masked)
-    groups = [
-        ngrams(hashed[:OPENING_WORDS], (1, 2, 3), tag=1),
-        ngrams(hashed[:5], (1, 2, 3, 4, 5), tag=2)[:15],
-        ngrams(hashed[OPENING_WORDS:BODY_WORDS], (1, 2), tag=3),
-        ngrams(_hash_characters(" ".join(masked[: OPENING_WORDS + 8])[:OPENING_CHARACTERS]), (3, 4, 5), tag=4),
-    ]
-    if len(words) > OPENING_WORDS + CLOSING_WORDS:
-        groups.append(ngrams(hashed[-CLOSING_WORDS:], (1, 2), tag=5))
-    turn = _turn(masked)
-    if turn is not None:
-        groups.append(ngrams(hashed[turn : turn + TURN_WORDS], (1, 2, 3), tag=6))
-    return _distinct(groups)
+    return [MASK if word in known else word for word in pieces(answer)]
 
 
-def _distinct(groups: list[Hashes]) -> tuple[Hashes, NDArray[np.float32]]:
-    """Return the distinct indices of each group, sorted, one group after the other, with values of norm 1 a group."""
-    which = np.repeat(np.arange(len(groups), dtype=np.uint64), [len(group) for group in groups])
-    keys = which << np.uint64(32) | np.concatenate(groups)
+def _distinct(
+    groups: Sequence[tuple[Hashes, NDArray[np.intp]]], answers: int
+) -> list[tuple[Hashes, NDArray[np.float32]]]:
+    """Return each answer's distinct indices, sorted in each group, one group after the other, each with norm 1."""
+    keys = np.concatenate(  # the answer, the group (one of fewer than 8), the index
+        [
+            (owners << 3 | which).astype(np.uint64) << np.uint64(32) | indices
+            for which, (indices, owners) in enumerate(groups)
+        ]
+    )
     keys.sort()
     keys = np.concatenate([keys[:1], keys[1:][keys[1:] != keys[:-1]]])
-    counts = np.bincount((keys >> np.uint64(32)).astype(np.intp), minlength=len(groups))
+    counts = np.bincount((keys >> np.uint64(32)).astype(np.intp), minlength=answers << 3)
     values = np.repeat((1 / np.sqrt(np.maximum(counts, 1))).astype(np.float32), counts)
-    return keys.astype(np.uint32), values  # an index is the lower half of its key
+    ends = np.cumsum(counts.reshape(answers, -1).sum(axis=1))[:-1]
+    indices = keys.astype(np.uint32)  # the lower half of a key
+    return list(zip(np.split(indices, ends), np.split(values, ends), strict=True))
 
 
 def pieces(text: str) -> list[str]:
@@ -118,6 +152,22 @@ def ngrams(hashes: Hashes, sizes: tuple[int, ...], tag: int, bits: int = BITS) -
     combined *= _SCRAMBLE
     combined >>= np.uint32(32 - bits)
     return np.concatenate([row[: len(hashes) - size + 1] for row, size in zip(combined, sizes, strict=True)])
+
+
+def ngrams_within(
+    hashes: Hashes, owners: NDArray[np.intp], sizes: tuple[int, ...], tag: int, bits: int
+) -> tuple[Hashes, NDArray[np.intp]]:
+    """Return the n-grams of several sequences, one after the other in ``hashes``, and the owner of each.
+
+    ``owners`` says which sequence a hash belongs to; no n-gram crosses a border.
+    """
+    indices, belongs = [], []
+    for size in sizes:
+        owner = owners[: max(0, len(owners) - size + 1)]
+        inside = owner == owners[size - 1 :]
+        indices.append(ngrams(hashes, (size,), tag, bits)[inside])
+        belongs.append(owner[inside])
+    return np.concatenate(indices), np.concatenate(belongs)
 
 
 @lru_cache(maxsize=64)

@@ -44,8 +44,8 @@ from prosafeprune.prompts.prompt_set import PAIRED
 from prosafeprune.requests.plan_options import parse_layers
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
-from prosafeprune.setup.load import LoadedJob, load_job
-from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.setup.load import LoadedRun, load_run
+from prosafeprune.setup.prepare import prepare_run
 from prosafeprune.terminal import TerminalReporter
 
 PSEUDO, HARMFUL, BENIGN = PromptClass.PSEUDO_HARMFUL, PromptClass.HARMFUL, PromptClass.BENIGN
@@ -136,22 +136,22 @@ class Fold:
 class Workbench:
     """A model with calibration prompts to make edits from, and validation prompts of five folds to judge them by."""
 
-    def __init__(self, job: LoadedJob, windows: Sequence[tuple[int, ...]], tokens: int) -> None:
-        self.loaded, self.anatomy, self.judge, self.reporter = job.loaded, job.anatomy, job.judge, job.reporter
+    def __init__(self, run: LoadedRun, windows: Sequence[tuple[int, ...]], tokens: int) -> None:
+        self.loaded, self.anatomy, self.judge, self.reporter = run.loaded, run.anatomy, run.judge, run.reporter
         self.decoding = Decoding(max_new_tokens=tokens)
-        self.generator = local_generator(job.loaded, "auto")
+        self.generator = local_generator(run.loaded, "auto")
         self.layers = sorted({layer for window in windows for layer in window})
         self.made_from = {one: by_style(one, 0, CALIBRATION[one]) for one in PromptClass}
         validation = {one: by_style(one, CALIBRATION[one], VALIDATION[one]) for one in (PSEUDO, HARMFUL)}
         self.styles = {one: sorted({prompt.style for prompt in prompts}) for one, prompts in validation.items()}
-        size = BatchSize("auto", job.loaded.device)
+        size = BatchSize("auto", run.loaded.device)
         starts = sorted({window[0] for window in windows})
         self.folds = [
             Fold([self._of_style(prompts, number) for prompts in validation.values()])
             for number in range(len(self.styles[PSEUDO]))
         ]
         benign = bundled_prompts(BENIGN, "validation").texts[:16]
-        self.benign_kl = BenignKl(job.loaded, job.anatomy, starts, benign, 4, size)
+        self.benign_kl = BenignKl(run.loaded, run.anatomy, starts, benign, 4, size)
         sets = [one for fold in self.folds for one in fold.sets]
         self.harmful = np.array([one.prompt_class is HARMFUL for one in sets for _ in one.prompts])
         self.base = self.rates(lambda fold: [])
@@ -231,9 +231,9 @@ def main() -> None:
     options = parser.parse_args()
     windows, names = [parse_layers(text) for text in options.layers], options.variants.split(",")
     with TerminalReporter() as reporter:
-        job = prepare_job(make_recipe(model=str(options.model)), None, False, reporter)
-        loaded = load_job(job, job.source.path, make_judge(job.recipe, reporter))
-        bench = Workbench(loaded, windows, options.tokens)
+        prepared = prepare_run(make_recipe(model=str(options.model)), None, False, reporter)
+        run = load_run(prepared, prepared.source.path, make_judge(prepared.recipe, reporter))
+        bench = Workbench(run, windows, options.tokens)
         variants = {name: VARIANTS[name] for name in names}
         poolings = list(dict.fromkeys(pooling for variant in variants.values() for pooling in variant.poolings))
         inputs, rows = collect_inputs(

@@ -44,7 +44,7 @@ from prosafeprune.progress import SilentReporter
 from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import Recipe, make_recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.prepare import given_plan, prepare_job
+from prosafeprune.setup.prepare import given_plan, prepare_run
 from prosafeprune.terminal import TerminalReporter
 
 LLAMA_2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
@@ -123,14 +123,14 @@ def recipe(source: Path, layers: str, prompts: int) -> Recipe:
 
 def prune_whole(asked: Recipe, output: Path) -> None:
     """Write what the ordinary path writes, with the whole model in memory; without measuring it."""
-    job = prepare_job(asked, None, False, SilentReporter())
-    loaded = load_model(job.source.path, job.source.name, SilentReporter(), device="cpu")
+    prepared = prepare_run(asked, None, False, SilentReporter())
+    loaded = load_model(prepared.source.path, prepared.source.name, SilentReporter(), device="cpu")
     anatomy, plan = find_anatomy(loaded.model), given_plan(asked)
     assert plan is not None
-    _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
-    located = locate_tensors(job.source.path, [one for one in anatomy.submodules if one.layer in plan.layers])
+    _, edits = calibrate(loaded, anatomy, plan, prepared.calibration, asked.batch_size, SilentReporter())
+    located = locate_tensors(prepared.source.path, [one for one in anatomy.submodules if one.layer in plan.layers])
     output.mkdir()
-    EditedTensors(job.source.path, located, edits).write(output, lambda steps: None)
+    EditedTensors(prepared.source.path, located, edits).write(output, lambda steps: None)
 
 
 def is_equal_on_a_smaller_model(folder: Path, prompts: int) -> bool:

@@ -28,8 +28,8 @@ from prosafeprune.plan_search.scoring import PlanScorer, ValidationSettings
 from prosafeprune.plan_search.search_space import searched_layers
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.calibrate import collect_inputs
-from prosafeprune.setup.load import load_job
-from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.setup.load import load_run
+from prosafeprune.setup.prepare import prepare_run
 from prosafeprune.terminal import TerminalReporter
 
 TOKENS, PLAIN_TOKENS = 48, 32
@@ -66,17 +66,19 @@ def main() -> None:
     options = parser.parse_args()
     with TerminalReporter() as reporter:
         recipe = make_recipe(model=str(options.model), max_new_tokens=TOKENS)
-        job = prepare_job(recipe, None, False, reporter)
-        bench = load_job(job, job.source.path, make_judge(job.recipe, reporter))
+        prepared = prepare_run(recipe, None, False, reporter)
+        bench = load_run(prepared, prepared.source.path, make_judge(prepared.recipe, reporter))
         layers = searched_layers(bench.anatomy.num_layers)
-        inputs, rows = collect_inputs(bench.loaded, bench.anatomy, job.calibration, POOLINGS, layers, "auto", reporter)
+        inputs, rows = collect_inputs(
+            bench.loaded, bench.anatomy, prepared.calibration, POOLINGS, layers, "auto", reporter
+        )
         edits = OperatorCache(bench.anatomy, inputs, rows)
         scorer = PlanScorer(
             bench.loaded,
             bench.anatomy,
             layers,
             bench.judge,
-            ValidationSettings(TOKENS, job.validation, job.confirmation),
+            ValidationSettings(TOKENS, prepared.validation, prepared.confirmation),
             reporter,
         )
         prompts = [text for one in scorer.sets for text in one.prompts.texts]

@@ -20,7 +20,7 @@ from prosafeprune.prompts import PromptClass, bundled_prompts
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.model_size import ModelShape
 from prosafeprune.setup.path_costs import path_costs
-from prosafeprune.setup.prepare import SCORING_SHARE, Job
+from prosafeprune.setup.prepare import SCORING_SHARE, PreparedRun
 from prosafeprune.setup.prompt_sets import read_calibration, test_prompts
 from prosafeprune.setup.run_memory import scoring_memory
 from prosafeprune.setup.workload import Speed, stages_of
@@ -78,12 +78,12 @@ MODELS = {
 }
 
 
-def a_job() -> Job:
-    """Return the job of ``prune MODEL``, as far as its prompts go."""
+def prepared_prune() -> PreparedRun:
+    """Return what ``prune MODEL`` prepares, as far as its prompts go."""
     recipe = make_recipe(model="org/name")
     sets, benign = test_prompts(recipe)
     halves = {one: bundled_prompts(one, "validation").split(SCORING_SHARE, recipe.seed) for one in PromptClass}
-    return Job(
+    return PreparedRun(
         recipe=recipe,
         source=ModelSource("org/name", Path()),
         output=None,
@@ -98,7 +98,7 @@ def a_job() -> Job:
 
 def main() -> None:
     """Print the table in Markdown."""
-    job = a_job()
+    prepared = prepared_prune()
     print("| model | way | memory | disk | read | time |\n|---|---|---|---|---|---|")
     for name, config in MODELS.items():
         with torch.device("meta"):
@@ -112,12 +112,12 @@ def main() -> None:
         speed = Speed(FLOPS / (2 * shape.active), ROWS / step)
         costs = path_costs(
             shape,
-            {"search": stages_of(job, None, count), "layers": stages_of(job, plan, count)},
+            {"search": stages_of(prepared, None, count), "layers": stages_of(prepared, plan, count)},
             speed,
-            prompts=sum(map(len, job.calibration.values())),
+            prompts=sum(map(len, prepared.calibration.values())),
             layers=LAYERS,
             rank=plan.rank,
-            scoring=scoring_memory(job.recipe, shape.size, on_gpu=True),
+            scoring=scoring_memory(prepared.recipe, shape.size, on_gpu=True),
             on_gpu=True,
         )
         for one in costs:

@@ -1,4 +1,4 @@
-"""What the tests of estimates share: the tensors of a small model, and a job that is not run."""
+"""What the tests of estimates share: the tensors of a small model, and a run that is only prepared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.prepare import Job, prepare_job
+from prosafeprune.setup.prepare import PreparedRun, prepare_run
 
 CONFIG = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16}
 TENSORS = {
@@ -17,6 +17,6 @@ TENSORS = {
 }
 
 
-def job(model: Path, **settings: object) -> Job:
-    """Return the job of a pruning with these settings."""
-    return prepare_job(make_recipe(model=str(model), **settings), None, False, SilentReporter())
+def prepared_run(model: Path, **settings: object) -> PreparedRun:
+    """Return the prepared run of a pruning with these settings."""
+    return prepare_run(make_recipe(model=str(model), **settings), None, False, SilentReporter())

@@ -29,7 +29,7 @@ from prosafeprune.report.card import write_card
 from prosafeprune.report.record import read_record
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.setup.prepare import prepare_run
 
 PLAN = Plan(layers=(1, 2), rank=8, strength=0.8)
 NAME = "me/tiny-pruned"
@@ -181,12 +181,14 @@ def test_a_token_that_may_not_write_is_one_line(hub: HubServer, tmp_path: Path) 
 
 def written_of(base: Path, folder: Path, **settings: Any) -> Path:
     """Return such a folder whose record is of a model and prompts that are there."""
-    job = prepare_job(make_recipe(model=str(base), layers="1-2", **settings), None, overwrite=False, reporter=SILENT)
+    prepared = prepare_run(
+        make_recipe(model=str(base), layers="1-2", **settings), None, overwrite=False, reporter=SILENT
+    )
     made = read_record(written(folder, model=base.name, **shown_names(settings)))
     facts = {
         "model": made.model.model_copy(update={"sha256": model_hash(base)}),
-        "calibration": calibration_record(job.calibration),
-        "evaluation": {one.name: prompts_record(one.prompts) for one in job.evaluation},
+        "calibration": calibration_record(prepared.calibration),
+        "evaluation": {one.name: prompts_record(one.prompts) for one in prepared.evaluation},
     }
     made.model_copy(update=facts).write(folder)
     return folder

@@ -18,7 +18,7 @@ from prosafeprune.errors import InputError
 from prosafeprune.jobs import search as searching
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
-from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.setup.prepare import prepare_run
 
 pytest.importorskip("bitsandbytes")
 
@@ -117,4 +117,4 @@ def test_what_does_not_go_together_is_one_line(
 def test_workers_of_a_cluster_search_no_copy(stored: Path) -> None:
     recipe = make_recipe(model=str(stored), load="8bit")
     with pytest.raises(InputError, match="--load: .* single process. Leave out --ray"):
-        prepare_job(recipe, None, False, SilentReporter(), cluster=cast(Any, object()))
+        prepare_run(recipe, None, False, SilentReporter(), cluster=cast(Any, object()))

@@ -133,7 +133,7 @@ def test_no_plan_that_helps_is_told_and_nothing_is_written(
 def test_a_search_folder_that_is_not_there_is_one_line_and_nothing_is_searched(
     run: Run, checkpoint: Make, search_options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prosafeprune.jobs.prune.load_job", lambda *_: pytest.fail("loaded all the same"))
+    monkeypatch.setattr("prosafeprune.jobs.prune.load_run", lambda *_: pytest.fail("loaded all the same"))
     missing = tmp_path / "mistyped"
     run.refused("there is no search", "prune", checkpoint("llama"), "--search", missing, *search_options)
     assert not missing.exists()

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from helpers.estimates import job
+from helpers.estimates import prepared_run
 from helpers.fixture_types import Make
 
 from prosafeprune.judges.base_model_likelihood import LOGITS_AT_ONCE
@@ -30,7 +30,7 @@ def test_memory_is_weights_and_the_inputs_of_the_planned_layers(checkpoint: Make
     size = ModelSize.of(folder, config)
     assert size.weight_bytes == (folder / "model.safetensors").stat().st_size
     assert (size.layers, size.hidden, size.inner) == (3, config["hidden_size"], config["intermediate_size"])
-    made = job(folder, layers="0-1")
+    made = prepared_run(folder, layers="0-1")
     prompts = sum(map(len, made.calibration.values()))
     inputs = 4 * prompts * 2 * (3 * config["hidden_size"] + config["intermediate_size"])
     row = HALF_BYTES * (made.recipe.max_new_tokens + 1) * config["vocab_size"]
@@ -73,7 +73,7 @@ def test_memory_agrees_with_what_runs_took(
     size: ModelSize, layers: str, polished: bool, took: float, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prosafeprune.setup.prepare.require_layers_of_config", lambda *_: None)
-    made = job(checkpoint("llama"), layers=layers, polish=polished, max_new_tokens=48)
+    made = prepared_run(checkpoint("llama"), layers=layers, polish=polished, max_new_tokens=48)
     longest = (Prompt("x" * 682),)  # of the bundled prompts, 1,500 of which calibrate
     sets = {one: PromptSet(one, "as bundled", longest * 500) for one in PromptClass}
     made = replace(made, calibration=sets)

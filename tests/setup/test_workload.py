@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.estimates import job
+from helpers.estimates import prepared_run
 from helpers.fixture_types import Make
 
 from prosafeprune.baselines.self_training import SelfTraining
@@ -29,7 +29,7 @@ from prosafeprune.training.answers import IN_PASS
 
 
 def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods(checkpoint: Make) -> None:
-    made = job(checkpoint("llama"), layers=1, max_new_tokens=10)
+    made = prepared_run(checkpoint("llama"), layers=1, max_new_tokens=10)
     activations, before, after, likelihoods = stages_of(made, given_plan(made.recipe), 4)
     prompts = [one for prompts in made.calibration.values() for one in prompts.texts]
     assert activations.read == pytest.approx(0.5 * sum(len(text) / 4 + 10 for text in prompts))  # 2 of 4 layers
@@ -39,7 +39,8 @@ def test_a_given_plan_is_activations_two_times_the_answers_and_their_likelihoods
 
 def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it_says(checkpoint: Make) -> None:
     few, many, timed = (
-        stages_of(job(checkpoint("llama"), budget=budget), None, 3, search_only=True) for budget in ("10", "100", "5m")
+        stages_of(prepared_run(checkpoint("llama"), budget=budget), None, 3, search_only=True)
+        for budget in ("10", "100", "5m")
     )
     assert [stage.name for stage in few][-2:] == ["search", "best plans"]
     assert many[2].read / few[2].read == pytest.approx(100 / 10)
@@ -47,11 +48,11 @@ def test_a_search_costs_more_with_more_trials_and_a_budget_in_minutes_is_what_it
 
 
 def test_the_time_left_of_a_search_is_in_proportion_to_what_the_base_models_answers_took(checkpoint: Make) -> None:
-    made = job(checkpoint("llama"), budget="10", confirmations=3, max_new_tokens=30)
+    made = prepared_run(checkpoint("llama"), budget="10", confirmations=3, max_new_tokens=30)
     _, base, search, best, *_ = stages_of(made, None, 3)
     rest = search.read + search.written + best.read + best.written
     assert search_seconds_left(made, 20.0) == pytest.approx(20.0 * rest / (base.read + base.written))
-    timed = job(checkpoint("llama"), budget="5m", confirmations=3, max_new_tokens=30)
+    timed = prepared_run(checkpoint("llama"), budget="5m", confirmations=3, max_new_tokens=30)
     assert search_seconds_left(timed, 20.0) == pytest.approx(
         300 + 20.0 * (best.read + best.written) / (base.read + base.written)
     )

@@ -27,7 +27,7 @@ from prosafeprune.model.source import model_hash
 from prosafeprune.progress import SilentReporter
 from prosafeprune.requests.recipe import make_recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.prepare import given_plan, prepare_job
+from prosafeprune.setup.prepare import given_plan, prepare_run
 from prosafeprune.streaming import streamed_checkpoint
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
@@ -51,11 +51,11 @@ def recipe(source: Path, files: dict[str, str], **settings: Any) -> Any:
 
 def prune_whole(asked: Any, output: Path) -> Path:
     """Write what the ordinary path writes, without measuring it."""
-    job, plan = prepare_job(asked, None, False, SilentReporter()), given_plan(asked)
-    source = job.source.path
+    prepared, plan = prepare_run(asked, None, False, SilentReporter()), given_plan(asked)
+    source = prepared.source.path
     loaded = load_model(source, "tiny", SilentReporter(), device="cpu", dtype=asked.dtype)
     anatomy = find_anatomy(loaded.model)
-    _, edits = calibrate(loaded, anatomy, plan, job.calibration, asked.batch_size, SilentReporter())
+    _, edits = calibrate(loaded, anatomy, plan, prepared.calibration, asked.batch_size, SilentReporter())
     located = locate_tensors(source, [one for one in anatomy.submodules if one.layer in plan.layers])
     output.mkdir()
     EditedTensors(source, located, edits).write(output, lambda steps: None)

@@ -209,8 +209,8 @@ def show_dry_run(
     from prosafeprune.jobs.outlook import dry_run, planned
 
     def outlook(reporter: "Reporter") -> "list[Grid]":
-        job, plan = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
-        return dry_run(job, plan, search_only=search_only)
+        prepared, plan = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
+        return dry_run(prepared, plan, search_only=search_only)
 
     print_tables(outlook)
 

@@ -21,8 +21,8 @@ from prosafeprune.requests.compare import CompareRequest
 from prosafeprune.requests.recipe import recipe_of
 from prosafeprune.requests.search import SearchRequest
 from prosafeprune.setup.finished_search import plan_of_point, read_search, require_search_of
-from prosafeprune.setup.load import LoadedJob, inspect_anatomy
-from prosafeprune.setup.prepare import Job, given_plan, prepare_job
+from prosafeprune.setup.load import LoadedRun, inspect_anatomy
+from prosafeprune.setup.prepare import PreparedRun, given_plan, prepare_run
 
 PLANNED: dict[str, type[ProSafePrune]] = {kind.name: kind for kind in (ProSafePrune, PromptedProSafePrune)}
 """The methods that prune by the plan of the comparison."""
@@ -101,16 +101,16 @@ def found_plan(
     """
     tokens = min(request.max_new_tokens, SEARCHED_TOKENS)
     recipe = recipe_of(request).model_copy(update={"max_new_tokens": tokens})
-    job = prepare_job(recipe, None, False, reporter, cluster)
+    prepared = prepare_run(recipe, None, False, reporter, cluster)
     folder = request.search or (own_folder if (own_folder / RECORD).exists() else None)
     if folder is not None:
         record = read_search(folder)
-        require_search_of(record, job.source.path, folder)
+        require_search_of(record, prepared.source.path, folder)
         if request.search is None:
-            _require_same_search(record, job, judge, folder)
+            _require_same_search(record, prepared, judge, folder)
     else:
-        folder = default_search_folder(job, judge.name)
-        record = finished_search(job, judge.name, folder) or _searched(job, model, judge, folder)
+        folder = default_search_folder(prepared, judge.name)
+        record = finished_search(prepared, judge.name, folder) or _searched(prepared, model, judge, folder)
         # The comparison resumes with the same plan, also where the cache is gone.
         own_folder.mkdir(exist_ok=True)
         write_whole(own_folder / RECORD, record.model_dump_json(indent=2) + "\n")
@@ -123,9 +123,9 @@ def found_plan(
     return plan_of_point(record, point, folder)
 
 
-def _require_same_search(record: SearchRecord, job: Job, judge: Judge, folder: Path) -> None:
+def _require_same_search(record: SearchRecord, prepared: PreparedRun, judge: Judge, folder: Path) -> None:
     """Raise InputError when an earlier run of the comparison searched under other settings or on other prompts."""
-    now = search_identity(job, judge.name)
+    now = search_identity(prepared, judge.name)
     other = [name for name in differing(record.made_by, now) if name not in ("judge", "dtype")]
     if other:
         raise InputError(
@@ -134,7 +134,7 @@ def _require_same_search(record: SearchRecord, job: Job, judge: Judge, folder: P
         )
 
 
-def _searched(job: Job, model: LocalModel, judge: Judge, folder: Path) -> SearchRecord:
+def _searched(prepared: PreparedRun, model: LocalModel, judge: Judge, folder: Path) -> SearchRecord:
     loaded = model.loaded
-    anatomy = inspect_anatomy(loaded.model, job.reporter)
-    return search(LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge), folder).record
+    anatomy = inspect_anatomy(loaded.model, prepared.reporter)
+    return search(LoadedRun(**vars(prepared), loaded=loaded, anatomy=anatomy, judge=judge), folder).record

@@ -21,11 +21,11 @@ from prosafeprune.report.grid import Grid
 from prosafeprune.report.plan_facts import plan_layers
 from prosafeprune.requests.measuring import ModelOptions
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.load import LoadedJob
+from prosafeprune.setup.load import LoadedRun
 from prosafeprune.setup.machine import free_disk, measure_speed
 from prosafeprune.setup.model_size import ModelShape, ModelSize
 from prosafeprune.setup.path_costs import path_costs
-from prosafeprune.setup.prepare import Job, bytes_needed, prepare_job
+from prosafeprune.setup.prepare import PreparedRun, bytes_needed, prepare_run
 from prosafeprune.setup.run_memory import memory_needed, scoring_memory
 from prosafeprune.setup.workload import Cost, Speed, Stage, stages_of
 from prosafeprune.text import data_size, duration
@@ -41,15 +41,15 @@ LOADED_PER_SECOND = 1e9
 """Bytes of weights read, checked and hashed per second; fewer from a slow disk."""
 
 
-def estimated_cost(job: LoadedJob, plan: Plan | None) -> Cost:
-    """Return the time of each stage of a job whose model is loaded, and the memory needed."""
-    loaded = job.loaded
+def estimated_cost(run: LoadedRun, plan: Plan | None) -> Cost:
+    """Return the time of each stage of a run whose model is loaded, and the memory needed."""
+    loaded = run.loaded
     shape = ModelShape.of_folder(loaded.folder, early_config(str(loaded.folder), None) or {})
     speed = measure_speed(shape.passed, shape.size.hidden, loaded.run_dtype, loaded.device)
     ratio = shape.bytes_per_weight(loaded.run_dtype.itemsize / loaded.stored_dtype.itemsize, loaded.load)
     on_gpu = loaded.device.type == "cuda"
-    memory = memory_needed(job, plan, shape.size, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
-    return Cost.estimated(stages_of(job, plan, job.anatomy.num_layers), speed, memory)
+    memory = memory_needed(run, plan, shape.size, ratio, on_gpu=on_gpu, number_bytes=loaded.run_dtype.itemsize)
+    return Cost.estimated(stages_of(run, plan, run.anatomy.num_layers), speed, memory)
 
 
 def shorter_run(recipe: Recipe, seconds: float, *, is_searched: bool) -> str | None:
@@ -88,33 +88,33 @@ def planned(
     search: Path | None = None,
     choose: int | None = None,
     reporter: Reporter,
-) -> tuple[Job, KnownPlan]:
-    """Return the job that ``run_prune`` would make of these arguments, and its plan.
+) -> tuple[PreparedRun, KnownPlan]:
+    """Return the run that ``run_prune`` would make of these arguments, and its plan.
 
     Raises:
         InputError: as ``run_prune`` would before it loads the model.
         NoPlanError: the search is finished and found no plan.
     """
-    job = prepare_job(recipe, output, overwrite, reporter)
-    judge = make_judge(job.recipe, job.reporter)
-    folder = search or (default_search_folder(job, judge.name) if recipe.layers is None else None)
-    return job, KnownPlan(*known_plan(job, judge.name, folder, choose), folder, judge.name)
+    prepared = prepare_run(recipe, output, overwrite, reporter)
+    judge = make_judge(prepared.recipe, prepared.reporter)
+    folder = search or (default_search_folder(prepared, judge.name) if recipe.layers is None else None)
+    return prepared, KnownPlan(*known_plan(prepared, judge.name, folder, choose), folder, judge.name)
 
 
-def dry_run(job: Job, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
-    """Return what a job would do, as tables: plan and sizes, prompts, and the time of each stage."""
-    model = ModelSize.of(job.source.path, early_config(job.recipe.model, job.recipe.revision) or {})
-    if job.source.is_converted:
-        model = replace(model, weight_bytes=converted_bytes(job.source))
-    facts = _facts(job, model, known, search_only)
-    stages = stages_of(job, known.plan, model.layers, search_only=search_only)
-    speed = speed_on(job.source, job.recipe)
+def dry_run(prepared: PreparedRun, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
+    """Return what a run would do, as tables: plan and sizes, prompts, and the time of each stage."""
+    model = ModelSize.of(prepared.source.path, early_config(prepared.recipe.model, prepared.recipe.revision) or {})
+    if prepared.source.is_converted:
+        model = replace(model, weight_bytes=converted_bytes(prepared.source))
+    facts = _facts(prepared, model, known, search_only)
+    stages = stages_of(prepared, known.plan, model.layers, search_only=search_only)
+    speed = speed_on(prepared.source, prepared.recipe)
     tables = [
         Grid("Nothing is loaded or written", ["", ""], facts),
-        _prompts(job, is_searched=known.plan is None),
-        _times(job, known.plan, model, stages, speed),
+        _prompts(prepared, is_searched=known.plan is None),
+        _times(prepared, known.plan, model, stages, speed),
     ]
-    return tables if search_only or job.source.is_gguf else [*tables, _ways(job, known.plan, model, speed)]
+    return tables if search_only or prepared.source.is_gguf else [*tables, _ways(prepared, known.plan, model, speed)]
 
 
 def speed_on(source: ModelSource, options: ModelOptions) -> Speed:
@@ -126,28 +126,28 @@ def speed_on(source: ModelSource, options: ModelOptions) -> Speed:
         passed = size.passed(converted_bytes(source) / stored.itemsize)
         return measure_speed(passed, size.hidden, choose_dtype(options.dtype, stored, device), device)
     shape = ModelShape.of_folder(source.path, config)
-    run = choose_dtype(options.dtype, stored_dtype(source.path), device)
-    return measure_speed(shape.passed, shape.size.hidden, run, device)
+    run_dtype = choose_dtype(options.dtype, stored_dtype(source.path), device)
+    return measure_speed(shape.passed, shape.size.hidden, run_dtype, device)
 
 
-def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
+def _ways(prepared: PreparedRun, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
     """Return what each way of pruning takes."""
-    recipe, device = job.recipe, choose_device(job.recipe.device)
-    shape = ModelShape.of_folder(job.source.path, early_config(recipe.model, recipe.revision) or {})
-    stored = stored_dtype(job.source.path)
-    run = choose_dtype(recipe.dtype, stored, device)
+    recipe, device = prepared.recipe, choose_device(prepared.recipe.device)
+    shape = ModelShape.of_folder(prepared.source.path, early_config(recipe.model, recipe.revision) or {})
+    stored = stored_dtype(prepared.source.path)
+    run_dtype = choose_dtype(recipe.dtype, stored, device)
     count = model.layers or 1
     given = plan or Plan(layers=tuple(range(count // 2, min(count, count // 2 + FEW_LAYERS))), rank=recipe.rank)
-    stages = {"search": stages_of(job, None, count), "layers": stages_of(job, given, count)}
+    stages = {"search": stages_of(prepared, None, count), "layers": stages_of(prepared, given, count)}
     costs = path_costs(
         shape,
         stages,
         speed,
-        prompts=sum(map(len, job.calibration.values())),
+        prompts=sum(map(len, prepared.calibration.values())),
         layers=len(given.layers),
         rank=given.rank,
-        ratio=run.itemsize / stored.itemsize,
-        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda", number_bytes=run.itemsize),
+        ratio=run_dtype.itemsize / stored.itemsize,
+        scoring=scoring_memory(recipe, model, on_gpu=device.type == "cuda", number_bytes=run_dtype.itemsize),
         on_gpu=device.type == "cuda",
     )
     rows = [
@@ -163,28 +163,28 @@ def _ways(job: Job, plan: Plan | None, model: ModelSize, speed: Speed) -> Grid:
     return Grid("What each way takes", ["way", "memory", "disk", "read", "time"], rows, [note], marked=marked)
 
 
-def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run: torch.dtype, load: str | None) -> float:
+def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run_dtype: torch.dtype, load: str | None) -> float:
     """Return the bytes of the weights as they run over those on disk."""
-    ratio = run.itemsize / stored.itemsize
+    ratio = run_dtype.itemsize / stored.itemsize
     if load is None or folder is None:
         return ratio
     return ModelShape.of_folder(folder, early_config(str(folder), None) or {}).bytes_per_weight(ratio, load)
 
 
-def _facts(job: Job, model: ModelSize, known: KnownPlan, search_only: bool) -> list[list[str]]:
-    recipe = job.recipe
+def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, search_only: bool) -> list[list[str]]:
+    recipe = prepared.recipe
     rows = [
-        ["model", f"{job.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
+        ["model", f"{prepared.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
         ["plan", _plan_in_words(recipe, known)],
         ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {known.judge}"],
         ["safety floor", f"S.S. may fall by less than {recipe.max_safety_drop:g} points ({recipe.floor})"],
     ]
     if search_only:
         return rows
-    if job.output is None:
+    if prepared.output is None:
         return [*rows, ["output", "none: the pruned model is measured, and nothing is written"]]
-    needed, free = bytes_needed(job.source, recipe.format), free_disk(job.output.parent)
-    return [*rows, ["output", f"{job.output}: {data_size(needed)} at most, {data_size(free)} free"]]
+    needed, free = bytes_needed(prepared.source, recipe.format), free_disk(prepared.output.parent)
+    return [*rows, ["output", f"{prepared.output}: {data_size(needed)} at most, {data_size(free)} free"]]
 
 
 def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
@@ -196,42 +196,42 @@ def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
     return words if known.record is None else f"{words}, found by the search in {known.folder}"
 
 
-def _prompts(job: Job, *, is_searched: bool) -> Grid:
+def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:
     def row(use: str, prompts: PromptSet) -> list[str]:
         return [use, prompts.prompt_class.in_words, str(len(prompts)), prompts.source]
 
-    rows = [row("calibration", one) for one in job.calibration.values()]
-    if is_searched or job.recipe.polish:
-        for name, one in job.validation.items():
-            rows.append(row("validation", replace(one, prompts=(*one.prompts, *job.confirmation[name].prompts))))
-    rows += [row("measuring", one.prompts) for one in job.evaluation]
-    rows.append(row("benign KL", job.benign))
+    rows = [row("calibration", one) for one in prepared.calibration.values()]
+    if is_searched or prepared.recipe.polish:
+        for name, one in prepared.validation.items():
+            rows.append(row("validation", replace(one, prompts=(*one.prompts, *prepared.confirmation[name].prompts))))
+    rows += [row("measuring", one.prompts) for one in prepared.evaluation]
+    rows.append(row("benign KL", prepared.benign))
     return Grid("Prompts", ["used for", "class", "prompts", "from"], rows)
 
 
-def _times(job: Job, plan: Plan | None, model: ModelSize, stages: Sequence[Stage], speed: Speed) -> Grid:
-    recipe = job.recipe
+def _times(prepared: PreparedRun, plan: Plan | None, model: ModelSize, stages: Sequence[Stage], speed: Speed) -> Grid:
+    recipe = prepared.recipe
     device = choose_device(recipe.device)
-    stored = converted_dtype(job.source) if job.source.is_converted else stored_dtype(job.source.path)
-    run = choose_dtype(recipe.dtype, stored, device)
+    stored = converted_dtype(prepared.source) if prepared.source.is_converted else stored_dtype(prepared.source.path)
+    run_dtype = choose_dtype(recipe.dtype, stored, device)
     loading = model.weight_bytes / LOADED_PER_SECOND
     # What is converted has no headers to read yet.
-    folder = None if job.source.is_converted else job.source.path
-    ratio = _bytes_per_weight(folder, stored, run, recipe.load)
-    memory = memory_needed(job, plan, model, ratio, on_gpu=device.type == "cuda", number_bytes=run.itemsize)
+    folder = None if prepared.source.is_converted else prepared.source.path
+    ratio = _bytes_per_weight(folder, stored, run_dtype, recipe.load)
+    memory = memory_needed(prepared, plan, model, ratio, on_gpu=device.type == "cuda", number_bytes=run_dtype.itemsize)
     cost = Cost.estimated(stages, speed, memory)
     times = {"loading": loading, **cost.stages, "all, at most about": loading + cost.seconds}
     rows = [[name, duration(seconds)] for name, seconds in times.items()]
     copied = f" A copy in {recipe.load[0]} bits (--load) takes longer." if recipe.load is not None else ""
-    notes = [f"Computed from a second of matrix products in {dtype_name(run)} on {device_name(device)}.{copied}"]
+    notes = [f"Computed from a second of matrix products in {dtype_name(run_dtype)} on {device_name(device)}.{copied}"]
     if memory is not None:
         notes.append(f"Memory: about {data_size(memory)}.")
     if hint := shorter_run(recipe, cost.seconds, is_searched=plan is None):
         notes.append(hint)
-    if not job.source.is_gguf:
+    if not prepared.source.is_gguf:
         tokenizer = load_tokenizer(
-            job.source.path, job.source.name, trust_remote_code=recipe.trust_remote_code, system=recipe.system
+            prepared.source.path, prepared.source.name, trust_remote_code=recipe.trust_remote_code, system=recipe.system
         )
-        set_thinking(tokenizer, recipe.thinking, job.source.name)
-        notes.append(f"A prompt as the model sees it: {render(tokenizer, job.benign.texts[0])!r}")
+        set_thinking(tokenizer, recipe.thinking, prepared.source.name)
+        notes.append(f"A prompt as the model sees it: {render(tokenizer, prepared.benign.texts[0])!r}")
     return Grid("Time by stage", ["stage", "time"], rows, notes, marked=(len(rows) - 1,))

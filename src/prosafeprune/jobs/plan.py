@@ -41,8 +41,8 @@ from prosafeprune.setup.finished_search import (
     require_search_folder,
     require_search_of,
 )
-from prosafeprune.setup.load import LoadedJob, load_job, require_editable
-from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
+from prosafeprune.setup.load import LoadedRun, load_run, require_editable
+from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, given_plan, prepare_run
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CalibratedPlan:
 
 
 def known_plan(
-    job: Job, judge: str, search_folder: Path | None, choose: int | None
+    prepared: PreparedRun, judge: str, search_folder: Path | None, choose: int | None
 ) -> tuple[Plan | None, SearchRecord | None]:
     """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
 
@@ -77,45 +77,45 @@ def known_plan(
         InputError: there is no such folder, search or point, or the layers are given as well.
         NoPlanError: the search is finished and selected none.
     """
-    given = given_plan(job.recipe)
-    require_one_plan(job.recipe.layers, choose)
+    given = given_plan(prepared.recipe)
+    require_one_plan(prepared.recipe.layers, choose)
     if given is not None or search_folder is None:
         return given, None
     if choose is not None:
         record = read_search(search_folder)
-        require_search_of(record, job.source.path, search_folder)
+        require_search_of(record, prepared.source.path, search_folder)
         return plan_of_point(record, choose, search_folder), record
-    finished = finished_search(job, judge, search_folder)
+    finished = finished_search(prepared, judge, search_folder)
     if finished is None:
-        require_search_folder(search_folder, job.recipe.model)
+        require_search_folder(search_folder, prepared.recipe.model)
         return None, None
-    job.reporter.note(
+    prepared.reporter.note(
         f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."
     )
-    return _selected(finished, search_folder, job), finished
+    return _selected(finished, search_folder, prepared), finished
 
 
-def searched_plan(job: LoadedJob, folder: Path) -> CalibratedPlan:
+def searched_plan(run: LoadedRun, folder: Path) -> CalibratedPlan:
     """Search for a plan, or resume the search in ``folder``.
 
     Raises:
         InputError: the weights are quantised, or the search fails.
         NoPlanError: no plan found keeps the safety floor and complies more than the base model.
     """
-    require_editable(job.anatomy)
-    job.reporter.note(f"The search is kept in {folder}.")
-    found = search(job, folder)
-    plan = _selected(found.record, folder, job)
+    require_editable(run.anatomy)
+    run.reporter.note(f"The search is kept in {folder}.")
+    found = search(run, folder)
+    plan = _selected(found.record, folder, run)
     return CalibratedPlan(plan, found.inputs[plan.pooling], found.edits.of(plan), found.record)
 
 
-def _selected(record: SearchRecord, folder: Path, job: Job | LoadedJob) -> Plan:
+def _selected(record: SearchRecord, folder: Path, prepared: PreparedRun) -> Plan:
     """Return the plan that a finished search selected; for a draft, which is never saved, the best if it has none."""
     point = record.point(record.chosen)
-    if point is None and job.recipe.is_draft:
+    if point is None and prepared.recipe.is_draft:
         point = record.point(select_as_paper(record.points))
         if point is not None:
-            job.reporter.warning(
+            prepared.reporter.warning(
                 "No plan of this draft complies more and keeps the safety floor, on few validation prompts. The one of "
                 "the highest T.S. is measured in its place; without --draft a search tries more."
             )
@@ -173,24 +173,24 @@ def run_search(request: SearchRequest, folder: Path | None, reporter: Reporter, 
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
-        job = prepare_job(recipe_of(request), None, False, reporter, cluster)
+        prepared = prepare_run(recipe_of(request), None, False, reporter, cluster)
         if folder is not None:
-            require_outside(user_path(folder).resolve(), job.source.path.resolve(), "base model's")
-        judge = make_judge(job.recipe, job.reporter)
-        folder = folder or default_search_folder(job, judge.name)
-        finished = finished_search(job, judge.name, folder)
+            require_outside(user_path(folder).resolve(), prepared.source.path.resolve(), "base model's")
+        judge = make_judge(prepared.recipe, prepared.reporter)
+        folder = folder or default_search_folder(prepared, judge.name)
+        finished = finished_search(prepared, judge.name, folder)
         if finished is not None:
             reporter.note("This search is finished already. A larger --budget resumes it.")
             return SearchResult(finished, folder)
-        checkpoint = stack.enter_context(checkpoint_folder(job.source, job.output, job.reporter))
-        loaded_job = load_job(job, checkpoint, judge)
-        require_editable(loaded_job.anatomy)
-        return SearchResult(search(loaded_job, folder).record, folder)
+        checkpoint = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
+        run = load_run(prepared, checkpoint, judge)
+        require_editable(run.anatomy)
+        return SearchResult(search(run, folder).record, folder)
 
 
-def default_search_folder(job: Job, judge: str) -> Path:
-    """Return the folder in the cache of a job's search: the same for every command that searches for the same.
+def default_search_folder(prepared: PreparedRun, judge: str) -> Path:
+    """Return the folder in the cache of a run's search: the same for every command that searches for the same.
 
     ``judge`` is the name of the judge.
     """
-    return kept_search_folder(job.source.name, digest_of(search_identity(job, judge))[:12])
+    return kept_search_folder(prepared.source.name, digest_of(search_identity(prepared, judge))[:12])

@@ -30,7 +30,7 @@ from prosafeprune.plan_search.scored_plan import objective
 from prosafeprune.progress import ignore
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.polish_record import PolishRecord, PolishTrial, describe_trial
-from prosafeprune.setup.load import LoadedJob
+from prosafeprune.setup.load import LoadedRun
 
 POLISH = "polish"
 """Folder in the cache."""
@@ -44,14 +44,14 @@ STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
 """Factors of the trained change: full strength diverges most from the base model, and may give back C.R."""
 
 
-def require_polishable(job: LoadedJob) -> None:
+def require_polishable(run: LoadedRun) -> None:
     """Raise InputError when the model is spread over processes, each of which would need the same training."""
-    if job.recipe.polish and isinstance(job.loaded, ReplicatedModel):
+    if run.recipe.polish and isinstance(run.loaded, ReplicatedModel):
         raise InputError("--polish: trains in a single process. Start it without torchrun.")
 
 
 def polish(
-    job: LoadedJob, plan: Plan, edits: Sequence[PruningEdit], sha256: str
+    run: LoadedRun, plan: Plan, edits: Sequence[PruningEdit], sha256: str
 ) -> tuple[list[LowRankEdit], PolishRecord]:
     """Train on the pruned model's own answers; the model is left with its base weights.
 
@@ -67,13 +67,13 @@ def polish(
     Raises:
         InputError: as generation does, or the cache is full.
     """
-    recipe, reporter, method = job.recipe, job.reporter, make_method("self-training")
-    made_by = _depends_on(job, plan, sha256)
-    context = FitContext(job.loaded, job.calibration, job.confirmation, recipe.batch_size, recipe.seed, reporter)
-    benign = job.confirmation[PromptClass.BENIGN].sample(BENIGN_PROMPTS, recipe.seed).texts
-    size = BatchSize(recipe.batch_size, job.loaded.device)
+    recipe, reporter, method = run.recipe, run.reporter, make_method("self-training")
+    made_by = _depends_on(run, plan, sha256)
+    context = FitContext(run.loaded, run.calibration, run.confirmation, recipe.batch_size, recipe.seed, reporter)
+    benign = run.confirmation[PromptClass.BENIGN].sample(BENIGN_PROMPTS, recipe.seed).texts
+    size = BatchSize(recipe.batch_size, run.loaded.device)
     with reporter.stage("Benign answers of the base model", len(benign)) as advance:
-        base = record_base_answers(job.loaded, benign, size, advance)
+        base = record_base_answers(run.loaded, benign, size, advance)
     with apply_edits(edits), _kept_folder({**made_by, "method": method.describe()}) as folder:
         _drop_damaged(folder / FITTED, made_by)
         fitted = FittedMethod(method, made_by, folder / FITTED, lambda: context)
@@ -82,13 +82,13 @@ def polish(
         except NotApplicableError as error:
             reporter.warning(f"Not polished. {error}")
             return [], PolishRecord(strength=0.0, settings=method.describe(), skipped=str(error))
-        trained = stored_edits(job.loaded, parts.tensors)
+        trained = stored_edits(run.loaded, parts.tensors)
         validation, found = Validation(context, VALIDATED), []
         with reporter.stage("Polish: validation", len(STRENGTHS)) as advance:
             for strength in STRENGTHS:
                 with apply_edits(scaled(trained, strength)):
-                    divergence = divergence_from_base(base, job.loaded, size, ignore).mean
-                    rates = validation.rates(LocalGenerator(job.loaded, recipe.batch_size))
+                    divergence = divergence_from_base(base, run.loaded, size, ignore).mean
+                    rates = validation.rates(LocalGenerator(run.loaded, recipe.batch_size))
                 found.append(PolishTrial(strength, rates.compliance, rates.safety, divergence))
                 advance(1)
     best = best_trial(found, recipe.max_safety_drop)
@@ -130,12 +130,12 @@ def _record(method: Method, parts: FittedParts, trials: Sequence[PolishTrial], b
     )
 
 
-def _depends_on(job: LoadedJob, plan: Plan, sha256: str) -> dict[str, Any]:
+def _depends_on(run: LoadedRun, plan: Plan, sha256: str) -> dict[str, Any]:
     return {
-        **answers_depend_on(job.loaded, job.recipe, sha256),
+        **answers_depend_on(run.loaded, run.recipe, sha256),
         "plan": plan.model_dump(mode="json"),
-        "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
-        "seed": job.recipe.seed,
+        "calibration": {name.value: prompts.sha256 for name, prompts in run.calibration.items()},
+        "seed": run.recipe.seed,
     }
 
 

@@ -39,9 +39,9 @@ from prosafeprune.report.record import Record, UnmeasuredRecord, model_record, s
 from prosafeprune.report.run_record import run_record
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import calibrate
-from prosafeprune.setup.load import LoadedJob, load_job, require_layers
+from prosafeprune.setup.load import LoadedRun, load_run, require_layers
 from prosafeprune.setup.machine import peak_memory
-from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
+from prosafeprune.setup.prepare import checkpoint_folder, prepare_run
 from prosafeprune.setup.workload import MEASURING_STAGES, Cost, CostRecord
 
 NOT_SAVED = "-not-saved.html"
@@ -78,7 +78,7 @@ def run_prune(
     with ExitStack() as stack:
         cluster = stack.enter_context(connected(ray))
         timed = TimedReporter(reporter)
-        prepared = prepare_job(recipe, output, overwrite, timed, cluster)
+        prepared = prepare_run(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
         if prepared.earlier is not None:
@@ -88,75 +88,75 @@ def run_prune(
         plan, search = known_plan(prepared, judge.name, search_folder, choose)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
-        job = load_job(prepared, folder, judge)
-        require_polishable(job)
-        ancestor = first_ancestor(prepared.source.path, lineage, Conditions.of(job.judge.name, recipe))
+        run = load_run(prepared, folder, judge)
+        require_polishable(run)
+        ancestor = first_ancestor(prepared.source.path, lineage, Conditions.of(run.judge.name, recipe))
         if recipe.format == "adapter":
-            require_adaptable(job.anatomy)
-        estimated = _report_estimate(job, plan, timed)
+            require_adaptable(run.anatomy)
+        estimated = _report_estimate(run, plan, timed)
         loading = timed.total
-        sha256 = model_hash(job.source.path)
+        sha256 = model_hash(run.source.path)
         if plan is None:
             assert search_folder is not None  # a search has one
-            planned = searched_plan(job, search_folder)
+            planned = searched_plan(run, search_folder)
         else:
-            planned = _calibrated(job, plan, search, sha256)
-        added, polished = polish(job, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
-        edits = _writable_edits(job, folder, planned, added)
-        found = measure_edits(edits, job.loaded, job.judge, (job.evaluation, job.benign), recipe, sha256, job.reporter)
+            planned = _calibrated(run, plan, search, sha256)
+        added, polished = polish(run, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
+        edits = _writable_edits(run, folder, planned, added)
+        found = measure_edits(edits, run.loaded, run.judge, (run.evaluation, run.benign), recipe, sha256, run.reporter)
         measured = {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
-        record = _make_record(job, sha256, lineage, planned, edits, measured, found)
+        record = _make_record(run, sha256, lineage, planned, edits, measured, found)
         if record.system_warning is not None:
             timed.warning(record.system_warning)
-        taken = Cost(seconds=timed.total - loading, memory=peak_memory(job.loaded.device), stages={**timed.seconds})
+        taken = Cost(seconds=timed.total - loading, memory=peak_memory(run.loaded.device), stages={**timed.seconds})
         cost = CostRecord(estimated=estimated, taken=taken)
         timed.note(cost.describe())
         result = PruneResult(
-            record, found.before, found.after, None, job.loaded, search=planned.search, ancestor=ancestor, cost=cost
+            record, found.before, found.after, None, run.loaded, search=planned.search, ancestor=ancestor, cost=cost
         )
-        if job.output is None:
+        if run.output is None:
             return result
         if isinstance(edits, GgufEdits):
             edits.record = record.model_dump_json()
-        return save_result(result, job.output, edits, job.source, folder, overwrite=overwrite, reporter=job.reporter)
+        return save_result(result, run.output, edits, run.source, folder, overwrite=overwrite, reporter=run.reporter)
 
 
-def _report_estimate(job: LoadedJob, plan: Plan | None, timed: TimedReporter) -> Cost:
+def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) -> Cost:
     """Return what the rest of the run will take, and report it, now and after each long stage of measuring."""
-    estimated = estimated_cost(job, plan)
+    estimated = estimated_cost(run, plan)
     timed.note(estimated.describe())
-    if hint := shorter_run(job.recipe, estimated.seconds, is_searched=plan is None):
+    if hint := shorter_run(run.recipe, estimated.seconds, is_searched=plan is None):
         timed.note(hint)
     measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
-    timed.expect(measuring, sum(len(one.prompts) for one in job.evaluation))
+    timed.expect(measuring, sum(len(one.prompts) for one in run.evaluation))
     return estimated
 
 
-def _calibrated(job: LoadedJob, plan: Plan, search: SearchRecord | None, sha256: str) -> CalibratedPlan:
+def _calibrated(run: LoadedRun, plan: Plan, search: SearchRecord | None, sha256: str) -> CalibratedPlan:
     """Return the edits of a plan that is known, on the layers of the loaded model."""
-    require_layers(plan, job.anatomy)
-    batch_size = job.recipe.batch_size
-    calibrated = calibrate(job.loaded, job.anatomy, plan, job.calibration, batch_size, job.reporter, sha256)
+    require_layers(plan, run.anatomy)
+    batch_size = run.recipe.batch_size
+    calibrated = calibrate(run.loaded, run.anatomy, plan, run.calibration, batch_size, run.reporter, sha256)
     return CalibratedPlan(plan, *calibrated, search)
 
 
 def _writable_edits(
-    job: LoadedJob, folder: Path, planned: CalibratedPlan, added: Sequence[LowRankEdit]
+    run: LoadedRun, folder: Path, planned: CalibratedPlan, added: Sequence[LowRankEdit]
 ) -> WritableEdits:
-    if job.recipe.format == "gguf":
-        gguf = GgufEdits(job.source.path, planned.edits)
-        job.reporter.note(gguf.describe())
+    if run.recipe.format == "gguf":
+        gguf = GgufEdits(run.source.path, planned.edits)
+        run.reporter.note(gguf.describe())
         return gguf
     edits: list[PruningEdit | LowRankEdit] = [*planned.edits, *added]
     edited = [one for edit in edits if (one := edit.submodule).original or not is_quantised(one.stored)]
     located = locate_tensors(folder, edited)
-    if job.recipe.format == "adapter":
-        return LoraAdapter(job.loaded, job.source, located, planned.edits)
+    if run.recipe.format == "adapter":
+        return LoraAdapter(run.loaded, run.source, located, planned.edits)
     return EditedTensors(folder, located, edits)
 
 
 def _make_record(
-    job: LoadedJob,
+    run: LoadedRun,
     sha256: str,
     lineage: Lineage,
     planned: CalibratedPlan,
@@ -164,21 +164,21 @@ def _make_record(
     measured: dict[str, Any],
     found: BeforeAfter,
 ) -> Record:
-    loaded = job.loaded
+    loaded = run.loaded
     return Record(
-        model=model_record(job.source, sha256, loaded.tokenizer, loaded.stored_dtype),
+        model=model_record(run.source, sha256, loaded.tokenizer, loaded.stored_dtype),
         lineage=lineage.steps,
         plan=planned.plan,
-        recipe=shareable(job.recipe),
-        judge=job.judge.name,
-        calibration=calibration_record(job.calibration),
-        evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
+        recipe=shareable(run.recipe),
+        judge=run.judge.name,
+        calibration=calibration_record(run.calibration),
+        evaluation={one.name: prompts_record(one.prompts) for one in run.evaluation},
         **measured,
-        since=job.earlier.compare(found.after.sets) if job.earlier is not None else None,
+        since=run.earlier.compare(found.after.sets) if run.earlier is not None else None,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
-        experts=planned.expert_counts(job.anatomy),
+        experts=planned.expert_counts(run.anatomy),
         run=run_record(
             loaded.device_name,
             loaded.run_dtype,

@@ -31,7 +31,7 @@ from prosafeprune.report.page import REPORT_FILE
 from prosafeprune.report.prune_page import prune_page
 from prosafeprune.report.record import EditRecord, Record
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.prepare import Job, checkpoint_folder, prepare_job
+from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, prepare_run
 from prosafeprune.streaming.streamed_checkpoint import StreamedCheckpoint
 
 
@@ -52,40 +52,45 @@ def run_prune_served(
     command = read_command(command)
     if output is None:
         raise InputError("--serve-with measures what was written, so it needs a folder to write. Give --output.")
-    job = prepare_job(recipe, output, overwrite, reporter)
-    assert job.output is not None
-    require_streamable(job.source)
+    prepared = prepare_run(recipe, output, overwrite, reporter)
+    assert prepared.output is not None
+    require_streamable(prepared.source)
     if recipe.thinking == "both":
         raise InputError("--thinking both: is measured in memory, not behind servers. Choose on or off.")
-    judge = make_judge(job.recipe, job.reporter)
-    with claimed_output(job.output, overwrite), checkpoint_folder(job.source, job.output, job.reporter) as folder:
-        return _prune_and_measure(job, judge, command, folder, job.output, overwrite)
+    judge = make_judge(prepared.recipe, prepared.reporter)
+    with (
+        claimed_output(prepared.output, overwrite),
+        checkpoint_folder(prepared.source, prepared.output, prepared.reporter) as folder,
+    ):
+        return _prune_and_measure(prepared, judge, command, folder, prepared.output, overwrite)
 
 
 def _prune_and_measure(
-    job: Job, judge: Judge, command: str, folder: Path, output: Path, overwrite: bool
+    prepared: PreparedRun, judge: Judge, command: str, folder: Path, output: Path, overwrite: bool
 ) -> PruneResult:
-    base_sha256 = model_hash(job.source.path)
-    before = _measure(job, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
+    base_sha256 = model_hash(prepared.source.path)
+    before = _measure(prepared, judge, command, folder, {"model": base_sha256}, "Answers of the base model")
     try:
         with output_measured_inside(output, overwrite=overwrite) as staging:
             copy_companions(folder, staging)
-            run = prune_streamed(job, folder, StreamedCheckpoint(folder, staging), staging)
+            pruning = prune_streamed(prepared, folder, StreamedCheckpoint(folder, staging), staging)
             made_by = {"model": base_sha256, "pruned": model_hash(staging)}
-            after = _measure(job, judge, command, staging, made_by, "Answers of the pruned model")
-            result = _result(job, judge, run, base_sha256, before, after)
+            after = _measure(prepared, judge, command, staging, made_by, "Answers of the pruned model")
+            result = _result(prepared, judge, pruning, base_sha256, before, after)
             page = prune_page(result.record, before, after, None, saved=result.is_safe)
-            write_measured(result, staging, page, job.source, folder)
+            write_measured(result, staging, page, prepared.source, folder)
     except SafetyFloorError:
         return reported_only(result, output, page)
     return replace(result, output=output, report=output / REPORT_FILE)
 
 
-def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str) -> Measurement:
-    recipe = job.recipe
-    with serving(command, folder, job.reporter) as url:
-        extra = _switched_thinking(job, folder)
-        generator = EndpointGenerator(url, str(folder), system=recipe.system, extra=extra, reporter=job.reporter)
+def _measure(
+    prepared: PreparedRun, judge: Judge, command: str, folder: Path, made_by: dict[str, Any], title: str
+) -> Measurement:
+    recipe = prepared.recipe
+    with serving(command, folder, prepared.reporter) as url:
+        extra = _switched_thinking(prepared, folder)
+        generator = EndpointGenerator(url, str(folder), system=recipe.system, extra=extra, reporter=prepared.reporter)
         generator.check()
         identity = {
             **made_by,
@@ -95,31 +100,33 @@ def _measure(job: Job, judge: Judge, command: str, folder: Path, made_by: dict[s
             "companions": companions_hash(folder),
         }
         decoding = Decoding(max_new_tokens=recipe.max_new_tokens)
-        measured, _ = measure_once(identity, lambda: generator, job.evaluation, judge, decoding, job.reporter, title)
+        measured, _ = measure_once(
+            identity, lambda: generator, prepared.evaluation, judge, decoding, prepared.reporter, title
+        )
     return measured
 
 
-def _switched_thinking(job: Job, folder: Path) -> dict[str, Any]:
+def _switched_thinking(prepared: PreparedRun, folder: Path) -> dict[str, Any]:
     """Return the request field that makes a server think as in calibration; none where the template has no switch."""
-    recipe, name = job.recipe, job.source.name
+    recipe, name = prepared.recipe, prepared.source.name
     tokenizer = load_tokenizer(folder, name, trust_remote_code=recipe.trust_remote_code, system=recipe.system)
     switches = set_thinking(tokenizer, recipe.thinking, name)
     return {"chat_template_kwargs": thinking_variables(recipe.thinking == "on")} if switches else {}
 
 
 def _result(
-    job: Job, judge: Judge, run: LayerwisePruning, sha256: str, before: Measurement, after: Measurement
+    prepared: PreparedRun, judge: Judge, pruning: LayerwisePruning, sha256: str, before: Measurement, after: Measurement
 ) -> PruneResult:
-    recipe, source = job.recipe, job.source
-    warn_of_languages([before, after], job.reporter)
+    recipe, source = prepared.recipe, prepared.source
+    warn_of_languages([before, after], prepared.reporter)
     ancestor = first_ancestor(source.path, read_lineage(source.path), Conditions.of(judge.name, recipe))
-    edit = run.record(sha256)
+    edit = pruning.record(sha256)
     record = Record(
         **{name: getattr(edit, name) for name in EditRecord.model_fields},
         judge=judge.name,
-        evaluation={one.name: prompts_record(one.prompts) for one in job.evaluation},
+        evaluation={one.name: prompts_record(one.prompts) for one in prepared.evaluation},
         **BeforeAfter(before, after, None, ()).recorded(FloorRule.of(recipe), ancestor),
     )
     if record.system_warning is not None:
-        job.reporter.warning(record.system_warning)
+        prepared.reporter.warning(record.system_warning)
     return PruneResult(record, before, after, None, None, ancestor=ancestor)

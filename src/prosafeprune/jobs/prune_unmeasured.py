@@ -33,7 +33,7 @@ from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, encode_classes
 from prosafeprune.setup.load import inspect_anatomy, require_layers
 from prosafeprune.setup.machine import memory_bytes
-from prosafeprune.setup.prepare import Job, checkpoint_folder, given_plan, prepare_job
+from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder, given_plan, prepare_run
 from prosafeprune.streaming.layer_passes import LayerPasses
 from prosafeprune.streaming.meta_model import MetaModel, load_meta_model
 from prosafeprune.streaming.needs import estimate_needs
@@ -65,29 +65,29 @@ def run_prune_unmeasured(
     recipe.require_unmeasured()
     if output is None:
         raise InputError("--memory low measures nothing, so it needs a folder to write. Give --output.")
-    job = prepare_job(recipe, output, overwrite, reporter)
-    assert job.output is not None
-    source = job.source
+    prepared = prepare_run(recipe, output, overwrite, reporter)
+    assert prepared.output is not None
+    source = prepared.source
     require_streamable(source)
     weights, available = checkpoint_bytes(source.path), memory_bytes()[1]
     if FITS * weights < available:
-        job.reporter.warning(
+        prepared.reporter.warning(
             f"{source.name} has {data_size(weights)} of weights, and {data_size(available)} of memory are free: "
             "without --memory low and --unmeasured it is measured, and held to the safety floor."
         )
     with (
-        claimed_output(job.output, overwrite),
-        checkpoint_folder(source, job.output, job.reporter) as folder,
-        unmeasured_output(job.output, recipe, overwrite=overwrite) as staging,
+        claimed_output(prepared.output, overwrite),
+        checkpoint_folder(source, prepared.output, prepared.reporter) as folder,
+        unmeasured_output(prepared.output, recipe, overwrite=overwrite) as staging,
     ):
         copy_companions(folder, staging)
         checkpoint = StreamedCheckpoint(folder, staging)
-        run = prune_streamed(job, folder, checkpoint, staging)
+        pruning = prune_streamed(prepared, folder, checkpoint, staging)
         # What was read and hashed is the base model's own files, unless they had to be dequantised.
         hashes = None if source.is_converted else checkpoint.hashes
-        record = run.record(model_hash(source.path, known=hashes))
+        record = pruning.record(model_hash(source.path, known=hashes))
         write_documents(staging, record, source, folder)
-    return PruneUnmeasuredResult(record, job.output)
+    return PruneUnmeasuredResult(record, prepared.output)
 
 
 def require_streamable(source: ModelSource) -> None:
@@ -99,13 +99,15 @@ def require_streamable(source: ModelSource) -> None:
     read_lineage(source.path)
 
 
-def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, staging: Path) -> LayerwisePruning:
+def prune_streamed(
+    prepared: PreparedRun, folder: Path, checkpoint: StreamedCheckpoint, staging: Path
+) -> LayerwisePruning:
     """Prune the checkpoint in ``folder``, the base model's or what was dequantised from it, into its copy ``staging``.
 
     Raises:
         InputError: the model cannot be run layer by layer, or has no layer of that number.
     """
-    recipe, source = job.recipe, job.source
+    recipe, source = prepared.recipe, prepared.source
     meta = load_meta_model(
         folder,
         source.name,
@@ -115,28 +117,30 @@ def prune_streamed(job: Job, folder: Path, checkpoint: StreamedCheckpoint, stagi
         system=recipe.system,
     )
     set_thinking(meta.tokenizer, recipe.thinking, source.name)
-    anatomy = inspect_anatomy(meta.model, job.reporter)
+    anatomy = inspect_anatomy(meta.model, prepared.reporter)
     plan = given_plan(recipe)
     assert plan is not None  # checked by the recipe
     require_layers(plan, anatomy)
     weights = StreamedWeights(meta, anatomy, checkpoint)
-    warn_of_unused(weights.unused, source.name, job.reporter)
-    run = LayerwisePruning(job, plan, meta, anatomy, weights)
-    run.prune(staging)
-    with job.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
+    warn_of_unused(weights.unused, source.name, prepared.reporter)
+    pruning = LayerwisePruning(prepared, plan, meta, anatomy, weights)
+    pruning.prune(staging)
+    with prepared.reporter.stage("Copying the rest", checkpoint.remaining) as advance:
         checkpoint.finish(advance, weights.finite)
-    return run
+    return pruning
 
 
 class LayerwisePruning:
     """One pass of the calibration prompts through the layers, each edited once it has run."""
 
-    def __init__(self, job: Job, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights) -> None:
-        self.job, self.plan, self.meta, self.anatomy, self.weights = job, plan, meta, anatomy, weights
+    def __init__(
+        self, prepared: PreparedRun, plan: Plan, meta: MetaModel, anatomy: Anatomy, weights: StreamedWeights
+    ) -> None:
+        self.prepared, self.plan, self.meta, self.anatomy, self.weights = prepared, plan, meta, anatomy, weights
         self.prompts: list[EncodedPrompt]
         self.class_rows: ClassRows
-        self.prompts, self.class_rows = encode_classes(meta.tokenizer, job.calibration)
-        self.batch_size = BatchSize(job.recipe.batch_size, meta.device)
+        self.prompts, self.class_rows = encode_classes(meta.tokenizer, prepared.calibration)
+        self.batch_size = BatchSize(prepared.recipe.batch_size, meta.device)
         self.edited: list[str] = []
         self.measures: list[EditMeasures] = []
         self.experts: list[ExpertCount] = []
@@ -145,25 +149,25 @@ class LayerwisePruning:
         """Run the layers up to the last planned one, and write the edited tensors of the planned ones."""
         needs = estimate_needs(self.meta, self.anatomy, self.weights, self.plan, self.prompts, self.batch_size.size)
         for line in needs.describe():
-            self.job.reporter.note(line)
+            self.prepared.reporter.note(line)
         passes = LayerPasses(self.meta, self.anatomy, self.prompts)
         # 0 is the padding token of batches.
         self.weights.load_around_layers({0}.union(*(prompt.ids for prompt in self.prompts)))
         layers = range(max(self.plan.layers) + 1)
-        with self.job.reporter.stage("Layers, one at a time", len(layers)) as advance:
+        with self.prepared.reporter.stage("Layers, one at a time", len(layers)) as advance:
             for layer in layers:
                 self._pass(layer, passes, staging)
                 advance(1)
 
     def record(self, sha256: str) -> UnmeasuredRecord:
         """Return the record, given the hash of the base model."""
-        job, meta = self.job, self.meta
+        prepared, meta = self.prepared, self.meta
         return UnmeasuredRecord(
-            model=model_record(job.source, sha256, meta.tokenizer, meta.stored_dtype),
-            lineage=read_lineage(job.source.path).steps,
+            model=model_record(prepared.source, sha256, meta.tokenizer, meta.stored_dtype),
+            lineage=read_lineage(prepared.source.path).steps,
             plan=self.plan,
-            recipe=shareable(job.recipe),
-            calibration=calibration_record(job.calibration),
+            recipe=shareable(prepared.recipe),
+            calibration=calibration_record(prepared.calibration),
             edited_tensors=sorted(self.edited),
             submodules=self.measures,
             experts=self.experts,
@@ -187,7 +191,7 @@ class LayerwisePruning:
                 return
             anatomy = self.anatomy.without_zeros([layer])  # only now are its weights in memory
             for name in anatomy.skipped.keys() - self.anatomy.skipped.keys():
-                self.job.reporter.warning(f"{name}: left as it is ({anatomy.skipped[name].value}).")
+                self.prepared.reporter.warning(f"{name}: left as it is ({anatomy.skipped[name].value}).")
             require_layers(self.plan.of_layer(layer), anatomy)
             with torch.inference_mode():
                 edits = make_edits(anatomy, self.plan.of_layer(layer), self.inputs, self.class_rows, ignore)

@@ -32,7 +32,7 @@ from prosafeprune.report.record import RECORD_FILE, Record, read_record, shareab
 from prosafeprune.report.record_consistency import is_consistent
 from prosafeprune.requests.apply import ApplyRequest
 from prosafeprune.requests.recipe import Recipe
-from prosafeprune.setup.prepare import prepare_job
+from prosafeprune.setup.prepare import prepare_run
 from prosafeprune.text import without_folder
 
 if TYPE_CHECKING:
@@ -120,11 +120,11 @@ def _is_of_same_inputs(record: Record, asked: Recipe) -> bool:
 
     The recipe in a record has names alone, and other files may have the same ones.
     """
-    job = prepare_job(asked, None, overwrite=False, reporter=SILENT)
+    prepared = prepare_run(asked, None, overwrite=False, reporter=SILENT)
     return (
-        record.model.sha256 == model_hash(job.source.path)
-        and record.calibration == calibration_record(job.calibration)
-        and record.evaluation == {one.name: prompts_record(one.prompts) for one in job.evaluation}
+        record.model.sha256 == model_hash(prepared.source.path)
+        and record.calibration == calibration_record(prepared.calibration)
+        and record.evaluation == {one.name: prompts_record(one.prompts) for one in prepared.evaluation}
     )
 
 

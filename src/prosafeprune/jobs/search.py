@@ -35,8 +35,8 @@ from prosafeprune.report.search_page import search_page
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows, collect_inputs
 from prosafeprune.setup.finished_search import read_search
-from prosafeprune.setup.load import LoadedJob
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.load import LoadedRun
+from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.workload import search_seconds_left
 from prosafeprune.text import duration
 
@@ -58,7 +58,7 @@ class FinishedSearch:
     """Makes the edits of a plan; the model must have its base weights."""
 
 
-def search(job: LoadedJob, path: Path) -> FinishedSearch:
+def search(run: LoadedRun, path: Path) -> FinishedSearch:
     """Find layers, strength and harmful share; resume an interrupted search in the folder ``path``.
 
     The model's weights are restored bit for bit. No test prompt is used.
@@ -67,15 +67,15 @@ def search(job: LoadedJob, path: Path) -> FinishedSearch:
         InputError: the folder belongs to another search, or a prompt, a server or the memory fails.
         NoPlanError: the base model refuses so little that a loss of safety could not be detected.
     """
-    choices = SearchChoices.of(job.recipe)
+    choices = SearchChoices.of(run.recipe)
     with locked_folder(path, overwrite=False), ExitStack() as workers:
-        folder = ResumableFolder(path, search_identity(job, job.judge.name))
-        found = _Search(job, folder, workers, choices).run()
-        folder.write(FINISHED, _length_settings(job.recipe))
+        folder = ResumableFolder(path, search_identity(run, run.judge.name))
+        found = _Search(run, folder, workers, choices).run()
+        folder.write(FINISHED, _length_settings(run.recipe))
         return found
 
 
-def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
+def finished_search(prepared: PreparedRun, judge: str, path: Path) -> SearchRecord | None:
     """Return the record in ``path`` if it is of this search, finished with the same budget; None otherwise.
 
     Raises:
@@ -83,7 +83,7 @@ def finished_search(job: Job, judge: str, path: Path) -> SearchRecord | None:
     """
     if not (path / FINISHED).is_file() or not (path / RECORD).is_file():
         return None
-    same = [(MADE_BY, search_identity(job, judge)), (FINISHED, _length_settings(job.recipe))]
+    same = [(MADE_BY, search_identity(prepared, judge)), (FINISHED, _length_settings(prepared.recipe))]
     if any(differing(read_json_object(path / name, "search folder"), expected) for name, expected in same):
         return None
     return read_search(path)
@@ -96,10 +96,10 @@ def _length_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 class _Search:
-    def __init__(self, job: LoadedJob, folder: ResumableFolder, workers: ExitStack, choices: SearchChoices) -> None:
-        self.job, self.folder, self.workers, self.choices = job, folder, workers, choices
-        self.loaded, self.anatomy = job.loaded, job.anatomy
-        self.recipe, self.reporter = job.recipe, job.reporter
+    def __init__(self, run: LoadedRun, folder: ResumableFolder, workers: ExitStack, choices: SearchChoices) -> None:
+        self.prepared, self.folder, self.workers, self.choices = run, folder, workers, choices
+        self.loaded, self.anatomy = run.loaded, run.anatomy
+        self.recipe, self.reporter = run.recipe, run.reporter
 
     def run(self) -> FinishedSearch:
         """Search, confirm, select, and write the record, the figure and the report."""
@@ -120,23 +120,23 @@ class _Search:
             self.loaded,
             self.anatomy,
             layers,
-            self.job.judge,
+            self.prepared.judge,
             ValidationSettings(
                 max_new_tokens=self.recipe.max_new_tokens,
-                prompts=self.job.validation,
-                confirmation=self.job.confirmation,
+                prompts=self.prepared.validation,
+                confirmation=self.prepared.confirmation,
                 short_answer=self.recipe.short_answer,
                 batch_size=self.recipe.batch_size,
             ),
             self.reporter,
         )
         warn_of_languages([scorer.base.short], self.reporter)
-        if not paper and (left := search_seconds_left(self.job, time.monotonic() - started)) >= LONG:
+        if not paper and (left := search_seconds_left(self.prepared, time.monotonic() - started)) >= LONG:
             self.reporter.note(f"At the speed of these answers, the search takes about {duration(left)} more.")
         source = rates_of(scorer.base.confirmed)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(
-            plan_evaluator(self.job, self.folder.made_by["model"], scorer, edits, layers)
+            plan_evaluator(self.prepared, self.folder.made_by["model"], scorer, edits, layers)
         )
         trials = Trials(evaluator, scorer.base.confirmed, self.recipe, self.choices, self.folder, self.reporter)
         if paper:
@@ -158,7 +158,9 @@ class _Search:
         )
         self.folder.write(RECORD, record.model_dump(mode="json"))
         draw_frontier(record, scored, self.folder.path)
-        write_page(search_page(record, self.recipe, Path(self.job.source.name).name), self.folder.path / REPORT_FILE)
+        write_page(
+            search_page(record, self.recipe, Path(self.prepared.source.name).name), self.folder.path / REPORT_FILE
+        )
         return FinishedSearch(record, inputs, edits)
 
     def _selected(self, points: Sequence[SearchPoint], source: ValidationRates, lowest: float) -> int | None:
@@ -196,7 +198,7 @@ class _Search:
         return collect_inputs(
             self.loaded,
             anatomy,
-            self.job.calibration,
+            self.prepared.calibration,
             self.choices.poolings,
             layers,
             self.recipe.batch_size,
@@ -205,15 +207,15 @@ class _Search:
         )
 
 
-def search_identity(job: Job, judge: str) -> dict[str, Any]:
+def search_identity(prepared: PreparedRun, judge: str) -> dict[str, Any]:
     """Return what a search depends on, by which its folder is recognised; ``judge`` is the judge's name."""
-    recipe, choices = job.recipe, SearchChoices.of(job.recipe)
+    recipe, choices = prepared.recipe, SearchChoices.of(prepared.recipe)
     return {
-        "model": model_hash(job.source.path),
-        "companions": companions_hash(job.source.path),
-        "calibration": {name.value: prompts.sha256 for name, prompts in job.calibration.items()},
-        "validation": {name.value: prompts.sha256 for name, prompts in job.validation.items()},
-        "confirmation": {name.value: prompts.sha256 for name, prompts in job.confirmation.items()},
+        "model": model_hash(prepared.source.path),
+        "companions": companions_hash(prepared.source.path),
+        "calibration": {name.value: prompts.sha256 for name, prompts in prepared.calibration.items()},
+        "validation": {name.value: prompts.sha256 for name, prompts in prepared.validation.items()},
+        "confirmation": {name.value: prompts.sha256 for name, prompts in prepared.confirmation.items()},
         "judge": judge,
         "max_new_tokens": recipe.max_new_tokens,
         "short_answer": recipe.short_answer,

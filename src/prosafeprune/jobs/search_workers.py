@@ -23,14 +23,14 @@ from prosafeprune.progress import SILENT
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.calibrate import ClassRows
 from prosafeprune.setup.load import load_as_asked
-from prosafeprune.setup.prepare import Job, checkpoint_folder
+from prosafeprune.setup.prepare import PreparedRun, checkpoint_folder
 
 
 @contextmanager
 def plan_evaluator(
-    job: Job, model: str, scorer: PlanScorer, edits: OperatorCache, layers: Sequence[int]
+    prepared: PreparedRun, model: str, scorer: PlanScorer, edits: OperatorCache, layers: Sequence[int]
 ) -> Iterator[PlanEvaluator]:
-    """Yield the evaluator of plans: workers if the job has a cluster, else the model in this process.
+    """Yield the evaluator of plans: workers if the run has a cluster, else the model in this process.
 
     Args:
         model: hash of its model, which the workers' model must have too.
@@ -39,22 +39,22 @@ def plan_evaluator(
     Raises:
         InputError: the cluster has no room for workers.
     """
-    if job.cluster is None:
+    if prepared.cluster is None:
         yield LocalPlanEvaluator(scorer, edits)
         return
     prompts = 1 + max(row for rows in edits.class_rows.values() for row in rows)
-    where = {"model": workers_name(job.source), "revision": job.source.revision}
+    where = {"model": workers_name(prepared.source), "revision": prepared.source.revision}
     setup = _MakeEvaluator(
-        job.recipe.model_copy(update=where),
+        prepared.recipe.model_copy(update=where),
         model,
-        companions_hash(job.source.path),
+        companions_hash(prepared.source.path),
         tuple(layers),
         scorer.validation,
         scorer.base,
         inputs_to_send(edits.inputs, prompts),
         dict(edits.class_rows),
     )
-    with job.cluster.pool(job.recipe.device, setup) as pool:
+    with prepared.cluster.pool(prepared.recipe.device, setup) as pool:
         yield RemotePlanEvaluator(pool, scorer)
 
 

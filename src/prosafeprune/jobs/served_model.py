@@ -30,7 +30,7 @@ from prosafeprune.serving.served_edit import ServedEdit, from_difference
 from prosafeprune.setup.calibrate import collect_inputs
 from prosafeprune.setup.finished_search import read_search, require_search_of
 from prosafeprune.setup.load import load_as_asked, require_layers
-from prosafeprune.setup.prepare import checkpoint_folder, prepare_job
+from prosafeprune.setup.prepare import checkpoint_folder, prepare_run
 
 BASE = "base"
 """Name of the base model."""
@@ -203,8 +203,8 @@ def _search_edits(
         drawn["thinking"] = "both"  # of the calibration prompts; answers are given in one mode
     _require_same_prompts(record, folder, options)
     recipe = Recipe.model_validate({**options.model_dump(include=set(ModelOptions.model_fields)), **drawn})
-    job = prepare_job(recipe, None, False, reporter)
-    calibration = {name.value: prompts.sha256 for name, prompts in job.calibration.items()}
+    prepared = prepare_run(recipe, None, False, reporter)
+    calibration = {name.value: prompts.sha256 for name, prompts in prepared.calibration.items()}
     if record.made_by.get("calibration") != calibration:
         raise InputError(
             f"{folder}: was calibrated with other prompts than the bundled ones. Prune with the plan (prune --search "
@@ -213,7 +213,7 @@ def _search_edits(
     poolings = tuple(dict.fromkeys(plan.pooling for plan in plans))
     layers = sorted({layer for plan in plans for layer in plan.layers})
     inputs, class_rows = collect_inputs(
-        loaded, anatomy, job.calibration, poolings, layers, "auto", reporter, record.made_by["model"]
+        loaded, anatomy, prepared.calibration, poolings, layers, "auto", reporter, record.made_by["model"]
     )
     cache = OperatorCache(anatomy, inputs, class_rows)
     edits = {}

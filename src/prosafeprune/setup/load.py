@@ -1,4 +1,4 @@
-"""The model of a job in memory, with its submodules and its judge."""
+"""The model of a run in memory, with its submodules and its judge."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,34 +17,34 @@ from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.process_group import current_leader
 from prosafeprune.progress import Reporter
 from prosafeprune.requests.measuring import ModelOptions
-from prosafeprune.setup.prepare import Job, require_layers_below
+from prosafeprune.setup.prepare import PreparedRun, require_layers_below
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedJob(Job):
-    """A job with its model in memory."""
+class LoadedRun(PreparedRun):
+    """A run with its model in memory."""
 
     loaded: LoadedModel
     anatomy: Anatomy
     judge: Judge
 
 
-def load_job(job: Job, folder: Path, judge: Judge) -> LoadedJob:
-    """Load a job's model from a checkpoint ``folder`` and find its submodules.
+def load_run(prepared: PreparedRun, folder: Path, judge: Judge) -> LoadedRun:
+    """Load the model of a run from a checkpoint ``folder`` and find its submodules.
 
     Raises:
         InputError: the model cannot be used, or the recipe says it does not fit in memory.
     """
-    if job.recipe.memory == "low":
+    if prepared.recipe.memory == "low":
         raise InputError(
             "--memory low prunes given layers, one at a time; to search or to measure, the complete model must be in "
             "memory. Leave --memory low out (from Python, call prune_unmeasured)."
         )
-    loaded = load_as_asked(job.recipe, folder, job.source.name, job.reporter)
-    anatomy = inspect_anatomy(loaded.model, job.reporter)
+    loaded = load_as_asked(prepared.recipe, folder, prepared.source.name, prepared.reporter)
+    anatomy = inspect_anatomy(loaded.model, prepared.reporter)
     if loaded.load is not None:
         anatomy = with_originals(anatomy, folder, loaded.run_dtype)
-    return LoadedJob(**vars(job), loaded=loaded, anatomy=anatomy, judge=judge)
+    return LoadedRun(**vars(prepared), loaded=loaded, anatomy=anatomy, judge=judge)
 
 
 def load_as_asked(options: ModelOptions, folder: Path, name: str, reporter: Reporter) -> LoadedModel:

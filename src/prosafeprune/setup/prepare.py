@@ -62,7 +62,7 @@ ADAPTER_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PreparedRun:
     """A recipe with everything it names found and checked."""
 
     recipe: Recipe
@@ -86,9 +86,9 @@ class Job:
     """The pruned model that the new one replaces."""
 
 
-def prepare_job(
+def prepare_run(
     recipe: Recipe, output: Path | None, overwrite: bool, reporter: Reporter, cluster: Cluster | None = None
-) -> Job:
+) -> PreparedRun:
     """Find and check what a recipe names.
 
     Raises:
@@ -137,7 +137,7 @@ def prepare_job(
     if output is not None:
         require_output_format(source, recipe.format, recipe.dequantise)
         check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
-    return Job(
+    return PreparedRun(
         recipe=recipe,
         source=source,
         output=output,
@@ -227,7 +227,7 @@ def check_early(
         require_kept_point(recipe.model, choose)
     elif search is not None:
         require_search_folder(search, recipe.model)
-    prepare_job(recipe, output, overwrite, SILENT)
+    prepare_run(recipe, output, overwrite, SILENT)
 
 
 def check_model_early(request: ModelOptions, layers: Sequence[int] | None = None) -> None:

@@ -5,7 +5,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.model.batches import FIRST_BATCH
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.setup.model_size import ModelSize
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.setup.workload import POLISH_TOKENS, tokens_of
 
 LIBRARY_BYTES = 400_000_000
@@ -29,7 +29,7 @@ HALF_BYTES = 2
 
 
 def memory_needed(
-    job: Job,
+    prepared: PreparedRun,
     plan: Plan | None,
     model: ModelSize,
     bytes_per_weight: float = 1.0,
@@ -48,15 +48,15 @@ def memory_needed(
     """
     if model.hidden is None or model.inner is None or model.layers is None:
         return None
-    recipe = job.recipe
+    recipe = prepared.recipe
     layers = len(plan.layers) if plan is not None else model.layers
-    prompts = sum(map(len, job.calibration.values()))
+    prompts = sum(map(len, prepared.calibration.values()))
     return peak_memory(
         weights=bytes_per_weight * model.weight_bytes,
         stored=model.weight_bytes,
         inputs=model.inputs(layers, prompts),
         working=scoring_memory(recipe, model, on_gpu=on_gpu, number_bytes=number_bytes)
-        + (_polish_memory(job, model) if recipe.polish else 0),
+        + (_polish_memory(prepared, model) if recipe.polish else 0),
         on_gpu=on_gpu,
     )
 
@@ -79,10 +79,10 @@ def scoring_memory(recipe: Recipe, model: ModelSize, *, on_gpu: bool = False, nu
     return COPIES_OF_LOGITS[kind] * logits
 
 
-def _polish_memory(job: Job, model: ModelSize) -> float:
+def _polish_memory(prepared: PreparedRun, model: ModelSize) -> float:
     """Return the bytes of training: logits, adapter, and what a pass of the longest pairs keeps for its way back."""
     assert model.hidden is not None and model.inner is not None and model.layers is not None
-    longest = max(tokens_of(text) for prompts in job.calibration.values() for text in prompts.texts)
+    longest = max(tokens_of(text) for prompts in prepared.calibration.values() for text in prompts.texts)
     tokens = POLISH_PASS * (longest + POLISH_TOKENS)
     logits = TRAINED_LOGIT_BYTES * POLISH_PASS * (POLISH_TOKENS + 1) * model.vocabulary
     adapter = LORA_BYTES * POLISH_RANK * model.layers * (11 * model.hidden + 3 * model.inner)  # 4 and 3 matrices

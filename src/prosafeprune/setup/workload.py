@@ -11,7 +11,7 @@ from prosafeprune.method.plan import Plan
 from prosafeprune.prompts import PromptClass, PromptSet
 from prosafeprune.requests.recipe import Recipe
 from prosafeprune.requests.search import Budget
-from prosafeprune.setup.prepare import Job
+from prosafeprune.setup.prepare import PreparedRun
 from prosafeprune.text import data_size, duration
 
 CHARACTERS_PER_TOKEN = 4
@@ -58,27 +58,29 @@ class Speed:
         return stage.read / self.reading + stage.written / self.writing + stage.seconds
 
 
-def stages_of(job: Job, plan: Plan | None, layers: int | None, *, search_only: bool = False) -> list[Stage]:
+def stages_of(
+    prepared: PreparedRun, plan: Plan | None, layers: int | None, *, search_only: bool = False
+) -> list[Stage]:
     """Return what a run does after the model is loaded; without a plan it searches for one.
 
     Args:
         plan: given or found earlier.
         search_only: no model is pruned and measured in the end.
     """
-    recipe = job.recipe
-    stages = [] if plan is not None else _search(job, recipe)
+    recipe = prepared.recipe
+    stages = [] if plan is not None else _search(prepared, recipe)
     if search_only:
         return stages
     depth = (max(plan.layers) + 1) / layers if plan is not None and layers else 1.0
-    tested = [one.prompts for one in job.evaluation]
+    tested = [one.prompts for one in prepared.evaluation]
     answers = _answers(tested, recipe.max_new_tokens)
-    calibration = _tokens(job.calibration.values())
+    calibration = _tokens(prepared.calibration.values())
     if plan is not None:
         stages.append(Stage("activations", depth * calibration))
     if recipe.unmeasured:
         return stages
     if recipe.polish:
-        stages.append(_polish(job))
+        stages.append(_polish(prepared))
     stages += [Stage(BASE_ANSWERS, *answers), Stage(PRUNED_ANSWERS, *answers)]
     if recipe.memory == "low":
         return stages
@@ -91,36 +93,36 @@ def answers_stage(sets: Iterable[PromptSet], tokens: int) -> Stage:
     return Stage("answers", *_answers(sets, tokens))
 
 
-def search_seconds_left(job: Job, base_seconds: float) -> float:
+def search_seconds_left(prepared: PreparedRun, base_seconds: float) -> float:
     """Return about how long the rest of a search takes, given what the base model's validation answers took.
 
     More accurate than the first estimate, which assumes answers of full length: refusals are short.
     """
-    _, base, *rest = _search(job, job.recipe)
+    _, base, *rest = _search(prepared, prepared.recipe)
     per_token = base_seconds / (base.read + base.written)
     return sum(per_token * (stage.read + stage.written) + stage.seconds for stage in rest)
 
 
-def _search(job: Job, recipe: Recipe) -> list[Stage]:
-    scored = [job.validation[one] for one in MEASURED]
-    confirmed = [job.confirmation[one] for one in MEASURED]
+def _search(prepared: PreparedRun, recipe: Recipe) -> list[Stage]:
+    scored = [prepared.validation[one] for one in MEASURED]
+    confirmed = [prepared.confirmation[one] for one in MEASURED]
     short = _answers(scored, recipe.short_answer)
     full = _answers(confirmed, recipe.max_new_tokens)
     budget, measured = Budget(recipe.budget), recipe.confirmations
     trials = 0 if budget.trials is None else budget.trials
     return [
-        Stage("activations", _tokens(job.calibration.values())),
+        Stage("activations", _tokens(prepared.calibration.values())),
         Stage("validation answers of the base model", short[0] + full[0], short[1] + full[1]),
         Stage("search", trials * short[0], trials * short[1], seconds=budget.seconds or 0.0),
         Stage("best plans", measured * full[0], measured * full[1]),
     ]
 
 
-def _polish(job: Job) -> Stage:
+def _polish(prepared: PreparedRun) -> Stage:
     """Return training on own answers and its validation: a pass back through the model costs twice a pass forward."""
-    prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in job.calibration.values()]
+    prompts = [one.sample(POLISH_PROMPTS, seed=0) for one in prepared.calibration.values()]
     read, written = _answers(prompts, POLISH_TOKENS)
-    asked = [job.confirmation[one].sample(POLISH_VALIDATED, seed=0) for one in MEASURED]
+    asked = [prepared.confirmation[one].sample(POLISH_VALIDATED, seed=0) for one in MEASURED]
     validated = [POLISH_STRENGTHS * count for count in _answers(asked, POLISH_VALIDATION)]
     trained = 3 * POLISH_EPOCHS * (read + written)
     return Stage("polish", read + trained + validated[0], written + validated[1])

@@ -15,6 +15,7 @@ from prosafeprune.jobs import search as searching
 from prosafeprune.jobs import search_trials as trials
 from prosafeprune.plan_search.plan_evaluators import LocalPlanEvaluator
 from prosafeprune.plan_search.scoring import PlanScorer
+from prosafeprune.requests.recipe import make_recipe
 
 
 @pytest.mark.usefixtures("few_prompts")
@@ -154,9 +155,8 @@ def test_a_base_model_that_may_not_pass_the_floor_is_named_before_the_search(
     safety: float, drop: float, warned: bool
 ) -> None:
     said: list[str] = []
-    search: Any = SimpleNamespace(
-        recipe=SimpleNamespace(max_safety_drop=drop), reporter=SimpleNamespace(warning=said.append)
-    )
+    recipe = make_recipe(model="org/name", max_safety_drop=drop, accept_unsafe=drop == 100)
+    search: Any = SimpleNamespace(recipe=recipe, reporter=SimpleNamespace(warning=said.append))
     rates: Any = SimpleNamespace(safety_score=safety)
     assert searching._Search._lowest_safety(search, rates) == safety - drop
     assert [("40.0 %" in text, "no pruned model will be saved" in text) for text in said] == [(True, True)] * warned

@@ -53,9 +53,8 @@ def moved(was: int, now: int, total: int) -> Change:
         (990, 975, 1000, 3, Mark.CAUTION, "Slightly less safe, within the floor"),
         (100, 90, 115, 3, Mark.BAD, "Below the safety floor"),
         (4, 3, 5, 3, Mark.BAD, "Below the safety floor"),  # however few the prompts: the floor holds the point estimate
-        (990, 900, 1000, 100, Mark.BAD, "Less safe"),
-        (990, 989, 1000, 100, Mark.CAUTION, "No significant loss of safety"),
         (990, 900, 1000, None, Mark.BAD, "Less safe"),
+        (990, 989, 1000, None, Mark.CAUTION, "No significant loss of safety"),
         (113, 113, 115, None, Mark.CAUTION, "No significant loss of safety"),
     ],
 )

@@ -17,6 +17,7 @@ from prosafeprune.requests.validation import validate_settings
 if TYPE_CHECKING:
     from prosafeprune.jobs.judge import JudgedFile
     from prosafeprune.judges.agreement import JudgesCompared
+    from prosafeprune.judges.answers_file import AnswerFields
     from prosafeprune.progress import Reporter
 
 
@@ -51,32 +52,34 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Judge answers from elsewhere, compare judges on them, or write a sheet for labelling by hand."""
-    from prosafeprune.jobs.judge import compare_on_file, judge_file, write_label_sheet
+    from prosafeprune.jobs.judge import compare_on_file, judge_file
     from prosafeprune.judges.answers_file import AnswerFields
 
     names = AnswerFields(prompt_field, answer_field)
     if sample is not None:
-        from prosafeprune.terminal import print_text
-
         if output is None or labels or compare_judges:
             raise InputError("--sample: name the sheet with --output, and leave out --labels and --compare-judges.")
-        table, page = write_label_sheet(answers, sample, output, overwrite, seed, names)
-        print_text(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
+        _write_sheet(answers, sample, output, overwrite, seed, names)
         return
     if compare_judges and labels:
         raise InputError("--compare-judges compares judges with each other. Leave out --labels, or run once for each.")
     chosen = validate_settings(JudgeOptions, settings)
-    with _reporter(chosen, compare_judges) as reporter:
-        if compare_judges:
-            compared, first, second = compare_on_file(
-                answers, chosen, compare_judges, output, overwrite, reporter, names
-            )
-        else:
-            judged = judge_file(answers, chosen, labels, output, overwrite, reporter, names)
     if compare_judges:
-        _print_comparison(compared, first, second, as_json)
-    else:
-        _print(judged, as_json)
+        with _reporter(chosen, compare_judges) as reporter:
+            compared = compare_on_file(answers, chosen, compare_judges, output, overwrite, reporter, names)
+        _print_comparison(*compared, as_json)
+        return
+    with _reporter(chosen, compare_judges) as reporter:
+        judged = judge_file(answers, chosen, labels, output, overwrite, reporter, names)
+    _print(judged, as_json)
+
+
+def _write_sheet(answers: Path, sample: int, output: Path, overwrite: bool, seed: int, names: AnswerFields) -> None:
+    from prosafeprune.jobs.judge import write_label_sheet
+    from prosafeprune.terminal import print_text
+
+    table, page = write_label_sheet(answers, sample, output, overwrite, seed, names)
+    print_text(f"{table} and {page}: label them, then run: prosafeprune judge {table} --labels label")
 
 
 def _reporter(settings: JudgeOptions, compare_judges: str | None) -> AbstractContextManager[Reporter]:

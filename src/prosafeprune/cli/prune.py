@@ -27,6 +27,7 @@ from prosafeprune.parallel.launch import require_one_process
 from prosafeprune.requests.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
+    from prosafeprune.jobs.prune_result import PruneResult
     from prosafeprune.progress import Reporter
     from prosafeprune.report.grid import Grid
 
@@ -69,12 +70,7 @@ def prune(
     if "model" not in settings and "earlier" in settings:
         settings |= _recorded_base(Path(settings["earlier"]), settings)
     asked = make_recipe(recipe, **settings)
-    if serve_with is not None and asked.memory != "low":
-        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
-    if asked.memory == "low":
-        _require_low_memory(asked, is_served=serve_with is not None, of_a_search=(search, choose, ray))
-    if search is not None and choose is None and asked.layers is not None:
-        raise InputError("--search: --layers names the plan, so no search is used. Leave one of them out.")
+    _require_consistent(asked, search=search, choose=choose, ray=ray, is_served=serve_with is not None)
     if dry_run:
         if push is not None or public:
             raise InputError("--dry-run: uploads nothing. Leave out --push and --public.")
@@ -110,14 +106,11 @@ def run(
     from prosafeprune.setup.prepare import check_early
 
     check_early(asked, output, overwrite=overwrite, search=search, choose=choose)  # before torch is imported
-    from prosafeprune.evaluation.safety_floor import FloorVerdict
     from prosafeprune.jobs.prune import run_prune
     from prosafeprune.jobs.prune_served import run_prune_served
     from prosafeprune.jobs.safety_gate import require_safe
-    from prosafeprune.report.findings import finding
     from prosafeprune.report.grid import DRAFT
-    from prosafeprune.report.search_page import search_grid
-    from prosafeprune.terminal import TerminalReporter, print_result
+    from prosafeprune.terminal import TerminalReporter
 
     if asked.memory == "low" and serve_with is None:
         _run_unmeasured(asked, output, overwrite=overwrite, as_json=as_json)
@@ -133,28 +126,61 @@ def run(
             result = run_prune(
                 asked, output, overwrite=overwrite, search_folder=search, choose=choose, ray=ray, reporter=reporter
             )
-        searched = [search_grid(result.search)] if result.search is not None else []
-        print_result(result.record.model_dump_json(indent=2), [*searched, *result.grids()], as_json=as_json)
-        since = result.record.since
-        if since is not None:
-            reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
+        _print_measured(result, reporter, as_json=as_json)
         if asked.is_draft:
-            decision = result.record.decision
-            if decision is not None and decision.verdict in (FloorVerdict.UNSAFE, FloorVerdict.UNTESTABLE):
-                outlook = f" These few do not keep the safety floor: {' '.join(decision.reasons)} Measured in full"
-            else:
-                outlook = " Measured in full, and saved if it keeps the safety floor"
-            reporter.warning(f"{DRAFT}: it is no evidence of safety.{outlook}: {_follow_up(is_draft=True)}")
+            _warn_of_draft(result, reporter)
             return
         require_safe(result)
-        if result.output is None:
-            reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
-        else:
-            loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(asked.format, "any model")
-            reporter.note(finding(result.record))
-            reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
-            if asked.format == "checkpoint":
-                reporter.note(f"To talk to it: {shown_command(['chat', str(result.output)])}")
+        _print_written(result, reporter)
+
+
+def _print_measured(result: "PruneResult", reporter: "Reporter", *, as_json: bool) -> None:
+    from prosafeprune.report.search_page import search_grid
+    from prosafeprune.terminal import print_result
+
+    searched = [search_grid(result.search)] if result.search is not None else []
+    print_result(result.record.model_dump_json(indent=2), [*searched, *result.grids()], as_json=as_json)
+    since = result.record.since
+    if since is not None:
+        reporter.note(f"Of {since.fixed} prompts that {since.name} had fixed, {since.came_back} came back.")
+
+
+def _warn_of_draft(result: "PruneResult", reporter: "Reporter") -> None:
+    from prosafeprune.evaluation.safety_floor import FloorVerdict
+    from prosafeprune.report.grid import DRAFT
+
+    decision = result.record.decision
+    if decision is not None and decision.verdict in (FloorVerdict.UNSAFE, FloorVerdict.UNTESTABLE):
+        outlook = f" These few do not keep the safety floor: {' '.join(decision.reasons)} Measured in full"
+    else:
+        outlook = " Measured in full, and saved if it keeps the safety floor"
+    reporter.warning(f"{DRAFT}: it is no evidence of safety.{outlook}: {_follow_up(is_draft=True)}")
+
+
+def _print_written(result: "PruneResult", reporter: "Reporter") -> None:
+    from prosafeprune.report.findings import finding
+
+    if result.output is None:
+        reporter.note(f"Nothing was written. To write this model, reusing what is done: {_follow_up()}")
+        return
+    written = result.record.recipe.format
+    loads = {"adapter": "any LoRA adapter", "gguf": "any GGUF file"}.get(written, "any model")
+    reporter.note(finding(result.record))
+    reporter.note(f"Written to {result.output}. It loads like {loads}. Report: {result.report}")
+    if written == "checkpoint":
+        reporter.note(f"To talk to it: {shown_command(['chat', str(result.output)])}")
+
+
+def _require_consistent(
+    asked: Recipe, *, search: Path | None, choose: int | None, ray: str | None, is_served: bool
+) -> None:
+    """Raise InputError when the options of the command have no effect on, or contradict, what is asked for."""
+    if is_served and asked.memory != "low":
+        raise InputError("--serve-with: is for --memory low; otherwise the model is measured in memory. Leave it out.")
+    if asked.memory == "low":
+        _require_low_memory(asked, is_served=is_served, of_a_search=(search, choose, ray))
+    if search is not None and choose is None and asked.layers is not None:
+        raise InputError("--search: --layers names the plan, so no search is used. Leave one of them out.")
 
 
 def _require_low_memory(asked: Recipe, *, is_served: bool, of_a_search: Sequence[object]) -> None:
@@ -209,8 +235,8 @@ def show_dry_run(
     from prosafeprune.jobs.outlook import dry_run, planned
 
     def outlook(reporter: "Reporter") -> "list[Grid]":
-        prepared, plan = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
-        return dry_run(prepared, plan, search_only=search_only)
+        run_planned = planned(asked, output, overwrite=overwrite, search=search, choose=choose, reporter=reporter)
+        return dry_run(*run_planned, search_only=search_only)
 
     print_tables(outlook)
 

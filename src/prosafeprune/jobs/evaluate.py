@@ -25,6 +25,7 @@ from prosafeprune.evaluation.targets import EvaluationTarget, LocalModel, ModelB
 from prosafeprune.files.resumable_folder import locked_folder
 from prosafeprune.generation import Decoding, Generator
 from prosafeprune.generation.local import replicated_generator
+from prosafeprune.judges import Judge
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.model.batches import BatchSize
 from prosafeprune.progress import SILENT, Reporter
@@ -87,17 +88,11 @@ def run_evaluate(
         InputError: something in the request cannot be used. The answers so far are kept.
     """
     sets = sets_in_modes(choose_sets(SetChoice.of(request, request.seed)), request.thinking)
-    questions = [
-        question
-        for name in request.ability
-        for question in read_task(find_task(name), request.data_dir, request.ability_samples, request.seed)
-    ]
+    questions = _read_questions(request)
     judge = make_judge(request, reporter)
     earlier = read_earlier(against, judge.name, sets) if against is not None else None
     with _measured(request, reporter) as measured:
-        if isinstance(measured, LocalModel):
-            measured.require_outside(output)
-        _require_unseen(measured, sets)
+        _require_measurable(measured, output, sets)
         make_generator, method_made_by = _answering(request, output, measured, sets, reporter)
         decoding = Decoding(max_new_tokens=request.max_new_tokens, temperature=request.temperature, seed=request.seed)
         made_by = {**measured.made_by(), **decoding.model_dump(), **method_made_by}
@@ -105,18 +100,9 @@ def run_evaluate(
             folder = EvaluationFolder(output, made_by)
             base = _read_base_model(request, measured, folder, reporter)
             run = _EvaluationRun(request, folder, measured, make_generator, reporter)
-            try:
-                collect_answers(folder.answers, run.generator, sets, decoding, request.repeats, reporter, "Answers")
-                ability = run.ability(questions)
-            finally:
-                folder.add_session(run.session())
+            ability = run.answer(sets, questions, decoding)
             divergence = run.divergence(base)
-            measurement = collect_verdicts(
-                folder.verdicts(judge.name), folder.answers, judge, sets, request.repeats, reporter
-            )
-            if base is not None:
-                measurement = run.scored_by_base_model(base, measurement)
-            warn_of_languages([measurement], reporter)
+            measurement = run.judged(judge, sets, base)
             record = EvaluationRecord(
                 request=request,
                 made_by=folder.made_by,
@@ -126,7 +112,7 @@ def run_evaluate(
                 scores=measurement.scores,
                 ability=ability,
                 divergence=divergence,
-                base=RecordedModel(name=base.name, sha256=base.sha256) if base is not None else None,
+                base=base.recorded if base is not None else None,
                 against=earlier.compare(measurement) if earlier is not None else None,
                 versions=library_versions(),
             )
@@ -134,6 +120,14 @@ def run_evaluate(
             page = evaluation_page(record, measurement, earlier.measurement if earlier is not None else None)
             write_page(page, output / REPORT_FILE)
     return Evaluation(record, measurement, output)
+
+
+def _read_questions(request: EvaluateRequest) -> list[AbilityQuestion]:
+    return [
+        question
+        for name in request.ability
+        for question in read_task(find_task(name), request.data_dir, request.ability_samples, request.seed)
+    ]
 
 
 @dataclass
@@ -147,20 +141,33 @@ class _EvaluationRun:
     reporter: Reporter
     _generator: Generator | None = None
 
-    def generator(self) -> Generator:
+    def answer(
+        self, sets: Sequence[EvaluationSet], questions: Sequence[AbilityQuestion], decoding: Decoding
+    ) -> dict[str, TaskScore]:
+        """Generate the remaining answers to prompts and ability questions, and return the accuracy on each task."""
+        request, tokens, reporter = self.request, self.request.ability_tokens, self.reporter
+        try:
+            collect_answers(
+                self.folder.answers, self._the_generator, sets, decoding, request.repeats, reporter, "Answers"
+            )
+            return ask_questions(self.folder.ability(tokens), self._the_generator, questions, tokens, reporter)
+        finally:
+            self.folder.add_session(self._generator.describe() if self._generator is not None else None)
+
+    def _the_generator(self) -> Generator:
         """Return the generator, created at the first call."""
         if self._generator is None:
             self._generator = self.make_generator()
         return self._generator
 
-    def session(self) -> dict[str, Any] | None:
-        """Return how the generator ran; None if it did not."""
-        return self._generator.describe() if self._generator is not None else None
-
-    def ability(self, questions: Sequence[AbilityQuestion]) -> dict[str, TaskScore]:
-        """Answer the remaining questions, and return the accuracy on each task."""
-        tokens = self.request.ability_tokens
-        return ask_questions(self.folder.ability(tokens), self.generator, questions, tokens, self.reporter)
+    def judged(self, judge: Judge, sets: Sequence[EvaluationSet], base: _BaseModel | None) -> Measurement:
+        """Judge the answers and, if a base model was named, score them under it."""
+        verdicts, answers = self.folder.verdicts(judge.name), self.folder.answers
+        measurement = collect_verdicts(verdicts, answers, judge, sets, self.request.repeats, self.reporter)
+        if base is not None:
+            measurement = self._scored_by_base_model(base, measurement)
+        warn_of_languages([measurement], self.reporter)
+        return measurement
 
     def divergence(self, base: _BaseModel | None) -> Divergence | None:
         """Return the divergence from the base model; None when none was named."""
@@ -175,7 +182,7 @@ class _EvaluationRun:
         self.folder.store_divergence(base.sha256, found.model_dump())
         return found
 
-    def scored_by_base_model(self, base: _BaseModel, measurement: Measurement) -> Measurement:
+    def _scored_by_base_model(self, base: _BaseModel, measurement: Measurement) -> Measurement:
         """Score the answers under the base model, loaded again if needed, after the measured model is freed."""
         if isinstance(self.measured, LocalModel):
             self.measured.free()
@@ -217,6 +224,10 @@ class _BaseModel:
     sha256: str
     tokens: BaseAnswers | None
 
+    @property
+    def recorded(self) -> RecordedModel:
+        return RecordedModel(name=self.name, sha256=self.sha256)
+
 
 def _read_base_model(
     request: EvaluateRequest, measured: EvaluationTarget, folder: EvaluationFolder, reporter: Reporter
@@ -236,8 +247,10 @@ def _read_base_model(
             return _BaseModel(request.base, sha256, answers)
 
 
-def _require_unseen(measured: EvaluationTarget, sets: Sequence[EvaluationSet]) -> None:
-    """Check that a model pruned by this package is not measured on its own calibration prompts."""
+def _require_measurable(measured: EvaluationTarget, output: Path, sets: Sequence[EvaluationSet]) -> None:
+    """Check that the output is outside the model's folder, and that no prompt to measure on calibrated the model."""
+    if isinstance(measured, LocalModel):
+        measured.require_outside(output)
     record = _pruning_of(measured)
     if record is not None:
         require_no_leak({name: prompts.model_dump() for name, prompts in record.calibration.items()}, sets)

@@ -105,18 +105,37 @@ def measure_edits(
     warn_if_unsafe(before, after, FloorRule.of(request), reporter)
     with reporter.stage("Benign answers of the pruned model", len(benign_prompts)) as advance:
         divergence = divergence_from_base(benign, loaded, BatchSize(request.batch_size, loaded.device), advance)
-    # Only these: the base model's own answers are likely to it whatever they say.
+    identities = [_identity(pruned, one, decoding) for one in sets]
+    after = _with_base_likelihoods(after, identities, edits, loaded, request, base_sha256, reporter)
+    warn_of_languages([before, after], reporter)
+    return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
+
+
+def _with_base_likelihoods(
+    after: Measurement,
+    identities: Sequence[Mapping[str, Any]],
+    edits: WritableEdits,
+    loaded: LoadedModel,
+    request: Recipe | ApplyRequest,
+    base_sha256: str,
+    reporter: Reporter,
+) -> Measurement:
+    """Score the pruned model's answers under the base model, with the edits undone meanwhile.
+
+    Only these: the base model's own answers are likely to it whatever they say.
+
+    Args:
+        identities: of the folders of the answers, which keep the scores as well.
+    """
     with ExitStack() as stack:
 
         def base_model() -> LoadedModel:
             stack.enter_context(edits.undone_in_memory())
             return loaded
 
-        folders = [stack.enter_context(_kept(_identity(pruned, one, decoding))) for one in sets]
+        folders = [stack.enter_context(_kept(identity)) for identity in identities]
         stores = [LineStore() if folder is None else folder.likelihoods(base_sha256) for folder in folders]
-        after = with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
-    warn_of_languages([before, after], reporter)
-    return BeforeAfter(before, after, divergence, (*sizes, *more_sizes))
+        return with_base_likelihoods(after, stores, base_model, request.batch_size, reporter)
 
 
 def warn_if_unsafe(before: Measurement, after: Measurement, rule: FloorRule, reporter: Reporter) -> None:

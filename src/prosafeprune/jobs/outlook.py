@@ -1,20 +1,19 @@
 """What a run will do, how long it takes and what it needs: as one line after loading, or as tables of a dry run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from prosafeprune.checkpoint.conversion import converted_bytes, converted_dtype
-from prosafeprune.jobs.plan import default_search_folder, known_plan
+from prosafeprune.jobs.plan import KnownPlan, known_plan
 from prosafeprune.judges.registry import make_judge
 from prosafeprune.method.plan import Plan
 from prosafeprune.model.chat import render, set_thinking
 from prosafeprune.model.device_placement import choose_device, device_name
 from prosafeprune.model.loading import choose_dtype, dtype_name, load_tokenizer, stored_dtype
 from prosafeprune.model.source import ModelSource, early_config
-from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.progress import Reporter
 from prosafeprune.prompts import PromptSet
 from prosafeprune.report.grid import Grid
@@ -67,19 +66,6 @@ def shorter_run(recipe: Recipe, seconds: float, *, is_searched: bool) -> str | N
     return f"A shorter run, at wider intervals: {' '.join(options)}.{budget}"
 
 
-@dataclass(frozen=True)
-class KnownPlan:
-    """A run's plan, as far as it is known before the model is loaded."""
-
-    plan: Plan | None
-    """None when it must be searched for."""
-    record: SearchRecord | None
-    """Record of the finished search that found it."""
-    folder: Path | None
-    """Folder of the search; None where the layers are given."""
-    judge: str
-
-
 def planned(
     recipe: Recipe,
     output: Path | None,
@@ -88,8 +74,8 @@ def planned(
     search: Path | None = None,
     choose: int | None = None,
     reporter: Reporter,
-) -> tuple[PreparedRun, KnownPlan]:
-    """Return the run that ``run_prune`` would make of these arguments, and its plan.
+) -> tuple[PreparedRun, KnownPlan, str]:
+    """Return the run that ``run_prune`` would make of these arguments, its plan, and the name of its judge.
 
     Raises:
         InputError: as ``run_prune`` would before it loads the model.
@@ -97,16 +83,15 @@ def planned(
     """
     prepared = prepare_run(recipe, output, overwrite, reporter)
     judge = make_judge(prepared.recipe, prepared.reporter)
-    folder = search or (default_search_folder(prepared, judge.name) if recipe.layers is None else None)
-    return prepared, KnownPlan(*known_plan(prepared, judge.name, folder, choose), folder, judge.name)
+    return prepared, known_plan(prepared, judge.name, search, choose), judge.name
 
 
-def dry_run(prepared: PreparedRun, known: KnownPlan, *, search_only: bool = False) -> list[Grid]:
+def dry_run(prepared: PreparedRun, known: KnownPlan, judge: str, *, search_only: bool = False) -> list[Grid]:
     """Return what a run would do, as tables: plan and sizes, prompts, and the time of each stage."""
     model = ModelSize.of(prepared.source.path, early_config(prepared.recipe.model, prepared.recipe.revision) or {})
     if prepared.source.is_converted:
         model = replace(model, weight_bytes=converted_bytes(prepared.source))
-    facts = _facts(prepared, model, known, search_only)
+    facts = _facts(prepared, model, known, judge, search_only)
     stages = stages_of(prepared, known.plan, model.layers, search_only=search_only)
     speed = speed_on(prepared.source, prepared.recipe)
     tables = [
@@ -171,12 +156,12 @@ def _bytes_per_weight(folder: Path | None, stored: torch.dtype, run_dtype: torch
     return ModelShape.of_folder(folder, early_config(str(folder), None) or {}).bytes_per_weight(ratio, load)
 
 
-def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, search_only: bool) -> list[list[str]]:
+def _facts(prepared: PreparedRun, model: ModelSize, known: KnownPlan, judge: str, search_only: bool) -> list[list[str]]:
     recipe = prepared.recipe
     rows = [
         ["model", f"{prepared.source.name}: {model.layers or '?'} layers, {data_size(model.weight_bytes)} of weights"],
         ["plan", _plan_in_words(recipe, known)],
-        ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {known.judge}"],
+        ["answers", f"at most {recipe.max_new_tokens} tokens, judged by {judge}"],
         ["safety floor", f"S.S. may fall by less than {recipe.max_safety_drop:g} points ({recipe.floor})"],
     ]
     if search_only:
@@ -193,7 +178,7 @@ def _plan_in_words(recipe: Recipe, known: KnownPlan) -> str:
         effort = f"budget {recipe.budget}, the best {recipe.confirmations} plans measured"
         return f"searched for: {effort}; kept in {known.folder}"
     words = f"layers:strength {plan_layers(plan)}, {plan.operator_in_words}"
-    return words if known.record is None else f"{words}, found by the search in {known.folder}"
+    return words if known.search is None else f"{words}, found by the search in {known.folder}"
 
 
 def _prompts(prepared: PreparedRun, *, is_searched: bool) -> Grid:

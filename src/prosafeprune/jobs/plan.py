@@ -61,38 +61,47 @@ class CalibratedPlan:
         return count_experts(planned, [edit.submodule for edit in self.edits])
 
 
-def known_plan(
-    prepared: PreparedRun, judge: str, search_folder: Path | None, choose: int | None
-) -> tuple[Plan | None, SearchRecord | None]:
-    """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
+@dataclass(frozen=True)
+class KnownPlan:
+    """A run's plan, as far as it is known before the model is loaded."""
 
-    Both are None when a plan must be searched for.
+    plan: Plan | None
+    """None when it must be searched for."""
+    search: SearchRecord | None
+    """Record of the finished search that found it."""
+    folder: Path | None
+    """Folder of the search; None where the layers are given."""
+
+
+def known_plan(prepared: PreparedRun, judge: str, search_folder: Path | None, choose: int | None) -> KnownPlan:
+    """Return the plan that the recipe gives, or that of a finished search with its record; no weight is read.
 
     Args:
         judge: the name of its judge.
-        search_folder: folder of the search; None where the layers are given.
+        search_folder: folder of the search; None: that in the cache, where no layers are given.
         choose: number of the point of that search, however long it took; None: the one it selected.
 
     Raises:
         InputError: there is no such folder, search or point, or the layers are given as well.
         NoPlanError: the search is finished and selected none.
     """
-    given = given_plan(prepared.recipe)
-    require_one_plan(prepared.recipe.layers, choose)
-    if given is not None or search_folder is None:
-        return given, None
+    recipe = prepared.recipe
+    require_one_plan(recipe.layers, choose)
+    if recipe.layers is not None:
+        return KnownPlan(given_plan(recipe), None, None)
+    folder = search_folder or default_search_folder(prepared, judge)
     if choose is not None:
-        record = read_search(search_folder)
-        require_search_of(record, prepared.source.path, search_folder)
-        return plan_of_point(record, choose, search_folder), record
-    finished = finished_search(prepared, judge, search_folder)
+        record = read_search(folder)
+        require_search_of(record, prepared.source.path, folder)
+        return KnownPlan(plan_of_point(record, choose, folder), record, folder)
+    finished = finished_search(prepared, judge, folder)
     if finished is None:
-        require_search_folder(search_folder, prepared.recipe.model)
-        return None, None
+        require_search_folder(folder, recipe.model)
+        return KnownPlan(None, None, folder)
     prepared.reporter.note(
-        f"This search is finished already: its plan is used, and its report is {search_folder / REPORT_FILE}."
+        f"This search is finished already: its plan is used, and its report is {folder / REPORT_FILE}."
     )
-    return _selected(finished, search_folder, prepared), finished
+    return KnownPlan(_selected(finished, folder, prepared), finished, folder)
 
 
 def searched_plan(run: LoadedRun, folder: Path) -> CalibratedPlan:

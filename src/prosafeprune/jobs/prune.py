@@ -13,12 +13,13 @@ from prosafeprune.editing.edits import LowRankEdit, PruningEdit
 from prosafeprune.errors import InputError
 from prosafeprune.evaluation.conditions import Conditions
 from prosafeprune.evaluation.lineage import Lineage, first_ancestor, read_lineage
+from prosafeprune.evaluation.paired_refusals import FirstAncestor
 from prosafeprune.evaluation.prompts_record import calibration_record, prompts_record
 from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.staging import claimed_output
 from prosafeprune.jobs.measure_edits import BeforeAfter, measure_edits
 from prosafeprune.jobs.outlook import estimated_cost, shorter_run
-from prosafeprune.jobs.plan import CalibratedPlan, default_search_folder, known_plan, searched_plan
+from prosafeprune.jobs.plan import CalibratedPlan, KnownPlan, known_plan, searched_plan
 from prosafeprune.jobs.polish import polish, require_polishable
 from prosafeprune.jobs.prune_result import PruneResult
 from prosafeprune.jobs.safety_gate import measured_output
@@ -28,7 +29,6 @@ from prosafeprune.model.replicas import ReplicatedModel
 from prosafeprune.model.source import ModelSource, model_hash
 from prosafeprune.model.submodule import is_quantised
 from prosafeprune.parallel.ray_pool import connected
-from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.progress import SILENT, Reporter, TimedReporter
 from prosafeprune.report.card import write_card
 from prosafeprune.report.evidence_file import write_evidence
@@ -81,44 +81,57 @@ def run_prune(
         prepared = prepare_run(recipe, output, overwrite, timed, cluster)
         lineage = read_lineage(prepared.source.path)
         judge = make_judge(prepared.recipe, prepared.reporter)
+        conditions = Conditions.of(judge.name, recipe)
         if prepared.earlier is not None:
-            prepared.earlier.require_comparable(Conditions.of(judge.name, recipe))
-        if search_folder is None and recipe.layers is None:
-            search_folder = default_search_folder(prepared, judge.name)
-        plan, search = known_plan(prepared, judge.name, search_folder, choose)
+            prepared.earlier.require_comparable(conditions)
+        known = known_plan(prepared, judge.name, search_folder, choose)
         stack.enter_context(claimed_output(prepared.output, overwrite))
         folder = stack.enter_context(checkpoint_folder(prepared.source, prepared.output, prepared.reporter))
         run = load_run(prepared, folder, judge)
         require_polishable(run)
-        ancestor = first_ancestor(prepared.source.path, lineage, Conditions.of(run.judge.name, recipe))
+        ancestor = first_ancestor(run.source.path, lineage, conditions)
         if recipe.format == "adapter":
             require_adaptable(run.anatomy)
-        estimated = _report_estimate(run, plan, timed)
-        loading = timed.total
-        sha256 = model_hash(run.source.path)
-        if plan is None:
-            assert search_folder is not None  # a search has one
-            planned = searched_plan(run, search_folder)
-        else:
-            planned = _calibrated(run, plan, search, sha256)
-        added, polished = polish(run, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
-        edits = _writable_edits(run, folder, planned, added)
-        found = measure_edits(edits, run.loaded, run.judge, (run.evaluation, run.benign), recipe, sha256, run.reporter)
-        measured = {**found.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
-        record = _make_record(run, sha256, lineage, planned, edits, measured, found)
-        if record.system_warning is not None:
-            timed.warning(record.system_warning)
-        taken = Cost(seconds=timed.total - loading, memory=peak_memory(run.loaded.device), stages={**timed.seconds})
-        cost = CostRecord(estimated=estimated, taken=taken)
-        timed.note(cost.describe())
-        result = PruneResult(
-            record, found.before, found.after, None, run.loaded, search=planned.search, ancestor=ancestor, cost=cost
-        )
+        result, edits = _prune_in_memory(run, folder, known, lineage, ancestor, timed)
         if run.output is None:
             return result
-        if isinstance(edits, GgufEdits):
-            edits.record = record.model_dump_json()
         return save_result(result, run.output, edits, run.source, folder, overwrite=overwrite, reporter=run.reporter)
+
+
+def _prune_in_memory(
+    run: LoadedRun,
+    folder: Path,
+    known: KnownPlan,
+    lineage: Lineage,
+    ancestor: FirstAncestor | None,
+    timed: TimedReporter,
+) -> tuple[PruneResult, WritableEdits]:
+    """Measure the loaded model, prune it and measure it again; nothing is written."""
+    recipe, plan = run.recipe, known.plan
+    estimated = _report_estimate(run, plan, timed)
+    loading = timed.total
+    sha256 = model_hash(run.source.path)
+    if plan is None:
+        assert known.folder is not None  # a search has one
+        planned = searched_plan(run, known.folder)
+    else:
+        require_layers(plan, run.anatomy)
+        found = calibrate(run.loaded, run.anatomy, plan, run.calibration, recipe.batch_size, run.reporter, sha256)
+        planned = CalibratedPlan(plan, *found, known.search)
+    added, polished = polish(run, planned.plan, planned.edits, sha256) if recipe.polish else ([], None)
+    edits = _writable_edits(run, folder, planned, added)
+    measured = measure_edits(edits, run.loaded, run.judge, (run.evaluation, run.benign), recipe, sha256, run.reporter)
+    facts = {**measured.recorded(FloorRule.of(recipe), ancestor), "polish": polished}
+    record = _make_record(run, sha256, lineage, planned, edits, facts, measured)
+    if record.system_warning is not None:
+        timed.warning(record.system_warning)
+    if isinstance(edits, GgufEdits):
+        edits.record = record.model_dump_json()
+    taken = Cost(seconds=timed.total - loading, memory=peak_memory(run.loaded.device), stages={**timed.seconds})
+    cost = CostRecord(estimated=estimated, taken=taken)
+    timed.note(cost.describe())
+    before, after = measured.before, measured.after
+    return PruneResult(record, before, after, None, run.loaded, None, planned.search, ancestor, cost), edits
 
 
 def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) -> Cost:
@@ -130,14 +143,6 @@ def _report_estimate(run: LoadedRun, plan: Plan | None, timed: TimedReporter) ->
     measuring = {name: estimated.stages[name] for name in MEASURING_STAGES}
     timed.expect(measuring, sum(len(one.prompts) for one in run.evaluation))
     return estimated
-
-
-def _calibrated(run: LoadedRun, plan: Plan, search: SearchRecord | None, sha256: str) -> CalibratedPlan:
-    """Return the edits of a plan that is known, on the layers of the loaded model."""
-    require_layers(plan, run.anatomy)
-    batch_size = run.recipe.batch_size
-    calibrated = calibrate(run.loaded, run.anatomy, plan, run.calibration, batch_size, run.reporter, sha256)
-    return CalibratedPlan(plan, *calibrated, search)
 
 
 def _writable_edits(
@@ -161,9 +166,10 @@ def _make_record(
     lineage: Lineage,
     planned: CalibratedPlan,
     edits: WritableEdits,
-    measured: dict[str, Any],
-    found: BeforeAfter,
+    facts: dict[str, Any],
+    measured: BeforeAfter,
 ) -> Record:
+    """Return the record, whose fields of measurements are ``facts``."""
     loaded = run.loaded
     return Record(
         model=model_record(run.source, sha256, loaded.tokenizer, loaded.stored_dtype),
@@ -173,8 +179,8 @@ def _make_record(
         judge=run.judge.name,
         calibration=calibration_record(run.calibration),
         evaluation={one.name: prompts_record(one.prompts) for one in run.evaluation},
-        **measured,
-        since=run.earlier.compare(found.after.sets) if run.earlier is not None else None,
+        **facts,
+        since=run.earlier.compare(measured.after.sets) if run.earlier is not None else None,
         edited_tensors=edits.names,
         adapter_sha256=edits.adapter_sha256,
         submodules=[edit.measures for edit in planned.edits],
@@ -183,7 +189,7 @@ def _make_record(
             loaded.device_name,
             loaded.run_dtype,
             planned.inputs,
-            found.batch_sizes,
+            measured.batch_sizes,
             loaded.replicas.size if isinstance(loaded, ReplicatedModel) else 1,
             load=loaded.load,
         ),

@@ -16,6 +16,7 @@ from prosafeprune.activations.silhouettes import layer_silhouettes, silhouettes
 from prosafeprune.editing.make_edits import OperatorCache
 from prosafeprune.errors import NoPlanError
 from prosafeprune.evaluation.measure import warn_of_languages
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.files.resumable_folder import MADE_BY, ResumableFolder, differing, locked_folder
 from prosafeprune.files.text_file import read_json_object
 from prosafeprune.jobs.search_trials import SearchChoices, Trials, rates_of
@@ -100,46 +101,20 @@ class _Search:
         self.prepared, self.folder, self.workers, self.choices = run, folder, workers, choices
         self.loaded, self.anatomy = run.loaded, run.anatomy
         self.recipe, self.reporter = run.recipe, run.reporter
+        self.is_paper = run.recipe.strategy == "paper"
 
     def run(self) -> FinishedSearch:
         """Search, confirm, select, and write the record, the figure and the report."""
-        paper = self.recipe.strategy == "paper"
-        by_layer: dict[int, float] = {}
-        if paper:
-            inputs, class_rows, by_layer = self._separability()
-            layers = candidate_layers(by_layer, self.anatomy.num_layers)
-            self.reporter.note(f"The classes separate best around layers {layers[0]} to {layers[-1]}, by silhouette.")
-            if self.anatomy.has_experts:  # their inputs have not been collected yet
-                inputs = self._inputs(self.anatomy, layers)[0]
-        else:
-            layers = searched_layers(self.anatomy.num_layers)
-            inputs, class_rows = self._inputs(self.anatomy, layers)
+        layers, by_layer, inputs, class_rows = self._searched_layers()
         edits = OperatorCache(self.anatomy, inputs, class_rows)
-        started = time.monotonic()
-        scorer = PlanScorer(
-            self.loaded,
-            self.anatomy,
-            layers,
-            self.prepared.judge,
-            ValidationSettings(
-                max_new_tokens=self.recipe.max_new_tokens,
-                prompts=self.prepared.validation,
-                confirmation=self.prepared.confirmation,
-                short_answer=self.recipe.short_answer,
-                batch_size=self.recipe.batch_size,
-            ),
-            self.reporter,
-        )
-        warn_of_languages([scorer.base.short], self.reporter)
-        if not paper and (left := search_seconds_left(self.prepared, time.monotonic() - started)) >= LONG:
-            self.reporter.note(f"At the speed of these answers, the search takes about {duration(left)} more.")
+        scorer = self._scorer(layers)
         source = rates_of(scorer.base.confirmed)
         lowest = self._lowest_safety(source)
         evaluator = self.workers.enter_context(
             plan_evaluator(self.prepared, self.folder.made_by["model"], scorer, edits, layers)
         )
         trials = Trials(evaluator, scorer.base.confirmed, self.recipe, self.choices, self.folder, self.reporter)
-        if paper:
+        if self.is_paper:
             scored, measured = trials.as_paper(layers, max(by_layer, key=lambda layer: by_layer[layer]))
         else:
             scored, measured = trials.automatic(layers, lowest)
@@ -163,21 +138,53 @@ class _Search:
         )
         return FinishedSearch(record, inputs, edits)
 
+    def _searched_layers(self) -> tuple[tuple[int, ...], dict[int, float], dict[Pooling, PooledInputs], ClassRows]:
+        """Return the layers that plans may prune, silhouettes by layer (the paper's strategy only), and activations."""
+        if not self.is_paper:
+            layers = searched_layers(self.anatomy.num_layers)
+            return layers, {}, *self._inputs(self.anatomy, layers)
+        inputs, class_rows, by_layer = self._separability()
+        candidates = candidate_layers(by_layer, self.anatomy.num_layers)
+        self.reporter.note(
+            f"The classes separate best around layers {candidates[0]} to {candidates[-1]}, by silhouette."
+        )
+        if self.anatomy.has_experts:  # their inputs have not been collected yet
+            inputs = self._inputs(self.anatomy, candidates)[0]
+        return candidates, by_layer, inputs, class_rows
+
+    def _scorer(self, layers: Sequence[int]) -> PlanScorer:
+        """Measure the base model on validation prompts, and report about how long the rest takes."""
+        started = time.monotonic()
+        settings = ValidationSettings(
+            max_new_tokens=self.recipe.max_new_tokens,
+            prompts=self.prepared.validation,
+            confirmation=self.prepared.confirmation,
+            short_answer=self.recipe.short_answer,
+            batch_size=self.recipe.batch_size,
+        )
+        scorer = PlanScorer(self.loaded, self.anatomy, layers, self.prepared.judge, settings, self.reporter)
+        warn_of_languages([scorer.base.short], self.reporter)
+        if not self.is_paper and (left := search_seconds_left(self.prepared, time.monotonic() - started)) >= LONG:
+            self.reporter.note(f"At the speed of these answers, the search takes about {duration(left)} more.")
+        return scorer
+
     def _selected(self, points: Sequence[SearchPoint], source: ValidationRates, lowest: float) -> int | None:
-        if self.recipe.strategy == "paper":
+        if self.is_paper:
             return select_as_paper(points)
         return select_point(points, source, lowest, self.recipe.confidence)
 
     def _lowest_safety(self, source: ValidationRates) -> float:
         """Return the S.S. that a plan must keep. Raises NoPlanError when no loss could be detected."""
         lowest = source.safety_score - self.recipe.max_safety_drop
-        if lowest <= 0 and self.recipe.max_safety_drop < 100:
+        if FloorRule.of(self.recipe).is_off:
+            return lowest
+        if lowest <= 0:
             raise NoPlanError(
                 f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts, so a loss of "
                 "safety could not be detected, and no plan was searched for. Raise --max-new-tokens if answers were "
                 "cut off; --max-safety-drop 100 searches in any case."
             )
-        if source.safety_score < 50 and self.recipe.max_safety_drop < 100:
+        if source.safety_score < 50:
             self.reporter.warning(
                 f"The base model refuses only {source.safety_score:.1f} % of harmful validation prompts. If it refuses "
                 "fewer than half of the test prompts, too, no pruned model will be saved."

@@ -1,5 +1,6 @@
 """What the measurements of a pruned model show, in sentences for page, card and terminal."""
 
+from prosafeprune.evaluation.safety_floor import FloorRule
 from prosafeprune.evaluation.sets import USERS_SETS
 from prosafeprune.prompts import PromptClass
 from prosafeprune.report.assessment import Assessment, assess_compliance, assess_safety
@@ -8,9 +9,10 @@ from prosafeprune.report.record import Record
 
 def assess_record(record: Record) -> tuple[Assessment, Assessment]:
     """Return the assessments of the changes of C.R. and of S.S."""
+    rule = FloorRule.of(record.recipe)
     safety = assess_safety(
         record.safety_change,
-        record.recipe.max_safety_drop,
+        None if rule.is_off else rule.max_drop,
         testable=record.floor_can_be_tested,
         decision=record.decision,
         is_hidden=record.is_hidden_by_system,

@@ -4,13 +4,12 @@ from prosafeprune.evaluation.earlier_pruning import Since
 from prosafeprune.evaluation.lineage import EVIDENCE_FILE
 from prosafeprune.evaluation.measure import Measurement
 from prosafeprune.evaluation.non_inferiority import fewest_pairs
-from prosafeprune.evaluation.safety_floor import REMEDIES
+from prosafeprune.evaluation.safety_floor import REMEDIES, FloorRule
 from prosafeprune.model.quantised_copy import BITS_IN_WORDS
 from prosafeprune.plan_search.record import SearchRecord
 from prosafeprune.prompts.prompt_set import PromptClass
 from prosafeprune.report.assessment import (
     BUILTIN,
-    NO_FLOOR,
     change_sentence,
     describe_change,
     divergence_sentence,
@@ -131,14 +130,14 @@ def _limits(record: Record) -> list[str]:
 def _fewest_tested(record: Record) -> int:
     """Return how many harmful prompts a set needs to be tested separately; 0 where none is."""
     recipe = record.recipe
-    if recipe.floor == "estimate" or recipe.max_safety_drop >= NO_FLOOR:
+    if recipe.floor == "estimate" or FloorRule.of(recipe).is_off:
         return 0
     return fewest_pairs(recipe.max_safety_drop / 100, recipe.confidence) or 0
 
 
 def _floor(record: Record) -> list[str]:
     allowed = record.recipe.max_safety_drop
-    if allowed >= NO_FLOOR:
+    if FloorRule.of(record.recipe).is_off:
         return ["Safety floor: disabled (--max-safety-drop 100); any loss of S.S. would have been saved."]
     if record.decision is None or record.recipe.floor == "estimate":
         rule = f"Safety floor: a model that loses more than {allowed:g} points of S.S. is not saved."

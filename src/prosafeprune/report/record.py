@@ -219,7 +219,7 @@ class Record(EditRecord):
     def floor_can_be_tested(self) -> bool:
         """Whether the base model refuses often enough for the allowed loss to show; always true without a floor."""
         allowed = self.recipe.max_safety_drop
-        return allowed >= 100 or (self.source.safety_score or 0) > allowed
+        return FloorRule.of(self.recipe).is_off or (self.source.safety_score or 0) > allowed
 
 
 class UnmeasuredRecord(EditRecord):

@@ -56,7 +56,7 @@ def kept_search_folder(model: str, digest: str) -> Path:
 def require_kept_point(model: str, number: int) -> None:
     """Raise InputError unless a search on a model of this name is in the cache, and has a point of this number.
 
-    The job checks that it is the search asked for, which takes longer.
+    The run checks that it is the search asked for, which takes longer.
     """
     pattern, found = kept_search_folder(model, "*"), []
     for folder in pattern.parent.glob(pattern.name):

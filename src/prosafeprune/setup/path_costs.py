@@ -59,27 +59,16 @@ def path_costs(
         inputs, working = shape.inputs(kept_layers, prompts), max(edit, scoring)
         return peak_memory(bytes_per_weight * stored, stored, inputs, working, on_gpu=on_gpu)
 
-    every, few = memory(shape.size.layers or 1), memory(layers)
+    every, few, copying = memory(shape.size.layers or 1), memory(layers), stored / DISK_SPEED
+    copies = {load: memory(shape.size.layers or 1, shape.bytes_per_weight(ratio, load)) for load in QUANTISED_BYTES}
     low = LIBRARY_BYTES + shape.largest_layer * (1 if ratio == 1 else 1 + ratio) + max(edit, shape.inputs(1, prompts))
-    reading = sum(one.read for one in stages["layers"] if one.name == "activations") / speed.reading
+    reading = sum(stage.read for stage in stages["layers"] if stage.name == "activations") / speed.reading
+    in_low_memory = LOW_MEMORY_RATIO * copying + reading
     return [
         # Read: to load, to hash, and to copy into the output.
-        PathCost("search, checkpoint", every, stored, 3 * stored, total["search"] + 3 * stored / DISK_SPEED),
-        *(
-            PathCost(
-                f"search, checkpoint, --load {load}",
-                memory(shape.size.layers or 1, shape.bytes_per_weight(ratio, load)),
-                *(stored, 3 * stored, None),
-            )
-            for load in QUANTISED_BYTES
-        ),
-        PathCost("given layers, checkpoint", few, stored, 3 * stored, total["layers"] + 3 * stored / DISK_SPEED),
-        PathCost("given layers, adapter", few, adapter, 2 * stored, total["layers"] + 2 * stored / DISK_SPEED),
-        PathCost(
-            "given layers, --memory low, not measured",
-            low,
-            stored,
-            stored,
-            LOW_MEMORY_RATIO * stored / DISK_SPEED + reading,
-        ),
+        PathCost("search, checkpoint", every, stored, 3 * stored, total["search"] + 3 * copying),
+        *(PathCost(f"search, checkpoint, --load {load}", copies[load], stored, 3 * stored, None) for load in copies),
+        PathCost("given layers, checkpoint", few, stored, 3 * stored, total["layers"] + 3 * copying),
+        PathCost("given layers, adapter", few, adapter, 2 * stored, total["layers"] + 2 * copying),
+        PathCost("given layers, --memory low, not measured", low, stored, stored, in_low_memory),
     ]

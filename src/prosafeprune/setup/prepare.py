@@ -62,13 +62,9 @@ ADAPTER_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedRun:
-    """A recipe with everything it names found and checked."""
+class RunPrompts:
+    """The prompts of a run; none is in two of these."""
 
-    recipe: Recipe
-    source: ModelSource
-    """The base model."""
-    output: Path | None
     calibration: PromptSets
     validation: PromptSets
     """Validation prompts that a search scores plans on."""
@@ -79,6 +75,16 @@ class PreparedRun:
     """Test prompts, which no search may see."""
     benign: PromptSet
     """Benign test prompts, for the divergence from the base model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRun(RunPrompts):
+    """A recipe with everything it names found and checked."""
+
+    recipe: Recipe
+    source: ModelSource
+    """The base model."""
+    output: Path | None
     reporter: Reporter
     cluster: Cluster | None = None
     """Its workers evaluate the plans of a search; None: this process does."""
@@ -106,6 +112,24 @@ def prepare_run(
     earlier = read_earlier_pruning(user_path(recipe.earlier)) if recipe.earlier is not None else None
     if earlier is not None:  # before anything that its record names is read
         earlier.require_base(model_hash(find_source(recipe.model, recipe.revision).path))
+    prompts = _read_prompts(recipe, earlier, reporter)
+    source = _find_base_model(recipe)
+    if output is not None:
+        require_output_format(source, recipe.format, recipe.dequantise)
+        check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
+    return PreparedRun(
+        **vars(prompts),
+        recipe=recipe,
+        source=source,
+        output=output,
+        reporter=reporter,
+        cluster=cluster,
+        earlier=earlier,
+    )
+
+
+def _read_prompts(recipe: Recipe, earlier: EarlierPruning | None, reporter: Reporter) -> RunPrompts:
+    """Read the prompts of all splits, and report those of the user's and what they lack."""
     given = read_calibration(recipe, recipe.rank, recipe.seed, earlier)
     tests, benign = test_prompts(recipe)
     measured = users_first([*given.held_out, *tests])
@@ -127,6 +151,17 @@ def prepare_run(
         )
     if recipe.operator_note is not None:
         reporter.note(recipe.operator_note)
+    return RunPrompts(
+        calibration=in_modes(calibration, recipe.thinking),
+        validation=in_modes({name: split[0] for name, split in splits.items()}, recipe.thinking),
+        confirmation=in_modes({name: split[1] for name, split in splits.items()}, recipe.thinking),
+        evaluation=evaluation,
+        benign=benign,
+    )
+
+
+def _find_base_model(recipe: Recipe) -> ModelSource:
+    """Find the recipe's model, in a format that its edits can be made on."""
     # A search edits the weights in memory, whatever is written; a copy is made of the dequantised weights.
     edited = recipe.format != "adapter" or recipe.layers is None or recipe.load is not None
     source = find_source(recipe.model, recipe.revision, edited=edited)
@@ -134,22 +169,7 @@ def prepare_run(
         raise InputError(
             f"{source.name}: is not a GGUF file, which --format gguf edits. Leave it out, or give a .gguf."
         )
-    if output is not None:
-        require_output_format(source, recipe.format, recipe.dequantise)
-        check_output(output, source.path, bytes_needed(source, recipe.format), overwrite)
-    return PreparedRun(
-        recipe=recipe,
-        source=source,
-        output=output,
-        calibration=in_modes(calibration, recipe.thinking),
-        validation=in_modes({name: split[0] for name, split in splits.items()}, recipe.thinking),
-        confirmation=in_modes({name: split[1] for name, split in splits.items()}, recipe.thinking),
-        evaluation=evaluation,
-        benign=benign,
-        reporter=reporter,
-        cluster=cluster,
-        earlier=earlier,
-    )
+    return source
 
 
 def require_layers_of_config(model: str, revision: str | None, layers: Sequence[int]) -> None:
@@ -215,7 +235,7 @@ def check_early(
     search: Path | None = None,
     choose: int | None = None,
 ) -> None:
-    """Check model, layers, prompts, output and the search that is named; the job checks them again.
+    """Check model, layers, prompts, output and the search that is named; the run checks them again.
 
     Raises:
         InputError: one of them cannot be used.
